@@ -155,7 +155,8 @@ impl Append {
             part.check_stream()?;
             for event in &part.events {
                 check_event(event, limits)?;
-                // Count what a record takes, so that many tiny events reach the limit as well.
+                // Count the overhead of each record too, so that many tiny events reach the limit
+                // as well.
                 append_bytes +=
                     event.content_bytes() + part.stream.as_str().len() + Limits::EVENT_OVERHEAD;
             }

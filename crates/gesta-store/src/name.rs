@@ -305,7 +305,7 @@ impl StreamName {
     }
 
     /// Rejects a name that leaves no room for its metadata stream, as earlier versions accepted
-    /// them. Such a stream can be read, deleted and tombstoned, but takes no more events.
+    /// them. Such a stream can be read, deleted and tombstoned, but accepts no more events.
     pub(crate) fn check_room(&self) -> Result<(), InvalidName> {
         let (bytes, max) = (self.0.len(), Self::BYTES_MAX);
         if bytes > max && !self.0.starts_with(Self::METADATA_PREFIX) {

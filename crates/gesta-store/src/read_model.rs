@@ -284,7 +284,7 @@ pub struct Advance {
 /// # Cancellation
 ///
 /// Dropping the transaction rolls it back. If the future of [`commit`](Self::commit) is dropped,
-/// the outcome is unknown; the stored checkpoint tells it.
+/// the outcome is unknown; read the stored checkpoint to determine it.
 ///
 /// # Examples
 ///
@@ -361,7 +361,8 @@ pub trait ReadModelTx: Send + 'static {
     ///
     /// # Errors
     ///
-    /// - [`DatabaseError::Unavailable`]: the outcome is unknown. The stored checkpoint tells it.
+    /// - [`DatabaseError::Unavailable`]: the outcome is unknown. Read the stored checkpoint to
+    ///   determine it.
     fn commit(self) -> impl Future<Output = Result<(), DatabaseError>> + Send;
 
     /// Discards all changes.

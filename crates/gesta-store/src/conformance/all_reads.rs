@@ -95,7 +95,7 @@ pub(super) async fn a_large_store_comes_in_pages(store: &dyn EventStore) {
     assert_eq!(read(store, ReadAll::backwards()).await, reversed(&added));
     let mut pages = store.read_all(ReadAll::forwards());
     while let Some(page) = pages.next().await {
-        assert!(!accepted(page).is_empty(), "a page has events");
+        assert!(!accepted(page).is_empty(), "a page must not be empty");
     }
 }
 
@@ -119,7 +119,7 @@ where
     let mut events = all(store).await;
     events.retain(selected);
     let expected = recorded_ids(&events);
-    assert!(!expected.is_empty(), "a filter that lets nothing through shows little");
+    assert!(!expected.is_empty(), "this clause needs a filter that selects an event");
     assert_eq!(read(store, ReadAll::forwards().filter(filter.clone())).await, expected);
     assert_eq!(read(store, ReadAll::backwards().filter(filter)).await, reversed(&expected));
 }
@@ -203,6 +203,6 @@ pub(super) async fn a_filtered_read_begins_and_ends_where_it_is_told(store: &dyn
     assert_eq!(
         read(store, forwards).await,
         selected,
-        "the limit counts what the filter lets through"
+        "the limit must count only events that the filter selects"
     );
 }

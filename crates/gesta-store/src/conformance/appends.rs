@@ -16,7 +16,7 @@ pub(super) async fn a_stream_named_twice_is_rejected(store: &dyn EventStore) {
     );
     let stream = name("order-1");
     assert_eq!(rejected(store.append(twice).await), Invalid::StreamTwice { stream });
-    assert_eq!(all_ids(store).await, [], "nothing is appended");
+    assert_eq!(all_ids(store).await, [], "nothing must be appended");
 }
 
 pub(super) async fn an_event_id_given_twice_is_rejected(store: &dyn EventStore) {
@@ -24,7 +24,7 @@ pub(super) async fn an_event_id_given_twice_is_rejected(store: &dyn EventStore) 
     let id = event.id;
     let twice = Append::to(name("order-1"), ExpectedRevision::Any, [event.clone(), event]);
     assert_eq!(rejected(store.append(twice).await), Invalid::EventTwice { id });
-    assert_eq!(all_ids(store).await, [], "nothing is appended");
+    assert_eq!(all_ids(store).await, [], "nothing must be appended");
 }
 
 pub(super) async fn positions_follow_the_order_of_the_append(store: &dyn EventStore) {
@@ -40,8 +40,14 @@ pub(super) async fn positions_rise_from_one_or_later(store: &dyn EventStore) {
     }
     let positions: Vec<Position> = all(store).await.iter().map(|event| event.position).collect();
     assert_eq!(positions.len(), 9);
-    assert!(positions.first() > Some(&Position::START), "{positions:?}");
-    assert!(positions.is_sorted_by(|earlier, later| earlier < later), "{positions:?}");
+    assert!(
+        positions.first() > Some(&Position::START),
+        "the first position must be after the start, got {positions:?}"
+    );
+    assert!(
+        positions.is_sorted_by(|earlier, later| earlier < later),
+        "positions must increase, got {positions:?}"
+    );
 }
 
 pub(super) async fn revisions_count_from_zero_without_gaps(store: &dyn EventStore) {
@@ -83,11 +89,11 @@ pub(super) async fn recorded_times_never_fall(store: &dyn EventStore) {
     }
     let times: Vec<_> = all(store).await.iter().map(|event| event.recorded_at).collect();
     assert_eq!(times.len(), 12);
-    assert!(times.is_sorted(), "{times:?}");
+    assert!(times.is_sorted(), "recorded times must not decrease, got {times:?}");
 }
 
 pub(super) async fn the_head_is_the_last_position(store: &dyn EventStore) {
-    assert_eq!(head(store).await, Position::START, "nothing was appended yet");
+    assert_eq!(head(store).await, Position::START, "the head of an empty store must be the start");
     for _ in 0..2 {
         let appended = append(store, "order-1", events(2)).await;
         assert_eq!(head(store).await, appended.position);

@@ -53,8 +53,12 @@ pub(super) async fn of_twenty_writers_on_one_revision_one_wins(store: &dyn Event
     let answers = concurrently(store, std::iter::repeat_with(append).take(WRITERS).collect());
     // Exactly one append can have found revision 0.
     let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
-    assert_eq!(won.len(), 1, "one wins");
-    assert_eq!(lost.into_iter().map(conflict).count(), WRITERS - 1, "the others conflict");
+    assert_eq!(won.len(), 1, "exactly one append must succeed");
+    assert_eq!(
+        lost.into_iter().map(conflict).count(),
+        WRITERS - 1,
+        "all other appends must conflict"
+    );
     assert_eq!(stream_ids(store, "order-1").await.len(), 2);
 }
 
@@ -63,7 +67,10 @@ pub(super) async fn one_append_offered_many_times_at_once_happens_once(store: &d
     let offered: Vec<EventId> = append.events().map(|event| event.id).collect();
     let answers = concurrently(store, vec![append; WRITERS]);
     let answers: Vec<Appended> = answers.into_iter().map(accepted).collect();
-    assert!(answers.windows(2).all(|pair| pair.first() == pair.last()), "one answer");
+    assert!(
+        answers.windows(2).all(|pair| pair.first() == pair.last()),
+        "all repeats must get the same answer, got {answers:?}"
+    );
     assert_eq!(all_ids(store).await, offered);
 }
 
@@ -152,9 +159,12 @@ pub(super) async fn nothing_appears_before_what_was_seen(store: &dyn EventStore)
         reads
     });
     let whole = all_ids(store).await;
-    assert_eq!(reads.last(), Some(&whole), "the last read saw all");
+    assert_eq!(reads.last(), Some(&whole), "the last read must return all events");
     for read in reads {
-        assert!(whole.starts_with(&read), "an earlier read is a prefix of a later one");
+        assert!(
+            whole.starts_with(&read),
+            "an earlier read must be a prefix of the last one, got {read:?}, then {whole:?}"
+        );
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn a_match_after_the_position_is_a_conflict(store: &dyn EventSt
     } else {
         unsupported(answer);
     }
-    assert_eq!(all_ids(store).await, before, "nothing is appended");
+    assert_eq!(all_ids(store).await, before, "nothing must be appended");
 }
 
 pub(super) async fn a_match_at_or_before_the_position_is_none(store: &dyn EventStore) {
@@ -76,14 +76,14 @@ pub(super) async fn a_condition_beyond_the_head_is_rejected(store: &dyn EventSto
         return unsupported(answer);
     }
     assert_eq!(rejected(answer), Invalid::BeyondHead { position, head });
-    assert_eq!(self::head(store).await, head, "nothing is appended");
+    assert_eq!(self::head(store).await, head, "nothing must be appended");
 }
 
 pub(super) async fn a_condition_means_any_of_the_types(store: &dyn EventStore) {
     let types = ["opened", "closed"].map(event_type);
     let query = || EventQuery::of(QueryItem::every().of_types(types.clone()));
     let Some(found) = condition_matches(store, typed("moved"), query()).await else { return };
-    assert!(!found, "neither type");
+    assert!(!found, "an event of neither type must not match");
     assert_eq!(condition_matches(store, typed("closed"), query()).await, Some(true));
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn a_condition_means_all_of_the_tags(store: &dyn EventStore) {
     let query = || EventQuery::of(QueryItem::every().tagged(["a:1", "b:2"].map(tag)));
     let one = condition_matches(store, event().tagged(["a:1"].map(tag)), query()).await;
     let Some(found) = one else { return };
-    assert!(!found, "one tag of two");
+    assert!(!found, "an event with only one of the two tags must not match");
     let all = event().tagged(["c:3", "b:2", "a:1"].map(tag));
     assert_eq!(condition_matches(store, all, query()).await, Some(true));
 }
@@ -102,7 +102,7 @@ pub(super) async fn a_condition_means_a_type_and_its_tags_together(store: &dyn E
     else {
         return;
     };
-    assert!(!found, "the type without the tag");
+    assert!(!found, "an event of the type without the tag must not match");
     let other = typed("closed").tagged([tag("a:1")]);
     assert_eq!(condition_matches(store, other, EventQuery::of(item())).await, Some(false));
     let both = typed("opened").tagged([tag("a:1")]);
@@ -112,7 +112,7 @@ pub(super) async fn a_condition_means_a_type_and_its_tags_together(store: &dyn E
 pub(super) async fn a_condition_means_any_of_its_items(store: &dyn EventStore) {
     let query = || tagged("a:1").or(QueryItem::every().of_types([event_type("opened")]));
     let Some(found) = condition_matches(store, typed("closed"), query()).await else { return };
-    assert!(!found, "neither item");
+    assert!(!found, "an event that matches neither item must not match");
     assert_eq!(condition_matches(store, typed("opened"), query()).await, Some(true));
 }
 
@@ -159,9 +159,9 @@ async fn expect_conflicts(store: &dyn EventStore, expected: &[(&str, bool)]) -> 
             return false;
         }
         match answer {
-            Ok(_) => assert!(!conflicts, "{text} is there"),
+            Ok(_) => assert!(!conflicts, "{text} is visible, so the append must conflict"),
             Err(StoreError::Conflict(Conflict::Condition { .. })) => {
-                assert!(conflicts, "{text} is hidden");
+                assert!(conflicts, "{text} is hidden, so the append must succeed");
             }
             Err(other) => panic!("expected an answer or a conflict, got: {other}"),
         }

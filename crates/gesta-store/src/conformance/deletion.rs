@@ -35,7 +35,7 @@ pub(super) async fn a_revived_stream_goes_on_counting(store: &dyn EventStore) {
     assert_eq!(appended.revisions, [(name("order-1"), Revision::new(3))]);
     let shown = stream_events(store, "order-1").await;
     let revisions: Vec<u64> = shown.iter().map(|event| event.revision.number()).collect();
-    assert_eq!(revisions, [2, 3], "what was deleted stays hidden");
+    assert_eq!(revisions, [2, 3], "deleted events must stay hidden");
 }
 
 pub(super) async fn no_stream_holds_on_a_deleted_stream(store: &dyn EventStore) {
@@ -64,13 +64,17 @@ pub(super) async fn deleting_checks_where_the_stream_is(store: &dyn EventStore) 
     let added = grow(store, "order-1", 2).await;
     conflict(delete_expecting(store, ExpectedRevision::NoStream).await);
     conflict(delete_expecting(store, exact(0)).await);
-    assert_eq!(stream_ids(store, "order-1").await, added, "nothing is hidden");
+    assert_eq!(stream_ids(store, "order-1").await, added, "nothing must be hidden");
     accepted(delete_expecting(store, exact(1)).await);
     assert_eq!(stream_ids(store, "order-1").await, []);
     conflict(delete_expecting(store, ExpectedRevision::StreamExists).await);
     let (stream, expected, head) = (name("order-1"), exact(7), Some(Revision::new(1)));
     let found = conflict(delete_expecting(store, expected).await);
-    assert_eq!(found, Conflict::Stream { stream, expected, head }, "revisions go on");
+    assert_eq!(
+        found,
+        Conflict::Stream { stream, expected, head },
+        "the conflict must show the last revision"
+    );
 }
 
 pub(super) async fn deleting_nothing_answers_with_the_head(store: &dyn EventStore) {
@@ -83,7 +87,7 @@ pub(super) async fn deleting_nothing_answers_with_the_head(store: &dyn EventStor
     let events = all_ids(store).await.len();
     let answer = delete(store, "order-1").await;
     assert_eq!(answer.position, head(store).await);
-    assert_eq!(all_ids(store).await.len(), events, "nothing is appended");
+    assert_eq!(all_ids(store).await.len(), events, "nothing must be appended");
 }
 
 pub(super) async fn deleting_keeps_the_other_metadata(store: &dyn EventStore) {
@@ -104,7 +108,7 @@ pub(super) async fn a_tombstoned_stream_takes_no_events(store: &dyn EventStore) 
         let refused = deleted(expecting(store, "order-1", expected).await);
         assert_eq!(refused, name("order-1"));
     }
-    assert_eq!(all_ids(store).await, before, "nothing is appended");
+    assert_eq!(all_ids(store).await, before, "nothing must be appended");
 }
 
 pub(super) async fn reading_a_tombstoned_stream_says_deleted(store: &dyn EventStore) {
@@ -139,7 +143,8 @@ pub(super) async fn a_tombstoned_stream_takes_no_metadata(store: &dyn EventStore
 pub(super) async fn a_tombstoned_streams_events_stay_in_the_whole_store(store: &dyn EventStore) {
     let added = grow(store, "order-1", 2).await;
     tombstone(store, "order-1").await;
-    assert!(all_ids(store).await.starts_with(&added));
+    let all = all_ids(store).await;
+    assert!(all.starts_with(&added), "expected {added:?} and the tombstone, got {all:?}");
 }
 
 pub(super) async fn tombstoning_checks_where_the_stream_is(store: &dyn EventStore) {
@@ -147,7 +152,7 @@ pub(super) async fn tombstoning_checks_where_the_stream_is(store: &dyn EventStor
     let added = grow(store, "order-1", 2).await;
     conflict(tombstone_expecting(store, ExpectedRevision::NoStream).await);
     conflict(tombstone_expecting(store, exact(0)).await);
-    assert_eq!(stream_ids(store, "order-1").await, added, "nothing is hidden");
+    assert_eq!(stream_ids(store, "order-1").await, added, "nothing must be hidden");
     accepted(tombstone_expecting(store, exact(1)).await);
 }
 
@@ -179,16 +184,19 @@ async fn revisions(store: &dyn EventStore) -> Vec<u64> {
 pub(super) async fn metadata_set_on_a_deleted_stream_keep_it_deleted(store: &dyn EventStore) {
     grow(store, "order-1", 3).await;
     delete(store, "order-1").await;
-    // None of these says that the stream is deleted.
+    // None of these marks the stream as deleted.
     for metadata in [at_most(10), truncated_before(1), StreamMetadata::default()] {
         set_metadata(store, "order-1", metadata.clone()).await;
         assert_eq!(revisions(store).await, [0; 0], "{metadata:?}");
         let known = accepted(store.describe_stream(&name("order-1")).await);
         assert_eq!(known.state, StreamState::Deleted, "{metadata:?}");
-        assert_eq!(known.metadata.max_count, metadata.max_count, "what else is set holds");
+        assert_eq!(
+            known.metadata.max_count, metadata.max_count,
+            "the other metadata must take effect"
+        );
     }
     grow(store, "order-1", 1).await;
-    assert_eq!(revisions(store).await, [3], "it can be revived");
+    assert_eq!(revisions(store).await, [3], "an append must revive the deleted stream");
 }
 
 pub(super) async fn metadata_set_after_a_revival_keep_what_was_deleted_hidden(
@@ -202,9 +210,13 @@ pub(super) async fn metadata_set_after_a_revival_keep_what_was_deleted_hidden(
         assert_eq!(revisions(store).await, [3, 4, 5], "{metadata:?}");
     }
     set_metadata(store, "order-1", truncated_before(5)).await;
-    assert_eq!(revisions(store).await, [5], "more can be truncated");
+    assert_eq!(revisions(store).await, [5], "a later truncation must hide more events");
     set_metadata(store, "order-1", truncated_before(0)).await;
-    assert_eq!(revisions(store).await, [3, 4, 5], "which can be taken back, the deletion cannot");
+    assert_eq!(
+        revisions(store).await,
+        [3, 4, 5],
+        "truncated events must be shown again, but no deleted ones"
+    );
 }
 
 /// Truncation beyond the head is a deletion.

@@ -83,6 +83,6 @@ pub(super) async fn a_check_without_events_answers_with_the_head(store: &dyn Eve
     let check = Append::default().expecting(name("order-1"), exact(1));
     let answer = accepted(store.append(check).await);
     assert_eq!(answer.position, head(store).await);
-    assert_eq!(answer.revisions, [], "no stream got events");
-    assert_eq!(all_ids(store).await, before, "nothing is appended");
+    assert_eq!(answer.revisions, [], "no stream must get events");
+    assert_eq!(all_ids(store).await, before, "nothing must be appended");
 }

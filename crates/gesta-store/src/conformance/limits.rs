@@ -18,7 +18,10 @@ fn sized(bytes: usize) -> NewEvent {
 #[track_caller]
 fn over_limit(invalid: &Invalid, limit: usize) {
     match invalid {
-        Invalid::Limit { actual, max, .. } => assert!(*max == limit && actual > max, "{invalid}"),
+        Invalid::Limit { actual, max, .. } => assert!(
+            *max == limit && actual > max,
+            "the error must name the limit {limit} and a larger size, got: {invalid}"
+        ),
         other => panic!("expected a limit, got: {other}"),
     }
 }
@@ -39,7 +42,7 @@ pub(super) async fn an_event_at_the_limit_is_accepted(store: &dyn EventStore) {
 pub(super) async fn an_event_over_the_limit_is_rejected(store: &dyn EventStore) {
     let max = store.capabilities().limits.event_bytes_max;
     over_limit(&rejected(offer(store, vec![event(), sized(max + 1)]).await), max);
-    assert_eq!(all_ids(store).await, [], "nothing is appended");
+    assert_eq!(all_ids(store).await, [], "nothing must be appended");
 }
 
 pub(super) async fn an_append_over_the_limit_is_rejected(store: &dyn EventStore) {
@@ -51,14 +54,14 @@ pub(super) async fn an_append_over_the_limit_is_rejected(store: &dyn EventStore)
     let alike = std::iter::repeat_with(|| NewEvent { id: event().id, ..one.clone() });
     let answer = offer(store, alike.take(count).collect()).await;
     over_limit(&rejected(answer), limits.append_bytes_max);
-    assert_eq!(all_ids(store).await, [], "nothing is appended");
+    assert_eq!(all_ids(store).await, [], "nothing must be appended");
 }
 
 pub(super) async fn more_tags_than_the_limit_are_rejected(store: &dyn EventStore) {
     let max = store.capabilities().limits.tags_max;
     let tags = |count| -> Vec<Tag> { (0..count).map(|n| tag(&format!("n:{n}"))).collect() };
     over_limit(&rejected(offer(store, vec![event().tagged(tags(max + 1))]).await), max);
-    assert_eq!(all_ids(store).await, [], "nothing is appended");
+    assert_eq!(all_ids(store).await, [], "nothing must be appended");
     // The limit itself is allowed.
     accepted(offer(store, vec![event().tagged(tags(max))]).await);
 }
@@ -69,7 +72,7 @@ pub(super) async fn a_system_stream_takes_no_other_events(store: &dyn EventStore
         let append = Append::to(stream.clone(), ExpectedRevision::Any, [event()]);
         assert_eq!(rejected(store.append(append).await), Invalid::SystemStream { stream });
     }
-    assert_eq!(all_ids(store).await, [], "nothing is appended");
+    assert_eq!(all_ids(store).await, [], "nothing must be appended");
 }
 
 pub(super) async fn metadata_that_cannot_be_read_are_rejected(store: &dyn EventStore) {
@@ -77,10 +80,15 @@ pub(super) async fn metadata_that_cannot_be_read_are_rejected(store: &dyn EventS
     let event = NewEvent::json(event().id, set, r#"{"$maxCount":"many"}"#);
     let append = Append::to(name("$$order-1"), ExpectedRevision::Any, [event]);
     match rejected(store.append(append).await) {
-        Invalid::Metadata { reason } => assert!(reason.contains("$maxCount"), "{reason}"),
+        Invalid::Metadata { reason } => {
+            assert!(
+                reason.contains("$maxCount"),
+                "the reason must name `$maxCount`, got: {reason}"
+            );
+        }
         other => panic!("expected unreadable metadata, got: {other}"),
     }
-    assert_eq!(all_ids(store).await, [], "nothing is appended");
+    assert_eq!(all_ids(store).await, [], "nothing must be appended");
 }
 
 /// The name of the metadata stream has to fit, too. Earlier versions accepted names that are too
@@ -96,7 +104,7 @@ pub(super) async fn a_stream_without_room_for_metadata_takes_no_events(store: &d
             other => panic!("expected a name that is too long, got: {other}"),
         }
     }
-    assert_eq!(all_ids(store).await, [], "nothing is appended");
+    assert_eq!(all_ids(store).await, [], "nothing must be appended");
 }
 
 pub(super) async fn the_longest_streams_can_be_deleted(store: &dyn EventStore) {

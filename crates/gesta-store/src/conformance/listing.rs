@@ -38,7 +38,11 @@ pub(super) async fn streams_are_listed_in_pages(store: &dyn EventStore) {
     assert_eq!(listed(store, after("a-2", 2)).await, ["a-3", "b-1"]);
     assert_eq!(listed(store, after("b-1", 2)).await, ["b-2"]);
     assert_eq!(listed(store, after("b-2", 2)).await, [""; 0]);
-    assert_eq!(listed(store, after("a-25", 1)).await, ["a-3"], "after a name that is not there");
+    assert_eq!(
+        listed(store, after("a-25", 1)).await,
+        ["a-3"],
+        "`after` may name a stream that does not exist"
+    );
     assert_eq!(listed(store, ListStreams { limit: 0, ..every() }).await, [""; 0]);
 }
 
@@ -70,7 +74,11 @@ pub(super) async fn streams_that_ended_are_not_listed(store: &dyn EventStore) {
     tombstone(store, "a-3").await;
     assert_eq!(listed(store, every()).await, ["a-1", "a-4"]);
     grow_each(store, &["a-2"]).await;
-    assert_eq!(listed(store, every()).await, ["a-1", "a-2", "a-4"], "a revived one is");
+    assert_eq!(
+        listed(store, every()).await,
+        ["a-1", "a-2", "a-4"],
+        "a revived stream must be listed"
+    );
 }
 
 pub(super) async fn streams_without_events_are_not_listed(store: &dyn EventStore) {

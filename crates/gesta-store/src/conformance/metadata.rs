@@ -51,7 +51,11 @@ pub(super) async fn metadata_come_back_as_they_were_set(store: &dyn EventStore) 
     assert_eq!(known.metadata_revision, Some(Revision::FIRST));
     set_metadata(store, "order-1", StreamMetadata::default()).await;
     let known = accepted(store.describe_stream(&name("order-1")).await);
-    assert_eq!(known.metadata, StreamMetadata::default(), "all of them are set anew");
+    assert_eq!(
+        known.metadata,
+        StreamMetadata::default(),
+        "the new metadata must replace all fields"
+    );
     assert_eq!(known.metadata_revision, Some(Revision::new(1)));
 }
 

@@ -44,7 +44,7 @@ async fn expect_round_trip(store: &dyn EventStore, mut event: NewEvent) {
     append(store, "order-1", [event.clone()]).await;
     let last = ReadStream::backwards(name("order-1")).limit(1);
     let read: Vec<_> = collected(store.read_stream(last)).await.into_iter().map(offered).collect();
-    assert!(read == [event], "an event comes back as it was given");
+    assert!(read == [event], "a read must return the event unchanged");
 }
 
 pub(super) async fn every_field_comes_back_from_a_stream(store: &dyn EventStore) {
@@ -180,7 +180,10 @@ pub(super) async fn names_of_earlier_versions_come_back_unchanged(store: &dyn Ev
         accepted(store.append(append).await);
         let read = || store.read_stream(ReadStream::forwards(stream.clone()));
         let read_events = collected(read()).await;
-        assert!(read_events.iter().all(|event| event.stream == stream), "{text:?}");
+        assert!(
+            read_events.iter().all(|event| event.stream == stream),
+            "events of {text:?} must keep their stream"
+        );
         let back: Vec<_> = read_events.into_iter().map(offered).collect();
         assert_eq!(back, [event], "{text:?}");
         let list = ListStreams { prefix: text.to_owned(), after: None, limit: 10 };

@@ -3,17 +3,29 @@
 use super::support::*;
 use crate::{Append, AppendLookup, EventId, EventStore, ExpectedRevision};
 
-/// Repeats an append at once and after others, and expects one result and its events once.
+/// Repeats an append immediately and after others; expects one result, and its events once.
 async fn expect_repeat(store: &dyn EventStore, append: Append) {
     let before = all_ids(store).await.len();
     let first = accepted(store.append(append.clone()).await);
-    assert_eq!(accepted(store.append(append.clone()).await), first, "repeated at once");
+    assert_eq!(
+        accepted(store.append(append.clone()).await),
+        first,
+        "an immediate repeat must get the first answer"
+    );
     grow(store, "order-1", 2).await;
     // Move the heads, so that the expectations no longer hold.
     grow(store, "order-9", 1).await;
-    assert_eq!(accepted(store.append(append.clone()).await), first, "repeated later");
+    assert_eq!(
+        accepted(store.append(append.clone()).await),
+        first,
+        "a later repeat must get the first answer"
+    );
     let appended = append.events().count();
-    assert_eq!(all_ids(store).await.len(), before + appended + 3, "its events are there once");
+    assert_eq!(
+        all_ids(store).await.len(),
+        before + appended + 3,
+        "the repeated events must be stored exactly once"
+    );
 }
 
 pub(super) async fn a_repeat_with_no_stream_gets_the_first_answer(store: &dyn EventStore) {
@@ -26,7 +38,8 @@ pub(super) async fn a_repeat_with_an_exact_revision_gets_the_first_answer(store:
 }
 
 pub(super) async fn a_repeat_with_any_gets_the_first_answer(store: &dyn EventStore) {
-    assert!(store.capabilities().repeat_window_appends >= 2, "two appends are a short window");
+    let window = store.capabilities().repeat_window_appends;
+    assert!(window >= 2, "the repeat window must cover at least two appends, got {window}");
     expect_repeat(store, Append::to(name("order-1"), ExpectedRevision::Any, events(2))).await;
 }
 
@@ -74,7 +87,7 @@ pub(super) async fn ids_that_are_there_in_part_are_a_conflict(store: &dyn EventS
     }
     // The same ids in another stream.
     conflict(store.append(append("order-2", first.clone())).await);
-    assert_eq!(all_ids(store).await, ids(&first), "nothing more is appended");
+    assert_eq!(all_ids(store).await, ids(&first), "nothing more must be appended");
 }
 
 /// The second expectation would hold. The ids show that it is not a new append.

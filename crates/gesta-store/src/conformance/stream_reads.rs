@@ -92,7 +92,7 @@ pub(super) async fn a_long_stream_comes_in_pages(store: &dyn EventStore) {
     expect_revisions(store, forwards().from(Revision::new(7)).limit(count - 9), 7..count - 2).await;
     let mut pages = store.read_stream(forwards());
     while let Some(page) = pages.next().await {
-        assert!(!accepted(page).is_empty(), "a page has events");
+        assert!(!accepted(page).is_empty(), "a page must not be empty");
     }
 }
 
@@ -115,6 +115,10 @@ pub(super) async fn a_read_goes_on_while_events_are_appended(store: &dyn EventSt
         read.extend(accepted(page));
     }
     let revisions: Vec<u64> = read.iter().map(|event| event.revision.number()).collect();
-    assert!(revisions.len() as u64 >= count, "what was there is shown");
+    assert!(
+        revisions.len() as u64 >= count,
+        "the read must return the {count} events that existed when it began, got {}",
+        revisions.len()
+    );
     assert_eq!(revisions, (0..revisions.len() as u64).collect::<Vec<_>>());
 }

@@ -197,7 +197,10 @@ pub(super) async fn a_filtered_subscription_says_how_far_it_looked(store: &dyn E
                     reported = position
                 }
                 Delivery::Events(page) => {
-                    panic!("the filter selects nothing, got {} events", page.len())
+                    panic!(
+                        "expected no events, because the filter selects none; got {}",
+                        page.len()
+                    )
                 }
             }
         }
@@ -217,12 +220,18 @@ pub(super) async fn a_checkpoint_is_never_ahead_of_an_event(store: &dyn EventSto
             Delivery::Events(page) => {
                 // Events come after every checkpoint before them.
                 let positions = page.iter().map(|event| event.position);
-                assert!(positions.clone().all(|position| position > reached));
+                assert!(
+                    positions.clone().all(|position| position > reached),
+                    "events must come after {reached}, got {page:?}"
+                );
                 events += page.len();
                 reached = positions.max().unwrap_or(reached);
             }
             Delivery::CaughtUp(position) | Delivery::Checkpoint(position) => {
-                assert!(position >= reached, "places never fall");
+                assert!(
+                    position >= reached,
+                    "reported positions must never decrease, got {position} after {reached}"
+                );
                 reached = position;
             }
         }
@@ -251,7 +260,11 @@ pub(super) async fn a_subscriber_that_never_reads_harms_nobody(store: &dyn Event
         let added = grow(store, "order-1", 100).await;
         assert_eq!(recorded_ids(&delivered(&mut reader, 100).await), added);
     }
-    assert_eq!(delivered(&mut stuck, 800).await.len(), 800, "and may read later");
+    assert_eq!(
+        delivered(&mut stuck, 800).await.len(),
+        800,
+        "a subscription that fell behind must still get all events"
+    );
 }
 
 /// Dropping the future of the next delivery loses no delivery.

@@ -1,6 +1,6 @@
 //! Shared parts of the clauses: names, events, and calls with an expected result.
 //!
-//! A call that ends otherwise panics with the expected and the actual result.
+//! A call with any other result panics; the message shows the expected and the actual result.
 
 use std::{
     fmt::Debug,

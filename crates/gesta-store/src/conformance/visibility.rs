@@ -29,7 +29,11 @@ async fn visible(store: &dyn EventStore, filter: Filter) -> Vec<EventId> {
     };
     let forwards = plain(collected(store.read_all(read(ReadAll::forwards()))).await);
     let backwards = plain(collected(store.read_all(read(ReadAll::backwards()))).await);
-    assert_eq!(reversed(&backwards), forwards, "both ways show the same");
+    assert_eq!(
+        reversed(&backwards),
+        forwards,
+        "reads in both directions must return the same events"
+    );
     forwards
 }
 
@@ -167,5 +171,5 @@ pub(super) async fn a_visible_subscription_calls_nothing_back(store: &dyn EventS
             seen.extend(plain.map(|event| event.id));
         }
     }
-    assert_eq!(seen, added, "what was delivered before, and what has revived the stream");
+    assert_eq!(seen, added, "events from before and after the deletion must be delivered");
 }

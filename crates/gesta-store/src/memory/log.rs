@@ -74,7 +74,7 @@ impl Log {
     fn find_repeat(&self, append: &Append) -> Result<Option<Appended>, StoreError> {
         let Some(first) = append.events().next() else { return Ok(None) };
         // Appends are known by their first id only, so ids that occur later in an append are not
-        // found. That is what the contract asks for.
+        // found, as the contract requires.
         let Some(past) = self.appends.get(&first.id) else { return Ok(None) };
         if past.parts == parts(append) {
             return Ok(Some(past.answer.clone()));

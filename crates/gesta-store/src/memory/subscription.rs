@@ -143,8 +143,8 @@ impl Cursor {
         }
     }
 
-    /// Returns the position up to which everything is scanned. `None` for a stream, whose revisions
-    /// do not tell it.
+    /// Returns the position up to which everything is scanned, or `None` for a stream, because its
+    /// revisions do not determine a position.
     fn position(&self) -> Option<Position> {
         match self {
             Self::All { scanned, .. } => Some(*scanned),

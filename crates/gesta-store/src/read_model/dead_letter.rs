@@ -24,7 +24,7 @@ use crate::{EventId, EventType, Position, RecordedAt, RecordedEvent, Revision, S
 ///     recorded_at: RecordedAt::from_micros(1),
 ///     reason: DeadLetterReason::Failed { error: "no such customer".to_owned(), attempts: 5 },
 /// };
-/// assert_eq!(letter.reason.to_string(), "failed 5 times: no such customer");
+/// assert_eq!(letter.reason.to_string(), "attempt 5 failed: no such customer");
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct DeadLetter {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeadLetterReason {
     /// The event could not be applied.
-    #[error("failed {attempts} times: {error}")]
+    #[error("attempt {attempts} failed: {error}")]
     Failed {
         /// Error of the last attempt.
         error: String,

@@ -66,7 +66,7 @@ pub struct Snapshot {
     pub revision: Revision,
     /// The incarnation of the store that the events were read from.
     pub incarnation: Incarnation,
-    /// Hash of what else the state depends on.
+    /// Hash of everything else that the state depends on, such as the shapes of its types.
     pub fingerprint: Fingerprint,
     /// The encoded state.
     pub state: Bytes,
@@ -103,7 +103,7 @@ impl Snapshot {
 /// store.save_snapshot(at(9)).await?;
 /// store.save_snapshot(at(5)).await?;
 /// let kept = store.load_snapshot(&at(0).stream).await?;
-/// assert_eq!(kept, Some(at(9)), "an older one does not win");
+/// assert_eq!(kept, Some(at(9)), "an older snapshot does not replace a newer one");
 /// # Ok::<(), gesta_store::DatabaseError>(())
 /// # }).expect("a memory store keeps snapshots");
 /// ```
