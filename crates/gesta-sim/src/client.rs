@@ -202,10 +202,10 @@ impl Client {
     }
 
     fn expectation(&mut self, model: &Model, stream: &StreamName) -> ExpectedRevision {
-        let present = model.present_expectation(stream);
+        let current = model.current_expectation(stream);
         let head = model.history().next_revision(stream).number();
         match self.rng.below(100) {
-            0..45 => present,
+            0..45 => current,
             45..75 => ExpectedRevision::Any,
             // Correct if appends ahead of it in the queue succeed.
             75..88 => ExpectedRevision::Exact(Revision::new(head + self.rng.in_range(0..3))),
@@ -264,9 +264,9 @@ impl Client {
         self.bytes(length)
     }
 
-    /// Generates bytes that look like frame headers, as far as they can be forged without knowing
-    /// the segment's salt: at every offset modulo eight, with durable marks spread over a small
-    /// segment.
+    /// Generates forged frame headers that are as convincing as possible without knowledge of the
+    /// segment's salt: one at every alignment (offset modulo eight), with durable marks spread over
+    /// a small segment.
     fn forged_frames(&mut self) -> Vec<u8> {
         let mut frames = Vec::new();
         for _ in 0..FORGED_FRAMES {

@@ -65,7 +65,7 @@ impl Directory {
 
     /// Loses power. Returns the files whose current name was lost.
     pub(crate) fn cut_power(&mut self, rng: &mut SimRng) -> Vec<FileNumber> {
-        // Changes reach the device independently of each other, so each is kept or lost by itself.
+        // Changes reach the device independently of each other, so each is kept or lost separately.
         let kept_percent = rng.pick(&[0, 50, 90, 100]);
         for (_, change) in std::mem::take(&mut self.pending) {
             if rng.percent(kept_percent) {

@@ -180,11 +180,11 @@ impl File {
         if rng.percent(50) {
             self.grow_device(covered.length);
         }
-        let reaching = rng.pick(&[0, 50, 90]);
+        let written_percent = rng.pick(&[0, 50, 90]);
         let mut failure = SyncFailure::default();
         // As on Linux, the sectors become clean although they did not reach the device.
         for (sector, bytes) in self.take_covered(covered) {
-            if rng.percent(reaching) && !self.poisoned.contains(&sector) {
+            if rng.percent(written_percent) && !self.poisoned.contains(&sector) {
                 self.grow_device(covered.length);
                 self.put_on_device(sector, &bytes);
                 continue;
@@ -261,7 +261,8 @@ impl File {
         kept
     }
 
-    /// The length is durable by itself: at least the synced length, at most the written length.
+    /// The length becomes durable independently of the data: at least the synced length, at most
+    /// the written length.
     fn length_after_power_cut(
         &self,
         kept: &BTreeMap<usize, Box<Sector>>,

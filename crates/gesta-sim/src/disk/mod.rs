@@ -129,7 +129,7 @@ impl SimDisk {
     /// and their callbacks are dropped.
     pub fn crash(&self, crash: Crash) {
         let unanswered = self.state().crash(crash);
-        drop(unanswered); // outside of the lock: dropping a callback may call the disk
+        drop(unanswered); // outside the lock: dropping a callback may call the disk
     }
 
     /// Returns whether any operation failed since the last crash.

@@ -71,7 +71,7 @@ pub(super) struct InFlight {
     done: Option<Done>,
 }
 
-/// A callback and its result, to be called outside of the lock.
+/// A callback and its result, to be called outside the lock.
 pub(super) type Completion = (Done, io::Result<()>);
 
 pub(super) struct DiskState {

@@ -309,7 +309,7 @@ impl Model {
             return Err(Violation(format!("append {number} was acknowledged but is missing")));
         };
         ensure(published == *appended, || {
-            format!("append {number} was answered {appended:?} instead of {published:?}")
+            format!("append {number} was answered with {appended:?} instead of {published:?}")
         })?;
         // A first attempt cannot get a position at or below the head that it started from.
         let in_time = attempt.was_published || published.position > attempt.head;
@@ -322,7 +322,7 @@ impl Model {
         let Attempt { append: number, head, .. } = attempt;
         let at = appended.position;
         ensure(at >= head && at <= self.history.head() && appended.revisions.is_empty(), || {
-            format!("check {number} was answered {appended:?}, begun at {head}")
+            format!("check {number}, which began at {head}, was answered with {appended:?}")
         })?;
         match self.history.refusal_reason(self.append(number), at) {
             Some(refusal_reason) => {
@@ -355,7 +355,7 @@ impl Model {
     ) -> CheckResult {
         let number = attempt.append;
         let tracked = self.tracked(number);
-        let judged = || {
+        let check_unpublished = || {
             // A concurrent attempt may have succeeded.
             ensure(!attempt.was_published, || {
                 format!("a retry of stored append {number} was refused: {error}")
@@ -363,11 +363,11 @@ impl Model {
         };
         let just = match error {
             StoreError::Conflict(conflict) => {
-                judged()?;
+                check_unpublished()?;
                 self.conflict_is_real(attempt, conflict)
             }
             StoreError::Deleted { stream } => {
-                judged()?;
+                check_unpublished()?;
                 let past = self.history.stream_state_at(stream, self.history.head());
                 past.state == StreamState::Tombstoned
             }
@@ -431,7 +431,7 @@ impl Model {
     }
 
     /// Returns the expectation that matches the stream's current head.
-    pub(crate) fn present_expectation(&self, stream: &StreamName) -> ExpectedRevision {
+    pub(crate) fn current_expectation(&self, stream: &StreamName) -> ExpectedRevision {
         let head = self.history.next_revision(stream).previous();
         head.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact)
     }

@@ -1,7 +1,7 @@
 //! Reads of a damaged store: intact events up to the reported damage.
 //!
 //! Invariants: the checks do not know the injected damage; every event shown was appended, nothing
-//! is missing without an error, and a store that reports damage takes no appends. Not here:
+//! is missing without an error, and a store that reports damage accepts no appends. Not here:
 //! injecting the damage ([`final_phase`](super::final_phase)).
 
 use std::{
@@ -69,9 +69,7 @@ impl Simulation {
                 return Ok(Reported::Damage);
             }
             Err(error) => {
-                return Err(Violation(format!(
-                    "a damaged store does not open to be read: {error}"
-                )));
+                return Err(Violation(format!("a damaged store could not be opened: {error}")));
             }
         };
         // The report decides which reads may be incomplete.
@@ -89,7 +87,7 @@ impl Simulation {
             let unmarked = report.unmarked.is_some() && residue == Residue::Possible;
             let reported = report.torn.is_some() || unmarked;
             ensure(reported, || {
-                format!("only {} events are left, without an error", events.len())
+                format!("only {} events are left, but no damage was reported", events.len())
             })?;
             self.check_remaining(&store, proven)?;
             return Ok(Reported::Damage);
@@ -110,16 +108,20 @@ impl Simulation {
             let right = shown.events.iter().eq(known.iter().copied().take(shown.events.len()));
             ensure(right, || format!("a read of {what} returned wrong events"))?;
             ensure(!shown.complete || shown.events.len() == known.len(), || {
-                format!("{what} ended after {} of {}", shown.events.len(), known.len())
+                format!(
+                    "{what} ended without an error after {} of {} events",
+                    shown.events.len(),
+                    known.len()
+                )
             })?;
             reported = reported.or(Reported::damage_if(!shown.complete));
             Ok(())
         };
         same(read_until_damage(store.read_all(ReadAll::forwards()))?, &known, "all")?;
-        same(subscribed(store)?, &known, "a subscription to all")?;
+        same(subscribed(store)?, &known, "all events by a subscription")?;
         // Each kind of read takes another path through index and segments.
         let reversed: Vec<_> = known.iter().rev().copied().collect();
-        same(read_until_damage(store.read_all(backwards()))?, &reversed, "all backwards")?;
+        same(read_until_damage(store.read_all(backwards()))?, &reversed, "all events backwards")?;
         for stream in readable_streams(history) {
             let read = ReadStream::forwards(stream.clone());
             same(
@@ -139,11 +141,7 @@ impl Simulation {
             let is_meant =
                 |e: &&&RecordedEvent| read.filter.matches(e) && !hidden.contains(&e.position);
             let meant: Vec<_> = known.iter().filter(is_meant).copied().collect();
-            same(
-                read_until_damage(store.read_all(read.clone()))?,
-                &meant,
-                "what a filter lets through",
-            )?;
+            same(read_until_damage(store.read_all(read.clone()))?, &meant, "filtered events")?;
         }
         self.check_lookups(store).map(|answers| reported.or(answers))
     }
@@ -179,7 +177,10 @@ impl Simulation {
                 format!("after damage, a read skipped missing events at {place:?}")
             })?;
             ensure(!shown.complete || shown.events.len() >= proven, || {
-                format!("a read of all ended without an error after {}", shown.events.len())
+                format!(
+                    "a read of all events ended without an error after {} events",
+                    shown.events.len()
+                )
             })?;
         }
         let mut shown = read_until_damage(store.read_all(backwards()))?.events;
@@ -217,7 +218,7 @@ impl Simulation {
                 None => true,
             };
             ensure(right, || {
-                format!("after damage, append {append} was not found, without an error")
+                format!("after damage, append {append} was not found, but no error was reported")
             })?;
         }
         Ok(())
@@ -245,7 +246,7 @@ fn check_listing(store: &LogStore, history: &History, proven: Position) -> Check
             && !listed.contains(stream)
     });
     ensure(missing.is_none(), || {
-        format!("after damage, {missing:?} is not listed, without an error")
+        format!("after damage, {missing:?} is not listed, but no error was reported")
     })
 }
 
@@ -260,7 +261,7 @@ fn check_described_head(
     let last = history.stream(stream).rev().find(|event| event.position <= proven);
     let last = last.map(|event| event.revision);
     ensure(described.is_none_or(|described| described.head >= last), || {
-        format!("after damage, {stream} was described without its end")
+        format!("after damage, the description of {stream} lacks its last revision")
     })
 }
 
@@ -313,7 +314,9 @@ fn subscribed(store: &LogStore) -> CheckResult<PartialRead> {
             Poll::Ready(Some(Err(error))) => {
                 return Err(Violation(format!("a subscription reported damage as {error}")));
             }
-            Poll::Ready(None) => return Err(Violation("a subscription ended".to_owned())),
+            Poll::Ready(None) => {
+                return Err(Violation("a subscription ended without an error".to_owned()));
+            }
             Poll::Pending => return Ok(PartialRead { events, complete: true }),
         }
     }

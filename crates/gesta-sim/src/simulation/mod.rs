@@ -105,7 +105,9 @@ pub fn run(seed: u64) -> Result<RunStats, Failure> {
         let trace = Trace::recording();
         let violation = match guarded(seed, trace.clone()) {
             Err(again) if again == first => first.0,
-            Err(_) | Ok(_) => format!("the same seed behaved differently: {first}"),
+            Err(_) | Ok(_) => {
+                format!("the seed is not reproducible; its first run failed with: {first}")
+            }
         };
         Failure { seed, violation, trace: trace.entries() }
     })
@@ -316,7 +318,8 @@ impl Simulation {
     }
 
     fn head(&self, session: &Session) -> CheckResult<Head> {
-        answer_now(session.store().head())?.map_err(|error| Violation(format!("no head: {error}")))
+        answer_now(session.store().head())?
+            .map_err(|error| Violation(format!("cannot read the head: {error}")))
     }
 
     /// Checks that the head is the last visible position and that the incarnation is unchanged.
@@ -422,7 +425,7 @@ impl Simulation {
         }
         let unanswered = session.unanswered();
         Err(Violation(match unanswered {
-            0 => "the store does not become idle".to_owned(),
+            0 => "the store did not become idle".to_owned(),
             _ => format!("{unanswered} appends were never answered"),
         }))
     }

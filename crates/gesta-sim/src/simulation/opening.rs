@@ -19,13 +19,14 @@ impl Simulation {
     pub(super) fn open(&mut self) -> CheckResult<Session> {
         let (engine, store) = self.open_until_success()?;
         let changes = self.disk.changes_while_opening();
-        ensure(changes == 0, || format!("opening changed files, {changes} times"))?;
+        ensure(changes == 0, || format!("opening the store changed files {changes} times"))?;
         let report = store.report();
         ensure(report.damage.is_empty(), || {
             format!("a crash was reported as damage: {:?}", report.damage)
         })?;
         let events = collected(store.read_all(ReadAll::forwards()))?;
-        let events = events.map_err(|error| Violation(format!("reading all failed: {error}")))?;
+        let events =
+            events.map_err(|error| Violation(format!("reading all events failed: {error}")))?;
         self.trace
             .record(|| format!("opened with {} events, torn: {:?}", events.len(), report.torn));
         // Faults start only after the check: the reads above must succeed.
@@ -55,7 +56,7 @@ impl Simulation {
                 Err(_) if crashed_in || self.disk.has_failed() => {}
                 Err(error) => {
                     return Err(Violation(format!(
-                        "the store does not open after a crash: {error}"
+                        "the store could not be opened after a crash: {error}"
                     )));
                 }
             }

@@ -58,7 +58,9 @@ pub(crate) fn read_until_damage(mut pages: Pages) -> CheckResult<PartialRead> {
             Some(Some(Err(StoreError::Corrupt(_)))) => {
                 return Ok(PartialRead { events, complete: false });
             }
-            Some(Some(Err(error))) => return Err(Violation(format!("damage read as {error}"))),
+            Some(Some(Err(error))) => {
+                return Err(Violation(format!("a read reported damage as {error}")));
+            }
             None => return Err(Violation("a page was pending".to_owned())),
         }
     }
@@ -200,7 +202,7 @@ fn compare(
             events.map(|event| event.position).collect()
         };
         let (found, expected) = (places(&mut found.iter()), places(&mut expected.iter().copied()));
-        format!("{read} gave {found:?} instead of {expected:?}")
+        format!("{read} returned {found:?} instead of {expected:?}")
     })
 }
 
@@ -222,7 +224,9 @@ pub(crate) fn scan(
         ControlFlow::Break(())
     });
     let whole = rest.next().is_none();
-    ensure(wrong.is_none(), || format!("a scan after {after} went wrong at {wrong:?}"))?;
+    ensure(wrong.is_none(), || {
+        format!("a scan after {after} returned a wrong event at {wrong:?}")
+    })?;
     let scanned = none_if_damaged(Ok(scanned))?;
     ensure(scanned.is_none() || whole, || format!("a scan ended after {scanned:?} events"))?;
     Ok(scanned.map(drop))
@@ -303,12 +307,16 @@ pub(crate) fn list(
     let Some(found) = none_if_damaged(answer_now(store.list_streams(list)))? else {
         return Ok(None);
     };
-    ensure(found == expected, || format!("streams {found:?} instead of {expected:?}"))?;
+    ensure(found == expected, || {
+        format!("a listing returned streams {found:?} instead of {expected:?}")
+    })?;
     let expected: Vec<_> = history.categories().into_iter().take(limit).collect();
     let list = ListCategories { after: None, limit };
     let Some(found) = none_if_damaged(answer_now(store.list_categories(list)))? else {
         return Ok(None);
     };
-    ensure(found == expected, || format!("categories {found:?} instead of {expected:?}"))?;
+    ensure(found == expected, || {
+        format!("a listing returned categories {found:?} instead of {expected:?}")
+    })?;
     Ok(Some(()))
 }

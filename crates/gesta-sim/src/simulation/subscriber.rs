@@ -1,7 +1,7 @@
 //! A subscriber, and the deliveries that it must receive.
 //!
 //! Invariant: a subscriber is polled after all published events were absorbed, so its deliveries
-//! can be compared with the history at once.
+//! can be compared with the history immediately.
 
 use std::{
     collections::BTreeSet,
@@ -93,7 +93,9 @@ impl Subscriber {
                     self.passed = history.head();
                     return Ok(());
                 }
-                Poll::Ready(None) => return Err(Violation("a subscription ended".to_owned())),
+                Poll::Ready(None) => {
+                    return Err(Violation("a subscription ended without an error".to_owned()));
+                }
                 Poll::Ready(Some(delivery)) => self.take(history, delivery)?,
             }
             self.waiting = false;
@@ -119,7 +121,7 @@ impl Subscriber {
                 self.ended = true;
                 let past = history.stream_state_at(&stream, history.head());
                 ensure(past.state == StreamState::Tombstoned, || {
-                    format!("a subscriber was told that {stream} is tombstoned")
+                    format!("a subscriber was told that {stream} is tombstoned, but it is not")
                 })
             }
             Err(error) => Err(Violation(format!("a subscription failed: {error}"))),

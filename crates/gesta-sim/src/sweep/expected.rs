@@ -171,7 +171,10 @@ impl ExpectedReads {
                 };
                 ensure(agree, || {
                     let what = format!("{in_all:?}; damaged: {damaged}, ended: {ended}");
-                    format!("{stream} and all events disagree on {}: {what}", event.position)
+                    format!(
+                        "the reads of {stream} and of all events disagree on {}: {what}",
+                        event.position
+                    )
                 })?;
             }
         }
@@ -205,10 +208,13 @@ impl ExpectedReads {
         })?;
         let all = shown.events.len() == there.len();
         ensure(all || part.damage_reported, || {
-            format!("a read backwards met damage after {} events", shown.events.len())
+            format!(
+                "a backward read stopped at unreported damage after {} events",
+                shown.events.len()
+            )
         })?;
         ensure(!shown.complete || (all && found.missing.is_empty()), || {
-            format!("a read backwards ended without an error after {} events", shown.events.len())
+            format!("a backward read ended without an error after {} events", shown.events.len())
         })
     }
 
@@ -227,7 +233,9 @@ impl ExpectedReads {
                 None => ControlFlow::Break(()),
             }
         });
-        ensure(wrong.is_none(), || format!("a scan after {after} went wrong at {wrong:?}"))?;
+        ensure(wrong.is_none(), || {
+            format!("a scan after {after} returned a wrong event at {wrong:?}")
+        })?;
         match scanned {
             Ok(scanned) => {
                 ensure(scanned == (found.end.min(range.end) - range.start) as u64, || {
@@ -235,7 +243,7 @@ impl ExpectedReads {
                 })
             }
             Err(StoreError::Corrupt(_)) => Ok(()),
-            Err(error) => Err(Violation(format!("damage was scanned as {error}"))),
+            Err(error) => Err(Violation(format!("a scan reported damage as {error}"))),
         }
     }
 }
@@ -245,8 +253,8 @@ fn record<'a>(segment: &'a Bytes, place: &EventPlace) -> Option<&'a [u8]> {
     segment.get(offset..offset + usize::try_from(place.length).ok()?)
 }
 
-/// Reads `events`, which are adjacent in this kind of read, and resumes after each event reported
-/// as damaged.
+/// Reads the range that consists of `events`, and resumes after each event that is reported as
+/// damaged.
 fn read_past_damage(
     events: &[RecordedEvent],
     read: impl Fn(&RecordedEvent, usize) -> Pages,

@@ -76,7 +76,7 @@ pub(super) fn build_store(bytes_min: usize, shutdown: Shutdown) -> CheckResult<S
     let events = all_events(&store)?;
     let place = |event: &RecordedEvent| {
         let place = store.locate(event.position);
-        place.ok_or_else(|| Violation(format!("{} has no place", event.position)))
+        place.ok_or_else(|| Violation(format!("the store has no location for {}", event.position)))
     };
     let places = events.iter().map(place).collect::<CheckResult<Vec<_>>>()?;
     if shutdown == Shutdown::Closed {

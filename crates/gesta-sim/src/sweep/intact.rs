@@ -156,7 +156,7 @@ impl IntactStore {
             let changed = &ChangedFiles::new();
             let outcome = self.check_in(&OpeningCase { state, changed, depth: Depth::Whole })?;
             ensure(outcome == SweepOutcome::Unchanged, || {
-                format!("undamaged, the store is reported as {outcome:?}")
+                format!("the undamaged store is reported as {outcome:?}")
             })?;
         }
         Ok(())
@@ -180,7 +180,7 @@ impl IntactStore {
         if depth == Depth::Whole {
             states.push((IndexState::Verified, &self.verified));
         }
-        let judge = |(index_state, state)| {
+        let check = |(index_state, state)| {
             let case = OpeningCase { state, changed, depth };
             // A panic names the corruption like any other violation.
             let caught = panic::catch_unwind(panic::AssertUnwindSafe(|| self.check_in(&case)));
@@ -190,7 +190,7 @@ impl IntactStore {
                 outcome.map_err(|Violation(what)| Violation(format!("{index_state:?}: {what}")));
             Ok((index_state, outcome?))
         };
-        states.into_iter().map(judge).collect()
+        states.into_iter().map(check).collect()
     }
 
     /// Snapshot in which the last changed segment was just sealed; for a segment prepared later,
@@ -217,7 +217,7 @@ impl IntactStore {
                 return Ok(SweepOutcome::Refused);
             }
             Err(error @ (OpenError::Io { .. } | OpenError::Directory(_))) => {
-                return Err(Violation(format!("the store does not open: {error}")));
+                return Err(Violation(format!("the store could not be opened: {error}")));
             }
         };
         ensure(disk.changed_segments() == 0, || "opening wrote to a segment".to_owned())?;
@@ -283,7 +283,7 @@ impl IntactStore {
         let changed_records = self.expected.changed_records(unchecked, &self.files, changed);
         ensure(found.missing == changed_records, || {
             format!(
-                "events {changed_records:?} were changed, events {:?} are missing",
+                "events {changed_records:?} were changed, but events {:?} are missing",
                 found.missing
             )
         })?;
@@ -325,7 +325,7 @@ impl IntactStore {
         let found = self.expected.read_forwards(store, &part)?;
         let lost = part.range.end - found.end;
         ensure(lost <= state.unproven_events(changed), || {
-            format!("a read ended without an error, {lost} acknowledged events before the end")
+            format!("a read ended without an error {lost} acknowledged events before the end")
         })?;
         self.expected.check_other_reads(store, &part, &found)?;
         // A damaged store is read-only.

@@ -71,7 +71,7 @@ impl MemoryDisk {
         | Operation::RenameNoReplace { from: file, .. } = &operation
             && is_segment(file)
         {
-            // A damaged segment must never be changed by an opening.
+            // Opening a store must never change a damaged segment.
             self.changed_segments.fetch_add(1, Ordering::Relaxed);
         }
         match operation {

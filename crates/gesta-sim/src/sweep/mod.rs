@@ -122,13 +122,13 @@ pub fn sweep(options: SweepOptions) -> Result<SweepReport, String> {
     let segments = segments.get(first..).unwrap_or_default();
     // The first violation stops all threads.
     let failed = AtomicBool::new(false);
-    let share = |own: usize, of: usize| {
+    let sweep_part = |index: usize, threads: usize| {
         let mut swept = SweepReport::default();
         // Each thread takes every n-th corruption of the same sequence.
         let mine = corruptions(&intact.files, segments, last, coverage.step())
             .enumerate()
-            .skip(own)
-            .step_by(of);
+            .skip(index)
+            .step_by(threads);
         for (number, corruption) in mine {
             if failed.load(Ordering::Relaxed) {
                 break;
@@ -144,12 +144,12 @@ pub fn sweep(options: SweepOptions) -> Result<SweepReport, String> {
     };
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let results: Vec<Result<SweepReport, String>> = thread::scope(|scope| {
-        let begin = |own| {
+        let begin = |index| {
             // Mutations are enabled per thread.
             let enable_mutations = mutations::propagate();
             scope.spawn(move || {
                 enable_mutations();
-                share(own, cores)
+                sweep_part(index, cores)
             })
         };
         let threads: Vec<_> = (0..cores).map(begin).collect();
@@ -185,13 +185,13 @@ fn depth_for(corruption: &Corruption, number: usize) -> Depth {
 }
 
 impl SweepReport {
-    /// Number of openings of damaged stores.
+    /// Number of times that a damaged store was opened.
     #[must_use]
     pub fn openings(&self) -> u64 {
         self.counts.iter().flatten().flatten().sum()
     }
 
-    /// Number of openings with damage reported by the opening or by reads.
+    /// Number of times that damage was reported, on opening or by reads.
     #[must_use]
     pub fn reported(&self) -> u64 {
         let reported = [SweepOutcome::Reported as usize, SweepOutcome::ReportedByReads as usize];
@@ -237,7 +237,7 @@ impl SweepReport {
 
 impl fmt::Display for SweepReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = ["", "", "same", "refused", "reported", "by reads", "fewer past the mark"];
+        let columns = ["", "", "same", "refused", "reported", "by reads", "lost past the mark"];
         let [kind, index_state, columns @ .., last] = columns;
         write!(f, "{kind:<28}{index_state:<10}")?;
         columns.iter().try_for_each(|column| write!(f, "{column:>10}"))?;
