@@ -29,7 +29,8 @@ pub struct Options {
     /// Maximum size of one commit group, in bytes. A single large append may exceed it.
     pub group_bytes_max: usize,
     /// Maximum size of a frame that several small appends share, in bytes. Larger frames save space
-    /// and time, but damage to a frame takes all of it. The default is one file system block.
+    /// and time, but damage to a frame destroys all of its appends. The default is one file system
+    /// block.
     pub frame_bytes_max: usize,
     /// Size of the latest frames kept in memory for readers at the head, in bytes.
     pub tail_bytes_max: usize,
@@ -60,7 +61,8 @@ pub enum RecordedTime {
     #[default]
     Continues,
     /// Restarts from the clock, even if that is before earlier events: the remedy after the clock
-    /// was wrong. Takes effect with the first append; later openings continue from there.
+    /// was wrong. Takes effect with the first append; the store continues from there when it is
+    /// opened again.
     Restarts,
 }
 
@@ -143,7 +145,7 @@ pub struct OpenReport {
     /// Damage of the log. With any, the store refuses writes.
     pub damage: Vec<Damage>,
     /// Damage of index files, as far as they were checked. No event is lost. Remove the file
-    /// `INDEX`, and the next opening rebuilds the index.
+    /// `INDEX`, and the index is rebuilt when the store is next opened.
     pub index_damage: Vec<String>,
     /// A torn write at the end of the log. It was never acknowledged, and stays in the file.
     pub torn: Option<Torn>,

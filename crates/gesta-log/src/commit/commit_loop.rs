@@ -1,7 +1,7 @@
 //! The loop that carries out the committer's actions: queue → committer → disk → readers → callers.
 //!
 //! Invariant: an append is answered after its group is visible. The same code runs under the
-//! threads of a real store and under a simulation, which calls [`CommitLoop::poll`] by itself.
+//! threads of a real store and under a simulation, which calls [`CommitLoop::poll`] itself.
 //!
 //! Elsewhere: threads ([`leader`](super::leader)), decisions ([`committer`](super::committer)).
 
@@ -99,7 +99,7 @@ impl CommitLoop {
             let answered = self.completions.drain_some();
             quiet &= !answered;
             let done = quiet && self.queue.is_empty(self.committer.wake_threshold());
-            // An early return loses nothing: what is left is in the queue or has a deadline.
+            // An early return loses nothing: remaining work is in the queue or has a deadline.
             if done || (!answered && !proceed()) {
                 return self.next_poll();
             }
@@ -138,9 +138,9 @@ impl CommitLoop {
         if self.warned_ahead {
             warn!(
                 ?ahead,
-                "the last event was recorded by a clock that was ahead; until the clock catches up \
-                 all events get that time, and max ages count from it. If the clock is correct \
-                 now, stop the store and run `gesta clock --restart`"
+                "the last event was recorded by a clock that was ahead; until the clock catches \
+                 up, all events get that time, and maximum ages count from it. If the clock is \
+                 correct now, stop the store and run `gesta clock --restart`"
             );
         } else {
             info!("the clock has reached the last event's recorded time");

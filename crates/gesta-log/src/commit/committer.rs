@@ -52,9 +52,9 @@ pub(super) struct ActiveSegment {
     segment: PreallocatedSegment,
     /// Position of its first event.
     first: Position,
-    /// End of what was submitted: the next group starts here.
+    /// End of the submitted data: the next group starts here.
     pub(super) offset: u64,
-    /// End of what is durable.
+    /// End of the durable data.
     pub(super) durable: u64,
     /// True if its opening frame is still to be written.
     fresh: bool,
@@ -262,7 +262,8 @@ impl Committer {
     fn submit_open_group(&mut self, actions: &mut Vec<Action>) {
         let Some(mut group) = self.open.take() else { return };
         let active = self.active.as_mut().expect("the group belongs to the active segment");
-        // The mark names only what is durable by now, so a torn group never covers itself.
+        // The mark covers only the part that is durable by now, so a torn group never covers
+        // itself.
         let bytes = group.freeze(active.durable);
         active.offset = group.end();
         active.fresh = false;

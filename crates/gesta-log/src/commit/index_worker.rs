@@ -4,7 +4,7 @@
 //! anyway.
 //!
 //! Invariants: staged postings stay hidden until the group is published; publishing waits for an
-//! insertion that has begun, and inserts by itself if none has.
+//! insertion that has begun, and does the insertion itself if none has.
 //!
 //! Elsewhere: the memtable ([`index`](crate::index)).
 

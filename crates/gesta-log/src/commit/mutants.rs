@@ -26,7 +26,7 @@ pub(super) fn unsync(actions: &mut [Action]) {
     }
 }
 
-/// Lets a group ignore a part of what the group in flight changes.
+/// Lets a group ignore some of the changes of the group in flight.
 pub(super) fn miscontinue(
     right: Continuation,
     in_flight: Option<&Group>,

@@ -302,7 +302,7 @@ impl SubmitQueue {
         let deadline = deadline.filter(|_| !mutated!(DeadlineForgotten));
         state.deadline = deadline;
         let work_left = !state.is_empty() && !mutated!(LeadershipReleasedSilently);
-        // A writer thread that wakes up early enough by itself is not signalled, which saves a
+        // A writer thread that wakes up early enough on its own is not signalled, which saves a
         // system call for each append of a single caller.
         let must_wake = match state.writer_thread {
             WriterThread::Awake => false,

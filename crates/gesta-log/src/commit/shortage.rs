@@ -1,4 +1,4 @@
-//! A shortage of what the next segment needs: space on the device, file descriptors, memory.
+//! A shortage of a resource for the next segment: disk space, file descriptors, memory.
 //!
 //! Decides how long appends are refused before the next attempt. Invariant: a shortage is never
 //! final, because nothing of the refused appends was submitted; the first append after the pause

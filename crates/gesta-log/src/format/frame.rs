@@ -34,8 +34,8 @@ const HASHED_TOGETHER_BYTES: usize = 64 << 10;
 const SECTOR_BYTES: u64 = 512;
 
 /// Returns the offset of a close frame or seal after frames that end at `end`. It begins a new
-/// sector, so that the loss of one sector cannot take both an append and the mark that says it was
-/// durable.
+/// sector, so that the loss of one sector cannot destroy both an append and the mark that proves
+/// the append durable.
 pub(crate) fn mark_offset(end: u64) -> u64 {
     if mutated!(MarkInSameSector) {
         return end;
@@ -389,7 +389,7 @@ fn whole_appends(
     for (n, ((_, event), continues)) in events.iter().zip(continues).enumerate() {
         // Skip listed appends that end before this event.
         while listed.next_if(|append| append.end() <= event.position).is_some() {}
-        // A listed append has lost events: what is left of it here is not an append as a whole.
+        // A listed append has lost events: its remaining events are not an append as a whole.
         if listed.peek().is_some_and(|append| append.position <= event.position) {
             // An append that began before a listed one has not ended.
             if start < n {

@@ -1,5 +1,5 @@
 //! Tests of the decoders with arbitrary bytes: they never panic, they agree with each other, and
-//! what they accept keeps its meaning when it is encoded again.
+//! accepted bytes keep their meaning when encoded again.
 //!
 //! Starts from one valid frame of each kind, mutates it, and makes its checksums valid again for
 //! most inputs.
@@ -249,17 +249,17 @@ fn check_event(frame: &[u8], offset: u64, event: &RecordedEvent, what: &str) {
 /// disagree.
 #[cfg(fuzzing)]
 pub fn frame(bytes: &[u8]) {
-    judge(bytes, None, "as it is");
+    check_frame(bytes, None, "as it is");
     let mut frame = bytes.to_vec();
     if frame.len() >= FRAME_HEADER_BYTES {
         seal_records(&mut frame);
         seal_header(&mut frame);
-        judge(&frame, None, "sealed");
+        check_frame(&frame, None, "sealed");
     }
 }
 
 /// Returns whether the frame is accepted. Panics if the decoders disagree.
-fn judge(frame: &[u8], before: Option<Chain>, what: &str) -> bool {
+fn check_frame(frame: &[u8], before: Option<Chain>, what: &str) -> bool {
     let bytes = Bytes::copy_from_slice(frame);
     let Ok(decoded) = Frame::decode(&bytes, OFFSET, place().seed, before) else { return false };
     assert!(decoded.header.length <= frame.len(), "{what}");
@@ -291,7 +291,7 @@ fn whatever_bytes_are_offered_as_a_frame_are_decoded_alike_or_refused() {
         let mut frame = frames[draws.below(frames.len())].clone();
         mutate(&mut frame, &mut draws);
         let before = if draws.below(2) == 0 { None } else { Some(Chain([7; 32])) };
-        match judge(&frame, before, &format!("case {case}")) {
+        match check_frame(&frame, before, &format!("case {case}")) {
             true => accepted += 1,
             false => refused += 1,
         }

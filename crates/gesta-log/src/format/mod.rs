@@ -1,7 +1,7 @@
 //! The on-disk format, version 2: headers, frames, records and their checksums.
 //!
-//! Encodes and decodes as specified in `docs/format.md`. A decoder takes any bytes without
-//! panicking, checks every length before it uses it, and allocates no more than the size of its
+//! Encodes and decodes as specified in `docs/format.md`. A decoder accepts arbitrary bytes,
+//! never panics, checks every length before it uses it, and allocates no more than the size of its
 //! input. The rules by which bytes are adopted are in [`scan`](crate::segment::scan) and
 //! [`recovery`](crate::recovery).
 

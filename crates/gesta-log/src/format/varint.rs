@@ -1,4 +1,4 @@
-//! Variable-length integers (LEB128). Reading takes any bytes without panicking.
+//! Variable-length integers (LEB128). Decoding accepts arbitrary bytes and never panics.
 
 use super::{Fields, Malformed};
 

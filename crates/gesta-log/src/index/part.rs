@@ -194,7 +194,7 @@ impl PartPostings {
     ) -> Result<Option<u64>, StoreError> {
         match self {
             Self::None => Ok(None),
-            // Looked up anew at each step: the posting list may have grown since.
+            // Looked up again at each step: the posting list may have grown since.
             Self::Memtable(memtable, term) => Ok(read(memtable).seek(term, at, direction)),
             Self::File(postings) => postings.seek(at, direction),
         }

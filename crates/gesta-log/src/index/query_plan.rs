@@ -34,7 +34,7 @@ struct TermScan {
     term: OwnedTerm,
     hash: LazyHash,
     /// Index of the last part, and its postings.
-    present: Option<(usize, PartPostings)>,
+    current: Option<(usize, PartPostings)>,
 }
 
 impl QueryPlan {
@@ -48,7 +48,7 @@ impl QueryPlan {
                 parts,
                 term,
                 hash: LazyHash::default(),
-                present: None,
+                current: None,
             }),
             exact: true,
         }
@@ -186,10 +186,10 @@ impl TermScan {
     /// Returns the postings in one part, or `None` if there is no such part.
     fn postings(&mut self, part_index: usize) -> Result<Option<&mut PartPostings>, StoreError> {
         // Consecutive seeks mostly stay in one part, whose cursor keeps its decoded leaf.
-        if self.present.as_ref().is_none_or(|(present, _)| *present != part_index) {
+        if self.current.as_ref().is_none_or(|(current, _)| *current != part_index) {
             let Some(part) = self.parts.get(part_index) else { return Ok(None) };
-            self.present = Some((part_index, part.postings(&self.term, &self.hash)?));
+            self.current = Some((part_index, part.postings(&self.term, &self.hash)?));
         }
-        Ok(self.present.as_mut().map(|(_, postings)| postings))
+        Ok(self.current.as_mut().map(|(_, postings)| postings))
     }
 }

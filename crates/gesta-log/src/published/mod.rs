@@ -151,7 +151,7 @@ impl Published {
         swap: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        // For new readers, file and index change at once. Earlier ones may find blocks that do not
+        // For new readers, file and index change together. Earlier ones may find blocks that do not
         // verify, and notice by the count.
         swap()?;
         let replaced = state.index.put_run(context, Arc::new(run));

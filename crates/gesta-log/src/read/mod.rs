@@ -27,7 +27,7 @@ pub(crate) use visible::{Ends, before};
 
 /// Maximum number of events in a page.
 pub(crate) const PAGE_EVENTS_MAX: usize = 256;
-/// Size after which a page takes no further event, in bytes. A single event may be larger.
+/// Size after which no further event is added to a page, in bytes. A single event may be larger.
 pub(crate) const PAGE_BYTES_MAX: usize = 4 << 20;
 /// Maximum number of events read for one page if the filter must see the events themselves.
 pub(crate) const SCAN_POSITIONS_MAX: usize = 4_096;

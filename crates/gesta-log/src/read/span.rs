@@ -75,7 +75,7 @@ impl Reader {
             ControlFlow::Continue(())
         })?;
         events.sort_unstable_by_key(|event| event.position);
-        // A position with neither a record nor a place in a gap was taken by damage.
+        // A position with neither a record nor a place in a gap was destroyed by damage.
         if events.len() == positions.len() && ids.is_some() {
             Ok(EarlierAppend { events, ids })
         } else {

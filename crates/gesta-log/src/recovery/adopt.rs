@@ -506,8 +506,8 @@ impl<'a> NextRevisions<'a> for HashMap<&'a StreamName, Revision> {
 
 /// Returns the damage if an event's revision does not continue its stream.
 ///
-/// Only the memtables are consulted. Looking up each stream in the index files would take most of
-/// the time of an opening; `verify` does it.
+/// Consults the memtables only. Looking up every stream in the index files would dominate the time
+/// to open a store; `verify` does it.
 fn find_misplaced<'a>(
     index: &Index,
     events: impl Iterator<Item = EventLocation<'a>>,
@@ -521,7 +521,7 @@ fn find_misplaced<'a>(
                 let head = index.stream_head(stream, in_files).ok()?;
                 match head {
                     Some(head) => head.next(),
-                    // The stream may have its earlier events in the index files.
+                    // Earlier events of the stream may be in the index files.
                     None if in_files > Position::START => revision,
                     None => Revision::FIRST,
                 }

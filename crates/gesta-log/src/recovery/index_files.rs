@@ -92,7 +92,7 @@ impl IndexFiles {
         entry: &ManifestEntry,
         run: Run,
     ) -> Result<bool, RunError> {
-        // First by what the run says of itself, which needs no segment.
+        // First check the run's own fields, which needs no segment.
         let next = self.covered.last().map_or(Position::START.next().number(), |last| last.end);
         let store = run.store();
         if run.first() != next || run.name() != entry.name || Some(store) != self.store {

@@ -1,7 +1,7 @@
 //! The engine: recovery, the commit loop and the compactor of one store, put together.
 //!
 //! A store on real files runs them on threads ([`threads`](super::threads)); a simulation polls
-//! them by itself through [`Engine`].
+//! them itself through [`Engine`].
 
 use std::sync::{Arc, PoisonError};
 

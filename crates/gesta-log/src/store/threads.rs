@@ -70,7 +70,7 @@ fn start_compactor(
             sealed.wait();
             let flushed = lock().flush_segment();
             if sealed.is_closing() {
-                // On shutdown flush the remaining segments, so that the next opening need not read
+                // On shutdown flush the remaining segments, so that the next start need not read
                 // them, then run only merges that are quick.
                 if !flushed {
                     while lock().compact_small_runs() {}

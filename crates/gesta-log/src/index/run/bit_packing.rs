@@ -1,5 +1,5 @@
-//! Bit-packed columns: numbers of the same width in bits, without padding. Reading takes any bytes
-//! without panicking.
+//! Bit-packed columns: numbers of the same width in bits, without padding. Decoding accepts
+//! arbitrary bytes and never panics.
 
 use crate::format::{Fields, Malformed};
 pub(super) use crate::format::{put_varint, varint};

@@ -21,7 +21,7 @@ const LINE_BYTES: usize = 64;
 const LINES: usize = (BODY_BYTES - LINES_AT) / LINE_BYTES;
 /// Bits set for each term.
 const PROBES: u32 = 7;
-/// A filter with this many terms takes no further block: about ten bits for each term.
+/// Number of terms after which no further block is added to a filter: about ten bits for each term.
 const TERMS_TARGET: usize = 2_650;
 
 /// A Bloom filter being filled.

@@ -3,7 +3,7 @@
 //! Cached blocks are verified. Eviction is CLOCK, so a block that is used again outlives one that
 //! is not, and a scan of a whole run evicts little.
 //!
-//! Up to three quarters of the budget can be reserved by runs that keep their filters outside of
+//! Up to three quarters of the budget can be reserved by runs that keep their filters outside
 //! the cache: every append probes the filters, and lookups here would contend for a shard's lock
 //! and the block's reference count. The unreserved part holds blocks, and shrinks as filters are
 //! loaded.

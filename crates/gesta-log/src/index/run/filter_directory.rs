@@ -17,8 +17,8 @@ use super::{
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct FilterDirectory {
-    /// For each prefix of hashes, the number of filters that begin below it. Has one more entry at
-    /// the end.
+    /// For each prefix of hashes, the number of filters whose first hash is below that prefix. The
+    /// last entry is the number of all filters.
     begun: Box<[u32]>,
     /// Number of bits of a hash after its prefix.
     rest_bits: u32,
@@ -86,7 +86,7 @@ impl FilterDirectory {
         }
     }
 
-    /// Returns what is known of a term without reading from disk.
+    /// Returns the result of the cached filters for a term, without reading from disk.
     pub(super) fn hint(&self, probe: &BloomProbe) -> FilterHint<'_> {
         let Some(slot) = self.slot(probe.hash) else { return FilterHint::Absent };
         slot.kept

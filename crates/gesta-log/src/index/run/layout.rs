@@ -72,7 +72,7 @@ pub(crate) struct CoveredSegment {
 }
 
 impl CoveredSegment {
-    /// Returns whether both describe the same segment file, to whatever length.
+    /// Returns whether both describe the same segment file; their lengths may differ.
     pub(crate) fn is_same_segment(&self, other: &Self) -> bool {
         (self.number, self.salt, self.incarnation, self.first)
             == (other.number, other.salt, other.incarnation, other.first)

@@ -247,7 +247,7 @@ fn copy_postings(
 ) -> Result<(), RunError> {
     let range = input.run.first()..input.run.end();
     let mut copy = |input: &RunSource<'_>, positions: &[u64]| {
-        // A posting outside of the run's range would break the order of the result.
+        // A posting outside the run's range would break the order of the result.
         let within = positions
             .first()
             .zip(positions.last())
@@ -304,7 +304,7 @@ struct TermStream {
     end: u32,
     origin: u64,
     entries: vec::IntoIter<TermEntry>,
-    present: Option<TermEntry>,
+    current: Option<TermEntry>,
     last: Option<TermHash>,
 }
 
@@ -318,24 +318,24 @@ impl TermStream {
             end,
             origin: run.first(),
             entries,
-            present: None,
+            current: None,
             last: None,
         }
     }
 
     fn hash(&self) -> Option<TermHash> {
-        self.present.as_ref().map(|entry| entry.hash)
+        self.current.as_ref().map(|entry| entry.hash)
     }
 
     fn take_if(&mut self, hash: TermHash) -> Option<TermEntry> {
-        self.present.take_if(|entry| entry.hash == hash)
+        self.current.take_if(|entry| entry.hash == hash)
     }
 
     /// Advances to the next entry, if there is one.
     fn advance(&mut self, input: &mut RunSource<'_>) -> Result<(), RunError> {
         loop {
             let before = self.last;
-            self.present = self.entries.next();
+            self.current = self.entries.next();
             if let Some(hash) = self.hash() {
                 self.last = Some(hash);
                 // The merge relies on ascending hashes.

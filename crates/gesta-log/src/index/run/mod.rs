@@ -8,7 +8,7 @@
 //! - A run answers as its segments would, or reports that it is damaged.
 //! - A run is renamed to its final name once it is durable, and is live once a durable manifest
 //!   lists it. Its inputs are removed only afterwards.
-//! - Decoders take any bytes without panicking and allocate no more than the bytes justify.
+//! - Decoders accept arbitrary bytes, never panic, and allocate no more than the bytes justify.
 //!
 //! Hash collisions are not resolved here: callers compare the event's stream, type or tags. The
 //! schedule of flushes and compactions is decided by the engine.

@@ -109,7 +109,7 @@ impl PostingTreeWriter {
         }
         let children = self.levels.get_mut(level).expect("the level was pushed above");
         children.push(child);
-        // A full level moves up at once, so the writer holds at most one node per level.
+        // A full level moves up immediately, so the writer holds at most one node per level.
         if children.len() as u64 == FANOUT { self.end_branch(level, put) } else { Ok(()) }
     }
 

@@ -1,4 +1,4 @@
-//! The file of an open run: what it takes to read and verify its blocks.
+//! The file of an open run, with the data needed to read and verify its blocks.
 
 use std::sync::Arc;
 

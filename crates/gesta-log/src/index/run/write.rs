@@ -87,8 +87,8 @@ pub(crate) fn write_run(
         .inspect_err(|_| remove_unfinished(disk, name))
 }
 
-/// Removes an unfinished run on a best-effort basis. The next opening of the store removes what is
-/// left.
+/// Removes an unfinished run on a best-effort basis. If that fails, the file is removed when the
+/// store is next opened.
 pub(super) fn remove_unfinished(disk: &dyn Disk, name: RunName) {
     drop(disk.run(Operation::Remove { file: name.new_file() }));
 }
@@ -112,7 +112,7 @@ fn write_contents(mut run: RunWriter<'_>, contents: RunContents) -> Result<RunNa
             term.postings = term.postings.and(&same.postings);
         }
         for position in term.postings.as_slice() {
-            // A posting outside of the run would be found by no lookup.
+            // A posting outside the run would be found by no lookup.
             assert!((covered.first..covered.end).contains(position), "postings lie in the segment");
             run.posting(*position)?;
         }

@@ -63,7 +63,8 @@ pub(super) const SUFFIX: &str = ".segment";
 impl Manifest {
     pub(super) fn encode(&self) -> String {
         let mut text = format!("{TITLE}\n");
-        let mut line = |line: String| writeln!(text, "{line}").expect("a text takes any line");
+        let mut line =
+            |line: String| writeln!(text, "{line}").expect("writing to a string does not fail");
         line(format!("store {}", hex(&self.store)));
         line(format!("incarnation {}", self.incarnation.as_uuid()));
         line(format!("end {}", self.end.number()));
@@ -116,7 +117,7 @@ fn copied(line: &str) -> Option<CopiedSegment> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a text takes any digit");
+        write!(text, "{byte:02x}").expect("writing to a string does not fail");
         text
     })
 }

@@ -108,7 +108,8 @@ fn read_verified(backup: &FileDisk, copied: &CopiedSegment) -> Result<Bytes, Bac
     Ok(bytes)
 }
 
-/// Returns a seal frame for the end of the log with its offset, or `None` if the log ends with one.
+/// Returns a seal frame to append to the log, with its offset, or `None` if the log already ends
+/// with a seal.
 ///
 /// A seal states that everything before it is durable, which is true after a restore. Without it,
 /// the last events could later be mistaken for a torn tail.

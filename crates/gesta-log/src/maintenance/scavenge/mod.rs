@@ -129,7 +129,7 @@ impl Scavenger {
             progress(Progress { bytes_done: pass.report.bytes_before, bytes_total });
             pass.segment(&covered)?;
         }
-        // The runs that are left, so that the next opening need not read the rewritten segments.
+        // The remaining runs, so that the next start need not read the rewritten segments.
         pass.rewrite_runs()?;
         progress(Progress { bytes_done: pass.report.bytes_before, bytes_total });
         Ok(pass.report)
@@ -217,7 +217,7 @@ impl ScavengePass<'_> {
             swapped.map_err(|source| failed("replace", covered, source))
         });
         if swapped.is_err() {
-            // If this fails, the next opening removes the file.
+            // If this fails, the file is removed when the store is next opened.
             drop(disk.run(Operation::Remove { file: unfinished }));
         }
         swapped.map(|()| Some(Reclaimed { events, bytes }))

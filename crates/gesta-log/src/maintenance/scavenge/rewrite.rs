@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Size of a gap frame's lists and records after which the next frame begins, in bytes. A lookup of
-/// scavenged events reads a whole gap frame, and damage takes all of it.
+/// scavenged events reads a whole gap frame, and damage destroys the whole frame.
 const GAP_BYTES: usize = 32 << 10;
 /// Size of one write, in bytes.
 const WRITE_BYTES: usize = 1 << 20;

@@ -161,7 +161,7 @@ impl ImportedSegment {
             open.kept_bytes += bytes.len();
             open.kept.push(bytes);
         }
-        // Then what a repeat of the append and the next revisions of its streams need.
+        // Then the data for repeats of the append and for the next revisions of its streams.
         let gap = &mut open.gap;
         gap.positions += of.events;
         gap.appends.push(GapAppend {

@@ -14,8 +14,8 @@ use super::compared_event::ComparedEvent;
 
 /// Maximum number of tracked streams, at 17 bytes each in a table that is at least half full.
 const STREAMS_MAX: usize = 3_600_000;
-/// Hash of a stream name. With [`STREAMS_MAX`] streams, two of them collide in one of three million
-/// stores.
+/// Hash of a stream name. In a store with [`STREAMS_MAX`] streams, the probability that any two
+/// names collide is one in three million.
 type NameHash = u64;
 
 /// Number of events per batch of lookups, whose misses in the processor's caches overlap.

@@ -59,7 +59,7 @@ const CHAIN_THREADS: usize = 2;
 ///
 /// # Errors
 /// Returns [`OpenError`] if the directory cannot be read at all. Damage is reported in the result:
-/// it includes the damage that an opening of the store finds, and the damage that only reads find.
+/// it includes the damage that opening the store finds, and the damage that only reads find.
 pub fn verify(
     directory: &Path,
     progress: &mut dyn FnMut(Progress),
