@@ -34,7 +34,7 @@ impl FileIdentity {
         let change = match fs::metadata(path) {
             Ok(found) if inode(&found) != self.inode => "replaced",
             // This crate never vacuums, so its files only grow.
-            Ok(found) if found.len() < self.bytes => "cut short",
+            Ok(found) if found.len() < self.bytes => "truncated",
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => "removed",
             Err(error) => return Err(file_error("the file's metadata cannot be read", error)),

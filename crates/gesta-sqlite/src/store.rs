@@ -166,7 +166,7 @@ impl Sqlite {
     }
 }
 
-/// Removes the files of dropped read models. The next opening repeats failed removals.
+/// Removes the files of dropped read models. Failed removals are repeated at the next start.
 fn remove_dropped(catalogue: &Catalogue, directory: &Path) -> Result<(), DatabaseError> {
     for file in catalogue.dropped_files()? {
         match read_model_file::remove(&directory.join(&file.name)) {
@@ -179,10 +179,10 @@ fn remove_dropped(catalogue: &Catalogue, directory: &Path) -> Result<(), Databas
     Ok(())
 }
 
-/// Serialises the opening of a directory by several processes.
+/// Serialises opening a directory by several processes.
 ///
-/// SQLite refuses concurrent creation of a file at once, without the busy timeout. The lock only
-/// prevents that refusal, so failing to take it is not an error.
+/// SQLite refuses concurrent creation of a file immediately, without the busy timeout. The lock
+/// only prevents that refusal, so failing to take it is not an error.
 fn lock_opening(directory: &Path) -> Option<fs::File> {
     let path = directory.join("opening.lock");
     let locked = fs::File::create(&path).and_then(|file| {
@@ -191,7 +191,11 @@ fn lock_opening(directory: &Path) -> Option<fs::File> {
     });
     locked
         .inspect_err(|error| {
-            tracing::warn!(%error, file = %path.display(), "read models are opened without the lock: a concurrent start may be refused");
+            tracing::warn!(
+                %error,
+                file = %path.display(),
+                "opening read models without the lock; a concurrent start may be refused"
+            );
         })
         .ok()
 }
@@ -255,7 +259,7 @@ impl ReadModelStore for Sqlite {
 
     async fn quarantine(&self, read_model: &ReadModelId) -> Result<Option<String>, DatabaseError> {
         let entry = self.catalogue()?.file_of(read_model)?;
-        // Rename before dropping the row: the next opening removes files of dropped read models.
+        // Rename before dropping the row: the next start removes files of dropped read models.
         let renamed = read_model_file::quarantine(&self.0.directory.join(entry.name))?;
         self.files().remove(read_model);
         self.catalogue()?.drop_read_model(read_model)?;
@@ -263,7 +267,7 @@ impl ReadModelStore for Sqlite {
     }
 
     async fn drop_read_model(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
-        // The row first: if the process ends now, the next opening removes the file.
+        // The row first: if the process ends now, the next start removes the file.
         self.catalogue()?.drop_read_model(read_model)?;
         self.release_dropped(std::slice::from_ref(read_model))
     }

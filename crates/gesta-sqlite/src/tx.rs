@@ -111,7 +111,7 @@ impl Tx {
     /// Returns the connection, unless the transaction has ended.
     fn active_connection(&self) -> Result<&Connection, DatabaseError> {
         // A projection's own `commit` or `rollback` ends the transaction, and so does SQLite after
-        // some errors. A later write would then commit by itself, without the checkpoint.
+        // some errors. A later write would then commit on its own, without the checkpoint.
         if self.connection.is_autocommit() {
             return Err(DatabaseError::rejected("a statement ended the projection's transaction"));
         }
@@ -128,7 +128,7 @@ impl Tx {
 impl Drop for Tx {
     fn drop(&mut self) {
         if !self.connection.is_autocommit() {
-            // A failed rollback needs no report: either SQLite has rolled back by itself, or the
+            // A failed rollback needs no report: either SQLite has rolled back already, or the
             // next `begin` on this connection fails.
             let _ = self.connection.execute_batch("rollback");
         }

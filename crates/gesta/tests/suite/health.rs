@@ -261,7 +261,7 @@ async fn files_that_are_removed_replaced_or_emptied_while_the_program_runs_are_n
             fs::copy(path, &copy).unwrap();
             fs::rename(copy, path).unwrap();
         }),
-        ("cut short", |path| {
+        ("truncated", |path| {
             fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap()
         }),
     ];
