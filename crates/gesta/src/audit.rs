@@ -121,7 +121,7 @@ pub(crate) fn record_of(operator: &Operator, operation: &str, target: &str) -> N
     }
 }
 
-/// Appends the record of one operation by itself.
+/// Appends the record of one operation, in an append of its own.
 pub(crate) async fn record(
     store: &dyn EventStore,
     operator: &Operator,

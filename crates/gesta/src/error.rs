@@ -80,7 +80,7 @@ pub enum ExecuteError<R> {
         #[source]
         source: Option<BoxError>,
     },
-    /// A stored event does not decode. Deploy code that knows it.
+    /// A stored event does not decode. Deploy code that can decode it.
     #[error(transparent)]
     Undecodable(UndecodableEvent),
     /// The first events of a stream are hidden or removed, so its state cannot be folded. The error
@@ -286,7 +286,7 @@ pub enum LoadError {
     /// The id does not form a valid stream name. Correct it.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// A stored event does not decode. Deploy code that knows it.
+    /// A stored event does not decode. Deploy code that can decode it.
     #[error(transparent)]
     Undecodable(#[from] UndecodableEvent),
     /// The first events of the stream are hidden or removed, so its state cannot be folded. The

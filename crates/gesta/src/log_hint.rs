@@ -13,7 +13,7 @@ const HINT: &str = "gesta: no log subscriber is installed, so errors in the back
                     Builder::without_log_hint()";
 
 /// Prints the hint, unless a subscriber is installed or it was printed before.
-#[expect(clippy::print_stderr, reason = "no log is installed to take it")]
+#[expect(clippy::print_stderr, reason = "no log is installed to receive it")]
 pub(crate) fn print_once() {
     static PRINTED: Once = Once::new();
     let is_unlogged = get_default(|dispatch| dispatch.is::<NoSubscriber>());

@@ -97,7 +97,7 @@ impl<E: EventSet> Recorded<E> {
     }
 
     /// Decodes recorded events into their current events, in order. Leaves out events of categories
-    /// outside of the set.
+    /// outside the set.
     ///
     /// # Errors
     /// [`UndecodableEvent`] for the first that does not decode.

@@ -52,7 +52,7 @@ impl Rejection for Infallible {
 ///
 /// let any = AnyRejection::new(NotPaid);
 /// assert_eq!((any.code(), any.to_string().as_str()), ("not-paid", "not paid"));
-/// assert_eq!(any.downcast::<NotPaid>().expect("it was one"), NotPaid);
+/// assert_eq!(any.downcast::<NotPaid>().expect("the rejection is `NotPaid`"), NotPaid);
 /// ```
 #[derive(Debug)]
 pub struct AnyRejection {

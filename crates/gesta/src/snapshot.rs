@@ -217,7 +217,7 @@ impl Snapshots {
             hidden,
             "no snapshots are taken: part of the state's shape cannot be traced"
         );
-        self.refused.push(format!("{aggregate} hides {hidden}"));
+        self.refused.push(format!("{aggregate}: cannot trace the shape of {hidden}"));
     }
 
     /// Adds an aggregate, hidden parts included.
@@ -308,7 +308,7 @@ impl Rule {
     async fn find(&self, stream: &StreamName) -> Option<Snapshot> {
         let found = self.store.load_snapshot(stream).await;
         found.unwrap_or_else(|error| {
-            warn(stream, &error, "snapshot not read");
+            warn(stream, &error, "cannot read a snapshot");
             None
         })
     }
@@ -331,7 +331,7 @@ impl Rule {
         let snapshot =
             Snapshot { stream: stream.clone(), revision, incarnation, fingerprint, state };
         if let Err(error) = self.store.save_snapshot(snapshot).await {
-            warn(&stream, &error, "snapshot not kept");
+            warn(&stream, &error, "cannot save a snapshot");
         }
     }
 

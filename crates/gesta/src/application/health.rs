@@ -216,7 +216,7 @@ impl Gesta {
         (ahead > CLOCK_BEHIND_MAX).then(|| {
             let detail = format!(
                 "the recorded time of the newest event is {} seconds ahead of the clock; until the \
-                 clock catches up, new events get that time and expire later by as much",
+                 clock catches up, new events get that time and expire that much later",
                 ahead.as_secs(),
             );
             Component::Clock.cause("", (Severity::Degraded, "behind-store"), detail)
@@ -257,7 +257,7 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
                 let severity = if progress.halted { Unready } else { Degraded };
                 report(
                     (severity, "rebuild-halted"),
-                    format!("after {}: {error}", rebuild.position),
+                    format!("the rebuild halted after position {}: {error}", rebuild.position),
                 );
             }
         }
@@ -265,13 +265,13 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
             // A read model of an older version serves queries, but no longer applies events.
             let severity = if progress.halted { Unready } else { Degraded };
             let detail = format!(
-                "a rebuild has set {} events aside and awaits confirmation before it goes live",
+                "a rebuild awaits confirmation before it goes live; dead letters: {}",
                 pending.dead_letters
             );
             report((severity, "awaiting-confirmation"), detail);
         }
         ProjectionState::Starting if progress.trouble.is_none() => {
-            report((Unready, "starting"), "its read model is being opened".to_owned());
+            report((Unready, "starting"), "the read model is being opened".to_owned());
         }
         ProjectionState::Corrupt { .. } | ProjectionState::Starting | ProjectionState::Running => {}
     }
@@ -331,16 +331,17 @@ fn process_manager_causes(handle: &ProcessHandle) -> Vec<HealthCause> {
     let set_aside = progress.asides.view();
     causes.extend(set_aside.iter().take(SUBJECTS_MAX).map(|aside| set_aside_cause(handle, aside)));
     if let Some(more) = set_aside.len().checked_sub(SUBJECTS_MAX).filter(|more| *more > 0) {
-        let detail = format!("{more} further streams are set aside");
+        let detail = format!("set-aside streams not listed here: {more}");
         causes.push(Component::Process.cause(handle.name, (Degraded, "set-aside"), detail));
     }
     causes
 }
 
 fn set_aside_cause(handle: &ProcessHandle, aside: &SetAside) -> HealthCause {
-    let error = aside.inputs.iter().find_map(|input| input.error.as_deref());
-    let detail =
-        format!("{} inputs are set aside: {}", aside.inputs.len(), error.unwrap_or_default());
+    let mut detail = format!("set-aside inputs: {}", aside.inputs.len());
+    if let Some(error) = aside.inputs.iter().find_map(|input| input.error.as_deref()) {
+        detail = format!("{detail}; first error: {error}");
+    }
     let name = format!("{} {}", handle.name, aside.subject);
     Component::Process.cause(&name, (Severity::Degraded, "set-aside"), detail)
 }

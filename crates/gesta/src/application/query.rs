@@ -393,7 +393,7 @@ where
 /// # Ok::<(), gesta::OpenError>(())
 /// # }).expect("a memory store opens");
 /// ```
-#[must_use = "nothing waits until it is awaited"]
+#[must_use = "a wait does nothing unless it is awaited"]
 #[derive(Debug)]
 pub struct Wait<'g, P> {
     gesta: &'g Gesta,

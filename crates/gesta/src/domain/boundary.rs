@@ -134,7 +134,7 @@ impl<A: Aggregate> Boundary for A {
     }
 
     fn take(state: &mut A, _: usize, event: &RecordedEvent) -> Result<(), DecodeError> {
-        // A query by tags may find events of the same names in categories outside of the set.
+        // A query by tags may find events of the same names in categories outside the set.
         let category = event.stream.category();
         let own = category.is_some_and(|category| category.as_str() == A::CATEGORY);
         if !own && !is_of_a_category::<A::Event>(event) {

@@ -47,14 +47,14 @@ pub enum EncodeError {
 /// An error of decoding a stored event.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// The event type is not in the set. Deploy code that knows it, or declare it with
+    /// The event type is not in the set. Deploy code that has it in the set, or declare it with
     /// `#[events(ignore("…"))]`.
     #[error("event type {event_type} is unknown")]
     UnknownEvent {
         /// Event type.
         event_type: String,
     },
-    /// The event type is known, but not this version. Deploy code that knows it.
+    /// The event type is known, but not this version. Deploy code that has this version.
     #[error(
         "version {version} of event type {event_type} is unknown; the newest known version is \
          {newest}"

@@ -188,7 +188,7 @@ impl LoadedBoundary<'_> {
         Err(CommandError::RevisionMismatch { stream: first.stream.clone(), expected, head })
     }
 
-    /// Builds an append without events that checks all reads at once, or `None` for a single read.
+    /// Builds an append without events that checks all reads together, or `None` for a single read.
     ///
     /// An append with events checks them itself. A rejection needs this check, because its reads
     /// may have seen two streams before and after the same change.

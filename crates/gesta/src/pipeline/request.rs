@@ -260,7 +260,7 @@ impl<C: Decide> ErasedCommand for Typed<C> {
     fn begin(&self) -> Result<Box<dyn DecisionAttempt + '_>, CommandError> {
         let id = self.0.id();
         let mut reads = Vec::new();
-        // Planned anew for each attempt, from the command alone, so an attempt carries no state
+        // Planned again for each attempt, from the command alone, so an attempt carries no state
         // over.
         C::On::plan(&id, &mut reads)?;
         each_once(&reads)?;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{Clock, CommandError, Receipt, Rng};
 
-/// Number and pauses of retries after conflicts with other programs.
+/// Retry limit and backoff after conflicts with other programs.
 ///
 /// Commands of one program on one stream take turns and do not conflict. The pause before a retry
 /// is random, up to a bound that doubles with each attempt, so that programs that collided once do

@@ -1,4 +1,4 @@
-//! The shape of a step, which wraps the steps inside of it.
+//! The shape of a step, which wraps the steps inside it.
 
 use std::{future::Future, sync::Arc};
 
@@ -7,7 +7,7 @@ use tower::{service_fn, util::BoxCloneSyncService};
 use super::CommandRequest;
 use crate::{CommandError, Receipt};
 
-/// The steps inside of a step.
+/// The steps inside a step.
 pub(super) type InnerPipeline = BoxCloneSyncService<CommandRequest, Receipt, CommandError>;
 
 /// A step around the inner part of the pipeline.

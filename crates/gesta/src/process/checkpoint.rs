@@ -125,8 +125,8 @@ pub(super) struct Resumed {
     pub(super) is_new: bool,
 }
 
-/// Returns the start position in positions of this store: from the journal, or from the instances
-/// of a manager without one.
+/// Returns the position in this store at which to start: from the journal or, if the manager has
+/// none, from the instances.
 pub(super) async fn resume(
     store: &dyn EventStore,
     journal: &mut Journal,

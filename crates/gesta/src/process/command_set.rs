@@ -116,17 +116,17 @@ mod sealed {
     pub struct CommandIndex<const INDEX: usize>;
 }
 
-/// The reason why a stored command cannot be decoded. Deploy code that knows it.
+/// The reason why a stored command cannot be decoded. Deploy code that can decode it.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableCommand {
     /// The process no longer sends this command.
-    #[error("command {name} is not among those of the process")]
+    #[error("the process does not send command {name}")]
     Unknown {
         /// Name of the command.
         name: String,
     },
     /// The JSON does not match the command's type.
-    #[error("the payload is not of command {name}")]
+    #[error("the payload does not match command {name}")]
     BadPayload {
         /// Name of the command.
         name: String,

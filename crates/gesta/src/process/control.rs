@@ -213,7 +213,10 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let changes = |_: &Journal| vec![event.clone()];
         match session.journal.append(store, also.clone(), changes).await {
             Err(InputError::Store(StoreError::Deleted { stream })) => {
-                tracing::warn!(process = P::NAME, %subject, %stream, "the instance's stream is gone");
+                tracing::warn!(
+                    process = P::NAME, %subject, %stream,
+                    "the instance's stream was deleted"
+                );
                 let also = also.into_iter().filter(|part| part.stream != stream).collect();
                 session.journal.append(store, also, changes).await.map_err(Err)
             }
@@ -226,7 +229,10 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let Subject::Instance(id) = subject else { return };
         let Ok(stream) = self.deps.identity.stream(id) else { return };
         let store = Arc::clone(&self.deps.store);
-        debug_assert!(session.journal.stream() != &stream, "an instance is not its manager");
+        debug_assert!(
+            session.journal.stream() != &stream,
+            "an instance's stream is not its manager's journal"
+        );
         self.working.spawn(async move {
             let outstanding = Outstanding::read(store.as_ref(), &stream).await;
             Done::Looked(stream, outstanding)

@@ -68,8 +68,8 @@ async fn execute<P: ProcessManager>(
         actor: Some(deps.identity.actor()),
         correlation_id: from.correlation_id,
         causation_id: Some(CausationId::new(from.event.to_string())?),
-        // The id derives from the place of the decision and counts as the caller's, so a repeat
-        // after a crash is recognized.
+        // The id is derived from the place of the decision. It is passed as the caller's id, so
+        // that a repeat after a crash is recognized.
         ..CommandContext::new(id.command_id(stream), CommandIdFrom::Caller)
     };
     let request = guarded::<P, _>(|| P::Commands::request(context, &name, payload.text()))?;
@@ -86,17 +86,17 @@ async fn execute<P: ProcessManager>(
     };
     let answered = panics::catch(deps.pipeline.clone().oneshot(request)).await;
     match answered.map_err(|message| InputError::Sending { name, message })? {
-        // A crash before this append sends the command again under the same id, which gets the
+        // After a crash before this append, the command is sent again with the same id and gets the
         // first receipt.
         Ok(_) => settle(deps, stream, id, CommandOutcome::Executed).await,
-        Err(error) => match judge(CommandError::from_pipeline(error)) {
+        Err(error) => match classify(CommandError::from_pipeline(error)) {
             Verdict::Settled => settle(deps, stream, id, CommandOutcome::Executed).await,
             verdict => Ok(verdict),
         },
     }
 }
 
-fn judge(error: CommandError) -> Verdict {
+fn classify(error: CommandError) -> Verdict {
     let again = |error: &CommandError| Verdict::Again { reason: in_one_line(error) };
     let refused = |code: &str, error: &CommandError| {
         let (code, reason) = (code.to_owned(), error.to_string());

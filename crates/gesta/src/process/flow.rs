@@ -13,7 +13,7 @@ use super::checkpoint::Place;
 #[derive(Debug)]
 pub(super) struct Flow {
     done: Place,
-    /// Last event taken up.
+    /// Last event that was accepted.
     delivered: Position,
     /// Events after the watermark, in order, and whether each has finished.
     open: VecDeque<Open>,
@@ -42,7 +42,7 @@ impl Flow {
         self.delivered
     }
 
-    /// Number of events taken up and not yet passed by the watermark.
+    /// Number of events that were accepted and that the watermark has not passed yet.
     pub(super) fn open(&self) -> usize {
         self.open.len()
     }

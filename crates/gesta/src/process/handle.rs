@@ -168,7 +168,7 @@ async fn start<P: ProcessManager>(
     let ProcessSetup { manager, begins, formerly, set_aside_max } = setup;
     let ProcessContext { store, clock, pipeline } = context;
     if let Some(formerly) = formerly {
-        check_past::<P>(store.as_ref(), formerly).await?;
+        check_rename::<P>(store.as_ref(), formerly).await?;
     }
     // Fix the start position before the application opens: all events appended later come after it.
     if begins != Begin::AtTheStart {
@@ -212,17 +212,17 @@ async fn start<P: ProcessManager>(
 }
 
 /// Checks that a manager with a former name has no streams under its current one.
-async fn check_past<P: ProcessManager>(
+async fn check_rename<P: ProcessManager>(
     store: &dyn EventStore,
     formerly: String,
 ) -> Result<(), OpenError> {
     let process = P::NAME;
-    let present = Identity::named(process)?;
+    let current = Identity::named(process)?;
     let not_read = |error| not_begun::<P>(InputError::Store(error));
-    let journal = present.journal.as_str();
+    let journal = current.journal.as_str();
     // Streams under both names would be two histories of one manager.
     if formerly == process
-        || has_streams(store, &present.prefix()).await.map_err(not_read)?
+        || has_streams(store, &current.prefix()).await.map_err(not_read)?
         || has_streams(store, journal).await.map_err(not_read)?
     {
         return Err(OpenError::ProcessFormerly { process, formerly });

@@ -34,13 +34,13 @@ pub(super) struct ProcessReacted {
     /// Handling time, in microseconds since 1970.
     pub(super) at: u64,
     pub(super) effects: Vec<StoredEffect>,
-    /// Set on the first input of a life. Programs before this field did not set it: there, a
-    /// process has one life, which begins at the stream's first revision.
+    /// Set on the first input of a run. Earlier programs did not set it: without it, a process has
+    /// one run, which begins at the stream's first revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) begins: Option<Begins>,
 }
 
-/// Number of the life that an input begins.
+/// The kind of run that an input begins.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Begins {
@@ -69,7 +69,7 @@ pub(super) struct CommandSettled {
 #[serde(rename_all = "camelCase")]
 pub(super) enum CommandOutcome {
     Executed,
-    /// Refused after the end of the life that decided it.
+    /// Refused after the end of the run that decided it.
     Refused(Refusal),
     /// Cancelled by an operator or by the definition.
     Skipped,

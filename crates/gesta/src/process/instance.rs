@@ -65,10 +65,10 @@ pub(super) enum Handled {
 /// The state of one process, folded from its stream.
 pub(super) struct Instance<P> {
     pub(super) stream: StreamName,
-    /// Initial state of each life.
+    /// Initial state of each run.
     fresh: P,
     state: P,
-    /// Events handled in all lives.
+    /// Events handled in all runs.
     handled: HashSet<String>,
     pub(super) outstanding: Outstanding,
 }
@@ -126,7 +126,7 @@ impl<P: ProcessManager> Instance<P> {
         }
     }
 
-    /// Handles one input, unless it was handled before or the process does not take it.
+    /// Handles one input, unless it was handled before or the process ignores it.
     pub(super) async fn handle(
         &mut self,
         deps: &ProcessDeps<P>,
@@ -182,11 +182,11 @@ impl<P: ProcessManager> Instance<P> {
         let read = ReadStream::forwards(self.stream.clone());
         let read = self.revision().map_or(read.clone(), |seen| read.from(seen.next()));
         let past = Past::read(store, read).await?;
-        // Events of former lives count as well: each is handled once, in one life.
+        // Include events of former runs: an event is handled at most once over all runs.
         self.handled.extend(past.former.iter().filter_map(handled_event));
         let beginning = past.last_beginning();
-        for recorded in &past.present {
-            // Only the outstanding effects of a former life matter.
+        for recorded in &past.current {
+            // Of a former run, only the outstanding effects matter.
             let is_former = beginning.is_some_and(|beginning| recorded.revision < beginning);
             if !is_former {
                 self.evolve(store, recorded).await?;
@@ -212,8 +212,8 @@ impl<P: ProcessManager> Instance<P> {
         Ok(())
     }
 
-    /// Decodes a stored input in current event types. `None` if the definition ignores what it does
-    /// not understand.
+    /// Decodes a stored input in current event types. `None` if the definition ignores inputs that
+    /// it does not understand.
     async fn stored_inputs(
         &self,
         store: &dyn EventStore,
@@ -327,9 +327,9 @@ impl<P: ProcessManager> Instance<P> {
             return Ok(Response::Nothing(handled));
         }
         if let Incoming::Refused { command, refusal } = incoming
-            && !self.outstanding.is_of_this_life(*command)
+            && !self.outstanding.is_of_this_run(*command)
         {
-            // The life that decided the command has ended. Its successor must not react to the
+            // The run that decided the command has ended. Its successor must not react to the
             // refusal, so the command is only settled.
             let outcome = CommandOutcome::Refused(refusal.clone());
             let event = settled(&deps.identity, &self.stream, *command, outcome)?;
@@ -404,7 +404,7 @@ impl<P: ProcessManager> Instance<P> {
         let Arriving { inputs, stored, cause, correlation_id, since } = arriving;
         let times = Times::of(since, deps.now());
         let begins = self.begins();
-        // A new life starts from the registered value, not from the state of the former life.
+        // A new run starts from the registered value, not from the state of the former run.
         let state = if begins.is_some() { &self.fresh } else { &self.state };
         let effects = guarded::<P, _>(|| react_to_all(state.clone(), &inputs, times.handled))?;
         // Derived from cause and revision: if the result of the append is lost, a repeat is
@@ -418,7 +418,7 @@ impl<P: ProcessManager> Instance<P> {
         Ok(NewEvent { causation_id: Some(cause), correlation_id, ..event })
     }
 
-    /// Returns the number of the life that the next input starts, if it starts one.
+    /// Returns the kind of run that the next input starts, if it starts one.
     fn begins(&self) -> Option<Begins> {
         match self.outstanding.ended {
             Some(EndedBy::Itself) => Some(Begins::AfterEnd),

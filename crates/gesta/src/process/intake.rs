@@ -158,8 +158,8 @@ impl<P: ProcessManager> ProcessRunner<P> {
     /// Queues an input behind earlier ones of its process, and starts a task if none runs.
     pub(super) fn enqueue(&mut self, stream: StreamName, item: Item, session: &mut Session<P>) {
         match session.lanes.0.get_mut(&stream) {
-            // The running task does not see the lane: its results start a task for what has
-            // gathered.
+            // The running task does not see the lane: its results start a task for the items that
+            // have queued up.
             Some(lane) => lane.push_back(item),
             None => {
                 // The empty lane marks the process as being at work.
@@ -192,7 +192,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
             // changed.
             session.instances.put(instance);
         }
-        // Inputs before the failed one are recorded and count, whatever follows.
+        // Inputs before the failed one are recorded, so they count as handled in any case.
         for (item, how) in handled {
             self.finish(&stream, item, how, session);
         }
@@ -230,7 +230,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
                     let (id, event_type) = (event.id, &event.event_type);
                     tracing::info!(
                         process = P::NAME, %stream, event = %id, %event_type,
-                        "an ended process is not begun anew"
+                        "input ignored: the process has ended and does not restart"
                     );
                 }
             }

@@ -66,8 +66,8 @@ pub(super) struct StoredQueue {
     delivered: u64,
 }
 
-/// An instance with outstanding work: only what is listed here can change it without a further
-/// event.
+/// An instance with outstanding work. Without a further event, only the work listed here can change
+/// it.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Entry {
@@ -78,8 +78,8 @@ pub(super) struct Entry {
     pub(super) has_commands: bool,
 }
 
-/// The closing event of a checkpoint: everything up to a position is handled, except for the
-/// pieces.
+/// The last event of a checkpoint. Every event up to `position` is handled, except for the
+/// outstanding work in the checkpoint's pieces.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "process-checkpointed")]
 #[serde(rename_all = "camelCase")]
@@ -350,7 +350,8 @@ impl Journal {
 
     fn has(&self, subject: &SubjectKey, input: &AsideRef) -> bool {
         match input.event_id().and_then(event_id_of) {
-            // An event is in at most one queue, so its id decides, whatever the subject.
+            // An event is in at most one queue, so its id identifies the queue, regardless of the
+            // subject.
             Some(id) => self.asides.has_event(&id),
             None => self.asides.queue_of(subject).is_some_and(|queue| queue.has(input)),
         }

@@ -89,7 +89,7 @@ pub use timers::{TimerVersions, UnreadableTimer};
 
 use crate::{EventSet, Recorded};
 
-/// A reaction to events, timers and rejected commands, with further commands.
+/// A reaction to events, timers and refused commands, with further commands.
 ///
 /// Each process starts as a clone of the registered value, which may carry settings. From then on
 /// [`evolve`](Self::evolve) derives its state from its inputs. A reaction is pure, like a decision.
@@ -220,8 +220,8 @@ pub trait ProcessManager: Clone + Send + Sync + 'static {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AfterEnd {
-    /// Starts a new life of the process, without the state of the former one. Timers and rejections
-    /// of the former life do not reach it.
+    /// Starts a new run of the process, without the state of the former run, whose timers and
+    /// refusals do not reach the new one.
     #[default]
     BeginAnew,
     /// Ignores the event, logs it, and counts it in

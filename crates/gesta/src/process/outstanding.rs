@@ -1,8 +1,8 @@
-//! The outstanding effects of a process, and its current life.
+//! The outstanding effects of a process, and its current run.
 //!
 //! Invariant: this state is folded from the process's stream alone, without the manager's types.
-//! Timers end with the life that set them. Commands are executed beyond it, but their refusals do
-//! not reach a later life.
+//! Timers end with the run that set them. Commands are executed beyond it, but their refusals do
+//! not reach a later run.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +28,8 @@ pub(super) struct Outstanding {
     pub(super) commands: BTreeMap<EffectId, PendingCommand>,
     pub(super) timers: BTreeMap<EffectId, PendingTimer>,
     pub(super) refused: BTreeMap<EffectId, (PendingCommand, Refusal)>,
-    /// Number of earlier lives.
-    pub(super) life: u64,
+    /// Number of earlier runs.
+    pub(super) run: u64,
     pub(super) ended: Option<EndedBy>,
     /// The process has had an input.
     pub(super) begun: bool,
@@ -49,7 +49,7 @@ pub(super) struct PendingCommand {
     pub(super) name: String,
     pub(super) payload: Json,
     pub(super) from: From,
-    pub(super) life: u64,
+    pub(super) run: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ impl Outstanding {
     ) -> Result<Self, InputError> {
         let past = Past::read(store, ReadStream::forwards(stream.clone())).await?;
         let mut outstanding = Self::default();
-        past.present.iter().try_for_each(|recorded| outstanding.take(recorded))?;
+        past.current.iter().try_for_each(|recorded| outstanding.take(recorded))?;
         Ok(outstanding)
     }
 
@@ -111,9 +111,9 @@ impl Outstanding {
     }
 
     fn take_reaction(&mut self, reacted: &ProcessReacted, recorded: &Recorded<ProcessEvent>) {
-        // A reaction after an end begins another life.
+        // A reaction after an end begins another run.
         if self.ended.take().is_some() {
-            self.life += 1;
+            self.run += 1;
         }
         match &reacted.input {
             StoredInput::Event { .. } => {}
@@ -140,7 +140,7 @@ impl Outstanding {
             StoredEffect::Send { command, payload } => {
                 let (name, payload) = (command.clone(), payload.clone());
                 let command =
-                    PendingCommand { name, payload, from: From::of(recorded), life: self.life };
+                    PendingCommand { name, payload, from: From::of(recorded), run: self.run };
                 self.commands.insert(id, command);
             }
             StoredEffect::SetTimer { due, timer, version } => {
@@ -172,11 +172,11 @@ impl Outstanding {
     }
 
     fn resend(&mut self, resent: &CommandResent, recorded: &Recorded<ProcessEvent>) {
-        // The command stays one of the life that decided it. If it is refused again in a later
-        // life, that life does not get the refusal.
-        let life = self.refused.remove(&resent.refused).map_or(self.life, |(first, _)| first.life);
+        // The command stays one of the run that decided it. If it is refused again in a later
+        // run, that run does not get the refusal.
+        let run = self.refused.remove(&resent.refused).map_or(self.run, |(first, _)| first.run);
         let (name, payload) = (resent.command.clone(), resent.payload.clone());
-        let command = PendingCommand { name, payload, from: From::of(recorded), life };
+        let command = PendingCommand { name, payload, from: From::of(recorded), run };
         self.commands.insert(EffectId::at(recorded.revision, 0), command);
     }
 
@@ -184,10 +184,10 @@ impl Outstanding {
         self.commands.is_empty() && self.timers.is_empty()
     }
 
-    /// Returns whether a command was decided in the current life.
-    pub(super) fn is_of_this_life(&self, command: EffectId) -> bool {
+    /// Returns whether a command was decided in the current run.
+    pub(super) fn is_of_this_run(&self, command: EffectId) -> bool {
         let pending = self.commands.get(&command);
-        self.ended.is_none() && pending.is_some_and(|pending| pending.life == self.life)
+        self.ended.is_none() && pending.is_some_and(|pending| pending.run == self.run)
     }
 }
 
@@ -202,7 +202,7 @@ pub(super) struct Past {
     /// Events before the last cancellation, as far as they decode. They only show which inputs were
     /// handled.
     pub(super) former: Vec<Recorded<ProcessEvent>>,
-    pub(super) present: Vec<Recorded<ProcessEvent>>,
+    pub(super) current: Vec<Recorded<ProcessEvent>>,
 }
 
 impl Past {
@@ -210,16 +210,16 @@ impl Past {
         let events = store.read_stream(read).collect_events().await?;
         let is_cancellation =
             |event: &RecordedEvent| event.event_type.as_str() == ProcessCancelled::NAME;
-        let present = events.iter().rposition(is_cancellation).unwrap_or_default();
-        let (former, present) = events.split_at(present);
+        let current = events.iter().rposition(is_cancellation).unwrap_or_default();
+        let (former, current) = events.split_at(current);
         // Events before a cancellation no longer form the state. One that does not decode must not
-        // keep the instance from its next life.
+        // keep the instance from its next run.
         let former = former.iter().filter_map(|event| Recorded::read(event).ok()).collect();
-        let present = present.iter().map(Recorded::read).collect::<Result<_, _>>()?;
-        Ok(Self { former, present })
+        let current = current.iter().map(Recorded::read).collect::<Result<_, _>>()?;
+        Ok(Self { former, current })
     }
 
-    /// Index of the event that starts the current life, if these events contain it.
+    /// Index of the event that starts the current run, if these events contain it.
     pub(super) fn last_beginning(&self) -> Option<Revision> {
         let begins = |recorded: &&Recorded<ProcessEvent>| match &recorded.event {
             ProcessEvent::Reacted(reacted) => reacted.begins.is_some(),
@@ -228,7 +228,7 @@ impl Past {
             | ProcessEvent::Resent(_)
             | ProcessEvent::TimerSkipped(_) => false,
         };
-        self.present.iter().rev().find(begins).map(|recorded| recorded.revision)
+        self.current.iter().rev().find(begins).map(|recorded| recorded.revision)
     }
 }
 

@@ -25,7 +25,7 @@ pub enum InstanceState {
     Running,
     /// Set aside: an input failed, and later inputs of the instance wait behind it.
     Troubled,
-    /// Ended by itself.
+    /// Ended by its own decision.
     Ended,
     /// Ended by an operator.
     Cancelled,

@@ -86,7 +86,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let Some(Retrying { record, reply }) = session.retrying.remove(&subject) else {
             return Ok(());
         };
-        // Effects of the retried inputs start now, whatever becomes of the rest.
+        // Effects of the retried inputs start now, even if a later input fails.
         for (stream, outstanding) in &known {
             session.schedule.know(stream, outstanding);
         }

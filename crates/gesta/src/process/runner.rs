@@ -40,7 +40,7 @@ use crate::{EventSet, backoff::Backoff, error_line::in_one_line};
 /// Maximum number of instances handled concurrently.
 const HANDLING_MAX: usize = 64;
 
-/// Maximum number of events taken up beyond the first unfinished one.
+/// Maximum number of events accepted beyond the first unfinished one.
 const OPEN_MAX: usize = 1_024;
 
 /// Inputs between two checkpoints, or the number of outstanding instances if that is larger.

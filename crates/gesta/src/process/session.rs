@@ -57,7 +57,7 @@ pub(super) struct Session<P> {
     pub(super) flow: Flow,
     pub(super) retrying: HashMap<Subject, Retrying>,
     pub(super) subscription: Subscription,
-    /// Delivered events that are not taken up yet.
+    /// Delivered events that are not accepted yet.
     pub(super) events: VecDeque<RecordedEvent>,
     /// The error of a command that will be sent again.
     pub(super) reason: Option<String>,

@@ -57,7 +57,7 @@ struct Version<T> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnreadableTimer {
-    /// A later program has stored it. Deploy code that knows the version.
+    /// A later program has stored it. Deploy code that has this version.
     #[error("version {version} of timer {name} is unknown; the newest known version is {newest}")]
     UnknownVersion {
         /// Name of the timer.

@@ -29,7 +29,7 @@ pub(super) enum InputError {
     #[error("the input at revision {revision} of {stream} cannot be read")]
     UnreadableInput { stream: StreamName, revision: Revision, source: DecodeError },
     /// The stream refers to an event that the store no longer shows.
-    #[error("the event {event} at revision {revision} of {stream} is gone")]
+    #[error("the event {event} at revision {revision} of {stream} no longer exists")]
     EventGone { stream: String, revision: u64, event: String },
     /// The first events of the stream are hidden or scavenged.
     #[error("{stream} is truncated: its first remaining event is at revision {first}")]
@@ -68,7 +68,7 @@ pub(super) enum InputError {
     #[error("checkpoint {position} belongs to another store: its event {event} is not in this one")]
     ForeignCheckpoint { position: Position, event: EventId },
     /// More inputs fail than may be set aside.
-    #[error("{count} inputs are set aside, the maximum; retry or skip some of them")]
+    #[error("the maximum of {count} set-aside inputs is reached; retry or skip some of them")]
     Full { count: usize },
 }
 

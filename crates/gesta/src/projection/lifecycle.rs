@@ -323,8 +323,7 @@ where
             if let Some(damage) =
                 models.answering.trouble().filter(|_| models.answering.is_damaged())
             {
-                // Keep the damaged file for analysis, but not as old rows that could be rolled back
-                // to.
+                // Keep the damaged file for analysis, but make a rollback to it impossible.
                 self.quarantine(&models.answering.id, damage).await?;
             }
         }

@@ -121,7 +121,7 @@ pub enum ReadOnDemandError {
     /// The identifier does not form a valid stream name. Correct it.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// A stored event cannot be decoded by this program. Deploy code that knows it.
+    /// A stored event cannot be decoded by this program. Deploy code that can decode it.
     #[error(transparent)]
     Undecodable(#[from] UndecodableEvent),
     /// The first events of the stream are hidden or deleted, so its row cannot be folded. The error
@@ -267,7 +267,7 @@ impl<P: OnRead> OnReadRows<P> {
         if logged.as_ref() != Some(&error) {
             tracing::warn!(
                 projection = P::NAME, %stream, %error,
-                "rows on read cannot be stored: each read folds the whole stream"
+                "cannot store rows that are computed on read; each read folds the whole stream"
             );
             *logged = Some(error);
         }
@@ -442,7 +442,8 @@ impl<P: OnRead, S: ReadModelStore> OnReadStorage<P, S> {
             projection = P::NAME,
             damage,
             kept_at,
-            "rows on read are damaged: the file is renamed and rows are folded again"
+            "rows that are computed on read are damaged; the file is renamed, and the rows are \
+             folded again"
         );
         Ok(())
     }

@@ -45,7 +45,7 @@ pub enum OperationError {
         position: Position,
     },
     /// The event was deleted from the store. Discard the dead letter.
-    #[error("the event at position {position} is gone")]
+    #[error("the event at position {position} no longer exists")]
     EventGone {
         /// Position of the event.
         position: Position,
@@ -72,7 +72,7 @@ pub enum OperationError {
         projection: &'static str,
     },
     /// The old rows were filled by another version of the projection, which this program cannot
-    /// continue. Start the program with that version: it resumes them by itself.
+    /// continue. Start the program with that version: it resumes them automatically.
     #[error(
         "the old rows of projection {projection} have version {old}, but this program has version \
          {program}; start the program with version {old} to resume them"

@@ -129,7 +129,7 @@ where
 
     /// Marks the live read model as damaged, or returns the error to end the session.
     ///
-    /// Damage does not pass with a restart: it waits for a rebuild by an operator.
+    /// A restart does not repair damage: an operator must rebuild the read model.
     fn answering_failed(
         &self,
         models: &mut ReadModels<P, S>,

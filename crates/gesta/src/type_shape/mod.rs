@@ -206,7 +206,7 @@ impl Survey {
         path.pop();
     }
 
-    /// Traces a named type, unless the place is inside of the same type already.
+    /// Traces a named type, unless the place is inside the same type already.
     fn named(
         &mut self,
         key: String,

@@ -264,7 +264,7 @@ impl<'de> SeqAccess<'de> for Elements<'_> {
         seed: T,
     ) -> Result<Option<T::Value>, TraceStopped> {
         if self.before == 0 {
-            // The element on the path: the run ends inside of it, so none follows.
+            // The element on the path: the run ends inside it, so none follows.
             return seed.deserialize(self.rest.clone()).map(Some);
         }
         self.before -= 1;

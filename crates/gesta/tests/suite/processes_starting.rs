@@ -239,7 +239,7 @@ async fn an_event_too_large_to_copy_is_read_again_and_missed_where_it_is_gone() 
     assert!(happened.contains(&"emma lost".to_owned()));
     let (subject, error) = shelves.only_trouble().await;
     assert_eq!(subject.to_string(), "instance:momo");
-    assert!(error.contains("is gone"), "{error}");
+    assert!(error.contains("no longer exists"), "{error}");
 }
 
 #[tokio::test]

@@ -245,7 +245,7 @@ async fn more_than_may_be_set_aside_halts_the_manager_and_loses_nothing() {
     drain(&shelves.gesta).await;
     let status = &shelves.gesta.process_managers()[0];
     assert_eq!(status.state, ProcessState::Halted);
-    assert!(status.trouble.as_deref().unwrap().contains("3 inputs are set aside"));
+    assert!(status.trouble.as_deref().unwrap().contains("3 set-aside inputs"));
     let subject = instance(REACT_PANICS);
     let number = shelves.gesta.process_set_aside("fragile").await.unwrap()[0].inputs[0].number;
     shelves.gesta.skip_process_input("fragile", &subject, number, &operator()).await.unwrap();
