@@ -103,8 +103,8 @@ impl FromRequestParts<GestaState> for Feed {
 }
 
 impl Selection {
-    /// Returns the filter for the store, and the filters to apply to what it delivers: the store
-    /// takes only one.
+    /// Returns the filter for the store, and the filters to apply to the events that it
+    /// delivers: the store accepts only one.
     fn filters(self) -> (Filter, Vec<Filter>) {
         // Roughly from the most to the least selective: the store reads by the first one.
         let mut filters = Vec::new();
@@ -138,7 +138,7 @@ impl Feed {
             // Proxies close silent connections, and only a write shows that the reader is gone.
             keep_alive: KeepAlive::new()
                 .interval(self.state.request_limits().keep_alive)
-                .text("still here"),
+                .text("keep-alive"),
         })
     }
 }
@@ -252,7 +252,8 @@ impl Describe for Feed {
             let schema = json!({ "type": "array", "items": name });
             operation.optional(ParameterIn::Query, parameter, about, schema);
         }
-        let about = "Position after which the feed starts; 0 or absent is the first event.";
+        let about = "Position after which the feed starts. If 0 or absent, the feed starts with \
+                     the first event.";
         operation.optional(ParameterIn::Query, "after", about, position_schema());
         let about = "Id of the last event received; takes precedence over `after`.";
         operation.header("Last-Event-ID", about, position_schema());

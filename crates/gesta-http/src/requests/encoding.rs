@@ -28,9 +28,8 @@ impl ContentCoding {
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut codings = Vec::new();
         for line in headers.get_all(header::CONTENT_ENCODING) {
-            let line = line
-                .to_str()
-                .map_err(|_| unsupported("a value with characters outside of ASCII"))?;
+            let line =
+                line.to_str().map_err(|_| unsupported("a value with non-ASCII characters"))?;
             codings.extend(line.split(',').map(|coding| coding.trim().to_ascii_lowercase()));
         }
         // `identity` changes nothing, wherever it stands in the list.
@@ -64,7 +63,7 @@ impl ContentCoding {
         decoder.read_to_end(&mut inflated).map_err(|error| {
             Problem::invalid(
                 "body",
-                format!("is not the gzip that Content-Encoding declares: {error}"),
+                format!("is not valid gzip, although `Content-Encoding` declares gzip: {error}"),
             )
         })?;
         if inflated.len() > max { Err(too_large()) } else { Ok(inflated.into()) }

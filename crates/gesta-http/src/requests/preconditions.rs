@@ -67,7 +67,8 @@ impl Preconditions {
     pub(crate) fn check_creation(&self) -> Result<(), Problem> {
         match &self.if_match {
             Some(_) => Err(failed(
-                "`If-Match` failed: this request changes no existing resource; leave it out",
+                "`If-Match` failed: this request changes no existing resource; send it \
+                 without `If-Match`",
             )),
             None => Ok(()),
         }

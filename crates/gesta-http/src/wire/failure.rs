@@ -51,7 +51,7 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
             ExecuteError::Undecodable(error) => undecodable(&error),
             ExecuteError::Truncated(error) => truncated(&error),
             ExecuteError::Unencodable(error) => unencodable(&error),
-            // A tombstoned stream takes no events again. Reads map the same error to a 404.
+            // A tombstoned stream never accepts events again. Reads map the same error to a 404.
             ExecuteError::Store(StoreError::Deleted { .. }) => conflict("tombstoned", detail),
             ExecuteError::Store(error) => error.into(),
             // No `Retry-After`: this process does not open its store again.
@@ -80,7 +80,7 @@ fn undecodable(error: &UndecodableEvent) -> Problem {
     tracing::error!(error = error as &dyn Error, "cannot decode a stored event");
     let advice = match &error.source {
         DecodeError::UnknownEvent { event_type } => format!(
-            "; deploy code that knows this event, or skip it with \
+            "; deploy code that can decode this event, or skip it with \
              `#[events(ignore(\"{event_type}\"))]` on the event set"
         ),
         _ => String::new(),

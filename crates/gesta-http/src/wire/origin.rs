@@ -66,7 +66,7 @@ impl Origins {
         let origin = headers.get(header::ORIGIN)?;
         let mut all = self.0.iter();
         let found = all.find(|known| **known == ANY || *known == origin)?;
-        // The response to one of several origins must name that one: the header takes no list.
+        // The response to one of several origins must name that one: the header allows no list.
         Some(if *found == ANY { ANY } else { origin.clone() })
     }
 }

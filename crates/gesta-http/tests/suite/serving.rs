@@ -54,7 +54,7 @@ async fn a_silent_feed_says_that_it_is_still_there() {
     let state = state().await.limits(limits);
     let serving = tokio::spawn(serve(listener, api(), state, std::future::pending()));
     let mut feed = connect(address, "/v1/events").await;
-    read_until(&mut feed, ": still here").await;
+    read_until(&mut feed, ": keep-alive").await;
     serving.abort();
 }
 

@@ -178,7 +178,7 @@ crate::response! {
         timers: Vec<TimerDetails>,
         /// Decided commands that await execution, in order.
         commands: Vec<CommandDetails>,
-        /// Commands that were permanently rejected and not resent.
+        /// Commands that were permanently refused and not resent.
         refused: Vec<RefusedDetails>,
         /// Set-aside inputs, in order. The first one failed; the others wait for it.
         set_aside: Vec<InputDetails>,
@@ -235,7 +235,7 @@ pub(super) struct RefusedDetails {
 }
 
 crate::response! {
-    /// A command that was permanently rejected.
+    /// A command that was permanently refused.
     RefusedDetails {
         /// Id, for resending it.
         id: String,
@@ -243,7 +243,7 @@ crate::response! {
         name: String,
         /// Payload.
         payload: Box<RawValue>,
-        /// Stable code of the rejection.
+        /// Stable code of the refusal.
         code: String,
         /// Explanation for people.
         reason: String,
@@ -358,7 +358,7 @@ crate::response! {
         position: Option<u64>,
         /// Id of the timer or command.
         effect: Option<String>,
-        /// Code and reason of the command's rejection.
+        /// Code and reason of the command's refusal.
         refusal: Option<String>,
     }
 }
