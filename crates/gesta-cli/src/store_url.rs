@@ -121,8 +121,8 @@ impl StoreUrl {
         match self.contents()? {
             Contents::Nothing => Ok(()),
             Contents::Store | Contents::Backup | Contents::OtherFiles => Err(anyhow!(
-                "{self} is not empty: a benchmark would append to it permanently; use an empty \
-                 directory"
+                "{self} is not empty, and the events of a benchmark stay in the store; use an \
+                 empty directory"
             )),
         }
     }

@@ -1,6 +1,6 @@
 //! Formatting of recorded events as text and JSON, and parsing of that JSON.
 //!
-//! Invariant: an event takes exactly one line, whatever its data.
+//! Invariant: an event takes exactly one line, regardless of its data.
 
 mod exported;
 mod json;

@@ -132,7 +132,7 @@ impl Append {
         let (ids, events) = (self.ids.len(), payloads.len());
         ensure!(
             ids == 0 || ids == events,
-            "expected one --id for each of the {events} events, or none; got {ids}"
+            "expected one --id for each event ({events}), or none; got {ids}"
         );
         let ids = self.ids.iter().copied().chain(std::iter::repeat_with(EventId::random));
         payloads.into_iter().zip(ids).map(|(payload, id)| self.event(payload, id)).collect()

@@ -28,7 +28,7 @@ Exit codes:
   1  the recorded time is more than a minute ahead
   2  usage error, or the store cannot be used";
 
-/// Compare the store's recorded time with the system clock, or reset it
+/// Compare the store's recorded time with the system clock, or reset the recorded time
 ///
 /// Recorded times never decrease. If the system clock was ahead, new events get that future time
 /// until it has passed, and the maximum ages of streams count from it. Once the clock is correct,
@@ -103,7 +103,7 @@ impl Clock {
     }
 
     /// Returns the audit event of the reset, in the format that applications use. It is the first
-    /// event with the new time, so later openings continue from it.
+    /// event with the new time, so the store continues from it when it is opened again.
     fn record(&self, ahead: u64) -> Result<NewEvent> {
         let reason = self.reason.clone();
         let reason =

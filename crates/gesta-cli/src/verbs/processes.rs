@@ -25,7 +25,7 @@ Examples:
   gesta processes skip welcome stream:user-poison 12 --reason 'written by hand, no user'
   gesta processes cancel welcome ann
   gesta processes fire welcome ann 0.0                  fire a timer now
-  gesta processes resend welcome ann 1.0                send a rejected command again
+  gesta processes resend welcome ann 1.0                send a refused command again
 
 Operations are recorded in the stream audit-operations, with the reason.
 
@@ -94,7 +94,7 @@ enum ProcessesCommand {
         #[command(flatten)]
         reason: Reason,
     },
-    /// Send a rejected command again
+    /// Send a refused command again
     Resend {
         #[command(flatten)]
         instance: Instance,
@@ -238,8 +238,8 @@ impl List {
         let prefix = self.prefix.as_deref().map(|prefix| ("prefix", prefix));
         let query: Vec<_> = state.into_iter().chain(prefix).collect();
         let mut listed = at.paged(&path, &query, self.limit)?;
-        // An input can fail before it is known which instance takes it. It has trouble, but no
-        // instance to be listed with.
+        // An input can fail before it is known which instance it belongs to. Its error is then
+        // shown without an instance.
         if self.state.as_deref() == Some("troubled") && listed.len() < self.limit {
             listed.extend(self.streams(process, at)?);
             listed.truncate(self.limit);

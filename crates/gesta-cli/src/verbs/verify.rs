@@ -61,7 +61,7 @@ fn print_text(report: &OpenReport, output: &mut Output) -> Result<()> {
     for damage in &report.damage {
         output.line(format_args!("damaged: {damage}"))?;
     }
-    // A torn write is what a crash leaves. It was never acknowledged, so nothing is lost.
+    // A torn write comes from a crash. It was never acknowledged, so nothing is lost.
     if let Some(torn) = &report.torn {
         output.line(format_args!("incomplete write: {torn}; it was never acknowledged"))?;
     }

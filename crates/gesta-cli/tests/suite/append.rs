@@ -155,7 +155,7 @@ fn ids_are_given_for_every_event_or_for_none() {
     let scene = Scene::empty();
     let one_id = order(&["--id", "0190a6b4-7c00-7000-8000-000000000001"]);
     let refused = scene.run_with_input(&one_id, "{}\n{}\n");
-    refused.fails_with(2, "expected one --id for each of the 2 events, or none; got 1");
+    refused.fails_with(2, "expected one --id for each event (2), or none; got 1");
 }
 
 #[test]

@@ -17,10 +17,10 @@ use crate::{
     store_url::StoreUrl,
 };
 
-/// Measure appends: each thread waits for its append before the next
+/// Measure appends; each thread waits for one append before it starts the next
 ///
-/// Needs an empty directory, where the events remain. Events have random data and a tag each, and
-/// go to all streams in turn. The measured time includes closing the store.
+/// Needs an empty directory, where the events remain. Each event has random data and one tag.
+/// Appends go to the streams in turn. The measured time includes closing the store.
 #[derive(Args, Debug)]
 pub(crate) struct BenchAppend {
     /// Threads that append
@@ -133,6 +133,6 @@ fn print(report: &AppendReport, output: &mut Output) -> Result<()> {
     output.line(format_args!("latency, µs          {latency}"))?;
     output.line(format_args!(
         "total                {events} events in {appends} appends, {seconds:.2} s, \
-         {close_seconds:.2} s of them to close the store"
+         including {close_seconds:.2} s to close the store"
     ))
 }

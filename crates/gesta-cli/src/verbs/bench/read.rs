@@ -20,10 +20,10 @@ use crate::{
 const SAMPLES: u64 = 1_000;
 const LAST: u64 = 10;
 
-/// Measure reads: the whole store, single streams, and their last ten events
+/// Measure reads of the whole store, of single streams, and of their last ten events
 ///
-/// Reads a store as it is, and changes nothing. The loaded streams are those of events at even
-/// distances over the store.
+/// Reads an existing store and changes nothing. Loads the streams of events at regular intervals
+/// over the store.
 #[derive(Args, Debug)]
 pub(crate) struct BenchRead {
     /// Duration of each measurement in seconds
@@ -137,7 +137,7 @@ fn print(report: &ReadReport, output: &mut Output) -> Result<()> {
     output
         .line(format_args!("scanned events per second  {:>12.0}", report.scan_events_per_second))?;
     output.line(format_args!("load of a stream, µs       {load}"))?;
-    output.line(format_args!("load of its last ten, µs   {load_last}"))?;
+    output.line(format_args!("load of last 10 events, µs {load_last}"))?;
     output.line(format_args!(
         "total                      {events} events, {stream_events:.0} in a loaded stream on \
          average; opened in {open_seconds:.3} s"

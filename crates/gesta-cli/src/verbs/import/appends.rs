@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 
 use super::input::Input;
 use crate::{
+    counted::counted,
     exit::Refusal,
     transfer::{Closing, Counts, Line},
 };
@@ -167,5 +168,6 @@ fn check_closing(lines: &Input, counts: Counts, closing: &Closing) -> Result<()>
 }
 
 fn described(Counts { appends, events, scavenged }: Counts) -> String {
-    format!("{appends} appends with {events} events, {scavenged} of them scavenged")
+    let (appends, events) = (counted(appends, "append"), counted(events, "event"));
+    format!("{appends} with {events}, {scavenged} of them scavenged")
 }

@@ -39,7 +39,7 @@ pub(super) fn import(
             .into());
         }
         let events = append.events.len() as u64;
-        // Formatted again only for its checksum: the store is compared with what was parsed.
+        // Formatted again only for its checksum: the store is compared with the parsed append.
         let _line = written.append(&append, None)?;
         let is_known = writer.push(append).with_context(|| format!("line {line}"))?;
         *(if is_known { &mut known } else { &mut appended }) += events;

@@ -39,7 +39,7 @@ pub(super) fn import(
     options: ImportOptions<'_>,
 ) -> Result<ImportSummary> {
     let format = match first {
-        Line::Header(header) => Format::Present(header),
+        Line::Header(header) => Format::Current(header),
         Line::Append { .. } => Format::Old { has_positions: true },
         Line::Event(_) | Line::Closing(_) => Format::Old { has_positions: false },
     };
@@ -54,7 +54,7 @@ pub(super) fn import(
         // Before any event, so that an interrupted import is recognizable by its missing end.
         mapping::begin(store, source, header)?;
     }
-    // Second pass: append what the first one did not find.
+    // Second pass: append the events that the first one did not find in the store.
     let pipeline = AppendPipeline::new(store);
     let mut merge = Merge { found, ..Merge::new(&format, pipeline, store) };
     let read = for_each(&mut input.lines()?, options, |append| merge.take(append).map(drop));
@@ -91,8 +91,8 @@ fn dry_run(
         let Some((first, last_of)) = append.events.first().zip(append.events.last()) else {
             return merge.take(exported).map(drop);
         };
-        // A version 1 file that was written in several parts may have a line twice. The first one
-        // is not in the store yet, so the pass itself remembers its id.
+        // A version 1 file that was written in several parts may contain a line twice. During a dry
+        // run the first occurrence is not in the store yet, so its id is remembered here.
         if matches!(format, Format::Old { .. }) && !ids.insert(first.id) {
             merge.found.repeats.insert(*line);
             return Ok(());
@@ -107,7 +107,7 @@ fn dry_run(
         return Err(format.truncated(&streams).into());
     }
     // An exact copy needs no mapping of positions, so a repeated import must not append one.
-    let is_complete = matches!((format, end), (Format::Present(_), ExportEnd::Complete));
+    let is_complete = matches!((format, end), (Format::Current(_), ExportEnd::Complete));
     if at_same_positions && known > 0 && is_complete {
         let (exact, appended, warnings) = (false, 0, Vec::new());
         let summary = ImportSummary { exact, appended, known, last, warnings };
@@ -135,7 +135,7 @@ struct KnownLines {
 
 /// Format of an input, known from its first line.
 enum Format {
-    Present(Header),
+    Current(Header),
     /// Version 1, which does not include scavenged events.
     Old {
         /// `true` if events have positions.
@@ -146,23 +146,23 @@ enum Format {
 impl Format {
     /// Returns the latest incarnation of the exported store, if known.
     fn source(&self) -> Option<(Incarnation, &Header)> {
-        let Self::Present(header) = self else { return None };
+        let Self::Current(header) = self else { return None };
         let (incarnation, _) = header.incarnations.last()?;
         Some((*incarnation, header))
     }
 
     /// Returns whether the export includes all scavenged events. Partial exports do not.
     const fn has_scavenged_events(&self) -> bool {
-        matches!(self, Self::Present(Header { whole: true, .. }))
+        matches!(self, Self::Current(Header { whole: true, .. }))
     }
 
     /// Returns the error for streams without their beginning.
     fn truncated(&self, streams: &str) -> Refusal {
         let advice = match self {
-            Self::Present(header) if header.whole && header.store == LOG => {
+            Self::Current(header) if header.whole && header.store == LOG => {
                 "import into an empty directory, which keeps revisions"
             }
-            Self::Present(_) => {
+            Self::Current(_) => {
                 "export whole streams; if they were truncated and scavenged, export the whole store \
                  and import it into an empty directory, which keeps revisions"
             }
@@ -386,7 +386,8 @@ impl<'store> Merge<'store> {
         self.truncated.describe(&described, (event, &metadata), was);
         let before = metadata.truncate_before;
         // Metadata can come before the first remaining event of its stream, which would set the
-        // offset. It is then what was scavenged so far, or hidden by this very metadata.
+        // offset. The offset is then the number of events that were scavenged so far, or that this
+        // metadata hides.
         let offset = match known {
             Some(offset) => offset,
             None if head.is_some() => 0,
@@ -422,8 +423,8 @@ impl<'store> Merge<'store> {
             warnings.push(
                 "the file has version 1 of the format, which lacks append boundaries: each event \
                  became an append of its own, so a retry of an original append of several events \
-                 is a conflict. Recorded times, positions and checkpoints were not kept. An export \
-                 by this version keeps all of these"
+                 ends in a conflict. Recorded times, positions and checkpoints were not kept. An \
+                 export by this version keeps all of these"
                     .to_owned(),
             );
         }
