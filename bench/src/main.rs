@@ -39,7 +39,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Load {
-    /// Measure appends: each thread waits for its append before the next
+    /// Measure appends; each thread waits for one append before it starts the next
     Append(Append),
     /// Measure reads: all events in order, and single streams
     Read(Read),

@@ -81,7 +81,7 @@ pub fn peak_resident_kib(child: &mut Child) -> Result<u64> {
     let mut peak = 0;
     loop {
         if let Some(end) = child.try_wait()? {
-            ensure!(end.success(), "the measured program: {end}");
+            ensure!(end.success(), "the measured program failed: {end}");
             return Ok(peak);
         }
         // The file disappears when the program exits.

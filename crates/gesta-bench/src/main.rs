@@ -17,7 +17,7 @@ use crate::{
     verbs::{Append, Check, Read, Record, Subscribe},
 };
 
-/// Measure a store, or test it by crashes
+/// Measure a store, or test it with crashes
 #[derive(Parser, Debug)]
 #[command(name = "gesta-bench", arg_required_else_help = true)]
 struct Arguments {

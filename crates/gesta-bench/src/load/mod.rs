@@ -2,8 +2,8 @@
 //!
 //! Owns: the loads ([`append`], [`read`], [`subscribe`]), the histogram ([`latencies`]) and the
 //! device baseline ([`device`]). Invariants: with the same seed, every engine gets the same
-//! requests in the same order; each thread waits for its append before the next one; a timed run
-//! includes the clean close of the engine. Not here: output, and the engines built only for
+//! requests in the same order; each thread waits for one append before it starts the next; a timed
+//! run includes the clean close of the engine. Not here: output, and the engines built only for
 //! comparison, which are in `bench/`, outside the workspace.
 
 pub mod append;

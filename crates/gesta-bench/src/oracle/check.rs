@@ -39,7 +39,11 @@ pub fn check(store: &dyn EventStore, log: &OracleLog) -> Result<CheckReport> {
     let mut found = StoreContents::default();
     let mut last = Position::START;
     each(store.read_all(ReadAll::forwards()), &parked, |event| {
-        ensure!(event.position == last.next(), "{} does not follow {last}", event.position);
+        ensure!(
+            event.position == last.next(),
+            "position {} does not follow position {last}",
+            event.position
+        );
         last = event.position;
         found.add(log, event).with_context(|| format!("the event at position {last}"))
     })

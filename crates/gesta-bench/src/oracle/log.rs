@@ -89,7 +89,9 @@ impl LogEntry {
             ("unknown", [writer, number]) => {
                 Self::Unknown { writer: u16::try_from(*writer)?, number: *number }
             }
-            _ => bail!("expected life, offer, ack, refused or unknown, with all of its numbers"),
+            _ => bail!(
+                "expected life, offer, ack, refused or unknown, with all numbers of the entry"
+            ),
         })
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::store_url::StoreUrl;
 
-/// Measure appends: each thread waits for its append before the next
+/// Measure appends; each thread waits for one append before it starts the next
 ///
 /// Needs an empty directory, where the events remain. Each append picks a random stream and a
 /// random tag. The measured time includes closing the store. For comparison, also reports the
