@@ -31,7 +31,7 @@ pub fn api() -> Api {
 
 /// Returns the given business time, or the current time.
 pub(crate) fn occurred_at(said: Option<Time>, now: SystemTime) -> Timestamp {
-    // A clock outside of the years that the type can express has no better value.
+    // A clock outside the years that the type can express has no better value.
     let now = || Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH);
     said.map_or_else(now, |time| time.0)
 }

@@ -153,7 +153,7 @@ fn print_summary(imported: &ImportSummary) -> io::Result<()> {
     let ImportSummary { new, known, position, .. } = imported;
     writeln!(
         io::stdout(),
-        "imported: {new} commands executed, {known} had been executed before; head of the store: \
+        "imported; commands executed: {new}, executed before: {known}; head of the store: \
          {position}"
     )
 }

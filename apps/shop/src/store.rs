@@ -21,7 +21,7 @@ pub(crate) enum StoreUrl {
 
 /// The error for a text that is not a store URL.
 #[derive(Debug, thiserror::Error)]
-#[error("expected gesta:DIRECTORY or memory:; {0}")]
+#[error(transparent)]
 pub(crate) struct InvalidStoreUrl(OpenError);
 
 impl FromStr for StoreUrl {

@@ -38,7 +38,7 @@ pub enum ImportError {
     /// The shop does not accept commands.
     #[error("cannot import {document}: {reason}; import again to continue")]
     Stopped {
-        /// Document or product in work.
+        /// Document or product that was being imported.
         document: String,
         /// Text of the error.
         reason: String,
@@ -283,14 +283,15 @@ impl Importer {
             ExecuteError::AlreadyExists { .. } | ExecuteError::CommandIdReused { .. } => {
                 Attempt::Finished(StepResult::AlreadyExists)
             }
-            // The document is wrong, and the next one may be fine.
+            // Only this document is wrong; the next one may be fine.
             ExecuteError::Rejected(_)
             | ExecuteError::Invalid(_)
             | ExecuteError::NotFound { .. }
             | ExecuteError::RevisionMismatch { .. } => {
                 Attempt::Finished(StepResult::Rejected(reason))
             }
-            // Passes by itself: other workers are done, or the store has room again.
+            // Temporary: a conflict with another worker, a full queue, or a store that is out of
+            // space.
             ExecuteError::Conflict(_)
             | ExecuteError::Overloaded { .. }
             | ExecuteError::Unavailable { .. } => Attempt::Retryable(reason),

@@ -92,7 +92,7 @@ impl Decide for DispatchOrder {
             tracking: self.tracking.clone(),
             occurred_at: self.occurred_at,
         };
-        // The order's rules come first: an unpaid order is refused whatever the stock.
+        // The order's rules come first: an unpaid order is rejected regardless of the stock.
         let shipped = ship.decide(order)?;
         // A map iterates by key, which is the order in which `ids` named the products.
         let products = self.pieces.iter().zip(products);

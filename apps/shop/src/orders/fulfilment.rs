@@ -260,7 +260,7 @@ impl Fulfilment {
             FulfilmentEvent::Paid(_) => Effects::none().cancel(PaymentDue),
             FulfilmentEvent::Shipped(_) => self.end_if_settled(Effects::none().cancel(PaymentDue)),
             FulfilmentEvent::Cancelled(_) => {
-                // Releases all products: releasing what was not reserved has no effect.
+                // Releases all products: releasing one that was not reserved has no effect.
                 let undone = commands.release().cancel(PaymentDue);
                 self.end_if_settled(if self.payment == PaymentState::Applied {
                     commands.refund(undone)
