@@ -198,8 +198,8 @@ impl Compactor {
     }
 
     /// Rewrites a run with its patches applied. The run keeps its name, so the rename replaces the
-    /// old one atomically. A manifest that still describes the old one is as good: both agree about
-    /// the log, and recovery compares them with it.
+    /// old one atomically. A manifest that still describes the old one is equally valid: both
+    /// agree about the log, and recovery compares them with it.
     fn rewrite_run(&mut self, stale: &Arc<Run>) -> Result<(), RunError> {
         let origin = self.origin();
         let overrides = self.published.index().offset_overrides(stale.name());

@@ -195,7 +195,7 @@ fn advance_stream(
     if let Some(last) = page.last() {
         *next = last.revision.next();
     }
-    // Hidden events are passed for good, even if other metadata show them again.
+    // Hidden events are skipped permanently, even if other metadata show them again.
     *next = Revision::new(next.number().max(shown.start));
     Ok(Scan { page, more: next.number() < shown.end })
 }

@@ -33,7 +33,7 @@ pub(super) struct Sent {
 pub(super) enum Verdict {
     /// Executed or cancelled, and recorded in the process's stream.
     Settled,
-    /// Refused for good.
+    /// Permanently refused.
     Refused(Refusal),
     /// Send again later.
     Again { reason: String },
@@ -123,14 +123,14 @@ fn classify(error: CommandError) -> Verdict {
         CommandError::Undecodable(_) | CommandError::Truncated(_) => {
             Verdict::Faulty { error: in_one_line(&error) }
         }
-        CommandError::Store(store) if is_for_good(store) => refused(error.kind(), &error),
+        CommandError::Store(store) if is_permanent(store) => refused(error.kind(), &error),
         // Passes with a restart or a repair of the store.
         CommandError::Store(_) | CommandError::Closed => again(&error),
     }
 }
 
 /// Returns whether the store will refuse the command every time.
-fn is_for_good(error: &StoreError) -> bool {
+fn is_permanent(error: &StoreError) -> bool {
     match error {
         StoreError::Rejected(_) | StoreError::Unsupported { .. } | StoreError::Deleted { .. } => {
             true

@@ -68,7 +68,7 @@ pub enum Input<P: ProcessManager> {
     Event(P::Event),
     /// A timer of the process is due.
     Timer(P::Timer),
-    /// A command of the process was refused for good.
+    /// A command of the process was permanently refused.
     Rejected(RejectedCommand),
 }
 
@@ -105,8 +105,8 @@ where
     }
 }
 
-/// A command that was refused for good: by the business, by validation or authorization, or because
-/// its target does not exist or already exists.
+/// A command that was permanently refused: by the business, by validation or authorization, or
+/// because its target does not exist or already exists.
 ///
 /// ```
 /// use gesta::{Input, RejectedCommand};

@@ -231,7 +231,7 @@ pub struct InstanceDetails {
     pub timers: Vec<InstanceTimer>,
     /// Commands that are decided and not executed yet, in order.
     pub commands: Vec<InstanceCommand>,
-    /// Latest commands that were refused for good and not sent again, in order.
+    /// Latest commands that were permanently refused and not sent again, in order.
     pub refused: Vec<RefusedCommand>,
     /// Set-aside inputs, in order. The first one failed.
     pub set_aside: Vec<SetAsideInput>,
@@ -285,7 +285,7 @@ pub struct InstanceCommand {
     pub payload: String,
 }
 
-/// A command of an instance that was refused for good.
+/// A command of an instance that was permanently refused.
 ///
 /// ```
 /// let refused = gesta::RefusedCommand {
