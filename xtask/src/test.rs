@@ -56,8 +56,10 @@ fn planted_belongs_to(crates: &[String], workspace: &Workspace) -> bool {
 fn planted(workspace: &Workspace) -> Command {
     let mut command = cargo();
     command
-        .args(["test", "--package", SIMULATION, "--target-dir"])
+        .args(["test", "--package", SIMULATION, "--test", "suite", "--target-dir"])
         .arg(workspace.target_directory.join("planted"))
+        // The other tests ran without mutations.
+        .args(["--", "planted::"])
         // Other flags would rebuild everything, hence the separate target directory.
         .env("RUSTFLAGS", rust_flags_and(PLANTED_CFG));
     command
@@ -93,7 +95,7 @@ mod tests {
         assert!(planted_belongs_to(&names(&["gesta", SIMULATION]), &workspace));
         assert!(!planted_belongs_to(&names(&["gesta"]), &workspace));
         let command = planted(&workspace);
-        assert!(words(&command).ends_with("--target-dir target/planted"));
+        assert!(words(&command).ends_with("--target-dir target/planted -- planted::"));
         let flags = command.get_envs().find(|(name, _)| *name == "RUSTFLAGS").unwrap().1.unwrap();
         assert!(flags.to_string_lossy().ends_with(PLANTED_CFG));
     }

@@ -6,7 +6,7 @@ use gesta_store::{
 };
 
 /// Heading of the options that filter the whole store.
-const FILTERS: &str = "Filters of the whole store";
+const FILTERS: &str = "Filters";
 
 /// Arguments shared by `read` and `subscribe`.
 #[derive(Args, Debug)]

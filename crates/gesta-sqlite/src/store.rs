@@ -128,7 +128,7 @@ impl Sqlite {
         let mut files = self.files();
         if let Some(open) = files.get(id).map(Arc::clone) {
             let Err(changed) = open.check() else { return Ok(open) };
-            // A removed file is no damage if another process dropped the read model: report
+            // A removed file is not damage if another process dropped the read model: report
             // `Missing` then, so that the caller looks for its successor.
             let entry = self.catalogue()?.file_of(id);
             if matches!(entry, Err(DatabaseError::Missing { .. })) {

@@ -74,7 +74,7 @@ impl StoreError {
         Self::Unavailable { reason: reason.into(), source: None }
     }
 
-    /// Returns `true` if nothing was appended for certain: for every variant but
+    /// Returns `true` if certainly nothing was appended: for every variant but
     /// [`StoreError::Unavailable`].
     #[must_use]
     pub fn is_definite(&self) -> bool {

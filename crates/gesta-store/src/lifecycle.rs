@@ -24,8 +24,8 @@ struct MetadataChange {
     deleted_before: Revision,
 }
 
-/// Returns an error unless the stream's metadata may be changed, and are those that the caller
-/// expects.
+/// Returns an error if the stream is tombstoned, or its metadata is not at the revision that the
+/// caller expects.
 pub(crate) fn check_change(
     change: &SetStreamMetadata,
     description: &StreamDescription,

@@ -66,7 +66,7 @@ impl PayloadDigester {
         self.text(key);
         match serde_json::to_value(value) {
             Ok(value) => self.value(&value),
-            // A number beyond 64 bits does not fit a `Value`, so hash its digits from the JSON
+            // A number beyond 64 bits does not fit in a `Value`, so hash its digits from the JSON
             // text.
             Err(_) => {
                 let json = json::write(self.name, value)?;

@@ -87,8 +87,8 @@ pub enum ExecuteError<R> {
     /// explains the options.
     #[error(transparent)]
     Truncated(TruncatedHistory),
-    /// A decided event has no form that decodes again. The error names the event and the field. Fix
-    /// the event type or the decision.
+    /// A decided event has no form that can be decoded. The error names the event and the field.
+    /// Fix the event type or the decision.
     #[error(transparent)]
     Unencodable(EncodeError),
     /// The store refused the append: a limit, an unsupported capability, a deleted stream,

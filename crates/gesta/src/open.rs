@@ -153,8 +153,8 @@ pub enum OpenError {
     /// exist, or another manager has the former name. See
     /// [`ProcessSetup::formerly`](crate::ProcessSetup::formerly).
     #[error(
-        "process manager {process} cannot take over the streams of {formerly}: streams of both \
-         names exist, or another manager has that name"
+        "process manager {process} cannot take over the streams of {formerly}: streams exist under \
+         both names, or another manager is named {formerly}"
     )]
     ProcessFormerly {
         /// The current name.

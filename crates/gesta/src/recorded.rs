@@ -167,7 +167,7 @@ impl EventMetadata {
     /// Decodes the JSON form; yields the default for metadata of another form.
     #[must_use]
     pub fn from_json(json: &[u8]) -> Self {
-        // Events of other programs have metadata of their own, which is no error.
+        // Events of other programs have metadata of their own, which is not an error.
         serde_json::from_slice(json).unwrap_or_default()
     }
 }

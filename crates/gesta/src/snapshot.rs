@@ -156,7 +156,7 @@ fn restore<A: Aggregate + DeserializeOwned>(aggregate: &mut AnyAggregate, state:
     true
 }
 
-/// Encodes a state and checks that it decodes again, since a snapshot that decodes differently
+/// Encodes a state and checks that the result decodes, since a snapshot that decodes differently
 /// would corrupt loads.
 fn state<A: Aggregate + Serialize + DeserializeOwned>(
     aggregate: &AnyAggregate,

@@ -39,7 +39,7 @@ pub struct PlaceOrder {
     /// Account to pay from; `None` for other payment methods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_account_id: Option<AccountId>,
-    /// Source of unit prices, filled by the edge.
+    /// Source of unit prices, filled in at the edge.
     #[command(edge)]
     #[serde(default)]
     pub prices: Prices,

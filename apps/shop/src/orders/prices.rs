@@ -1,7 +1,8 @@
 //! Source of an order's unit prices.
 //!
-//! Owns: [`Prices`], the part of [`PlaceOrder`](super::PlaceOrder) that the edge fills. Always
-//! holds: the decision sees only prices in the command, so a repeated decision has the same result.
+//! Owns: [`Prices`], the part of [`PlaceOrder`](super::PlaceOrder) that the edge fills in.
+//! Invariant: the decision sees only prices in the command, so a repeated decision has the same
+//! result.
 
 use std::collections::BTreeMap;
 

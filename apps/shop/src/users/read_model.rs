@@ -113,7 +113,7 @@ pub struct UserDetails {
     /// E-mail address; absent if the user has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// True once the welcome was sent.
+    /// True once the welcome has been sent.
     pub welcomed: bool,
     /// Revision of the user's stream, for the ETag.
     #[serde(skip)]

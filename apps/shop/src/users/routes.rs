@@ -140,7 +140,7 @@ response! {
         last_name: String,
         /// E-mail address; absent if the user has none.
         email: Option<String>,
-        /// True once the welcome was sent.
+        /// True once the welcome has been sent.
         welcomed: bool,
     }
 }

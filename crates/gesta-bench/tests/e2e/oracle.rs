@@ -9,7 +9,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
 };
@@ -20,7 +20,7 @@ use serde_json::Value;
 
 const POLL: Duration = Duration::from_micros(500);
 const KILL: i32 = 9;
-/// Limit of the time until the first acknowledgement.
+/// Limit of the time until enough appends are acknowledged.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A store and the log of its acknowledgements.
@@ -36,8 +36,8 @@ pub(super) struct OracleStore {
 pub(super) enum Kill {
     /// After the start of the program.
     AfterStart(Duration),
-    /// After the first acknowledgement.
-    AfterFirst(Duration),
+    /// After this number of acknowledged appends, and this time.
+    AfterAppends(u64, Duration),
 }
 
 /// Result of `gesta-bench check`.
@@ -78,7 +78,7 @@ impl OracleStore {
     pub(super) fn run_until_killed(&mut self, arguments: &[&str], kill: Kill) -> Result<()> {
         let mut child = self.writer(arguments).spawn().context("the program cannot be started")?;
         let started = Stopwatch::start();
-        let acknowledged = AtomicUsize::new(0);
+        let acknowledged = AtomicU64::new(0);
         let output = child.stdout.take().context("its standard output is piped")?;
         let status = thread::scope(|scope| {
             let recorder = scope.spawn(|| self.record(output, &acknowledged));
@@ -91,12 +91,12 @@ impl OracleStore {
     }
 
     /// Appends the writer's output to the log until it is closed.
-    pub(super) fn record(&self, output: ChildStdout, acknowledged: &AtomicUsize) -> Result<()> {
+    pub(super) fn record(&self, output: ChildStdout, acknowledged: &AtomicU64) -> Result<()> {
         let file = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut file = BufWriter::new(file);
         for line in BufReader::new(output).lines() {
             let line = line?;
-            acknowledged.fetch_add(usize::from(line.starts_with("ack ")), Ordering::Release);
+            acknowledged.fetch_add(u64::from(line.starts_with("ack ")), Ordering::Release);
             writeln!(file, "{line}")?;
         }
         Ok(file.flush()?)
@@ -140,16 +140,16 @@ fn kill_at(
     child: &mut Child,
     started: Stopwatch,
     kill: Kill,
-    acknowledged: &AtomicUsize,
+    acknowledged: &AtomicU64,
 ) -> Result<ExitStatus> {
     // Time of the kill, measured from the start of the program.
     let rest = match kill {
         Kill::AfterStart(time) => time,
-        Kill::AfterFirst(time) => {
-            let begun = |child: &mut Child| -> Result<bool> {
-                Ok(acknowledged.load(Ordering::Acquire) > 0 || child.try_wait()?.is_some())
+        Kill::AfterAppends(appends, time) => {
+            let reached = |child: &mut Child| -> Result<bool> {
+                Ok(acknowledged.load(Ordering::Acquire) >= appends || child.try_wait()?.is_some())
             };
-            while !begun(child)? && started.elapsed() < PATIENCE {
+            while !reached(child)? && started.elapsed() < PATIENCE {
                 thread::park_timeout(POLL);
             }
             started.elapsed() + time
@@ -162,6 +162,9 @@ fn kill_at(
     // A writer that ended by itself is found by its status.
     child.kill()?;
     let status = child.wait()?;
-    ensure!(started.elapsed() < PATIENCE + rest, "nothing was acknowledged within the time limit");
+    ensure!(
+        started.elapsed() < PATIENCE + rest,
+        "too little was acknowledged within the time limit"
+    );
     Ok(status)
 }

@@ -18,7 +18,7 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::atomic::AtomicUsize,
+    sync::atomic::AtomicU64,
     thread,
 };
 
@@ -177,7 +177,7 @@ fn run(program: &Path, directory: &Path, traced: &[&str]) -> Result<OracleStore>
         .context("strace cannot be started; install it (`apt-get install strace`)")?;
     let output = child.stdout.take().context("its standard output is piped")?;
     thread::scope(|scope| {
-        let recorder = scope.spawn(|| store.record(output, &AtomicUsize::new(0)));
+        let recorder = scope.spawn(|| store.record(output, &AtomicU64::new(0)));
         let ended = child.wait();
         // If the script hangs, `timeout` killed only strace; the script would keep the pipe open
         // forever.

@@ -30,11 +30,11 @@ Exit codes:
 
 /// Compare the store's recorded time with the system clock, or reset the recorded time
 ///
-/// Recorded times never decrease. If the system clock was ahead, new events get that future time
-/// until it has passed, and the maximum ages of streams count from it. Once the clock is correct,
-/// --restart resets the recorded time. Earlier events keep their recorded times. The order of
-/// events does not change: it is the order of positions. --restart needs exclusive access to the
-/// store.
+/// Recorded times never decrease. If the system clock was ahead, new events get the time of the
+/// last event until the clock has caught up, and their maximum age counts from that time. Once the
+/// clock is correct, --restart resets the recorded time. Earlier events keep their recorded times.
+/// The order of events does not change: it is the order of positions. --restart needs exclusive
+/// access to the store.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Clock {

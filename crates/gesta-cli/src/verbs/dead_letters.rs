@@ -15,7 +15,7 @@ const HINT: &str = "\
 Examples:
   gesta dead-letters list
   gesta dead-letters retry users@12
-  gesta dead-letters discard users@12 --reason 'written by hand, no user'
+  gesta dead-letters discard users@12 --reason 'manual entry, no such user'
 
 Exit codes:
   0  success

@@ -21,8 +21,8 @@ Examples:
   gesta processes list welcome --state troubled         troubled instances and set-aside streams
   gesta processes show welcome ann                      timers, commands, failures
   gesta processes set-aside welcome                     set-aside inputs and their errors
-  gesta processes retry welcome instance:ann --reason 'the address is corrected'
-  gesta processes skip welcome stream:user-poison 12 --reason 'written by hand, no user'
+  gesta processes retry welcome instance:ann --reason 'corrected the address'
+  gesta processes skip welcome stream:user-poison 12 --reason 'manual entry, no such user'
   gesta processes cancel welcome ann
   gesta processes fire welcome ann 0.0                  fire a timer now
   gesta processes resend welcome ann 1.0                send a refused command again
@@ -37,9 +37,9 @@ Exit codes:
 
 /// Manage process managers in a running application
 ///
-/// An input that fails is set aside with its stream, and later inputs of that stream wait. Use
-/// these commands to list, retry, skip or cancel them. They call the application's HTTP API, since
-/// the application has the store open.
+/// An input that fails is set aside, and later inputs of the same stream wait behind it. Use these
+/// commands to list, retry or skip such inputs, and to cancel instances. The commands call the
+/// application's HTTP API, since the application has the store open.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Processes {

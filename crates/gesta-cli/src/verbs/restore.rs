@@ -25,8 +25,8 @@ Exit codes:
 
 /// Create a store from a backup, in an empty or new directory
 ///
-/// Verifies the whole backup first. The restored store gets a new incarnation: consumers that have
-/// seen later events, such as projections, detect it and must be rebuilt or restored as well.
+/// Verifies the whole backup first. The restored store gets a new incarnation: consumers, such as
+/// projections, that have seen later events detect this and must be rebuilt or restored as well.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Restore {

@@ -12,8 +12,8 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use utoipa_swagger_ui::Config;
 
+use super::swagger_ui;
 use crate::{
     Describe, GestaState, Operation, PathOf, Problem, Route, Schema, Schemas, routing::route,
 };
@@ -144,24 +144,19 @@ impl Schema for FileName {
 
 async fn show_file(path: PathOf<FilePath>) -> Result<File, Problem> {
     // A closed list of embedded files: no path reaches the file system.
-    match path.file {
-        FileName::Style => vendored("swagger-ui.css", "text/css; charset=utf-8"),
-        FileName::Bundle => vendored("swagger-ui-bundle.js", SCRIPT),
-        FileName::Start => Ok(File { bytes: START.into(), media_type: SCRIPT }),
-    }
+    let (bytes, media_type) = match path.file {
+        FileName::Style => (swagger_ui::style(), "text/css; charset=utf-8"),
+        FileName::Bundle => (swagger_ui::bundle(), SCRIPT),
+        FileName::Start => (START.as_bytes(), SCRIPT),
+    };
+    Ok(File { bytes, media_type })
 }
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-fn vendored(name: &str, media_type: &'static str) -> Result<File, Problem> {
-    let found = utoipa_swagger_ui::serve(name, Arc::new(Config::from("/openapi.json")));
-    let file = found.ok().flatten().ok_or_else(|| Problem::not_found("file"))?;
-    Ok(File { bytes: file.bytes.into_owned(), media_type })
-}
-
 #[derive(Debug)]
 struct File {
-    bytes: Vec<u8>,
+    bytes: &'static [u8],
     media_type: &'static str,
 }
 

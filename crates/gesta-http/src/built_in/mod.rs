@@ -8,3 +8,4 @@ mod identifiers;
 pub(crate) mod processes;
 pub(crate) mod projections;
 mod responses;
+mod swagger_ui;

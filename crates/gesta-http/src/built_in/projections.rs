@@ -1,4 +1,4 @@
-//! Operator's routes for projections: status, rebuilds, switch-overs and dead letters.
+//! Operator routes for projections: status, rebuilds, switch-overs and dead letters.
 //!
 //! Invariant: every change goes through [`RequestOperator`], so the audit stream records the actor
 //! and the optional `?reason=`. A projection's name is percent-encoded in paths; an unknown one is

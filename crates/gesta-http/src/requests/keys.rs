@@ -51,7 +51,7 @@ impl Key {
             return Ok(None);
         };
         let key = unquoted(&raw)?;
-        // The template and not the path: a key that comes again with another id in the path is a
+        // The template and not the path: a key that is sent again with another id in the path is a
         // reuse (409) and not another command. Zero bytes separate the parts, because no header
         // value has one.
         let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);

@@ -60,7 +60,7 @@ impl Preconditions {
         })
     }
 
-    /// Checks a request that creates a resource, or that changes no single resource.
+    /// Checks a request that creates a resource, or that does not change exactly one.
     ///
     /// # Errors
     /// A 412 for any `If-Match`: there is no resource that it could match.

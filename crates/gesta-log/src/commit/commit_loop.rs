@@ -11,7 +11,7 @@ use gesta_store::{EventQuery, Position, RecordedEvent, StoreError};
 use tracing::{info, warn};
 
 use super::{
-    action::{Action, Now, Task},
+    action::{Action, Now},
     committer::Committer,
     completion::Completions,
     index_worker::IndexWorker,
@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{
     clock::{Clock, Rng},
-    disk::{Lane, Operation},
     index::{AppendSpan, Index},
     mutations::mutated,
     options::Options,
@@ -149,7 +148,12 @@ impl CommitLoop {
 
     fn carry_out(&self, action: Action) {
         match action {
-            Action::Submit(task, operation, lane) => self.submit(task, operation, lane),
+            Action::Submit(task, operation, lane) => {
+                let queue = Arc::clone(&self.queue);
+                // May run on a thread of the disk: it only enqueues the result, wakes the leader.
+                let done = Box::new(move |result| queue.complete(task, result));
+                self.reader.disk.submit(operation, lane, done);
+            }
             Action::StageIndex(group) => {
                 if self.index_worker.is_worth(group.events.len())
                     && let Some(staged) = self.reader.published.stage(&group)
@@ -166,13 +170,6 @@ impl CommitLoop {
             Action::Sealed(segment) => self.sealed.push(segment),
             Action::Release(bytes) => self.queue.release(bytes),
         }
-    }
-
-    fn submit(&self, task: Task, operation: Operation, lane: Lane) {
-        let queue = Arc::clone(&self.queue);
-        // May run on a thread of the disk; it only enqueues the result and wakes the leader.
-        let done = Box::new(move |result| queue.complete(task, result));
-        self.reader.disk.submit(operation, lane, done);
     }
 
     fn next_poll(&self) -> EnginePoll {

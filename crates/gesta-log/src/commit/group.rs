@@ -1,7 +1,7 @@
-//! A group: the appends that one write with sync carries.
+//! A group: the appends that one synced write carries.
 //!
-//! Invariant: every append that was taken is answered exactly once: when the group is published,
-//! when it fails, or at once if the answer depends on nothing in flight.
+//! Invariant: every append taken from the queue is answered exactly once: when its group is
+//! published or fails, or immediately if the answer depends on nothing in flight.
 
 use std::sync::Arc;
 

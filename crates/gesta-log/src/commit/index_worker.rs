@@ -62,7 +62,7 @@ impl IndexWorker {
         self.has_thread.get_or_init(|| ());
         let worker = Arc::clone(self);
         let enable_mutations = mutations::propagate();
-        thread::Builder::new().name("gesta-ahead".to_owned()).spawn(move || {
+        thread::Builder::new().name("gesta-stager".to_owned()).spawn(move || {
             enable_mutations();
             worker.run();
         })

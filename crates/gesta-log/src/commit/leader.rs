@@ -63,7 +63,7 @@ impl CommitLeader {
             let mut guard = LeaderGuard::new(self);
             loop {
                 let Some(commit_loop) = guard.commit_loop() else { return };
-                let poll = commit_loop.poll();
+                let poll = commit_loop.poll_while(|| true);
                 if poll == EnginePoll::Closed {
                     return guard.end_commit_loop();
                 }

@@ -8,7 +8,7 @@
 //! 3. The state machine admits each append ([`admission`]): validates it ([`validation`]) against
 //!    the index and the groups that are not visible yet ([`overlay`]), and encodes it into the open
 //!    group ([`group`]).
-//! 4. One write with sync carries the whole group. Concurrently the index worker
+//! 4. One synced write carries the whole group. Concurrently the index worker
 //!    ([`index_worker`]) inserts its postings into the memtable, hidden.
 //! 5. Once the write is durable the group becomes visible, then its appends are answered.
 //!

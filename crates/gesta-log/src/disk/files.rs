@@ -60,7 +60,7 @@ pub struct FileDisk {
 /// is released once nothing can write.
 #[derive(Debug)]
 struct WriterThreads {
-    beside: IoThread,
+    pipelined: IoThread,
     background: IoThread,
     _owned: Arc<Ownership>,
 }
@@ -83,8 +83,8 @@ impl FileDisk {
         let files = Arc::new(DirectoryFiles::new(directory, Arc::downgrade(&owned)));
         files.spare.fill();
         let start = |name| IoThread::start(name, Arc::clone(&files)).map_err(failed);
-        let (beside, background) = (start("gesta-disk")?, start("gesta-background")?);
-        let writing = WriterThreads { beside, background, _owned: owned };
+        let (pipelined, background) = (start("gesta-disk")?, start("gesta-background")?);
+        let writing = WriterThreads { pipelined, background, _owned: owned };
         Ok(Self { files, writing: Mutex::new(Some(writing)) })
     }
 
@@ -156,7 +156,7 @@ impl Disk for FileDisk {
             return done(self.files.run(operation));
         }
         match &*self.writing() {
-            Some(writing) if lane == Lane::Pipelined => writing.beside.submit(operation, done),
+            Some(writing) if lane == Lane::Pipelined => writing.pipelined.submit(operation, done),
             Some(writing) => writing.background.submit(operation, done),
             None => done(Err(io::Error::other("the directory was released"))),
         }

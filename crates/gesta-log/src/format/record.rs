@@ -229,7 +229,7 @@ fn decode_fields(
     // Payloads share the buffer's reference count; nothing is copied.
     let metadata = record.slice_ref(fields.take(metadata_bytes)?);
     let data = record.slice_ref(fields.take(data_bytes)?);
-    // Bytes after the last field would be covered by the checksum, but seen by no reader.
+    // Bytes after the last field would be covered by the checksum, but no reader would see them.
     if !fields.0.is_empty() {
         return Err(Malformed::Field("record length"));
     }

@@ -90,7 +90,7 @@ impl Reader {
         }
     }
 
-    /// Returns whether files were replaced since the count was `before`, by this or another
+    /// Returns whether files have been replaced since the count was `before`, by this or another
     /// process.
     pub(crate) fn is_replaced_since(&self, before: u64) -> bool {
         let Some(follower) = &self.follower else { return self.published.replaced() != before };

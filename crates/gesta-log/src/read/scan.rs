@@ -153,15 +153,15 @@ impl Reader {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Returns the header of the frame at an offset or, for a mark, at the next sector, and loads
-    /// the whole frame into the chunk.
+    /// Returns the header of the frame at an offset, and loads the whole frame into the chunk. If
+    /// none begins there, looks for a mark at the next sector.
     fn frame(
         &self,
         range: &PositionRange,
         chunk: &mut Chunk,
         at: u64,
     ) -> Result<Option<(u64, FrameHeader)>, StoreError> {
-        // A mark begins at the next sector. The zeros before it are no header.
+        // A mark begins at the next sector. The zeros before it are not a header.
         for offset in [at, mark_offset(at)] {
             self.load(range, chunk, offset, FRAME_HEADER_BYTES)?;
             let bytes = chunk.slice(offset, FRAME_HEADER_BYTES);

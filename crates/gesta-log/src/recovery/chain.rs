@@ -163,8 +163,7 @@ impl Recovery<'_> {
             Ok(header) if header.number == number => return Ok(Some(header)),
             Ok(_) => "the header names another segment".to_owned(),
             Err(Malformed::OtherVersion) => {
-                // An intact header of another version is no damage: nothing may be reported, or
-                // written.
+                // An intact header of another version is not damage: report and write nothing.
                 return Err(OpenError::OtherVersion { file: file.to_owned() });
             }
             Err(malformed) => format!("segment header: {malformed}"),

@@ -81,7 +81,7 @@ pub(crate) fn incarnation(
     mut incarnations: impl Iterator<Item = Incarnation>,
 ) -> Result<Option<Incarnation>, OpenError> {
     let failed = |source| OpenError::Io { doing: format!("read {RESTORED}"), source };
-    // An unfinished restore or import is no store, however complete it looks.
+    // An unfinished restore or import is not a store, however complete it looks.
     let names = disk.list().map_err(failed)?;
     if names.iter().any(|name| name == RESTORING) {
         return Err(OpenError::Restoring);

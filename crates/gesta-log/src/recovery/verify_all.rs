@@ -4,7 +4,7 @@
 //! - Damage is found and reported exactly as by a recovery that reads all segments.
 //! - Memory is bounded by two segments: one is verified while the next one is read.
 //!
-//! Elsewhere: the checks of a sound segment, which a [`SegmentVisitor`] does.
+//! Elsewhere: the quick check of a segment, which a [`SegmentVisitor`] makes.
 
 use std::{sync::mpsc, thread};
 

@@ -28,8 +28,8 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    /// Starts the threads of an engine. Returns the leader, with which callers commit by
-    /// themselves.
+    /// Starts the threads of an engine. Returns the leader, through which a
+    /// calling thread can commit its own append.
     pub(super) fn start(engine: Engine) -> io::Result<(Arc<CommitLeader>, Self)> {
         let Engine { commit_loop, compactor } = engine;
         let sealed = {

@@ -6,13 +6,16 @@
 
 use gesta_sim::{Coverage, Shutdown, SweepOptions, sweep};
 
-/// Minimum total size of the segments.
-const STORE_BYTES: usize = 64 << 10;
+/// Minimum total size of the segments under `CI=true`, and otherwise. The time grows with its
+/// square.
+const STORE_BYTES_CI: usize = 64 << 10;
+const STORE_BYTES: usize = 32 << 10;
 
 #[expect(clippy::print_stdout, reason = "the table is what the test is read for")]
 fn swept(shutdown: Shutdown) {
-    let sweep =
-        sweep(SweepOptions { store_bytes: STORE_BYTES, shutdown, coverage: Coverage::Every8th });
+    let in_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+    let store_bytes = if in_ci { STORE_BYTES_CI } else { STORE_BYTES };
+    let sweep = sweep(SweepOptions { store_bytes, shutdown, coverage: Coverage::Every8th });
     let swept = sweep.unwrap_or_else(|violation| panic!("{violation}"));
     println!("{shutdown:?}:\n{swept}");
     assert!(swept.reported() > 0, "{swept}");

@@ -101,7 +101,7 @@ impl Builder {
         self
     }
 
-    /// Wraps the pipeline, with all layers added before, in a tower layer.
+    /// Wraps the pipeline, including all layers added so far, in a tower layer.
     ///
     /// A [`CommandError`](crate::CommandError) returned by the layer is passed on unchanged; any
     /// other error becomes an unknown outcome.

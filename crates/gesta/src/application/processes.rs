@@ -54,8 +54,8 @@ impl Gesta {
         self.processes().named(process)?.counts().await
     }
 
-    /// Finds instances of a process manager, by id. Reads the stream of each instance considered,
-    /// except of those that are set aside.
+    /// Finds instances of a process manager, in order of id. Reads the stream of each instance
+    /// considered, unless the instance is set aside.
     ///
     /// # Errors
     /// [`ProcessError`] if there is no such manager, or the store could not be read.

@@ -1,4 +1,4 @@
-//! Queries to read models, with read-your-writes waiting.
+//! Queries against read models, which can wait until they see the caller's own writes.
 //!
 //! Owns: [`Query`], [`Answer`], [`Ask`], [`Wait`]. Invariants: an answer requested at a position
 //! reflects every event up to it; every wait is bounded, and none polls. Not here: SQL, which

@@ -13,8 +13,8 @@ use crate::{Boundary, EncodeError, PayloadDigest, Rejection};
 
 /// A request to change something, in the imperative: `ShipOrder`. Usually derived.
 ///
-/// Fields filled at the edge, such as the time or a generated id, differ when a client repeats its
-/// request. Mark them with `#[command(edge)]` to leave them out of the digest that recognizes a
+/// Fields filled in at the edge, such as the time or a generated id, differ when a client repeats
+/// its request. Mark them with `#[command(edge)]` to leave them out of the digest that recognizes a
 /// repeat.
 ///
 /// ```

@@ -1,4 +1,4 @@
-//! The stored form of an event, which is checked to decode again.
+//! The stored form of an event, checked to be decodable.
 
 use bytes::Bytes;
 use gesta_store::{EventType, Tag};
@@ -34,10 +34,10 @@ pub struct EncodedEvent {
 }
 
 impl EncodedEvent {
-    /// Encodes an event and checks that it decodes again, which costs one decoding.
+    /// Encodes an event and checks that the result decodes, which costs one decoding.
     ///
     /// # Errors
-    /// [`EncodeError`] if a tag is invalid, or the event has no JSON form that decodes again: a
+    /// [`EncodeError`] if a tag is invalid, or the event has no JSON form that can be decoded: a
     /// number is not finite, a value is nested too deeply, or the type does not accept its own
     /// output.
     pub fn of<E: Event>(event: &E) -> Result<Self, EncodeError> {
@@ -52,7 +52,7 @@ impl EncodedEvent {
     }
 }
 
-/// Checks that encoded data decodes again. An event that does not would block its stream forever.
+/// Checks that encoded data decodes. An event that does not would block its stream forever.
 fn prove_readable<E: Event>(data: &[u8]) -> Result<(), EncodeError> {
     match E::upcast(E::VERSION, data) {
         Ok(_) => Ok(()),

@@ -13,7 +13,7 @@ pub enum EncodeError {
     /// Invalid event type or tag. Tags derive from input, so this may be the caller's error.
     #[error("{0}")]
     Name(#[from] InvalidName),
-    /// The value has no JSON form that decodes again. Fix the event type or the decision.
+    /// The value has no JSON form that can be decoded. Fix the event type or the decision.
     #[error("{what} cannot be recorded: {field}{}{reason}", if field.is_empty() { "" } else { " " })]
     Json {
         /// Name of the event, command or timer.
@@ -24,7 +24,7 @@ pub enum EncodeError {
         reason: JsonFault,
     },
     /// The event's own `upcast` does not decode the version that it writes. Fix it.
-    #[error("{event_type} cannot be recorded: it would not decode again")]
+    #[error("{event_type} cannot be recorded: its `upcast` does not decode the version it writes")]
     Unreadable {
         /// Event type.
         event_type: &'static str,

@@ -72,14 +72,14 @@ pub(crate) struct ProcessShapes {
 /// Decodes stored data of a version and encodes the result in the current version.
 type Read = fn(u16, &[u8]) -> Result<Value, ReadError>;
 
-/// An error of decoding stored data or encoding it again.
+/// An error of decoding stored data, or of encoding the result.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The data does not decode.
     #[error("does not decode")]
     Decode(#[from] DecodeError),
     /// The data decodes, but the result does not encode.
-    #[error("does not encode again")]
+    #[error("decodes, but does not encode")]
     Encode(#[from] EncodeError),
 }
 

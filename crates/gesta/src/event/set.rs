@@ -125,7 +125,7 @@ pub trait EventSet: Clone + Send + Sync + 'static {
     /// Encodes the event.
     ///
     /// # Errors
-    /// [`EncodeError`] if a tag is invalid, or the event has no form that decodes again.
+    /// [`EncodeError`] if a tag is invalid, or the event has no form that can be decoded.
     fn encode(&self) -> Result<EncodedEvent, EncodeError>;
 
     /// Adds each event of the set to a registry.

@@ -1,4 +1,4 @@
-//! A serializer wrapper that rejects values which would not decode again.
+//! A serializer wrapper that rejects values that could not be decoded.
 //!
 //! Invariant: every number and every nesting at any depth passes it, since nested values are
 //! wrapped. The fault is returned in a cell next to the error, because the error's type belongs to

@@ -1,7 +1,7 @@
-//! JSON that decodes again.
+//! JSON that its own type can decode.
 //!
 //! Owns: the encoding of everything stored as JSON: events, timers and commands of processes,
-//! snapshots. Invariant: returned data was decoded again by the type that encoded it; non-finite
+//! snapshots. Invariant: returned data has been decoded by the type that encoded it; non-finite
 //! numbers and values nested deeper than readers accept are rejected with their path. Not here:
 //! storage of the data.
 
@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use guard::{DEPTH_MAX, Guard, GuardFault};
 
-/// The reason for which a value has no JSON form that decodes again.
+/// The reason for which a value has no JSON form that can be decoded.
 ///
 /// ```
 /// use gesta::{EncodeError, EncodedEvent, JsonFault, prelude::*};
@@ -59,7 +59,7 @@ impl fmt::Display for JsonFault {
             Self::TooDeep { depth_max } => {
                 write!(
                     f,
-                    "is nested more than {depth_max} levels deep, which would not decode again"
+                    "is nested more than {depth_max} levels deep, which is too deep to decode"
                 )
             }
             Self::NotWritable(error) => write!(f, "has no JSON form: {error}"),
@@ -68,7 +68,7 @@ impl fmt::Display for JsonFault {
     }
 }
 
-/// A value without a JSON form that decodes again.
+/// A value without a JSON form that can be decoded.
 #[derive(Debug)]
 pub(crate) struct JsonError {
     /// Name of the value.
@@ -78,7 +78,7 @@ pub(crate) struct JsonError {
     pub(crate) reason: JsonFault,
 }
 
-/// Encodes a value as JSON and checks that it decodes again.
+/// Encodes a value as JSON and checks that the result decodes.
 ///
 /// Used for all data that is stored as JSON and decoded by its type: payloads of events, timers and
 /// commands of processes, states of snapshots. `what` names the value in the error.
@@ -96,7 +96,7 @@ pub(crate) fn to_json<T: Serialize + DeserializeOwned>(
     }
 }
 
-/// Encodes a value as JSON. The caller checks that it decodes again.
+/// Encodes a value as JSON. The caller checks that the result decodes.
 pub(crate) fn write<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>, JsonError> {
     let fault = Cell::new(None);
     let mut json = Vec::with_capacity(128);

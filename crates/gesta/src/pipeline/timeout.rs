@@ -1,7 +1,7 @@
 //! The timeout: the maximum time that a caller waits.
 //!
-//! Invariant: a command that still waited for its turn was not executed, for certain. Any other has
-//! an unknown outcome, since an append in flight may still succeed.
+//! Invariant: a command that was still waiting for its turn was certainly not executed. Any other
+//! has an unknown outcome, since an append in flight may still succeed.
 
 use std::{sync::Arc, time::Duration};
 

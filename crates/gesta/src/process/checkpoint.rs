@@ -156,7 +156,7 @@ pub(super) async fn resume(
         entries.extend(changed_since(store, identity, census.position()).await?);
         return Ok(Resumed { place, head, census, entries, is_new: false });
     }
-    // The store translates the position if it continues the other one. Otherwise the event
+    // A store that continues the checkpoint's store translates the position. Otherwise the event
     // identifies the place.
     let moved = match moved(store, checkpoint.incarnation(), &place).await? {
         Some(moved) => moved,
@@ -173,7 +173,7 @@ pub(super) async fn resume(
          this store"
     );
     journal.asides.forget_positions();
-    // A reaction is appended after its event, so an earlier position includes it.
+    // A reaction is appended after its event, so reading from the event position misses none.
     entries.extend(changed_since(store, identity, moved.position).await?);
     Ok(Resumed { place: moved, head, census: Census::default(), entries, is_new: true })
 }
@@ -268,7 +268,7 @@ async fn found(
     place: Place,
     types: &[EventType],
 ) -> Result<Place, InputError> {
-    // The manager has seen no event of interest up to there.
+    // The manager has seen no event of interest up to this place.
     let Some(id) = place.event else { return Ok(Place { position: Position::START, event: None }) };
     let of_interest = || Filter::EventTypes(types.to_vec());
     if place.position <= store.head().await?.position {

@@ -3,7 +3,7 @@
 //! Owns: [`CommandSet`] for tuples of up to eight commands.
 //!
 //! Invariant: the compiler checks that a sent command belongs to the set, so every stored command
-//! can be decoded again.
+//! can be decoded.
 //!
 //! Not here: sending.
 

@@ -143,7 +143,7 @@ fn is_permanent(error: &StoreError) -> bool {
     }
 }
 
-/// Appends at any revision: settling is no decision, and settling twice changes nothing.
+/// Appends at any revision: settling decides nothing, and settling twice has no further effect.
 async fn settle<P: ProcessManager>(
     deps: &ProcessDeps<P>,
     stream: &StreamName,

@@ -173,7 +173,7 @@ impl<P: ProcessManager> Effects<P> {
     /// A final refusal returns as [`Input::Rejected`](crate::Input::Rejected).
     ///
     /// # Panics
-    /// If the command cannot be encoded as JSON that decodes again, for example because of a map
+    /// If the command has no JSON form that can be decoded, for example because of a map
     /// with keys other than strings or a non-finite number. A running process is then set aside.
     /// Correct the type.
     pub fn send<C, Where>(self, command: C) -> Self

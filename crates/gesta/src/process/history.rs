@@ -254,8 +254,8 @@ impl Json {
     /// Encodes a command or a timer as JSON.
     ///
     /// # Errors
-    /// [`EncodeError::Json`] when the value does not decode again: a map with keys other than
-    /// strings, a non-finite number, or values nested too deep.
+    /// [`EncodeError::Json`] if the value has no JSON form that can be decoded: a map with keys
+    /// other than strings, a non-finite number, or values nested too deep.
     pub(super) fn of<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, EncodeError> {
         let what = std::any::type_name::<T>();
         let bytes = json::to_json(what, value)?;

@@ -81,7 +81,7 @@ impl<P: ProcessManager> Input<P> {
     /// Creates the rejection of a command by the business, for tests.
     ///
     /// # Panics
-    /// If the command cannot be encoded as JSON that decodes again. Correct its type.
+    /// If the command has no JSON form that can be decoded. Correct its type.
     pub fn rejected<C: Command>(command: &C, rejection: &impl Rejection) -> Self {
         Self::Rejected(RejectedCommand {
             name: C::NAME.to_owned(),

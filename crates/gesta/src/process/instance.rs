@@ -354,7 +354,7 @@ impl<P: ProcessManager> Instance<P> {
     fn without_effect(&self, incoming: &Incoming) -> Option<Handled> {
         let Outstanding { timers, commands, begun, ended, .. } = &self.outstanding;
         match incoming {
-            // Events come again after a restart from an older checkpoint.
+            // Events are delivered again after a restart from an older checkpoint.
             Incoming::Event { event, .. } if self.handled.contains(&event.id.to_string()) => {
                 Some(Handled::Known)
             }

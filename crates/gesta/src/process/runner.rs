@@ -90,7 +90,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         }
     }
 
-    /// Writes a checkpoint, so that the next start does not repeat what was handled since the
+    /// Writes a checkpoint, so that the next start does not repeat the inputs handled since the
     /// previous one.
     ///
     /// Has no time limit of its own: a caller that limits its close drops it, which ends this.

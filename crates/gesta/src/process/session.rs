@@ -65,7 +65,7 @@ pub(super) struct Session<P> {
     pub(super) census: Census,
     /// Number of inputs since the last checkpoint other than events.
     pub(super) inputs: usize,
-    /// True if inputs were handled since the last checkpoint.
+    /// True if inputs have been handled since the last checkpoint.
     pub(super) is_changed: bool,
 }
 
@@ -93,7 +93,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
     ) -> Result<(), InputError> {
         // Bounds the memory of the queues and the size of checkpoints.
         let room = self.deps.set_aside_max.saturating_sub(session.journal.asides.count());
-        // Store what fits, then halt: the remaining inputs stay after the position and come again.
+        // Store what fits, then halt: the remaining inputs lie after the position and are reread.
         let (fitting, left) = inputs.split_at(room.min(inputs.len()));
         for error in fitting.iter().filter_map(|failing| failing.error.as_deref()) {
             tracing::warn!(process = P::NAME, %subject, error, "an input is set aside");
@@ -136,8 +136,8 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let (store, identity) = (self.deps.store.as_ref(), &self.deps.identity);
         // The checkpoint carries the count, so that a start need not read all streams.
         session.census.advance(store, identity).await?;
-        // The watermark, not the last delivered event: events in progress come again after a
-        // restart.
+        // The watermark, not the last delivered event: events in progress are delivered
+        // again after a restart.
         let place = session.flow.done();
         let checkpoint = Checkpointed::at(place, session.incarnation, session.census);
         let mut entries = session.schedule.entries();

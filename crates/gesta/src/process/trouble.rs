@@ -43,7 +43,7 @@ pub(super) enum InputError {
     /// The reaction cannot be encoded.
     #[error(transparent)]
     Unencodable(#[from] EncodeError),
-    /// A timer cannot be encoded as JSON that decodes again.
+    /// A timer has no JSON form that can be decoded.
     #[error("timer {timer} cannot be encoded as JSON that decodes again")]
     UnencodableTimer { timer: String, source: EncodeError },
     /// A name or an id is invalid.

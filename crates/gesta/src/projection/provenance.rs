@@ -176,7 +176,7 @@ impl Provenance {
         Ok(is_missed.then_some(Outdated::NewTypes { types }))
     }
 
-    /// Returns the types that were added since the rows were written. Empty if that is unknown.
+    /// Returns the types added since the rows were written. Empty if they are unknown.
     pub(super) fn added_types<'n>(&self, names: &[&'n str]) -> impl Iterator<Item = &'n str> {
         let known = self.event_types.as_deref();
         names

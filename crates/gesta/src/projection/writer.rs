@@ -169,7 +169,7 @@ where
         }
         if provenance.has_other_types(names) {
             // The check above found no missed event of an added type. A read model of an earlier
-            // version stores no types and is taken as complete.
+            // version stores no types and is assumed to be complete.
             let mut tx = deps.read_models.begin(&id).await?;
             provenance::keep_event_types(&mut tx, names).await?;
             tx.commit().await?;

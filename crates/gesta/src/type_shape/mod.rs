@@ -76,8 +76,8 @@ impl TypeShape {
         self.0.iter().map(|(place, kind)| (place.as_str(), kind.as_str()))
     }
 
-    /// Returns the places with untraceable content, with the reason: untagged, internally tagged
-    /// and flattened types, which buffer any JSON.
+    /// Returns each place whose content cannot be traced, with the reason. Such content belongs to
+    /// untagged, internally tagged and flattened types, which buffer any JSON.
     pub fn untraced(&self) -> impl Iterator<Item = (&str, &str)> {
         self.places().filter_map(|(place, kind)| Some((place, kind.strip_prefix(UNTRACED)?)))
     }

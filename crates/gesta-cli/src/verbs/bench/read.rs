@@ -22,8 +22,8 @@ const LAST: u64 = 10;
 
 /// Measure reads of the whole store, of single streams, and of their last ten events
 ///
-/// Reads an existing store and changes nothing. Loads the streams of events at regular intervals
-/// over the store.
+/// Reads an existing store and changes nothing. Picks events at regular intervals across the
+/// store, and loads their streams.
 #[derive(Args, Debug)]
 pub(crate) struct BenchRead {
     /// Duration of each measurement in seconds

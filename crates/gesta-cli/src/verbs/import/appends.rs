@@ -85,7 +85,7 @@ fn for_each_event(
     Ok(ExportEnd::Complete)
 }
 
-/// Passes each append to `import` after the header was read, and checks the last line.
+/// Passes each append to `import` after the header has been read, and checks the last line.
 pub(super) fn for_each_after_header(
     lines: &mut Input,
     options: ImportOptions<'_>,

@@ -133,7 +133,7 @@ impl<'store> AppendPipeline<'store> {
         debug_assert_eq!(append.events().count(), positions.len());
         let answer = self.store.append(append);
         self.in_flight.push_back(AppendInFlight { answer, streams, positions, bytes, line });
-        // Nothing can be expected of a tombstoned stream, so the next append waits for this one.
+        // A tombstoned stream has no revision to expect, so the next append waits for this one.
         if tombstones { self.wait() } else { Ok(()) }
     }
 

@@ -1,8 +1,8 @@
-//! Operator's routes for process managers: status, instances, and set-aside inputs.
+//! Operator routes for process managers: status, instances, and set-aside inputs.
 //!
 //! Invariant: every change goes through [`RequestOperator`], so the audit stream records the actor
-//! and the reason. A change to an unknown instance is answered with 404, one that the instance's
-//! state does not allow with 422.
+//! and the reason. A change to an unknown instance is answered with 404; a change that the
+//! instance's state does not allow, with 422.
 
 mod details;
 

@@ -4,9 +4,9 @@
 use crate::format::{Fields, Malformed};
 pub(super) use crate::format::{put_varint, varint};
 
-/// Maximum width, so that a number and its bit shift fit 16 bytes.
+/// Maximum width, so that a number and its bit shift fit in 16 bytes.
 pub(super) const WIDTH_MAX: u32 = 112;
-/// Maximum width with which a number and its bit shift fit 8 bytes.
+/// Maximum width with which a number and its bit shift fit in 8 bytes.
 const NARROW_MAX: u32 = 56;
 
 /// Number of significant bits.
@@ -21,7 +21,7 @@ pub(super) const fn column_bytes(width: u32, count: usize) -> usize {
 
 /// Appends a column: each number in `width` bits, the lowest bit first.
 pub(super) fn put_column(out: &mut Vec<u8>, width: u32, numbers: impl Iterator<Item = u128>) {
-    debug_assert!(width <= WIDTH_MAX, "a number and its shift fit 16 bytes");
+    debug_assert!(width <= WIDTH_MAX, "a number and its shift fit in 16 bytes");
     let (mut pending, mut bits) = (0_u128, 0);
     // Collects bits until whole bytes can be appended.
     for number in numbers {

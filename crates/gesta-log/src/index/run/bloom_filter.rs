@@ -83,8 +83,8 @@ pub(in crate::index) type Line = [u8; LINE_BYTES];
 #[derive(Clone, Copy, Debug)]
 pub(in crate::index) struct BloomProbe {
     pub(super) hash: TermHash,
-    /// Index of the line with the term's bits. From the low part of the hash: filters are ranges of
-    /// hashes, so the high part is nearly constant within a filter.
+    /// Index of the line with the term's bits. From the low part of the hash: a filter covers a
+    /// range of hashes, so the high part is nearly constant within it.
     line: usize,
     /// The term's bits within the line.
     bits: Line,

@@ -8,7 +8,7 @@ use crate::format::Malformed;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
     /// The system reported an error. Try again, or give up.
-    #[error("cannot use {file}")]
+    #[error("cannot read or write {file}")]
     Io {
         file: String,
         #[source]

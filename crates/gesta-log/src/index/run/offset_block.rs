@@ -65,7 +65,7 @@ pub(super) fn encode<E>(
         starts.iter().for_each(|start| body.extend_from_slice(&start.to_le_bytes()));
         body.extend_from_slice(&groups);
         emit(first, &body)?;
-        // Any group fits an empty block, so each round takes one at least.
+        // Any group fits in an empty block, so each round takes at least one.
         first += count as u64;
         offsets = rest;
     }
@@ -218,5 +218,5 @@ fn offset_of(base: u32, step: u32, at: usize, column: &BitColumn<'_>) -> Result<
 
 const _: () = assert!(
     HEADER_BYTES + 2 + 9 + column_bytes(32, GROUP) <= BODY_BYTES,
-    "a group of any offsets fits a block"
+    "any group of offsets fits in a block"
 );

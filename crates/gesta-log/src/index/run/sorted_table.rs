@@ -48,7 +48,7 @@ impl TableWriter {
         }
     }
 
-    /// Adds an entry. Keys ascend, and an entry fits a block. `put` writes the body of a block.
+    /// Adds an entry. Keys ascend, and an entry fits in a block. `put` writes the body of a block.
     pub(super) fn add<E>(
         &mut self,
         key: &[u8],

@@ -112,7 +112,7 @@ fn write_contents(mut run: RunWriter<'_>, contents: RunContents) -> Result<RunNa
             term.postings = term.postings.and(&same.postings);
         }
         for position in term.postings.as_slice() {
-            // A posting outside the run would be found by no lookup.
+            // No lookup would find a posting outside the run.
             assert!((covered.first..covered.end).contains(position), "postings lie in the segment");
             run.posting(*position)?;
         }

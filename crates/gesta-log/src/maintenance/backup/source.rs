@@ -249,8 +249,8 @@ impl Source {
         Ok(snapshot)
     }
 
-    /// Reads and verifies a part. Returns the whole segment instead if it was rewritten since the
-    /// snapshot.
+    /// Reads and verifies a part. Returns the whole segment instead if it has been rewritten
+    /// since the snapshot.
     pub(crate) fn read(&self, part: &SegmentPart) -> Result<(SegmentPart, Bytes), BackupError> {
         let file = segment_file(part.number);
         let bytes = read(&self.disk, &file, part.bytes, Cache::Use)?;

@@ -245,7 +245,7 @@ struct OpenGap<'a> {
 
 impl<'a> SegmentBody<'a> {
     fn new(seed: Seed, old: &'a Bytes, removed: Vec<Position>) -> Self {
-        debug_assert!(removed.is_sorted(), "lookups of removed positions search by halves");
+        debug_assert!(removed.is_sorted(), "removed positions are looked up by binary search");
         let place = GroupLocation { group_offset: HEADER_BYTES, seed };
         Self { place, old, removed, group: Vec::new(), frames: Vec::new(), open: None }
     }

@@ -1,7 +1,7 @@
 //! A segment of an import: built in memory, and written to a file once it is full.
 //!
 //! Invariants:
-//! - A file gets its final name only once it is durable and was read back.
+//! - A file gets its final name only once it is durable and has been read back.
 //! - Small appends share frames, as in a group commit.
 //! - Neighbouring appends with scavenged events share a gap frame.
 

@@ -81,7 +81,7 @@ impl IndexCheck {
         self.runs.push(CheckedRun { run, wrong: None });
     }
 
-    /// Returns the run that covers a segment, or none if the segment was rewritten since.
+    /// Returns the run that covers a segment, or none if the segment has been rewritten since.
     pub(super) fn covering_run(&mut self, segment: &SegmentHeader) -> CoveringRun<'_> {
         let described = self.segments.get(&segment_file(segment.number));
         let Some((run, at)) = described.copied() else { return CoveringRun(None) };
@@ -102,8 +102,8 @@ impl IndexCheck {
         }))
     }
 
-    /// Compares a segment's entry with the segment. If that was rewritten since, its salt and
-    /// length may differ.
+    /// Compares a segment's entry with the segment. If the segment has been rewritten since, its
+    /// salt and length may differ.
     pub(super) fn ended(&mut self, segment: &CoveredSegment) {
         let file = segment_file(segment.number);
         let Some((run, at)) = self.segments.remove(&file) else { return };
@@ -120,7 +120,7 @@ impl IndexCheck {
         if entry.is_none_or(|entry| *entry != as_it_was(entry)) {
             let complaint = format!("{} disagrees with {file}", run.name().file());
             // Recovery after a kill adopts events that no durable mark covers yet, and its run has
-            // them. Whether that is damage is decided once the whole log was read.
+            // them. Whether that is damage is decided once the whole log is read.
             if entry.is_some_and(|entry| entry.is_same_segment(segment) && entry.end > segment.end)
             {
                 self.longer.push((file, complaint));
@@ -130,7 +130,7 @@ impl IndexCheck {
         }
     }
 
-    /// Returns all complaints, after the whole log was read. A file that covers a damaged segment
+    /// Returns all complaints, once the whole log is read. A file that covers a damaged segment
     /// is not reported: it may be the one that is right.
     pub(super) fn wrong(
         self,
