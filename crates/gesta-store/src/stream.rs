@@ -148,7 +148,7 @@ impl StreamMetadata {
     /// head.
     #[must_use]
     pub fn first_visible(&self, head: Revision) -> Revision {
-        // Beyond the head, truncation hides everything: the stream is deleted.
+        // Truncation beyond the head hides everything: the stream is deleted.
         let truncated = self.truncate_before.unwrap_or(Revision::FIRST);
         // The last n revisions are `head + 1 - n` and later.
         let counted = self

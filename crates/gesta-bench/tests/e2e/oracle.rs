@@ -143,8 +143,8 @@ fn kill_at(
     acknowledged: &AtomicU64,
 ) -> Result<ExitStatus> {
     // Time of the kill, measured from the start of the program.
-    let rest = match kill {
-        Kill::AfterStart(time) => time,
+    let (rest, in_time) = match kill {
+        Kill::AfterStart(time) => (time, true),
         Kill::AfterAppends(appends, time) => {
             let reached = |child: &mut Child| -> Result<bool> {
                 Ok(acknowledged.load(Ordering::Acquire) >= appends || child.try_wait()?.is_some())
@@ -152,7 +152,8 @@ fn kill_at(
             while !reached(child)? && started.elapsed() < PATIENCE {
                 thread::park_timeout(POLL);
             }
-            started.elapsed() + time
+            let waited = started.elapsed();
+            (waited + time, waited < PATIENCE)
         }
     };
     while let Some(left) = rest.checked_sub(started.elapsed()) {
@@ -162,9 +163,6 @@ fn kill_at(
     // A writer that ended by itself is found by its status.
     child.kill()?;
     let status = child.wait()?;
-    ensure!(
-        started.elapsed() < PATIENCE + rest,
-        "too little was acknowledged within the time limit"
-    );
+    ensure!(in_time, "too little was acknowledged within the time limit");
     Ok(status)
 }

@@ -84,7 +84,7 @@ impl LogSubscription {
         let (page, behind) = match &mut self.to {
             Target::All { selection, after } => {
                 if *after >= head {
-                    // Where damage took what follows, to wait for it would never end.
+                    // Waiting would never end if damage destroyed the next events.
                     self.reader.end_at_damage(*after)?;
                     return Ok(Vec::new());
                 }

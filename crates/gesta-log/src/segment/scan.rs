@@ -88,7 +88,8 @@ pub(crate) fn walk(
             }
         }
     }
-    // What follows is not adopted. It stays in the file, and its size is reported.
+    // The bytes after the last whole frame are not adopted. They stay in the file, and their
+    // number is reported.
     walked.torn_bytes = torn_bytes(segment, walked.end);
     walked
 }

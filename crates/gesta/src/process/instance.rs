@@ -186,7 +186,7 @@ impl<P: ProcessManager> Instance<P> {
         self.handled.extend(past.former.iter().filter_map(handled_event));
         let beginning = past.last_beginning();
         for recorded in &past.current {
-            // Of a former run, only the outstanding effects matter.
+            // Only the outstanding effects of a former run matter.
             let is_former = beginning.is_some_and(|beginning| recorded.revision < beginning);
             if !is_former {
                 self.evolve(store, recorded).await?;

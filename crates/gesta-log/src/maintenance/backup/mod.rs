@@ -123,7 +123,7 @@ pub fn backup(
         bytes_done += part.bytes;
     }
     progress(Progress { bytes_done, bytes_total: bytes });
-    // Until here, an earlier backup in the directory still counts.
+    // An earlier backup in the directory counts until its manifest is replaced here.
     target.publish(&manifest(&snapshot, segments))?;
     Ok(report)
 }

@@ -44,7 +44,7 @@ impl ProcessLine {
                  under its former name, or delete the line once none of its instances is left"
             )];
         };
-        // What is not understood is skipped by declaration, so nothing can break.
+        // The manager declares that it skips inputs it cannot decode, so nothing can break.
         if today.ignores {
             return Vec::new();
         }
