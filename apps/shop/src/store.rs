@@ -58,7 +58,7 @@ impl StoreUrl {
         let opened = async {
             // Read models of a memory store are temporary as well: they would outlive the events.
             let read_models = self.read_models()?;
-            let builder = Gesta::on(gesta::open(&self.to_string())?);
+            let builder = Gesta::on(gesta::open(&self.to_string()).await?);
             Ok::<_, anyhow::Error>(
                 change(read_side::project_all(builder, &read_models)).open().await?,
             )

@@ -39,13 +39,19 @@ enum Verb {
 
 fn main() -> Result<()> {
     let Arguments { store, verb } = Arguments::parse();
+    let ended = run(verb, &store);
+    gesta_log::finish_dropped_stores();
+    ended
+}
+
+fn run(verb: Verb, store: &StoreUrl) -> Result<()> {
     match verb {
-        Verb::Append(append) => print(&append.run(&store)?),
-        Verb::Read(read) => print(&read.run(&store)?),
-        Verb::Subscribe(subscribe) => print(&subscribe.run(&store)?),
+        Verb::Append(append) => print(&append.run(store)?),
+        Verb::Read(read) => print(&read.run(store)?),
+        Verb::Subscribe(subscribe) => print(&subscribe.run(store)?),
         // Prints its log while it runs.
-        Verb::Record(record) => record.run(&store),
-        Verb::Check(check) => print(&check.run(&store)?),
+        Verb::Record(record) => record.run(store),
+        Verb::Check(check) => print(&check.run(store)?),
     }
 }
 

@@ -40,6 +40,8 @@ fn main() -> ExitCode {
     let ended = arguments.run(&mut output);
     // Flush first, so that results precede the error they led up to.
     let flushed = output.flush();
+    // A store that a command opened to write is sealed before the program ends.
+    gesta_log::finish_dropped_stores();
     exit::code(ended.and_then(|outcome| flushed.map(|()| outcome)), style)
 }
 

@@ -33,7 +33,9 @@ mod sync;
 
 pub use clock::{Clock, Rng, SystemClock, SystemRng};
 pub use commit::EnginePoll;
-pub use disk::{Access, Cache, Disk, Done, FileDisk, Lane, LockError, Operation};
+pub use disk::{
+    Access, Cache, Disk, Done, FileDisk, Lane, LockError, Operation, finish_dropped_stores,
+};
 pub use format::{BorrowedEvent, Tags};
 pub use maintenance::{
     backup::{BackupError, BackupReport, RestoreReport, backup, restore},

@@ -10,18 +10,18 @@
 pub(crate) use std::{
     sync::{
         Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, TryLockError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread,
+    thread, thread_local,
 };
 
 #[cfg(all(test, gesta_shuttle))]
 pub(crate) use shuttle::{
     sync::{
         Mutex, MutexGuard, RwLock, RwLockReadGuard, TryLockError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread,
+    thread, thread_local,
 };
 
 #[cfg(all(test, gesta_shuttle))]

@@ -16,19 +16,21 @@ use crate::DuplicateEventName;
 /// | `memory:` | a new store that ends with the process | |
 /// | `gesta:DIRECTORY` | the embedded log in that directory | `log` (default) |
 ///
-/// Opening a log reads files and blocks until they are read.
+/// A log is read on a thread of its own, so the future does not block.
 ///
 /// ```
-/// assert!(gesta::open("memory:").is_ok());
-/// let error = gesta::open("carrier-pigeon:ann").err().expect("unknown scheme");
+/// # gesta::store::conformance::block_on(async {
+/// assert!(gesta::open("memory:").await.is_ok());
+/// let error = gesta::open("carrier-pigeon:ann").await.err().expect("unknown scheme");
 /// assert!(error.to_string().starts_with("unknown store scheme `carrier-pigeon:`"));
+/// # });
 /// ```
 ///
 /// # Errors
 /// [`OpenError`] if the URL is invalid or the store does not open.
-pub fn open(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
+pub async fn open(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
     match directory_of(url)? {
-        Some(directory) => open_log(&directory),
+        Some(directory) => open_log(&directory).await,
         None => Ok(Arc::new(MemoryStore::new())),
     }
 }
@@ -65,9 +67,9 @@ fn log_directory(rest: &str) -> Result<PathBuf, OpenError> {
 }
 
 #[cfg(feature = "log")]
-fn open_log(directory: &Path) -> Result<Arc<dyn EventStore>, OpenError> {
-    // Blocks on file reads; acceptable, since it runs once at start.
-    let store = gesta_log::LogStore::open(directory, gesta_log::Options::default())?;
+async fn open_log(directory: &Path) -> Result<Arc<dyn EventStore>, OpenError> {
+    let options = gesta_log::Options::default();
+    let store = gesta_log::LogStore::open_async(directory, options).await?;
     log_report(store.report());
     Ok(Arc::new(store))
 }
@@ -92,7 +94,7 @@ fn log_directory(_: &str) -> Result<PathBuf, OpenError> {
 }
 
 #[cfg(not(feature = "log"))]
-fn open_log(_: &Path) -> Result<Arc<dyn EventStore>, OpenError> {
+async fn open_log(_: &Path) -> Result<Arc<dyn EventStore>, OpenError> {
     Err(OpenError::NotBuiltIn { scheme: "gesta", feature: "log" })
 }
 

@@ -98,6 +98,8 @@ impl<Store: ThreadStore> Engine for StoreEngine<Store> {
 
     fn close(self: Box<Self>) -> Result<()> {
         drop(self);
+        // A dropped log is closed in the background.
+        gesta_log::finish_dropped_stores();
         Ok(())
     }
 }

@@ -229,6 +229,7 @@ impl CommittedLookup for PublishedAppends<'_> {
     }
 
     fn index(&self) -> Index {
+        self.0.published.wait_for_replacement();
         self.0.published.index()
     }
 

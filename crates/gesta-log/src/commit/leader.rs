@@ -22,10 +22,7 @@ use super::{
 use crate::{
     clock::Clock,
     mutations,
-    sync::{
-        Mutex, MutexGuard,
-        thread::{self, JoinHandle},
-    },
+    sync::{Mutex, MutexGuard, thread},
 };
 
 /// Maximum time a caller keeps leading after its own append is durable. Handing leadership over
@@ -42,17 +39,23 @@ pub(crate) struct CommitLeader {
 }
 
 impl CommitLeader {
-    /// Starts the writer thread, which leads whenever no caller does.
-    pub(crate) fn start(commit_loop: CommitLoop) -> io::Result<(Arc<Self>, JoinHandle<()>)> {
+    /// Starts the writer thread, which leads whenever no caller does. When the commit loop has
+    /// ended, it calls `at_end`, also after a panic.
+    pub(crate) fn start(
+        commit_loop: CommitLoop,
+        at_end: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Arc<Self>> {
         let (queue, clock) = (Arc::clone(commit_loop.queue()), commit_loop.clock());
         let leader = Arc::new(Self { commit_loop: Mutex::new(Some(commit_loop)), queue, clock });
         let enable_mutations = mutations::propagate();
         let writer = Arc::clone(&leader);
-        let thread = thread::Builder::new().name("gesta-writer".to_owned()).spawn(move || {
+        let at_end = AtEnd(Some(at_end));
+        thread::Builder::new().name("gesta-writer".to_owned()).spawn(move || {
             enable_mutations();
+            let _at_end = at_end;
             writer.run_writer_thread();
         })?;
-        Ok((leader, thread))
+        Ok(leader)
     }
 
     fn run_writer_thread(&self) {
@@ -107,6 +110,17 @@ impl CommitLeader {
             EnginePoll::Idle | EnginePoll::Closed => None,
         };
         self.queue.park_leader(&*self.clock, at_most, spin);
+    }
+}
+
+/// Calls a function when it is dropped.
+struct AtEnd<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        if let Some(at_end) = self.0.take() {
+            at_end();
+        }
     }
 }
 

@@ -112,8 +112,7 @@ fn create_durably(directory: &Path) -> io::Result<()> {
 
 impl Disk for FileDisk {
     fn list(&self) -> io::Result<Vec<String>> {
-        let open = || fs::read_dir(&self.files.directory);
-        let entries = self.files.opened(&mut self.files.handles(), open)?;
+        let entries = self.files.opened(|| fs::read_dir(&self.files.directory))?;
         entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
     }
 
@@ -151,6 +150,12 @@ impl Disk for FileDisk {
         read_full(&*self.files.get(file)?, offset, buffer)
     }
 
+    fn read_cached(&self, file: &str, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        // Opening a file may wait for the device.
+        let Some(file) = self.files.handles().get(file) else { return Ok(None) };
+        read_full_cached(&file, offset, buffer)
+    }
+
     fn submit(&self, operation: Operation, lane: Lane, done: Done) {
         if lane == Lane::Foreground {
             return done(self.files.run(operation));
@@ -163,13 +168,19 @@ impl Disk for FileDisk {
     }
 
     fn reopen_files(&self) {
-        self.files.handles().read.clear();
+        self.files.handles().take_read();
     }
 
     fn check_owner(&self) -> io::Result<()> {
         let Some(owned) = self.files.owned.upgrade() else { return Ok(()) };
         // Any other error does not say who the owner is.
         owned.check().or_else(|error| if is_ownership_lost(&error) { Err(error) } else { Ok(()) })
+    }
+
+    fn begin_release(&self) {
+        if let Some(owned) = self.files.owned.upgrade() {
+            owned.begin_release();
+        }
     }
 
     fn release(&self) {
@@ -194,10 +205,39 @@ fn read_full(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
+/// As [`read_full`] from the page cache. `None` if a part of it is not there, or if the file system
+/// cannot tell.
+#[cfg(target_os = "linux")]
+fn read_full_cached(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    use rustix::io::{ReadWriteFlags, preadv2};
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let mut rest = [io::IoSliceMut::new(rest)];
+        match preadv2(file, &mut rest, offset + filled as u64, ReadWriteFlags::NOWAIT) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Some(filled))
+}
+
+/// Other systems cannot tell what the page cache has.
+#[cfg(not(target_os = "linux"))]
+fn read_full_cached(_: &File, _: u64, _: &mut [u8]) -> io::Result<Option<usize>> {
+    Ok(None)
+}
+
 /// The directory and its open files.
 #[derive(Debug)]
 struct DirectoryFiles {
     directory: PathBuf,
+    /// Held while a file is opened, created or renamed, so that a handle belongs to the file that
+    /// has the name. Taken before `handles`.
+    names: Mutex<()>,
+    /// Never held during a system call: threads that must not wait lock it.
     handles: Mutex<FileHandles>,
     /// The file that is written through.
     through: Mutex<Option<WriteThrough>>,
@@ -206,12 +246,15 @@ struct DirectoryFiles {
     owned: Weak<Ownership>,
 }
 
+/// Handles of files that are read, by name.
+type ReadHandles = HashMap<String, Arc<File>, RandomState>;
+
 /// Open file handles. A file being written keeps a single handle: the kernel reports a write-back
 /// error only to handles that were open when it occurred.
 #[derive(Debug)]
 struct FileHandles {
     made: VecDeque<(String, Arc<File>)>,
-    read: HashMap<String, Arc<File>, RandomState>,
+    read: ReadHandles,
     read_max: usize,
 }
 
@@ -230,7 +273,7 @@ fn is_segment(name: &str) -> bool {
 
 impl FileHandles {
     fn new(read_max: usize) -> Self {
-        Self { made: VecDeque::new(), read: HashMap::default(), read_max }
+        Self { made: VecDeque::new(), read: ReadHandles::default(), read_max }
     }
 
     fn get(&self, name: &str) -> Option<Arc<File>> {
@@ -260,27 +303,37 @@ impl FileHandles {
         oldest.is_some_and(|at| self.made.remove(at).is_some())
     }
 
-    fn keep_read(&mut self, name: &str, file: Arc<File>) {
-        if self.read.len() >= self.read_max {
-            // Users of a handle hold their own reference; the files are reopened by name.
-            self.read.clear();
-        }
+    /// Keeps a handle for reading. Returns handles to close.
+    fn keep_read(&mut self, name: &str, file: Arc<File>) -> ReadHandles {
+        // Users of a handle hold their own reference; the files are reopened by name.
+        let is_full = self.read.len() >= self.read_max;
+        let closed = if is_full { self.take_read() } else { ReadHandles::default() };
         self.read.insert(name.to_owned(), file);
+        closed
     }
 
-    fn forget(&mut self, name: &str) {
-        self.made.retain(|(made, _)| made != name);
-        self.read.remove(name);
+    fn take_read(&mut self) -> ReadHandles {
+        std::mem::take(&mut self.read)
     }
 
-    fn rename(&mut self, from: &str, to: &str) {
-        self.forget(to);
+    /// Removes the handles of a file and returns them: closing the last handle of a removed file
+    /// takes a while.
+    fn forget(&mut self, name: &str) -> Vec<Arc<File>> {
+        let made = self.made.iter().position(|(made, _)| made == name);
+        let made = made.and_then(|at| self.made.remove(at)).map(|(_, file)| file);
+        made.into_iter().chain(self.read.remove(name)).collect()
+    }
+
+    /// Moves the handle of a created file to its new name. Returns handles to close.
+    fn rename(&mut self, from: &str, to: &str) -> Vec<Arc<File>> {
+        let mut closed = self.forget(to);
         for (name, _) in &mut self.made {
             if name == from {
                 to.clone_into(name);
             }
         }
-        self.read.remove(from);
+        closed.extend(self.read.remove(from));
+        closed
     }
 }
 
@@ -288,6 +341,7 @@ impl DirectoryFiles {
     fn new(directory: &Path, owned: Weak<Ownership>) -> Self {
         Self {
             directory: directory.to_owned(),
+            names: Mutex::default(),
             handles: Mutex::new(FileHandles::new(read_handles_max())),
             through: Mutex::default(),
             spare: SpareDescriptors::default(),
@@ -324,7 +378,7 @@ impl DirectoryFiles {
                 None => File::open(&self.directory)?.sync_all(),
             },
             Operation::Remove { file } => {
-                self.handles().forget(&file);
+                drop(self.forget(&file));
                 // It may be the removed file, and a new file may get its name.
                 *self.through.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 let path = self.directory.join(file);
@@ -337,32 +391,44 @@ impl DirectoryFiles {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn names(&self) -> MutexGuard<'_, ()> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes the handles of a file and returns them, unlocked.
+    fn forget(&self, name: &str) -> Vec<Arc<File>> {
+        self.handles().forget(name)
+    }
+
     fn get(&self, name: &str) -> io::Result<Arc<File>> {
+        let kept = self.handles().get(name);
+        if let Some(file) = kept {
+            return Ok(file);
+        }
         // Opened under the lock, so that a concurrent rename to this name is not missed.
-        let mut handles = self.handles();
-        if let Some(file) = handles.get(name) {
+        let _names = self.names();
+        let opened_since = self.handles().get(name);
+        if let Some(file) = opened_since {
             return Ok(file);
         }
         let path = self.directory.join(name);
-        let file = Arc::new(self.opened(&mut handles, || open_to_read(&path))?);
-        handles.keep_read(name, Arc::clone(&file));
+        let file = Arc::new(self.opened(|| open_to_read(&path))?);
+        let closed = self.handles().keep_read(name, Arc::clone(&file));
+        drop(closed);
         Ok(file)
     }
 
     /// Opens a file. If no descriptor is left, closes cached handles and spare descriptors one
     /// after the other until one is available.
-    fn opened<T>(
-        &self,
-        handles: &mut FileHandles,
-        open: impl Fn() -> io::Result<T>,
-    ) -> io::Result<T> {
+    fn opened<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
         let mut opened = open();
         if opened.as_ref().is_err_and(is_out_of_descriptors) {
             // Cached read handles go first: they are the cheapest to open again.
-            handles.read.clear();
+            let closed = self.handles().take_read();
+            drop(closed);
             opened = open();
         }
-        while opened.as_ref().is_err_and(is_out_of_descriptors) && handles.forget_made() {
+        while opened.as_ref().is_err_and(is_out_of_descriptors) && self.handles().forget_made() {
             opened = open();
         }
         while opened.as_ref().is_err_and(is_out_of_descriptors) && self.spare.close_one() {
@@ -378,7 +444,7 @@ impl DirectoryFiles {
             *through = None;
             let file = self.get(name).map_err(not_started)?;
             let path = self.directory.join(name);
-            let direct = self.opened(&mut self.handles(), || open_direct(&path));
+            let direct = self.opened(|| open_direct(&path));
             *through = Some(WriteThrough::new(name, file, direct.ok()));
         }
         let through = through.as_mut().expect("it was just opened");
@@ -392,23 +458,23 @@ impl DirectoryFiles {
         let mut options = OpenOptions::new();
         // Readable too: the same handle serves reads of the segment's tail.
         let options = options.read(true).write(true).create(true).truncate(true);
-        let mut handles = self.handles();
-        let file = self.opened(&mut handles, || options.open(&path))?;
-        handles.forget(name);
-        handles.keep_made(name.to_owned(), Arc::new(file));
+        let _names = self.names();
+        let file = self.opened(|| options.open(&path))?;
+        drop(self.forget(name));
+        self.handles().keep_made(name.to_owned(), Arc::new(file));
         Ok(())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut handles = self.handles();
+        let _names = self.names();
         let (old, new) = (self.directory.join(from), self.directory.join(to));
         retry_interrupted(|| fs::rename(&old, &new))?;
-        handles.rename(from, to);
+        self.rename_handles(from, to);
         Ok(())
     }
 
     fn name(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut handles = self.handles();
+        let _names = self.names();
         let (old, new) = (self.directory.join(from), self.directory.join(to));
         let named = retry_interrupted(|| {
             match rustix::fs::renameat_with(
@@ -426,7 +492,12 @@ impl DirectoryFiles {
                 renamed => Ok(renamed?),
             }
         });
-        named.map(|()| handles.rename(from, to))
+        named.map(|()| self.rename_handles(from, to))
+    }
+
+    fn rename_handles(&self, from: &str, to: &str) {
+        let closed = self.handles().rename(from, to);
+        drop(closed);
     }
 }
 

@@ -12,6 +12,7 @@ mod descriptors;
 mod direct;
 mod files;
 mod ownership;
+pub(crate) mod waiting;
 
 use std::{fmt, io, sync::mpsc};
 
@@ -19,7 +20,7 @@ use bytes::Bytes;
 
 pub(crate) use descriptors::is_shortage;
 pub use files::{Access, FileDisk};
-pub use ownership::LockError;
+pub use ownership::{LockError, finish_dropped_stores};
 pub(crate) use ownership::{is_ownership_lost, may_have_written};
 
 /// A change to storage.
@@ -154,6 +155,22 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
         Ok(bytes.len())
     }
 
+    /// Reads as [`read_into`](Self::read_into) if that needs no waiting for a device, and returns
+    /// `None` otherwise. Runs on threads that poll futures.
+    ///
+    /// By default nothing is known to be in memory, and every read takes a thread of its own.
+    ///
+    /// # Errors
+    /// Any error of the system.
+    fn read_cached(
+        &self,
+        _file: &str,
+        _offset: u64,
+        _buffer: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        Ok(None)
+    }
+
     /// Submits an operation. `done` is called when it completes, possibly before this returns.
     fn submit(&self, operation: Operation, lane: Lane, done: Done);
 
@@ -169,7 +186,11 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
         Ok(())
     }
 
-    /// Releases the directory to other processes. Nothing may be submitted afterwards; reads still
+    /// Announces that the directory will be [released](Self::release). Does not wait: a store of this
+    /// process that opens the directory waits for the release instead of being refused.
+    fn begin_release(&self) {}
+
+    /// Releases the directory to other processes. Waits for operations that are under way. Nothing may be submitted afterwards; reads still
     /// work.
     fn release(&self) {}
 

@@ -4,6 +4,9 @@
 //! file. A lock is on a file, not on its name: when the file is removed or replaced, another
 //! process can lock the new one and write as well.
 //!
+//! A store of this process that is being closed holds the lock for a little longer. Opening its
+//! directory again waits for it; every other holder of the lock is an error at once.
+//!
 //! Invariant: [`Ownership::check`] fails from the moment at which another process can have the
 //! lock. An owner that checks after its bytes are durable and before it acknowledges them never
 //! acknowledges what the other process did not adopt. An owner that checks before it writes never
@@ -16,6 +19,8 @@ use std::{
     io,
     os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use rustix::fs::{AtFlags, FlockOperation};
@@ -26,6 +31,54 @@ use super::descriptors::retry_interrupted;
 const LOCK_FILE: &str = "LOCK";
 /// Maximum number of attempts, as the lock file may be replaced while it is being locked.
 const TRIES_MAX: usize = 16;
+/// Maximum wait for a store of this process that is being closed. Sealing the log and flushing the
+/// index take much less.
+const RELEASE_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The locks that this process holds.
+static HELD: Mutex<Vec<HeldLock>> = Mutex::new(Vec::new());
+/// Signals that a lock was released.
+static RELEASED: Condvar = Condvar::new();
+
+/// A lock that this process holds.
+#[derive(Debug)]
+struct HeldLock {
+    identity: FileIdentity,
+    releasing: bool,
+}
+
+/// Device and inode, which identify a file regardless of its name.
+type FileIdentity = (u64, u64);
+
+fn held() -> MutexGuard<'static, Vec<HeldLock>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until the store of this process that is being closed has released its lock. Returns at
+/// once if there is none.
+fn wait_for_release(identity: FileIdentity) {
+    let releasing = |held: &mut Vec<HeldLock>| {
+        held.iter().any(|held| held.identity == identity && held.releasing)
+    };
+    drop(RELEASED.wait_timeout_while(held(), RELEASE_WAIT_MAX, releasing));
+}
+
+/// Blocks until every store of this process whose last handle was dropped is closed. For the end of
+/// a program, which ends threads that still seal a log. Not needed after
+/// [`close`](crate::LogStore::close).
+///
+/// ```
+/// use gesta_log::{LogStore, Options, finish_dropped_stores};
+///
+/// # let directory = tempfile::tempdir()?;
+/// drop(LogStore::open(directory.path(), Options::default())?);
+/// finish_dropped_stores();
+/// # Ok::<(), gesta_log::OpenError>(())
+/// ```
+pub fn finish_dropped_stores() {
+    let releasing = |held: &mut Vec<HeldLock>| held.iter().any(|held| held.releasing);
+    drop(RELEASED.wait_while(held(), releasing));
+}
 
 /// The reason why a directory could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +112,7 @@ pub(super) struct Ownership {
     /// Kept open, so that syncing names needs no descriptor.
     directory: File,
     lock: File,
-    identity: (u64, u64),
+    identity: FileIdentity,
 }
 
 impl Ownership {
@@ -68,10 +121,9 @@ impl Ownership {
         let directory = File::open(path).map_err(failed)?;
         for _ in 0..TRIES_MAX {
             let lock = lock(path)?;
-            let metadata = lock.metadata().map_err(failed)?;
-            // Device and inode identify a file regardless of its name.
-            let identity = (metadata.dev(), metadata.ino());
+            let identity = identity(&lock).map_err(failed)?;
             let directory = directory.try_clone().map_err(failed)?;
+            held().push(HeldLock { identity, releasing: false });
             let owned = Self { path: path.to_owned(), directory, lock, identity };
             // The file may have been replaced between opening and locking it.
             if owned.check().is_ok() {
@@ -101,6 +153,13 @@ impl Ownership {
         }
     }
 
+    /// Notes that the lock will be released soon.
+    pub(super) fn begin_release(&self) {
+        for held in held().iter_mut().filter(|held| held.identity == self.identity) {
+            held.releasing = true;
+        }
+    }
+
     fn disowned(&self) -> io::Error {
         io::Error::other(OwnershipLost { directory: self.path.clone() })
     }
@@ -115,6 +174,14 @@ impl Drop for Ownership {
     fn drop(&mut self) {
         // Closing the file releases the lock as well, so a failure here changes nothing.
         let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+        // One entry: a file has one lock at a time, and the next owner may have registered its own
+        // already.
+        let mut held = held();
+        if let Some(own) = held.iter().position(|held| held.identity == self.identity) {
+            held.remove(own);
+        }
+        drop(held);
+        RELEASED.notify_all();
     }
 }
 
@@ -124,9 +191,16 @@ fn lock(directory: &Path) -> Result<File, LockError> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false);
     let file = options.open(&path).map_err(failed)?;
-    let locked = retry_interrupted(|| {
-        Ok(rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?)
-    });
+    let try_lock = || {
+        retry_interrupted(|| {
+            Ok(rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?)
+        })
+    };
+    let mut locked = try_lock();
+    if locked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+        wait_for_release(identity(&file).map_err(failed)?);
+        locked = try_lock();
+    }
     match locked {
         Ok(()) => Ok(file),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -137,6 +211,11 @@ fn lock(directory: &Path) -> Result<File, LockError> {
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+fn identity(file: &File) -> io::Result<FileIdentity> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// The error of an operation after the lock file was removed or replaced.

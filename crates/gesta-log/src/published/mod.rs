@@ -20,10 +20,11 @@ use bytes::Bytes;
 use gesta_store::{Damage, Direction, Incarnation, Position};
 
 use crate::{
+    disk::waiting,
     format::{Frame, Seed},
     index::{Index, Location, OffsetOverrides, Run, RunContext, StagedMemtable},
     mutations::mutated,
-    sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard},
+    sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard, TryLockError},
 };
 
 pub(crate) use group_events::{AppendEvents, GroupEvents, appended_at};
@@ -57,6 +58,8 @@ pub(crate) struct Published {
     state: RwLock<VisibleState>,
     /// Number of times that files which readers may be using were replaced.
     replaced: AtomicU64,
+    /// Held while files are replaced, on disk and then in the index.
+    replacing: Mutex<()>,
     wakers: Mutex<Wakers>,
     /// Damage found by recovery; with any, the store is read-only.
     pub(crate) damage: Vec<Damage>,
@@ -90,6 +93,7 @@ impl Published {
         Self {
             state: RwLock::new(VisibleState { index, tail }),
             replaced: AtomicU64::new(0),
+            replacing: Mutex::default(),
             wakers: Mutex::default(),
             damage,
             incarnations: RwLock::new(incarnations),
@@ -143,40 +147,60 @@ impl Published {
         drop(replaced);
     }
 
-    /// Replaces the run of the same name. `swap` does so on disk, under the lock.
+    /// Replaces the run of the same name, on disk by `swap` and then in the index. Readers in
+    /// between may find blocks that do not verify, and notice by
+    /// [`is_replaced_since`](Self::is_replaced_since).
     pub(crate) fn swap_run<E>(
         &self,
         context: &Arc<RunContext>,
         run: Run,
         swap: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        // For new readers, file and index change together. Earlier ones may find blocks that do not
-        // verify, and notice by the count.
+        let replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without the lock of the state, on which threads that must not wait for a disk wait.
         swap()?;
-        let replaced = state.index.put_run(context, Arc::new(run));
-        self.replaced.fetch_add(1, Ordering::Release);
-        drop(state);
-        drop(replaced);
+        self.put_run(context, Arc::new(run));
+        drop(replacing);
         Ok(())
     }
 
-    /// Replaces a segment by its rewritten form. `swap` does so on disk, under the lock. A reader
-    /// that used the old offsets on the new file notices by [`replaced`](Self::replaced).
+    /// Replaces a segment by its rewritten form, on disk by `swap` and then in the index. A reader
+    /// that used the old offsets on the new file notices by
+    /// [`is_replaced_since`](Self::is_replaced_since).
     pub(crate) fn swap_segment<E>(
         &self,
         overrides: &Arc<OffsetOverrides>,
         swap: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        // As in `swap_run`.
         swap()?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         // Offsets and cached bytes of the old file are wrong from here on.
         state.index.override_offsets(overrides);
         state.tail.forget(overrides.covered.number);
         if !mutated!(ReplacementNotCounted) {
             self.replaced.fetch_add(1, Ordering::Release);
         }
+        drop(state);
+        drop(replacing);
         Ok(())
+    }
+
+    /// Returns whether files have been replaced since the count was `before`. Waits for a
+    /// replacement that is under way.
+    pub(crate) fn is_replaced_since(&self, before: u64) -> bool {
+        match self.replacing.try_lock() {
+            Err(TryLockError::WouldBlock) if !waiting::may_wait() => drop(waiting::refuse()),
+            Err(TryLockError::WouldBlock) => self.wait_for_replacement(),
+            Ok(_) | Err(TryLockError::Poisoned(_)) => {}
+        }
+        self.replaced() != before
+    }
+
+    /// Waits for the end of a replacement that is under way. The index then fits the files.
+    pub(crate) fn wait_for_replacement(&self) {
+        drop(self.replacing.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Number of file replacements so far. An index handle taken afterwards includes all of them.

@@ -2,7 +2,10 @@
 
 use gesta_store::{Direction, Filter, Page, Position, ReadAll, ReadFrom, StoreError, Visibility};
 
-use super::{PAGE_EVENTS_MAX, Reader, SCAN_POSITIONS_MAX};
+use super::{
+    PAGE_EVENTS_MAX, Reader, SCAN_POSITIONS_MAX,
+    page_stream::{NextPage, PageStream, PagedRead},
+};
 use crate::index::{Location, beyond};
 
 /// Filter and direction of a read.
@@ -20,20 +23,25 @@ impl Selection {
     }
 }
 
-/// The pages of one read. A plain iterator: reads never wait for anything but the disk.
+/// A read of the whole store.
 #[derive(Debug)]
 pub(crate) struct AllPages {
     reader: Reader,
     selection: Selection,
-    /// The next position to read. `None` at the end.
-    at: Option<Position>,
     /// The end of a forward read: the head when it began.
     last: Position,
+}
+
+/// The progress of a read of the whole store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AllProgress {
+    /// The next position to read. `None` at the end.
+    at: Option<Position>,
     left: u64,
 }
 
 impl AllPages {
-    pub(crate) fn new(reader: Reader, read: ReadAll) -> Self {
+    pub(crate) fn stream(reader: Reader, read: ReadAll) -> PageStream<Self> {
         let last = reader.published.last_position();
         let at = match read.from {
             ReadFrom::Start => Position::START,
@@ -41,35 +49,41 @@ impl AllPages {
             ReadFrom::At(position) => position,
         };
         let selection = Selection::new(read.filter, read.visibility, read.direction);
-        Self { reader, selection, at: Some(at), last, left: read.limit }
+        let progress = AllProgress { at: Some(at), left: read.limit };
+        PageStream::new(Self { reader, selection, last }, progress)
     }
 }
 
-impl Iterator for AllPages {
-    type Item = Result<Page, StoreError>;
+impl PagedRead for AllPages {
+    type Progress = AllProgress;
 
-    fn next(&mut self) -> Option<Self::Item> {
+    fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    fn next_page(&self, progress: &mut AllProgress) -> NextPage {
         let direction = self.selection.direction;
-        let mut limit = self.left;
-        while self.left > 0 {
-            let at = self.at?;
+        let mut limit = progress.left;
+        while progress.left > 0 {
+            let at = progress.at?;
             let found = self.reader.page(&self.selection, at, limit);
             let PageRead { mut page, next, .. } = match found {
                 Ok(found) => found,
                 Err(error) => {
-                    self.at = None;
+                    progress.at = None;
                     return Some(Err(error));
                 }
             };
-            self.at = next.filter(|next| direction == Direction::Backwards || *next <= self.last);
+            progress.at =
+                next.filter(|next| direction == Direction::Backwards || *next <= self.last);
             if direction == Direction::Forwards {
                 // Events appended since the read began are cut off, so that it does not end in the
                 // middle of an append.
                 page.truncate(page.partition_point(|event| event.position <= self.last));
             }
-            page.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+            page.truncate(usize::try_from(progress.left).unwrap_or(usize::MAX));
             if !page.is_empty() {
-                self.left = self.left.saturating_sub(page.len() as u64);
+                progress.left = progress.left.saturating_sub(page.len() as u64);
                 return Some(Ok(page));
             }
             // The whole page was hidden. Double the number of candidates, so that a small limit
@@ -77,6 +91,10 @@ impl Iterator for AllPages {
             limit = limit.saturating_mul(2);
         }
         None
+    }
+
+    fn has_more(&self, progress: &AllProgress) -> bool {
+        progress.left > 0 && progress.at.is_some()
     }
 }
 

@@ -8,10 +8,10 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use gesta_store::{Damage, Position, RecordedEvent, StoreError};
 
-use super::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, follow::Follower};
+use super::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, follow::Follower, io_threads::IoThreads};
 use crate::{
     clock::Clock,
-    disk::{Cache, Disk},
+    disk::{Disk, waiting},
     format::{Malformed, decode_record, record_length},
     index::Location,
     published::Published,
@@ -39,6 +39,8 @@ pub(crate) struct Reader {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) published: Arc<Published>,
+    /// For futures, which do not wait for the disk.
+    pub(crate) io_threads: Arc<IoThreads>,
     /// Present if the store was opened read-only: another process may be writing it.
     pub(crate) follower: Option<Arc<Mutex<Follower>>>,
 }
@@ -93,7 +95,14 @@ impl Reader {
     /// Returns whether files have been replaced since the count was `before`, by this or another
     /// process.
     pub(crate) fn is_replaced_since(&self, before: u64) -> bool {
-        let Some(follower) = &self.follower else { return self.published.replaced() != before };
+        let Some(follower) = &self.follower else {
+            return self.published.is_replaced_since(before);
+        };
+        if !waiting::may_wait() {
+            // Another process replaces files, so only the files themselves can tell.
+            drop(waiting::refuse());
+            return false;
+        }
         let mut follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
         // Another reader may have recovered while this one waited for the lock.
         if self.published.replaced() == before {
@@ -224,7 +233,7 @@ impl Reader {
 
     fn read(&self, location: &Location, length: usize) -> Result<Bytes, StoreError> {
         let Location { segment, offset, .. } = *location;
-        let read = self.disk.read(&segment_file(segment), offset, length, Cache::Use);
+        let read = waiting::read(&*self.disk, &segment_file(segment), offset, length);
         read.map_err(|source| cannot_read(segment, offset, source))
     }
 
@@ -253,7 +262,8 @@ impl Reader {
         for piece in &mut pieces {
             let Piece { segment, offset, start, length } = *piece;
             let into = buffer.get_mut(start..start + length).unwrap_or_default();
-            match self.disk.read_into(SegmentName::of(segment).as_str(), offset, into) {
+            let file = SegmentName::of(segment);
+            match waiting::read_into(&*self.disk, file.as_str(), offset, into) {
                 Ok(filled) => piece.length = filled,
                 Err(source) if read == 0 => return Err(cannot_read(segment, offset, source)),
                 // A later piece is read again when its record is requested.
@@ -271,7 +281,7 @@ impl Reader {
             return Ok(length);
         }
         let Location { segment, offset, .. } = *location;
-        let file_length = self.disk.length(&segment_file(segment));
+        let file_length = waiting::length(&*self.disk, &segment_file(segment));
         let file_length = file_length.map_err(|source| cannot_read(segment, offset, source))?;
         let rest = file_length.saturating_sub(offset);
         Ok(length.min(usize::try_from(rest).unwrap_or(usize::MAX)))

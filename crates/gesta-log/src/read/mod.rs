@@ -5,12 +5,16 @@
 //! Invariants:
 //! - Each returned event was verified by its own checksum, and has the requested position.
 //! - No lock is held while bytes are read.
+//! - A thread that polls reads from memory only; I/O threads read the rest.
 //!
 //! Elsewhere: the index ([`index`](crate::index)), appends ([`commit`](crate::commit)).
 
 mod all;
 mod fetch;
 mod follow;
+mod io_threads;
+mod lookup;
+mod page_stream;
 mod scan;
 mod span;
 mod stream;

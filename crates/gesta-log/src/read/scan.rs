@@ -12,7 +12,7 @@ use gesta_store::{Damage, Direction, Position, StoreError};
 
 use super::{Reader, fetch::cannot_read};
 use crate::{
-    disk::Disk,
+    disk::{Disk, waiting},
     format::{
         BorrowedEvent, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Gap, HEADER_BYTES,
         Malformed, borrow_record, gap_positions, mark_offset,
@@ -248,11 +248,11 @@ impl Chunk {
         self.filled = 0;
         if length > self.buffer.len() {
             // A damaged length must not cause a huge allocation.
-            let left = disk.length(file)?.saturating_sub(offset);
+            let left = waiting::length(disk, file)?.saturating_sub(offset);
             let length = length.min(usize::try_from(left).unwrap_or(usize::MAX));
             self.buffer.resize(length.max(CHUNK_BYTES), 0);
         }
-        self.filled = disk.read_into(file, offset, &mut self.buffer)?;
+        self.filled = waiting::read_into(disk, file, offset, &mut self.buffer)?;
         self.offset = offset;
         Ok(())
     }

@@ -5,15 +5,35 @@ use gesta_store::{
     StreamMetadata, StreamName,
 };
 
-use super::{PAGE_EVENTS_MAX, Reader};
-use crate::index::StreamCursor;
+use super::{
+    PAGE_EVENTS_MAX, Reader,
+    page_stream::{NextPage, PageStream, PagedRead},
+};
+use crate::{disk::waiting, index::StreamCursor};
 
-/// The pages of one read. A plain iterator: reads never wait for anything but the disk.
+/// A read of one stream.
 #[derive(Debug)]
 pub(crate) struct StreamPages {
     reader: Reader,
     stream: StreamName,
     direction: Direction,
+    from: ReadFrom<Revision>,
+    limit: u64,
+}
+
+/// The progress of a read of one stream.
+#[derive(Clone, Debug)]
+pub(crate) enum StreamProgress {
+    /// The stream has not been looked up yet.
+    NotBegun,
+    /// The read returns this error instead of pages.
+    Refused(StoreError),
+    At(StreamPlace),
+}
+
+/// The place in a stream at which a read continues.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamPlace {
     /// The next revision to read. `None` at the end.
     at: Option<Revision>,
     /// The end of a forward read: the head when it began.
@@ -21,80 +41,114 @@ pub(crate) struct StreamPages {
     left: u64,
     /// True until a forward read has checked for damage after the stream's last known event.
     checks_end: bool,
-    /// The error to return instead of pages.
-    refused: Option<StoreError>,
+}
+
+impl StreamPlace {
+    const ENDED: Self = Self { at: None, last: None, left: 0, checks_end: false };
 }
 
 impl StreamPages {
-    pub(crate) fn new(reader: Reader, read: ReadStream) -> Self {
+    pub(crate) fn stream(reader: Reader, read: ReadStream) -> PageStream<Self> {
         let ReadStream { stream, direction, from, limit } = read;
-        // Taken once: a forward read ends at this head, whatever is appended during it.
-        let visible = reader.retry_if_files_replaced(|| reader.visible(&stream));
+        let pages = Self { reader, stream, direction, from, limit };
+        // The end of the read is taken now if memory has it, and with the first page otherwise.
+        let begun = waiting::without_waiting(|| pages.begin());
+        PageStream::new(pages, begun.unwrap_or(StreamProgress::NotBegun))
+    }
+
+    /// Looks the stream up. A forward read ends at the head of this moment, whatever is appended
+    /// during it.
+    fn begin(&self) -> StreamProgress {
+        let Self { reader, stream, direction, from, limit } = self;
+        let visible = reader.retry_if_files_replaced(|| reader.visible(stream));
+        let last = match visible {
+            Ok(visible) => visible.map(|visible| visible.head()),
+            Err(error) => return StreamProgress::Refused(error),
+        };
         let at = match (from, direction) {
             (ReadFrom::Start, Direction::Forwards) => Some(Revision::FIRST),
             (ReadFrom::Start, Direction::Backwards) => None,
             (ReadFrom::End, _) => Some(Revision::MAX),
-            (ReadFrom::At(revision), _) => Some(revision),
-        };
-        let (last, mut refused) = match visible {
-            Ok(visible) => (visible.map(|visible| visible.head()), None),
-            Err(error) => (None, Some(error)),
+            (ReadFrom::At(revision), _) => Some(*revision),
         };
         // A backward read from the end claims to start with the last event, so damage after it is
         // an error. A forward read reports that damage when it gets there.
-        if (from, direction) == (ReadFrom::End, Direction::Backwards) {
-            refused = refused.or_else(|| reader.stream_end_at_damage(&stream).err());
+        if (from, direction) == (&ReadFrom::End, &Direction::Backwards)
+            && let Err(damage) = reader.stream_end_at_damage(stream)
+        {
+            return StreamProgress::Refused(damage);
         }
-        let checks_end = direction == Direction::Forwards;
-        Self { reader, stream, direction, at, last, left: limit, checks_end, refused }
+        let checks_end = *direction == Direction::Forwards;
+        StreamProgress::At(StreamPlace { at, last, left: *limit, checks_end })
     }
 
-    /// Reads a page. Also returns the revision at which to continue.
-    fn page(&self, at: Revision) -> Result<(Page, Option<Revision>), StoreError> {
-        match self.direction {
-            Direction::Forwards => {
-                let Some(last) = self.last else { return Ok((Vec::new(), None)) };
-                self.reader.stream_forwards(&self.stream, at, last, self.left)
-            }
-            Direction::Backwards => self.reader.stream_backwards(&self.stream, at, self.left),
-        }
-    }
-}
-
-impl Iterator for StreamPages {
-    type Item = Result<Page, StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(refused) = self.refused.take() {
-            self.at = None;
-            self.checks_end = false;
-            return Some(Err(refused));
-        }
-        while self.left > 0 {
-            let Some(at) = self.at else {
-                if std::mem::replace(&mut self.checks_end, false) {
+    fn page_at(&self, place: &mut StreamPlace) -> NextPage {
+        while place.left > 0 {
+            let Some(at) = place.at else {
+                if std::mem::replace(&mut place.checks_end, false) {
                     return self.reader.stream_end_at_damage(&self.stream).err().map(Err);
                 }
                 return None;
             };
-            match self.page(at) {
+            match self.page(place, at) {
                 Ok((page, next)) => {
-                    self.at = next;
+                    place.at = next;
                     // A page may be empty before the end: all of its events have expired or were
                     // scavenged.
                     if !page.is_empty() {
-                        self.left = self.left.saturating_sub(page.len() as u64);
+                        place.left = place.left.saturating_sub(page.len() as u64);
                         return Some(Ok(page));
                     }
                 }
                 Err(error) => {
-                    self.at = None;
-                    self.checks_end = false;
+                    *place = StreamPlace::ENDED;
                     return Some(Err(error));
                 }
             }
         }
         None
+    }
+
+    /// Reads a page. Also returns the revision at which to continue.
+    fn page(
+        &self,
+        place: &StreamPlace,
+        at: Revision,
+    ) -> Result<(Page, Option<Revision>), StoreError> {
+        match self.direction {
+            Direction::Forwards => {
+                let Some(last) = place.last else { return Ok((Vec::new(), None)) };
+                self.reader.stream_forwards(&self.stream, at, last, place.left)
+            }
+            Direction::Backwards => self.reader.stream_backwards(&self.stream, at, place.left),
+        }
+    }
+}
+
+impl PagedRead for StreamPages {
+    type Progress = StreamProgress;
+
+    fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    fn next_page(&self, progress: &mut StreamProgress) -> NextPage {
+        if matches!(progress, StreamProgress::NotBegun) {
+            *progress = self.begin();
+        }
+        match progress {
+            StreamProgress::At(place) => self.page_at(place),
+            StreamProgress::Refused(error) => {
+                let error = error.clone();
+                *progress = StreamProgress::At(StreamPlace::ENDED);
+                Some(Err(error))
+            }
+            StreamProgress::NotBegun => None,
+        }
+    }
+
+    fn has_more(&self, progress: &StreamProgress) -> bool {
+        matches!(progress, StreamProgress::At(place) if place.left > 0 && place.at.is_some())
     }
 }
 

@@ -116,7 +116,8 @@ pub(super) fn recover(
     log_report(&report);
     let damage = report.damage.clone();
     let published = Published::new(index, damage, incarnations, options.tail_bytes_max);
-    let reader = Reader { disk, clock, published: Arc::new(published), follower: None };
+    let (published, io_threads) = (Arc::new(published), Arc::default());
+    let reader = Reader { disk, clock, published, io_threads, follower: None };
     Ok(RecoveredStore { reader, end, unflushed, cache, report })
 }
 

@@ -1,13 +1,20 @@
 //! The handle of a store, which callers clone.
 //!
-//! Invariant: the directory stays locked until the last handle is dropped, which seals the log.
+//! Invariants:
+//! - The directory stays locked until the store is closed, which seals the log. Dropping the last
+//!   handle closes it in the background.
+//! - No method that returns a future, a stream or nothing waits for a disk or a thread; those that
+//!   block say so.
 //!
 //! Elsewhere: the life of an append ([`commit`](crate::commit)), reads ([`read`](crate::read)).
 
+#[cfg(all(test, not(gesta_shuttle)))]
+mod polling_tests;
 #[cfg(test)]
 mod tests;
 
 use std::{
+    future::Future,
     ops::ControlFlow,
     path::Path,
     sync::{Arc, OnceLock, PoisonError},
@@ -17,13 +24,15 @@ use std::{
 use futures_channel::oneshot;
 use gesta_store::{
     Append, AppendLookup, Appended, Capabilities, Category, Durability, EventId, EventStore, Head,
-    Invalid, Limits, ListCategories, ListStreams, Pages, Position, ReadAll, ReadStream, RecordedAt,
-    StoreError, StoreFuture, StreamDescription, StreamName, StreamState, Subscribe, Subscription,
+    Invalid, Limits, ListCategories, ListStreams, NewEvent, Overload, Pages, Position, ReadAll,
+    ReadStream, RecordedAt, StoreError, StoreFuture, StreamDescription, StreamName, Subscribe,
+    Subscription,
 };
 
 use super::{
+    append_lane::{AppendLane, CheckedAppend},
     engine::{Engine, RecoveredStore, StoreParts, recover},
-    threads::Threads,
+    threads::{self, Closing},
 };
 use crate::{
     clock::{Clock, Rng, SystemClock, SystemRng},
@@ -31,7 +40,7 @@ use crate::{
         AppendResult, CommitLeader, Completions, Enqueued, QueuedAppend, Responder, SubmitQueue,
         appended, definite_error,
     },
-    disk::{Access, Disk, FileDisk},
+    disk::{Access, Disk, FileDisk, waiting},
     format::BorrowedEvent,
     index::Precheck,
     maintenance::scavenge::{ScavengeError, ScavengeOptions, ScavengeReport, Scavenger},
@@ -40,7 +49,7 @@ use crate::{
     read::{AllPages, Follower, LogSubscription, Reader, StreamPages},
     recovery::Progress,
     segment::segment_file,
-    sync::Mutex,
+    sync::{AtomicBool, Mutex, Ordering, thread},
 };
 
 /// Number of appends within which a repeat without exact expectations is always recognized.
@@ -48,8 +57,13 @@ const REPEAT_WINDOW_APPENDS: u64 = 1_000_000;
 
 /// An event store in one directory.
 ///
-/// Cheap to clone; all clones are the same store. Dropping the last one finishes what is queued,
-/// seals the log and frees the directory.
+/// Cheap to clone; all clones are the same store. [`close`](EventStore::close) finishes what is
+/// queued, seals the log and frees the directory. Dropping the last handle does the same in the
+/// background; opening the directory again in this process waits for it. A process that ends
+/// earlier loses nothing that was acknowledged, but leaves the log unsealed.
+///
+/// Futures, pages and subscriptions never wait for the disk on the thread that polls them: bytes in
+/// memory are read at once, others on a few threads of the store.
 ///
 /// ```
 /// use gesta_log::{LogStore, Options};
@@ -64,7 +78,7 @@ const REPEAT_WINDOW_APPENDS: u64 = 1_000_000;
 ///
 /// let store = LogStore::open(directory.path(), Options::default())?;
 /// let first = block_on(store.append(append.clone()))?;
-/// drop(store);
+/// block_on(store.close())?;
 ///
 /// let store = LogStore::open(directory.path(), Options::default())?;
 /// assert_eq!(block_on(store.head())?.position, first.position, "it was durable");
@@ -85,7 +99,10 @@ struct Shared {
     report: OpenReport,
     /// Set if the store has threads; a simulation polls the engine instead.
     leader: OnceLock<Arc<CommitLeader>>,
-    threads: Mutex<Option<Threads>>,
+    /// Set with `leader`.
+    closing: OnceLock<Arc<Closing>>,
+    closed: AtomicBool,
+    lane: Arc<AppendLane<LaneAppend>>,
     /// `None` for read-only stores.
     scavenger: Option<Scavenger>,
 }
@@ -102,6 +119,32 @@ pub struct EventPlace {
 }
 
 impl LogStore {
+    /// Opens a store as [`open`](Self::open) does, on a thread of its own: the future does not
+    /// block. Dropping the future closes the store again.
+    ///
+    /// ```
+    /// use gesta_log::{LogStore, Options};
+    /// # use gesta_store::conformance::block_on;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # block_on(async {
+    /// let store = LogStore::open_async(directory.path(), Options::default()).await?;
+    /// assert_eq!(store.report().events, 0);
+    /// # Ok::<(), gesta_log::OpenError>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing was changed.
+    pub fn open_async(
+        directory: impl AsRef<Path>,
+        options: Options,
+    ) -> impl Future<Output = Result<Self, OpenError>> + Send + 'static {
+        let directory = directory.as_ref().to_owned();
+        on_own_thread("gesta-open", move || Self::open(directory, options))
+    }
+
     /// Opens the store in a directory, and creates the directory if it does not exist. Blocks for
     /// the recovery; [`report`](Self::report) has its findings. A damaged store opens for reading,
     /// and its appends return [`Corrupt`](StoreError::Corrupt).
@@ -110,6 +153,10 @@ impl LogStore {
     /// [`OpenError`]; nothing was changed.
     pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let disk = Arc::new(FileDisk::open(directory.as_ref(), options.access)?);
+        Self::open_on(disk, options)
+    }
+
+    fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
         let clock = Arc::new(SystemClock::new());
         if options.access == Access::ReadOnly {
             let RecoveredStore { mut reader, end, report, .. } =
@@ -128,9 +175,9 @@ impl LogStore {
 
     /// Starts the threads that run the engine.
     pub(crate) fn start(self, engine: Engine) -> std::io::Result<Self> {
-        let (leader, threads) = Threads::start(engine)?;
+        let (leader, closing) = threads::start(engine, self.shared.reader.clone())?;
         self.shared.leader.set(leader).expect("a store is started once");
-        *self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
+        self.shared.closing.set(closing).expect("a store is started once");
         Ok(self)
     }
 
@@ -143,14 +190,17 @@ impl LogStore {
             options,
             report,
             leader: OnceLock::new(),
-            threads: Mutex::new(None),
+            closing: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            lane: Arc::default(),
             scavenger: compactor.map(Scavenger::new),
         };
         Self { shared: Arc::new(shared) }
     }
 
     /// In a read-only store, makes visible the events that another process has appended since the
-    /// last refresh, and delivers them to subscriptions. Does nothing in a writable store.
+    /// last refresh, and delivers them to subscriptions. Does nothing in a writable store. Blocks
+    /// for the reads.
     ///
     /// # Errors
     /// [`OpenError::Io`]; events read before the error stay visible.
@@ -248,7 +298,8 @@ impl LogStore {
     /// # Errors
     /// As [`append`](EventStore::append).
     pub fn append_blocking(&self, append: Append) -> Result<Appended, StoreError> {
-        let pending = self.prepare(append)?;
+        let precheck = self.check(&append)?;
+        let pending = Arc::new(PendingAppend::new(append, precheck));
         let (responder, waiter) = Responder::to_thread();
         let leader = self.shared.leader.get();
         match self.enqueue(&pending, responder, leader.is_some())? {
@@ -270,8 +321,61 @@ impl LogStore {
         queue.enqueue(append, options.queue_bytes_max, may_lead)
     }
 
-    /// Checks an append and looks it up in the index, on the caller's thread.
-    fn prepare(&self, append: Append) -> Result<Arc<PendingAppend>, StoreError> {
+    /// Waits for the answer to an append that is enqueued.
+    async fn appended(
+        &self,
+        _pending: Arc<PendingAppend>, // Freeing it on the allocating thread is cheaper.
+        receiver: oneshot::Receiver<AppendResult>,
+    ) -> Result<Appended, StoreError> {
+        let lost = |_| Err(StoreError::unavailable("the writer ended before it answered"));
+        let result = receiver.await.unwrap_or_else(lost);
+        self.shared.completions.drain_some();
+        result
+    }
+
+    /// Closes the store: finishes accepted appends, seals the log and frees the directory. Later
+    /// calls of this and other handles return [`Stopped`](StoreError::Stopped). May be called
+    /// several times.
+    ///
+    /// The store begins to close when this is called. The future only waits for the end, and does
+    /// not block.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn close(&self) -> StoreFuture<'_, ()> {
+        let closed = self.shared.begin_close();
+        Box::pin(async move {
+            if let Some(closed) = closed {
+                // The sender is dropped at the end.
+                closed.await.ok();
+            }
+            Ok(())
+        })
+    }
+
+    /// Lets an I/O thread check an append. It is enqueued after those that were handed over before.
+    fn enqueue_later(
+        &self,
+        append: Append,
+        responder: Responder,
+    ) -> Result<oneshot::Receiver<Result<Arc<PendingAppend>, StoreError>>, StoreError> {
+        let Shared { options, reader, lane, .. } = &*self.shared;
+        let bytes = append.events().map(NewEvent::content_bytes).sum();
+        let ticket = lane.enter(bytes, options.queue_bytes_max)?;
+        let (told, answer) = oneshot::channel();
+        let store = self.clone();
+        // Without a thread for it, the work is dropped, and its ticket with it.
+        drop(reader.io_threads.run(move || {
+            let checked = store.check(&append);
+            let pending = checked.map(|precheck| Arc::new(PendingAppend::new(append, precheck)));
+            ticket.leave(LaneAppend { store, pending, responder: Some(responder), told });
+        }));
+        Ok(answer)
+    }
+
+    /// Checks an append and looks it up in the index.
+    fn check(&self, append: &Append) -> Result<Precheck, StoreError> {
+        self.check_open()?;
         let Shared { options, report, reader, .. } = &*self.shared;
         if options.access == Access::ReadOnly {
             return Err(StoreError::Stopped {
@@ -286,11 +390,30 @@ impl LogStore {
         if append.events().next().is_none() {
             // A pure check writes nothing, and only a write would notice that the directory is
             // lost.
-            let owner = reader.disk.check_owner();
+            let owner = waiting::check_owner(&*reader.disk);
             owner.map_err(|error| StoreError::Stopped { reason: error.to_string() })?;
         }
-        let precheck = reader.retry_if_files_replaced(|| self.precheck(&append));
-        Ok(Arc::new(PendingAppend::new(append, precheck.map_err(definite_error)?)))
+        let precheck = reader.retry_if_files_replaced(|| self.precheck(append));
+        precheck.map_err(definite_error)
+    }
+
+    /// Returns an error after [`close`](EventStore::close).
+    fn check_open(&self) -> Result<(), StoreError> {
+        if self.shared.closed.load(Ordering::Relaxed) {
+            return Err(StoreError::Stopped { reason: "the store was closed".to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Answers from memory at once, and otherwise on an I/O thread.
+    fn answer<T: Send + 'static>(
+        &self,
+        ask: impl Fn(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> StoreFuture<'static, T> {
+        match self.check_open() {
+            Ok(()) => self.shared.reader.answer(ask),
+            Err(closed) => Box::pin(std::future::ready(Err(closed))),
+        }
     }
 
     /// Looks up streams and first event in the index files, and the condition in the whole index,
@@ -306,59 +429,6 @@ impl LogStore {
             self.shared.reader.precheck_condition(&index, condition, &mut precheck)?;
         }
         Ok(precheck)
-    }
-
-    fn describe(&self, stream: &StreamName) -> Result<StreamDescription, StoreError> {
-        self.shared.reader.retry_if_files_replaced(|| self.describe_now(stream))
-    }
-
-    fn describe_now(&self, stream: &StreamName) -> Result<StreamDescription, StoreError> {
-        let index = self.shared.reader.published.index();
-        let head_of = |name: &StreamName| index.stream_head(name, Position::START);
-        let reader = &self.shared.reader;
-        let metadata_revision = match stream.metadata_stream() {
-            Ok(metadata_stream) => {
-                // Damage may have destroyed the metadata that marks the stream as deleted.
-                reader.stream_is_known(&metadata_stream)?;
-                head_of(&metadata_stream)?
-            }
-            Err(_) => None,
-        };
-        let (head, meta) = (head_of(stream)?, index.stream_meta(stream));
-        reader.stream_is_known(stream)?;
-        Ok(StreamDescription {
-            state: meta.state(head),
-            head,
-            metadata: meta.metadata(),
-            metadata_revision,
-        })
-    }
-
-    fn list(&self, list: &ListStreams) -> Result<Vec<StreamName>, StoreError> {
-        self.shared.reader.retry_if_files_replaced(|| self.list_now(list))
-    }
-
-    fn list_now(&self, list: &ListStreams) -> Result<Vec<StreamName>, StoreError> {
-        // A list cannot report a missing name, so it fails as a whole after damage.
-        self.shared.reader.nothing_lost(Position::START)?;
-        let index = self.shared.reader.published.index();
-        let system = list.prefix.starts_with('$');
-        let mut live = Vec::new();
-        let mut after = list.after.clone();
-        while live.len() < list.limit {
-            let wanted = list.limit - live.len();
-            let names = index.stream_names(&list.prefix, after.as_ref(), wanted)?;
-            let Some(last) = names.last() else { break };
-            after = Some(last.clone());
-            for name in names {
-                let head = index.stream_head(&name, Position::START)?;
-                let shown = index.stream_meta(&name).state(head) == StreamState::Live;
-                if shown && (system || !name.is_system()) {
-                    live.push(name);
-                }
-            }
-        }
-        Ok(live)
     }
 }
 
@@ -378,53 +448,126 @@ impl Engine {
     }
 }
 
+/// Runs work on a thread of its own. Dropping the future does not end the work.
+fn on_own_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> impl Future<Output = Result<T, OpenError>> + Send + 'static {
+    let (sender, receiver) = oneshot::channel();
+    let run = move || drop(sender.send(work()));
+    let started = thread::Builder::new().name(name.to_owned()).spawn(run).map(drop);
+    async move {
+        let failed = |source| OpenError::Io { doing: "start a thread".to_owned(), source };
+        started.map_err(failed)?;
+        let panicked = |_| failed(std::io::Error::other("the thread panicked"));
+        receiver.await.map_err(panicked)?
+    }
+}
+
+/// An append in the lane, after its check.
+#[derive(Debug)]
+struct LaneAppend {
+    store: LogStore,
+    pending: Result<Arc<PendingAppend>, StoreError>,
+    responder: Option<Responder>,
+    told: oneshot::Sender<Result<Arc<PendingAppend>, StoreError>>,
+}
+
+impl CheckedAppend for LaneAppend {
+    fn enqueue(&mut self) {
+        if let (Ok(pending), Some(responder)) = (&self.pending, self.responder.take())
+            && let Err(refused) = self.store.enqueue(pending, responder, false)
+        {
+            self.pending = Err(refused);
+        }
+    }
+
+    fn answer(self) {
+        // A caller that dropped its future is told nothing; the append happens all the same.
+        drop(self.told.send(self.pending));
+    }
+}
+
+impl Shared {
+    /// Begins to close the store. Returns a receiver that ends when it is closed, or `None` if there
+    /// is nothing to wait for.
+    fn begin_close(&self) -> Option<oneshot::Receiver<()>> {
+        let Self { reader, queue, closing, closed, .. } = self;
+        closed.store(true, Ordering::Relaxed);
+        // First of all, so that opening the directory again waits instead of being refused.
+        reader.disk.begin_release();
+        queue.request_stop();
+        if let Some(closing) = closing.get() {
+            closing.request();
+            return Some(closing.done());
+        }
+        // A store without threads: read-only, or driven by the owner of its engine.
+        reader.io_threads.close();
+        reader.published.close();
+        None
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
-        let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        match threads {
-            Some(threads) => threads.stop(&self.queue),
-            None => self.queue.request_stop(),
+        // The writer thread does the rest.
+        if self.begin_close().is_none() {
+            self.reader.disk.release();
         }
-        // Reads and subscriptions may outlive the store; they do not keep the directory locked.
-        self.reader.disk.release();
-        self.reader.published.close();
     }
 }
 
 impl EventStore for LogStore {
-    /// The append is enqueued by this call, not when the future is first polled.
+    /// The call itself takes the append's place in the order, not the first poll of the future.
     fn append(&self, append: Append) -> StoreFuture<'_, Appended> {
         let (sender, receiver) = oneshot::channel::<AppendResult>();
-        let enqueued = self.prepare(append).and_then(|pending| {
-            self.enqueue(&pending, Responder::Future(sender), false).map(|_| pending)
+        let responder = Responder::Future(sender);
+        let in_memory = self.shared.lane.is_empty().then(|| {
+            // `None` if index files have to be read.
+            waiting::without_waiting(|| self.check(&append))
         });
+        let later = match in_memory.flatten() {
+            Some(Ok(precheck)) => {
+                let pending = Arc::new(PendingAppend::new(append, precheck));
+                match self.enqueue(&pending, responder, false) {
+                    Ok(_) => return Box::pin(self.appended(pending, receiver)),
+                    Err(refused) => Err(refused),
+                }
+            }
+            Some(Err(refused)) => Err(refused),
+            None => self.enqueue_later(append, responder),
+        };
         Box::pin(async move {
-            let lost = |_| Err(StoreError::unavailable("the writer ended before it answered"));
-            // Keep the append until the answer: freeing it on the allocating thread is cheaper.
-            let _pending = enqueued?;
-            let result = receiver.await.unwrap_or_else(lost);
-            self.shared.completions.drain_some();
-            result
+            let reason = "the store could not look up the append; see the log".to_owned();
+            let lost = |_| StoreError::Overloaded(Overload::System { reason });
+            let pending = later?.await.map_err(lost)??;
+            self.appended(pending, receiver).await
         })
     }
 
     fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
-        let reader = &self.shared.reader;
-        let find = || reader.published.index().find_append(first_event, Position::START);
-        let found = reader.retry_if_files_replaced(find).and_then(|span| match span {
-            Some(span) => reader.span(span).map(|events| Some(appended(events))),
-            // Damage may have destroyed it.
-            None => reader.end_at_damage(Position::START).map(|()| None),
-        });
-        Box::pin(async move { found })
+        self.answer(move |reader| {
+            let find = || reader.published.index().find_append(first_event, Position::START);
+            match reader.retry_if_files_replaced(find)? {
+                Some(span) => reader.span(span).map(|events| Some(appended(events))),
+                // Damage may have destroyed it.
+                None => reader.end_at_damage(Position::START).map(|()| None),
+            }
+        })
     }
 
     fn read_stream(&self, read: ReadStream) -> Pages {
-        Pages::of(StreamPages::new(self.shared.reader.clone(), read))
+        match self.check_open() {
+            Ok(()) => Pages::new(StreamPages::stream(self.shared.reader.clone(), read)),
+            Err(closed) => Pages::failed(closed),
+        }
     }
 
     fn read_all(&self, read: ReadAll) -> Pages {
-        Pages::of(AllPages::new(self.shared.reader.clone(), read))
+        match self.check_open() {
+            Ok(()) => Pages::new(AllPages::stream(self.shared.reader.clone(), read)),
+            Err(closed) => Pages::failed(closed),
+        }
     }
 
     fn subscribe(&self, subscribe: Subscribe) -> Subscription {
@@ -432,22 +575,16 @@ impl EventStore for LogStore {
     }
 
     fn describe_stream(&self, stream: &StreamName) -> StoreFuture<'_, StreamDescription> {
-        let description = self.describe(stream);
-        Box::pin(async move { description })
+        let stream = stream.clone();
+        self.answer(move |reader| reader.describe(&stream))
     }
 
     fn list_streams(&self, list: ListStreams) -> StoreFuture<'_, Vec<StreamName>> {
-        let names = self.list(&list);
-        Box::pin(async move { names })
+        self.answer(move |reader| reader.list(&list))
     }
 
     fn list_categories(&self, list: ListCategories) -> StoreFuture<'_, Vec<Category>> {
-        let reader = &self.shared.reader;
-        let categories = reader.retry_if_files_replaced(|| {
-            reader.nothing_lost(Position::START)?;
-            reader.published.index().categories(list.after.as_ref(), list.limit)
-        });
-        Box::pin(async move { categories })
+        self.answer(move |reader| reader.categories(&list))
     }
 
     fn head(&self) -> StoreFuture<'_, Head> {

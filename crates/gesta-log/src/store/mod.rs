@@ -2,6 +2,7 @@
 //!
 //! Elsewhere: the life of an append ([`commit`](crate::commit)), reads ([`read`](crate::read)).
 
+mod append_lane;
 mod engine;
 mod log_store;
 mod threads;

@@ -1,58 +1,138 @@
 //! The threads of a store on real files: the writer, the index worker and the compactor.
 //!
-//! Invariant: [`Threads::stop`] returns after all of them have ended, the log is sealed and the
-//! index of sealed segments is flushed.
+//! Invariants:
+//! - Nothing that a handle does waits for a thread. Closing a store is a request ([`Closing`]); the
+//!   writer thread carries it out.
+//! - The writer thread ends last: the log is sealed, the index of sealed segments is flushed and
+//!   all other threads have ended before the directory is released.
 
 use std::{
     io,
     sync::{Arc, PoisonError},
 };
 
+use futures_channel::oneshot;
+
 use super::engine::Engine;
 use crate::{
-    commit::{CommitLeader, IndexWorker, SubmitQueue},
+    commit::{CommitLeader, IndexWorker},
     maintenance::compaction::SharedCompactor,
     mutations,
     published::SealedQueue,
-    sync::thread::{self, JoinHandle},
+    read::Reader,
+    sync::{
+        Condvar, Mutex, MutexGuard,
+        thread::{self, JoinHandle},
+    },
 };
 
-/// Handles of the running threads.
-#[derive(Debug)]
-pub(super) struct Threads {
-    writer: JoinHandle<()>,
+/// The request to close a store, and its completion.
+#[derive(Debug, Default)]
+pub(super) struct Closing {
+    state: Mutex<ClosingState>,
+    requested: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct ClosingState {
+    requested: bool,
+    done: bool,
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+impl Closing {
+    /// Asks the writer thread to finish. Does not wait.
+    pub(super) fn request(&self) {
+        self.lock().requested = true;
+        self.requested.notify_one();
+    }
+
+    /// Returns a receiver that ends when the store is closed.
+    pub(super) fn done(&self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        // Dropping the sender ends the receiver.
+        if !state.done {
+            state.waiting.push(sender);
+        }
+        receiver
+    }
+
+    fn wait_for_request(&self) {
+        let not_yet = |state: &mut ClosingState| !state.requested;
+        drop(self.requested.wait_while(self.lock(), not_yet));
+    }
+
+    fn finish(&self) {
+        let waiting = {
+            let mut state = self.lock();
+            state.done = true;
+            std::mem::take(&mut state.waiting)
+        };
+        // Wakers run without the lock.
+        drop(waiting);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ClosingState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The parts of a store that end with its writer thread.
+struct StoreEnd {
+    reader: Reader,
+    closing: Arc<Closing>,
     index_worker: Arc<IndexWorker>,
     index_worker_thread: JoinHandle<()>,
     sealed: Arc<SealedQueue>,
     compactor_thread: JoinHandle<()>,
 }
 
-impl Threads {
-    /// Starts the threads of an engine. Returns the leader, through which a
-    /// calling thread can commit its own append.
-    pub(super) fn start(engine: Engine) -> io::Result<(Arc<CommitLeader>, Self)> {
-        let Engine { commit_loop, compactor } = engine;
-        let sealed = {
-            let compactor = compactor.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(compactor.sealed())
-        };
-        let compactor_thread = start_compactor(compactor, Arc::clone(&sealed))?;
-        let index_worker = Arc::clone(commit_loop.index_worker());
-        let index_worker_thread = index_worker.start()?;
-        let (leader, writer) = CommitLeader::start(commit_loop)?;
-        let threads = Self { writer, index_worker, index_worker_thread, sealed, compactor_thread };
-        Ok((leader, threads))
-    }
+/// Starts the threads of an engine. Returns the leader, through which a calling thread can commit
+/// its own append, and the way to end the threads.
+pub(super) fn start(
+    engine: Engine,
+    reader: Reader,
+) -> io::Result<(Arc<CommitLeader>, Arc<Closing>)> {
+    let Engine { commit_loop, compactor } = engine;
+    let sealed = {
+        let compactor = compactor.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(compactor.sealed())
+    };
+    let compactor_thread = start_compactor(compactor, Arc::clone(&sealed))?;
+    let index_worker = Arc::clone(commit_loop.index_worker());
+    let index_worker_thread = index_worker.start()?;
+    let closing = Arc::new(Closing::default());
+    let end = StoreEnd {
+        reader,
+        closing: Arc::clone(&closing),
+        index_worker,
+        index_worker_thread,
+        sealed,
+        compactor_thread,
+    };
+    let leader = CommitLeader::start(commit_loop, move || end.carry_out())?;
+    Ok((leader, closing))
+}
 
-    /// Finishes queued appends, seals the log and ends all threads. Blocks until they have ended.
-    pub(super) fn stop(self, queue: &SubmitQueue) {
-        queue.request_stop();
+impl StoreEnd {
+    /// Ends the other threads and releases the directory. Runs on the writer thread after the log
+    /// was sealed.
+    fn carry_out(self) {
+        // After a failure of the engine, the directory stays locked until the store is dropped.
+        self.closing.wait_for_request();
         // A panic was reported when it happened, and its waiters were answered.
-        drop(self.writer.join());
         self.index_worker.close();
         drop(self.index_worker_thread.join());
         self.sealed.close();
         drop(self.compactor_thread.join());
+        let Reader { disk, published, io_threads, .. } = &self.reader;
+        io_threads.close();
+        io_threads.join();
+        // Reads and subscriptions may outlive the store; they do not keep the directory locked.
+        disk.release();
+        published.close();
+        self.closing.finish();
     }
 }
 

@@ -60,7 +60,7 @@ pub(crate) fn check_directory(
     };
     let report = store.report().clone();
     let read = read_every_way(&store, intact, damage, what);
-    drop(store);
+    block_on(store.close()).unwrap();
     if read == Some(intact.events.len()) && report.damage.is_empty() {
         return Outcome::Same;
     }

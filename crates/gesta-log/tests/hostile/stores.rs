@@ -35,7 +35,7 @@ pub(crate) fn stores() -> Vec<IntactStore> {
     (0..20).for_each(|number| append(&store, number));
     let events = block_on(store.read_all(ReadAll::forwards()).collect_events()).unwrap();
     stores.push(whole(killed.path(), &events, false));
-    drop(store);
+    block_on(store.close()).unwrap();
 
     let (kept, restored) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     backup(ended.path(), kept.path(), &mut |_| {}).unwrap();
@@ -57,7 +57,14 @@ fn fill(directory: &Path, appends: u64) -> Vec<RecordedEvent> {
     (0..appends).for_each(|number| append(&store, number));
     let described = StreamMetadata { cache_control: Some(MINUTE), ..StreamMetadata::default() };
     describe(&store, "order-1", described);
-    block_on(store.read_all(ReadAll::forwards()).collect_events()).unwrap()
+    ended(&store)
+}
+
+/// Closes a store, so that its files are complete. Returns its events.
+fn ended(store: &LogStore) -> Vec<RecordedEvent> {
+    let events = block_on(store.read_all(ReadAll::forwards()).collect_events()).unwrap();
+    block_on(store.close()).unwrap();
+    events
 }
 
 /// Hides the first events of some streams and scavenges them.
@@ -72,7 +79,7 @@ fn scavenge(directory: &Path) -> Vec<RecordedEvent> {
     }
     let report = store.scavenge(ScavengeOptions { threshold_percent: 0 }, &mut |_| {}).unwrap();
     assert!(report.events > 20, "{report:?}");
-    block_on(store.read_all(ReadAll::forwards()).collect_events()).unwrap()
+    ended(&store)
 }
 
 fn describe(store: &LogStore, stream: &str, metadata: StreamMetadata) {

@@ -9,15 +9,15 @@ use gesta_store::{
 };
 
 use crate::harness::{
-    TurnedStore, append, append_to, as_killed, event_texts, flip, name, open, read_all, report,
-    run_files, segment_files,
+    OpenStore, TurnedStore, append, append_to, as_killed, event_texts, flip, name, open, open_with,
+    read_all, report, run_files, segment_files,
 };
 
 /// Creates a store of ten appends, one of them with several events, and closes it.
 fn ended() -> (tempfile::TempDir, Vec<RecordedEvent>) {
     let directory = tempfile::tempdir().unwrap();
     let small = Options { segment_bytes_first: 12 << 10, ..Options::default() };
-    let store = LogStore::open(directory.path(), small).unwrap();
+    let store = open_with(directory.path(), small);
     for number in 0..9 {
         append(&store, &format!("order-{}", number % 3), &format!("{number}"));
     }
@@ -226,7 +226,7 @@ fn the_format_before_the_first_release_is_refused_untouched() {
 /// without an error.
 fn same_or_refused(directory: &Path, events: &[RecordedEvent], what: &str) {
     let store = match LogStore::open(directory, Options::default()) {
-        Ok(store) => store,
+        Ok(store) => OpenStore(store),
         Err(OpenError::OtherVersion { .. } | OpenError::AnotherStore { .. }) => return,
         Err(other) => panic!("{what}: {other}"),
     };
@@ -281,7 +281,7 @@ fn no_cut_of_an_ended_store_changes_what_is_read() {
 }
 
 /// Creates a killed store of two events, one of them damaged.
-fn two_with_damage_at(position: u64) -> (tempfile::TempDir, LogStore) {
+fn two_with_damage_at(position: u64) -> (tempfile::TempDir, OpenStore) {
     let directory = tempfile::tempdir().unwrap();
     let mut turned = TurnedStore::open(directory.path(), Options::default());
     turned.append_together(vec![append_to("order-1", "1")]);
@@ -355,7 +355,7 @@ fn verifying_names_each_damaged_range_of_a_store_of_several_segments() {
     let directory = tempfile::tempdir().unwrap();
     let small =
         Options { segment_bytes_first: 8 << 10, segment_bytes_max: 8 << 10, ..Options::default() };
-    let store = LogStore::open(directory.path(), small).unwrap();
+    let store = open_with(directory.path(), small);
     for number in 0..60 {
         append(&store, &format!("order-{}", number % 3), &"x".repeat(400));
     }

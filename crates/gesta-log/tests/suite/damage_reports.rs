@@ -8,7 +8,7 @@ use gesta_store::{
 };
 use tempfile::TempDir;
 
-use crate::harness::{append, flip, read_all, run_files, segment_files};
+use crate::harness::{OpenStore, append, flip, open_with, read_all, run_files, segment_files};
 
 fn small() -> Options {
     Options {
@@ -19,8 +19,8 @@ fn small() -> Options {
     }
 }
 
-fn open(directory: &Path) -> LogStore {
-    LogStore::open(directory, small()).unwrap()
+fn open(directory: &Path) -> OpenStore {
+    open_with(directory, small())
 }
 
 /// Appends to a separate stream and category each, over several segments.

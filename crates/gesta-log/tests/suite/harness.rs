@@ -1,7 +1,8 @@
 //! Shared parts of the tests: directories, events, and a store with a manual clock.
 
 use std::{
-    fs,
+    fs, io,
+    ops::Deref,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -11,8 +12,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use gesta_log::{
-    Access, Clock, Engine, EnginePoll, FileDisk, LogStore, OpenReport, Options, SystemRng,
+    Access, Cache, Clock, Disk, Done, Engine, EnginePoll, FileDisk, Lane, LogStore, OpenReport,
+    Operation, Options, SystemRng,
 };
 use gesta_store::{
     Append, Appended, EventId, EventStore, EventType, ExpectedRevision, NewEvent, ReadAll,
@@ -36,8 +39,31 @@ pub(crate) fn append(store: &LogStore, stream: &str, data: &str) -> Appended {
     block_on(store.append(append_to(stream, data))).unwrap()
 }
 
-pub(crate) fn open(directory: &Path) -> LogStore {
-    LogStore::open(directory, Options::default()).unwrap()
+/// A store that is closed when it is dropped: the directory is then complete and free. Waiting in
+/// a destructor is for tests alone.
+#[derive(Debug)]
+pub(crate) struct OpenStore(pub(crate) LogStore);
+
+impl Deref for OpenStore {
+    type Target = LogStore;
+
+    fn deref(&self) -> &LogStore {
+        &self.0
+    }
+}
+
+impl Drop for OpenStore {
+    fn drop(&mut self) {
+        block_on(self.0.close()).unwrap();
+    }
+}
+
+pub(crate) fn open(directory: &Path) -> OpenStore {
+    open_with(directory, Options::default())
+}
+
+pub(crate) fn open_with(directory: &Path, options: Options) -> OpenStore {
+    OpenStore(LogStore::open(directory, options).unwrap())
 }
 
 pub(crate) fn read_all(store: &LogStore) -> Result<Vec<RecordedEvent>, StoreError> {
@@ -104,6 +130,37 @@ impl Clock for ManualClock {
     }
 }
 
+/// Real files that are read on the polling thread, so that a call does all of its work.
+#[derive(Debug)]
+struct InlineDisk(FileDisk);
+
+impl Disk for InlineDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+    fn length(&self, file: &str) -> io::Result<u64> {
+        self.0.length(file)
+    }
+    fn read(&self, file: &str, offset: u64, length: usize, cache: Cache) -> io::Result<Bytes> {
+        self.0.read(file, offset, length, cache)
+    }
+    fn read_cached(&self, file: &str, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        self.read_into(file, offset, buffer).map(Some)
+    }
+    fn submit(&self, operation: Operation, lane: Lane, done: Done) {
+        self.0.submit(operation, lane, done);
+    }
+    fn check_owner(&self) -> io::Result<()> {
+        self.0.check_owner()
+    }
+    fn begin_release(&self) {
+        self.0.begin_release();
+    }
+    fn release(&self) {
+        self.0.release();
+    }
+}
+
 /// A store on real files that makes progress only when it is turned.
 pub(crate) struct TurnedStore {
     pub(crate) engine: Engine,
@@ -113,7 +170,7 @@ pub(crate) struct TurnedStore {
 
 impl TurnedStore {
     pub(crate) fn open(directory: &Path, options: Options) -> Self {
-        let disk = Arc::new(FileDisk::open(directory, Access::ReadWrite).unwrap());
+        let disk = Arc::new(InlineDisk(FileDisk::open(directory, Access::ReadWrite).unwrap()));
         let clock = Arc::new(ManualClock::default());
         let rng = Box::new(SystemRng);
         let (engine, store) = Engine::open(disk, clock.clone(), rng, options).unwrap();

@@ -12,15 +12,15 @@ use gesta_store::{
 };
 
 use crate::harness::{
-    TurnedStore, append, append_to, as_killed, event, event_texts, flip, name, open, read_all,
-    run_files, segment_files,
+    OpenStore, TurnedStore, append, append_to, as_killed, event, event_texts, flip, name, open,
+    open_with, read_all, run_files, segment_files,
 };
 
 const STREAMS: u32 = 70;
 
 /// Creates a store of two sessions, each flushed at its end: every order twice, with other events
 /// in between.
-fn filed(directory: &Path) -> LogStore {
+fn filed(directory: &Path) -> OpenStore {
     for life in ["first", "second"] {
         let store = open(directory);
         for number in 0..STREAMS {
@@ -100,7 +100,7 @@ fn a_list_of_streams_goes_on_after_any_of_many_names() {
 fn the_last_segment_is_checked_whole_however_large() {
     let directory = tempfile::tempdir().unwrap();
     let options = Options { segment_bytes_first: 16 << 20, ..Options::default() };
-    let store = LogStore::open(directory.path(), options).unwrap();
+    let store = open_with(directory.path(), options);
     let data = "x".repeat(1 << 20);
     for number in 0..10 {
         append(&store, &format!("order-{number}"), &data);

@@ -5,15 +5,15 @@ use std::{fs, path::Path};
 use gesta_log::{Access, FileDisk, LockError, LogStore, OpenError, Options};
 use gesta_store::{Append, EventStore, ExpectedRevision, StoreError, conformance::block_on};
 
-use crate::harness::{append, append_to, event_texts, name, open};
+use crate::harness::{OpenStore, append, append_to, event_texts, name, open, open_with};
 
-fn small(directory: &Path) -> LogStore {
+fn small(directory: &Path) -> OpenStore {
     let options = Options {
         segment_bytes_first: 12 << 10,
         segment_bytes_max: 12 << 10,
         ..Options::default()
     };
-    LogStore::open(directory, options).unwrap()
+    open_with(directory, options)
 }
 
 /// Checks that the first writer's next append fails with `Stopped`.

@@ -20,15 +20,15 @@ use gesta_store::{
 };
 use tempfile::TempDir;
 
-use crate::harness::{TurnedStore, append, name, read_all, segment_files};
+use crate::harness::{OpenStore, TurnedStore, append, name, open_with, read_all, segment_files};
 
 /// Segments of a few kibibytes, so that there are many.
 fn small() -> Options {
     Options { segment_bytes_first: 8 << 10, segment_bytes_max: 16 << 10, ..Options::default() }
 }
 
-fn open(directory: &Path) -> LogStore {
-    LogStore::open(directory, small()).unwrap()
+fn open(directory: &Path) -> OpenStore {
+    open_with(directory, small())
 }
 
 fn scavenge(store: &LogStore) -> ScavengeReport {
@@ -73,7 +73,7 @@ fn stream(store: &LogStore, stream: &str) -> Vec<RecordedEvent> {
 }
 
 /// Creates a store of twenty streams, with events of twenty sessions in between, which are deleted.
-fn store_of_sessions(directory: &Path) -> LogStore {
+fn store_of_sessions(directory: &Path) -> OpenStore {
     let store = open(directory);
     for round in 0..6 {
         for number in 0..20 {
@@ -671,13 +671,13 @@ fn space_that_was_given_to_a_segment_and_is_not_used_is_won_though_nothing_is_hi
     let directory = tempfile::tempdir().unwrap();
     let lives = |numbers: std::ops::Range<u32>| {
         for number in numbers {
-            let store = LogStore::open(directory.path(), Options::default()).unwrap();
+            let store = open_with(directory.path(), Options::default());
             append(&store, "order-1", &number.to_string());
         }
     };
     lives(0..5);
     let before = bytes(directory.path());
-    let store = LogStore::open(directory.path(), Options::default()).unwrap();
+    let store = open_with(directory.path(), Options::default());
     let events = read_all(&store).unwrap();
     let report = store.scavenge(ScavengeOptions::default(), &mut |_| {}).unwrap();
     assert_eq!((report.rewritten_segments, report.events), (5, 0));
@@ -689,7 +689,7 @@ fn space_that_was_given_to_a_segment_and_is_not_used_is_won_though_nothing_is_hi
     drop(store);
     lives(5..6);
     forget_index(directory.path());
-    let store = LogStore::open(directory.path(), Options::default()).unwrap();
+    let store = open_with(directory.path(), Options::default());
     assert!(store.report().damage.is_empty(), "{:?}", store.report().damage);
     assert!(read_all(&store).unwrap().starts_with(&events));
     drop(store);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_core::Stream as _;
-use gesta_log::LogStore;
+use gesta_log::{LogStore, Options};
 use gesta_store::{
     Append, Appended, EventStore, ExpectedRevision, Revision, StoreError, Subscribe,
     conformance::block_on,
@@ -110,7 +110,8 @@ fn of_threads_that_race_for_a_revision_one_wins() {
 fn what_was_acknowledged_before_the_last_handle_was_dropped_is_there() {
     for round in 0..20 {
         let directory = tempfile::tempdir().unwrap();
-        let store = open(directory.path());
+        // Closed by the last handle, in the background; opening it again waits for that.
+        let store = LogStore::open(directory.path(), Options::default()).unwrap();
         thread::scope(|scope| {
             for thread in 0..4 {
                 // Each thread has a handle; dropping the last one closes the store.

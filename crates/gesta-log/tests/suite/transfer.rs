@@ -12,13 +12,13 @@ use gesta_store::{
     StoreError, StreamMetadata, Subscribe, Tag, conformance::block_on,
 };
 
-use crate::harness::{name, read_all};
+use crate::harness::{OpenStore, name, open_with, read_all};
 
 /// Opens a store with segments of a few kibibytes, so that there are many.
-fn open(directory: &Path) -> LogStore {
+fn open(directory: &Path) -> OpenStore {
     let options =
         Options { segment_bytes_first: 8 << 10, segment_bytes_max: 16 << 10, ..Options::default() };
-    LogStore::open(directory, options).unwrap()
+    open_with(directory, options)
 }
 
 fn event(id: &str, nth: u64) -> NewEvent {
@@ -228,7 +228,7 @@ fn an_import_that_was_cut_off_goes_on_and_is_no_store_until_it_ends() {
 #[test]
 fn a_copy_of_more_than_one_segment_holds_goes_on_at_any_of_them() {
     let [there, copy] = directories();
-    let store = LogStore::open(there.path(), Options::default()).unwrap();
+    let store = open_with(there.path(), Options::default());
     for nth in 0..40 {
         let data = format!("\"{}\"", "x".repeat(1 << 20));
         let id = EventId::derived_from("large", nth);

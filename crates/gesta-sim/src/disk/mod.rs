@@ -204,6 +204,10 @@ impl Disk for SimDisk {
         self.state().read(file, offset, length, cache)
     }
 
+    fn read_cached(&self, file: &str, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        self.read_into(file, offset, buffer).map(Some)
+    }
+
     fn submit(&self, operation: Operation, lane: Lane, done: Done) {
         let at_once = self.state().submit(operation, lane, done);
         if let Some((done, result)) = at_once {

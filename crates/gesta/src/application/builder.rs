@@ -259,7 +259,7 @@ impl Builder {
             log_hint::print_once();
         }
         let store = match self.source {
-            StoreSource::Url(url) => open::open(&url)?,
+            StoreSource::Url(url) => open::open(&url).await?,
             StoreSource::Store(store) => store,
         };
         // Layers wrap in the order of their registration: the last one is outermost.

@@ -48,7 +48,7 @@ use crate::{ProcessManager, ProcessSetup, stored_processes};
 /// # }
 ///
 /// # gesta::store::conformance::block_on(async {
-/// let store = MemoryStore::new(); // or gesta::open("gesta:DIR")?
+/// let store = MemoryStore::new(); // or gesta::open("gesta:DIR").await?
 /// assert_processes_understood(&ProcessSetup::of(Porter), &store).await;
 /// # });
 /// ```

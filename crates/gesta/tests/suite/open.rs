@@ -28,14 +28,14 @@ async fn a_second_opening_of_a_log_is_refused() {
     assert!(matches!(error, OpenError::Log(_)), "{error}");
 }
 
-#[test]
-fn urls_that_mean_no_store_are_told_why() {
+#[tokio::test]
+async fn urls_that_mean_no_store_are_told_why() {
     for (url, reason) in [
         ("order", "`order` has no scheme; expected `memory:` or `gesta:DIRECTORY`"),
         ("pigeon:ann", "unknown store scheme `pigeon:`; expected `memory:` or `gesta:DIRECTORY`"),
         ("memory:here", "`memory:` takes no path; got `here`"),
         ("gesta:", "`gesta:` needs a directory, as in `gesta:./data`"),
     ] {
-        assert_eq!(gesta::open(url).err().unwrap().to_string(), reason);
+        assert_eq!(gesta::open(url).await.err().unwrap().to_string(), reason);
     }
 }

@@ -168,12 +168,12 @@ async fn timers_that_are_pending_when_the_program_ends_fire_once() {
 async fn a_directory_keeps_timers_and_is_free_again_once_the_program_has_closed() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("gesta:{}", directory.path().display());
-    let library = Scenery::on(gesta::open(&url).unwrap()).await;
+    let library = Scenery::on(gesta::open(&url).await.unwrap()).await;
     library.lend("emma", "ann").await;
     let Scenery { store, clock, gesta } = library;
     gesta.close().await;
     drop(store);
-    let store = gesta::open(&url).unwrap();
+    let store = gesta::open(&url).await.unwrap();
     let gesta = self::library(Arc::clone(&store), &clock).open().await.unwrap();
     clock.advance(MONTH);
     drain(&gesta).await;

@@ -75,7 +75,7 @@ impl BenchAppend {
         let latencies = self.append_on_threads(&store, &source, stopwatch)?;
         let appended = stopwatch.elapsed();
         // Closing writes what an acknowledged append does not wait for.
-        drop(store);
+        block_on(store.close())?;
         let all = stopwatch.elapsed();
         let appends = latencies.0.len() as u64;
         let events = appends * self.events_per_append;

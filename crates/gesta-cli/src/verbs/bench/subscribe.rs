@@ -87,7 +87,7 @@ impl BenchSubscribe {
                 Ok(measured) => measured,
                 Err(error) => {
                     // The subscribers wait for events that will not come; a closed store ends them.
-                    drop(store);
+                    drop(block_on(store.close()));
                     return Err(error);
                 }
             };

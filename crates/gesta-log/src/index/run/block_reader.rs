@@ -9,7 +9,7 @@ use super::{
     run_file::RunFile,
 };
 use crate::{
-    disk::{Cache, Disk},
+    disk::{Disk, waiting},
     format::Malformed,
 };
 
@@ -102,7 +102,7 @@ fn read(file: &RunFile, disk: &dyn Disk, number: u32, blocks: u32) -> Result<Byt
     let there =
         there.ok_or_else(|| file.malformed(number, Malformed::Field("number of a block")))?;
     let length = there.min(blocks) as usize * BLOCK_BYTES;
-    disk.read(&file.name, block::offset(number), length, Cache::Use)
+    waiting::read(disk, &file.name, block::offset(number), length)
         .map_err(|source| RunError::io(&file.name, source))
 }
 

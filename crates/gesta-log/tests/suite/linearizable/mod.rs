@@ -10,14 +10,14 @@
 mod check;
 mod history;
 
-use gesta_log::{LogStore, Options};
+use gesta_log::Options;
 use gesta_store::{Append, EventStore, ExpectedRevision, ReadAll, conformance::block_on};
 
 use self::{
     check::{CheckReport, check},
     history::{Load, record},
 };
-use crate::harness::{append, event, name, open};
+use crate::harness::{append, event, name, open, open_with};
 
 const ROUNDS: u64 = 6;
 
@@ -49,14 +49,14 @@ fn race(hiding: bool, is_enough: impl Fn(&CheckReport) -> bool) {
         assert!(seed < rounds().max(MOST_ROUNDS), "too little raced: {all:?}");
         let directory = tempfile::tempdir().unwrap();
         let small = Options { segment_bytes_first: 32 << 10, ..Options::default() };
-        let store = LogStore::open(directory.path(), small.clone()).unwrap();
+        let store = open_with(directory.path(), small.clone());
         let load = Load { seed, threads: 2 + seed % 7, operations_each: 150, hiding };
-        let mut history = record(&store, &load);
+        let mut history = record(&*store, &load);
         // A second opening reads the heads from index files.
         if seed % 2 == 1 {
             drop(store);
-            let store = LogStore::open(directory.path(), small).unwrap();
-            history.extend(record(&store, &Load { seed: !seed, ..load }));
+            let store = open_with(directory.path(), small);
+            history.extend(record(&*store, &Load { seed: !seed, ..load }));
         }
         let checked = check(&history).unwrap_or_else(|found| panic!("seed {seed}: {found}"));
         all.add(&checked);
