@@ -1,9 +1,12 @@
-//! `cargo xtask lint`: rustfmt, clippy and rustdoc, with warnings as errors, and the packages of
-//! published crates.
+//! `cargo xtask lint`: rustfmt, clippy and rustdoc, with warnings as errors, the packages of
+//! published crates, and other platforms.
 
 use anyhow::Result;
 
-use crate::step::{cargo, step};
+use crate::{
+    platforms,
+    step::{cargo, step},
+};
 
 const E2E: [&str; 4] = ["clippy", "--workspace", "--test", "e2e"];
 const UNPUBLISHED: [&str; 4] = ["gesta-bench", "gesta-sim", "shop", "xtask"];
@@ -26,5 +29,6 @@ pub(crate) fn run() -> Result<()> {
     for name in UNPUBLISHED {
         package.args(["--exclude", name]);
     }
-    step("packages", &mut package)
+    step("packages", &mut package)?;
+    platforms::check()
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 
 mod bench;
 mod lint;
+mod platforms;
 mod prove;
 mod step;
 mod test;

@@ -13,6 +13,12 @@
 //! Not here: typed events, retries, an async runtime, a network. The engine reaches the outside
 //! only through [`Disk`], [`Clock`] and [`Rng`].
 
+#[cfg(not(unix))]
+compile_error!(
+    "gesta-log runs on Linux and macOS: its durability relies on syncs of files and directories, \
+     and on renames, as POSIX file systems have them"
+);
+
 mod clock;
 mod commit;
 mod disk;

@@ -40,7 +40,7 @@ pub async fn open(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
 ///
 /// ```
 /// assert_eq!(gesta::directory_of("memory:")?, None);
-/// # #[cfg(feature = "log")]
+/// # #[cfg(all(unix, feature = "log"))]
 /// assert_eq!(gesta::directory_of("gesta:./data")?, Some("./data".into()));
 /// assert!(gesta::directory_of("gesta://data").is_err(), "it would mean /data");
 /// # Ok::<(), gesta::OpenError>(())
@@ -61,12 +61,12 @@ pub fn directory_of(url: &str) -> Result<Option<PathBuf>, OpenError> {
     }
 }
 
-#[cfg(feature = "log")]
+#[cfg(all(unix, feature = "log"))]
 fn log_directory(rest: &str) -> Result<PathBuf, OpenError> {
     Ok(gesta_log::directory_of_url(rest)?)
 }
 
-#[cfg(feature = "log")]
+#[cfg(all(unix, feature = "log"))]
 async fn open_log(directory: &Path) -> Result<Arc<dyn EventStore>, OpenError> {
     let options = gesta_log::Options::default();
     let store = gesta_log::LogStore::open_async(directory, options).await?;
@@ -75,7 +75,7 @@ async fn open_log(directory: &Path) -> Result<Arc<dyn EventStore>, OpenError> {
 }
 
 /// Logs the findings of recovery. They do not keep the store from opening.
-#[cfg(feature = "log")]
+#[cfg(all(unix, feature = "log"))]
 fn log_report(report: &gesta_log::OpenReport) {
     for damage in &report.damage {
         tracing::error!(%damage, "the store is damaged and refuses appends");
@@ -88,14 +88,23 @@ fn log_report(report: &gesta_log::OpenReport) {
     }
 }
 
-#[cfg(not(feature = "log"))]
+#[cfg(not(all(unix, feature = "log")))]
 fn log_directory(_: &str) -> Result<PathBuf, OpenError> {
-    Err(OpenError::NotBuiltIn { scheme: "gesta", feature: "log" })
+    Err(no_log())
 }
 
-#[cfg(not(feature = "log"))]
+#[cfg(not(all(unix, feature = "log")))]
 async fn open_log(_: &Path) -> Result<Arc<dyn EventStore>, OpenError> {
-    Err(OpenError::NotBuiltIn { scheme: "gesta", feature: "log" })
+    Err(no_log())
+}
+
+#[cfg(not(all(unix, feature = "log")))]
+fn no_log() -> OpenError {
+    if cfg!(unix) {
+        OpenError::NotBuiltIn { scheme: "gesta", feature: "log" }
+    } else {
+        OpenError::NotOnThisPlatform
+    }
 }
 
 /// An error of opening a store and starting an application on it.
@@ -124,7 +133,7 @@ pub enum OpenError {
     NoDirectory,
     /// The path after `gesta:` names a directory other than it seems to. The error says how to
     /// write it.
-    #[cfg(feature = "log")]
+    #[cfg(all(unix, feature = "log"))]
     #[error(transparent)]
     Url(#[from] gesta_log::InvalidUrl),
     /// The program was built without this store. Build it with the feature.
@@ -135,8 +144,14 @@ pub enum OpenError {
         /// The feature of `gesta` that includes the store.
         feature: &'static str,
     },
+    /// The embedded log does not run on this operating system. Use `memory:` here, or run on Linux.
+    #[error(
+        "`gesta:` stores run on Linux and macOS: durability relies on syncs of files and \
+         directories, and on renames, as POSIX file systems have them; use `memory:` here"
+    )]
+    NotOnThisPlatform,
     /// The log did not open; nothing was changed. The error says what to do.
-    #[cfg(feature = "log")]
+    #[cfg(all(unix, feature = "log"))]
     #[error(transparent)]
     Log(#[from] gesta_log::OpenError),
     /// Projections and process managers run on tokio. Call `open` within its runtime.

@@ -7,15 +7,7 @@
 //! Invariants: bytes before the write are unchanged; bytes after it, to the end of its block, are
 //! zeros, as in the preallocated file.
 
-use std::{
-    fs::{File, OpenOptions},
-    io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
-    path::Path,
-    sync::Arc,
-};
-
-use rustix::fs::OFlags;
+use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
 /// Alignment of direct writes; a multiple of every device's block size.
 const BLOCK_BYTES: usize = 4_096;
@@ -46,7 +38,7 @@ struct DirectFile {
 
 impl WriteThrough {
     /// Creates a writer from the file's page cache handle and, where supported, a handle from
-    /// [`open_direct`].
+    /// [`open_direct`](super::platform::open_direct).
     pub(super) fn new(name: &str, file: Arc<File>, direct: Option<File>) -> Self {
         let direct = direct.map(|file| DirectFile { file, buffer: Vec::new(), last_block: None });
         Self { name: name.to_owned(), file, direct }
@@ -73,13 +65,6 @@ impl WriteThrough {
         self.file.write_all_at(bytes, offset)?;
         self.file.sync_data()
     }
-}
-
-/// Opens a file with `O_DIRECT` and `O_DSYNC`.
-pub(super) fn open_direct(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::DIRECT | OFlags::DSYNC).bits();
-    let flags = i32::try_from(flags).map_err(io::Error::other)?;
-    OpenOptions::new().write(true).custom_flags(flags).open(path)
 }
 
 impl DirectFile {
@@ -133,7 +118,10 @@ fn aligned(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::*;
+    use crate::disk::platform::open_direct;
 
     #[test]
     fn what_is_written_through_stands_where_it_belongs_and_nothing_else_changed() {

@@ -10,8 +10,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fs::{self, File, OpenOptions},
     io,
-    num::NonZeroU64,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc},
     thread::JoinHandle,
@@ -20,15 +19,16 @@ use std::{
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use rustix::{
-    fs::{Advice, CWD, OFlags, RenameFlags},
+    fs::{CWD, RenameFlags},
     io::Errno,
 };
 
 use super::{
     Cache, Disk, Done, Lane, Operation,
     descriptors::{SpareDescriptors, is_out_of_descriptors, retry_interrupted},
-    direct::{WriteThrough, open_direct},
+    direct::WriteThrough,
     ownership::{LockError, Ownership, is_ownership_lost, not_started},
+    platform::{drop_cached, open_direct, open_to_read},
 };
 
 /// Larger reads look up the file's size first.
@@ -124,12 +124,7 @@ impl Disk for FileDisk {
         let file = self.files.get(file)?;
         match cache {
             Cache::Use => {}
-            Cache::Bypass => {
-                let length = NonZeroU64::new(length as u64);
-                retry_interrupted(|| {
-                    Ok(rustix::fs::fadvise(&file, offset, length, Advice::DontNeed)?)
-                })?;
-            }
+            Cache::Bypass => drop_cached(&file, offset, length)?,
         }
         // A length this large may come from a corrupt header, so clamp it to the file's size before
         // allocating.
@@ -512,21 +507,6 @@ fn changes_names(operation: &Operation) -> bool {
         | Operation::WriteThrough { .. }
         | Operation::Sync { .. }
         | Operation::SyncDirectory => false,
-    }
-}
-
-/// Opens a file for reading, and for syncing where that is allowed. Uses `O_NOATIME` where
-/// permitted: updates of access times are measurable on small reads.
-fn open_to_read(path: &Path) -> io::Result<File> {
-    let open = |flags: OFlags| {
-        let flags = i32::try_from(flags.bits()).unwrap_or_default();
-        OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
-    };
-    match open(OFlags::NOATIME) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open(OFlags::empty()).or_else(|_| File::open(path))
-        }
-        opened => opened.or_else(|_| File::open(path)),
     }
 }
 

@@ -12,6 +12,7 @@ mod descriptors;
 mod direct;
 mod files;
 mod ownership;
+mod platform;
 pub(crate) mod waiting;
 
 use std::{fmt, io, sync::mpsc};

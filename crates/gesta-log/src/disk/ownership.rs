@@ -25,7 +25,7 @@ use std::{
 
 use rustix::fs::{AtFlags, FlockOperation};
 
-use super::descriptors::retry_interrupted;
+use super::{descriptors::retry_interrupted, platform::device_and_inode};
 
 /// The locked file. Contains the owner's process id.
 const LOCK_FILE: &str = "LOCK";
@@ -146,7 +146,7 @@ impl Ownership {
         let look = || rustix::fs::statat(&self.directory, LOCK_FILE, AtFlags::empty());
         match retry_interrupted(|| Ok(look()?)) {
             // Same device and inode: the name still means the locked file.
-            Ok(stat) if (stat.st_dev, stat.st_ino) == self.identity => Ok(()),
+            Ok(stat) if device_and_inode(&stat) == self.identity => Ok(()),
             Ok(_) => Err(self.disowned()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.disowned()),
             Err(error) => Err(error),
