@@ -17,6 +17,10 @@ use bytes::Bytes;
 
 use super::{Cache, Disk};
 
+/// Maximum size of one read from memory on a thread that must not wait, in bytes. Copying more
+/// takes longer than the hand-over to another thread.
+const READ_BYTES_MAX: usize = 1 << 20;
+
 /// The rule for reads on a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReadRule {
@@ -98,10 +102,6 @@ pub(crate) fn length(disk: &dyn Disk, file: &str) -> io::Result<u64> {
 pub(crate) fn check_owner(disk: &dyn Disk) -> io::Result<()> {
     if may_wait() { disk.check_owner() } else { Err(refuse()) }
 }
-
-/// Maximum size of one read from memory on a thread that must not wait, in bytes. Copying more
-/// takes longer than the hand-over to another thread.
-const READ_BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {

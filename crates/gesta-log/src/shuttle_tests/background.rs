@@ -32,7 +32,15 @@ fn smallest() -> Options {
 
 /// Two events fill a segment, whose index is put into a file while others append and read.
 pub(super) fn segments_filed() {
-    let harness = Harness::open(Fault::Nothing, smallest());
+    fill_segments(Harness::open(Fault::Nothing, smallest()));
+}
+
+/// The same with appends, reads and a subscriber for which nothing is in memory.
+pub(super) fn reads_are_cold() {
+    fill_segments(Harness::cold(smallest()));
+}
+
+fn fill_segments(harness: Harness) {
     let large = |name| harness.client(name).with(EVENT_BYTES);
     let follower = follow(harness.store.subscribe(Subscribe::to_all()));
     let clients = vec![large("a").blocking(3), large("b").awaiting(3)];
@@ -46,6 +54,11 @@ pub(super) fn segments_filed() {
 #[test]
 fn appends_and_readers_go_on_while_segments_are_filed() {
     play_by_name("segments are filed");
+}
+
+#[test]
+fn io_threads_and_the_threads_that_poll_lose_no_event_and_no_answer() {
+    play_by_name("reads are cold");
 }
 
 /// Scavenges a few times and returns the number of removed events.
@@ -99,7 +112,7 @@ pub(super) fn segments_scavenged() {
     assert!(won > 1, "a segment of the deleted stream has ended, and {won} events were won");
     let held = everything(&store);
     assert!((0..3).all(|number| held.values().any(|event| *event == format!("b{number}"))));
-    drop(store);
+    block_on(store.close()).unwrap();
     assert_eq!(reopened(&disk), held);
 }
 

@@ -37,6 +37,8 @@ pub(super) struct MemoryDisk {
     files: Arc<Mutex<Files>>,
     /// `None` after release, and for a disk that is only read.
     workers: Mutex<Option<[Worker; 2]>>,
+    /// True if a read of a file has to wait.
+    cold: bool,
 }
 
 #[derive(Debug)]
@@ -53,7 +55,12 @@ impl MemoryDisk {
         let files = Files { by_name: BTreeMap::new(), fault, groups_written: 0, segments_made: 0 };
         let files = Arc::new(Mutex::new(files));
         let workers = [Worker::start(&files), Worker::start(&files)];
-        Self { files, workers: Mutex::new(Some(workers)) }
+        Self { files, workers: Mutex::new(Some(workers)), cold: false }
+    }
+
+    /// An empty one whose reads have to wait.
+    pub(super) fn cold() -> Self {
+        Self { cold: true, ..Self::new(Fault::Nothing) }
     }
 
     /// Returns a copy of the current files, as another process would find them.
@@ -61,7 +68,7 @@ impl MemoryDisk {
         let by_name = self.files().by_name.clone();
         let fault = Fault::Nothing;
         let files = Files { by_name, fault, groups_written: 0, segments_made: 0 };
-        Self { files: Arc::new(Mutex::new(files)), workers: Mutex::new(None) }
+        Self { files: Arc::new(Mutex::new(files)), workers: Mutex::new(None), cold: false }
     }
 
     /// Returns the number of groups and marks written.
@@ -146,7 +153,7 @@ impl Disk for MemoryDisk {
     }
 
     fn read_cached(&self, file: &str, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        self.read_into(file, offset, buffer).map(Some)
+        if self.cold { Ok(None) } else { self.read_into(file, offset, buffer).map(Some) }
     }
 
     fn submit(&self, operation: Operation, lane: Lane, done: Done) {

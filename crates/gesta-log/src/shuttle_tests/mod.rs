@@ -13,6 +13,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use gesta_store::{EventStore, StoreError, Subscribe};
+use shuttle::future::block_on;
 
 use self::{
     disk::Fault,
@@ -32,7 +33,7 @@ mod schedules;
 /// Schedules of all scenes together in the short form.
 const SCHEDULES: u64 = 8_000;
 
-const SCENES: [(&str, Scene); 14] = [
+const SCENES: [(&str, Scene); 15] = [
     ("threads that wait", threads_that_wait),
     ("threads and futures", threads_and_futures),
     ("large appends", large_appends),
@@ -45,6 +46,7 @@ const SCENES: [(&str, Scene); 14] = [
     ("a race for revisions", races::revisions),
     ("the same append twice", races::repeats),
     ("segments are filed", background::segments_filed),
+    ("reads are cold", background::reads_are_cold),
     ("segments are scavenged", background::segments_scavenged),
     ("no more appends", background::quiet),
 ];
@@ -170,9 +172,12 @@ fn last_handle_dropped() {
     let Harness { store, disk, .. } = harness;
     let client = |name| scene::Client::new(store.clone(), name);
     let clients = [client("a").blocking(1), client("b").leaving(2), client("c").awaiting(1)];
+    let closed = store.closed();
     drop(store);
     let answers: Answers = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
     all_succeed(&answers);
+    // The writer thread closes the store in the background.
+    block_on(closed).unwrap_err();
     let held = scene::reopened(&disk);
     assert_eq!(held.len(), 4, "what was queued was written: {held:?}");
 }

@@ -79,7 +79,17 @@ pub(super) struct Harness {
 
 impl Harness {
     pub(super) fn open(fault: Fault, options: Options) -> Self {
-        let disk = Arc::new(MemoryDisk::new(fault));
+        Self::on(MemoryDisk::new(fault), options)
+    }
+
+    /// A store all of whose reads of files take an I/O thread.
+    pub(super) fn cold(options: Options) -> Self {
+        let options = Options { tail_bytes_max: 1, index_cache_bytes_max: 0, ..options };
+        Self::on(MemoryDisk::cold(), options)
+    }
+
+    fn on(disk: MemoryDisk, options: Options) -> Self {
+        let disk = Arc::new(disk);
         let (engine, store) = engine(&disk, options);
         let queue = Arc::clone(engine.commit_loop.queue());
         let store = store.start(engine).unwrap();
@@ -96,7 +106,7 @@ impl Harness {
         let answers: Answers =
             clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
         let seen = everything(&self.store);
-        drop(self.store);
+        block_on(self.store.close()).unwrap();
         let held = reopened(&self.disk);
         let positions = held.keys().map(|position| position.number());
         assert!(positions.eq(1..=held.len() as u64), "no position is left out: {held:?}");

@@ -173,6 +173,12 @@ impl LogStore {
         store.start(engine).map_err(failed)
     }
 
+    /// Returns a receiver that ends when the store is closed.
+    #[cfg(all(test, gesta_shuttle))]
+    pub(crate) fn closed(&self) -> oneshot::Receiver<()> {
+        self.shared.closing.get().expect("a store with threads").done()
+    }
+
     /// Starts the threads that run the engine.
     pub(crate) fn start(self, engine: Engine) -> std::io::Result<Self> {
         let (leader, closing) = threads::start(engine, self.shared.reader.clone())?;

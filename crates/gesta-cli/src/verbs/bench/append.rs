@@ -4,6 +4,7 @@ use std::{thread, time::Duration};
 
 use anyhow::Result;
 use clap::Args;
+use futures_executor::block_on;
 use gesta_log::LogStore;
 use serde::Serialize;
 
