@@ -60,10 +60,10 @@ class Segment:
         self.file, self.data, self.opening = path.name, path.read_bytes(), None
         head = self.data[:HEADER_BYTES]
         demand(head[:8] == b"GESTALOG" and head[4092:] == pack("<I", crc32c(head[:4092])), "no valid segment header")
-        (major, _, length, self.rewritten, _, self.store, _, self.number, self.salt, self.made,
+        (major, _, length, features, _, self.store, _, self.number, self.salt, self.made,
          named) = unpack_from("<HHIQQ16s16sQ16sQ16s", head, 8)
-        self.named = named if self.rewritten else self.salt
-        if major != 2 or length != HEADER_BYTES or self.rewritten > 1:
+        self.rewritten, self.named = features & 1, named if features & 1 else self.salt
+        if major != 2 or length != HEADER_BYTES or features > 3:
             sys.exit(f"{self.file} was written by another version")
         demand(self.number == int(path.stem), "the header names another segment")
         self.seed = crc32c(self.salt + pack("<Q", self.number))

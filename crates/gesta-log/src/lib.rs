@@ -52,9 +52,11 @@ pub use maintenance::{
     },
     verify::verify,
 };
-pub use options::{OpenError, OpenReport, Options, RecordedTime, Torn, Unmarked};
+pub use options::{
+    IndexedIds, InvalidIndexedIds, OpenError, OpenReport, Options, RecordedTime, Torn, Unmarked,
+};
 pub use recovery::Progress;
-pub use store::{Engine, EventPlace, InvalidUrl, LogStore, directory_of_url};
+pub use store::{Engine, EventPlace, InvalidUrl, LogStore, directory_of_url, options_of_url};
 
 /// Entry points of the fuzz targets (`fuzz/`), in fuzzing builds only.
 #[cfg(fuzzing)]

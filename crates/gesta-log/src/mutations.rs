@@ -126,6 +126,8 @@ mutations! {
         ScavengeOneTooMany,
         /// Forgets the head of a stream all of whose events are scavenged.
         ScavengeForgetsRevisions,
+        /// Drops the postings of scavenged events from their categories, whose ordinals then move.
+        ScavengeMovesOrdinals,
         /// Trusts a run though its segments were rewritten.
         StaleRunTrusted,
     }

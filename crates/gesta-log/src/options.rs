@@ -1,9 +1,12 @@
 //! The options, errors and report of opening a store.
 
+mod indexed_ids;
+
 use std::{fmt, io, ops::RangeInclusive, time::Duration};
 
 use gesta_store::{Damage, Position};
 
+pub use self::indexed_ids::{IndexedIds, InvalidIndexedIds};
 use crate::disk::{Access, LockError};
 
 /// Options for opening a store. The defaults are safe and fast. No option makes an append less
@@ -37,6 +40,15 @@ pub struct Options {
     /// Size of the block cache for index files, in bytes. Up to three quarters of it hold Bloom
     /// filters, which every append consults: twelve bits per event, tag and stream.
     pub index_cache_bytes_max: usize,
+    /// The ids by which events are found, beside streams, categories, types and tags. `None`: those
+    /// that the store's index has already, in a new store none.
+    ///
+    /// Each kind takes memory, disk space and processor time for each event that has such an id. A
+    /// store that is opened with more ids than its index has reads all of its segments once and
+    /// builds the index anew, which takes memory as if there were no index. Until a segment is
+    /// flushed, a kill makes the next opening start over. Without a kind, its filters are refused
+    /// as unsupported.
+    pub index: Option<IndexedIds>,
     /// Size of the latest segments that are verified on opening although index files cover them, in
     /// bytes, so that fresh damage makes the store read-only. The last segment is always verified;
     /// older damage is found when it is read.
@@ -77,6 +89,7 @@ impl Default for Options {
             frame_bytes_max: 4 << 10,
             tail_bytes_max: 16 << 20,
             index_cache_bytes_max: 104 << 20,
+            index: None,
             checked_bytes_max: 8 << 20,
             close_after: Duration::from_millis(20),
             recorded_time: RecordedTime::Continues,

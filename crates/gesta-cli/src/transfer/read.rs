@@ -6,7 +6,9 @@
 use std::io::{self, BufRead};
 
 use gesta_log::{Scavenged, ScavengedEvent, StoredAppend};
-use gesta_store::{EventId, Incarnation, Position, RecordedEvent, Revision, StreamName};
+use gesta_store::{
+    CorrelationId, EventId, EventType, Incarnation, Position, RecordedEvent, Revision, StreamName,
+};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
@@ -106,11 +108,14 @@ struct ScavengedLine {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ScavengedEventLine {
     position: u64,
     stream: String,
     revision: u64,
+    #[serde(rename = "type")]
+    event_type: Option<String>,
+    correlation_id: Option<String>,
 }
 
 impl<Input: BufRead> Lines<Input> {
@@ -265,16 +270,30 @@ fn append(text: &[u8]) -> Result<Line, String> {
 fn scavenged_events(line: ScavengedLine) -> Result<Scavenged, String> {
     let ScavengedLine { events, first_id, ids_digest, gone, .. } = line;
     let mut scavenged = Vec::with_capacity(gone.len());
-    for ScavengedEventLine { position, stream, revision } in gone {
-        let stream = StreamName::stored(stream).map_err(|error| format!("`stream`: {error}"))?;
-        let (position, revision) = (Position::new(position), Revision::new(revision));
-        scavenged.push(ScavengedEvent { position, stream, revision });
+    for event in gone {
+        scavenged.push(scavenged_event(event)?);
     }
     let first_event: EventId =
         first_id.parse().map_err(|_| format!("`firstId` must be a UUID; got {first_id}"))?;
     let ids_digest = u64::from_str_radix(&ids_digest, 16)
         .map_err(|_| format!("`idsDigest` must be 16 hexadecimal digits; got {ids_digest}"))?;
     Ok(Scavenged { events, first_event, ids_digest, scavenged })
+}
+
+fn scavenged_event(line: ScavengedEventLine) -> Result<ScavengedEvent, String> {
+    let ScavengedEventLine { position, stream, revision, event_type, correlation_id } = line;
+    let stream = StreamName::stored(stream).map_err(|error| format!("`stream`: {error}"))?;
+    let (position, revision) = (Position::new(position), Revision::new(revision));
+    let mut event = ScavengedEvent::new(position, stream, revision);
+    event.event_type = event_type
+        .map(EventType::stored)
+        .transpose()
+        .map_err(|error| format!("`type`: {error}"))?;
+    event.correlation_id = correlation_id
+        .map(CorrelationId::stored)
+        .transpose()
+        .map_err(|error| format!("`correlationId`: {error}"))?;
+    Ok(event)
 }
 
 /// Returns the recorded event, or `None` if the line lacks its position or recorded time.

@@ -31,10 +31,15 @@ struct ScavengedObject {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ScavengedEventObject {
     position: u64,
     stream: String,
     revision: u64,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    event_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<String>,
 }
 
 /// Identity of an append that is exported in part.
@@ -66,6 +71,8 @@ fn scavenged_object(first: Position, of: &Scavenged) -> ScavengedObject {
         position: gone.position.number(),
         stream: gone.stream.as_str().to_owned(),
         revision: gone.revision.number(),
+        event_type: gone.event_type.as_ref().map(|name| name.as_str().to_owned()),
+        correlation_id: gone.correlation_id.as_ref().map(|id| id.as_str().to_owned()),
     };
     ScavengedObject {
         position: first.number(),

@@ -556,7 +556,9 @@ pub(super) fn advance(before: Chain, feed: impl FnOnce(&mut blake3::Hasher)) -> 
 
 #[cfg(test)]
 mod tests {
-    use gesta_store::{EventId, EventType, NewEvent, RecordedAt, Revision, StreamName, Tag};
+    use gesta_store::{
+        CorrelationId, EventId, EventType, NewEvent, RecordedAt, Revision, StreamName, Tag,
+    };
 
     use super::{
         super::{
@@ -684,6 +686,9 @@ mod tests {
             position: Position::new(position),
             stream: stream.clone(),
             revision: Revision::new(revision),
+            // As if an earlier version had scavenged the first.
+            event_type: (revision > 0).then(|| EventType::new("closed").unwrap()),
+            correlation_id: (revision > 1).then(|| CorrelationId::new("request").unwrap()),
         };
         let append = |position, events| GapAppend {
             position: Position::new(position),

@@ -6,10 +6,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use gesta_store::{EventId, Position, RecordedAt, Revision, StreamName};
+use gesta_store::{
+    CorrelationId, EventId, EventType, Position, RecordedAt, RecordedEvent, Revision, StreamName,
+};
 use uuid::Uuid;
 
-use super::{Fields, Malformed, put_varint, varint};
+use super::{Fields, Malformed, gap_terms, put_varint, varint};
 
 /// Bytes of a gap frame's body before its lists.
 const GAP_HEADER_BYTES: usize = 16;
@@ -22,6 +24,22 @@ pub(crate) struct GapEvent {
     pub(crate) position: Position,
     pub(crate) stream: StreamName,
     pub(crate) revision: Revision,
+    /// `None` in a gap frame of an earlier version.
+    pub(crate) event_type: Option<EventType>,
+    pub(crate) correlation_id: Option<CorrelationId>,
+}
+
+impl From<&RecordedEvent> for GapEvent {
+    /// The remains of an event that is scavenged.
+    fn from(event: &RecordedEvent) -> Self {
+        Self {
+            position: event.position,
+            stream: event.stream.clone(),
+            revision: event.revision,
+            event_type: Some(event.event_type.clone()),
+            correlation_id: event.correlation_id.clone(),
+        }
+    }
 }
 
 /// An append that lost events to scavenging.
@@ -93,13 +111,15 @@ impl Gap {
         // digest.
         let names: usize =
             self.scavenged.iter().map(|scavenged| scavenged.stream.as_str().len() + 16).sum();
-        names + self.appends.len() * 34 + GAP_HEADER_BYTES
+        let terms = gap_terms::bytes_max(&self.scavenged);
+        names + terms + self.appends.len() * 34 + GAP_HEADER_BYTES
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let mut lists = Vec::new();
         self.put_appends(&mut lists);
         self.put_streams(&mut lists);
+        gap_terms::put(&mut lists, &self.scavenged, self.first);
         out.extend_from_slice(&self.positions.to_le_bytes());
         let bytes = u32::try_from(GAP_HEADER_BYTES + lists.len());
         let bytes = bytes.expect("a gap is smaller than a segment");
@@ -153,7 +173,11 @@ impl Gap {
         let last_recorded_at = RecordedAt::from_micros(fields.u64()?);
         let mut lists = Fields(fields.take(lists)?);
         let appends = take_appends(&mut lists, first)?;
-        let scavenged = take_streams(&mut lists, first)?;
+        let mut scavenged = take_streams(&mut lists, first)?;
+        // A gap frame of an earlier version ends here.
+        if !lists.0.is_empty() {
+            gap_terms::take(&mut lists, &mut scavenged, first)?;
+        }
         if !lists.0.is_empty() {
             return Err(Malformed::Field("length of a gap's lists"));
         }
@@ -237,6 +261,8 @@ fn take_streams(fields: &mut Fields<'_>, first: Position) -> Result<Vec<GapEvent
                 position,
                 stream: name.clone(),
                 revision: Revision::new(revision),
+                event_type: None,
+                correlation_id: None,
             });
             revision = revision.checked_add(1).ok_or(Malformed::Field("revision"))?;
             before = position;
@@ -249,12 +275,15 @@ fn take_streams(fields: &mut Fields<'_>, first: Position) -> Result<Vec<GapEvent
 
 /// Reads a count of items of at least `bytes_min` bytes each. Checked against the remaining bytes
 /// before memory is reserved.
-fn take_count(fields: &mut Fields<'_>, bytes_min: usize) -> Result<usize, Malformed> {
+pub(super) fn take_count(fields: &mut Fields<'_>, bytes_min: usize) -> Result<usize, Malformed> {
     let count = usize::try_from(varint(fields)?).map_err(|_| Malformed::Short)?;
     if count > fields.0.len() / bytes_min { Err(Malformed::Short) } else { Ok(count) }
 }
 
-fn take_position(fields: &mut Fields<'_>, before: Position) -> Result<Position, Malformed> {
+pub(super) fn take_position(
+    fields: &mut Fields<'_>,
+    before: Position,
+) -> Result<Position, Malformed> {
     // Positions are stored as differences, which keeps them short and ascending.
     let step = varint(fields)?;
     before.number().checked_add(step).map(Position::new).ok_or(Malformed::Field("position"))

@@ -10,6 +10,9 @@ const VERSION_MAJOR: u16 = 2;
 const VERSION_MINOR: u16 = 0;
 /// Incompatible feature flag: the segment was rewritten and has gap frames.
 const FEATURE_REWRITTEN: u64 = 1;
+/// The flag before, and another one: gap frames may list event types and correlation ids. Earlier
+/// versions set the first one alone.
+const FEATURES_REWRITTEN: u64 = FEATURE_REWRITTEN | 2;
 const CHECKSUM_AT: usize = HEADER_BYTES as usize - 4;
 
 /// The identity of a segment file.
@@ -44,7 +47,7 @@ impl SegmentHeader {
         bytes.extend_from_slice(&VERSION_MAJOR.to_le_bytes());
         bytes.extend_from_slice(&VERSION_MINOR.to_le_bytes());
         bytes.extend_from_slice(&(HEADER_BYTES as u32).to_le_bytes());
-        let features = if self.rewritten.is_some() { FEATURE_REWRITTEN } else { 0 };
+        let features = if self.rewritten.is_some() { FEATURES_REWRITTEN } else { 0 };
         bytes.extend_from_slice(&features.to_le_bytes()); // incompatible features
         bytes.extend_from_slice(&0_u64.to_le_bytes()); // compatible features
         bytes.extend_from_slice(&self.store);
@@ -77,7 +80,7 @@ impl SegmentHeader {
         let (major, _minor, length) = (fields.u16()?, fields.u16()?, fields.u32()?);
         let (incompatible, _compatible) = (fields.u64()?, fields.u64()?);
         // Unknown compatible features can be ignored, incompatible ones cannot.
-        let known = incompatible & !FEATURE_REWRITTEN == 0;
+        let known = matches!(incompatible, 0 | FEATURE_REWRITTEN | FEATURES_REWRITTEN);
         if major != VERSION_MAJOR || u64::from(length) != HEADER_BYTES || !known {
             return Err(Malformed::OtherVersion);
         }

@@ -100,7 +100,13 @@ fn gap() -> Gap {
         ids: IdsDigest::of([id].into_iter()),
     };
     let stream = StreamName::new("session-1").unwrap();
-    let scavenged = GapEvent { position: Position::new(7), stream, revision: Revision::FIRST };
+    let scavenged = GapEvent {
+        position: Position::new(7),
+        stream,
+        revision: Revision::FIRST,
+        event_type: Some(EventType::new("closed").unwrap()),
+        correlation_id: Some(CorrelationId::new("request").unwrap()),
+    };
     Gap {
         first: Position::new(5),
         positions: 5,

@@ -9,6 +9,7 @@ mod borrowed;
 mod checksum;
 mod frame;
 mod gap;
+mod gap_terms;
 mod group;
 mod header;
 #[cfg(any(test, fuzzing))]

@@ -80,13 +80,17 @@ mod tests {
     use gesta_store::{EventId, Position};
 
     use super::*;
-    use crate::{format::Seed, index::memtable::Memtable};
+    use crate::{format::Seed, index::memtable::Memtable, options::IndexedIds};
 
     #[test]
     fn parts_are_looked_at_in_order_until_one_has_it_however_many_there_are() {
         let part = |first: u64| {
-            let memtable =
-                Memtable::new(first, Seed::new([0; 16], first), Position::new(first), None);
+            let memtable = Memtable::new(
+                (first, Seed::new([0; 16], first)),
+                Position::new(first),
+                IndexedIds::NONE,
+                None,
+            );
             IndexPart::Memtable(first, Arc::new(RwLock::new(memtable)))
         };
         let term = Term::Append(EventId::derived_from("test", 0));

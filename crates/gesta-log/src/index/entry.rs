@@ -1,9 +1,11 @@
 //! The values of the index: entries, spans and ranges of positions, locations, terms.
 
 use gesta_store::{
-    Category, EventId, EventType, Position, RecordedAt, RecordedEvent, Revision, StreamName, Tag,
+    Category, CausationId, CorrelationId, EventId, EventType, Position, RecordedAt, RecordedEvent,
+    Revision, StreamName, Tag,
 };
 
+use super::run::Term;
 use crate::format::Seed;
 
 /// The indexed fields of one event.
@@ -18,6 +20,8 @@ pub(crate) struct IndexEntry<'a> {
     pub(crate) offset: u64,
     pub(crate) event_type: &'a EventType,
     pub(crate) tags: &'a [Tag],
+    pub(crate) correlation_id: Option<&'a CorrelationId>,
+    pub(crate) causation_id: Option<&'a CausationId>,
     /// The event's data, if its stream is a metadata stream.
     pub(crate) metadata: Option<&'a [u8]>,
 }
@@ -33,13 +37,16 @@ impl<'a> From<&'a (u64, RecordedEvent)> for IndexEntry<'a> {
             offset: *offset,
             event_type: &event.event_type,
             tags: &event.tags,
+            correlation_id: event.correlation_id.as_ref(),
+            causation_id: event.causation_id.as_ref(),
             metadata: event.stream.is_system().then_some(&*event.data),
         }
     }
 }
 
 impl IndexEntry<'_> {
-    /// Returns whether both entries have the same stream, event type and tags.
+    /// Returns whether both entries have the same stream, event type and tags. Their ids may
+    /// differ.
     pub(super) fn has_same_terms_as(&self, other: &Self) -> bool {
         self.stream == other.stream
             && self.event_type == other.event_type
@@ -75,11 +82,41 @@ pub(crate) struct PositionRange {
     pub(crate) end: u64,
 }
 
+/// A range of positions with the recorded time of its last event.
+#[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "the contract is about to ask for it")]
+pub(crate) struct TimedRange {
+    pub(crate) first: u64,
+    /// Exclusive.
+    pub(crate) end: u64,
+    /// `None` if it is not known without reading the event.
+    pub(crate) last_recorded_at: Option<RecordedAt>,
+}
+
 /// A term of the index, by value.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the contract is about to ask for it"))]
 pub(crate) enum OwnedTerm {
     Stream(StreamName),
     Category(Category),
     EventType(EventType),
     Tag(Tag),
+    EventId(EventId),
+    Correlation(CorrelationId),
+    Causation(CausationId),
+}
+
+impl OwnedTerm {
+    /// The term by reference.
+    pub(super) fn as_term(&self) -> Term<'_> {
+        match self {
+            Self::Stream(name) => Term::Stream(name),
+            Self::Category(category) => Term::Category(category),
+            Self::EventType(event_type) => Term::EventType(event_type),
+            Self::Tag(tag) => Term::Tag(tag),
+            Self::EventId(id) => Term::EventId(*id),
+            Self::Correlation(id) => Term::Correlation(id),
+            Self::Causation(id) => Term::Causation(id),
+        }
+    }
 }

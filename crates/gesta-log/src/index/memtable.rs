@@ -9,7 +9,6 @@
 
 use std::{
     collections::{BTreeSet, hash_map::Entry as MapEntry},
-    iter::once,
     ops::Range,
 };
 
@@ -18,72 +17,15 @@ use gesta_store::{Category, Direction, EventId, EventType, Position, Revision, S
 
 use super::{
     entry::{AppendSpan, IndexEntry, Location, OwnedTerm, PositionRange},
+    id_postings::IdPostings,
     offset_list::{NO_RECORD, fill_gaps, nearest_record},
+    posting_list::MemtablePostings,
     run::{Positions, RunContents, Term, TermKey, TermPostings},
 };
-use crate::format::{GapAppend, GapEvent, Seed};
-
-/// An ascending posting list of offsets from the memtable's first position. Most terms occur once
-/// and need no allocation.
-#[derive(Clone, Debug)]
-enum MemtablePostings {
-    One(u32),
-    Many(Vec<u32>),
-}
-
-impl MemtablePostings {
-    /// Builds a posting list from a non-empty contiguous range.
-    fn of(positions: Range<u32>) -> Self {
-        if positions.len() == 1 {
-            Self::One(positions.start)
-        } else {
-            Self::Many(positions.collect())
-        }
-    }
-
-    /// Appends the part of a contiguous range that follows the last posting. An event with a
-    /// repeated tag offers the same range twice.
-    fn extend(&mut self, positions: Range<u32>) {
-        // Skip postings that are already there.
-        let last = self.as_slice().last().copied();
-        let start = last.map_or(positions.start, |last| positions.start.max(last + 1));
-        match self {
-            _ if start >= positions.end => {}
-            Self::One(first) => {
-                *self = Self::Many(once(*first).chain(start..positions.end).collect())
-            }
-            Self::Many(all) => all.extend(start..positions.end),
-        }
-    }
-
-    fn as_slice(&self) -> &[u32] {
-        match self {
-            Self::One(first) => std::slice::from_ref(first),
-            Self::Many(all) => all,
-        }
-    }
-
-    /// Returns the number of postings before `place`.
-    fn before(&self, place: u32) -> usize {
-        let all = self.as_slice();
-        match all.last() {
-            // The common case, as nothing is staged.
-            Some(last) if *last < place => all.len(),
-            Some(_) | None => all.partition_point(|posting| *posting < place),
-        }
-    }
-
-    fn seek(&self, at: u32, direction: Direction) -> Option<u32> {
-        let all = self.as_slice();
-        match direction {
-            Direction::Forwards => all.get(all.partition_point(|posting| *posting < at)).copied(),
-            Direction::Backwards => {
-                let after = all.partition_point(|posting| *posting <= at);
-                all.get(after.checked_sub(1)?).copied()
-            }
-        }
-    }
-}
+use crate::{
+    format::{GapAppend, GapEvent, Seed},
+    options::IndexedIds,
+};
 
 /// The postings of one stream.
 #[derive(Clone, Debug)]
@@ -124,6 +66,8 @@ pub(crate) struct Memtable {
     tags: HashMap<Tag, MemtablePostings>,
     /// Relative first position and number of events, by the id of the first event.
     appends: HashMap<EventId, (u32, u32)>,
+    /// `None` unless the index has ids.
+    ids: Option<Box<IdPostings>>,
     /// Names in byte order, without those in `unsorted_names`. Sorted on demand: listing streams is
     /// rare, and a `BTreeSet` insert on each commit would not be.
     sorted_names: BTreeSet<StreamName>,
@@ -131,8 +75,14 @@ pub(crate) struct Memtable {
 }
 
 impl Memtable {
-    /// Creates an empty memtable with the capacity that the previous one needed.
-    pub(crate) fn new(segment: u64, seed: Seed, first: Position, before: Option<&Self>) -> Self {
+    /// Creates an empty memtable that has these ids, with the capacity that the previous one
+    /// needed.
+    pub(crate) fn new(
+        (segment, seed): (u64, Seed),
+        first: Position,
+        ids: IndexedIds,
+        before: Option<&Self>,
+    ) -> Self {
         fn room<Key, Value>(before: Option<&HashMap<Key, Value>>) -> HashMap<Key, Value> {
             let entries = before.map_or(0, HashMap::len);
             HashMap::with_capacity_and_hasher(entries, RandomState::default())
@@ -149,6 +99,7 @@ impl Memtable {
             types: HashMap::default(),
             tags: room(before.map(|before| &before.tags)),
             appends: room(before.map(|before| &before.appends)),
+            ids: IdPostings::new(ids),
             sorted_names: BTreeSet::new(),
             unsorted_names: Vec::new(),
         }
@@ -201,6 +152,9 @@ impl Memtable {
         for entry in entries {
             // Offsets are pushed one by one, terms once per run of equal entries.
             let place = self.push_offset(&entry);
+            if let Some(ids) = &mut self.ids {
+                ids.add(&entry, place);
+            }
             match same_terms {
                 Some((first, _)) if first.has_same_terms_as(&entry) => {}
                 _ => {
@@ -249,8 +203,8 @@ impl Memtable {
         self.appends.entry(append.first_event).or_insert((place, append.events));
     }
 
-    /// Inserts a scavenged event. Its stream still counts it, and its category stays listed; its
-    /// type and tags are no longer known.
+    /// Inserts a scavenged event. Its stream still counts it, and so do the ordinals of its
+    /// category, type and correlation; its tags are no longer known.
     pub(crate) fn push_scavenged(&mut self, scavenged: &GapEvent) {
         let place = self.relative(scavenged.position.number());
         debug_assert_eq!(
@@ -259,7 +213,17 @@ impl Memtable {
             "positions of a memtable are contiguous"
         );
         self.offsets.push(NO_RECORD);
-        self.extend_stream(&scavenged.stream, scavenged.revision, place..place + 1);
+        let places = place..place + 1;
+        let category = self.extend_stream(&scavenged.stream, scavenged.revision, places.clone());
+        if let Some((_, postings)) = category.and_then(|place| self.categories.get_mut(place)) {
+            postings.extend(places.clone());
+        }
+        if let Some(event_type) = &scavenged.event_type {
+            extend_of(&mut self.types, event_type, places);
+        }
+        if let Some(ids) = &mut self.ids {
+            ids.add_correlation(scavenged.correlation_id.as_ref(), place);
+        }
     }
 
     /// Returns the index of the stream's category in `categories`.
@@ -340,11 +304,11 @@ impl Memtable {
         (count > 0).then_some(Revisions { first: here.first_revision, count })
     }
 
-    /// Returns the position of a stream's n-th event in this memtable.
-    pub(crate) fn nth(&self, stream: &StreamName, n: u64) -> Option<u64> {
-        let postings = self.streams.get(stream)?.postings.as_slice();
+    /// Returns the position of a term's n-th event in this memtable.
+    pub(crate) fn nth(&self, term: &OwnedTerm, n: u64) -> Option<u64> {
+        let postings = self.postings(term)?.as_slice();
         let place = *postings.get(usize::try_from(n).ok()?)?;
-        // A staged revision is not there yet for readers.
+        // A staged event is not there yet for readers.
         (place < self.visible_len).then(|| self.first + u64::from(place))
     }
 
@@ -356,14 +320,7 @@ impl Memtable {
 
     /// Returns the nearest position of a term at or after `at` in `direction`.
     pub(crate) fn seek(&self, term: &OwnedTerm, at: u64, direction: Direction) -> Option<u64> {
-        let postings = match term {
-            OwnedTerm::Stream(name) => &self.streams.get(name)?.postings,
-            OwnedTerm::Category(category) => {
-                &self.categories.get(*self.category_places.get(category)?)?.1
-            }
-            OwnedTerm::EventType(event_type) => self.types.get(event_type)?,
-            OwnedTerm::Tag(tag) => self.tags.get(tag)?,
-        };
+        let postings = self.postings(term)?;
         // Staged postings follow the visible ones. A backward search starts at the last visible
         // position, and a forward one checks what it found.
         let at = match direction {
@@ -374,6 +331,32 @@ impl Memtable {
         };
         let found = postings.seek(u32::try_from(at).unwrap_or(u32::MAX), direction)?;
         (found < self.visible_len).then(|| self.first + u64::from(found))
+    }
+
+    fn postings(&self, term: &OwnedTerm) -> Option<&MemtablePostings> {
+        match term {
+            OwnedTerm::Stream(name) => Some(&self.streams.get(name)?.postings),
+            OwnedTerm::Category(category) => {
+                Some(&self.categories.get(*self.category_places.get(category)?)?.1)
+            }
+            OwnedTerm::EventType(event_type) => self.types.get(event_type),
+            OwnedTerm::Tag(tag) => self.tags.get(tag),
+            OwnedTerm::EventId(_) | OwnedTerm::Correlation(_) | OwnedTerm::Causation(_) => {
+                self.ids.as_ref()?.of(term)
+            }
+        }
+    }
+
+    /// Returns the number of a term's postings here.
+    pub(crate) fn count(&self, term: &OwnedTerm) -> u64 {
+        self.postings(term).map_or(0, |postings| postings.before(self.visible_len) as u64)
+    }
+
+    /// Returns the number of a term's postings before a position.
+    pub(crate) fn count_before(&self, term: &OwnedTerm, position: u64) -> u64 {
+        let place = position.saturating_sub(self.first).min(u64::from(self.visible_len));
+        let place = u32::try_from(place).unwrap_or(self.visible_len);
+        self.postings(term).map_or(0, |postings| postings.before(place) as u64)
     }
 
     /// Returns up to `limit` names of streams that start with `prefix` and are greater than
@@ -411,7 +394,8 @@ impl Memtable {
         contents.offsets.extend_from_slice(&self.offsets);
         // A run stores offsets with filled gaps; the memtable keeps them open for later lookups.
         fill_gaps(contents.offsets.get_mut(from..).unwrap_or_default());
-        let terms = self.streams.len() + self.tags.len() + self.appends.len();
+        let ids = self.ids.as_ref().map_or(0, |ids| ids.len());
+        let terms = self.streams.len() + self.tags.len() + self.appends.len() + ids;
         // One allocation instead of a doubling series: this is the largest list of a flush.
         contents.terms.reserve(terms + self.types.len() + self.categories.len());
         let mut add = |term: &Term<'_>, first_ordinal, postings| {
@@ -436,6 +420,9 @@ impl Memtable {
         }
         for (tag, postings) in &self.tags {
             add(&Term::Tag(tag), 0, absolute(postings));
+        }
+        for (id, postings) in self.ids.iter().flat_map(|ids| ids.terms()) {
+            add(&id, 0, absolute(postings));
         }
         // An append is a term with one posting, and its number of events in place of an ordinal.
         for (id, (place, events)) in &self.appends {
@@ -471,13 +458,19 @@ fn extend_of<Key: Clone + Eq + std::hash::Hash>(
 
 #[cfg(test)]
 mod tests {
-    use gesta_store::RecordedAt;
+    use std::iter::once;
+
+    use gesta_store::{CausationId, CorrelationId, RecordedAt};
 
     use super::*;
 
+    fn empty(ids: IndexedIds) -> Memtable {
+        Memtable::new((1, Seed::new([0; 16], 1)), Position::new(10), ids, None)
+    }
+
     #[test]
     fn a_term_is_found_both_ways_and_a_repeated_tag_once() {
-        let mut memtable = Memtable::new(1, Seed::new([0; 16], 1), Position::new(10), None);
+        let mut memtable = empty(IndexedIds::NONE);
         let stream = StreamName::new("order-1").unwrap();
         let event_type = EventType::new("placed").unwrap();
         let tag = Tag::of("customer", "1").unwrap();
@@ -492,6 +485,8 @@ mod tests {
                 offset: number * 100,
                 event_type: &event_type,
                 tags: &tags,
+                correlation_id: None,
+                causation_id: None,
                 metadata: None,
             };
             assert!(memtable.continues_at(1, entry.position));
@@ -507,7 +502,7 @@ mod tests {
         assert_eq!(seek(9, Direction::Backwards), None);
         let revisions = memtable.revisions(&stream).unwrap();
         assert_eq!((revisions.first.number(), revisions.last().number()), (3, 6));
-        assert_eq!(memtable.nth(&stream, 3), Some(13));
+        assert_eq!(memtable.nth(&OwnedTerm::Stream(stream), 3), Some(13));
         let location = memtable.locate(11).unwrap();
         assert_eq!((location.offset, location.next), (1_100, Some(1_200)));
     }
@@ -518,7 +513,9 @@ mod tests {
         let names = ["order-1", "order-1", "invoice-1"].map(|it| StreamName::new(it).unwrap());
         let tags = ["a", "a", "b"].map(|id| [Tag::of("customer", id).unwrap()]);
         let ids = [0, 1, 2].map(|n| EventId::derived_from("test", n));
-        let mut memtable = Memtable::new(1, Seed::new([0; 16], 1), Position::new(10), None);
+        let correlation = CorrelationId::new("request").unwrap();
+        let causation = CausationId::new("request").unwrap();
+        let mut memtable = empty(IndexedIds::ALL);
         for (n, revision) in (0..).zip([0, 1, 0]) {
             let entry = IndexEntry {
                 id: ids[n],
@@ -529,6 +526,8 @@ mod tests {
                 offset: 100 + n as u64,
                 event_type: &placed,
                 tags: &tags[n],
+                correlation_id: Some(&correlation),
+                causation_id: (n == 2).then_some(&causation),
                 metadata: None,
             };
             memtable.append(once(entry));
@@ -547,9 +546,19 @@ mod tests {
                 last(OwnedTerm::Tag(tags[2][0].clone())),
                 from(OwnedTerm::Category(invoice.category().unwrap()), 0),
                 last(OwnedTerm::EventType(placed.clone())),
+                last(OwnedTerm::Correlation(correlation.clone())),
+                from(OwnedTerm::Causation(causation.clone()), 0),
+                from(OwnedTerm::EventId(ids[1]), 0),
             ];
+            let counts = [
+                OwnedTerm::EventType(placed.clone()),
+                OwnedTerm::Correlation(correlation.clone()),
+                OwnedTerm::Causation(causation.clone()),
+            ]
+            .map(|term| memtable.count(&term));
             let count = |name| memtable.revisions(name).map(|revisions| revisions.count);
-            let streams = [count(order), count(invoice), memtable.nth(order, 1)];
+            let second = memtable.nth(&OwnedTerm::Stream(order.clone()), 1);
+            let streams = [count(order), count(invoice), second];
             let places = [
                 memtable.locate(11).map(|location| location.offset),
                 memtable.locate(10).and_then(|location| location.next),
@@ -558,10 +567,20 @@ mod tests {
             ];
             let appends = ids.map(|id| memtable.find_append(id).map(|span| span.first.number()));
             let names = memtable.names("", None, 9).len();
-            (terms, streams, places, appends, names, memtable.categories().count(), memtable.end())
+            (
+                terms,
+                counts,
+                streams,
+                places,
+                appends,
+                names,
+                memtable.categories().count(),
+                memtable.end(),
+            )
         };
         let before = (
-            [None, Some(10), None, None, None, Some(10)],
+            [None, Some(10), None, None, None, Some(10), Some(10), None, None],
+            [1, 1, 0],
             [Some(1), None, None],
             [None, None, None, Some(10)],
             [Some(10), None, None],
@@ -572,7 +591,8 @@ mod tests {
         assert_eq!(found(&mut memtable), before);
         memtable.publish();
         let after = (
-            [Some(11), Some(11), Some(12), Some(12), Some(12), Some(12)],
+            [11, 11, 12, 12, 12, 12, 12, 12, 11].map(Some),
+            [3, 3, 1],
             [Some(2), Some(1), Some(11)],
             [Some(101), Some(101), Some(11), Some(12)],
             [Some(10), Some(11), Some(12)],

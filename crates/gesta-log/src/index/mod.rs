@@ -14,12 +14,15 @@
 
 mod bloom_probe;
 mod entry;
+mod id_postings;
 mod locator;
 mod memtable;
 mod offset_list;
 mod offset_overrides;
 mod on_disk_part;
+mod ordinals;
 mod part;
+mod posting_list;
 mod precheck;
 mod query_plan;
 mod run;
@@ -39,14 +42,14 @@ use gesta_store::{
     Revision, StoreError, StreamName,
 };
 
-use entry::OwnedTerm;
-pub(crate) use entry::{AppendSpan, IndexEntry, Location, PositionRange};
+pub(crate) use entry::{AppendSpan, IndexEntry, Location, OwnedTerm, PositionRange, TimedRange};
 pub(crate) use locator::Locator;
 use memtable::Memtable;
 pub(crate) use memtable::Revisions;
 pub(crate) use offset_overrides::OffsetOverrides;
 use on_disk_part::{LazyHash, OnDiskPart};
 pub(crate) use on_disk_part::{RunContext, store_error};
+pub(crate) use ordinals::Ordinals;
 use part::IndexPart;
 pub(crate) use precheck::Precheck;
 pub(crate) use query_plan::QueryPlan;
@@ -62,11 +65,17 @@ pub(crate) use stream_meta::{StreamMeta, stream_meta_change};
 use crate::{
     format::{Frame, Gap, Seed},
     mutations::mutated,
+    options::IndexedIds,
 };
 
 /// Maximum number of streams whose postings are merged for a prefix filter. Wider filters scan all
 /// positions and test each event.
 const STREAMS_MERGED_MAX: usize = 64;
+/// Number of postings of scavenged events that are passed one by one before the next record is
+/// looked up, which costs more than one step.
+const STEPS_BEFORE_JUMP: usize = 4;
+/// Maximum number of postings of scavenged events that one look-up passes.
+const SCAVENGED_PASSED_MAX: usize = 4_096;
 
 /// The last memtable, for inserting postings of events that are not durable yet.
 #[derive(Clone, Debug)]
@@ -93,6 +102,15 @@ pub(crate) struct ReplacedParts(
     #[expect(dead_code, reason = "it is held only to be dropped later")] Vec<IndexPart>,
 );
 
+/// The result of a search for the next record.
+#[derive(Debug)]
+pub(crate) enum NextRecord {
+    Found(Location),
+    /// Many scavenged events were passed; the search continues at this position.
+    ContinuesAt(Position),
+    End,
+}
+
 /// A cheap handle to the index.
 ///
 /// Not a snapshot: entries that are published later to its last memtable are visible through it.
@@ -101,11 +119,23 @@ pub(crate) struct Index {
     /// In the order of positions.
     parts: Arc<Vec<IndexPart>>,
     stream_metas: Arc<RwLock<StreamMetaTable>>,
+    /// The ids that all parts have.
+    ids: IndexedIds,
     head: Position,
     last_recorded_at: Option<RecordedAt>,
 }
 
 impl Index {
+    /// Creates an empty index that has these ids.
+    pub(crate) fn with_ids(ids: IndexedIds) -> Self {
+        Self { ids, ..Self::default() }
+    }
+
+    /// The ids by which events are found.
+    pub(crate) fn ids(&self) -> IndexedIds {
+        self.ids
+    }
+
     /// Inserts and publishes the events of one append. All are in `segment`, in order.
     pub(crate) fn insert<'a>(
         &mut self,
@@ -260,6 +290,26 @@ impl Index {
         stretches
     }
 
+    /// Returns the contiguous ranges of positions with their times, ascending.
+    #[expect(dead_code, reason = "the contract is about to ask for it")]
+    pub(crate) fn timed_ranges(&self) -> Vec<TimedRange> {
+        let mut ranges = Vec::new();
+        for part in self.parts.iter() {
+            match part {
+                IndexPart::Memtable(..) => {
+                    let (first, end) = (part.first(), part.end());
+                    ranges.push(TimedRange { first, end, last_recorded_at: None });
+                }
+                IndexPart::File(file) => ranges.extend(file.covered().map(|covered| TimedRange {
+                    first: covered.first,
+                    end: covered.end,
+                    last_recorded_at: covered.last_recorded_at.map(RecordedAt::from_micros),
+                })),
+            }
+        }
+        ranges
+    }
+
     /// The runs, in the order of positions.
     pub(crate) fn runs(&self) -> Vec<Arc<Run>> {
         let run = |part: &IndexPart| match part {
@@ -299,7 +349,7 @@ impl Index {
             IndexPart::Memtable(..) | IndexPart::File(_) => None,
         });
         let mut stream_metas = self.stream_metas.write().unwrap_or_else(PoisonError::into_inner);
-        run_contents::collect(covered, here, &mut stream_metas, context.key())
+        run_contents::collect((covered, self.ids), here, &mut stream_metas, context.key())
     }
 
     /// Returns the memtable that continues at `next`, or a new one.
@@ -318,8 +368,9 @@ impl Index {
             self.parts.last().is_none_or(|last| last.end() <= next.number()),
             "parts cover ascending positions"
         );
-        let memtable =
-            Memtable::new(segment, seed, next, last.map(|last| part::read(last)).as_deref());
+        let before = last.map(|last| part::read(last));
+        let memtable = Memtable::new((segment, seed), next, self.ids, before.as_deref());
+        drop(before);
         let memtable = Arc::new(RwLock::new(memtable));
         Arc::make_mut(&mut self.parts)
             .push(IndexPart::Memtable(next.number(), Arc::clone(&memtable)));
@@ -395,22 +446,46 @@ impl Index {
     ) -> Result<Option<Location>, StoreError> {
         let mut at = at;
         loop {
-            let Some(position) = plan.seek(at, direction)? else { return Ok(None) };
-            if let Some(location) = locator.locate(position)? {
-                return Ok(Some(location));
+            match self.seek_some((&mut *plan, &mut *locator), at, direction)? {
+                NextRecord::Found(location) => return Ok(Some(location)),
+                NextRecord::ContinuesAt(next) => at = next,
+                NextRecord::End => return Ok(None),
             }
-            // A scan of all events can meet long scavenged ranges, so it jumps over them. A term
-            // keeps few postings of scavenged events, so one step at a time is enough.
-            let next = if plan.is_every() {
+        }
+    }
+
+    /// Searches as [`seek`](Self::seek), in a bounded number of steps.
+    pub(crate) fn seek_some(
+        &self,
+        (plan, locator): (&mut QueryPlan, &mut Locator),
+        at: Position,
+        direction: Direction,
+    ) -> Result<NextRecord, StoreError> {
+        let mut at = at;
+        for passed in 0..SCAVENGED_PASSED_MAX {
+            let Some(position) = plan.seek(at, direction)? else { return Ok(NextRecord::End) };
+            if let Some(location) = locator.locate(position)? {
+                return Ok(NextRecord::Found(location));
+            }
+            // Scavenged ranges may be long, so a search jumps to the next record, whichever its
+            // terms are. A term often has only a few scavenged events in between.
+            let next = if plan.is_every() || passed >= STEPS_BEFORE_JUMP {
                 self.nearest(position, direction)?
             } else {
                 beyond(position, direction)
             };
             match next {
                 Some(next) => at = next,
-                None => return Ok(None),
+                None => return Ok(NextRecord::End),
             }
         }
+        Ok(NextRecord::ContinuesAt(at))
+    }
+
+    /// Returns the ordinals of a term's events.
+    #[expect(dead_code, reason = "the contract is about to ask for it")]
+    pub(crate) fn ordinals(&self, of: &OwnedTerm) -> Result<Ordinals, StoreError> {
+        Ordinals::new(&self.parts, of)
     }
 
     fn part_before(&self, position: u64) -> Option<usize> {
@@ -542,6 +617,12 @@ impl Index {
 
     fn term(&self, term: OwnedTerm) -> QueryPlan {
         QueryPlan::term(Arc::clone(&self.parts), term)
+    }
+
+    /// Plans how to find the events of a stream.
+    #[expect(dead_code, reason = "the contract is about to ask for it")]
+    pub(crate) fn plan_stream(&self, stream: &StreamName) -> QueryPlan {
+        self.term(OwnedTerm::Stream(stream.clone()))
     }
 
     fn plan_prefixes(&self, prefixes: &[String]) -> Result<QueryPlan, StoreError> {

@@ -285,13 +285,17 @@ impl OnDiskPart {
         term: &OwnedTerm,
         hash: &LazyHash,
     ) -> Result<Option<RunPostings>, StoreError> {
-        let term = match term {
-            OwnedTerm::Stream(name) => Term::Stream(name),
-            OwnedTerm::Category(category) => Term::Category(category),
-            OwnedTerm::EventType(event_type) => Term::EventType(event_type),
-            OwnedTerm::Tag(tag) => Term::Tag(tag),
-        };
-        Ok(self.find(&term, hash)?.map(|found| self.postings_of(found)))
+        Ok(self.find(&term.as_term(), hash)?.map(|found| self.postings_of(found)))
+    }
+
+    /// Returns the postings of a term with their number.
+    pub(super) fn counted(
+        &self,
+        term: &OwnedTerm,
+        hash: &LazyHash,
+    ) -> Result<Option<(u64, RunPostings)>, StoreError> {
+        let found = self.find(&term.as_term(), hash)?;
+        Ok(found.map(|found| (found.count(), self.postings_of(found))))
     }
 }
 
@@ -319,6 +323,13 @@ impl RunPostings {
 
     pub(super) fn nth(&mut self, n: u64) -> Result<Option<u64>, StoreError> {
         self.cursor.seek_ordinal(self.run.file(), &*self.context.disk, n).map_err(store_error)
+    }
+
+    /// Returns the number of postings before a position.
+    pub(super) fn before(&mut self, position: u64) -> Result<u64, StoreError> {
+        let found = self.seek(position, Direction::Forwards)?;
+        // Without a posting at or after the position, all are before it.
+        Ok(found.and_then(|_| self.cursor.ordinal()).unwrap_or_else(|| self.cursor.count()))
     }
 }
 

@@ -177,6 +177,27 @@ impl IndexPart {
     }
 }
 
+impl IndexPart {
+    /// Returns the postings of one term with their number, or `None` without postings.
+    pub(super) fn counted(
+        &self,
+        term: &OwnedTerm,
+        hash: &LazyHash,
+    ) -> Result<Option<(u64, PartPostings)>, StoreError> {
+        match self {
+            Self::Memtable(_, memtable) => {
+                let count = read(memtable).count(term);
+                let postings = || PartPostings::Memtable(Arc::clone(memtable), term.clone());
+                Ok((count > 0).then(|| (count, postings())))
+            }
+            Self::File(file) => {
+                let found = file.counted(term, hash)?;
+                Ok(found.map(|(count, postings)| (count, PartPostings::File(Box::new(postings)))))
+            }
+        }
+    }
+}
+
 /// The postings of one term in one part.
 #[derive(Debug)]
 pub(super) enum PartPostings {
@@ -200,14 +221,21 @@ impl PartPostings {
         }
     }
 
-    /// Returns the position of the n-th event of a stream's term.
+    /// Returns the position of the n-th event of the term in the part.
     pub(super) fn nth(&mut self, n: u64) -> Result<Option<u64>, StoreError> {
         match self {
-            Self::Memtable(memtable, OwnedTerm::Stream(stream)) => {
-                Ok(read(memtable).nth(stream, n))
-            }
-            Self::None | Self::Memtable(..) => Ok(None),
+            Self::None => Ok(None),
+            Self::Memtable(memtable, term) => Ok(read(memtable).nth(term, n)),
             Self::File(postings) => postings.nth(n),
+        }
+    }
+
+    /// Returns the number of the term's postings in the part before a position.
+    pub(super) fn before(&mut self, position: u64) -> Result<u64, StoreError> {
+        match self {
+            Self::None => Ok(0),
+            Self::Memtable(memtable, term) => Ok(read(memtable).count_before(term, position)),
+            Self::File(postings) => postings.before(position),
         }
     }
 }

@@ -11,16 +11,18 @@ use super::{
     run::{CoveredSegment, RunContents, TermKey},
     stream_meta::StreamMetaTable,
 };
+use crate::options::IndexedIds;
 
 /// Collects the contents of the run of a sealed segment from all of its memtables, in order.
 pub(super) fn collect<'a>(
-    covered: CoveredSegment,
+    (covered, ids): (CoveredSegment, IndexedIds),
     stretches: impl Iterator<Item = RwLockReadGuard<'a, Memtable>>,
     stream_metas: &mut StreamMetaTable,
     key: &TermKey,
 ) -> RunContents {
     let mut contents = RunContents {
         covered,
+        ids,
         offsets: Vec::new(),
         terms: Vec::new(),
         names: Vec::new(),

@@ -221,8 +221,7 @@ impl Compactor {
             return Err(failed(source));
         }
         self.disk.run(Operation::SyncDirectory).map_err(failed)?;
-        let runs = self.published.index().runs().iter().map(|run| run.manifest_entry()).collect();
-        IndexManifest { store: self.store, runs }.write(&*self.disk)
+        self.manifest().write(&*self.disk)
     }
 
     /// Called during a long merge: flushes segments that were sealed in the meantime, which bounds
@@ -313,10 +312,18 @@ impl Compactor {
         // Names are numbers of segments, so their order is that of positions.
         runs.sort_unstable_by_key(|run| run.name);
         // Manifest, then readers, then removal: a crash in between leaves only orphans.
-        IndexManifest { store: self.store, runs }.write(&*self.disk)?;
+        let ids = self.published.index().ids();
+        IndexManifest { store: self.store, ids, runs }.write(&*self.disk)?;
         self.published.put_run(&self.context, Arc::new(run));
         self.remove(replaced);
         Ok(())
+    }
+
+    /// The manifest of the runs that readers have.
+    fn manifest(&self) -> IndexManifest {
+        let index = self.published.index();
+        let runs = index.runs().iter().map(|run| run.manifest_entry()).collect();
+        IndexManifest { store: self.store, ids: index.ids(), runs }
     }
 
     fn remove(&self, names: &[RunName]) {
@@ -331,8 +338,7 @@ impl Compactor {
         if self.orphans_removed {
             return Ok(());
         }
-        let runs = self.published.index().runs().iter().map(|run| run.manifest_entry()).collect();
-        let named = IndexManifest { store: self.store, runs };
+        let named = self.manifest();
         let failed = |source: io::Error| RunError::Io { file: "the directory".to_owned(), source };
         let files = self.disk.list().map_err(failed)?;
         // Rewritten segments of a killed scavenge, and segments whose preallocation was

@@ -159,6 +159,8 @@ impl<'a> Iterator for AppendEvents<'a> {
                     offset: *self.offsets.next()?,
                     event_type: &event.event_type,
                     tags: &event.tags,
+                    correlation_id: event.correlation_id.as_ref(),
+                    causation_id: event.causation_id.as_ref(),
                     metadata: stream.is_system().then_some(&*event.data),
                 };
                 *revision = revision.next();

@@ -93,6 +93,7 @@ impl Follower {
             access: Access::ReadOnly,
             older_segments: Cache::Use,
             index_cache: Some(Arc::new(BlockCache::new(self.index_cache_bytes_max))),
+            ids: Some(self.published.index().ids()),
             checked_bytes_max: 0,
         };
         let recovered = recover(&self.disk, &mut SystemRng, &options, &mut |_| {});

@@ -44,7 +44,7 @@ impl From<&RecordedEvent> for EarlierEvent {
 
 impl From<&GapEvent> for EarlierEvent {
     fn from(scavenged: &GapEvent) -> Self {
-        let GapEvent { position, stream, revision } = scavenged.clone();
+        let GapEvent { position, stream, revision, .. } = scavenged.clone();
         Self { stream, revision, position, id: None }
     }
 }

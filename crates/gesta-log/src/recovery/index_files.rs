@@ -5,12 +5,14 @@
 //!   The rest of the log is indexed from its segments.
 //! - If a segment was rewritten after its run was written, or a crash undid a rewrite, the offsets
 //!   of its records come from the segment and everything else from the run.
+//! - A run that lacks ids that the index must have, or may lack ordinals of scavenged events, is
+//!   not accepted: what it covers is indexed anew.
 
 use std::sync::Arc;
 
 use foldhash::HashSet;
 use gesta_store::{Incarnation, Position};
-use tracing::warn;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::{
@@ -21,7 +23,7 @@ use crate::{
         RunContext, RunError,
     },
     mutations::mutated,
-    options::OpenError,
+    options::{IndexedIds, OpenError},
     segment::{
         SegmentName,
         scan::{self, ScanStart},
@@ -49,18 +51,23 @@ impl IndexFiles {
     /// # Errors
     /// Returns an error only on a shortage (memory, descriptors): rebuilding the index would need
     /// more of the same.
-    pub(super) fn open(disk: &Arc<dyn Disk>, cache: &Arc<BlockCache>) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        disk: &Arc<dyn Disk>,
+        cache: &Arc<BlockCache>,
+        ids: Option<IndexedIds>,
+    ) -> Result<Self, OpenError> {
         let manifest = match IndexManifest::read(&**disk) {
             Ok(Some(manifest)) => manifest,
-            Ok(None) => return Ok(Self::default()),
+            Ok(None) => return Ok(Self::empty(ids.unwrap_or_default())),
             Err(error) => {
                 let error = unless_shortage(error)?;
                 warn!(%error, "the index manifest is not readable; the index is rebuilt");
-                return Ok(Self::default());
+                return Ok(Self::empty(ids.unwrap_or_default()));
             }
         };
+        let ids = ids.unwrap_or(manifest.ids);
         let context = Arc::new(RunContext::new(Arc::clone(disk), manifest.store));
-        let mut index_files = Self { store: Some(manifest.store), ..Self::default() };
+        let mut index_files = Self { store: Some(manifest.store), ..Self::empty(ids) };
         for entry in &manifest.runs {
             let opened = Run::open(&**disk, entry.name, Arc::clone(cache));
             let accepted = opened.and_then(|run| index_files.accept(&**disk, &context, entry, run));
@@ -79,7 +86,12 @@ impl IndexFiles {
             }
         }
         // Without any run the manifest's store id counts for nothing: the segments state theirs.
-        Ok(if index_files.covered.is_empty() { Self::default() } else { index_files })
+        Ok(if index_files.covered.is_empty() { Self::empty(ids) } else { index_files })
+    }
+
+    /// No runs: the whole log is indexed from its segments, with these ids.
+    pub(super) fn empty(ids: IndexedIds) -> Self {
+        Self { index: Index::with_ids(ids), ..Self::default() }
     }
 
     /// Accepts a run if it belongs to this store, continues the run before it, and matches its
@@ -96,6 +108,11 @@ impl IndexFiles {
         let next = self.covered.last().map_or(Position::START.next().number(), |last| last.end);
         let store = run.store();
         if run.first() != next || run.name() != entry.name || Some(store) != self.store {
+            return Ok(false);
+        }
+        let ids = self.index.ids();
+        if !run.ids().contains(ids) {
+            info!(run = %run.name(), %ids, "the index is built anew from here on, with more ids");
             return Ok(false);
         }
         let mut chain = self.covered.last().map_or(Chain::genesis(store), |last| Chain(last.chain));
@@ -124,6 +141,10 @@ impl IndexFiles {
                 salt: header.map_or(covered.salt, |header| header.named_salt()),
             });
             segments.push(covered);
+        }
+        // An earlier version dropped postings of scavenged events.
+        if scavenged > 0 && !run.keeps_scavenged() {
+            return Ok(false);
         }
         // All segments match: add the run, then correct the offsets of rewritten ones.
         self.index.add_run(context, Arc::new(run))?;

@@ -29,7 +29,7 @@ use crate::{
     format::{Chain, HEADER_BYTES, Opening, Seed, SegmentHeader},
     index::{BlockCache, CoveredSegment, Index},
     mutations::mutated,
-    options::{OpenError, OpenReport, Options},
+    options::{IndexedIds, OpenError, OpenReport, Options},
 };
 use index_files::IndexFiles;
 pub(crate) use verify_all::{SegmentVisitor, verify_all};
@@ -106,6 +106,8 @@ pub(crate) struct RecoveryOptions {
     pub(crate) older_segments: Cache,
     /// Cache for blocks of index files; with `None` they are ignored and all segments are read.
     pub(crate) index_cache: Option<Arc<BlockCache>>,
+    /// The ids that the index must have; `None`: those that the manifest names.
+    pub(crate) ids: Option<IndexedIds>,
     /// Bytes of the latest segments that are checked although index files cover them.
     pub(crate) checked_bytes_max: u64,
 }
@@ -127,13 +129,14 @@ pub(crate) fn recover(
     };
     let files = recovery.files()?;
     let index_files = match &options.index_cache {
-        Some(cache) => IndexFiles::open(disk, cache)?,
-        None => IndexFiles::default(),
+        Some(cache) => IndexFiles::open(disk, cache, options.ids)?,
+        None => IndexFiles::empty(options.ids.unwrap_or_default()),
     };
     // Segments that runs cover need not be read; the others are selected and adopted.
     let Some(segments) = recovery.segments(&files, index_files.named)? else {
         // The index files and the segments belong to different histories: ignore the index files.
-        let options = RecoveryOptions { index_cache: None, ..options.clone() };
+        let ids = Some(index_files.index.ids());
+        let options = RecoveryOptions { index_cache: None, ids, ..options.clone() };
         return recover(disk, rng, &options, progress);
     };
     let mut steps = ProgressCounter { done: 0, total: recovery.bytes(&files), progress };
@@ -184,7 +187,8 @@ pub(crate) fn damage_by_index(disk: &Arc<dyn Disk>) -> Result<Vec<Damage>, OpenE
         swapped: false,
     };
     let files = recovery.files()?;
-    let index_files = IndexFiles::open(disk, &Arc::new(BlockCache::new(COMPARED_BLOCKS_BYTES)))?;
+    let cache = Arc::new(BlockCache::new(COMPARED_BLOCKS_BYTES));
+    let index_files = IndexFiles::open(disk, &cache, None)?;
     let Some(segments) = recovery.segments(&files, index_files.named)? else {
         return Ok(Vec::new());
     };

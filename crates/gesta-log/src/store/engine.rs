@@ -109,6 +109,7 @@ pub(super) fn recover(
         access: options.access,
         older_segments: Cache::Use,
         index_cache: Some(Arc::clone(&cache)),
+        ids: options.index,
         checked_bytes_max: options.checked_bytes_max,
     };
     let Recovered { index, end, incarnations, unflushed, report } =

@@ -10,4 +10,4 @@ mod url;
 
 pub use engine::Engine;
 pub use log_store::{EventPlace, LogStore};
-pub use url::{InvalidUrl, directory_of_url};
+pub use url::{InvalidUrl, directory_of_url, options_of_url};

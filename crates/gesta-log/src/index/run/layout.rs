@@ -12,12 +12,20 @@ use super::{
     sorted_table::SortedTable,
     term_hash::TermHash,
 };
-use crate::format::{Fields, Malformed, Seed};
+use crate::{
+    format::{Fields, Malformed, Seed},
+    options::IndexedIds,
+};
 
 const SUFFIX: &str = ".run";
 const MAGIC: [u8; 8] = *b"GESTARUN";
 const VERSION_MAJOR: u16 = 2;
 const VERSION_MINOR: u16 = 0;
+/// Compatible feature flag: categories, event types and correlation ids have the postings of
+/// scavenged events. The flags before it are the kinds of ids.
+const FEATURE_KEEPS_SCAVENGED: u64 = 1 << 3;
+
+const _: () = assert!(IndexedIds::ALL.bits() < FEATURE_KEEPS_SCAVENGED);
 
 /// The name of a run: the numbers of the first and the last covered segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,6 +152,10 @@ impl RunIdentity {
 /// The contents of the last block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Footer {
+    /// The ids among the terms.
+    pub(super) ids: IndexedIds,
+    /// False for a run of an earlier version: it may lack postings of scavenged events.
+    pub(super) keeps_scavenged: bool,
     pub(super) store: [u8; 16],
     pub(super) salt: [u8; 16],
     pub(super) name: RunName,
@@ -172,7 +184,9 @@ impl Footer {
         body.extend_from_slice(&VERSION_MAJOR.to_le_bytes());
         body.extend_from_slice(&VERSION_MINOR.to_le_bytes());
         body.extend_from_slice(&0_u64.to_le_bytes()); // incompatible features
-        body.extend_from_slice(&0_u64.to_le_bytes()); // compatible features
+        let kept = if self.keeps_scavenged { FEATURE_KEEPS_SCAVENGED } else { 0 };
+        let compatible = self.ids.bits() | kept;
+        body.extend_from_slice(&compatible.to_le_bytes());
         body.extend_from_slice(&self.store);
         body.extend_from_slice(&self.salt);
         body.extend_from_slice(&self.name.first.to_le_bytes());
@@ -190,7 +204,7 @@ impl Footer {
             return Err(Malformed::Magic);
         }
         let (major, _minor) = (fields.u16()?, fields.u16()?);
-        let (incompatible, _compatible) = (fields.u64()?, fields.u64()?);
+        let (incompatible, compatible) = (fields.u64()?, fields.u64()?);
         // An older version is rebuilt like a damaged run; a newer one is not touched.
         if major < VERSION_MAJOR {
             return Err(Malformed::Field("version"));
@@ -199,6 +213,8 @@ impl Footer {
             return Err(Malformed::OtherVersion);
         }
         Ok(Self {
+            ids: IndexedIds::from_bits(compatible),
+            keeps_scavenged: compatible & FEATURE_KEEPS_SCAVENGED != 0,
             store: fields.array()?,
             salt: fields.array()?,
             name: RunName { first: fields.u64()?, last: fields.u64()? },
@@ -392,6 +408,8 @@ mod tests {
     #[test]
     fn a_footer_of_an_older_version_is_damage_and_one_of_a_newer_version_is_left_alone() {
         let footer = Footer {
+            ids: IndexedIds::CORRELATION,
+            keeps_scavenged: true,
             store: [1; 16],
             salt: [2; 16],
             name: RunName { first: 3, last: 4 },

@@ -11,6 +11,7 @@ use super::{RunError, layout::RunName};
 use crate::{
     disk::{Cache, Disk, Operation},
     format::{Fields, Malformed},
+    options::IndexedIds,
 };
 
 const FILE: &str = "INDEX";
@@ -33,6 +34,8 @@ pub(crate) struct ManifestEntry {
 pub(crate) struct IndexManifest {
     /// The store's id.
     pub(crate) store: [u8; 16],
+    /// The ids that the store's index has: the default when it is opened again.
+    pub(crate) ids: IndexedIds,
     /// In the order of positions.
     pub(crate) runs: Vec<ManifestEntry>,
 }
@@ -91,7 +94,7 @@ impl IndexManifest {
         let runs = u32::try_from(self.runs.len()).expect("there are fewer runs than blocks");
         bytes.extend_from_slice(&runs.to_le_bytes());
         bytes.extend_from_slice(&0_u64.to_le_bytes()); // incompatible features
-        bytes.extend_from_slice(&0_u64.to_le_bytes()); // compatible features
+        bytes.extend_from_slice(&self.ids.bits().to_le_bytes()); // compatible features
         bytes.extend_from_slice(&self.store);
         for run in &self.runs {
             bytes.extend_from_slice(&run.name.first.to_le_bytes());
@@ -115,7 +118,7 @@ impl IndexManifest {
             return Err(Malformed::Checksum("manifest"));
         }
         let (major, _minor, runs) = (fields.u16()?, fields.u16()?, fields.u32()?);
-        let (incompatible, _compatible) = (fields.u64()?, fields.u64()?);
+        let (incompatible, compatible) = (fields.u64()?, fields.u64()?);
         if major != VERSION_MAJOR || incompatible != 0 {
             return Err(Malformed::OtherVersion);
         }
@@ -132,7 +135,7 @@ impl IndexManifest {
         let mut pairs = runs.iter().zip(runs.iter().skip(1));
         // Lookups search runs by position, so an unordered list is as bad as a damaged one.
         if pairs.all(|(one, next)| one.name.last < next.name.first) {
-            Ok(Self { store, runs })
+            Ok(Self { store, ids: IndexedIds::from_bits(compatible), runs })
         } else {
             Err(Malformed::Field("order of runs"))
         }

@@ -20,7 +20,7 @@ use super::{
     term_hash::TermHash,
     write::{RunWriter, remove_unfinished},
 };
-use crate::{disk::Disk, format::Malformed};
+use crate::{disk::Disk, format::Malformed, options::IndexedIds};
 
 /// An input run with the overrides of segments that were rewritten since it was made.
 #[derive(Clone, Copy, Debug)]
@@ -108,8 +108,11 @@ fn with_inputs(
             blocks: BlockWindows::new(input.run.file(), disk),
         })
         .collect();
+    // Without the ids that an input lacks: a run has all ids of a kind, or does not claim the kind.
+    let ids = inputs.iter().map(|input| input.run.ids());
+    let ids = ids.reduce(IndexedIds::common).unwrap_or_default();
     let merge = Merge { known: inputs, inputs: windows };
-    RunWriter::create(disk, origin, covered, on_bytes)
+    RunWriter::create(disk, origin, (covered, ids), on_bytes)
         .and_then(|mut writer| merge.write(&mut writer).and_then(|()| finish(writer)))
         .inspect_err(|_| remove_unfinished(disk, name))
 }

@@ -68,6 +68,7 @@ use term_block::TermBlockReader;
 use crate::{
     disk::{Cache, Disk},
     format::Malformed,
+    options::IndexedIds,
 };
 
 /// The location of a record.
@@ -181,6 +182,17 @@ impl Run {
     /// The id of the store that the run belongs to.
     pub(crate) fn store(&self) -> [u8; 16] {
         self.file.footer.store
+    }
+
+    /// The ids among the terms.
+    pub(crate) fn ids(&self) -> IndexedIds {
+        self.file.footer.ids
+    }
+
+    /// Returns whether categories, event types and correlation ids have the postings of events that
+    /// were scavenged before the run was made.
+    pub(crate) fn keeps_scavenged(&self) -> bool {
+        self.file.footer.keeps_scavenged
     }
 
     /// The covered segments, in order.

@@ -69,6 +69,16 @@ impl PostingsCursor {
         Self { found, leaf, leaf_start: 0, at: None }
     }
 
+    /// Number of postings.
+    pub(crate) fn count(&self) -> u64 {
+        self.found.count()
+    }
+
+    /// The ordinal of the current posting, or `None` before the first step.
+    pub(crate) fn ordinal(&self) -> Option<u64> {
+        self.at.map(|at| self.leaf_start + at as u64)
+    }
+
     /// Moves to the nearest posting at or after `position` in `direction`. If there is none, the
     /// cursor stays.
     pub(crate) fn seek(

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use gesta_store::{Category, EventId, EventType, StreamName, Tag};
+use gesta_store::{Category, CausationId, CorrelationId, EventId, EventType, StreamName, Tag};
 
 /// A term of the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub(crate) enum Term<'a> {
     Tag(&'a Tag),
     /// The append whose first event has this id.
     Append(EventId),
+    EventId(EventId),
+    Correlation(&'a CorrelationId),
+    Causation(&'a CausationId),
 }
 
 /// The 96-bit hash of a term. Among 10¹⁰ terms, two share a hash with a probability of about 10⁻⁹.
@@ -60,6 +63,9 @@ pub(crate) struct TermKey {
     types: [u8; 32],
     tags: [u8; 32],
     appends: [u8; 32],
+    event_ids: [u8; 32],
+    correlations: [u8; 32],
+    causations: [u8; 32],
 }
 
 impl fmt::Debug for TermKey {
@@ -79,6 +85,9 @@ impl TermKey {
             types: blake3::derive_key("gesta index 1: event types", &store),
             tags: blake3::derive_key("gesta index 1: tags", &store),
             appends: blake3::derive_key("gesta index 1: appends", &store),
+            event_ids: blake3::derive_key("gesta index 1: event ids", &store),
+            correlations: blake3::derive_key("gesta index 1: correlation ids", &store),
+            causations: blake3::derive_key("gesta index 1: causation ids", &store),
         }
     }
 
@@ -95,6 +104,9 @@ impl TermKey {
             Term::Append(first_event) => {
                 blake3::keyed_hash(&self.appends, first_event.as_uuid().as_bytes())
             }
+            Term::EventId(id) => blake3::keyed_hash(&self.event_ids, id.as_uuid().as_bytes()),
+            Term::Correlation(id) => blake3::keyed_hash(&self.correlations, id.as_str().as_bytes()),
+            Term::Causation(id) => blake3::keyed_hash(&self.causations, id.as_str().as_bytes()),
         };
         // 96 of 256 bits: collisions are rare enough, and every entry stores a hash.
         let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = *hash.as_bytes();
@@ -112,19 +124,24 @@ mod tests {
         let (category, event_type) =
             (Category::new("order").unwrap(), EventType::new("order").unwrap());
         let id = EventId::derived_from("order", 0);
+        let correlation = CorrelationId::new("order").unwrap();
+        let causation = CausationId::new("order").unwrap();
         let terms = [
             Term::Stream(&stream),
             Term::Category(&category),
             Term::EventType(&event_type),
             Term::Tag(&tag),
             Term::Append(id),
+            Term::EventId(id),
+            Term::Correlation(&correlation),
+            Term::Causation(&causation),
         ];
         let keys = [TermKey::new([1; 16]), TermKey::new([2; 16])];
         let mut hashes: Vec<_> =
             keys.iter().flat_map(|key| terms.map(|term| key.hash(&term))).collect();
         hashes.sort();
         hashes.dedup();
-        assert_eq!(hashes.len(), 10);
+        assert_eq!(hashes.len(), 16);
     }
 
     #[test]

@@ -21,12 +21,17 @@ use super::{
     term_block::{FEW_MAX, StoredPostings, TermBlockBuilder, TermEntry},
     term_hash::TermHash,
 };
-use crate::disk::{Disk, Operation};
+use crate::{
+    disk::{Disk, Operation},
+    options::IndexedIds,
+};
 
 /// The contents of the run of one segment. Lists may be in any order.
 #[derive(Clone, Debug)]
 pub(crate) struct RunContents {
     pub(crate) covered: CoveredSegment,
+    /// The ids among the terms.
+    pub(crate) ids: IndexedIds,
     /// The record's offset for each position of the segment, in order.
     pub(crate) offsets: Vec<u32>,
     pub(crate) terms: Vec<TermPostings>,
@@ -82,7 +87,8 @@ pub(crate) fn write_run(
 ) -> Result<RunName, RunError> {
     let name = RunName { first: contents.covered.number, last: contents.covered.number };
     let mut on_bytes = |_| ControlFlow::Continue(());
-    RunWriter::create(disk, origin, vec![contents.covered], &mut on_bytes)
+    let covered = (vec![contents.covered], contents.ids);
+    RunWriter::create(disk, origin, covered, &mut on_bytes)
         .and_then(|writer| write_contents(writer, contents))
         .inspect_err(|_| remove_unfinished(disk, name))
 }
@@ -94,7 +100,7 @@ pub(super) fn remove_unfinished(disk: &dyn Disk, name: RunName) {
 }
 
 fn write_contents(mut run: RunWriter<'_>, contents: RunContents) -> Result<RunName, RunError> {
-    let RunContents { covered, offsets, mut terms, mut names, mut categories, stream_meta } =
+    let RunContents { covered, offsets, mut terms, mut names, mut categories, stream_meta, .. } =
         contents;
     let events = covered.end.checked_sub(covered.first);
     assert_eq!(events, Some(offsets.len() as u64), "each position has its record's offset");
@@ -214,16 +220,18 @@ impl PostingsBlock {
 }
 
 impl<'a> RunWriter<'a> {
-    /// Begins a run that covers these segments.
+    /// Begins a run that covers these segments and has these ids.
     pub(super) fn create(
         disk: &'a dyn Disk,
         origin: &RunIdentity,
-        covered: Vec<CoveredSegment>,
+        (covered, ids): (Vec<CoveredSegment>, IndexedIds),
         on_bytes: OnBytes<'a>,
     ) -> Result<Self, RunError> {
         let ends = covered.first().zip(covered.last()).expect("a run covers a segment");
         let name = RunName { first: ends.0.number, last: ends.1.number };
         let footer = Footer {
+            ids,
+            keeps_scavenged: true,
             store: origin.store,
             salt: origin.salt(&covered),
             name,

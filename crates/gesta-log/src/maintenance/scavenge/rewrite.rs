@@ -151,13 +151,19 @@ impl RewrittenSegment {
 impl DurableRewrite {
     /// Returns the new offsets of the segment's records, and the terms whose postings changed.
     pub(super) fn overrides(&self, key: &TermKey) -> OffsetOverrides {
-        // Postings of the removed events' types, tags and categories disappear. Those of streams
-        // and ids stay: revisions and repeats still need them.
+        // Postings of the removed events' tags, causations and own ids disappear. Those of streams
+        // and appends stay, because revisions and repeats need them, and so do those of categories,
+        // types and correlations, whose ordinals must not move.
         let mut dropped = HashSet::default();
         for event in &self.rewriting.scavenged {
-            dropped.insert(key.hash(&Term::EventType(&event.event_type)));
+            dropped.insert(key.hash(&Term::EventId(event.id)));
             dropped.extend(event.tags.iter().map(|tag| key.hash(&Term::Tag(tag))));
-            if let Some(category) = event.stream.category() {
+            if let Some(causation) = &event.causation_id {
+                dropped.insert(key.hash(&Term::Causation(causation)));
+            }
+            if mutated!(ScavengeMovesOrdinals)
+                && let Some(category) = event.stream.category()
+            {
                 dropped.insert(key.hash(&Term::Category(&category)));
             }
         }
@@ -353,9 +359,7 @@ impl<'a> OpenGap<'a> {
         gap.scavenged.extend_from_slice(scavenged);
         for (offset, event) in &frame.events {
             if is_removed(event) {
-                let RecordedEvent { position, stream, revision, .. } = event;
-                let (position, revision) = (*position, *revision);
-                gap.scavenged.push(GapEvent { position, stream: stream.clone(), revision });
+                gap.scavenged.push(GapEvent::from(event));
             } else {
                 kept.push(record(old, *offset));
             }
@@ -391,6 +395,8 @@ mod tests {
                 position: Position::new(number),
                 stream: stream.clone(),
                 revision: Revision::new(number - 1),
+                event_type: None,
+                correlation_id: None,
             })
             .collect();
         let bytes = open.bytes_max();

@@ -14,7 +14,9 @@ mod segment;
 
 use std::{io, path::PathBuf};
 
-use gesta_store::{Damage, EventId, Position, RecordedEvent, Revision, StreamName};
+use gesta_store::{
+    CorrelationId, Damage, EventId, EventType, Position, RecordedEvent, Revision, StreamName,
+};
 
 pub use self::{
     export::StoreExport,
@@ -82,21 +84,19 @@ pub struct Scavenged {
     pub scavenged: Vec<ScavengedEvent>,
 }
 
-/// The place of a scavenged event.
+/// The remains of a scavenged event: its place, and the terms that have ordinals.
 ///
 /// ```
 /// use gesta_log::ScavengedEvent;
 /// use gesta_store::{Position, Revision, StreamName};
 ///
-/// let scavenged = ScavengedEvent {
-///     position: Position::new(7),
-///     stream: StreamName::new("session-1")?,
-///     revision: Revision::FIRST,
-/// };
+/// let stream = StreamName::new("session-1")?;
+/// let scavenged = ScavengedEvent::new(Position::new(7), stream, Revision::FIRST);
 /// assert_eq!(scavenged.position.number(), 7);
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ScavengedEvent {
     /// The event's position in the store.
     pub position: Position,
@@ -104,6 +104,18 @@ pub struct ScavengedEvent {
     pub stream: StreamName,
     /// The event's revision in the stream.
     pub revision: Revision,
+    /// The event's type, unless an earlier version scavenged it.
+    pub event_type: Option<EventType>,
+    /// The event's correlation id, unless an earlier version scavenged it.
+    pub correlation_id: Option<CorrelationId>,
+}
+
+impl ScavengedEvent {
+    /// Creates the remains of an event whose type and correlation id are not known.
+    #[must_use]
+    pub const fn new(position: Position, stream: StreamName, revision: Revision) -> Self {
+        Self { position, stream, revision, event_type: None, correlation_id: None }
+    }
 }
 
 /// An error of an import. Segments written so far are kept.
@@ -191,8 +203,13 @@ fn reduced_appends<'a>(frame: &'a Frame, gap: &'a Gap) -> impl Iterator<Item = S
         let mut lost = Vec::new();
         while let Some(scavenged) = scavenged.next_if(|scavenged| scavenged.position < append.end())
         {
-            let (position, revision) = (scavenged.position, scavenged.revision);
-            lost.push(ScavengedEvent { position, stream: scavenged.stream.clone(), revision });
+            lost.push(ScavengedEvent {
+                position: scavenged.position,
+                stream: scavenged.stream.clone(),
+                revision: scavenged.revision,
+                event_type: scavenged.event_type.clone(),
+                correlation_id: scavenged.correlation_id.clone(),
+            });
         }
         let scavenged = Scavenged {
             events: append.events,

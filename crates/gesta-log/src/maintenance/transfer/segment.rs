@@ -174,6 +174,8 @@ impl ImportedSegment {
             position: scavenged.position,
             stream: scavenged.stream.clone(),
             revision: scavenged.revision,
+            event_type: scavenged.event_type.clone(),
+            correlation_id: scavenged.correlation_id.clone(),
         }));
         self.scavenged += of.scavenged.len() as u64;
         if let Some(last) = append.events.last() {

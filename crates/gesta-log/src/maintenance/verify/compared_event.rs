@@ -28,7 +28,7 @@ impl<'a> From<&'a RecordedEvent> for ComparedEvent<'a> {
 
 impl<'a> From<&'a GapEvent> for ComparedEvent<'a> {
     fn from(event: &'a GapEvent) -> Self {
-        let GapEvent { position, revision, stream } = event;
+        let GapEvent { position, revision, stream, .. } = event;
         Self { position: *position, revision: *revision, stream: stream.as_str() }
     }
 }

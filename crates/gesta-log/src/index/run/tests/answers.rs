@@ -82,7 +82,11 @@ fn a_run_on_real_files_answers_as_in_memory() {
     let segments = segments(shape);
     let runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
     let merged = merge(&disk, &runs);
-    let manifest = IndexManifest { store: merged.store(), runs: vec![merged.manifest_entry()] };
+    let manifest = IndexManifest {
+        store: merged.store(),
+        ids: merged.ids(),
+        runs: vec![merged.manifest_entry()],
+    };
     manifest.write(&disk).unwrap();
     assert_eq!(IndexManifest::read(&disk).unwrap().as_ref(), Some(&manifest));
     let files = disk.list().unwrap();

@@ -20,6 +20,7 @@ use crate::{
         layout::Footer,
         merge_runs,
     },
+    options::IndexedIds,
 };
 
 /// A run with blocks of every kind.
@@ -193,7 +194,11 @@ fn ask(run: &Run, disk: &dyn Disk, segments: &[RunContents]) {
 fn manifest() -> IndexManifest {
     let listed =
         |first| ManifestEntry { name: RunName { first, last: first + 4 }, salt: [first as u8; 16] };
-    IndexManifest { store: [3; 16], runs: vec![listed(1), listed(6), listed(20)] }
+    IndexManifest {
+        store: [3; 16],
+        ids: IndexedIds::CAUSATION,
+        runs: vec![listed(1), listed(6), listed(20)],
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::{
     },
     STORE, TestRng,
 };
-use crate::disk::Disk;
+use crate::{disk::Disk, options::IndexedIds};
 
 /// The shape of generated segments.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +101,7 @@ fn segment(
     terms.rotate_left(turn);
     RunContents {
         covered,
+        ids: IndexedIds::NONE,
         offsets,
         terms,
         names,

@@ -35,7 +35,9 @@ fn kinds(disk: &RecordingDisk) -> Vec<String> {
 fn a_run_and_the_manifest_get_their_names_once_they_are_durable() {
     let disk = RecordingDisk::default();
     let run = write(&disk, &segments(shape(1))[0]);
-    IndexManifest { store: run.store(), runs: vec![run.manifest_entry()] }.write(&disk).unwrap();
+    IndexManifest { store: run.store(), ids: run.ids(), runs: vec![run.manifest_entry()] }
+        .write(&disk)
+        .unwrap();
     let expected = [
         "create 0000000000000001-0000000000000001.run.new",
         "write 0000000000000001-0000000000000001.run.new",
@@ -57,7 +59,11 @@ fn a_failed_operation_leaves_no_run_and_no_other_manifest() {
     for failing in 0..40 {
         let disk = RecordingDisk::default();
         let runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
-        let before = IndexManifest { store: runs[0].store(), runs: vec![runs[0].manifest_entry()] };
+        let before = IndexManifest {
+            store: runs[0].store(),
+            ids: runs[0].ids(),
+            runs: vec![runs[0].manifest_entry()],
+        };
         before.write(&disk).unwrap();
         let mut disk = disk;
         let so_far = disk.operations().len();
@@ -66,8 +72,11 @@ fn a_failed_operation_leaves_no_run_and_no_other_manifest() {
         let merged =
             merge_runs(&disk, &origin(2), &super::plain(&runs), &mut on_bytes).and_then(|name| {
                 let merged = Run::open(&disk, name, cache())?;
-                let manifest =
-                    IndexManifest { store: merged.store(), runs: vec![merged.manifest_entry()] };
+                let manifest = IndexManifest {
+                    store: merged.store(),
+                    ids: merged.ids(),
+                    runs: vec![merged.manifest_entry()],
+                };
                 manifest.write(&disk).map(|()| manifest)
             });
         let now = IndexManifest::read(&disk).unwrap().unwrap();
@@ -117,7 +126,7 @@ fn only_what_the_manifest_names_counts() {
     let runs: Vec<_> = segments.iter().map(|contents| write(&disk, contents)).collect();
     let merged = merge(&disk, &runs[1..3]);
     let listed = vec![runs[0].manifest_entry(), merged.manifest_entry(), runs[3].manifest_entry()];
-    let manifest = IndexManifest { store: merged.store(), runs: listed };
+    let manifest = IndexManifest { store: merged.store(), ids: merged.ids(), runs: listed };
     for file in ["INDEX.new", "LOCK", "INDEX", "0000000000000001.seg", "0000000000000009.seg.new"] {
         disk.put(file, Vec::new());
     }
