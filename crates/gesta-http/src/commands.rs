@@ -25,8 +25,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gesta::{
-    Boundary, Command, CorrelationId, Decide, EventId, ExecuteError, Gesta, Position, Receipt,
-    Revision, StreamName, store::StoreError,
+    Boundary, Command, CommandIdScope, CorrelationId, Decide, EventId, ExecuteError, Gesta,
+    Position, Receipt, Revision, StreamName, store::StoreError,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -167,6 +167,8 @@ impl Commands {
             // Relaxed: only the count matters, and no other memory depends on it.
             let ordinal = self.given.fetch_add(1, Ordering::Relaxed);
             execute = execute.command_id(key.command_id(C::NAME, ordinal));
+            // The key has its scope in it.
+            execute = execute.scope(CommandIdScope::Store);
             execute = execute.causation_id(key.as_str());
         }
         if let Some(id) = &self.correlation_id {

@@ -1,12 +1,14 @@
 //! `derive(Command)`.
 //!
-//! Owns: name, boundary, existence and ids of a command, and the fields in its payload digest.
+//! Owns: name, boundary, existence and ids of a command, and the fields of its payload with their
+//! defaults.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::{
-    Data, DeriveInput, Error, Field, Fields, LitStr, Member, Path, Result, Type,
-    meta::ParseNestedMeta,
+    Attribute, Data, DeriveInput, Error, Expr, ExprLit, ExprPath, Field, Fields, Lit, LitStr,
+    Member, Meta, MetaNameValue, Path, Result, Token, Type, meta::ParseNestedMeta, parse::Parser,
+    punctuated::Punctuated,
 };
 
 use crate::attributes::{attribute_span, check_name, compact, for_each_entry, required, set_once};
@@ -36,7 +38,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         required(header.on, span, "the aggregate of the command: `#[command(on = Order, …)]`")?;
     let existence = format_ident!("{}", header.existence.unwrap_or("Existing"));
     let id = id(&data.fields, header.ids.as_ref(), span)?;
-    let digest = digest(&data.fields)?;
+    let payload = payload(input, &data.fields)?;
     let validate = header.validate.as_ref().map(validate);
     let ident = &input.ident;
     let (impls, types, clause) = input.generics.split_for_impl();
@@ -51,7 +53,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                 #id
             }
 
-            #digest
+            #payload
             #validate
         }
     })
@@ -118,27 +120,99 @@ fn id(fields: &Fields, path: Option<&Path>, span: Span) -> Result<TokenStream> {
     }
 }
 
-fn digest(fields: &Fields) -> Result<TokenStream> {
+fn payload(input: &DeriveInput, fields: &Fields) -> Result<TokenStream> {
+    let of_struct = serde_default(&input.attrs)?;
     let mut parts = Vec::new();
     for (member, field) in fields.members().zip(fields) {
         if !has_mark(field, "edge")? {
-            parts.push(part(&member));
+            parts.push(part(&member, field, of_struct.as_ref())?);
         }
     }
     Ok(quote! {
-        fn payload_digest(
+        fn payload(
             &self,
-        ) -> ::core::result::Result<::gesta::PayloadDigest, ::gesta::EncodeError> {
-            let digest = ::gesta::__derive::PayloadDigester::new(<Self as ::gesta::Command>::NAME);
-            #(let digest = digest #parts;)*
-            ::core::result::Result::Ok(digest.finish())
+        ) -> ::core::result::Result<::gesta::CommandPayload, ::gesta::EncodeError> {
+            let payload = ::gesta::CommandPayload::new(<Self as ::gesta::Command>::NAME);
+            #(let payload = payload #parts;)*
+            ::core::result::Result::Ok(payload)
         }
     })
 }
 
-fn part(member: &Member) -> TokenStream {
+/// Returns the code that adds a field, and its default if an absent field has one.
+fn part(
+    member: &Member,
+    field: &Field,
+    of_struct: Option<&SerdeDefault>,
+) -> Result<TokenStream> {
     let key = compact(member);
-    quote!(.field(#key, &self.#member)?)
+    let add = if has_own_decoding(field)? { quote!(opaque_field) } else { quote!(field) };
+    let default = match (serde_default(&field.attrs)?, of_struct) {
+        (Some(SerdeDefault::OfType), _) => {
+            let ty = &field.ty;
+            Some(quote!(<#ty as ::core::default::Default>::default()))
+        }
+        (None, Some(SerdeDefault::OfType)) => {
+            Some(quote!(<Self as ::core::default::Default>::default().#member))
+        }
+        (Some(SerdeDefault::Function(path)), _) => Some(quote!(#path())),
+        (None, Some(SerdeDefault::Function(path))) => {
+            // The annotation keeps the error at the function if it returns another type.
+            Some(quote!({ let default: Self = #path(); default.#member }))
+        }
+        (None, None) => None,
+    };
+    let or = default.map(|default| quote!(.or(&#default)?));
+    Ok(quote!(.#add(#key, &self.#member)? #or))
+}
+
+/// The value of an absent field, by `#[serde(default)]` or `#[serde(default = "path")]`.
+enum SerdeDefault {
+    OfType,
+    Function(ExprPath),
+}
+
+fn serde_default(attributes: &[Attribute]) -> Result<Option<SerdeDefault>> {
+    let mut found = None;
+    for_each_serde_entry(attributes, |entry| {
+        if entry.path().is_ident("default") {
+            found = Some(match entry {
+                Meta::NameValue(MetaNameValue {
+                    value: Expr::Lit(ExprLit { lit: Lit::Str(path), .. }),
+                    ..
+                }) => SerdeDefault::Function(path.parse()?),
+                _ => SerdeDefault::OfType,
+            });
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Returns whether serde decodes a field by other means than its type.
+fn has_own_decoding(field: &Field) -> Result<bool> {
+    let mut found = false;
+    for_each_serde_entry(&field.attrs, |entry| {
+        let own =
+            ["with", "deserialize_with", "serialize_with", "skip", "skip_deserializing", "getter"];
+        found |= own.iter().any(|name| entry.path().is_ident(name));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn for_each_serde_entry(
+    attributes: &[Attribute],
+    mut read: impl FnMut(&Meta) -> Result<()>,
+) -> Result<()> {
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("serde")) {
+        let Meta::List(list) = &attribute.meta else { continue };
+        let entries = Punctuated::<Meta, Token![,]>::parse_terminated;
+        // Serde reports an entry that is malformed.
+        let Ok(entries) = entries.parse2(list.tokens.clone()) else { continue };
+        entries.iter().try_for_each(&mut read)?;
+    }
+    Ok(())
 }
 
 fn has_mark(field: &Field, mark: &str) -> Result<bool> {

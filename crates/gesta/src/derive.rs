@@ -2,8 +2,6 @@
 
 use crate::{DecodeError, Event, EventSet, EventShape, EventVersion, event::own_version};
 
-pub use crate::digest::PayloadDigester;
-
 /// Decodes the own version of an event with serde, older ones as `Old`.
 pub fn upcast_from<Old: Event, New: Event + From<Old>>(
     version: u16,

@@ -1,17 +1,16 @@
 //! Payload digests, which detect the reuse of a command id for another command.
 //!
-//! Owns: the canonical form that is hashed. Invariant: equal payloads have equal digests,
-//! independent of the order of their maps. Digests are stored, so the form never changes. Not here:
-//! the comparison (the pipeline's idempotency step).
+//! Owns: the canonical form that is hashed, and its versions. Invariant: equal payloads have equal
+//! digests, independent of the order of their maps. Digests are stored, so a form never changes; a
+//! new one is a version of its own. Not here: the fields that are hashed (`payload`), and the
+//! comparison (the pipeline's idempotency step).
 
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use crate::{EncodeError, JsonFault, json};
-
-/// The digest of a command's name and payload (BLAKE3, in hexadecimal).
+/// The digest of a command's name and payload (BLAKE3, in hexadecimal, after its version).
 ///
 /// ```
 /// use gesta::PayloadDigest;
@@ -26,13 +25,34 @@ use crate::{EncodeError, JsonFault, json};
 #[serde(transparent)]
 pub struct PayloadDigest(String);
 
+/// Prefix of a digest without the fields that have their default values.
+const WITHOUT_DEFAULTS: &str = "2:";
+
+/// The version of a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DigestVersion {
+    /// All fields in declaration order. Digests of this version have no prefix.
+    AllFields,
+    /// The fields without their default values, ordered by name.
+    WithoutDefaults,
+}
+
+impl DigestVersion {
+    pub(crate) const NEWEST: Self = Self::WithoutDefaults;
+}
+
 impl PayloadDigest {
-    /// Computes the digest of a whole payload.
-    ///
-    /// # Errors
-    /// [`EncodeError::Json`] if the payload has no JSON form.
-    pub fn of(name: &'static str, payload: &impl Serialize) -> Result<Self, EncodeError> {
-        Ok(PayloadDigester::new(name).field("", payload)?.finish())
+    #[cfg(test)]
+    pub(crate) fn stored(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    pub(crate) fn version(&self) -> DigestVersion {
+        if self.0.starts_with(WITHOUT_DEFAULTS) {
+            DigestVersion::WithoutDefaults
+        } else {
+            DigestVersion::AllFields
+        }
     }
 }
 
@@ -42,48 +62,87 @@ impl fmt::Display for PayloadDigest {
     }
 }
 
-/// Incremental digest of a payload, field by field, so that fields can be left out.
-#[derive(Debug)]
-pub struct PayloadDigester {
-    name: &'static str,
-    hasher: blake3::Hasher,
+/// The JSON of one field of a payload.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum FieldJson {
+    Value(Value),
+    /// Text, for a number that a `Value` would round.
+    Text(JsonText),
+    /// Left out.
+    Absent,
 }
 
-impl PayloadDigester {
-    /// Starts the digest of a command with this name.
-    #[must_use]
-    pub fn new(name: &'static str) -> Self {
-        let mut digester = Self { name, hasher: blake3::Hasher::new() };
-        digester.text(name);
-        digester
+impl FieldJson {
+    /// Parses JSON text without rounding its numbers.
+    pub(crate) fn text(json: Vec<u8>) -> Result<Self, serde_json::Error> {
+        JsonText::parse(&json).map(Self::Text)
     }
 
-    /// Adds a field.
-    ///
-    /// # Errors
-    /// [`EncodeError::Json`] if the field has no JSON form.
-    pub fn field(mut self, key: &str, value: &impl Serialize) -> Result<Self, EncodeError> {
-        self.text(key);
-        match serde_json::to_value(value) {
-            Ok(value) => self.value(&value),
-            // A number beyond 64 bits does not fit in a `Value`, so hash its digits from the JSON
-            // text.
-            Err(_) => {
-                let json = json::write(self.name, value)?;
-                self.raw(&json).map_err(|source| EncodeError::Json {
-                    what: self.name.to_owned(),
-                    field: key.to_owned(),
-                    reason: JsonFault::NotReadable(source),
-                })?;
+    pub(crate) fn is_null(&self) -> bool {
+        *self == Self::Value(Value::Null)
+    }
+}
+
+/// Parsed JSON that keeps every digit of its numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum JsonText {
+    Object(BTreeMap<String, JsonText>),
+    Array(Vec<JsonText>),
+    Number(String),
+    Other(Value),
+}
+
+impl JsonText {
+    fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
+        let inner = |raw: &RawValue| Self::parse(raw.get().as_bytes());
+        Ok(match json.first() {
+            Some(b'{') => {
+                let members: BTreeMap<String, &RawValue> = serde_json::from_slice(json)?;
+                let members = members.into_iter().map(|(key, raw)| Ok((key, inner(raw)?)));
+                Self::Object(members.collect::<Result<_, serde_json::Error>>()?)
             }
-        }
-        Ok(self)
+            Some(b'[') => {
+                let items: Vec<&RawValue> = serde_json::from_slice(json)?;
+                Self::Array(items.into_iter().map(inner).collect::<Result<_, _>>()?)
+            }
+            Some(b'-' | b'0'..=b'9') => Self::Number(String::from_utf8_lossy(json).into_owned()),
+            _ => Self::Other(serde_json::from_slice(json)?),
+        })
+    }
+}
+
+/// The hash of a payload, field by field.
+#[derive(Debug)]
+pub(crate) struct PayloadHasher(blake3::Hasher);
+
+impl PayloadHasher {
+    /// Starts the hash of a command with this name.
+    pub(crate) fn new(name: &str) -> Self {
+        let mut hasher = Self(blake3::Hasher::new());
+        hasher.text(name);
+        hasher
     }
 
-    /// Returns the digest of the fields added.
-    #[must_use]
-    pub fn finish(self) -> PayloadDigest {
-        PayloadDigest(self.hasher.finalize().to_hex().to_string())
+    pub(crate) fn field(&mut self, key: &str, json: &FieldJson) {
+        match json {
+            FieldJson::Value(value) => {
+                self.text(key);
+                self.value(value);
+            }
+            FieldJson::Text(json) => {
+                self.text(key);
+                self.json_text(json);
+            }
+            FieldJson::Absent => {}
+        }
+    }
+
+    pub(crate) fn finish(self, version: DigestVersion) -> PayloadDigest {
+        let hex = self.0.finalize().to_hex();
+        PayloadDigest(match version {
+            DigestVersion::AllFields => hex.to_string(),
+            DigestVersion::WithoutDefaults => format!("{WITHOUT_DEFAULTS}{hex}"),
+        })
     }
 
     /// Hashes a value with a type byte and its length first, so that the encoding is unambiguous.
@@ -120,97 +179,40 @@ impl PayloadDigester {
     }
 
     /// Hashes JSON text in the same form as [`value`](Self::value), keeping every digit of numbers.
-    fn raw(&mut self, json: &[u8]) -> Result<(), serde_json::Error> {
-        match json.first() {
-            Some(b'{') => {
-                // Sorted by key, like the fields of a `Value`.
-                let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(json)?;
+    fn json_text(&mut self, json: &JsonText) {
+        match json {
+            JsonText::Object(members) => {
                 self.kind(b'o');
-                self.length(fields.len());
-                for (key, value) in &fields {
+                self.length(members.len());
+                for (key, member) in members {
                     self.text(key);
-                    self.raw(value.get().as_bytes())?;
+                    self.json_text(member);
                 }
             }
-            Some(b'[') => {
-                let items: Vec<&RawValue> = serde_json::from_slice(json)?;
+            JsonText::Array(items) => {
                 self.kind(b'a');
                 self.length(items.len());
-                for item in items {
-                    self.raw(item.get().as_bytes())?;
-                }
+                items.iter().for_each(|item| self.json_text(item));
             }
-            // The text keeps digits that a float would round away.
-            Some(b'-' | b'0'..=b'9') => {
+            JsonText::Number(digits) => {
                 self.kind(b'd');
-                self.text(&String::from_utf8_lossy(json));
+                self.text(digits);
             }
-            _ => self.value(&serde_json::from_slice(json)?),
+            JsonText::Other(value) => self.value(value),
         }
-        Ok(())
     }
 
     fn kind(&mut self, kind: u8) {
-        self.hasher.update(&[kind]);
+        self.0.update(&[kind]);
     }
 
     fn length(&mut self, length: usize) {
         let length = u64::try_from(length).expect("a length has at most 64 bits");
-        self.hasher.update(&length.to_be_bytes());
+        self.0.update(&length.to_be_bytes());
     }
 
     fn text(&mut self, text: &str) {
         self.length(text.len());
-        self.hasher.update(text.as_bytes());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::*;
-
-    #[test]
-    fn the_order_of_a_map_does_not_matter() {
-        let forwards: HashMap<u32, u32> = (0..100).map(|n| (n, n)).collect();
-        let backwards: HashMap<u32, u32> = (0..100).rev().map(|n| (n, n)).collect();
-        assert_eq!(
-            PayloadDigest::of("count", &forwards).unwrap(),
-            PayloadDigest::of("count", &backwards).unwrap()
-        );
-    }
-
-    #[test]
-    fn a_stored_digest_is_known_again() {
-        assert_eq!(
-            PayloadDigest::of("ship-order", &("order-1", 2)).unwrap().to_string(),
-            "85b2b9b27bd3e49a95985370752c8f24cb09a745d7cba2d9bf1684a6627bff16",
-        );
-    }
-
-    #[test]
-    fn numbers_beyond_64_bits_are_told_apart_by_every_digit() {
-        let digest = |amount: i128| PayloadDigest::of("pay", &("order-1", vec![amount])).unwrap();
-        assert_eq!(digest(i128::MAX), digest(i128::MAX));
-        assert_ne!(digest(i128::MAX), digest(i128::MAX - 1));
-        let forwards: HashMap<u32, i128> = (0..100).map(|n| (n, i128::MIN)).collect();
-        let backwards: HashMap<u32, i128> = (0..100).rev().map(|n| (n, i128::MIN)).collect();
-        assert_eq!(
-            PayloadDigest::of("count", &forwards).unwrap(),
-            PayloadDigest::of("count", &backwards).unwrap()
-        );
-    }
-
-    #[test]
-    fn parts_do_not_run_into_each_other() {
-        assert_ne!(
-            PayloadDigest::of("count", &["ab", "c"]).unwrap(),
-            PayloadDigest::of("count", &["a", "bc"]).unwrap()
-        );
-        assert_ne!(
-            PayloadDigest::of("count", &[[1, 2], [3, 4]]).unwrap(),
-            PayloadDigest::of("count", &[vec![1, 2, 3], vec![4]]).unwrap()
-        );
+        self.0.update(text.as_bytes());
     }
 }

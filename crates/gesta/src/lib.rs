@@ -106,6 +106,7 @@ pub mod __derive;
 pub mod audit;
 mod digest;
 mod event;
+mod payload;
 mod recorded;
 
 // Traits of domain code.
@@ -132,7 +133,7 @@ pub use application::{
     Load, Loaded, ParseDeadLetterIdError, Query, QueryError, Severity, WAIT_MAX, Wait, WaitError,
 };
 pub use clock::{Clock, Rng, Sleep, SystemClock, SystemRng};
-pub use command_id::CommandId;
+pub use command_id::{CommandId, CommandIdScope};
 pub use digest::PayloadDigest;
 pub use domain::{
     Aggregate, AnyTag, Boundary, BoundaryRead, Command, Decide, Decision, Existence, InvalidField,
@@ -153,6 +154,7 @@ pub use gesta_store::{
 };
 pub use json::JsonFault;
 pub use open::{OpenError, directory_of, open};
+pub use payload::CommandPayload;
 pub use pipeline::{
     Authorize, CommandContext, CommandIdFrom, CommandRequest, Pipeline, RetryPolicy,
 };

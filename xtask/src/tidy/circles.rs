@@ -59,6 +59,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "json",
             "event",
             "digest",
+            "payload",
             "recorded",
             "audit",
             "derive",

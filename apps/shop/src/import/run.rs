@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use gesta::{Decide, ExecuteError, Gesta, Position, Receipt, store::StoreError};
+use gesta::{CommandIdScope, Decide, ExecuteError, Gesta, Position, Receipt, store::StoreError};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::{
@@ -272,8 +272,9 @@ impl Importer {
     }
 
     async fn execute_once<C: Decide + Clone>(&self, command: &C, id: &str) -> Attempt {
-        let execute = self.gesta.execute(command.clone());
-        let error = match execute.command_id(id).actor("import").await {
+        // The ids are unique: they name the import, the document and the step.
+        let execute = self.gesta.execute(command.clone()).command_id(id);
+        let error = match execute.actor("import").scope(CommandIdScope::Store).await {
             Ok(receipt) => return Attempt::Finished(StepResult::Done(receipt)),
             Err(error) => error,
         };

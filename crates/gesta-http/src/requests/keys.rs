@@ -143,7 +143,7 @@ async fn earlier(gesta: &Gesta, raw: &str, actor: &str) -> Result<Option<String>
         return Ok(None);
     }
     // The key of another actor's command must not be recognized: compare what its event recorded.
-    let Some(appended) = store.find_append(id.event_id(0)).await? else { return Ok(None) };
+    let Some(appended) = store.find_append(id.unscoped_event_id(0)).await? else { return Ok(None) };
     let last = ReadAll::backwards().from(appended.position).limit(1);
     let events = store.read_all(last).collect_events().await?;
     let Some(event) = events.first() else { return Ok(None) };

@@ -10,8 +10,8 @@ use tower::ServiceExt as _;
 use uuid::{Builder as UuidBuilder, Uuid};
 
 use crate::{
-    CommandContext, CommandError, CommandId, CommandIdFrom, CommandRequest, Decide, ExecuteError,
-    Gesta, InvalidField, Receipt, command_id,
+    CommandContext, CommandError, CommandId, CommandIdFrom, CommandIdScope, CommandRequest, Decide,
+    ExecuteError, Gesta, InvalidField, Receipt, command_id,
 };
 
 /// A pending command, executed when awaited.
@@ -58,6 +58,7 @@ pub struct Execute<'g, C> {
     gesta: &'g Gesta,
     command: C,
     command_id: Option<String>,
+    scope: CommandIdScope,
     actor: Option<String>,
     correlation_id: Option<String>,
     causation_id: Option<String>,
@@ -77,6 +78,7 @@ impl<'g, C: Decide> Execute<'g, C> {
             gesta,
             command,
             command_id: None,
+            scope: CommandIdScope::default(),
             actor: None,
             correlation_id: None,
             causation_id: None,
@@ -86,8 +88,16 @@ impl<'g, C: Decide> Execute<'g, C> {
 
     /// Sets the command id, by which a retry is recognized. Without one, each execution is a
     /// separate command with a generated id.
+    ///
+    /// The id is unique among this actor's executions of this command, unless [`scope`](Self::scope)
+    /// says otherwise.
     pub fn command_id(self, id: impl Into<String>) -> Self {
         Self { command_id: Some(id.into()), ..self }
+    }
+
+    /// Sets the executions among which the command id is unique.
+    pub fn scope(self, scope: CommandIdScope) -> Self {
+        Self { scope, ..self }
     }
 
     /// Sets the actor on whose behalf the command is executed.
@@ -122,6 +132,7 @@ impl<'g, C: Decide> Execute<'g, C> {
         let correlation_id = self.correlation_id.map(CorrelationId::new).transpose();
         let causation_id = self.causation_id.map(CausationId::new).transpose();
         let context = CommandContext {
+            scope: self.scope,
             actor: self.actor,
             correlation_id: checked("correlation id", correlation_id)?,
             causation_id: checked("causation id", causation_id)?,

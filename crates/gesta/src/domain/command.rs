@@ -9,13 +9,17 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Boundary, EncodeError, PayloadDigest, Rejection};
+use crate::{Boundary, CommandPayload, EncodeError, PayloadDigest, Rejection};
 
 /// A request to change something, in the imperative: `ShipOrder`. Usually derived.
 ///
 /// Fields filled in at the edge, such as the time or a generated id, differ when a client repeats
 /// its request. Mark them with `#[command(edge)]` to leave them out of the digest that recognizes a
 /// repeat.
+///
+/// A later version of the command may have further fields: a field that is an `Option` or has
+/// `#[serde(default)]` counts as absent while it has its default value, so a client's retry stays a
+/// repeat across the deployment. This holds inside of fields as well.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -81,12 +85,20 @@ pub trait Command: Serialize + DeserializeOwned + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Returns the digest that distinguishes a repeat from another use of the same command id.
+    /// Returns the fields that distinguish a repeat from another use of the same command id.
     ///
     /// # Errors
-    /// [`EncodeError`] if the command has no JSON form.
+    /// [`EncodeError`] if the command has no JSON form. Correct its type.
+    fn payload(&self) -> Result<CommandPayload, EncodeError> {
+        CommandPayload::whole(Self::NAME, self)
+    }
+
+    /// Returns the digest of the [`payload`](Self::payload), as it is stored.
+    ///
+    /// # Errors
+    /// [`EncodeError`] if the command has no JSON form. Correct its type.
     fn payload_digest(&self) -> Result<PayloadDigest, EncodeError> {
-        PayloadDigest::of(Self::NAME, self)
+        Ok(self.payload()?.digest())
     }
 }
 

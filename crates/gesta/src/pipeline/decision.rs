@@ -311,7 +311,7 @@ fn without_idle(streams: &mut Vec<StreamAppend>) {
 
 /// Creates the events of one command: ids by ordinal, with the same metadata and related ids.
 struct Recording<'c> {
-    context: &'c CommandContext,
+    request: &'c CommandRequest,
     metadata: EventMetadata,
     ordinal: u64,
 }
@@ -321,11 +321,11 @@ impl<'c> Recording<'c> {
         let metadata = EventMetadata {
             command_id: Some(request.context.command_id.clone()),
             command: Some(request.name().to_owned()),
-            payload_digest: Some(request.payload_digest()?),
+            payload_digest: Some(request.payload()?.digest()),
             actor: request.context.actor.clone(),
             begins_anew: false,
         };
-        Ok(Self { context: &request.context, metadata, ordinal: 0 })
+        Ok(Self { request, metadata, ordinal: 0 })
     }
 
     /// Creates the events of one stream. The first event after hidden ones is marked as a restart,
@@ -343,19 +343,17 @@ impl<'c> Recording<'c> {
     }
 
     fn new_event(&mut self, event: EncodedEvent, metadata: bytes::Bytes) -> NewEvent {
-        let command_id = &self.context.command_id;
+        let CommandContext { command_id, correlation_id, causation_id, .. } = &self.request.context;
         // Ids derive from the command: a repeated append has the same ids, which the store
         // recognizes.
-        let id = command_id.event_id(self.ordinal);
+        let id = self.request.event_id(self.ordinal);
         self.ordinal += 1;
-        let correlation = self.context.correlation_id.clone();
-        let causation = self.context.causation_id.clone();
         NewEvent {
             schema_version: event.schema_version,
             metadata,
             tags: event.tags,
-            correlation_id: Some(correlation.unwrap_or_else(|| command_id.begins())),
-            causation_id: Some(causation.unwrap_or_else(|| command_id.causes())),
+            correlation_id: Some(correlation_id.clone().unwrap_or_else(|| command_id.begins())),
+            causation_id: Some(causation_id.clone().unwrap_or_else(|| command_id.causes())),
             ..NewEvent::json(id, event.event_type, event.data)
         }
     }

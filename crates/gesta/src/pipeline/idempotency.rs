@@ -37,19 +37,46 @@ impl Idempotency {
         if self.find == AppendLookup::Unsupported {
             return Ok(None);
         }
-        let command_id = &request.context.command_id;
         // The first event of a command has a derived id, so its append is found by that id.
-        let Some(appended) = self.store.find_append(command_id.event_id(0)).await? else {
+        match self.store.find_append(request.event_id(0)).await? {
+            Some(appended) => self.answer_of(request, appended, IdScoping::Scoped).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the answer of the first execution by an earlier version, which did not scope ids.
+    async fn unscoped(&self, request: &CommandRequest) -> Result<Option<First>, CommandError> {
+        let unscoped = request.context.command_id.unscoped_event_id(0);
+        if self.find == AppendLookup::Unsupported || unscoped == request.event_id(0) {
             return Ok(None);
-        };
+        }
+        match self.store.find_append(unscoped).await? {
+            Some(appended) => self.answer_of(request, appended, IdScoping::Unscoped).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn answer_of(
+        &self,
+        request: &CommandRequest,
+        appended: Appended,
+        scoping: IdScoping,
+    ) -> Result<Option<First>, CommandError> {
+        let command_id = &request.context.command_id;
         let last = self.last_event(&appended).await?;
         let metadata = last.as_ref().map(|event| EventMetadata::from_json(&event.metadata));
         let metadata = metadata.unwrap_or_default();
+        // Without a scope, the id may be another actor's or another command's.
+        if scoping == IdScoping::Unscoped && !is_same_sender(request, &metadata) {
+            return Ok(None);
+        }
         // The id was found; compare the payloads to detect another command under the same id.
-        if metadata.command_id.as_ref() == Some(command_id)
-            && metadata.payload_digest != Some(request.payload_digest()?)
-        {
-            return Err(CommandError::CommandIdReused { command_id: command_id.clone() });
+        if metadata.command_id.as_ref() == Some(command_id) {
+            let first = metadata.payload_digest.as_ref();
+            let payload = request.payload()?;
+            if !first.is_some_and(|first| payload.is_repeat_of(first)) {
+                return Err(CommandError::CommandIdReused { command_id: command_id.clone() });
+            }
         }
         if let Some(event) = &last
             && let Some(answered) = CommandAnswered::of(event)?
@@ -61,13 +88,7 @@ impl Idempotency {
 
     /// Like [`earlier`](Self::earlier), but a failed lookup is an unknown outcome.
     async fn looked_up(&self, request: &CommandRequest) -> Result<Option<First>, CommandError> {
-        self.earlier(request).await.map_err(|error| match error {
-            CommandError::CommandIdReused { .. } | CommandError::Unencodable(_) => error,
-            unread => CommandError::Unavailable {
-                reason: unread.to_string(),
-                source: Some(unread.into()),
-            },
-        })
+        self.earlier(request).await.map_err(outcome_unknown)
     }
 
     /// Returns the last event of an append, whose metadata identifies the command; `None` if it was
@@ -93,6 +114,9 @@ impl PipelineStep for Idempotency {
         if let Some(first) = self.looked_up(&request).await? {
             return first;
         }
+        if let Some(first) = self.unscoped(&request).await.map_err(outcome_unknown)? {
+            return first;
+        }
         match rest.oneshot(request.clone()).await {
             // The first execution may have happened concurrently and changed the state that this
             // one was decided on.
@@ -103,6 +127,31 @@ impl PipelineStep for Idempotency {
             // concurrent command with another payload. Compare the digests.
             Ok(receipt) => self.looked_up(&request).await?.unwrap_or(Ok(receipt)),
             outcome => outcome,
+        }
+    }
+}
+
+/// Whether event ids derive from the command id within its scope.
+#[derive(Clone, Copy, PartialEq)]
+enum IdScoping {
+    Scoped,
+    Unscoped,
+}
+
+/// Returns whether an event records this command of this actor.
+fn is_same_sender(request: &CommandRequest, metadata: &EventMetadata) -> bool {
+    let context = &request.context;
+    metadata.command_id.as_ref() == Some(&context.command_id)
+        && metadata.command.as_deref() == Some(request.name())
+        && metadata.actor == context.actor
+}
+
+/// Converts the error of a lookup: without an answer, the outcome of the command is unknown.
+fn outcome_unknown(error: CommandError) -> CommandError {
+    match error {
+        CommandError::CommandIdReused { .. } | CommandError::Unencodable(_) => error,
+        unread => {
+            CommandError::Unavailable { reason: unread.to_string(), source: Some(unread.into()) }
         }
     }
 }

@@ -13,11 +13,11 @@ use std::{
     },
 };
 
-use gesta_store::{CausationId, CorrelationId, RecordedEvent, Revision};
+use gesta_store::{CausationId, CorrelationId, EventId, RecordedEvent, Revision};
 
 use crate::{
-    AnyRejection, Boundary, BoundaryRead, Command, CommandError, CommandId, Decide,
-    DuplicateEventName, EncodeError, EncodedEvent, Existence, InvalidField, PayloadDigest, State,
+    AnyRejection, Boundary, BoundaryRead, Command, CommandError, CommandId, CommandIdScope,
+    CommandPayload, Decide, DuplicateEventName, EncodeError, EncodedEvent, Existence, InvalidField, State,
     UndecodableEvent, event_names::EventNames, snapshot::AnyAggregate,
 };
 
@@ -96,17 +96,20 @@ impl StartedFlag {
 /// ```
 /// use gesta::{CommandContext, CommandId, CommandIdFrom};
 ///
-/// let context = CommandContext::new(CommandId::new("request-42")?, CommandIdFrom::Caller);
-/// let by_ann = CommandContext { actor: Some("ann".to_owned()), ..context };
-/// assert!(by_ann.expected_revision.is_none());
+/// let mut context = CommandContext::new(CommandId::new("request-42")?, CommandIdFrom::Caller);
+/// context.actor = Some("ann".to_owned());
+/// assert!(context.expected_revision.is_none());
 /// # Ok::<(), gesta::InvalidName>(())
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct CommandContext {
     /// The command id, by which a retry is recognized.
     pub command_id: CommandId,
     /// Origin of the command id.
     pub command_id_from: CommandIdFrom,
+    /// The executions among which the command id is unique.
+    pub scope: CommandIdScope,
     /// The actor on whose behalf the command is executed.
     pub actor: Option<String>,
     /// Id of the conversation; `None` starts a new one.
@@ -148,6 +151,7 @@ impl CommandContext {
         Self {
             command_id,
             command_id_from,
+            scope: CommandIdScope::ActorAndCommand,
             actor: None,
             correlation_id: None,
             causation_id: None,
@@ -175,12 +179,22 @@ impl CommandRequest {
         typed.downcast_ref::<Typed<C>>().map(|typed| &typed.0)
     }
 
-    /// Returns the digest that distinguishes a repeat from another use of the same command id.
+    /// Returns the fields that distinguish a repeat from another use of the same command id.
     ///
     /// # Errors
-    /// [`EncodeError`] if the command has no JSON form.
-    pub fn payload_digest(&self) -> Result<PayloadDigest, EncodeError> {
-        self.command.payload_digest()
+    /// [`EncodeError`] if the command has no JSON form. Correct its type.
+    pub fn payload(&self) -> Result<CommandPayload, EncodeError> {
+        self.command.payload()
+    }
+
+    /// Returns the id of the command's `ordinal`-th event, from 0.
+    ///
+    /// The ids derive from the command id within its scope. A layer that changes the actor, the
+    /// command id or the scope changes them.
+    #[must_use]
+    pub fn event_id(&self, ordinal: u64) -> EventId {
+        let CommandContext { command_id, scope, actor, .. } = &self.context;
+        command_id.event_id_within(scope, actor.as_deref(), self.name, ordinal)
     }
 
     pub(super) fn started(&self) -> &StartedFlag {
@@ -216,7 +230,7 @@ pub(super) trait ErasedCommand: Any + Send + Sync {
     /// Rejects events with names that another type of this program has.
     fn register_events(&self, event_names: &EventNames) -> Result<(), DuplicateEventName>;
     fn validate(&self) -> Result<(), InvalidField>;
-    fn payload_digest(&self) -> Result<PayloadDigest, EncodeError>;
+    fn payload(&self) -> Result<CommandPayload, EncodeError>;
 
     /// Starts an attempt to decide the command.
     fn begin(&self) -> Result<Box<dyn DecisionAttempt + '_>, CommandError>;
@@ -253,8 +267,8 @@ impl<C: Decide> ErasedCommand for Typed<C> {
         self.0.validate()
     }
 
-    fn payload_digest(&self) -> Result<PayloadDigest, EncodeError> {
-        self.0.payload_digest()
+    fn payload(&self) -> Result<CommandPayload, EncodeError> {
+        self.0.payload()
     }
 
     fn begin(&self) -> Result<Box<dyn DecisionAttempt + '_>, CommandError> {

@@ -18,7 +18,8 @@ use super::{
     trouble::{InputError, guarded},
 };
 use crate::{
-    CommandContext, CommandError, CommandIdFrom, Rejection as _, error_line::in_one_line, panics,
+    CommandContext, CommandError, CommandIdFrom, CommandIdScope, Rejection as _,
+    error_line::in_one_line, panics,
 };
 
 /// Result of sending a command.
@@ -68,8 +69,9 @@ async fn execute<P: ProcessManager>(
         actor: Some(deps.identity.actor()),
         correlation_id: from.correlation_id,
         causation_id: Some(CausationId::new(from.event.to_string())?),
-        // The id is derived from the place of the decision. It is passed as the caller's id, so
-        // that a repeat after a crash is recognized.
+        // The id is derived from the place of the decision, so it is unique in the store. It is
+        // passed as the caller's id, so that a repeat after a crash is recognized.
+        scope: CommandIdScope::Store,
         ..CommandContext::new(id.command_id(stream), CommandIdFrom::Caller)
     };
     let request = guarded::<P, _>(|| P::Commands::request(context, &name, payload.text()))?;

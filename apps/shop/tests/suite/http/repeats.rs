@@ -1,6 +1,6 @@
 //! Repeated requests.
 
-use gesta::{EventId, store::ReadAll};
+use gesta::{CommandIdScope, EventId, store::ReadAll};
 use gesta_http::Problem;
 use serde_json::json;
 use shop::{id::UserId, users::CreateUser};
@@ -73,7 +73,8 @@ async fn a_key_of_the_version_before_is_still_known() {
         last_name: "Lee".to_owned(),
         email: None,
     };
-    let before = client.shop.execute(create).command_id("k1").actor("anonymous").await.unwrap();
+    let create = client.shop.execute(create).command_id("k1").actor("anonymous");
+    let before = create.scope(CommandIdScope::Store).await.unwrap();
     let user = json!({ "firstName": "Kim", "lastName": "Lee" });
     let again = client.post("/v1/users", user).header("idempotency-key", "k1").ok().await;
     assert_eq!(again.position(), before.position.number());

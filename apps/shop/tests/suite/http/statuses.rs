@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use axum::http::Method;
 use gesta::{
-    EventId, EventType, StreamName,
+    CommandIdScope, EventId, EventType, StreamName,
     store::{Append, ExpectedRevision, NewEvent},
 };
 use serde_json::{Value, json};
@@ -363,7 +363,8 @@ impl Odd<'_> {
             email: None,
         };
         let shop = &self.client.shop;
-        shop.execute(create).command_id(format!("used:{digest}")).await.unwrap();
+        let create = shop.execute(create).command_id(format!("used:{digest}"));
+        create.scope(CommandIdScope::Store).await.unwrap();
         let asking = self.sensible(self.somebody()).header("idempotency-key", "used");
         let answer = asking.send().await;
         let place = format!("{} {}", self.method, self.path);
