@@ -111,8 +111,7 @@ pub(crate) fn record_of(operator: &Operator, operation: &str, target: &str) -> N
         reason: operator.reason.clone(),
     };
     let encoded = AuditEvent::Ordered(ordered).encode().expect("three texts have a JSON form");
-    let metadata =
-        EventMetadata { actor: Some(operator.actor.clone()), ..EventMetadata::default() };
+    let metadata = EventMetadata::by(operator.actor.clone());
     NewEvent {
         schema_version: encoded.schema_version,
         metadata: metadata.to_json(),

@@ -106,6 +106,7 @@ pub mod __derive;
 pub mod audit;
 mod digest;
 mod event;
+mod metadata;
 mod payload;
 mod recorded;
 
@@ -153,6 +154,7 @@ pub use gesta_store::{
     StreamName, Tag,
 };
 pub use json::JsonFault;
+pub use metadata::{CustomMetadata, EventMetadata, InvalidMetadata};
 pub use open::{OpenError, directory_of, open};
 pub use payload::CommandPayload;
 pub use pipeline::{
@@ -175,7 +177,7 @@ pub use projection::{
 };
 pub use read::{AsOf, TruncatedHistory};
 pub use receipt::Receipt;
-pub use recorded::{EventMetadata, Recorded};
+pub use recorded::Recorded;
 pub use rejection::{AnyRejection, Rejection};
 pub use snapshot::SnapshotPolicy;
 pub use type_shape::TypeShape;

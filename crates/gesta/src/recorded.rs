@@ -1,16 +1,13 @@
 //! Recorded events with their types, as projections, processes and histories see them.
 //!
-//! Owns: [`Recorded`], and [`EventMetadata`], the JSON metadata of an event. Invariant: metadata
-//! written by another program never prevents reading the event. Not here: the stored bytes.
+//! Owns: [`Recorded`]. Not here: the stored bytes, and the form of the metadata.
 
-use bytes::Bytes;
 use gesta_store::{
     CausationId, CorrelationId, EventId, Position, RecordedAt, RecordedEvent, Revision, StreamName,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    CommandId, EventSet, PayloadDigest, UndecodableEvent,
+    EventMetadata, EventSet, UndecodableEvent,
     event::{decode_each, decode_recorded, is_of_a_category},
 };
 
@@ -67,7 +64,7 @@ pub struct Recorded<E> {
     pub correlation_id: Option<CorrelationId>,
     /// Id of the event or command that caused it.
     pub causation_id: Option<CausationId>,
-    /// The command and the actor behind it.
+    /// The command and the actor behind it, and entries of the application.
     pub metadata: EventMetadata,
 }
 
@@ -123,51 +120,5 @@ impl<E: EventSet> Recorded<E> {
             causation_id: stored.causation_id.clone(),
             metadata: EventMetadata::from_json(&stored.metadata),
         }
-    }
-}
-
-/// The origin of an event: the command and the actor.
-///
-/// ```
-/// use gesta::EventMetadata;
-///
-/// let metadata = EventMetadata { actor: Some("ann".to_owned()), ..EventMetadata::default() };
-/// assert_eq!(metadata.to_json(), r#"{"actor":"ann"}"#);
-/// assert_eq!(EventMetadata::from_json(&metadata.to_json()), metadata);
-/// assert_eq!(EventMetadata::from_json(b"of another program"), EventMetadata::default());
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct EventMetadata {
-    /// Id of the command that led to the event.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub command_id: Option<CommandId>,
-    /// Name of that command.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub command: Option<String>,
-    /// Digest of that command's payload, which distinguishes a repeat from another use of its id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub payload_digest: Option<PayloadDigest>,
-    /// The actor on whose behalf the command was executed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub actor: Option<String>,
-    /// True if every earlier event of the stream was hidden, so that the state restarts at this
-    /// one.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub begins_anew: bool,
-}
-
-impl EventMetadata {
-    /// Encodes as a JSON object without absent members.
-    #[must_use]
-    pub fn to_json(&self) -> Bytes {
-        serde_json::to_vec(self).expect("an object of texts has a JSON form").into()
-    }
-
-    /// Decodes the JSON form; yields the default for metadata of another form.
-    #[must_use]
-    pub fn from_json(json: &[u8]) -> Self {
-        // Events of other programs have metadata of their own, which is not an error.
-        serde_json::from_slice(json).unwrap_or_default()
     }
 }

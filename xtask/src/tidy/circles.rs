@@ -60,6 +60,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "event",
             "digest",
             "payload",
+            "metadata",
             "recorded",
             "audit",
             "derive",

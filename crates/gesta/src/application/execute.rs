@@ -6,12 +6,13 @@ use std::{
 };
 
 use gesta_store::{CausationId, CorrelationId, InvalidName, Revision};
+use serde::Serialize;
 use tower::ServiceExt as _;
 use uuid::{Builder as UuidBuilder, Uuid};
 
 use crate::{
-    CommandContext, CommandError, CommandId, CommandIdFrom, CommandIdScope, CommandRequest, Decide,
-    ExecuteError, Gesta, InvalidField, Receipt, command_id,
+    CommandContext, CommandError, CommandId, CommandIdFrom, CommandIdScope, CommandRequest,
+    CustomMetadata, Decide, ExecuteError, Gesta, InvalidField, InvalidMetadata, Receipt, command_id,
 };
 
 /// A pending command, executed when awaited.
@@ -46,7 +47,10 @@ use crate::{
 ///
 /// # gesta::store::conformance::block_on(async {
 /// let gesta = gesta::Gesta::at("memory:").open().await?;
-/// let open = || gesta.execute(OpenDoor { door: 7 }).command_id("request-42").actor("ann");
+/// let open = || {
+///     let open = gesta.execute(OpenDoor { door: 7 }).command_id("request-42");
+///     open.actor("ann").metadata("tenant", "school")
+/// };
 /// let receipt = open().await?;
 /// assert_eq!(open().await?, receipt, "the same request, the same receipt");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -63,6 +67,7 @@ pub struct Execute<'g, C> {
     correlation_id: Option<String>,
     causation_id: Option<String>,
     expected_revision: Option<Revision>,
+    metadata: Result<CustomMetadata, InvalidMetadata>,
 }
 
 impl Gesta {
@@ -83,6 +88,7 @@ impl<'g, C: Decide> Execute<'g, C> {
             correlation_id: None,
             causation_id: None,
             expected_revision: None,
+            metadata: Ok(CustomMetadata::new()),
         }
     }
 
@@ -120,6 +126,21 @@ impl<'g, C: Decide> Execute<'g, C> {
         Self { expected_revision: Some(revision), ..self }
     }
 
+    /// Adds an entry to the metadata of each event: a tenant, a trace context, anything with a JSON
+    /// form.
+    ///
+    /// Entries do not distinguish commands: a retry with other entries is a repeat, whose events
+    /// keep the entries of the first execution. A process passes on the entries that
+    /// [`ProcessManager::PASSED_ON`](crate::ProcessManager::PASSED_ON) names. A key of the
+    /// framework fails as [`Invalid`](ExecuteError::Invalid).
+    pub fn metadata(self, key: impl Into<String>, value: impl Serialize) -> Self {
+        let metadata = self.metadata.and_then(|mut metadata| {
+            metadata.insert(key, value)?;
+            Ok(metadata)
+        });
+        Self { metadata, ..self }
+    }
+
     fn request(self) -> Result<(&'g Gesta, CommandRequest), InvalidField> {
         let (command_id, command_id_from) = match self.command_id {
             Some(id) => (checked("command id", CommandId::new(id))?, CommandIdFrom::Caller),
@@ -129,6 +150,7 @@ impl<'g, C: Decide> Execute<'g, C> {
             // Metadata has no type of its own for the actor, so its limits are checked here.
             checked("actor", command_id::check("actor", actor))?;
         }
+        let metadata = self.metadata.map_err(|error| InvalidField::new(error.key, error.reason))?;
         let correlation_id = self.correlation_id.map(CorrelationId::new).transpose();
         let causation_id = self.causation_id.map(CausationId::new).transpose();
         let context = CommandContext {
@@ -137,6 +159,7 @@ impl<'g, C: Decide> Execute<'g, C> {
             correlation_id: checked("correlation id", correlation_id)?,
             causation_id: checked("causation id", causation_id)?,
             expected_revision: self.expected_revision,
+            metadata,
             ..CommandContext::new(command_id, command_id_from)
         };
         Ok((self.gesta, CommandRequest::new(context, self.command)))

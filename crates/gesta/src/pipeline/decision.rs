@@ -324,6 +324,7 @@ impl<'c> Recording<'c> {
             payload_digest: Some(request.payload()?.digest()),
             actor: request.context.actor.clone(),
             begins_anew: false,
+            custom: request.context.metadata.clone(),
         };
         Ok(Self { request, metadata, ordinal: 0 })
     }

@@ -17,7 +17,7 @@ use gesta_store::{CausationId, CorrelationId, EventId, RecordedEvent, Revision};
 
 use crate::{
     AnyRejection, Boundary, BoundaryRead, Command, CommandError, CommandId, CommandIdScope,
-    CommandPayload, Decide, DuplicateEventName, EncodeError, EncodedEvent, Existence, InvalidField, State,
+    CommandPayload, CustomMetadata, Decide, DuplicateEventName, EncodeError, EncodedEvent, Existence, InvalidField, State,
     UndecodableEvent, event_names::EventNames, snapshot::AnyAggregate,
 };
 
@@ -118,6 +118,8 @@ pub struct CommandContext {
     pub causation_id: Option<CausationId>,
     /// The head of the first aggregate's stream that the caller requires.
     pub expected_revision: Option<Revision>,
+    /// Entries for the metadata of each event.
+    pub metadata: CustomMetadata,
 }
 
 /// Origin of a command id.
@@ -156,6 +158,7 @@ impl CommandContext {
             correlation_id: None,
             causation_id: None,
             expected_revision: None,
+            metadata: CustomMetadata::new(),
         }
     }
 }

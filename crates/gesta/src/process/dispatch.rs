@@ -69,6 +69,7 @@ async fn execute<P: ProcessManager>(
         actor: Some(deps.identity.actor()),
         correlation_id: from.correlation_id,
         causation_id: Some(CausationId::new(from.event.to_string())?),
+        metadata: from.metadata,
         // The id is derived from the place of the decision, so it is unique in the store. It is
         // passed as the caller's id, so that a repeat after a crash is recognized.
         scope: CommandIdScope::Store,

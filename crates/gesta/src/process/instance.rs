@@ -22,11 +22,14 @@ use super::{
         Refusal, Source, StoredEffect, StoredInput,
     },
     outstanding::{EndedBy, From, Outstanding, Past, PendingTimer},
-    recording::{encoded, settled, timer_skipped},
+    recording::{encoded_with, settled, timer_skipped},
     source::read_source,
     trouble::{InputError, guarded},
 };
-use crate::{CommandContext, CommandIdFrom, EventSet, Recorded, audit, event::decode_each};
+use crate::{
+    CommandContext, CommandIdFrom, CustomMetadata, EventMetadata, EventSet, Recorded, audit,
+    event::decode_each,
+};
 
 /// Maximum number of cached processes.
 const INSTANCES_MAX: usize = 256;
@@ -80,6 +83,8 @@ struct Arriving<P: ProcessManager> {
     stored: StoredInput,
     cause: CausationId,
     correlation_id: Option<CorrelationId>,
+    /// Metadata that the commands of the reaction pass on.
+    metadata: CustomMetadata,
     since: RecordedAt,
 }
 
@@ -384,6 +389,7 @@ impl<P: ProcessManager> Instance<P> {
                     stored: StoredInput::Timer { timer: *timer },
                     cause: CausationId::new(from.event.to_string())?,
                     correlation_id: from.correlation_id.clone(),
+                    metadata: from.metadata.clone(),
                     since,
                 })
             }
@@ -394,6 +400,7 @@ impl<P: ProcessManager> Instance<P> {
                     stored: StoredInput::Rejected { command: *command, refusal: refusal.clone() },
                     cause: command.command_id(&self.stream).causes(),
                     correlation_id: from.correlation_id.clone(),
+                    metadata: from.metadata.clone(),
                     since: RecordedAt::from_micros(u64::MAX),
                 })
             }
@@ -401,7 +408,7 @@ impl<P: ProcessManager> Instance<P> {
     }
 
     fn react(&self, deps: &ProcessDeps<P>, arriving: Arriving<P>) -> Result<NewEvent, InputError> {
-        let Arriving { inputs, stored, cause, correlation_id, since } = arriving;
+        let Arriving { inputs, stored, cause, correlation_id, metadata, since } = arriving;
         let times = Times::of(since, deps.now());
         let begins = self.begins();
         // A new run starts from the registered value, not from the state of the former run.
@@ -414,7 +421,7 @@ impl<P: ProcessManager> Instance<P> {
         let at = times.handled.micros();
         let reacted = ProcessReacted { input: stored, at, effects, begins };
         let event: ProcessEvent = reacted.into();
-        let event = encoded(&deps.identity, id, &event)?;
+        let event = encoded_with(&deps.identity, id, &event, metadata)?;
         Ok(NewEvent { causation_id: Some(cause), correlation_id, ..event })
     }
 
@@ -523,6 +530,7 @@ fn arriving_event<P: ProcessManager>(event: &RecordedEvent) -> Result<Arriving<P
         },
         cause: CausationId::new(event.id.to_string())?,
         correlation_id: event.correlation_id.clone(),
+        metadata: EventMetadata::from_json(&event.metadata).custom.only(P::PASSED_ON),
         since: event.recorded_at,
     })
 }

@@ -190,6 +190,10 @@ pub trait ProcessManager: Clone + Send + Sync + 'static {
     const AFTER_END: AfterEnd = AfterEnd::BeginAnew;
     /// Policy for a stored input, timer or command that this definition no longer understands.
     const NOT_UNDERSTOOD: NotUnderstood = NotUnderstood::SetAside;
+    /// Keys of [custom metadata](crate::CustomMetadata) that the process passes on: from an event
+    /// to its reaction, from there to the reaction's commands, and through timers and refusals to
+    /// later ones. Defaults to the trace context of W3C. Other entries stay with their event.
+    const PASSED_ON: &'static [&'static str] = &["traceparent", "tracestate"];
 
     /// Versions of the timer type, for a changed stored form. Stored timers of older versions are
     /// decoded through them. The default is version 1 of timer `timer`.

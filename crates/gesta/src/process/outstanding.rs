@@ -17,7 +17,7 @@ use super::{
     },
     trouble::InputError,
 };
-use crate::{Event as _, Recorded};
+use crate::{CustomMetadata, Event as _, Recorded};
 
 /// Number of refused commands kept for operators, the latest ones.
 const REFUSED_MAX: usize = 100;
@@ -60,11 +60,12 @@ pub(super) struct PendingTimer {
     pub(super) from: From,
 }
 
-/// The event that decided a command, with its correlation.
+/// The event that decided a command, with its correlation and the metadata to pass on.
 #[derive(Clone, Debug)]
 pub(super) struct From {
     pub(super) event: EventId,
     pub(super) correlation_id: Option<CorrelationId>,
+    pub(super) metadata: CustomMetadata,
 }
 
 impl Outstanding {
@@ -174,9 +175,12 @@ impl Outstanding {
     fn resend(&mut self, resent: &CommandResent, recorded: &Recorded<ProcessEvent>) {
         // The command stays one of the run that decided it. If it is refused again in a later
         // run, that run does not get the refusal.
-        let run = self.refused.remove(&resent.refused).map_or(self.run, |(first, _)| first.run);
+        let first = self.refused.remove(&resent.refused).map(|(first, _)| first);
+        let run = first.as_ref().map_or(self.run, |first| first.run);
+        let metadata = first.map_or_else(CustomMetadata::new, |first| first.from.metadata);
         let (name, payload) = (resent.command.clone(), resent.payload.clone());
-        let command = PendingCommand { name, payload, from: From::of(recorded), run };
+        let from = From { metadata, ..From::of(recorded) };
+        let command = PendingCommand { name, payload, from, run };
         self.commands.insert(EffectId::at(recorded.revision, 0), command);
     }
 
@@ -193,7 +197,12 @@ impl Outstanding {
 
 impl From {
     fn of(recorded: &Recorded<ProcessEvent>) -> Self {
-        Self { event: recorded.id, correlation_id: recorded.correlation_id.clone() }
+        Self {
+            event: recorded.id,
+            correlation_id: recorded.correlation_id.clone(),
+            // A reaction's own metadata: it has only the entries to pass on.
+            metadata: recorded.metadata.custom.clone(),
+        }
     }
 }
 

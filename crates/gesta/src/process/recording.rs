@@ -7,7 +7,7 @@ use super::{
     setup::Identity,
     trouble::InputError,
 };
-use crate::{EventMetadata, EventSet};
+use crate::{CustomMetadata, EventMetadata, EventSet};
 
 /// Builds the event that settles a command.
 pub(super) fn settled(
@@ -34,8 +34,18 @@ pub(super) fn encoded<E: EventSet>(
     id: EventId,
     event: &E,
 ) -> Result<NewEvent, InputError> {
+    encoded_with(identity, id, event, CustomMetadata::new())
+}
+
+/// Builds an event of a manager, with metadata that its commands pass on.
+pub(super) fn encoded_with<E: EventSet>(
+    identity: &Identity,
+    id: EventId,
+    event: &E,
+    custom: CustomMetadata,
+) -> Result<NewEvent, InputError> {
     let encoded = event.encode()?;
-    let metadata = EventMetadata { actor: Some(identity.actor()), ..EventMetadata::default() };
+    let metadata = EventMetadata { custom, ..EventMetadata::by(identity.actor()) };
     Ok(NewEvent {
         schema_version: encoded.schema_version,
         metadata: metadata.to_json(),

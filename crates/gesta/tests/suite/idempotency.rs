@@ -229,6 +229,30 @@ async fn events_say_who_asked_and_why() {
 }
 
 #[tokio::test]
+async fn entries_of_the_application_are_in_the_metadata_of_each_event() {
+    let (gesta, _) = bank(&[10, 0]).await;
+    let before = recorded(&gesta).await.len();
+    let transfer = || {
+        let transfer = gesta.execute(Transfer { from: 1, to: 2, cents: 5 }).command_id("request-1");
+        transfer.metadata("tenant", 7)
+    };
+    let first = transfer().metadata("traceparent", "00-1").await.unwrap();
+    // A retry has a trace of its own.
+    assert_eq!(transfer().metadata("traceparent", "00-2").await.unwrap(), first);
+    let events = recorded(&gesta).await.split_off(before);
+    assert_eq!(events.len(), 2);
+    for event in events {
+        let custom = EventMetadata::from_json(&event.metadata).custom;
+        assert_eq!(custom.get::<u32>("tenant"), Some(7));
+        assert_eq!(custom.get::<String>("traceparent").as_deref(), Some("00-1"));
+    }
+    let refused = transfer().metadata("actor", "eve").await;
+    let Err(ExecuteError::Invalid(invalid)) = refused else { panic!("{refused:?}") };
+    assert_eq!(invalid.field, "actor");
+    assert_eq!(invalid.reason, "is a key of the framework; choose another");
+}
+
+#[tokio::test]
 async fn a_command_is_its_events_cause_and_conversation_unless_told() {
     let (gesta, _) = bank(&[]).await;
     let receipt = gesta.execute(Open { account: 1 }).await.unwrap();

@@ -270,8 +270,8 @@ async fn two_that_run_the_same_processes_do_everything_once() {
 #[tokio::test]
 async fn what_a_process_does_says_why() {
     let library = Scenery::new().await;
-    let lend = LendBook::new("emma", "ann");
-    library.gesta.execute(lend).correlation_id("counter-7").await.unwrap();
+    let lend = library.gesta.execute(LendBook::new("emma", "ann")).correlation_id("counter-7");
+    lend.metadata("traceparent", "00-7").metadata("tenant", "north").await.unwrap();
     drain(&library.gesta).await;
     library.month_passes().await;
     let mut events = library.store.read_all(ReadAll::forwards()).collect_events().await.unwrap();
@@ -291,6 +291,12 @@ async fn what_a_process_does_says_why() {
     let metadata = gesta::EventMetadata::from_json(&reminded.metadata);
     assert_eq!(metadata.actor.as_deref(), Some("process:reminder"));
     assert_eq!(cause(settled), metadata.command_id.unwrap().as_str());
+    // The trace context is passed on, also through a timer; other entries are not.
+    for event in [set, fired, reminded] {
+        let custom = gesta::EventMetadata::from_json(&event.metadata).custom;
+        let entries: Vec<_> = custom.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        assert_eq!(entries, ["traceparent \"00-7\""]);
+    }
 }
 
 #[tokio::test]
