@@ -18,6 +18,7 @@ struct EventHeader {
     name: LitStr,
     version: u16,
     from: Option<Predecessor>,
+    codec: Option<Type>,
 }
 
 /// The event that reads older versions: `from` or `split`.
@@ -29,10 +30,11 @@ struct Predecessor {
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let fields = fields_of(input)?;
-    let EventHeader { name, version, from } = header(input)?;
+    let EventHeader { name, version, from, codec } = header(input)?;
     let tags = tags(fields)?;
     let shape = shape(input, fields);
     let upcast = from.as_ref().map(|old| if old.splits { split(old) } else { upcast(old) });
+    let coding = codec.as_ref().map(coding);
     // A constant cannot name type parameters: the chain of a generic event is checked on use.
     let plain = input.generics.params.is_empty();
     let chain = from.as_ref().filter(|_| plain).map(|old| chain_check(&input.ident, &old.event));
@@ -44,6 +46,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             const NAME: &'static str = #name;
             const VERSION: u16 = #version;
             const SHAPE: &'static str = #shape;
+            #coding
             #upcast
             #tags
         }
@@ -62,7 +65,7 @@ fn fields_of(input: &DeriveInput) -> Result<&Fields> {
 }
 
 fn header(input: &DeriveInput) -> Result<EventHeader> {
-    let (mut name, mut version, mut from) = (None, None, None);
+    let (mut name, mut version, mut from, mut codec) = (None, None, None, None);
     for_each_entry(&input.attrs, "event", |meta| {
         if meta.path.is_ident("name") {
             let text: LitStr = meta.value()?.parse()?;
@@ -78,15 +81,19 @@ fn header(input: &DeriveInput) -> Result<EventHeader> {
             let event: Type = meta.value()?.parse()?;
             return set_once(&mut from, &meta, Predecessor { event, splits });
         }
+        if meta.path.is_ident("codec") {
+            let given: Type = meta.value()?.parse()?;
+            return set_once(&mut codec, &meta, given);
+        }
         Err(meta.error(
             "unknown attribute of an event; expected `name = \"…\"`, `version = N`, \
-             `from = OldEvent` or `split = OldEvent`",
+             `from = OldEvent`, `split = OldEvent` or `codec = Codec`",
         ))
     })?;
     let span = attribute_span(&input.attrs, "event", input.ident.span());
     let name = required(name, span, "the event's name: `#[event(name = \"order-placed\")]`")?;
     let version = version_number(version.as_ref(), from.as_ref().map(|old| &old.event))?;
-    Ok(EventHeader { name, version, from })
+    Ok(EventHeader { name, version, from, codec })
 }
 
 fn version_number(given: Option<&LitInt>, from: Option<&Type>) -> Result<u16> {
@@ -109,17 +116,37 @@ fn version_number(given: Option<&LitInt>, from: Option<&Type>) -> Result<u16> {
     }
 }
 
+/// Returns the methods that encode and decode by a codec.
+fn coding(codec: &Type) -> TokenStream {
+    quote_spanned! { codec.span() =>
+        fn to_data(
+            &self,
+        ) -> ::core::result::Result<
+            (::gesta::store::ContentType, ::std::vec::Vec<u8>),
+            ::gesta::EncodeError,
+        > {
+            ::gesta::__derive::encode_by::<#codec, Self>(self)
+        }
+
+        fn from_data(
+            data: ::gesta::EventData<'_>,
+        ) -> ::core::result::Result<Self, ::gesta::DecodeError> {
+            ::gesta::__derive::decode_by::<#codec, Self>(data)
+        }
+    }
+}
+
 fn upcast(Predecessor { event: old, .. }: &Predecessor) -> TokenStream {
     let versions = versions(old);
     quote! {
-        fn upcast(version: u16, data: &[u8]) -> ::core::result::Result<Self, ::gesta::DecodeError> {
+        fn upcast(version: u16, data: ::gesta::EventData<'_>) -> ::core::result::Result<Self, ::gesta::DecodeError> {
             const { ::gesta::__derive::assert_upcasts::<#old, Self>() };
             ::gesta::__derive::upcast_from::<#old, Self>(version, data)
         }
 
         fn upcast_each(
             version: u16,
-            data: &[u8],
+            data: ::gesta::EventData<'_>,
             each: &mut dyn ::core::ops::FnMut(Self),
         ) -> ::core::result::Result<(), ::gesta::DecodeError> {
             ::gesta::__derive::upcast_each_from::<#old, Self>(version, data, each)
@@ -132,7 +159,7 @@ fn upcast(Predecessor { event: old, .. }: &Predecessor) -> TokenStream {
 fn split(Predecessor { event: old, .. }: &Predecessor) -> TokenStream {
     let versions = versions(old);
     quote! {
-        fn upcast(version: u16, data: &[u8]) -> ::core::result::Result<Self, ::gesta::DecodeError> {
+        fn upcast(version: u16, data: ::gesta::EventData<'_>) -> ::core::result::Result<Self, ::gesta::DecodeError> {
             const { ::gesta::__derive::assert_upcasts::<#old, Self>() };
             ::gesta::__derive::one(<Self as ::gesta::Event>::NAME, version, |each| {
                 <Self as ::gesta::Event>::upcast_each(version, data, each)
@@ -141,7 +168,7 @@ fn split(Predecessor { event: old, .. }: &Predecessor) -> TokenStream {
 
         fn upcast_each(
             version: u16,
-            data: &[u8],
+            data: ::gesta::EventData<'_>,
             each: &mut dyn ::core::ops::FnMut(Self),
         ) -> ::core::result::Result<(), ::gesta::DecodeError> {
             ::gesta::__derive::split_each_from::<#old, Self>(version, data, each)

@@ -174,7 +174,7 @@ fn decoding(variants: &[&Ident], events: &[&Type], replaced: &[Type]) -> TokenSt
         fn decode(
             event_type: &str,
             version: u16,
-            data: &[u8],
+            data: ::gesta::EventData<'_>,
         ) -> ::core::result::Result<Self, ::gesta::DecodeError> {
             ::gesta::__derive::one(event_type, version, |each| {
                 <Self as ::gesta::EventSet>::decode_each(event_type, version, data, each)
@@ -184,7 +184,7 @@ fn decoding(variants: &[&Ident], events: &[&Type], replaced: &[Type]) -> TokenSt
         fn decode_each(
             event_type: &str,
             version: u16,
-            data: &[u8],
+            data: ::gesta::EventData<'_>,
             each: &mut dyn ::core::ops::FnMut(Self),
         ) -> ::core::result::Result<(), ::gesta::DecodeError> {
             const MEMBERS: &[&str] = &[#(<#events as ::gesta::Event>::NAME),*];

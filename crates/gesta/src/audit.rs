@@ -113,10 +113,9 @@ pub(crate) fn record_of(operator: &Operator, operation: &str, target: &str) -> N
     let encoded = AuditEvent::Ordered(ordered).encode().expect("three texts have a JSON form");
     let metadata = EventMetadata::by(operator.actor.clone());
     NewEvent {
-        schema_version: encoded.schema_version,
         metadata: metadata.to_json(),
         // Random: an operation ordered twice is recorded twice.
-        ..NewEvent::json(EventId::random(), encoded.event_type, encoded.data)
+        ..encoded.with_id(EventId::random())
     }
 }
 

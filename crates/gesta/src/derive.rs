@@ -1,11 +1,26 @@
 //! Functions called by derived code. Not a public API; may change at any time.
 
-use crate::{DecodeError, Event, EventSet, EventShape, EventVersion, event::own_version};
+use crate::{
+    DecodeError, EncodeError, Event, EventCodec, EventData, EventSet, EventShape, EventVersion,
+    event::own_version, store::ContentType,
+};
+
+/// Encodes an event by its codec.
+pub fn encode_by<C: EventCodec, E: Event>(
+    event: &E,
+) -> Result<(ContentType, Vec<u8>), EncodeError> {
+    crate::event::encode_by::<C, E>(event)
+}
+
+/// Decodes an event's own version by its codec, or from JSON.
+pub fn decode_by<C: EventCodec, E: Event>(data: EventData<'_>) -> Result<E, DecodeError> {
+    crate::event::decode_by::<C, E>(data)
+}
 
 /// Decodes the own version of an event with serde, older ones as `Old`.
 pub fn upcast_from<Old: Event, New: Event + From<Old>>(
     version: u16,
-    data: &[u8],
+    data: EventData<'_>,
 ) -> Result<New, DecodeError> {
     if version >= New::VERSION {
         return own_version(version, data);
@@ -16,7 +31,7 @@ pub fn upcast_from<Old: Event, New: Event + From<Old>>(
 /// Like [`upcast_from`], passing on each event of an `Old` that may drop or split.
 pub fn upcast_each_from<Old: Event, New: Event + From<Old>>(
     version: u16,
-    data: &[u8],
+    data: EventData<'_>,
     each: &mut dyn FnMut(New),
 ) -> Result<(), DecodeError> {
     if version >= New::VERSION {
@@ -29,7 +44,7 @@ pub fn upcast_each_from<Old: Event, New: Event + From<Old>>(
 /// Decodes the own version of an event with serde, older ones as any number of events.
 pub fn split_each_from<Old: Event, New: Event>(
     version: u16,
-    data: &[u8],
+    data: EventData<'_>,
     each: &mut dyn FnMut(New),
 ) -> Result<(), DecodeError>
 where
@@ -72,7 +87,7 @@ pub fn is_replaced<Old: Event>(event_type: &str, version: u16, members: &[&str])
 /// Decodes a replaced type into events of the set.
 pub fn replaced_each<Old: Event, S: EventSet>(
     version: u16,
-    data: &[u8],
+    data: EventData<'_>,
     each: &mut dyn FnMut(S),
 ) -> Result<(), DecodeError>
 where

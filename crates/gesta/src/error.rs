@@ -248,6 +248,7 @@ impl<R> From<EncodeError> for ExecuteError<R> {
             EncodeError::Name(name) => name.into(),
             EncodeError::Json { .. }
             | EncodeError::Unreadable { .. }
+            | EncodeError::Codec { .. }
             | EncodeError::DuplicateEventName(_)
             | EncodeError::NotForEach { .. } => Self::Unencodable(error),
         }

@@ -142,8 +142,9 @@ pub use domain::{
 };
 pub use error::{CommandError, ExecuteError, LoadError, Unauthorized};
 pub use event::{
-    DecodeError, DuplicateEventName, EncodeError, EncodedEvent, Event, EventSet, EventShape,
-    EventTypes, EventVersion, Events, ReadError, Registry, UndecodableEvent,
+    CodecError, DecodeError, DuplicateEventName, EncodeError, EncodedEvent, Event, EventCodec,
+    EventData, EventSet, EventShape, EventTypes, EventVersion, Events, ReadError, Registry,
+    UndecodableEvent,
 };
 pub use gesta_macros::{Command, Event, EventSet, Rejection};
 #[cfg(feature = "sqlite")]

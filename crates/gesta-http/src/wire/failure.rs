@@ -60,17 +60,16 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
     }
 }
 
-/// Maps an event that cannot be encoded. JSON and name errors come from the command's values (such
-/// as a NaN from a division by zero), so they are rejections; the others are bugs of the program.
+/// Maps an event that cannot be encoded. Errors of its encoding and of names come from the command's
+/// values (such as a NaN from a division by zero), so they are rejections; the others are bugs of
+/// the program.
 fn unencodable(error: &EncodeError) -> Problem {
     match error {
-        EncodeError::Json { .. } | EncodeError::Name(_) => {
+        EncodeError::Json { .. } | EncodeError::Codec { .. } | EncodeError::Name(_) => {
             tracing::warn!(error = error as &dyn Error, "cannot encode the events of a decision");
             Problem::rejected("unencodable", error.to_string())
         }
-        EncodeError::Unreadable { .. }
-        | EncodeError::DuplicateEventName(_)
-        | EncodeError::NotForEach { .. } => Problem::internal(error),
+        _ => Problem::internal(error),
     }
 }
 

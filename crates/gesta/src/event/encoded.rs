@@ -1,9 +1,9 @@
 //! The stored form of an event, checked to be decodable.
 
 use bytes::Bytes;
-use gesta_store::{EventType, Tag};
+use gesta_store::{ContentType, EventId, EventType, NewEvent, Tag};
 
-use super::{DecodeError, EncodeError, Event};
+use super::{DecodeError, EncodeError, Event, EventData};
 use crate::json;
 
 /// The stored form of an event, without id, metadata and stream.
@@ -22,6 +22,7 @@ use crate::json;
 /// # Ok::<(), gesta::EncodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EncodedEvent {
     /// Event type.
     pub event_type: EventType,
@@ -29,7 +30,9 @@ pub struct EncodedEvent {
     pub schema_version: u16,
     /// The tags by which queries and append conditions find it.
     pub tags: Vec<Tag>,
-    /// The JSON form of the event.
+    /// Media type of the data: JSON, unless the event has a codec.
+    pub content_type: ContentType,
+    /// The event in that form.
     pub data: Bytes,
 }
 
@@ -37,27 +40,35 @@ impl EncodedEvent {
     /// Encodes an event and checks that the result decodes, which costs one decoding.
     ///
     /// # Errors
-    /// [`EncodeError`] if a tag is invalid, or the event has no JSON form that can be decoded: a
+    /// [`EncodeError`] if a tag is invalid, or the event has no stored form that can be decoded: a
     /// number is not finite, a value is nested too deeply, or the type does not accept its own
     /// output.
     pub fn of<E: Event>(event: &E) -> Result<Self, EncodeError> {
-        let data = json::write(E::NAME, event)?;
-        prove_readable::<E>(&data)?;
+        let (content_type, data) = event.to_data()?;
+        prove_readable::<E>(EventData { content_type: &content_type, bytes: &data })?;
         Ok(Self {
             event_type: EventType::new(E::NAME)?,
             schema_version: E::VERSION,
             tags: event.tags()?,
+            content_type,
             data: data.into(),
         })
+    }
+
+    /// Makes a new event of it, without metadata and related ids.
+    #[must_use]
+    pub fn with_id(self, id: EventId) -> NewEvent {
+        let Self { event_type, schema_version, tags, content_type, data } = self;
+        NewEvent { schema_version, tags, ..NewEvent::new(id, event_type, content_type, data) }
     }
 }
 
 /// Checks that encoded data decodes. An event that does not would block its stream forever.
-fn prove_readable<E: Event>(data: &[u8]) -> Result<(), EncodeError> {
+fn prove_readable<E: Event>(data: EventData<'_>) -> Result<(), EncodeError> {
     match E::upcast(E::VERSION, data) {
         Ok(_) => Ok(()),
         Err(DecodeError::BadPayload { source, .. }) => {
-            Err(json::not_readable::<E>(E::NAME, data, source).into())
+            Err(json::not_readable::<E>(E::NAME, data.bytes, source).into())
         }
         Err(other) => Err(EncodeError::Unreadable { event_type: E::NAME, source: other }),
     }

@@ -5,10 +5,12 @@
 
 use gesta_store::{EventType, InvalidName, Position, RecordedEvent, Revision, StreamName};
 
+use super::CodecError;
 use crate::{JsonFault, json::JsonError};
 
 /// An error of encoding an event or a command. Nothing was appended.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EncodeError {
     /// Invalid event type or tag. Tags derive from input, so this may be the caller's error.
     #[error("{0}")]
@@ -22,6 +24,16 @@ pub enum EncodeError {
         field: String,
         /// The problem with its value.
         reason: JsonFault,
+    },
+    /// The event's codec does not encode it. Fix the event type, the decision or the codec.
+    #[error("{event_type} cannot be recorded: it has no form as {content_type}")]
+    Codec {
+        /// Event type.
+        event_type: &'static str,
+        /// Content type of the codec.
+        content_type: &'static str,
+        /// The error of the codec.
+        source: CodecError,
     },
     /// The event's own `upcast` does not decode the version that it writes. Fix it.
     #[error("{event_type} cannot be recorded: its `upcast` does not decode the version it writes")]
@@ -46,6 +58,7 @@ pub enum EncodeError {
 
 /// An error of decoding a stored event.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DecodeError {
     /// The event type is not in the set. Deploy code that has it in the set, or declare it with
     /// `#[events(ignore("…"))]`.
@@ -91,11 +104,29 @@ pub enum DecodeError {
         /// Number of events that the upcaster returned.
         count: usize,
     },
-    /// The data is not JSON, so another program wrote it. Remove the type from the set.
-    #[error("event type {event_type} is written as {content_type}, not as JSON")]
-    NotJson {
+    /// The codec does not decode the data. Fix the type, its upcaster or the codec.
+    #[error("the payload, {content_type}, is not version {version} of event type {event_type}")]
+    BadData {
         /// Event type.
         event_type: String,
+        /// Stored schema version.
+        version: u16,
+        /// Stored content type.
+        content_type: String,
+        /// The error of the codec.
+        source: CodecError,
+    },
+    /// The data is neither JSON nor in a form that the event's codec decodes. Give the event a
+    /// codec for it; if another program wrote it, remove the type from the set.
+    #[error(
+        "version {version} of event type {event_type} is written as {content_type}; it needs a \
+         codec that reads this, as in #[event(codec = …)]"
+    )]
+    UnknownContentType {
+        /// Event type.
+        event_type: String,
+        /// Stored schema version.
+        version: u16,
         /// Stored content type.
         content_type: String,
     },

@@ -3,17 +3,19 @@
 //! Invariant: stored bytes never change; older versions are upcast on read. Not here: events with
 //! their place in the store ([`recorded`](crate::recorded)).
 
+mod codec;
 mod encoded;
 mod error;
 mod registry;
 mod schema;
 mod set;
 
+pub use codec::{CodecError, EventCodec, EventData};
 pub use encoded::EncodedEvent;
 pub use error::{DecodeError, DuplicateEventName, EncodeError, UndecodableEvent};
 pub(crate) use registry::ProcessShapes;
 pub use registry::{ReadError, Registry};
-pub(crate) use schema::own_version;
+pub(crate) use schema::{decode_by, encode_by, own_version};
 pub use schema::{Event, EventShape, EventVersion};
 pub use set::{EventSet, EventTypes, Events};
 pub(crate) use set::{decode_each, decode_recorded, is_of_a_category};

@@ -7,7 +7,9 @@ use std::{any::TypeId, collections::BTreeMap};
 
 use serde_json::Value;
 
-use super::{DecodeError, DuplicateEventName, EncodeError, Event, EventShape, EventVersion};
+use super::{
+    DecodeError, DuplicateEventName, EncodeError, Event, EventData, EventShape, EventVersion,
+};
 use crate::{TypeShape, json};
 
 /// Every event that a program knows.
@@ -29,8 +31,8 @@ use crate::{TypeShape, json};
 /// let registry = Registry::of::<DoorEvent>();
 /// registry.check()?;
 /// assert_eq!(registry.names().collect::<Vec<_>>(), ["door-opened"]);
-/// assert!(registry.read("door-opened", 1, br#"{"key":"gold"}"#).is_ok());
-/// assert!(registry.read("door-opened", 2, br#"{"key":"gold"}"#).is_err());
+/// assert!(registry.read("door-opened", 1, r#"{"key":"gold"}"#.into()).is_ok());
+/// assert!(registry.read("door-opened", 2, r#"{"key":"gold"}"#.into()).is_err());
 /// # Ok::<(), gesta::DuplicateEventName>(())
 /// ```
 #[derive(Debug, Default)]
@@ -70,7 +72,7 @@ pub(crate) struct ProcessShapes {
 }
 
 /// Decodes stored data of a version and encodes the result in the current version.
-type Read = fn(u16, &[u8]) -> Result<Value, ReadError>;
+type Read = fn(u16, EventData<'_>) -> Result<Value, ReadError>;
 
 /// An error of decoding stored data, or of encoding the result.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +189,12 @@ impl Registry {
     ///
     /// # Errors
     /// [`ReadError`] if the name or version is unknown, or the data does not decode.
-    pub fn read(&self, name: &str, version: u16, data: &[u8]) -> Result<Value, ReadError> {
+    pub fn read(
+        &self,
+        name: &str,
+        version: u16,
+        data: EventData<'_>,
+    ) -> Result<Value, ReadError> {
         match self.events.get(name) {
             Some(known) => match known.replaced {
                 Some((newest, read)) if version <= newest => read(version, data),
@@ -215,7 +222,7 @@ impl RegisteredEvent {
 
 /// Decodes stored data and encodes the result in the current version; a list unless exactly one
 /// event results.
-fn read<E: Event>(version: u16, data: &[u8]) -> Result<Value, ReadError> {
+fn read<E: Event>(version: u16, data: EventData<'_>) -> Result<Value, ReadError> {
     let mut written = Vec::new();
     E::upcast_each(version, data, &mut |event| written.push(to_value(&event)))?;
     let mut written = written.into_iter().collect::<Result<Vec<Value>, EncodeError>>()?;

@@ -7,11 +7,11 @@
 //! [`EncodedEvent`]: super::EncodedEvent
 //! [`EventSet`]: super::EventSet
 
-use gesta_store::{InvalidName, Tag};
+use gesta_store::{ContentType, InvalidName, Tag};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::DecodeError;
-use crate::TypeShape;
+use super::{CodecError, DecodeError, EncodeError, EventCodec, EventData};
+use crate::{TypeShape, json};
 
 /// A fact of the business: a struct with a stable event type and a schema version.
 ///
@@ -41,7 +41,7 @@ use crate::TypeShape;
 ///     }
 /// }
 ///
-/// let read = ParcelSent::upcast(1, br#"{"to":"ann"}"#)?;
+/// let read = ParcelSent::upcast(1, r#"{"to":"ann"}"#.into())?;
 /// assert_eq!(read, ParcelSent { to: "ann".to_owned(), grams: None });
 /// assert_eq!(read.tags()?, vec![Tag::of("customer", "ann")?]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -73,9 +73,10 @@ use crate::TypeShape;
 /// }
 ///
 /// let mut read = Vec::new();
-/// ParcelSent::upcast_each(1, br#"{"to":["ann","bob"]}"#, &mut |sent| read.push(sent.to))?;
+/// let two = r#"{"to":["ann","bob"]}"#;
+/// ParcelSent::upcast_each(1, two.into(), &mut |sent| read.push(sent.to))?;
 /// assert_eq!(read, ["ann", "bob"]);
-/// assert!(ParcelSent::upcast(1, br#"{"to":[]}"#).is_err(), "it is none");
+/// assert!(ParcelSent::upcast(1, r#"{"to":[]}"#.into()).is_err(), "it is none");
 /// # Ok::<(), gesta::DecodeError>(())
 /// ```
 ///
@@ -111,13 +112,30 @@ pub trait Event: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// The names and types of the fields as written in the source, compared by event lock files.
     const SHAPE: &'static str = "";
 
+    /// Encodes the event, and returns the content type of the result: JSON, unless the event has a
+    /// codec (`codec = Codec`).
+    ///
+    /// # Errors
+    /// [`EncodeError`] if the event has no such form. Fix its type.
+    fn to_data(&self) -> Result<(ContentType, Vec<u8>), EncodeError> {
+        Ok((ContentType::JSON, json::write(Self::NAME, self)?))
+    }
+
+    /// Decodes stored data of the event's own version: JSON, and the content types of its codec.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the content type is another, or the data does not decode.
+    fn from_data(data: EventData<'_>) -> Result<Self, DecodeError> {
+        from_json_or(data, |_| None)
+    }
+
     /// Decodes stored data of a schema version: the current one with serde, older ones through
     /// upcasters.
     ///
     /// # Errors
     /// [`DecodeError`] if the version is unknown, the data does not decode, or an upcaster yields
     /// zero or several events.
-    fn upcast(version: u16, data: &[u8]) -> Result<Self, DecodeError> {
+    fn upcast(version: u16, data: EventData<'_>) -> Result<Self, DecodeError> {
         own_version(version, data)
     }
 
@@ -136,7 +154,7 @@ pub trait Event: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// [`DecodeError`] if the version is unknown or the data does not decode.
     fn upcast_each(
         version: u16,
-        data: &[u8],
+        data: EventData<'_>,
         each: &mut dyn FnMut(Self),
     ) -> Result<(), DecodeError> {
         each(Self::upcast(version, data)?);
@@ -217,15 +235,55 @@ pub struct EventShape {
 }
 
 /// Decodes the type's own version and no other.
-pub(crate) fn own_version<E: Event>(version: u16, data: &[u8]) -> Result<E, DecodeError> {
+pub(crate) fn own_version<E: Event>(version: u16, data: EventData<'_>) -> Result<E, DecodeError> {
     // A newer version comes from a newer program. Its data might decode here and lose fields.
     if version != E::VERSION {
         let event_type = E::NAME.to_owned();
         return Err(DecodeError::UnknownVersion { event_type, version, newest: E::VERSION });
     }
-    serde_json::from_slice(data).map_err(|source| DecodeError::BadPayload {
-        event_type: E::NAME.to_owned(),
+    E::from_data(data)
+}
+
+/// Encodes an event by a codec.
+pub(crate) fn encode_by<C: EventCodec, E: Event>(
+    event: &E,
+) -> Result<(ContentType, Vec<u8>), EncodeError> {
+    let content_type = ContentType::new(C::CONTENT_TYPE)?;
+    match C::encode(event) {
+        Ok(data) => Ok((content_type, data)),
+        Err(source) => {
+            let (event_type, content_type) = (E::NAME, C::CONTENT_TYPE);
+            Err(EncodeError::Codec { event_type, content_type, source })
+        }
+    }
+}
+
+/// Decodes JSON, and the content types of a codec.
+pub(crate) fn decode_by<C: EventCodec, E: Event>(data: EventData<'_>) -> Result<E, DecodeError> {
+    from_json_or(data, |data| C::reads(data.content_type).then(|| C::decode(data)))
+}
+
+/// Decodes JSON, and other data by `other`, which returns `None` for an unknown content type.
+fn from_json_or<E: Event>(
+    data: EventData<'_>,
+    other: impl FnOnce(EventData<'_>) -> Option<Result<E, CodecError>>,
+) -> Result<E, DecodeError> {
+    let (event_type, version) = (|| E::NAME.to_owned(), E::VERSION);
+    if data.content_type.is_json() {
+        return serde_json::from_slice(data.bytes).map_err(|source| {
+            DecodeError::BadPayload { event_type: event_type(), version, source }
+        });
+    }
+    let content_type = || data.content_type.to_string();
+    let decoded = other(data).ok_or_else(|| DecodeError::UnknownContentType {
+        event_type: event_type(),
         version,
+        content_type: content_type(),
+    })?;
+    decoded.map_err(|source| DecodeError::BadData {
+        event_type: event_type(),
+        version,
+        content_type: content_type(),
         source,
     })
 }

@@ -13,7 +13,7 @@ use std::{
 use gesta_store::{EventType, InvalidName, RecordedEvent};
 use serde::{Deserialize, Serialize};
 
-use super::{DecodeError, EncodeError, EncodedEvent, Registry};
+use super::{DecodeError, EncodeError, EncodedEvent, EventData, Registry};
 
 /// The events that one aggregate, projection or process understands: an enum with one event in each
 /// variant. Usually derived.
@@ -30,8 +30,8 @@ use super::{DecodeError, EncodeError, EncodedEvent, Registry};
 ///     Opened(DoorOpened),
 /// }
 ///
-/// assert_eq!(DoorEvent::decode("door-opened", 1, b"null")?, DoorEvent::Opened(DoorOpened));
-/// assert!(DoorEvent::decode("door-painted", 1, b"null").is_err());
+/// assert_eq!(DoorEvent::decode("door-opened", 1, "null".into())?, DoorEvent::Opened(DoorOpened));
+/// assert!(DoorEvent::decode("door-painted", 1, "null".into()).is_err());
 /// # Ok::<(), gesta::DecodeError>(())
 /// ```
 ///
@@ -64,7 +64,8 @@ use super::{DecodeError, EncodeError, EncodedEvent, Registry};
 /// }
 ///
 /// let mut read = Vec::new();
-/// DoorEvent::decode_each("door-opened-and-left", 1, b"null", &mut |event| read.push(event))?;
+/// let data = "null".into();
+/// DoorEvent::decode_each("door-opened-and-left", 1, data, &mut |event| read.push(event))?;
 /// assert_eq!(read.len(), 2);
 /// # Ok::<(), gesta::DecodeError>(())
 /// ```
@@ -105,7 +106,7 @@ pub trait EventSet: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`DecodeError`] if the type or the version is unknown, or the data does not decode.
-    fn decode(event_type: &str, version: u16, data: &[u8]) -> Result<Self, DecodeError>;
+    fn decode(event_type: &str, version: u16, data: EventData<'_>) -> Result<Self, DecodeError>;
 
     /// Decodes a stored event into its current events: one, unless an upcaster or a replacement
     /// drops or splits it.
@@ -115,7 +116,7 @@ pub trait EventSet: Clone + Send + Sync + 'static {
     fn decode_each(
         event_type: &str,
         version: u16,
-        data: &[u8],
+        data: EventData<'_>,
         each: &mut dyn FnMut(Self),
     ) -> Result<(), DecodeError> {
         each(Self::decode(event_type, version, data)?);
@@ -229,10 +230,9 @@ pub(crate) fn is_of_a_category<E: EventSet>(event: &RecordedEvent) -> bool {
     E::CATEGORIES.is_empty() || is_meant()
 }
 
-/// Decodes a recorded JSON event of a set that stands for exactly one event.
+/// Decodes a recorded event of a set that stands for exactly one event.
 pub(crate) fn decode_recorded<E: EventSet>(event: &RecordedEvent) -> Result<E, DecodeError> {
-    check_json::<E>(event)?;
-    E::decode(event.event_type.as_str(), event.schema_version, &event.data)
+    E::decode(event.event_type.as_str(), event.schema_version, event.into())
 }
 
 /// Decodes a recorded event into the current events of a set; none if the set ignores its type.
@@ -244,18 +244,7 @@ pub(crate) fn decode_each<E: EventSet>(
     if E::IGNORED.contains(&event_type) {
         return Ok(());
     }
-    check_json::<E>(event)?;
-    E::decode_each(event_type, event.schema_version, &event.data, each)
-}
-
-fn check_json<E: EventSet>(event: &RecordedEvent) -> Result<(), DecodeError> {
-    let event_type = event.event_type.as_str();
-    // An unknown type is reported as such by `decode`, whatever its content type.
-    if event.content_type.is_json() || !E::NAMES.contains(&event_type) {
-        return Ok(());
-    }
-    let content_type = event.content_type.as_str().to_owned();
-    Err(DecodeError::NotJson { event_type: event_type.to_owned(), content_type })
+    E::decode_each(event_type, event.schema_version, event.into(), each)
 }
 
 /// The events decided for one aggregate, in order, possibly none.

@@ -350,12 +350,10 @@ impl<'c> Recording<'c> {
         let id = self.request.event_id(self.ordinal);
         self.ordinal += 1;
         NewEvent {
-            schema_version: event.schema_version,
             metadata,
-            tags: event.tags,
             correlation_id: Some(correlation_id.clone().unwrap_or_else(|| command_id.begins())),
             causation_id: Some(causation_id.clone().unwrap_or_else(|| command_id.causes())),
-            ..NewEvent::json(id, event.event_type, event.data)
+            ..event.with_id(id)
         }
     }
 }

@@ -27,7 +27,8 @@ use super::{
     trouble::{InputError, guarded},
 };
 use crate::{
-    CommandContext, CommandIdFrom, CustomMetadata, EventMetadata, EventSet, Recorded, audit,
+    CommandContext, CommandIdFrom, CustomMetadata, EventData, EventMetadata, EventSet, Recorded,
+    audit,
     event::decode_each,
 };
 
@@ -232,8 +233,8 @@ impl<P: ProcessManager> Instance<P> {
                 decoded::<P>(&event)
             }
             StoredInput::Event { event_type, schema_version, data, .. } => {
-                let bytes = data.as_ref().map_or(&b""[..], |data| data.text().as_bytes());
-                self.copied((event_type, *schema_version), bytes, revision)
+                let data = EventData::from(data.as_ref().map_or("", |data| data.text()));
+                self.copied((event_type, *schema_version), data, revision)
             }
             StoredInput::Timer { timer } => self.timer(*timer).map(|(input, ..)| vec![input]),
             StoredInput::Rejected { command, refusal } => {
@@ -253,7 +254,7 @@ impl<P: ProcessManager> Instance<P> {
     fn copied(
         &self,
         (event_type, version): (&str, u16),
-        data: &[u8],
+        data: EventData<'_>,
         revision: Revision,
     ) -> Result<Vec<Input<P>>, InputError> {
         if P::Event::IGNORED.contains(&event_type) {
@@ -513,8 +514,9 @@ fn cancel<T: PartialEq>(
 fn arriving_event<P: ProcessManager>(event: &RecordedEvent) -> Result<Arriving<P>, InputError> {
     let position = event.position;
     let inputs = decoded::<P>(event)?;
-    // A copy makes the process independent of the source stream, which may be deleted.
-    let is_copied = event.data.len() <= COPY_BYTES_MAX;
+    // A copy makes the process independent of the source stream, which may be deleted. The
+    // process's stream is JSON, so data in another form is not copied.
+    let is_copied = event.content_type.is_json() && event.data.len() <= COPY_BYTES_MAX;
     let copy = is_copied.then(|| Json::parse(&event.data)).transpose();
     let data = copy.map_err(|source| InputError::NotJson { position, source })?;
     let (stream, revision) = (event.stream.as_str().to_owned(), event.revision.number());

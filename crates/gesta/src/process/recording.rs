@@ -47,8 +47,7 @@ pub(super) fn encoded_with<E: EventSet>(
     let encoded = event.encode()?;
     let metadata = EventMetadata { custom, ..EventMetadata::by(identity.actor()) };
     Ok(NewEvent {
-        schema_version: encoded.schema_version,
         metadata: metadata.to_json(),
-        ..NewEvent::json(id, encoded.event_type, encoded.data)
+        ..encoded.with_id(id)
     })
 }

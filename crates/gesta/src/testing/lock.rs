@@ -152,7 +152,7 @@ fn types_of(registry: &Registry, event: &str, version: u16) -> TypeShape {
 /// Decodes an example like stored data. In the current version it must encode to the same JSON.
 fn reread(line: &Line, example: &Value, newest: bool, registry: &Registry) -> Option<String> {
     let Line { event, version, .. } = line;
-    match registry.read(event, *version, example.to_string().as_bytes()) {
+    match registry.read(event, *version, example.to_string().as_str().into()) {
         Err(error) => Some(format!("{event} version {version}, {example}: {error}")),
         Ok(today) if newest && today != *example => {
             Some(format!("{event} version {version}, {example} would be written as {today}"))

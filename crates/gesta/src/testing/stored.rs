@@ -56,6 +56,6 @@ impl Stored {
     }
 
     fn read<E: EventSet>(&self) -> Result<E, DecodeError> {
-        E::decode(&self.event_type, self.version, self.json.as_bytes())
+        E::decode(&self.event_type, self.version, self.json.as_str().into())
     }
 }

@@ -68,7 +68,7 @@ fn each_version_is_read_through_the_upcasters_after_it() {
 #[test]
 fn unknown_versions_types_and_bytes_are_told_apart() {
     let refused = |event, version, json: &str| {
-        LetterEvent::decode(event, version, json.as_bytes()).unwrap_err().to_string()
+        LetterEvent::decode(event, version, json.into()).unwrap_err().to_string()
     };
     assert_eq!(refused("lost", 1, "{}"), "event type lost is unknown");
     let newest = "version 5 of event type sent is unknown; the newest known version is 4";
@@ -290,6 +290,6 @@ fn a_replaced_event_is_known_to_the_registry_and_its_split_versions_too() {
     assert_eq!(names, ["paid", "refunded", "sent", "sent-and-paid"]);
     let versions: Vec<_> = registry.type_shapes("refunded").iter().map(|it| it.version).collect();
     assert_eq!(versions, [1, 2]);
-    let read = registry.read("refunded", 1, br#"{"cents":[1,2]}"#).unwrap();
+    let read = registry.read("refunded", 1, r#"{"cents":[1,2]}"#.into()).unwrap();
     assert_eq!(read.to_string(), r#"[{"cents":1},{"cents":2}]"#);
 }

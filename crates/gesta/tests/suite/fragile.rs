@@ -187,7 +187,7 @@ impl Shelves {
         let events = self.store.read_stream(read).collect_events().await.unwrap();
         let told = events.iter().map(|event| {
             let Ok(AuditEvent::Ordered(ordered)) =
-                AuditEvent::decode(event.event_type.as_str(), event.schema_version, &event.data)
+                AuditEvent::decode(event.event_type.as_str(), event.schema_version, event.into())
             else {
                 panic!("{event:?}");
             };

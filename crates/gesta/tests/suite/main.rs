@@ -10,6 +10,7 @@ mod accounts;
 mod bank;
 mod boundaries;
 mod categories;
+mod codec;
 mod compile_errors;
 mod conflicts;
 mod events;

@@ -128,7 +128,7 @@ fn numbers_of_any_length_come_back_as_they_were_written() {
     let price = serde_json::from_str("1.10").unwrap();
     let counted = Counted { long: u64::MAX, longer: i128::MIN, exact: 0.1 + 0.2, price };
     let stored = EncodedEvent::of(&counted).unwrap();
-    let read = Counted::upcast(1, &stored.data).unwrap();
+    let read = Counted::upcast(1, gesta::EventData::json(&stored.data)).unwrap();
     assert_eq!((read.long, read.longer, read.exact), (u64::MAX, i128::MIN, 0.1 + 0.2));
     assert_eq!(read.price.get(), "1.10");
 }

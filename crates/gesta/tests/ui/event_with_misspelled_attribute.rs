@@ -4,8 +4,8 @@ use gesta::prelude::*;
 
 #[derive(Event, Serialize, Deserialize, Clone)]
 #[event(nane = "order-placed")]
-//~ ERROR unknown attribute of an event; expected `name = "…"`, `version = N`, `from = OldEvent` or
-//~ `split = OldEvent`
+//~ ERROR unknown attribute of an event; expected `name = "…"`, `version = N`, `from = OldEvent`,
+//~ `split = OldEvent` or `codec = Codec`
 struct OrderPlaced {
     order: String,
 }
