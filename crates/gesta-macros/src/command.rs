@@ -140,11 +140,7 @@ fn payload(input: &DeriveInput, fields: &Fields) -> Result<TokenStream> {
 }
 
 /// Returns the code that adds a field, and its default if an absent field has one.
-fn part(
-    member: &Member,
-    field: &Field,
-    of_struct: Option<&SerdeDefault>,
-) -> Result<TokenStream> {
+fn part(member: &Member, field: &Field, of_struct: Option<&SerdeDefault>) -> Result<TokenStream> {
     let key = compact(member);
     let add = if has_own_decoding(field)? { quote!(opaque_field) } else { quote!(field) };
     let default = match (serde_default(&field.attrs)?, of_struct) {

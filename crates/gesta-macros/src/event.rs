@@ -5,8 +5,8 @@
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::{
-    Data, DeriveInput, Error, Field, Fields, GenericArgument, Ident, LitInt, LitStr, Member,
-    PathArguments, Result, Type, spanned::Spanned,
+    Data, DeriveInput, Error, ExprPath, Field, Fields, GenericArgument, Ident, LitInt, LitStr,
+    Member, PathArguments, Result, Type, spanned::Spanned,
 };
 
 use crate::attributes::{
@@ -218,7 +218,15 @@ fn tags(fields: &Fields) -> Result<Option<TokenStream>> {
     }))
 }
 
-fn tag_key(member: &Member, field: &Field) -> Result<Option<LitStr>> {
+/// The key of a field's tag.
+enum KeyOfTag {
+    /// Checked here.
+    Text(LitStr),
+    /// A constant of type `TagKey`.
+    Constant(ExprPath),
+}
+
+fn tag_key(member: &Member, field: &Field) -> Result<Option<KeyOfTag>> {
     let mut key = None;
     for_each_entry(&field.attrs, "event", |meta| {
         if meta.path.is_ident("personal") {
@@ -226,14 +234,18 @@ fn tag_key(member: &Member, field: &Field) -> Result<Option<LitStr>> {
         }
         if !meta.path.is_ident("tag") {
             return Err(meta.error(
-                "unknown attribute of an event's field; expected `tag` or `tag = \"key\"`",
+                "unknown attribute of an event's field; expected `tag`, `tag = KEY` (a constant of \
+                 type `TagKey`) or `tag = \"key\"`",
             ));
         }
         let given = match meta.value() {
-            Ok(value) => value.parse()?,
-            Err(_) => own_key(member, field)?,
+            Ok(value) if value.peek(LitStr) => KeyOfTag::Text(value.parse()?),
+            Ok(value) => KeyOfTag::Constant(value.parse()?),
+            Err(_) => KeyOfTag::Text(own_key(member, field)?),
         };
-        check_key(&given)?;
+        if let KeyOfTag::Text(text) = &given {
+            check_key(text)?;
+        }
         set_once(&mut key, &meta, given)
     })?;
     Ok(key)
@@ -265,11 +277,14 @@ fn check_key(key: &LitStr) -> Result<()> {
 
 /// Returns the code that adds a field's tags: one for each value of an `Option` or a `Vec`, which
 /// are recognized by name.
-fn push(member: &Member, field: &Field, key: &LitStr) -> TokenStream {
-    let one = |value: TokenStream| {
-        quote_spanned! { field.ty.span() =>
+fn push(member: &Member, field: &Field, key: &KeyOfTag) -> TokenStream {
+    let one = |value: TokenStream| match key {
+        KeyOfTag::Text(key) => quote_spanned! { field.ty.span() =>
             tags.push(::gesta::Tag::of(#key, &::std::string::ToString::to_string(#value))?);
-        }
+        },
+        KeyOfTag::Constant(key) => quote_spanned! { field.ty.span() =>
+            tags.push(::gesta::TagKey::tag(#key, #value)?);
+        },
     };
     if !holds_several(&field.ty) {
         return one(quote!(&self.#member));

@@ -210,6 +210,9 @@ fn conversion(set: &Ident, member: &Member<'_>) -> TokenStream {
                 Self::#variant(event)
             }
         }
+
+        #[automatically_derived]
+        impl ::gesta::HasEvent<#event> for #set {}
     }
 }
 

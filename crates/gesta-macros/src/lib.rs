@@ -27,8 +27,12 @@ use syn::{DeriveInput, parse_macro_input};
 /// #[event(name = "order-placed", version = 2, split = OrderPlacedV1)]
 ///                                           upcasts version 1 into any number of events, with
 ///                                           `From<OrderPlacedV1> for Vec<OrderPlaced>`
-/// #[event(tag)]  customer: CustomerId       tag `customer:…`; one per value of `Option` or `Vec`
-/// #[event(tag = "buyer")] customer: …       the same with another key
+/// #[event(name = "order-placed", codec = Cbor)]
+///                                           encodes with an `EventCodec` instead of as JSON
+/// #[event(tag = CUSTOMER)] customer: …      a tag with a key that decisions share, a constant of
+///                                           type `TagKey`; one per value of `Option` or `Vec`
+/// #[event(tag)]  customer: CustomerId       tag `customer:…`
+/// #[event(tag = "buyer")] customer: …       tag `buyer:…`
 /// ```
 ///
 /// `#[event(personal)]` is reserved for the erasure of personal data, and an error so far.

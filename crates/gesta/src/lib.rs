@@ -137,14 +137,14 @@ pub use clock::{Clock, Rng, Sleep, SystemClock, SystemRng};
 pub use command_id::{CommandId, CommandIdScope};
 pub use digest::PayloadDigest;
 pub use domain::{
-    Aggregate, AnyTag, Boundary, BoundaryRead, Command, Decide, Decision, Existence, InvalidField,
-    Reads, State, stream_of,
+    Aggregate, Boundary, BoundaryRead, Command, Decide, Decision, Existence, InvalidField, Reads,
+    Ref, Selection, State, stream_of,
 };
 pub use error::{CommandError, ExecuteError, LoadError, Unauthorized};
 pub use event::{
     CodecError, DecodeError, DuplicateEventName, EncodeError, EncodedEvent, Event, EventCodec,
-    EventData, EventSet, EventShape, EventTypes, EventVersion, Events, ReadError, Registry,
-    UndecodableEvent,
+    EventData, EventSet, EventShape, EventTypes, EventVersion, Events, HasEvent, ReadError,
+    Registry, TagKey, UndecodableEvent,
 };
 pub use gesta_macros::{Command, Event, EventSet, Rejection};
 #[cfg(feature = "sqlite")]
@@ -188,10 +188,10 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::{
-        Aggregate, Answer, AnyTag, Apply, ApplyError, Command, CommandId, Decide, Decision,
-        Effects, EncodedEvent, Event, EventId, EventSet, EventShape, EventType, Events, Existence,
-        Input, InvalidField, Position, ProcessManager, Projection, Query, QueryError,
-        ReadTypedRows, Reads, Recorded, RecordedAt, Rejection, Revision, Route, State, StreamName,
-        Tag, TypedRows,
+        Aggregate, Answer, Apply, ApplyError, Command, CommandId, Decide, Decision, Effects,
+        EncodedEvent, Event, EventId, EventSet, EventShape, EventType, Events, Existence, Input,
+        InvalidField, Position, ProcessManager, Projection, Query, QueryError, ReadTypedRows,
+        Reads, Recorded, RecordedAt, Rejection, Revision, Route, Selection, State, StreamName, Tag,
+        TagKey, TypedRows,
     };
 }

@@ -111,7 +111,7 @@ pub struct TruncatedHistory {
 
 /// Reads events in order and passes each to `each`, up to the first one after the moment.
 ///
-/// For a stream, `after` is the last event already folded; reading starts after it.
+/// `after` is the last event already folded; reading starts after it.
 pub(crate) async fn read(
     store: &dyn EventStore,
     read: &BoundaryRead,
@@ -120,7 +120,7 @@ pub(crate) async fn read(
     mut each: impl FnMut(&RecordedEvent) -> Result<(), UndecodableEvent> + Send,
 ) -> Result<ReadProgress, ReadFailure> {
     let seen = read_once(store, read, as_of, after, &mut each).await?;
-    if seen.last.is_some() || read.tagged.is_some() || as_of != AsOf::Now {
+    if seen.last.is_some() || read.query.is_some() || as_of != AsOf::Now {
         return Ok(seen);
     }
     // No event was read: the stream is new, or all of its events are hidden. An append expects no
@@ -145,7 +145,7 @@ async fn read_once(
     'pages: while let Some(page) = pages.next().await {
         for event in &page? {
             // A query by tags spans streams, so a missing beginning cannot be detected.
-            if read.tagged.is_none() && last == after {
+            if read.query.is_none() && last == after {
                 check_beginning(store, event, after.map(|(revision, _)| revision)).await?;
             }
             if !as_of.includes(event) {
@@ -215,7 +215,7 @@ async fn begin(
     read: &BoundaryRead,
     after: Option<(Revision, Position)>,
 ) -> Result<(Pages, Position), StoreError> {
-    let Some(query) = &read.tagged else {
+    let Some(query) = &read.query else {
         // Continue after the snapshot's last event, if there is one.
         let forwards = ReadStream::forwards(read.stream.clone());
         let from = after.map_or(forwards.clone(), |(seen, _)| forwards.from(seen.next()));
@@ -224,6 +224,7 @@ async fn begin(
     let head = store.head().await?.position;
     // Visible events only, like the append condition.
     let matching = ReadAll::forwards().filter(Filter::Query(query.clone()));
+    let matching = after.map_or(matching.clone(), |(_, seen)| matching.from(seen.next()));
     let pages = store.read_all(matching.visibility(Visibility::Visible));
     Ok((pages, head))
 }

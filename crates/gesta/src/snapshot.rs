@@ -7,6 +7,8 @@
 //! snapshot, or failing to read or write one, costs time only. Not here: storage
 //! ([`SnapshotStore`]).
 
+mod selected;
+
 use std::{
     any::{Any, TypeId},
     collections::{BTreeSet, HashMap},
@@ -256,15 +258,17 @@ impl Snapshots {
         as_of: AsOf,
         fold: &mut dyn EventFold,
     ) -> Result<ReadProgress, ReadFailure> {
-        let rule = match (as_of, &planned.tagged) {
-            (AsOf::Now, None) => self.rules.get(&(*fold.aggregate()).type_id()),
-            // Snapshots hold the latest state of one stream, so historical reads and queries skip
-            // them.
-            (AsOf::Now | AsOf::Revision(_) | AsOf::Position(_) | AsOf::Time(_), _) => None,
+        let rule = match as_of {
+            AsOf::Now => self.rules.get(&(*fold.aggregate()).type_id()),
+            // Snapshots hold the latest state, so historical reads skip them.
+            AsOf::Revision(_) | AsOf::Position(_) | AsOf::Time(_) => None,
         };
         let Some(rule) = rule else {
             return read(store, planned, as_of, None, |event| fold.take(event)).await;
         };
+        if let Some(query) = &planned.query {
+            return rule.read_selected(store, planned, query, fold).await;
+        }
         // Read before the snapshot: one from another incarnation may contain events that were lost.
         let incarnation = store.head().await?.incarnation;
         let resumed = rule.resume(store, &planned.stream, incarnation, fold).await?;
@@ -399,7 +403,7 @@ impl Rule {
         store: &dyn EventStore,
         stream: &StreamName,
     ) -> Result<Option<String>, String> {
-        let planned = BoundaryRead { stream: stream.clone(), tagged: None };
+        let planned = BoundaryRead { stream: stream.clone(), query: None };
         let incarnation = store.head().await.map_err(|error| error.to_string())?.incarnation;
         let (mut replayed, mut stepped, mut resumed) =
             ((self.fresh)(), (self.fresh)(), (self.fresh)());

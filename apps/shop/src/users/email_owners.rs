@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use gesta::prelude::*;
 
-use super::{Email, UserCreated, UserDeleted, UserUpdated};
+use super::{Email, UserCreated, UserDeleted, UserUpdated, events::EMAIL};
 use crate::id::UserId;
 
 /// The events that take or free an e-mail address.
@@ -57,8 +57,8 @@ impl Aggregate for EmailOwners {
         }
     }
 
-    fn reads(email: &Email) -> Reads {
+    fn reads(email: &Email) -> Reads<EmailEvent> {
         // By tag and not by stream: the events of an address are in the streams of many users.
-        Reads::tagged("email", email)
+        Selection::tagged(EMAIL, email).into()
     }
 }

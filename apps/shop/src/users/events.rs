@@ -7,6 +7,9 @@ use gesta::prelude::*;
 use super::Email;
 use crate::id::UserId;
 
+/// Tag of the events that take or free an e-mail address.
+pub(super) const EMAIL: TagKey<Email> = TagKey::new("email");
+
 /// A user was created.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "user-created")]
@@ -19,7 +22,7 @@ pub struct UserCreated {
     /// The family name.
     pub last_name: String,
     /// E-mail address, now taken by this user.
-    #[event(tag = "email")]
+    #[event(tag = EMAIL)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<Email>,
 }
@@ -36,11 +39,11 @@ pub struct UserUpdated {
     /// The family name.
     pub last_name: String,
     /// E-mail address after the change.
-    #[event(tag = "email")]
+    #[event(tag = EMAIL)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<Email>,
     /// Previous e-mail address, if it is free again.
-    #[event(tag = "email")]
+    #[event(tag = EMAIL)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freed_email: Option<Email>,
 }
@@ -62,7 +65,7 @@ pub struct UserDeleted {
     /// Id of the user.
     pub user_id: UserId,
     /// E-mail address that is free again.
-    #[event(tag = "email")]
+    #[event(tag = EMAIL)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freed_email: Option<Email>,
 }

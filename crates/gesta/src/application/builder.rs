@@ -202,8 +202,11 @@ impl Builder {
 
     /// Keeps snapshots of an aggregate in a store.
     ///
-    /// Takes no snapshots of an aggregate that reads tags, since its state spans streams. Takes
-    /// none either if the state or its events hide a part of their shape from serde (untagged,
+    /// A snapshot of an aggregate that selects events of several streams is used until the metadata
+    /// of any stream change, as with a deletion, and not taken if a stream of its events has a
+    /// maximum age or count.
+    ///
+    /// Takes no snapshots if the state or its events hide a part of their shape from serde (untagged,
     /// internally or adjacently tagged, or flattened types), because a change there could not be
     /// detected; a warning names the places. Give such parts another representation, or use
     /// [`snapshots_by_version`](Self::snapshots_by_version).

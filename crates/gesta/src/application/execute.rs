@@ -12,7 +12,8 @@ use uuid::{Builder as UuidBuilder, Uuid};
 
 use crate::{
     CommandContext, CommandError, CommandId, CommandIdFrom, CommandIdScope, CommandRequest,
-    CustomMetadata, Decide, ExecuteError, Gesta, InvalidField, InvalidMetadata, Receipt, command_id,
+    CustomMetadata, Decide, ExecuteError, Gesta, InvalidField, InvalidMetadata, Receipt,
+    command_id,
 };
 
 /// A pending command, executed when awaited.

@@ -114,7 +114,7 @@ impl<'g, A: Aggregate> Load<'g, A> {
 }
 
 fn check_moment(read: &BoundaryRead, as_of: AsOf) -> Result<(), LoadError> {
-    match (as_of, &read.tagged) {
+    match (as_of, &read.query) {
         (AsOf::Revision(_), Some(_)) => Err(LoadError::NoRevision { stream: read.stream.clone() }),
         (AsOf::Revision(_) | AsOf::Now | AsOf::Position(_) | AsOf::Time(_), _) => Ok(()),
     }

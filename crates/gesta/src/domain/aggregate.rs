@@ -1,19 +1,21 @@
 //! Aggregates: state and rules of one consistency boundary.
 //!
-//! Owns: [`Aggregate`], and [`Reads`], the events that its decisions depend on. Invariant: no
-//! access to time, randomness or a store. Not here: boundaries of several aggregates
+//! Owns: [`Aggregate`]. Invariant: no access to time, randomness or a store. Not here: the events
+//! that a decision reads ([`Reads`]), boundaries of several aggregates
 //! ([`Boundary`](crate::Boundary)).
 
 use std::fmt::Display;
 
-use gesta_store::{InvalidName, StreamName, Tag};
+use gesta_store::{InvalidName, StreamName};
 
+use super::Reads;
 use crate::EventSet;
 
 /// The state and rules of one consistency boundary.
 ///
 /// Each aggregate has its own stream, named `category-id`. Its state is folded from the events of
-/// that stream by [`evolve`](Self::evolve), unless [`reads`](Self::reads) selects events by tag.
+/// that stream by [`evolve`](Self::evolve), unless [`reads`](Self::reads) selects events of
+/// other streams.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -89,7 +91,7 @@ pub trait Aggregate: Default + Send + Sync + 'static {
 
     /// Returns the events that a decision depends on. Defaults to the aggregate's own stream.
     #[must_use]
-    fn reads(_id: &Self::Id) -> Reads {
+    fn reads(_id: &Self::Id) -> Reads<Self::Event> {
         Reads::Stream
     }
 }
@@ -145,71 +147,4 @@ pub(crate) const fn is_category(text: &str) -> bool {
         rest = after;
     }
     !text.is_empty()
-}
-
-/// The events that a decision about an aggregate depends on.
-///
-/// ```
-/// use gesta::{AnyTag, Reads};
-///
-/// let reads = Reads::tagged("email", "ann@example.org");
-/// assert_eq!(reads, Reads::Tagged(AnyTag::of("email", "ann@example.org")));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reads {
-    /// The aggregate's own stream.
-    Stream,
-    /// Events of its set with any of these tags, in any stream. New events are still appended to
-    /// the aggregate's own stream.
-    Tagged(AnyTag),
-}
-
-impl Reads {
-    /// Selects the events of the aggregate's set with the tag `key:value`.
-    #[must_use]
-    pub fn tagged(key: &str, value: impl Display) -> Self {
-        Self::Tagged(AnyTag::of(key, value))
-    }
-}
-
-/// A non-empty list of tags; an event matches if it has any of them.
-///
-/// Invalid tag text is reported by [`tags`](Self::tags), so that a command built from it fails as
-/// invalid.
-///
-/// ```
-/// use gesta::{AnyTag, prelude::*};
-///
-/// let tags = AnyTag::of("email", "ann@example.org").or("user", 7);
-/// assert_eq!(tags.tags()?, [Tag::of("email", "ann@example.org")?, Tag::of("user", "7")?]);
-/// assert!(AnyTag::of("email", "x".repeat(300)).tags().is_err());
-/// # Ok::<(), gesta::InvalidName>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AnyTag(Result<Vec<Tag>, InvalidName>);
-
-impl AnyTag {
-    /// A list of the single tag `key:value`.
-    #[must_use]
-    pub fn of(key: &str, value: impl Display) -> Self {
-        Self(Tag::of(key, &value.to_string()).map(|tag| vec![tag]))
-    }
-
-    /// Adds the tag `key:value` as an alternative.
-    #[must_use]
-    pub fn or(self, key: &str, value: impl Display) -> Self {
-        let tags = self.0.and_then(|mut tags| {
-            tags.push(Tag::of(key, &value.to_string())?);
-            Ok(tags)
-        });
-        Self(tags)
-    }
-
-    /// Returns the tags, at least one.
-    ///
-    /// # Errors
-    /// [`InvalidName`] for the first text that is not a valid tag.
-    pub fn tags(&self) -> Result<&[Tag], InvalidName> {
-        self.0.as_deref().map_err(Clone::clone)
-    }
 }

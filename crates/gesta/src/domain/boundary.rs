@@ -1,12 +1,12 @@
 //! Consistency boundaries: the aggregates that one command decides on.
 //!
-//! Owns: [`Boundary`], implemented for an aggregate, for tuples of up to four and for a `Vec` of
-//! one kind. Invariant: the reads of a boundary keep their order, and each event is folded into the
+//! Owns: [`Boundary`], implemented for an aggregate, for tuples of up to four, for a `Vec` or an
+//! `Option` of one kind, and for [`Ref`], a part that is only read. Invariant: the reads of a boundary keep their order, and each event is folded into the
 //! aggregate whose read delivered it. Not here: reading and appending.
 
-use std::any::Any;
+use std::{any::Any, marker::PhantomData};
 
-use gesta_store::{EventQuery, InvalidName, QueryItem, RecordedEvent, StreamName, Tag};
+use gesta_store::{EventQuery, InvalidName, RecordedEvent, StreamName};
 
 use crate::{
     Aggregate, DecodeError, EncodeError, EncodedEvent, EventSet, Events, Reads, Registry,
@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// The aggregates that a command decides on: one, a tuple such as `(Order, Account)`, a `Vec` of
-/// one kind with any number of ids, or a tuple that contains such a `Vec`.
+/// one kind with any number of ids, an `Option` of one, or a tuple of these. Parts that get no
+/// events are a [`Ref`].
 ///
 /// Implemented for all of these; an application implements [`Aggregate`].
 ///
@@ -102,16 +103,16 @@ pub trait Boundary: Send + Sync + 'static {
 /// ```
 /// use gesta::{BoundaryRead, StreamName};
 ///
-/// let read = BoundaryRead { stream: StreamName::new("door-1")?, tagged: None };
-/// assert!(read.tagged.is_none(), "it reads its own stream");
+/// let read = BoundaryRead { stream: StreamName::new("door-1")?, query: None };
+/// assert!(read.query.is_none(), "it reads its own stream");
 /// # Ok::<(), gesta::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundaryRead {
     /// The aggregate's own stream, to which its events are appended.
     pub stream: StreamName,
-    /// Query to read instead of the stream, for an aggregate that reads tags.
-    pub tagged: Option<EventQuery>,
+    /// Query to read instead of the stream, for an aggregate that selects its events.
+    pub query: Option<EventQuery>,
 }
 
 impl<A: Aggregate> Boundary for A {
@@ -121,11 +122,11 @@ impl<A: Aggregate> Boundary for A {
     type Decided = Events<A::Event>;
 
     fn plan(id: &A::Id, reads: &mut Vec<BoundaryRead>) -> Result<(), InvalidName> {
-        let tagged = match A::reads(id) {
+        let query = match A::reads(id) {
             Reads::Stream => None,
-            Reads::Tagged(tags) => Some(query::<A::Event>(tags.tags()?)?),
+            Reads::Selected(selection) => Some(selection.query()?),
         };
-        reads.push(BoundaryRead { stream: stream_of::<A>(id)?, tagged });
+        reads.push(BoundaryRead { stream: stream_of::<A>(id)?, query });
         Ok(())
     }
 
@@ -134,7 +135,7 @@ impl<A: Aggregate> Boundary for A {
     }
 
     fn take(state: &mut A, _: usize, event: &RecordedEvent) -> Result<(), DecodeError> {
-        // A query by tags may find events of the same names in categories outside the set.
+        // A query may find events of the same names in categories outside the set.
         let category = event.stream.category();
         let own = category.is_some_and(|category| category.as_str() == A::CATEGORY);
         if !own && !is_of_a_category::<A::Event>(event) {
@@ -174,14 +175,151 @@ impl<A: Aggregate> Boundary for A {
     }
 }
 
-/// Builds the query for events of the set with any of the tags.
-fn query<E: EventSet>(tags: &[Tag]) -> Result<EventQuery, InvalidName> {
-    let types = E::event_types()?;
-    // One item per tag: items are alternatives, while the tags of one item must all match.
-    let mut items =
-        tags.iter().map(|tag| QueryItem::every().of_types(types.clone()).tagged([tag.clone()]));
-    let first = items.next().expect("there is at least one tag");
-    Ok(items.fold(EventQuery::of(first), EventQuery::or))
+/// A part of a boundary that is read and gets no events.
+///
+/// The decision depends on it, as on any other part: an append has the condition that it has not
+/// changed. The decision returns `()` for it.
+///
+/// ```
+/// use gesta::{Ref, prelude::*, testing::given};
+/// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// # #[event(name = "door-opened")]
+/// # struct DoorOpened;
+/// # #[derive(EventSet, Clone, Debug, PartialEq)]
+/// # enum DoorEvent {
+/// #     Opened(DoorOpened),
+/// # }
+/// # #[derive(Default)]
+/// # struct Door { open: bool }
+/// # impl Aggregate for Door {
+/// #     const CATEGORY: &'static str = "door";
+/// #     type Id = u32;
+/// #     type Event = DoorEvent;
+/// #     fn evolve(&mut self, _: &DoorEvent) { self.open = true }
+/// # }
+///
+/// /// Opens a door if the door before it is open.
+/// #[derive(Command, Serialize, Deserialize)]
+/// #[command(name = "open-next", on = (Door, Ref<Door>), either)]
+/// struct OpenNext {
+///     #[command(id)]
+///     door: u32,
+///     #[command(id)]
+///     before: u32,
+/// }
+///
+/// impl Decide for OpenNext {
+///     type Rejection = std::convert::Infallible;
+///
+///     fn decide(&self, (_, before): &(Door, Door)) -> Decision<Self> {
+///         let opened = if before.open { DoorOpened.into() } else { Events::none() };
+///         Ok((opened, ()))
+///     }
+/// }
+///
+/// let next = || OpenNext { door: 2, before: 1 };
+/// given::<(Door, Ref<Door>)>((vec![], vec![])).when(next()).then((Events::none(), ()));
+/// given::<(Door, Ref<Door>)>((vec![], vec![DoorOpened.into()]))
+///     .when(next())
+///     .then((DoorOpened.into(), ()));
+/// ```
+#[derive(Debug)]
+pub struct Ref<B>(PhantomData<fn() -> B>);
+
+impl<B: Boundary> Boundary for Ref<B> {
+    type Id = B::Id;
+    type State = B::State;
+    type History = B::History;
+    type Decided = ();
+
+    fn plan(id: &B::Id, reads: &mut Vec<BoundaryRead>) -> Result<(), InvalidName> {
+        B::plan(id, reads)
+    }
+
+    fn start(id: &B::Id) -> B::State {
+        B::start(id)
+    }
+
+    fn take(state: &mut B::State, read: usize, event: &RecordedEvent) -> Result<(), DecodeError> {
+        B::take(state, read, event)
+    }
+
+    fn aggregate(state: &mut B::State, read: usize) -> &mut (dyn Any + Send + Sync) {
+        B::aggregate(state, read)
+    }
+
+    fn events(each: &mut dyn FnMut(&'static str, Registry)) {
+        B::events(each);
+    }
+
+    fn width(state: &B::State) -> usize {
+        B::width(state)
+    }
+
+    fn leads(state: &B::State) -> bool {
+        B::leads(state)
+    }
+
+    fn after(history: B::History) -> B::State {
+        B::after(history)
+    }
+
+    fn encode(
+        state: &B::State,
+        (): &(),
+        events: &mut Vec<Vec<EncodedEvent>>,
+    ) -> Result<(), EncodeError> {
+        events.resize_with(events.len() + B::width(state), Vec::new);
+        Ok(())
+    }
+}
+
+impl<A: Aggregate> Boundary for Option<A> {
+    type Id = Option<A::Id>;
+    type State = Option<A>;
+    type History = Option<Vec<A::Event>>;
+    type Decided = Option<Events<A::Event>>;
+
+    fn plan(id: &Option<A::Id>, reads: &mut Vec<BoundaryRead>) -> Result<(), InvalidName> {
+        id.as_ref().map_or(Ok(()), |id| A::plan(id, reads))
+    }
+
+    fn start(id: &Option<A::Id>) -> Option<A> {
+        id.as_ref().map(A::start)
+    }
+
+    fn take(state: &mut Option<A>, _: usize, event: &RecordedEvent) -> Result<(), DecodeError> {
+        A::take(state.as_mut().expect("a read belongs to an aggregate"), 0, event)
+    }
+
+    fn aggregate(state: &mut Option<A>, _: usize) -> &mut (dyn Any + Send + Sync) {
+        state.as_mut().expect("a read belongs to an aggregate")
+    }
+
+    fn events(each: &mut dyn FnMut(&'static str, Registry)) {
+        A::events(each);
+    }
+
+    fn width(state: &Option<A>) -> usize {
+        usize::from(state.is_some())
+    }
+
+    fn after(history: Option<Vec<A::Event>>) -> Option<A> {
+        history.map(A::after)
+    }
+
+    fn encode(
+        state: &Option<A>,
+        decided: &Option<Events<A::Event>>,
+        events: &mut Vec<Vec<EncodedEvent>>,
+    ) -> Result<(), EncodeError> {
+        match (state, decided) {
+            (Some(state), Some(decided)) => A::encode(state, decided, events),
+            (None, None) => Ok(()),
+            (Some(_), None) => Err(EncodeError::NotForEach { aggregates: 1, decided: 0 }),
+            (None, Some(_)) => Err(EncodeError::NotForEach { aggregates: 0, decided: 1 }),
+        }
+    }
 }
 
 impl<A: Aggregate> Boundary for Vec<A> {

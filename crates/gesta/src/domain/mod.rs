@@ -6,8 +6,10 @@
 mod aggregate;
 mod boundary;
 mod command;
+mod reads;
 
 pub(crate) use aggregate::is_category;
-pub use aggregate::{Aggregate, AnyTag, Reads, stream_of};
-pub use boundary::{Boundary, BoundaryRead};
+pub use aggregate::{Aggregate, stream_of};
+pub use boundary::{Boundary, BoundaryRead, Ref};
 pub use command::{Command, Decide, Decision, Existence, InvalidField, State};
+pub use reads::{Reads, Selection};

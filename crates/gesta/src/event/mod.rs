@@ -9,13 +9,15 @@ mod error;
 mod registry;
 mod schema;
 mod set;
+mod tag_key;
 
 pub use codec::{CodecError, EventCodec, EventData};
 pub use encoded::EncodedEvent;
 pub use error::{DecodeError, DuplicateEventName, EncodeError, UndecodableEvent};
 pub(crate) use registry::ProcessShapes;
 pub use registry::{ReadError, Registry};
-pub(crate) use schema::{decode_by, encode_by, own_version};
 pub use schema::{Event, EventShape, EventVersion};
-pub use set::{EventSet, EventTypes, Events};
+pub(crate) use schema::{decode_by, encode_by, own_version};
+pub use set::{EventSet, EventTypes, Events, HasEvent};
 pub(crate) use set::{decode_each, decode_recorded, is_of_a_category};
+pub use tag_key::TagKey;

@@ -189,12 +189,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`ReadError`] if the name or version is unknown, or the data does not decode.
-    pub fn read(
-        &self,
-        name: &str,
-        version: u16,
-        data: EventData<'_>,
-    ) -> Result<Value, ReadError> {
+    pub fn read(&self, name: &str, version: u16, data: EventData<'_>) -> Result<Value, ReadError> {
         match self.events.get(name) {
             Some(known) => match known.replaced {
                 Some((newest, read)) if version <= newest => read(version, data),

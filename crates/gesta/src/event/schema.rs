@@ -270,8 +270,10 @@ fn from_json_or<E: Event>(
 ) -> Result<E, DecodeError> {
     let (event_type, version) = (|| E::NAME.to_owned(), E::VERSION);
     if data.content_type.is_json() {
-        return serde_json::from_slice(data.bytes).map_err(|source| {
-            DecodeError::BadPayload { event_type: event_type(), version, source }
+        return serde_json::from_slice(data.bytes).map_err(|source| DecodeError::BadPayload {
+            event_type: event_type(),
+            version,
+            source,
         });
     }
     let content_type = || data.content_type.to_string();

@@ -13,7 +13,7 @@ use std::{
 use gesta_store::{EventType, InvalidName, RecordedEvent};
 use serde::{Deserialize, Serialize};
 
-use super::{DecodeError, EncodeError, EncodedEvent, EventData, Registry};
+use super::{DecodeError, EncodeError, EncodedEvent, Event, EventData, Registry};
 
 /// The events that one aggregate, projection or process understands: an enum with one event in each
 /// variant. Usually derived.
@@ -142,6 +142,34 @@ pub trait EventSet: Clone + Send + Sync + 'static {
         names.into_iter().map(EventType::new).collect()
     }
 }
+
+/// A set with an event among its variants. Derived with the set.
+///
+/// ```
+/// use gesta::{HasEvent, prelude::*};
+///
+/// #[derive(Event, Serialize, Deserialize, Clone)]
+/// #[event(name = "door-opened")]
+/// struct DoorOpened;
+///
+/// #[derive(EventSet, Clone)]
+/// enum DoorEvent {
+///     Opened(DoorOpened),
+/// }
+///
+/// fn write<S: HasEvent<E>, E: Event>(event: E) -> S {
+///     event.into()
+/// }
+///
+/// let DoorEvent::Opened(DoorOpened) = write(DoorOpened);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{E}` is not an event of the set `{Self}`",
+    label = "not an event of the set",
+    note = "add a variant that holds it to `{Self}`, as in `Opened(DoorOpened)`, or use an event \
+            of the set"
+)]
+pub trait HasEvent<E: Event>: EventSet + From<E> {}
 
 impl Registry {
     /// Creates a registry with the events of a set.

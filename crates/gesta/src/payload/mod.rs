@@ -263,7 +263,9 @@ mod tests {
     #[test]
     fn members_of_lines_that_were_added_with_a_default_keep_a_retry_a_repeat() {
         assert!(place(&[PLAIN, PLAIN]).is_repeat_of(&placed_before(2).digest()));
-        assert!(place(&[PLAIN]).is_repeat_of(&placed_before(1).digest_by(DigestVersion::AllFields)));
+        assert!(
+            place(&[PLAIN]).is_repeat_of(&placed_before(1).digest_by(DigestVersion::AllFields))
+        );
     }
 
     #[test]

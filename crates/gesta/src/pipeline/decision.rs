@@ -182,7 +182,7 @@ impl LoadedBoundary<'_> {
         let Some((first, seen)) = self.reads.first() else { return Ok(()) };
         let head = seen.last.map(|(revision, _)| revision);
         // With tags, `head` belongs to another stream.
-        if first.tagged.is_some() || head == Some(expected) {
+        if first.query.is_some() || head == Some(expected) {
             return Ok(());
         }
         Err(CommandError::RevisionMismatch { stream: first.stream.clone(), expected, head })
@@ -209,7 +209,7 @@ impl LoadedBoundary<'_> {
 
     /// Returns the heads of the streams that were read.
     fn heads(&self) -> Vec<(StreamName, Revision)> {
-        let of_streams = self.reads.iter().filter(|(read, _)| read.tagged.is_none());
+        let of_streams = self.reads.iter().filter(|(read, _)| read.query.is_none());
         let head = |(read, seen): &(BoundaryRead, ReadProgress)| {
             let head = seen.last.map(|(head, _)| head).or(seen.hidden)?;
             Some((read.stream.clone(), head))
@@ -253,7 +253,7 @@ impl LoadedBoundary<'_> {
     /// Requires that no event after the reads matches any of the queries.
     fn condition(&self) -> Option<AppendCondition> {
         let queries =
-            self.reads.iter().filter_map(|(read, seen)| Some((read.tagged.as_ref()?, seen)));
+            self.reads.iter().filter_map(|(read, seen)| Some((read.query.as_ref()?, seen)));
         queries.fold(None, |condition, (query, seen)| {
             Some(match condition {
                 None => AppendCondition { none_matching: query.clone(), after: seen.up_to },
@@ -289,7 +289,7 @@ fn either(condition: AppendCondition, query: &EventQuery, seen: Position) -> App
 
 fn expectation(read: &BoundaryRead, seen: &ReadProgress) -> ExpectedRevision {
     let head = seen.last.map(|(head, _)| head).or(seen.hidden);
-    match (&read.tagged, head) {
+    match (&read.query, head) {
         // The condition covers the query, and events of others in this stream do not matter.
         (Some(_), _) => ExpectedRevision::Any,
         (None, Some(head)) => ExpectedRevision::Exact(head),

@@ -17,8 +17,9 @@ use gesta_store::{CausationId, CorrelationId, EventId, RecordedEvent, Revision};
 
 use crate::{
     AnyRejection, Boundary, BoundaryRead, Command, CommandError, CommandId, CommandIdScope,
-    CommandPayload, CustomMetadata, Decide, DuplicateEventName, EncodeError, EncodedEvent, Existence, InvalidField, State,
-    UndecodableEvent, event_names::EventNames, snapshot::AnyAggregate,
+    CommandPayload, CustomMetadata, Decide, DuplicateEventName, EncodeError, EncodedEvent,
+    Existence, InvalidField, State, UndecodableEvent, event_names::EventNames,
+    snapshot::AnyAggregate,
 };
 
 /// A command on its way through the pipeline, as a layer sees it.

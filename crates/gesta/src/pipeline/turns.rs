@@ -1,7 +1,7 @@
 //! Turns: commands of one program on the same boundary run one after the other.
 //!
-//! Owns: [`Turns`], a first-come-first-served queue for each stream and tag that a command decides
-//! on. Invariants:
+//! Owns: [`Turns`], a first-come-first-served queue for each stream, tag and event type that a
+//! command decides on. Invariants:
 //! - a command enters the queues of its boundary in the order of their keys, so deadlock is
 //!   impossible;
 //! - dropping a waiting command removes it, and a queue without commands is freed;
@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use gesta_store::{StreamName, Tag};
+use gesta_store::{EventType, QueryItem, StreamName, Tag};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use super::CommandRequest;
@@ -45,6 +45,7 @@ pub(super) struct Turns {
 enum Key {
     Stream(StreamName),
     Tag(Tag),
+    EventType(EventType),
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +60,14 @@ struct TurnQueue {
 enum Hold {
     Shared,
     Exclusive,
+}
+
+/// Returns the tags of a query's item or, without any, its types.
+fn keys_of(item: &QueryItem) -> Vec<Key> {
+    match item.tags() {
+        [] => item.types().iter().cloned().map(Key::EventType).collect(),
+        tags => tags.iter().cloned().map(Key::Tag).collect(),
+    }
 }
 
 /// The queues that a command enters, in the order of their keys.
@@ -100,7 +109,7 @@ impl Turns {
         let mut plan = Plan { command, streams: Vec::new(), holds: Vec::new() };
         for (place, read) in reads.into_iter().enumerate() {
             match read {
-                BoundaryRead { stream, tagged: None } => {
+                BoundaryRead { stream, query: None } => {
                     let place = place.min(PLACES_MAX - 1);
                     // Unknown commands count as writers: exclusive is always safe.
                     let lately_wrote = habits.get(&(command, place)).is_none_or(|left| *left > 0);
@@ -109,10 +118,9 @@ impl Turns {
                     plan.holds.push((Key::Stream(stream), hold));
                 }
                 // Hold the tags, not the stream: an event with the tag may be in any stream.
-                BoundaryRead { tagged: Some(query), .. } => {
-                    let tags = query.items().iter().flat_map(|item| item.tags());
-                    let keys = tags.map(|tag| (Key::Tag(tag.clone()), Hold::Exclusive));
-                    plan.holds.extend(keys);
+                BoundaryRead { query: Some(query), .. } => {
+                    let keys = query.items().iter().flat_map(keys_of);
+                    plan.holds.extend(keys.map(|key| (key, Hold::Exclusive)));
                 }
             }
         }

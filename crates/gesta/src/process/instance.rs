@@ -28,8 +28,7 @@ use super::{
 };
 use crate::{
     CommandContext, CommandIdFrom, CustomMetadata, EventData, EventMetadata, EventSet, Recorded,
-    audit,
-    event::decode_each,
+    audit, event::decode_each,
 };
 
 /// Maximum number of cached processes.

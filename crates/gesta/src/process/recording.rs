@@ -46,8 +46,5 @@ pub(super) fn encoded_with<E: EventSet>(
 ) -> Result<NewEvent, InputError> {
     let encoded = event.encode()?;
     let metadata = EventMetadata { custom, ..EventMetadata::by(identity.actor()) };
-    Ok(NewEvent {
-        metadata: metadata.to_json(),
-        ..encoded.with_id(id)
-    })
+    Ok(NewEvent { metadata: metadata.to_json(), ..encoded.with_id(id) })
 }

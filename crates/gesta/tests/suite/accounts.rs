@@ -166,10 +166,12 @@ impl Decide for MatchDeposit {
     }
 }
 
+const EMAIL: TagKey<String> = TagKey::new("email");
+
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(name = "owner-registered")]
 pub(crate) struct Registered {
-    #[event(tag)]
+    #[event(tag = EMAIL)]
     pub(crate) email: Option<String>,
     #[event(tag = "phone")]
     pub(crate) phones: Vec<u64>,
@@ -206,8 +208,8 @@ impl Aggregate for Email {
         self.taken = true;
     }
 
-    fn reads(email: &String) -> Reads {
-        Reads::tagged("email", email)
+    fn reads(email: &String) -> Reads<OwnerEvent> {
+        Selection::tagged(EMAIL, email).into()
     }
 }
 

@@ -67,9 +67,8 @@ async fn an_id_is_scoped_by_actor_and_command() {
 #[tokio::test]
 async fn an_id_has_the_scope_that_the_application_names() {
     let (gesta, _) = bank(&[0]).await;
-    let within = |scope, actor: &str| {
-        gesta.execute(deposit(1, 5)).command_id("1").actor(actor).scope(scope)
-    };
+    let within =
+        |scope, actor: &str| gesta.execute(deposit(1, 5)).command_id("1").actor(actor).scope(scope);
     let tenant = CommandIdScope::named;
     let first = within(tenant("a"), "ann").await.unwrap();
     assert_eq!(within(tenant("a"), "ben").await.unwrap(), first);

@@ -40,6 +40,7 @@ mod readable;
 mod readme;
 mod reviewed;
 mod scripted;
+mod selections;
 mod snapshots;
 mod turns;
 mod watched;
