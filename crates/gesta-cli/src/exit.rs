@@ -7,7 +7,7 @@
 use std::{borrow::Cow, fmt, process::ExitCode};
 
 use gesta_log::{BackupError, OpenError, ScavengeError};
-use gesta_store::StoreError;
+use gesta_store::{Overload, StoreError};
 use serde_json::json;
 
 use crate::output::{ReaderGone, Style, notice};
@@ -136,9 +136,12 @@ fn kind(error: &anyhow::Error) -> (&str, u8) {
         Some(StoreError::Rejected(_)) => ("rejected", UNUSABLE),
         Some(StoreError::Unsupported { .. }) => ("unsupported", UNUSABLE),
         Some(StoreError::Overloaded(_)) => ("overloaded", UNUSABLE),
+        Some(StoreError::Unreachable { .. }) => ("unreachable", UNUSABLE),
         Some(StoreError::Unavailable { .. }) => ("outcome-unknown", UNUSABLE),
+        Some(StoreError::Denied { .. }) => ("denied", UNUSABLE),
+        Some(StoreError::ReadOnly { .. }) => ("read-only", UNUSABLE),
         Some(StoreError::Stopped { .. }) => ("stopped", UNUSABLE),
-        None => ("failed", UNUSABLE),
+        Some(_) | None => ("failed", UNUSABLE),
     }
 }
 
@@ -154,11 +157,14 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
         StoreError::Corrupt(_) => {
             Some("run `gesta verify` for a full report; copy the store's files before any repair")
         }
+        StoreError::Overloaded(Overload::Throttled { .. } | Overload::Connections { .. }) => {
+            Some("retry later")
+        }
         StoreError::Overloaded(_) => Some("free disk space or memory, then retry"),
+        StoreError::Unreachable { .. } => Some("check the store's address, then retry"),
+        StoreError::Denied { .. } => Some("use credentials that have the right"),
+        StoreError::ReadOnly { .. } => Some("append to the primary store, or use another account"),
         StoreError::Stopped { .. } => Some("restart the process that has the store open"),
-        StoreError::Rejected(_)
-        | StoreError::Unsupported { .. }
-        | StoreError::Unavailable { .. }
-        | StoreError::Deleted { .. } => None,
+        _ => None,
     }
 }

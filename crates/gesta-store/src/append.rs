@@ -6,8 +6,8 @@
 use std::{collections::HashSet, hash::Hash};
 
 use crate::{
-    EventQuery, ExpectedRevision, Invalid, Limits, NewEvent, Position, Revision, StoreError,
-    StreamMetadata, StreamName, TombstoneStream,
+    Capability, CapabilitySet, ContentType, EventQuery, ExpectedRevision, Invalid, Limits,
+    NewEvent, Position, Revision, StoreError, StreamMetadata, StreamName, TombstoneStream,
 };
 
 /// The part of an [`Append`] for one stream: the expected revision and the events.
@@ -80,15 +80,25 @@ pub struct AppendCondition {
 /// assert_eq!(transfer.events().count(), 2);
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Append {
     /// The streams, each at most once.
     pub streams: Vec<StreamAppend>,
     /// The condition over the whole store.
     pub condition: Option<AppendCondition>,
+    /// Allows events of any type in streams whose name begins with `$`; see
+    /// [`privileged`](Self::privileged).
+    pub privileged: bool,
 }
 
 impl Append {
+    /// Creates an append to these streams.
+    #[must_use]
+    pub fn of(streams: Vec<StreamAppend>) -> Self {
+        Self { streams, ..Self::default() }
+    }
+
     /// Creates an append to one stream.
     #[must_use]
     pub fn to(
@@ -124,6 +134,16 @@ impl Append {
         Self { condition: Some(condition), ..self }
     }
 
+    /// Allows events of any type in streams whose name begins with `$`, such as `$settings`. For
+    /// servers and tools that own such streams. Needs
+    /// [`Capability::SystemStreams`](crate::Capability::SystemStreams).
+    ///
+    /// Streams of metadata (`$$name`) still take valid metadata and tombstones only.
+    #[must_use]
+    pub fn privileged(self) -> Self {
+        Self { privileged: true, ..self }
+    }
+
     /// Returns the events of all streams, in the order of their positions.
     pub fn events(&self) -> impl Iterator<Item = &NewEvent> {
         self.streams.iter().flat_map(|stream| &stream.events)
@@ -138,7 +158,8 @@ impl Append {
     /// - an append without streams;
     /// - a stream or an event id that occurs twice;
     /// - an exceeded limit;
-    /// - a system stream, unless the event is valid metadata or a tombstone;
+    /// - a system stream, unless the event is valid metadata or a tombstone, or the append is
+    ///   [privileged](Self::privileged);
     /// - a stream whose name is too long to have a metadata stream.
     pub fn check(&self, limits: &Limits) -> Result<(), StoreError> {
         if self.streams.is_empty() {
@@ -150,15 +171,18 @@ impl Append {
         if let Some(twice) = first_twice(self.events(), |event| event.id) {
             return Err(Invalid::EventTwice { id: twice.id }.into());
         }
+        within("streams per append", self.streams.len(), limits.streams_per_append_max)?;
+        within("events per append", self.events().count(), limits.events_per_append_max)?;
         let mut append_bytes = 0;
         for part in &self.streams {
-            part.check_stream()?;
+            part.check_stream(self.privileged)?;
             for event in &part.events {
                 check_event(event, limits)?;
                 // Count the overhead of each record too, so that many tiny events reach the limit
                 // as well.
-                append_bytes +=
-                    event.content_bytes() + part.stream.as_str().len() + Limits::EVENT_OVERHEAD;
+                append_bytes += event.content_bytes()
+                    + part.stream.as_str().len()
+                    + limits.event_overhead_bytes;
             }
         }
         // Last, so that an oversized event is reported as such.
@@ -166,10 +190,36 @@ impl Append {
     }
 }
 
+impl Append {
+    /// Returns the features that a store needs for this append; see
+    /// [`Capabilities::check`](crate::Capabilities::check).
+    #[must_use]
+    pub fn capabilities(&self) -> CapabilitySet {
+        let mut needed = CapabilitySet::EMPTY;
+        if self.streams.len() > 1 {
+            needed = needed.with(Capability::MultiStreamAppend);
+        }
+        if self.condition.is_some() {
+            needed = needed.with(Capability::AppendCondition);
+        }
+        if self.privileged {
+            needed = needed.with(Capability::SystemStreams);
+        }
+        if self.events().any(|event| !event.tags.is_empty()) {
+            needed = needed.with(Capability::Tags);
+        }
+        let plain = [ContentType::JSON, ContentType::OCTET_STREAM];
+        if self.events().any(|event| !plain.contains(&event.content_type)) {
+            needed = needed.with(Capability::ContentTypes);
+        }
+        needed
+    }
+}
+
 impl StreamAppend {
-    /// Rejects events that the stream cannot take: system streams hold metadata and tombstones
-    /// only, and a stream without room for its metadata stream could not be deleted.
-    fn check_stream(&self) -> Result<(), StoreError> {
+    /// Rejects events that the stream cannot take: without privilege, system streams hold metadata
+    /// and tombstones only, and a stream without room for its metadata stream could not be deleted.
+    fn check_stream(&self, privileged: bool) -> Result<(), StoreError> {
         if self.events.is_empty() {
             return Ok(());
         }
@@ -178,7 +228,8 @@ impl StreamAppend {
             return Ok(self.stream.check_room()?);
         }
         if self.stream.described_stream().is_none() {
-            return Err(Invalid::SystemStream { stream: self.stream.clone() }.into());
+            let refused = || Invalid::SystemStream { stream: self.stream.clone() }.into();
+            return if privileged { Ok(self.stream.check_room()?) } else { Err(refused()) };
         }
         for event in &self.events {
             match event.event_type.as_str() {

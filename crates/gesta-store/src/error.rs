@@ -1,11 +1,15 @@
 //! Errors of event stores, sorted by the reaction of the caller.
 //!
 //! Only [`StoreError::Unavailable`] leaves the outcome of an append open; every other variant means
-//! that nothing was appended. Facts are fields: no text has to be parsed.
+//! that nothing was appended. Facts are fields: no text has to be parsed. New variants may come:
+//! treat an unknown one by [`StoreError::is_definite`] and [`StoreError::is_transient`].
 
-use std::{ops::RangeInclusive, sync::Arc};
+use std::{ops::RangeInclusive, time::Duration};
 
-use crate::{EventId, ExpectedRevision, Incarnation, InvalidName, Position, Revision, StreamName};
+use crate::{
+    Capability, EventId, ExpectedRevision, Incarnation, InvalidName, Position, Revision,
+    SharedError, StreamName,
+};
 
 /// The error of an [`EventStore`](crate::EventStore) call.
 ///
@@ -22,6 +26,7 @@ use crate::{EventId, ExpectedRevision, Incarnation, InvalidName, Position, Revis
 /// assert!(error.is_definite());
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
+#[non_exhaustive]
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// An expectation or a condition failed; nothing was appended. Load and decide again.
@@ -35,20 +40,43 @@ pub enum StoreError {
     #[error("this store does not support {capability}")]
     Unsupported {
         /// The missing feature.
-        capability: &'static str,
+        capability: Capability,
     },
     /// A resource is exhausted for now; nothing was appended. Back off and retry.
     #[error("overloaded: {0}")]
     Overloaded(Overload),
+    /// No connection to the store; nothing was appended. Back off and retry.
+    #[error("the store cannot be reached: {reason}")]
+    Unreachable {
+        /// Description of the failure.
+        reason: String,
+        /// Underlying error, if there is one.
+        #[source]
+        source: Option<SharedError>,
+    },
     /// **Unknown outcome**: the events may or may not be appended, now or later. Retry with the
     /// same event ids, or ask [`find_append`](crate::EventStore::find_append).
     #[error("outcome unknown: {reason}")]
     Unavailable {
         /// Description of the failure.
         reason: String,
-        /// Underlying I/O error, if there is one.
+        /// Underlying error, if there is one.
         #[source]
-        source: Option<Arc<std::io::Error>>,
+        source: Option<SharedError>,
+    },
+    /// The store refuses the credentials, or they lack a right; nothing was appended. Fix the
+    /// configuration.
+    #[error("access denied: {reason}")]
+    Denied {
+        /// The right or the credential that is missing.
+        reason: String,
+    },
+    /// The store takes no appends here: a replica, or an account that may only read. Nothing was
+    /// appended. Append to the primary store, or use another account.
+    #[error("the store is read-only: {reason}")]
+    ReadOnly {
+        /// The cause.
+        reason: String,
     },
     /// The store accepts no appends until it is reopened; nothing was appended. Reads continue.
     /// Restart the store.
@@ -74,19 +102,49 @@ impl StoreError {
         Self::Unavailable { reason: reason.into(), source: None }
     }
 
+    /// Creates an error of a store that cannot be reached, without a source.
+    pub fn unreachable(reason: impl Into<String>) -> Self {
+        Self::Unreachable { reason: reason.into(), source: None }
+    }
+
+    /// Creates the error of a call after [`close`](crate::EventStore::close).
+    #[must_use]
+    pub fn closed() -> Self {
+        Self::Stopped { reason: "the store was closed".to_owned() }
+    }
+
     /// Returns `true` if certainly nothing was appended: for every variant but
     /// [`StoreError::Unavailable`].
     #[must_use]
-    pub fn is_definite(&self) -> bool {
+    pub const fn is_definite(&self) -> bool {
+        !matches!(self, Self::Unavailable { .. })
+    }
+
+    /// Returns `true` if the same call may succeed later without a change by anyone.
+    ///
+    /// An append that is retried must keep its event ids, because
+    /// [`Unavailable`](StoreError::Unavailable) leaves its outcome open.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable { .. } => false,
+            Self::Overloaded(_) | Self::Unreachable { .. } | Self::Unavailable { .. } => true,
             Self::Conflict(_)
             | Self::Rejected(_)
             | Self::Unsupported { .. }
-            | Self::Overloaded(_)
+            | Self::Denied { .. }
+            | Self::ReadOnly { .. }
             | Self::Stopped { .. }
             | Self::Deleted { .. }
-            | Self::Corrupt(_) => true,
+            | Self::Corrupt(_) => false,
+        }
+    }
+
+    /// Returns how long the store asks to wait before a retry, if it says so.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded(Overload::Throttled { retry_after }) => *retry_after,
+            _ => None,
         }
     }
 }
@@ -110,6 +168,7 @@ impl From<InvalidName> for StoreError {
 }
 
 /// The condition that failed.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
     /// A stream is not at the expected revision.
@@ -130,7 +189,7 @@ pub enum Conflict {
         matching: Position,
     },
     /// The first event id belongs to an earlier append that differs from this one: an id was
-    /// reused.
+    /// reused. See the rule of repeats at [`EventStore::append`](crate::EventStore::append).
     #[error("event id {first_event} was already used by another append")]
     PartialRepeat {
         /// The reused id.
@@ -146,6 +205,7 @@ fn state_text(head: &Option<Revision>) -> String {
 }
 
 /// The reason why input is invalid.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
     /// A text is not a valid name.
@@ -190,6 +250,14 @@ pub enum Invalid {
         /// The part that is malformed, and what was expected.
         reason: String,
     },
+    /// A regular expression that cannot be compiled, or that needs too many steps on a name.
+    #[error("invalid regular expression `{pattern}`: {reason}")]
+    Pattern {
+        /// The regular expression.
+        pattern: String,
+        /// The part that is invalid, or the name that it was tried on.
+        reason: String,
+    },
     /// A position that the store has not reached.
     #[error("position {position} is beyond the head {head}")]
     BeyondHead {
@@ -213,6 +281,7 @@ pub enum Invalid {
 }
 
 /// The exhausted resource.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Overload {
     /// The queue of appends is full.
@@ -233,6 +302,25 @@ pub enum Overload {
         /// The failed operation and the system's error.
         reason: String,
     },
+    /// The store limits the rate of calls.
+    #[error("the store limits the rate of calls{}", pause_text(.retry_after))]
+    Throttled {
+        /// Time to wait before the next try, if the store says so.
+        retry_after: Option<Duration>,
+    },
+    /// All connections to the store are in use.
+    #[error("all {max} connections to the store are in use")]
+    Connections {
+        /// Maximum number of connections.
+        max: usize,
+    },
+}
+
+fn pause_text(retry_after: &Option<Duration>) -> String {
+    match retry_after {
+        Some(pause) => format!("; retry after {} ms", pause.as_millis()),
+        None => String::new(),
+    }
 }
 
 /// Location and kind of damage.

@@ -248,6 +248,45 @@ pub struct RecordedEvent {
     pub causation_id: Option<CausationId>,
 }
 
+impl RecordedEvent {
+    /// Creates the recorded form of an event, at the place and time that a store assigns to it.
+    #[must_use]
+    pub fn new(
+        event: NewEvent,
+        stream: StreamName,
+        revision: Revision,
+        position: Position,
+        recorded_at: RecordedAt,
+    ) -> Self {
+        let NewEvent {
+            id,
+            event_type,
+            schema_version,
+            content_type,
+            data,
+            metadata,
+            tags,
+            correlation_id,
+            causation_id,
+        } = event;
+        Self {
+            stream,
+            revision,
+            position,
+            recorded_at,
+            id,
+            event_type,
+            schema_version,
+            content_type,
+            data,
+            metadata,
+            tags,
+            correlation_id,
+            causation_id,
+        }
+    }
+}
+
 impl From<&RecordedEvent> for NewEvent {
     /// The event in the form in which it was appended, with the same id.
     fn from(event: &RecordedEvent) -> Self {

@@ -7,7 +7,8 @@
 //! [`conformance`](mod@conformance) suite.
 //!
 //! Implementing a store: implement [`EventStore`], report what it supports in [`Capabilities`],
-//! call [`Append::check`] first in `append`, and run [`conformance!`] in the tests of the adapter.
+//! call [`Append::check`] first in `append` and [`Capabilities::check`] everywhere, and run
+//! [`conformance!`] in the tests of the adapter.
 //!
 //! Invariants of every store:
 //! - An append is atomic, over one stream or several.
@@ -29,22 +30,25 @@ mod imported;
 mod lifecycle;
 pub mod memory;
 mod name;
+mod ordinal;
 mod position;
 mod query;
 mod read;
 mod read_model;
+mod regex_filter;
 mod store;
 mod stream;
 mod subscribe;
 mod visibility;
 
 pub use append::{Append, AppendCondition, Appended, StreamAppend};
-pub use capabilities::{AppendLookup, Capabilities, Durability, Limits};
+pub use capabilities::{AppendLookup, Capabilities, Capability, CapabilitySet, Durability, Limits};
 pub use error::{Conflict, Damage, Invalid, Overload, StoreError};
 pub use event::{ContentType, NewEvent, RecordedAt, RecordedEvent};
 pub use id::{CausationId, CorrelationId, EventId};
 pub use imported::{ImportedPositions, PositionRange};
 pub use name::{Category, EventType, InvalidName, StreamName, Tag};
+pub use ordinal::{Ordinal, OrdinalEvent, OrdinalIndex, OrdinalPages, ReadOrdinals};
 pub use position::{Checkpoint, ExpectedRevision, Head, Incarnation, Position, Revision};
 pub use query::{EventQuery, Filter, QueryItem};
 pub use read::{Direction, Page, Pages, ReadAll, ReadFrom, ReadStream};
@@ -54,10 +58,11 @@ pub use read_model::{
     ReadModelId, ReadModelStore, ReadModelTx, ReadRows, Row, Rows, SharedError, Snapshot,
     SnapshotStore, Stage,
 };
+pub use regex_filter::{RegexFilter, RegexTarget};
 pub use store::{EventStore, StoreFuture};
 pub use stream::{
     Acl, DeleteStream, ListCategories, ListStreams, SetStreamMetadata, StreamDescription,
     StreamMetadata, StreamState, TombstoneStream,
 };
-pub use subscribe::{Delivery, Subscribe, SubscribeTo, Subscription};
+pub use subscribe::{Delivery, Subscribe, SubscribeFrom, SubscribeTo, Subscription};
 pub use visibility::Visibility;

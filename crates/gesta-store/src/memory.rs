@@ -17,11 +17,12 @@ use std::{
 
 use uuid::Uuid;
 
-use self::shared::Shared;
+use self::{log::Log, shared::Shared};
 use crate::{
-    Append, AppendLookup, Appended, Capabilities, Category, Durability, EventId, EventStore, Head,
-    Incarnation, Limits, ListCategories, ListStreams, Pages, ReadAll, ReadStream, RecordedAt,
-    StoreFuture, StreamDescription, StreamName, Subscribe, Subscription,
+    Append, Appended, Capabilities, CapabilitySet, Category, Durability, EventId, EventStore, Head,
+    Incarnation, Limits, ListCategories, ListStreams, OrdinalPages, Pages, ReadAll, ReadOrdinals,
+    ReadStream, RecordedAt, StoreError, StoreFuture, StreamDescription, StreamName, Subscribe,
+    Subscription,
 };
 
 /// An event store in memory.
@@ -88,6 +89,15 @@ impl MemoryStore {
     }
 }
 
+impl MemoryStore {
+    /// Answers a call from the log, or refuses it after the store was closed.
+    fn answer<T>(&self, look: impl FnOnce(&Log) -> T) -> Result<T, StoreError> {
+        let log = self.shared.log();
+        log.check_open()?;
+        Ok(look(&log))
+    }
+}
+
 impl Default for MemoryStore {
     fn default() -> Self {
         Self::new()
@@ -117,7 +127,7 @@ impl EventStore for MemoryStore {
     }
 
     fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
-        Box::pin(async move { Ok(self.shared.log().find_append(first_event)) })
+        Box::pin(async move { self.answer(|log| log.find_append(first_event)) })
     }
 
     fn read_stream(&self, read: ReadStream) -> Pages {
@@ -128,41 +138,47 @@ impl EventStore for MemoryStore {
         read::all(&self.shared, read)
     }
 
+    fn read_ordinals(&self, read: ReadOrdinals) -> OrdinalPages {
+        read::ordinals(&self.shared, read)
+    }
+
     fn subscribe(&self, subscribe: Subscribe) -> Subscription {
         subscription::open(&self.shared, subscribe)
     }
 
     fn describe_stream(&self, stream: &StreamName) -> StoreFuture<'_, StreamDescription> {
         let stream = stream.clone();
-        Box::pin(async move { Ok(self.shared.log().describe(&stream)) })
+        Box::pin(async move { self.answer(|log| log.describe(&stream)) })
     }
 
     fn list_streams(&self, list: ListStreams) -> StoreFuture<'_, Vec<StreamName>> {
-        Box::pin(async move { Ok(self.shared.log().list_streams(&list)) })
+        Box::pin(async move { self.answer(|log| log.list_streams(&list)) })
     }
 
     fn list_categories(&self, list: ListCategories) -> StoreFuture<'_, Vec<Category>> {
-        Box::pin(async move { Ok(self.shared.log().list_categories(&list)) })
+        Box::pin(async move { self.answer(|log| log.list_categories(&list)) })
     }
 
     fn head(&self) -> StoreFuture<'_, Head> {
         Box::pin(async move {
-            let position = self.shared.log().head();
+            let position = self.answer(Log::head)?;
             Ok(Head { position, incarnation: self.shared.incarnation })
         })
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            durability: Durability::Volatile,
-            multi_stream_append: true,
-            append_condition: true,
-            find_append: AppendLookup::Unlimited,
-            repeat_window_appends: u64::MAX,
-            filtered_reads: true,
-            dense_positions: true,
-            limits: Limits::DEFAULT,
-        }
+        Capabilities::new(CapabilitySet::ALL, Durability::Volatile)
+    }
+
+    fn close(&self) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            let wakers = self.shared.log().close();
+            // Subscriptions end when they are polled.
+            for waker in wakers {
+                waker.wake();
+            }
+            Ok(())
+        })
     }
 }
 

@@ -3,7 +3,10 @@
 //! Owns: the definition of a match ([`EventQuery::matches`], [`Filter::matches`]). A store may
 //! evaluate it differently but must select the same events. There is no negation.
 
-use crate::{Category, EventType, RecordedEvent, StreamName, Tag};
+use crate::{
+    Capability, CapabilitySet, Category, CausationId, CorrelationId, EventId, EventType,
+    RecordedEvent, RegexFilter, StoreError, StreamName, Tag,
+};
 
 /// One alternative of an [`EventQuery`]: any of the types, and all of the tags.
 ///
@@ -110,6 +113,9 @@ impl EventQuery {
 
 /// Server-side filter for reads and subscriptions of the whole store.
 ///
+/// Look-ups by id are filters too, so they work in both directions, with a limit, and live. A store
+/// refuses a kind of filter that it lacks; [`Filter::capability`] names it.
+///
 /// ```
 /// use gesta_store::{Category, Filter, StreamName};
 ///
@@ -118,6 +124,7 @@ impl EventQuery {
 /// assert!(!orders.matches_stream(&StreamName::new("account-1")?));
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Filter {
     /// All events, those of system streams included.
@@ -131,36 +138,92 @@ pub enum Filter {
     Categories(Vec<Category>),
     /// Events of any of these types.
     EventTypes(Vec<EventType>),
+    /// Events whose type begins with any of these texts.
+    EventTypePrefixes(Vec<String>),
+    /// Events whose stream or type matches a regular expression.
+    Regex(RegexFilter),
     /// Visible events that match a query.
     Query(EventQuery),
+    /// Events of one conversation.
+    Correlation(CorrelationId),
+    /// Events that this command or event caused.
+    Causation(CausationId),
+    /// The event with this id: one event in each stream that has it.
+    EventId(EventId),
 }
 
 impl Filter {
-    /// Returns `true` if the filter selects the event. Does not evaluate visibility.
+    /// Returns the feature that a store needs for this filter, or `None` for
+    /// [`Filter::Everything`].
     #[must_use]
-    pub fn matches(&self, event: &RecordedEvent) -> bool {
-        match self {
+    pub const fn capability(&self) -> Option<Capability> {
+        Some(match self {
+            Self::Everything => return None,
+            Self::Streams(_) => Capability::StreamFilter,
+            Self::StreamPrefixes(_) => Capability::StreamPrefixFilter,
+            Self::Categories(_) => Capability::CategoryFilter,
+            Self::EventTypes(_) => Capability::EventTypeFilter,
+            Self::EventTypePrefixes(_) => Capability::EventTypePrefixFilter,
+            Self::Regex(_) => Capability::RegexFilter,
+            Self::Query(_) => Capability::QueryFilter,
+            Self::Correlation(_) => Capability::CorrelationFilter,
+            Self::Causation(_) => Capability::CausationFilter,
+            Self::EventId(_) => Capability::EventIdFilter,
+        })
+    }
+
+    /// Returns the features that a read of the whole store with this filter needs.
+    pub(crate) const fn capabilities(&self) -> CapabilitySet {
+        let needed = CapabilitySet::of(&[Capability::GlobalOrder]);
+        match self.capability() {
+            Some(capability) => needed.with(capability),
+            None => needed,
+        }
+    }
+
+    /// Returns `true` if the filter selects the event. Does not evaluate visibility.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid::Pattern`](crate::Invalid::Pattern) if a regular expression needs too many steps;
+    /// other filters have no error.
+    pub fn matches(&self, event: &RecordedEvent) -> Result<bool, StoreError> {
+        Ok(match self {
             Self::Everything | Self::Streams(_) | Self::StreamPrefixes(_) | Self::Categories(_) => {
                 self.matches_stream(&event.stream)
             }
             Self::EventTypes(types) => types.contains(&event.event_type),
+            Self::EventTypePrefixes(prefixes) => begins(event.event_type.as_str(), prefixes),
+            Self::Regex(regex) => return regex.matches(&event.stream, &event.event_type),
             Self::Query(query) => query.matches(&event.event_type, &event.tags),
-        }
+            Self::Correlation(id) => event.correlation_id.as_ref() == Some(id),
+            Self::Causation(id) => event.causation_id.as_ref() == Some(id),
+            Self::EventId(id) => event.id == *id,
+        })
     }
 
     /// Returns `false` if the stream's name alone rules its events out.
     #[must_use]
     pub fn matches_stream(&self, stream: &StreamName) -> bool {
         match self {
-            Self::Everything | Self::EventTypes(_) | Self::Query(_) => true,
             Self::Streams(names) => names.contains(stream),
-            Self::StreamPrefixes(prefixes) => {
-                prefixes.iter().any(|prefix| stream.as_str().starts_with(prefix.as_str()))
-            }
+            Self::StreamPrefixes(prefixes) => begins(stream.as_str(), prefixes),
             Self::Categories(categories) => {
                 // Compare the parsed category: a prefix would match `orders-1`.
                 stream.category().is_some_and(|category| categories.contains(&category))
             }
+            Self::Everything
+            | Self::EventTypes(_)
+            | Self::EventTypePrefixes(_)
+            | Self::Regex(_)
+            | Self::Query(_)
+            | Self::Correlation(_)
+            | Self::Causation(_)
+            | Self::EventId(_) => true,
         }
     }
+}
+
+fn begins(text: &str, prefixes: &[String]) -> bool {
+    prefixes.iter().any(|prefix| text.starts_with(prefix.as_str()))
 }

@@ -15,7 +15,10 @@ use std::{
 
 use futures_core::Stream;
 
-use crate::{Filter, Position, RecordedEvent, Revision, StoreError, StreamName, Visibility};
+use crate::{
+    Capability, CapabilitySet, Filter, Position, RecordedAt, RecordedEvent, Revision, StoreError,
+    StreamName, Visibility,
+};
 
 /// Direction of a read.
 ///
@@ -41,6 +44,7 @@ pub enum Direction {
 /// assert_eq!(read.from, ReadFrom::At(Position::new(7)));
 /// assert_eq!(ReadAll::backwards().from, ReadFrom::End);
 /// ```
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadFrom<Place> {
     /// Before the first event: the default of a forward read.
@@ -50,6 +54,9 @@ pub enum ReadFrom<Place> {
     /// At this revision or position, inclusive. If there is no event at it, the read starts at the
     /// next one in its direction.
     At(Place),
+    /// At a time: forwards at the first event recorded at or after it, backwards at the last event
+    /// recorded at or before it. Needs [`Capability::TimeStarts`](crate::Capability::TimeStarts).
+    Time(RecordedAt),
 }
 
 /// Parameters of a read of one stream.
@@ -92,6 +99,12 @@ impl ReadStream {
     #[must_use]
     pub fn from(self, revision: Revision) -> Self {
         Self { from: ReadFrom::At(revision), ..self }
+    }
+
+    /// Starts at this time; see [`ReadFrom::Time`].
+    #[must_use]
+    pub fn from_time(self, time: RecordedAt) -> Self {
+        Self { from: ReadFrom::Time(time), ..self }
     }
 
     /// Limits the number of events.
@@ -160,6 +173,12 @@ impl ReadAll {
         Self { from: ReadFrom::At(position), ..self }
     }
 
+    /// Starts at this time; see [`ReadFrom::Time`].
+    #[must_use]
+    pub fn from_time(self, time: RecordedAt) -> Self {
+        Self { from: ReadFrom::Time(time), ..self }
+    }
+
     /// Returns only the events that match the filter.
     #[must_use]
     pub fn filter(self, filter: Filter) -> Self {
@@ -179,10 +198,35 @@ impl ReadAll {
     }
 }
 
+impl<Place> ReadFrom<Place> {
+    pub(crate) const fn capabilities(&self) -> CapabilitySet {
+        match self {
+            Self::Time(_) => CapabilitySet::of(&[Capability::TimeStarts]),
+            Self::Start | Self::End | Self::At(_) => CapabilitySet::EMPTY,
+        }
+    }
+}
+
+impl ReadStream {
+    /// Returns the features that a store needs for this read.
+    #[must_use]
+    pub const fn capabilities(&self) -> CapabilitySet {
+        self.from.capabilities()
+    }
+}
+
+impl ReadAll {
+    /// Returns the features that a store needs for this read.
+    #[must_use]
+    pub const fn capabilities(&self) -> CapabilitySet {
+        self.filter.capabilities().union(self.from.capabilities())
+    }
+}
+
 /// Consecutive events of a read, in its order. Never empty.
 pub type Page = Vec<RecordedEvent>;
 
-/// The result of a read: a stream of pages.
+/// The result of a read: a stream of pages, each a `Vec` of events that is never empty.
 ///
 /// Ends after the last event or after the first error. Lazy: a page is read when it is polled.
 /// Dropping the value ends the read.
@@ -191,15 +235,17 @@ pub type Page = Vec<RecordedEvent>;
 /// use gesta_store::Pages;
 ///
 /// # gesta_store::conformance::block_on(async {
-/// let mut pages = Pages::of(std::iter::empty());
+/// let mut pages: Pages = Pages::of(std::iter::empty());
 /// assert!(pages.next().await.is_none());
 /// # });
 /// ```
-pub struct Pages(Pin<Box<dyn Stream<Item = Result<Page, StoreError>> + Send>>);
+pub struct Pages<Item = RecordedEvent>(PageStream<Item>);
 
-impl Pages {
+type PageStream<Item> = Pin<Box<dyn Stream<Item = Result<Vec<Item>, StoreError>> + Send>>;
+
+impl<Item: 'static> Pages<Item> {
     /// Wraps a stream of pages.
-    pub fn new(pages: impl Stream<Item = Result<Page, StoreError>> + Send + 'static) -> Self {
+    pub fn new(pages: impl Stream<Item = Result<Vec<Item>, StoreError>> + Send + 'static) -> Self {
         Self(Box::pin(pages))
     }
 
@@ -207,7 +253,7 @@ impl Pages {
     /// so the iterator must not block.
     pub fn of<I>(pages: I) -> Self
     where
-        I: Iterator<Item = Result<Page, StoreError>> + Send + 'static,
+        I: Iterator<Item = Result<Vec<Item>, StoreError>> + Send + 'static,
     {
         Self::new(Ready(Box::new(pages)))
     }
@@ -215,13 +261,15 @@ impl Pages {
     /// Creates a read that returns this error and ends.
     #[must_use]
     pub fn failed(error: StoreError) -> Self {
-        Self::of(std::iter::once(Err(error)))
+        let mut error = Some(error);
+        // An iterator of the page's type would ask for `Item: Send`.
+        Self::of(std::iter::from_fn(move || error.take().map(Err)))
     }
 
     /// Returns the next page, or `None` after the last one or after an error.
     ///
     /// Cancel-safe: no page is lost if the future is dropped.
-    pub async fn next(&mut self) -> Option<Result<Page, StoreError>> {
+    pub async fn next(&mut self) -> Option<Result<Vec<Item>, StoreError>> {
         poll_fn(|context| self.0.as_mut().poll_next(context)).await
     }
 
@@ -231,7 +279,7 @@ impl Pages {
     /// # Errors
     ///
     /// The error that ended the read. Events read before it are dropped.
-    pub async fn collect_events(mut self) -> Result<Vec<RecordedEvent>, StoreError> {
+    pub async fn collect_events(mut self) -> Result<Vec<Item>, StoreError> {
         let mut events = Vec::new();
         while let Some(page) = self.next().await {
             events.extend(page?);
@@ -240,25 +288,25 @@ impl Pages {
     }
 }
 
-impl Stream for Pages {
-    type Item = Result<Page, StoreError>;
+impl<Item> Stream for Pages<Item> {
+    type Item = Result<Vec<Item>, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.as_mut().poll_next(cx)
     }
 }
 
-impl fmt::Debug for Pages {
+impl<Item> fmt::Debug for Pages<Item> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pages")
     }
 }
 
 /// An iterator as a stream that is always ready.
-struct Ready(Box<dyn Iterator<Item = Result<Page, StoreError>> + Send>);
+struct Ready<Item>(Box<dyn Iterator<Item = Result<Vec<Item>, StoreError>> + Send>);
 
-impl Stream for Ready {
-    type Item = Result<Page, StoreError>;
+impl<Item> Stream for Ready<Item> {
+    type Item = Result<Vec<Item>, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         Poll::Ready(self.0.next())

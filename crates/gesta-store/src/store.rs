@@ -1,17 +1,17 @@
 //! The trait that every event store implements.
 //!
-//! Owns: [`EventStore`], and the default implementations of setting metadata, deleting and
-//! tombstoning. The trait is object-safe and asynchronous, has no synchronous twin, and depends on
+//! Owns: [`EventStore`], and its default implementations: refusals of optional features, and
+//! setting metadata, deleting and tombstoning on top of `append`. The trait is object-safe and asynchronous, has no synchronous twin, and depends on
 //! no runtime. The [`conformance`](mod@crate::conformance) suite checks an implementation. Not
 //! here: the events that the default implementations append ([`lifecycle`](crate::lifecycle)).
 
 use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::{
-    Append, Appended, Capabilities, Category, DeleteStream, EventId, Head, ListCategories,
-    ListStreams, Pages, ReadAll, ReadStream, RecordedAt, RecordedEvent, Revision,
-    SetStreamMetadata, StoreError, StreamDescription, StreamName, Subscribe, Subscription,
-    TombstoneStream, lifecycle,
+    Append, Appended, Capabilities, Capability, CapabilitySet, Category, DeleteStream, EventId,
+    Head, ListCategories, ListStreams, OrdinalPages, Pages, Position, ReadAll, ReadOrdinals,
+    ReadStream, RecordedAt, RecordedEvent, Revision, SetStreamMetadata, StoreError,
+    StreamDescription, StreamName, Subscribe, Subscription, TombstoneStream, lifecycle,
 };
 
 /// The boxed future that the methods of [`EventStore`] return.
@@ -24,14 +24,16 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// # Implementing
 ///
 /// - `append` calls [`Append::check`] first, so that all stores reject the same input.
-/// - A capability that the store lacks is refused with [`StoreError::Unsupported`]; a store never
-///   approximates it.
+/// - A [`Capability`] that the store lacks is refused with [`StoreError::Unsupported`], which names
+///   it ([`Capabilities::check`]); a store never approximates it. Methods that belong to one capability have a default
+///   implementation that refuses.
 /// - An event that was acknowledged is visible to every read that begins afterwards.
 /// - A future wakes its task when the result is ready. It must not depend on a particular runtime;
 ///   an adapter for a driver that needs one spawns its calls there.
 /// - [`set_stream_metadata`](Self::set_stream_metadata), [`delete_stream`](Self::delete_stream) and
 ///   [`tombstone_stream`](Self::tombstone_stream) have default implementations on top of `append`.
-///   They need [`Capabilities::multi_stream_append`].
+///   They need [`Capability::MultiStreamAppend`]; a store without it implements them itself, or
+///   lacks their capabilities.
 ///
 /// # Blocking
 ///
@@ -67,16 +69,33 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// # Repeats
     ///
-    /// An append with the event ids of an earlier append, for the same streams in the same order,
-    /// with the same expectations, is a repeat. It returns the result of the first append and
-    /// records nothing. This holds even if the expectations, the condition or the streams without
-    /// events no longer hold. Ids that match an earlier append only in part, or with an expectation
-    /// that the earlier append cannot have met, are a [`Conflict::PartialRepeat`](crate::Conflict).
-    /// A store may also accept a repeat with another expectation that the earlier append met. A
-    /// repeat is recognized without limit if every stream that gets events is expected at
-    /// [`NoStream`](crate::ExpectedRevision::NoStream) or
-    /// [`Exact`](crate::ExpectedRevision::Exact), and otherwise within the last
-    /// [`Capabilities::repeat_window_appends`] appends. An append without events is never a repeat.
+    /// An append whose first event has the id of an earlier append's first event is compared with
+    /// that append, before anything else is checked. It is a *repeat*, returns the first result and
+    /// records nothing, if
+    ///
+    /// - it has the same event ids for the same streams, in the same order, and
+    /// - each [`Exact`](crate::ExpectedRevision::Exact) expectation of a stream with events names
+    ///   the revision before the earlier append's first event in that stream.
+    ///
+    /// Otherwise it is a [`Conflict::PartialRepeat`](crate::Conflict::PartialRepeat). The other
+    /// three expectations are met by every repeat, whatever the earlier append expected:
+    ///
+    /// | earlier, at revision *r* | `Any` | `NoStream` | `StreamExists` | `Exact(r - 1)` | other `Exact` |
+    /// | --- | --- | --- | --- | --- | --- |
+    /// | any expectation | repeat | repeat | repeat | repeat | conflict |
+    ///
+    /// Streams without events and the condition are not compared. The rule holds however the
+    /// streams have changed since: grown, deleted, revived or tombstoned. An append without events
+    /// is never a repeat.
+    ///
+    /// Every store recognizes, without limit, a repeat in which each stream with events is expected
+    /// at `Exact`, or at `NoStream` if its events are the first of the stream. A store with
+    /// [`Capability::UnconditionalRepeats`] recognizes every repeat, within the last
+    /// [`Capabilities::repeat_window_appends`] appends. Without that feature, an append that cannot
+    /// be recognized is a new one.
+    ///
+    /// With [`Capability::StreamScopedIds`] only appends whose first event is in the same stream
+    /// are compared, so an event id may be used once in each stream.
     ///
     /// # Cancellation
     ///
@@ -89,10 +108,12 @@ pub trait EventStore: Send + Sync + 'static {
     ///   decide again.
     /// - [`Rejected`](StoreError::Rejected), [`Unsupported`](StoreError::Unsupported),
     ///   [`Deleted`](StoreError::Deleted): the call is wrong. Do not retry it.
-    /// - [`Overloaded`](StoreError::Overloaded): nothing was appended. Back off and retry.
+    /// - [`Overloaded`](StoreError::Overloaded), [`Unreachable`](StoreError::Unreachable): nothing
+    ///   was appended. Back off and retry.
     /// - [`Unavailable`](StoreError::Unavailable): the outcome is unknown. Retry with the same
     ///   event ids.
-    /// - [`Stopped`](StoreError::Stopped), [`Corrupt`](StoreError::Corrupt): not retryable. Alert
+    /// - [`Denied`](StoreError::Denied), [`ReadOnly`](StoreError::ReadOnly),
+    ///   [`Stopped`](StoreError::Stopped), [`Corrupt`](StoreError::Corrupt): not retryable. Alert
     ///   an operator.
     fn append(&self, append: Append) -> StoreFuture<'_, Appended>;
 
@@ -102,11 +123,16 @@ pub trait EventStore: Send + Sync + 'static {
     /// conclusive only within the range that [`Capabilities::find_append`] states, and only once
     /// the append is no longer in flight.
     ///
+    /// If event ids are unique per stream ([`Capability::StreamScopedIds`]) and several appends
+    /// begin with this one, returns the last of them.
+    ///
     /// # Errors
     ///
-    /// - [`Unsupported`](StoreError::Unsupported) if [`Capabilities::find_append`] is
-    ///   [`AppendLookup::Unsupported`](crate::AppendLookup::Unsupported).
-    fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>>;
+    /// - [`Unsupported`](StoreError::Unsupported) without [`Capability::FindAppend`].
+    fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
+        let _ = first_event;
+        refused(Capability::FindAppend)
+    }
 
     /// Reads a stream, in the order of revisions, without the events that its metadata hide.
     ///
@@ -127,10 +153,26 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// - [`Unsupported`](StoreError::Unsupported), as the item of the stream of pages, for any
-    ///   filter but [`Filter::Everything`](crate::Filter::Everything) if
-    ///   [`Capabilities::filtered_reads`] is `false`.
-    fn read_all(&self, read: ReadAll) -> Pages;
+    /// - [`Unsupported`](StoreError::Unsupported), as the item of the stream of pages, without
+    ///   [`Capability::GlobalOrder`], for a filter that the store lacks, and for a start at a time
+    ///   without [`Capability::TimeStarts`].
+    fn read_all(&self, read: ReadAll) -> Pages {
+        let _ = read;
+        Pages::failed(StoreError::Unsupported { capability: Capability::GlobalOrder })
+    }
+
+    /// Reads the events of a category, of a type or of a conversation by their ordinals.
+    ///
+    /// Cheap wherever the read starts. To subscribe from an ordinal, read the event before it with
+    /// a limit of 1, and subscribe after its position with the filter of the same kind.
+    ///
+    /// # Errors
+    ///
+    /// - [`Unsupported`](StoreError::Unsupported), as the item of the stream of pages, without
+    ///   [`OrdinalIndex::capability`](crate::OrdinalIndex::capability).
+    fn read_ordinals(&self, read: ReadOrdinals) -> OrdinalPages {
+        OrdinalPages::failed(StoreError::Unsupported { capability: read.of.capability() })
+    }
 
     /// Subscribes to a stream or to the whole store: delivers past events, then new ones.
     ///
@@ -147,21 +189,45 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// Lists the streams at the time of the call. Pages of one listing are separate calls, so
     /// streams that are created or deleted in between may be missing.
-    fn list_streams(&self, list: ListStreams) -> StoreFuture<'_, Vec<StreamName>>;
+    ///
+    /// # Errors
+    ///
+    /// - [`Unsupported`](StoreError::Unsupported) without [`Capability::StreamListing`].
+    fn list_streams(&self, list: ListStreams) -> StoreFuture<'_, Vec<StreamName>> {
+        let _ = list;
+        refused(Capability::StreamListing)
+    }
 
     /// Returns categories, in byte order. A category stays listed when its streams are deleted.
-    fn list_categories(&self, list: ListCategories) -> StoreFuture<'_, Vec<Category>>;
+    ///
+    /// # Errors
+    ///
+    /// - [`Unsupported`](StoreError::Unsupported) without [`Capability::CategoryListing`].
+    fn list_categories(&self, list: ListCategories) -> StoreFuture<'_, Vec<Category>> {
+        let _ = list;
+        refused(Capability::CategoryListing)
+    }
 
     /// Returns the position of the last event, and the incarnation of the store.
     ///
     /// Reflects every append that was acknowledged before the call.
-    fn head(&self) -> StoreFuture<'_, Head>;
+    ///
+    /// # Errors
+    ///
+    /// - [`Unsupported`](StoreError::Unsupported) without [`Capability::GlobalOrder`].
+    fn head(&self) -> StoreFuture<'_, Head> {
+        refused(Capability::GlobalOrder)
+    }
 
-    /// Returns how far the last event's recorded time is ahead of `now`, or zero.
+    /// Returns how far the last event's recorded time is ahead of `now`, or zero. Zero without
+    /// [`Capability::GlobalOrder`].
     ///
     /// More than a minute means that the clock is or was wrong. Until the clock has caught up, all
     /// events are recorded at that time, and max age counts from it.
     fn recorded_ahead(&self, now: RecordedAt) -> StoreFuture<'_, Duration> {
+        if !self.capabilities().has(Capability::GlobalOrder) {
+            return Box::pin(std::future::ready(Ok(Duration::ZERO)));
+        }
         let last = self.read_all(ReadAll::backwards().limit(1)).collect_events();
         Box::pin(async move {
             let last = last.await?;
@@ -173,6 +239,22 @@ pub trait EventStore: Send + Sync + 'static {
     /// store is open.
     fn capabilities(&self) -> Capabilities;
 
+    /// Finishes the accepted appends and releases what the store holds: its directory, its threads,
+    /// its connections.
+    ///
+    /// Idempotent, and closes all handles of the store. Later calls fail with
+    /// [`Stopped`](StoreError::Stopped), and open subscriptions and reads end with it. Dropping the
+    /// future does not undo the closing. Without [`Capability::Close`] this does nothing: the
+    /// resources are released when the last handle is dropped.
+    ///
+    /// # Errors
+    ///
+    /// - [`Unavailable`](StoreError::Unavailable) if the last appends could not be finished; the
+    ///   store is closed all the same.
+    fn close(&self) -> StoreFuture<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Replaces the metadata of a stream.
     ///
     /// Events that a deletion has hidden stay hidden, whatever the new metadata say. The default
@@ -180,7 +262,8 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The same as [`append`](Self::append).
+    /// The same as [`append`](Self::append), and [`Unsupported`](StoreError::Unsupported) without
+    /// [`Capability::StreamMetadata`].
     fn set_stream_metadata(&self, change: SetStreamMetadata) -> StoreFuture<'_, Appended> {
         Box::pin(set_metadata(self, change))
     }
@@ -193,7 +276,8 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The same as [`append`](Self::append).
+    /// The same as [`append`](Self::append), and [`Unsupported`](StoreError::Unsupported) without
+    /// [`Capability::Deletion`].
     fn delete_stream(&self, delete: DeleteStream) -> StoreFuture<'_, Appended> {
         Box::pin(delete_stream(self, delete))
     }
@@ -202,10 +286,18 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The same as [`append`](Self::append).
+    /// The same as [`append`](Self::append), and [`Unsupported`](StoreError::Unsupported) without
+    /// [`Capability::Tombstones`].
     fn tombstone_stream(&self, tombstone: TombstoneStream) -> StoreFuture<'_, Appended> {
-        Box::pin(async move { self.append(lifecycle::tombstone(tombstone)?).await })
+        Box::pin(async move {
+            self.capabilities().check(CapabilitySet::of(&[Capability::Tombstones]))?;
+            self.append(lifecycle::tombstone(tombstone)?).await
+        })
     }
+}
+
+fn refused<T: Send + 'static>(capability: Capability) -> StoreFuture<'static, T> {
+    Box::pin(std::future::ready(Err(StoreError::Unsupported { capability })))
 }
 
 /// Sets metadata. A concurrent change of the metadata causes another round.
@@ -213,6 +305,7 @@ async fn set_metadata<S: EventStore + ?Sized>(
     store: &S,
     change: SetStreamMetadata,
 ) -> Result<Appended, StoreError> {
+    store.capabilities().check(CapabilitySet::of(&[Capability::StreamMetadata]))?;
     let metadata_stream = change.stream.metadata_stream()?;
     loop {
         // Read, decide, and append on condition that nothing has changed.
@@ -277,12 +370,17 @@ async fn delete_stream<S: EventStore + ?Sized>(
     store: &S,
     delete: DeleteStream,
 ) -> Result<Appended, StoreError> {
+    let capabilities = store.capabilities();
+    capabilities.check(CapabilitySet::of(&[Capability::Deletion]))?;
     loop {
         let description = store.describe_stream(&delete.stream).await?;
         // Nothing to hide: report the head without an append.
         let Some(append) = lifecycle::deletion(&delete, &description)? else {
-            let head = store.head().await?;
-            return Ok(Appended { position: head.position, revisions: Vec::new() });
+            let position = match capabilities.has(Capability::GlobalOrder) {
+                true => store.head().await?.position,
+                false => Position::START,
+            };
+            return Ok(Appended { position, revisions: Vec::new() });
         };
         match store.append(append).await {
             // The stream or its metadata changed concurrently: read them again.

@@ -48,7 +48,8 @@ pub struct StreamMetadata {
     pub cache_control: Option<Duration>,
     /// Access rights. Stored for servers, which enforce them; stores do not.
     pub acl: Option<Acl>,
-    /// Other entries. Their names do not begin with `$`.
+    /// Other entries. Names that begin with `$` are reserved for stores and servers; those that
+    /// this version does not know are kept here and come back unchanged.
     pub custom: Map<String, Value>,
 }
 
@@ -77,11 +78,15 @@ pub struct Acl {
 impl StreamMetadata {
     /// Type of the event in `$$name` that sets the metadata.
     pub const EVENT_TYPE: &str = "$metadata";
+    /// Names of the fields in the JSON form. Other names are kept in [`custom`](Self::custom).
+    pub const NAMES: [&str; 5] = [MAX_AGE, MAX_COUNT, TRUNCATE_BEFORE, CACHE_CONTROL, ACL];
 
     /// Encodes the metadata as a JSON object. Unset values are left out.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let mut json = Map::new();
+        // The fields win over custom entries of the same name.
+        let mut json = self.custom.clone();
+        json.retain(|name, _| !Self::NAMES.contains(&name.as_str()));
         let mut number = |name: &str, value: Option<u64>| {
             if let Some(value) = value {
                 json.insert(name.to_owned(), value.into());
@@ -94,8 +99,6 @@ impl StreamMetadata {
         if let Some(acl) = &self.acl {
             json.insert(ACL.to_owned(), acl.to_value());
         }
-        // Custom names cannot collide: reserved ones begin with `$`.
-        json.extend(self.custom.clone());
         Value::Object(json).to_string().into_bytes()
     }
 
@@ -103,8 +106,7 @@ impl StreamMetadata {
     ///
     /// # Errors
     ///
-    /// [`Invalid::Metadata`] if the JSON is not an object, a value has the wrong type, or a name
-    /// begins with `$` and is unknown.
+    /// [`Invalid::Metadata`] if the JSON is not an object, or a value has the wrong type.
     pub fn from_json(json: &[u8]) -> Result<Self, StoreError> {
         let json: Map<String, Value> =
             serde_json::from_slice(json).map_err(|error| malformed(error.to_string()))?;
@@ -127,12 +129,7 @@ impl StreamMetadata {
             TRUNCATE_BEFORE => self.truncate_before = Some(Revision::new(number(&name, &value)?)),
             CACHE_CONTROL => self.cache_control = Some(Duration::from_secs(number(&name, &value)?)),
             ACL => self.acl = Some(Acl::from_value(value)?),
-            // Do not drop what a newer version may have meant.
-            unknown if unknown.starts_with('$') => {
-                return Err(malformed(format!(
-                    "unknown name {unknown}; names that begin with `$` are reserved"
-                )));
-            }
+            // Unknown names too: a newer version or another tool may have meant them.
             _ => drop(self.custom.insert(name, value)),
         }
         Ok(())
@@ -398,12 +395,20 @@ mod tests {
     }
 
     #[test]
+    fn unknown_system_names_are_kept_and_known_ones_come_from_their_fields() {
+        let json = br#"{"$tb":3,"$unknown":{"a":[1]},"team":"sales"}"#;
+        let mut metadata = StreamMetadata::from_json(json).unwrap();
+        assert_eq!(metadata.to_json(), json);
+        metadata.custom.insert(TRUNCATE_BEFORE.to_owned(), 9.into());
+        assert_eq!(metadata.to_json(), json);
+    }
+
+    #[test]
     fn unreadable_metadata_are_refused_with_the_reason() {
         for (json, reason) in [
             ("[]", "invalid type"),
             (r#"{"$maxCount":0}"#, "$maxCount must be at least 1"),
             (r#"{"$tb":-1}"#, "$tb must be a non-negative integer"),
-            (r#"{"$unknown":1}"#, "unknown name $unknown"),
             (r#"{"$acl":{"$x":[]}}"#, "$acl has no right $x"),
         ] {
             let error = StreamMetadata::from_json(json.as_bytes()).unwrap_err().to_string();

@@ -1,6 +1,6 @@
 //! Subscriptions: reads that catch up and then stay live.
 //!
-//! Owns: [`Subscribe`], the request, and [`Subscription`], the stream of deliveries. Positions of
+//! Owns: [`Subscribe`], the request with its starting point, and [`Subscription`], the stream of deliveries. Positions of
 //! deliveries never decrease, no event in between is left out, and a consumer that stops polling
 //! does not hold up the store or other consumers. Not here: storage of checkpoints.
 
@@ -14,8 +14,28 @@ use std::{
 use futures_core::Stream;
 
 use crate::{
-    Checkpoint, Filter, Incarnation, Page, Position, Revision, StoreError, StreamName, Visibility,
+    Capability, CapabilitySet, Checkpoint, Filter, Incarnation, Page, Position, RecordedAt,
+    Revision, StoreError, StreamName, Visibility,
 };
+
+/// Starting point of a subscription.
+///
+/// ```
+/// use gesta_store::{Position, SubscribeFrom};
+///
+/// assert!(SubscribeFrom::After(Position::new(7)) != SubscribeFrom::Start);
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscribeFrom<Place> {
+    /// Before the first event.
+    Start,
+    /// After this revision or position, exclusive.
+    After(Place),
+    /// At the first event recorded at or after this time. Later than the clock: waits for it.
+    /// Needs [`Capability::TimeStarts`](crate::Capability::TimeStarts).
+    Time(RecordedAt),
+}
 
 /// The target of a subscription, and its starting point.
 ///
@@ -30,19 +50,20 @@ use crate::{
 /// delivered when other metadata show it again.
 ///
 /// ```
-/// use gesta_store::{StreamName, Subscribe, SubscribeTo};
+/// use gesta_store::{StreamName, Subscribe, SubscribeFrom, SubscribeTo};
 ///
 /// let order = StreamName::new("order-1")?;
-/// let to = SubscribeTo::Stream { stream: order.clone(), after: None };
+/// let to = SubscribeTo::Stream { stream: order.clone(), from: SubscribeFrom::Start };
 /// assert_eq!(Subscribe::to_stream(order).to, to);
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubscribeTo {
     /// The whole store.
     All {
-        /// Delivers only events after this position.
-        after: Position,
+        /// Starting point.
+        from: SubscribeFrom<Position>,
         /// Delivers only events that the filter selects.
         filter: Filter,
         /// Inclusion of hidden events.
@@ -52,8 +73,8 @@ pub enum SubscribeTo {
     Stream {
         /// The stream's name.
         stream: StreamName,
-        /// Delivers only events after this revision; `None`: from the first event.
-        after: Option<Revision>,
+        /// Starting point.
+        from: SubscribeFrom<Revision>,
     },
 }
 
@@ -68,6 +89,7 @@ pub enum SubscribeTo {
 /// assert!(shipped.incarnation.is_none());
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe {
     /// The target and the starting point.
@@ -81,7 +103,7 @@ impl Subscribe {
     #[must_use]
     pub const fn to_all() -> Self {
         let to = SubscribeTo::All {
-            after: Position::START,
+            from: SubscribeFrom::Start,
             filter: Filter::Everything,
             visibility: Visibility::Raw,
         };
@@ -91,14 +113,14 @@ impl Subscribe {
     /// Subscribes to one stream, from its first event.
     #[must_use]
     pub const fn to_stream(stream: StreamName) -> Self {
-        Self { to: SubscribeTo::Stream { stream, after: None }, incarnation: None }
+        Self { to: SubscribeTo::Stream { stream, from: SubscribeFrom::Start }, incarnation: None }
     }
 
     /// Starts after this position. Ignored for a subscription to a stream.
     #[must_use]
     pub fn after(mut self, position: Position) -> Self {
-        if let SubscribeTo::All { after, .. } = &mut self.to {
-            *after = position;
+        if let SubscribeTo::All { from, .. } = &mut self.to {
+            *from = SubscribeFrom::After(position);
         }
         self
     }
@@ -106,10 +128,26 @@ impl Subscribe {
     /// Starts after this revision. Ignored for a subscription to the whole store.
     #[must_use]
     pub fn after_revision(mut self, revision: Revision) -> Self {
-        if let SubscribeTo::Stream { after, .. } = &mut self.to {
-            *after = Some(revision);
+        if let SubscribeTo::Stream { from, .. } = &mut self.to {
+            *from = SubscribeFrom::After(revision);
         }
         self
+    }
+
+    /// Starts at the first event recorded at or after this time; see [`SubscribeFrom::Time`].
+    #[must_use]
+    pub fn from_time(mut self, time: RecordedAt) -> Self {
+        match &mut self.to {
+            SubscribeTo::All { from, .. } => *from = SubscribeFrom::Time(time),
+            SubscribeTo::Stream { from, .. } => *from = SubscribeFrom::Time(time),
+        }
+        self
+    }
+
+    /// Says that the starting point belongs to this incarnation of the store.
+    #[must_use]
+    pub fn incarnation(self, incarnation: Incarnation) -> Self {
+        Self { incarnation: Some(incarnation), ..self }
     }
 
     /// Starts after a checkpoint. Ignored for a subscription to a stream.
@@ -118,7 +156,7 @@ impl Subscribe {
     /// ends with [`Invalid::OtherIncarnation`](crate::Invalid::OtherIncarnation).
     #[must_use]
     pub fn resume(self, checkpoint: Checkpoint) -> Self {
-        Self { incarnation: Some(checkpoint.incarnation), ..self.after(checkpoint.position) }
+        self.after(checkpoint.position).incarnation(checkpoint.incarnation)
     }
 
     /// Delivers only events that the filter selects. Ignored for a subscription to a stream.
@@ -141,7 +179,30 @@ impl Subscribe {
     }
 }
 
+impl<Place> SubscribeFrom<Place> {
+    const fn capabilities(&self) -> CapabilitySet {
+        match self {
+            Self::Time(_) => CapabilitySet::of(&[Capability::TimeStarts]),
+            Self::Start | Self::After(_) => CapabilitySet::EMPTY,
+        }
+    }
+}
+
+impl Subscribe {
+    /// Returns the features that a store needs for this subscription.
+    #[must_use]
+    pub const fn capabilities(&self) -> CapabilitySet {
+        match &self.to {
+            SubscribeTo::All { from, filter, .. } => {
+                filter.capabilities().union(from.capabilities())
+            }
+            SubscribeTo::Stream { from, .. } => from.capabilities(),
+        }
+    }
+}
+
 /// One item of a subscription.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// Events, in order. Never empty.

@@ -66,7 +66,12 @@ impl Filter {
             | Self::Streams(_)
             | Self::StreamPrefixes(_)
             | Self::Categories(_)
-            | Self::EventTypes(_) => asked,
+            | Self::EventTypes(_)
+            | Self::EventTypePrefixes(_)
+            | Self::Regex(_)
+            | Self::Correlation(_)
+            | Self::Causation(_)
+            | Self::EventId(_) => asked,
         }
     }
 }

@@ -4,6 +4,8 @@
 //! the outcome unknown; every other variant guarantees that nothing was appended. Not here: their
 //! representation at an edge (status codes, problem documents).
 
+use std::time::Duration;
+
 use gesta_store::{Conflict, InvalidName, Revision, StoreError, StreamName};
 use tower::BoxError;
 
@@ -64,11 +66,14 @@ pub enum ExecuteError<R> {
     /// Still conflicting after all retries. Load the current state and decide again.
     #[error("{0}")]
     Conflict(Conflict),
-    /// A queue is full; the command was not executed. Back off and retry.
+    /// A queue is full, or the store cannot be reached; the command was not executed. Back off and
+    /// retry.
     #[error("overloaded: {reason}")]
     Overloaded {
         /// The resource that is exhausted.
         reason: String,
+        /// Time to wait before a retry, if the store says so.
+        retry_after: Option<Duration>,
     },
     /// **Unknown outcome**: the command may or may not be executed, now or later. Retry it with the
     /// same command id.
@@ -105,7 +110,8 @@ pub enum ExecuteError<R> {
 /// ```
 /// use gesta::CommandError;
 ///
-/// let busy = CommandError::Overloaded { reason: "the shop is closed at noon".to_owned() };
+/// let reason = "the shop is closed at noon".to_owned();
+/// let busy = CommandError::Overloaded { reason, retry_after: None };
 /// assert_eq!((busy.kind(), busy.is_definite()), ("overloaded", true));
 /// ```
 pub type CommandError = ExecuteError<AnyRejection>;
@@ -179,7 +185,9 @@ impl<R> ExecuteError<R> {
             }
             Self::CommandIdReused { command_id } => ExecuteError::CommandIdReused { command_id },
             Self::Conflict(conflict) => ExecuteError::Conflict(conflict),
-            Self::Overloaded { reason } => ExecuteError::Overloaded { reason },
+            Self::Overloaded { reason, retry_after } => {
+                ExecuteError::Overloaded { reason, retry_after }
+            }
             Self::Unavailable { reason, source } => ExecuteError::Unavailable { reason, source },
             Self::Undecodable(event) => ExecuteError::Undecodable(event),
             Self::Truncated(history) => ExecuteError::Truncated(history),
@@ -222,15 +230,18 @@ impl<R> From<StoreError> for ExecuteError<R> {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict(conflict) => Self::Conflict(conflict),
-            StoreError::Overloaded(overload) => Self::Overloaded { reason: overload.to_string() },
+            StoreError::Overloaded(ref overload) => {
+                let retry_after = error.retry_after();
+                Self::Overloaded { reason: overload.to_string(), retry_after }
+            }
+            // Nothing was appended, so the reaction is the same.
+            StoreError::Unreachable { .. } => {
+                Self::Overloaded { reason: error.to_string(), retry_after: None }
+            }
             StoreError::Unavailable { reason, source } => {
                 Self::Unavailable { reason, source: source.map(BoxError::from) }
             }
-            StoreError::Rejected(_)
-            | StoreError::Unsupported { .. }
-            | StoreError::Stopped { .. }
-            | StoreError::Deleted { .. }
-            | StoreError::Corrupt(_) => Self::Store(error),
+            _ => Self::Store(error),
         }
     }
 }

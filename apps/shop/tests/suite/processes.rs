@@ -265,7 +265,7 @@ fn busy_accounts(busy: Arc<AtomicBool>) -> impl Layer<Pipeline, Service = Pipeli
             async move {
                 if busy && request.name() == "withdraw-money" {
                     let reason = "the bank counts".to_owned();
-                    return Err(CommandError::Overloaded { reason }.into());
+                    return Err(CommandError::Overloaded { reason, retry_after: None }.into());
                 }
                 pipeline.oneshot(request).await
             }

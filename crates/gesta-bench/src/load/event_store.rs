@@ -124,8 +124,8 @@ impl<Store: ThreadStore> Writer for StoreWriter<'_, Store> {
         };
         let ids = ids(offer.first_id, offer.payloads.count);
         let events: Vec<_> = ids.zip(offer.payloads.iter()).map(event).collect();
-        let append = Append::to(StreamName::new(offer.stream)?, expected(offer.demand), events);
-        let append = Append { condition: condition(offer.demand, &tag), ..append };
+        let mut append = Append::to(StreamName::new(offer.stream)?, expected(offer.demand), events);
+        append.condition = condition(offer.demand, &tag);
         let appended = self.store.append_blocking(append, &self.parked);
         let appended = appended.with_context(|| format!("cannot append to {}", offer.stream))?;
         Ok(appended.position.number())
@@ -203,7 +203,8 @@ impl Subscriber for StoreSubscriber {
             Some(delivery) => {
                 match delivery? {
                     Delivery::Events(page) => page.iter().for_each(|event| show(&event.data)),
-                    Delivery::CaughtUp(_) | Delivery::Checkpoint(_) => {}
+                    // Progress without events.
+                    _ => {}
                 }
                 Ok(true)
             }

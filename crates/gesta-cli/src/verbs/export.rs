@@ -127,7 +127,9 @@ impl Selection {
     }
 
     fn has(&self, event: &RecordedEvent) -> bool {
-        event.position >= self.from && (self.filter.matches(event) || self.describes(event))
+        // Only regular expressions can fail, and there is no option for one.
+        let matches = || self.filter.matches(event).unwrap_or(false);
+        event.position >= self.from && (matches() || self.describes(event))
     }
 
     /// Returns whether an event is metadata of a selected stream. Without it, an import would bring

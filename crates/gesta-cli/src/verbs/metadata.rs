@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 use futures_executor::block_on;
 use gesta_log::LogStore;
 use gesta_store::{
-    EventStore as _, ExpectedRevision, Revision, SetStreamMetadata, StoreError, StreamDescription,
-    StreamMetadata, StreamName, StreamState,
+    EventStore as _, ExpectedRevision, Invalid, Revision, SetStreamMetadata, StoreError,
+    StreamDescription, StreamMetadata, StreamName, StreamState,
 };
 use serde_json::{json, value::RawValue};
 
@@ -112,6 +112,7 @@ fn set(
     // A syntax error is reported as such; what follows rejects wrong fields.
     serde_json::from_str::<&RawValue>(json).context("the metadata is not JSON")?;
     let metadata = StreamMetadata::from_json(json.as_bytes())?;
+    check_names(&metadata)?;
     check_ordinary(&stream)?;
     let store = url.open_to_read()?;
     let known = described(&stream, &store)?;
@@ -165,4 +166,16 @@ fn described(stream: &StreamName, store: &LogStore) -> Result<StreamDescription>
         return Err(StoreError::Deleted { stream: stream.clone() }.into());
     }
     Ok(known)
+}
+
+/// Refuses a name that differs from a known one in case only: it would be kept without effect.
+fn check_names(metadata: &StreamMetadata) -> Result<()> {
+    for name in metadata.custom.keys() {
+        let known = StreamMetadata::NAMES.iter().find(|known| known.eq_ignore_ascii_case(name));
+        if let Some(known) = known {
+            let message = format!("unknown name {name}; did you mean {known}?");
+            return Err(StoreError::from(Invalid::Metadata { reason: message }).into());
+        }
+    }
+    Ok(())
 }

@@ -14,7 +14,6 @@ use clap::Args;
 use gesta_log::LogStore;
 use gesta_store::{
     Delivery, EventStore as _, Position, Revision, StoreError, SubscribeTo, Subscription,
-    Visibility,
 };
 
 use crate::{
@@ -59,8 +58,8 @@ impl Subscribe {
         // To follow, events are shown once their writer confirms them. With --until-caught-up there
         // may be no writer, so the last events are recovered as for `gesta read`.
         let store = if until_caught_up { store.open_to_read()? } else { store.open_to_follow()? };
-        let to = self.to();
-        if let SubscribeTo::Stream { stream, .. } = &to {
+        let subscribe = self.subscribe();
+        if let SubscribeTo::Stream { stream, .. } = &subscribe.to {
             // A missing stream may still be created, so this is a notice and not an error.
             match check_exists(stream, &store) {
                 Err(absent) if output.style() == Style::Text => {
@@ -69,7 +68,7 @@ impl Subscribe {
                 Ok(()) | Err(_) => {}
             }
         }
-        let mut subscription = store.subscribe(gesta_store::Subscribe { to, incarnation: None });
+        let mut subscription = store.subscribe(subscribe);
         while let Some(delivery) = next(&mut subscription, &store)? {
             match delivery? {
                 Delivery::Events(page) => {
@@ -81,19 +80,24 @@ impl Subscribe {
                 Delivery::CaughtUp(position) => print_caught_up(position, output),
                 // The position of events that the filter leaves out; there is nothing to resume.
                 Delivery::Checkpoint(_) => {}
+                _ => {}
             }
         }
         Ok(Outcome::Done)
     }
 
-    fn to(self) -> SubscribeTo {
+    fn subscribe(self) -> gesta_store::Subscribe {
         match self.selection.selected() {
             Selected::Stream(stream) => {
-                SubscribeTo::Stream { stream, after: self.after.map(Revision::new) }
+                let all = gesta_store::Subscribe::to_stream(stream);
+                match self.after {
+                    Some(revision) => all.after_revision(Revision::new(revision)),
+                    None => all,
+                }
             }
             Selected::All(filter) => {
                 let after = self.after.map_or(Position::START, Position::new);
-                SubscribeTo::All { after, filter, visibility: Visibility::Raw }
+                gesta_store::Subscribe::to_all().after(after).filter(filter)
             }
         }
     }

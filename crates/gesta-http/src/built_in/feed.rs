@@ -172,6 +172,8 @@ impl FeedReader {
                 Ok(Delivery::Checkpoint(position)) => {
                     self.ready.push_back(checkpoint(position, "nothing"));
                 }
+                // Neither events nor progress.
+                Ok(_) => {}
                 Err(error) => {
                     let problem = Problem::from(error).to_json().to_string();
                     // A subscription ends after an error, so this is the last event of the feed.
@@ -184,8 +186,10 @@ impl FeedReader {
     }
 
     fn encode(&mut self, page: &[RecordedEvent]) {
-        let wanted =
-            |event: &&RecordedEvent| self.remaining.iter().all(|filter| filter.matches(event));
+        // Only regular expressions can fail, and a feed has none.
+        let wanted = |event: &&RecordedEvent| {
+            self.remaining.iter().all(|filter| filter.matches(event).unwrap_or(false))
+        };
         // All of one page. The next is read only when this one is sent, so a slow reader holds up
         // nothing but its own subscription.
         self.ready.extend(page.iter().filter(wanted).map(sse_event));

@@ -14,7 +14,7 @@ use axum::{
 };
 use gesta::{
     CommandId, EventId, EventMetadata, Gesta,
-    store::{AppendLookup, ReadAll, StoreError},
+    store::{Capability, ReadAll, StoreError},
 };
 use uuid::Uuid;
 
@@ -139,7 +139,7 @@ async fn earlier(gesta: &Gesta, raw: &str, actor: &str) -> Result<Option<String>
     let Ok(id) = CommandId::new(raw) else { return Ok(None) };
     let store = gesta.store();
     // Without a lookup by event id an earlier command cannot be found; the key is then a new one.
-    if store.capabilities().find_append == AppendLookup::Unsupported {
+    if !store.capabilities().has(Capability::FindAppend) {
         return Ok(None);
     }
     // The key of another actor's command must not be recognized: compare what its event recorded.

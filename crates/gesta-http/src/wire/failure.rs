@@ -40,8 +40,8 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
             // win.
             ExecuteError::Conflict(_) => conflict("conflict", detail).retry_after(PAUSE),
             // Refused before anything was written, so that a retry is safe.
-            ExecuteError::Overloaded { .. } => {
-                Self::unavailable("overloaded", detail).retry_after(PAUSE)
+            ExecuteError::Overloaded { retry_after, .. } => {
+                Self::unavailable("overloaded", detail).retry_after(retry_after.unwrap_or(PAUSE))
             }
             // The append may have happened. Only a retry with the same command id finds out.
             ExecuteError::Unavailable { .. } => {
@@ -100,11 +100,13 @@ fn conflict(code: &'static str, detail: String) -> Problem {
 impl From<StoreError> for Problem {
     /// Maps the error of a read: errors of appends arrive as [`ExecuteError`].
     fn from(error: StoreError) -> Self {
-        let detail = error.to_string();
+        let (detail, pause) = (error.to_string(), error.retry_after());
         match error {
             StoreError::Conflict(_) => conflict("conflict", detail).retry_after(PAUSE),
             StoreError::Rejected(invalid) => refused(&invalid),
-            StoreError::Overloaded(_) => Self::unavailable("overloaded", detail).retry_after(PAUSE),
+            StoreError::Overloaded(_) | StoreError::Unreachable { .. } => {
+                Self::unavailable("overloaded", detail).retry_after(pause.unwrap_or(PAUSE))
+            }
             StoreError::Unavailable { .. } => {
                 Self::unavailable("store-unavailable", detail).retry_after(PAUSE)
             }
@@ -119,7 +121,13 @@ impl From<StoreError> for Problem {
                 )
             }
             StoreError::Deleted { .. } => Self::new(StatusCode::NOT_FOUND, "deleted", detail),
+            // No `Retry-After`: only another configuration helps.
+            StoreError::Denied { .. } | StoreError::ReadOnly { .. } => {
+                tracing::error!(error = &error as &dyn Error, "the store refuses this program");
+                Self::unavailable("store-refused", detail)
+            }
             StoreError::Unsupported { .. } => Self::internal(&error),
+            other => Self::internal(&other),
         }
     }
 }
@@ -130,15 +138,7 @@ fn refused(invalid: &Invalid) -> Problem {
         Invalid::BeyondHead { .. } | Invalid::OtherIncarnation { .. } => {
             beyond_head("position-beyond-head", invalid)
         }
-        Invalid::Name(_)
-        | Invalid::Limit { .. }
-        | Invalid::NoStreams
-        | Invalid::StreamTwice { .. }
-        | Invalid::EventTwice { .. }
-        | Invalid::SystemStream { .. }
-        | Invalid::Metadata { .. } => {
-            Problem::new(StatusCode::BAD_REQUEST, "invalid", invalid.to_string())
-        }
+        _ => Problem::new(StatusCode::BAD_REQUEST, "invalid", invalid.to_string()),
     }
 }
 
@@ -287,7 +287,8 @@ mod tests {
     fn only_an_unavailable_store_leaves_the_outcome_unknown() {
         let open = of_command(ExecuteError::unavailable("no answer"));
         assert_eq!(open, (503, "outcome-unknown".to_owned()));
-        let busy = of_command(ExecuteError::Overloaded { reason: "full".to_owned() });
+        let busy =
+            of_command(ExecuteError::Overloaded { reason: "full".to_owned(), retry_after: None });
         assert_eq!(busy, (503, "overloaded".to_owned()));
     }
 

@@ -608,6 +608,10 @@ impl Index {
             ),
             Filter::EventTypes(types) => self.plan_types(types),
             Filter::Query(query) => self.plan_query(query),
+            other => match other.capability() {
+                Some(capability) => return Err(StoreError::Unsupported { capability }),
+                None => self.every().inexact(),
+            },
         })
     }
 

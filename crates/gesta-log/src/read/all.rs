@@ -47,6 +47,8 @@ impl AllPages {
             ReadFrom::Start => Position::START,
             ReadFrom::End => Position::MAX,
             ReadFrom::At(position) => position,
+            // The store refuses starts that it does not know.
+            _ => Position::MAX,
         };
         let selection = Selection::new(read.filter, read.visibility, read.direction);
         let progress = AllProgress { at: Some(at), left: read.limit };
@@ -98,6 +100,16 @@ impl PagedRead for AllPages {
     }
 }
 
+fn retain_matching(page: Page, filter: &Filter) -> Result<Page, StoreError> {
+    let mut matching = Page::with_capacity(page.len());
+    for event in page {
+        if filter.matches(&event)? {
+            matching.push(event);
+        }
+    }
+    Ok(matching)
+}
+
 /// The result of reading one page.
 #[derive(Debug)]
 pub(crate) struct PageRead {
@@ -144,7 +156,7 @@ impl Reader {
         let next = read.last().and_then(|last| beyond(last.position, direction));
         // Terms select a superset for some filters; the events themselves decide.
         if !exact {
-            page.retain(|event| filter.matches(event));
+            page = retain_matching(page, filter)?;
             if let Some(beyond_limit) = page.get(limit) {
                 let next = Some(beyond_limit.position);
                 page.truncate(limit);

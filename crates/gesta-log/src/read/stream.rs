@@ -70,6 +70,8 @@ impl StreamPages {
             (ReadFrom::Start, Direction::Backwards) => None,
             (ReadFrom::End, _) => Some(Revision::MAX),
             (ReadFrom::At(revision), _) => Some(*revision),
+            // The store refuses starts that it does not know.
+            _ => None,
         };
         // A backward read from the end claims to start with the last event, so damage after it is
         // an error. A forward read reports that damage when it gets there.

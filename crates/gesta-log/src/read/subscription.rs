@@ -16,7 +16,7 @@ use std::{
 use futures_core::Stream;
 use gesta_store::{
     Delivery, Direction, Invalid, Page, Position, Revision, StoreError, StreamName, Subscribe,
-    SubscribeTo,
+    SubscribeFrom, SubscribeTo,
 };
 
 use super::{Reader, Selection, all::PageRead, io_threads::IoAnswer};
@@ -203,13 +203,16 @@ impl LogSubscription {
     pub(crate) fn new(reader: Reader, subscribe: Subscribe) -> Self {
         let refused = refusal(&reader, &subscribe);
         let (to, after, reported) = match subscribe.to {
-            SubscribeTo::All { after, filter, visibility } => {
+            SubscribeTo::All { from, filter, visibility } => {
                 let selection = Selection::new(filter, visibility, Direction::Forwards);
+                let after = start(from).unwrap_or(Position::START);
                 (Target::All(selection), After::Position(after), after)
             }
-            SubscribeTo::Stream { stream, after } => {
-                (Target::Stream(stream), After::Revision(after), Position::START)
+            SubscribeTo::Stream { stream, from } => {
+                (Target::Stream(stream), After::Revision(start(from)), Position::START)
             }
+            // The store refuses targets that it does not know.
+            _ => unreachable!("a subscription is to the whole store or to a stream"),
         };
         let number = reader.published.new_subscription();
         let source = Arc::new(Source { reader, to });
@@ -281,10 +284,19 @@ impl LogSubscription {
 /// The item of a subscription.
 type Delivered = Option<Result<Delivery, StoreError>>;
 
+/// Returns the place after which a subscription starts, or `None` for the first event. The store
+/// refuses starts that it does not know.
+fn start<Place>(from: SubscribeFrom<Place>) -> Option<Place> {
+    match from {
+        SubscribeFrom::After(place) => Some(place),
+        _ => None,
+    }
+}
+
 /// Returns the error for a subscription whose start is not in this log.
 fn refusal(reader: &Reader, subscribe: &Subscribe) -> Option<StoreError> {
-    let SubscribeTo::All { after, .. } = &subscribe.to else { return None };
-    let position = *after;
+    let SubscribeTo::All { from, .. } = &subscribe.to else { return None };
+    let position = start(*from)?;
     // A checkpoint of another incarnation is valid only where both have the same events.
     if let Some(incarnation) = subscribe.incarnation {
         let shared = reader.published.common_prefix_end(incarnation).unwrap_or(Position::START);

@@ -261,7 +261,7 @@ pub(super) fn follow(mut subscription: Subscription) -> thread::JoinHandle<Vec<u
                 Some(Ok(Delivery::Events(page))) => {
                     seen.extend(page.iter().map(|event| event.position.number()));
                 }
-                Some(Ok(Delivery::CaughtUp(_) | Delivery::Checkpoint(_))) => {}
+                Some(Ok(_)) => {}
                 Some(Err(StoreError::Stopped { .. })) => return seen,
                 other => panic!("a subscription said {other:?}"),
             }

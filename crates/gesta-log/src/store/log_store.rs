@@ -23,10 +23,10 @@ use std::{
 
 use futures_channel::oneshot;
 use gesta_store::{
-    Append, AppendLookup, Appended, Capabilities, Category, Durability, EventId, EventStore, Head,
-    Invalid, Limits, ListCategories, ListStreams, NewEvent, Overload, Pages, Position, ReadAll,
-    ReadStream, RecordedAt, StoreError, StoreFuture, StreamDescription, StreamName, Subscribe,
-    Subscription,
+    Append, Appended, Capabilities, Capability, CapabilitySet, Category, Durability, EventId,
+    EventStore, Head, Invalid, Limits, ListCategories, ListStreams, NewEvent, Overload, Pages,
+    Position, ReadAll, ReadStream, RecordedAt, StoreError, StoreFuture, StreamDescription,
+    StreamName, Subscribe, Subscription,
 };
 
 use super::{
@@ -54,6 +54,31 @@ use crate::{
 
 /// Number of appends within which a repeat without exact expectations is always recognized.
 const REPEAT_WINDOW_APPENDS: u64 = 1_000_000;
+
+/// The optional features of every store.
+const SUPPORTED: CapabilitySet = CapabilitySet::of(&[
+    Capability::MultiStreamAppend,
+    Capability::AppendCondition,
+    Capability::Tags,
+    Capability::ContentTypes,
+    Capability::GlobalOrder,
+    Capability::DensePositions,
+    Capability::StreamFilter,
+    Capability::StreamPrefixFilter,
+    Capability::CategoryFilter,
+    Capability::EventTypeFilter,
+    Capability::QueryFilter,
+    Capability::FindAppend,
+    Capability::UnconditionalRepeats,
+    Capability::StreamListing,
+    Capability::CategoryListing,
+    Capability::StreamMetadata,
+    Capability::Deletion,
+    Capability::Tombstones,
+    Capability::SystemStreams,
+    Capability::Incarnations,
+    Capability::Close,
+]);
 
 /// An event store in one directory.
 ///
@@ -563,20 +588,26 @@ impl EventStore for LogStore {
     }
 
     fn read_stream(&self, read: ReadStream) -> Pages {
-        match self.check_open() {
+        let able = self.capabilities().check(read.capabilities());
+        match able.and_then(|()| self.check_open()) {
             Ok(()) => Pages::new(StreamPages::stream(self.shared.reader.clone(), read)),
-            Err(closed) => Pages::failed(closed),
+            Err(refused) => Pages::failed(refused),
         }
     }
 
     fn read_all(&self, read: ReadAll) -> Pages {
-        match self.check_open() {
+        let able = self.capabilities().check(read.capabilities());
+        match able.and_then(|()| self.check_open()) {
             Ok(()) => Pages::new(AllPages::stream(self.shared.reader.clone(), read)),
-            Err(closed) => Pages::failed(closed),
+            Err(refused) => Pages::failed(refused),
         }
     }
 
     fn subscribe(&self, subscribe: Subscribe) -> Subscription {
+        let able = self.capabilities().check(subscribe.capabilities());
+        if let Err(refused) = able.and_then(|()| self.check_open()) {
+            return Subscription::failed(refused);
+        }
         Subscription::new(LogSubscription::new(self.shared.reader.clone(), subscribe))
     }
 
@@ -597,7 +628,8 @@ impl EventStore for LogStore {
         let published = &self.shared.reader.published;
         let position = published.head();
         let head = Head { position, incarnation: published.incarnation() };
-        Box::pin(async move { Ok(head) })
+        let head = self.check_open().map(|()| head);
+        Box::pin(async move { head })
     }
 
     fn recorded_ahead(&self, now: RecordedAt) -> StoreFuture<'_, Duration> {
@@ -605,16 +637,13 @@ impl EventStore for LogStore {
         Box::pin(async move { Ok(last.map_or(Duration::ZERO, |last| last.since(now))) })
     }
 
+    fn close(&self) -> StoreFuture<'_, ()> {
+        LogStore::close(self)
+    }
+
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            durability: Durability::Synced,
-            multi_stream_append: true,
-            append_condition: true,
-            find_append: AppendLookup::Unlimited,
-            repeat_window_appends: REPEAT_WINDOW_APPENDS,
-            filtered_reads: true,
-            dense_positions: true,
-            limits: Limits::DEFAULT,
-        }
+        let mut capabilities = Capabilities::new(SUPPORTED, Durability::Synced);
+        capabilities.repeat_window_appends = REPEAT_WINDOW_APPENDS;
+        capabilities
     }
 }

@@ -429,9 +429,10 @@ fn small_events_count_with_what_they_take() {
         let events: Vec<_> = std::iter::repeat_with(tiny).take(count).collect();
         Append::to(name("s"), ExpectedRevision::Any, events)
     };
-    let limits = gesta_store::Limits { append_bytes_max: 2 << 20, ..gesta_store::Limits::DEFAULT };
+    let mut limits = gesta_store::Limits::DEFAULT;
+    limits.append_bytes_max = 2 << 20;
     many(200_000).check(&limits).unwrap_err();
-    let most = (2 << 20) / (gesta_store::Limits::EVENT_OVERHEAD + 2);
+    let most = (2 << 20) / (limits.event_overhead_bytes + 2);
     many(most).check(&limits).unwrap();
     turned.append_together(vec![many(most)]);
     let bytes: u64 =

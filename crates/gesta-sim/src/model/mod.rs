@@ -378,8 +378,8 @@ impl Model {
             // stops.
             StoreError::Stopped { .. } => observed.write_failed,
             StoreError::Corrupt(_) => observed.damaged,
-            // The first is a bug, the second is not a definite failure.
-            StoreError::Unsupported { .. } | StoreError::Unavailable { .. } => false,
+            // Bugs, and an unknown outcome, which is not a definite failure.
+            _ => false,
         };
         ensure(just, || format!("append {number} was refused without a cause: {error}"))
     }
@@ -419,6 +419,8 @@ impl Model {
                 tracked.kind == AppendKind::ReusedEventId
                     && self.owners.get(first_event).is_some_and(is_there)
             }
+            // The log reports no other conflicts.
+            _ => false,
         }
     }
 

@@ -138,8 +138,9 @@ impl Simulation {
                 Visibility::Raw => BTreeSet::new(),
                 Visibility::Visible => history.hidden(),
             };
-            let is_meant =
-                |e: &&&RecordedEvent| read.filter.matches(e) && !hidden.contains(&e.position);
+            let is_meant = |e: &&&RecordedEvent| {
+                reads::selects(&read.filter, e) && !hidden.contains(&e.position)
+            };
             let meant: Vec<_> = known.iter().filter(is_meant).copied().collect();
             same(read_until_damage(store.read_all(read.clone()))?, &meant, "filtered events")?;
         }
@@ -307,7 +308,7 @@ fn subscribed(store: &LogStore) -> CheckResult<PartialRead> {
     loop {
         match Pin::new(&mut subscription).poll_next(&mut context) {
             Poll::Ready(Some(Ok(Delivery::Events(page)))) => events.extend(page),
-            Poll::Ready(Some(Ok(Delivery::CaughtUp(_) | Delivery::Checkpoint(_)))) => {}
+            Poll::Ready(Some(Ok(_))) => {}
             Poll::Ready(Some(Err(StoreError::Corrupt(_)))) => {
                 return Ok(PartialRead { events, complete: false });
             }

@@ -17,7 +17,7 @@ use gesta_store::{
     StreamName, StreamState, Subscribe, Subscription, Visibility,
 };
 
-use super::poll::WakeFlag;
+use super::{poll::WakeFlag, reads};
 use crate::model::{CheckResult, History, Violation, ensure};
 
 /// Events that a subscriber asks for.
@@ -117,6 +117,7 @@ impl Subscriber {
                 self.passed = position;
                 Ok(())
             }
+            Ok(other) => Err(Violation(format!("a subscriber received {other:?}"))),
             Err(StoreError::Deleted { stream }) => {
                 self.ended = true;
                 let past = history.stream_state_at(&stream, history.head());
@@ -179,7 +180,7 @@ impl Subscriber {
 
     fn is_meant(&self, event: &RecordedEvent) -> bool {
         match &self.target {
-            SubscriptionTarget::All(filter, _) => filter.matches(event),
+            SubscriptionTarget::All(filter, _) => reads::selects(filter, event),
             SubscriptionTarget::Stream(stream) => event.stream == *stream,
         }
     }

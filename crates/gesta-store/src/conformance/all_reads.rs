@@ -112,10 +112,6 @@ async fn expect_selected<M>(store: &dyn EventStore, filter: Filter, selected: M)
 where
     M: Fn(&RecordedEvent) -> bool,
 {
-    if !store.capabilities().filtered_reads {
-        let refused = store.read_all(ReadAll::forwards().filter(filter));
-        return unsupported(refused.collect_events().await);
-    }
     let mut events = all(store).await;
     events.retain(selected);
     let expected = recorded_ids(&events);
@@ -195,9 +191,6 @@ pub(super) async fn a_filtered_read_begins_and_ends_where_it_is_told(store: &dyn
     let from = all.last().expect("there are events").position;
     let forwards = ReadAll::forwards().filter(filter()).limit(1);
     let backwards = ReadAll::backwards().filter(filter()).from(from).limit(1);
-    if !store.capabilities().filtered_reads {
-        return unsupported(store.read_all(forwards).collect_events().await);
-    }
     let mut selected: Vec<EventId> = stream_ids(store, "account-1").await;
     assert_eq!(read(store, backwards).await, selected.split_off(1));
     assert_eq!(

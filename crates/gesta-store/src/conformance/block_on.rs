@@ -1,15 +1,16 @@
 //! Runs a future on the calling thread, without a runtime.
 //!
 //! The thread parks until the waker of the future is called. With a deadline, the wait ends in a
-//! panic with a message, never in a hang.
+//! panic with a message, never in a hang; the deadline works under any executor, because a thread
+//! of its own wakes the future.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Condvar, Mutex, PoisonError},
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Runs a future to completion on the calling thread.
@@ -21,11 +22,15 @@ use std::{
 /// assert_eq!(gesta_store::conformance::block_on(async { 6 * 7 }), 42);
 /// ```
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    drive(future, || {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
         thread::park();
-        true
-    })
-    .expect("waits without a deadline")
+    }
 }
 
 /// Runs a future to completion on the calling thread, for tests that must not hang.
@@ -46,38 +51,74 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// ```
 #[track_caller]
 pub fn block_on_within<T>(limit: Duration, future: impl Future<Output = T>) -> T {
-    // Measure from the first poll, which may take time itself.
-    let began = now();
-    let wait = || {
-        // A thread may unpark for no reason, so measure again each time.
-        let left = limit.saturating_sub(now().duration_since(began));
-        thread::park_timeout(left);
-        !left.is_zero()
-    };
-    match drive(future, wait) {
-        Some(output) => output,
-        None => panic!("no answer within {} ms", limit.as_millis()),
-    }
+    block_on(deadline(limit, future))
 }
 
-/// Polls the future until it is ready or `wait` returns `false`.
-fn drive<T>(future: impl Future<Output = T>, mut wait: impl FnMut() -> bool) -> Option<T> {
+/// Waits for a future, and panics if it takes longer than `limit`.
+pub(super) async fn deadline<T>(limit: Duration, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return Some(output);
+    let mut alarm = None;
+    poll_fn(|context| {
+        if let Poll::Ready(output) = future.as_mut().poll(context) {
+            return Poll::Ready(output);
         }
-        if !wait() {
-            return None;
-        }
+        // The thread of the alarm is started for futures that wait only.
+        let alarm = alarm.get_or_insert_with(|| Alarm::start(limit));
+        assert!(!alarm.rings(context.waker()), "no answer within {} ms", limit.as_millis());
+        Poll::Pending
+    })
+    .await
+}
+
+/// A thread that wakes a future when its time is over. Ends when it is dropped.
+struct Alarm(Arc<AlarmClock>);
+
+#[derive(Default)]
+struct AlarmClock {
+    state: Mutex<AlarmState>,
+    stopped: Condvar,
+}
+
+#[derive(Default)]
+struct AlarmState {
+    rings: bool,
+    stopped: bool,
+    waker: Option<Waker>,
+}
+
+impl Alarm {
+    fn start(limit: Duration) -> Self {
+        let clock = Arc::<AlarmClock>::default();
+        let shared = Arc::clone(&clock);
+        thread::spawn(move || {
+            let state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let waiting = |state: &mut AlarmState| !state.stopped;
+            let waited = shared.stopped.wait_timeout_while(state, limit, waiting);
+            let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            state.rings = true;
+            if let Some(waker) = state.waker.take() {
+                drop(state);
+                waker.wake();
+            }
+        });
+        Self(clock)
+    }
+
+    /// Returns `true` if the time is over; otherwise the waker is woken when it is.
+    fn rings(&self, waker: &Waker) -> bool {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waker = Some(waker.clone());
+        state.rings
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "bounds a test's wait; no outcome depends on it")]
-fn now() -> Instant {
-    Instant::now()
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.stopped = true;
+        state.waker = None;
+        self.0.stopped.notify_one();
+    }
 }
 
 struct Unpark(Thread);

@@ -23,21 +23,12 @@ async fn append_unless(
     store.append(append.with_condition(AppendCondition { none_matching, after })).await
 }
 
-/// Returns `true` if a condition matches this event, or `None` if the store lacks conditions.
-async fn condition_matches(
-    store: &dyn EventStore,
-    event: NewEvent,
-    query: EventQuery,
-) -> Option<bool> {
+/// Returns `true` if a condition matches this event.
+async fn condition_matches(store: &dyn EventStore, event: NewEvent, query: EventQuery) -> bool {
     append(store, "old-1", [event]).await;
-    let answer = append_unless(store, query, Position::START).await;
-    if !store.capabilities().append_condition {
-        unsupported(answer);
-        return None;
-    }
-    match answer {
-        Ok(_) => Some(false),
-        Err(StoreError::Conflict(Conflict::Condition { .. })) => Some(true),
+    match append_unless(store, query, Position::START).await {
+        Ok(_) => false,
+        Err(StoreError::Conflict(Conflict::Condition { .. })) => true,
         Err(other) => panic!("expected an answer or a conflict, got: {other}"),
     }
 }
@@ -48,11 +39,7 @@ pub(super) async fn a_match_after_the_position_is_a_conflict(store: &dyn EventSt
     let matching = append(store, "old-1", [event().tagged([tag("email:a")])]).await.position;
     let before = all_ids(store).await;
     let answer = append_unless(store, tagged("email:a"), looked).await;
-    if store.capabilities().append_condition {
-        assert_eq!(conflict(answer), Conflict::Condition { matching });
-    } else {
-        unsupported(answer);
-    }
+    assert_eq!(conflict(answer), Conflict::Condition { matching });
     assert_eq!(all_ids(store).await, before, "nothing must be appended");
 }
 
@@ -60,11 +47,7 @@ pub(super) async fn a_match_at_or_before_the_position_is_none(store: &dyn EventS
     append(store, "old-1", [event().tagged([tag("email:a")])]).await;
     let looked = append(store, "old-1", [event().tagged([tag("email:a")])]).await.position;
     let answer = append_unless(store, tagged("email:a"), looked).await;
-    if store.capabilities().append_condition {
-        accepted(answer);
-    } else {
-        unsupported(answer);
-    }
+    accepted(answer);
 }
 
 pub(super) async fn a_condition_beyond_the_head_is_rejected(store: &dyn EventStore) {
@@ -72,9 +55,6 @@ pub(super) async fn a_condition_beyond_the_head_is_rejected(store: &dyn EventSto
     let head = head(store).await;
     let position = head.next();
     let answer = append_unless(store, tagged("email:a"), position).await;
-    if !store.capabilities().append_condition {
-        return unsupported(answer);
-    }
     assert_eq!(rejected(answer), Invalid::BeyondHead { position, head });
     assert_eq!(self::head(store).await, head, "nothing must be appended");
 }
@@ -82,38 +62,34 @@ pub(super) async fn a_condition_beyond_the_head_is_rejected(store: &dyn EventSto
 pub(super) async fn a_condition_means_any_of_the_types(store: &dyn EventStore) {
     let types = ["opened", "closed"].map(event_type);
     let query = || EventQuery::of(QueryItem::every().of_types(types.clone()));
-    let Some(found) = condition_matches(store, typed("moved"), query()).await else { return };
+    let found = condition_matches(store, typed("moved"), query()).await;
     assert!(!found, "an event of neither type must not match");
-    assert_eq!(condition_matches(store, typed("closed"), query()).await, Some(true));
+    assert!(condition_matches(store, typed("closed"), query()).await);
 }
 
 pub(super) async fn a_condition_means_all_of_the_tags(store: &dyn EventStore) {
     let query = || EventQuery::of(QueryItem::every().tagged(["a:1", "b:2"].map(tag)));
     let one = condition_matches(store, event().tagged(["a:1"].map(tag)), query()).await;
-    let Some(found) = one else { return };
-    assert!(!found, "an event with only one of the two tags must not match");
+    assert!(!one, "an event with only one of the two tags must not match");
     let all = event().tagged(["c:3", "b:2", "a:1"].map(tag));
-    assert_eq!(condition_matches(store, all, query()).await, Some(true));
+    assert!(condition_matches(store, all, query()).await);
 }
 
 pub(super) async fn a_condition_means_a_type_and_its_tags_together(store: &dyn EventStore) {
     let item = || QueryItem::every().of_types([event_type("opened")]).tagged([tag("a:1")]);
-    let Some(found) = condition_matches(store, typed("opened"), EventQuery::of(item())).await
-    else {
-        return;
-    };
+    let found = condition_matches(store, typed("opened"), EventQuery::of(item())).await;
     assert!(!found, "an event of the type without the tag must not match");
     let other = typed("closed").tagged([tag("a:1")]);
-    assert_eq!(condition_matches(store, other, EventQuery::of(item())).await, Some(false));
+    assert!(!condition_matches(store, other, EventQuery::of(item())).await);
     let both = typed("opened").tagged([tag("a:1")]);
-    assert_eq!(condition_matches(store, both, EventQuery::of(item())).await, Some(true));
+    assert!(condition_matches(store, both, EventQuery::of(item())).await);
 }
 
 pub(super) async fn a_condition_means_any_of_its_items(store: &dyn EventStore) {
     let query = || tagged("a:1").or(QueryItem::every().of_types([event_type("opened")]));
-    let Some(found) = condition_matches(store, typed("closed"), query()).await else { return };
+    let found = condition_matches(store, typed("closed"), query()).await;
     assert!(!found, "an event that matches neither item must not match");
-    assert_eq!(condition_matches(store, typed("opened"), query()).await, Some(true));
+    assert!(condition_matches(store, typed("opened"), query()).await);
 }
 
 pub(super) async fn a_condition_does_not_mean_the_append_itself(store: &dyn EventStore) {
@@ -122,11 +98,7 @@ pub(super) async fn a_condition_does_not_mean_the_append_itself(store: &dyn Even
     let condition = AppendCondition { none_matching: tagged("email:a"), after: Position::START };
     let append = Append::to(name("new-1"), ExpectedRevision::NoStream, [unique]);
     let answer = store.append(append.with_condition(condition)).await;
-    if store.capabilities().append_condition {
-        accepted(answer);
-    } else {
-        unsupported(answer);
-    }
+    accepted(answer);
 }
 
 pub(super) async fn a_condition_holds_together_with_the_expectations(store: &dyn EventStore) {
@@ -140,25 +112,15 @@ pub(super) async fn a_condition_holds_together_with_the_expectations(store: &dyn
         let condition = AppendCondition { none_matching: query, after: Position::START };
         let append = Append::to(name("new-1"), expected, events(1)).with_condition(condition);
         let answer = store.append(append).await;
-        if store.capabilities().append_condition {
-            conflict(answer);
-        } else {
-            unsupported(answer);
-        }
+        conflict(answer);
     }
     assert_eq!(all_ids(store).await, before);
 }
 
-/// Expects, for each tag, that a condition on it conflicts or holds. Returns `false` if the store
-/// lacks conditions.
-async fn expect_conflicts(store: &dyn EventStore, expected: &[(&str, bool)]) -> bool {
+/// Expects, for each tag, that a condition on it conflicts or holds.
+async fn expect_conflicts(store: &dyn EventStore, expected: &[(&str, bool)]) {
     for (text, conflicts) in expected {
-        let answer = append_unless(store, tagged(text), Position::START).await;
-        if !store.capabilities().append_condition {
-            unsupported(answer);
-            return false;
-        }
-        match answer {
+        match append_unless(store, tagged(text), Position::START).await {
             Ok(_) => assert!(!conflicts, "{text} is visible, so the append must conflict"),
             Err(StoreError::Conflict(Conflict::Condition { .. })) => {
                 assert!(conflicts, "{text} is hidden, so the append must succeed");
@@ -166,7 +128,6 @@ async fn expect_conflicts(store: &dyn EventStore, expected: &[(&str, bool)]) -> 
             Err(other) => panic!("expected an answer or a conflict, got: {other}"),
         }
     }
-    true
 }
 
 fn truncated_before(revision: u64) -> StreamMetadata {
@@ -194,9 +155,7 @@ pub(super) async fn a_condition_does_not_mean_what_metadata_hide(store: &dyn Eve
     let counted = StreamMetadata { max_count: NonZeroU64::new(1), ..StreamMetadata::default() };
     set_metadata(store, "user-2", counted).await;
     let expected = [("a:1", false), ("a:2", true), ("b:1", false), ("b:2", true), ("c:1", true)];
-    if !expect_conflicts(store, &expected).await {
-        return;
-    }
+    expect_conflicts(store, &expected).await;
     let aged = StreamMetadata { max_age: Some(Duration::ZERO), ..StreamMetadata::default() };
     set_metadata(store, "user-3", aged).await;
     // Age is measured at the recorded time of the append, which takes a moment to advance.

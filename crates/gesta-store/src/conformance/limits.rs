@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::support::*;
 use crate::{
-    Append, EventStore, EventType, ExpectedRevision, Invalid, InvalidName, NewEvent,
-    StreamMetadata, StreamName, Tag,
+    Append, EventStore, EventType, ExpectedRevision, Invalid, InvalidName, NewEvent, Revision,
+    StreamAppend, StreamMetadata, StreamName, Tag,
 };
 
 fn sized(bytes: usize) -> NewEvent {
@@ -42,26 +42,65 @@ pub(super) async fn an_event_at_the_limit_is_accepted(store: &dyn EventStore) {
 pub(super) async fn an_event_over_the_limit_is_rejected(store: &dyn EventStore) {
     let max = store.capabilities().limits.event_bytes_max;
     over_limit(&rejected(offer(store, vec![event(), sized(max + 1)]).await), max);
-    assert_eq!(all_ids(store).await, [], "nothing must be appended");
+    assert_eq!(stream_ids(store, "order-1").await, [], "nothing must be appended");
 }
 
 pub(super) async fn an_append_over_the_limit_is_rejected(store: &dyn EventStore) {
     let limits = store.capabilities().limits;
-    // Stay below the limit of one event.
-    let half = limits.event_bytes_max / 2;
-    let (one, count) = (sized(half), limits.append_bytes_max / half + 1);
+    // Half of the largest event where that leads to the limit, the largest one otherwise.
+    let sizes = [limits.event_bytes_max / 2, limits.event_bytes_max];
+    let count = |size: &usize| limits.append_bytes_max / *size + 1;
+    let reaches = |size: &usize| count(size) <= limits.events_per_append_max;
+    // Fewer events reach the limit of their number first.
+    let Some(size) = sizes.into_iter().find(reaches) else { return };
+    let (one, count) = (sized(size), count(&size));
     // Share the payload: only the ids must differ.
     let alike = std::iter::repeat_with(|| NewEvent { id: event().id, ..one.clone() });
     let answer = offer(store, alike.take(count).collect()).await;
     over_limit(&rejected(answer), limits.append_bytes_max);
-    assert_eq!(all_ids(store).await, [], "nothing must be appended");
+    assert_eq!(stream_ids(store, "order-1").await, [], "nothing must be appended");
+}
+
+/// Only where the limit can be met by a test.
+const COUNT_MAX: usize = 10_000;
+
+pub(super) async fn more_events_than_the_limit_are_rejected(store: &dyn EventStore) {
+    let max = store.capabilities().limits.events_per_append_max;
+    assert!(max >= 10, "an append must take at least 10 events, got {max}");
+    if max > COUNT_MAX {
+        return;
+    }
+    over_limit(&rejected(offer(store, events(max + 1)).await), max);
+    assert_eq!(stream_ids(store, "order-1").await, [], "nothing must be appended");
+    // The limit itself is allowed.
+    accepted(offer(store, events(max)).await);
+}
+
+pub(super) async fn more_streams_than_the_limit_are_rejected(store: &dyn EventStore) {
+    let max = store.capabilities().limits.streams_per_append_max;
+    assert!(max >= 3, "an append must take at least 3 streams, got {max}");
+    if max > COUNT_MAX {
+        return;
+    }
+    let checks = (0..max).map(|n| StreamAppend {
+        stream: name(&format!("checked-{n}")),
+        expected: ExpectedRevision::NoStream,
+        events: Vec::new(),
+    });
+    let mut append = Append::of(checks.collect());
+    append = append.and(name("order-1"), ExpectedRevision::NoStream, [event()]);
+    over_limit(&rejected(store.append(append.clone()).await.map(drop)), max);
+    assert_eq!(stream_ids(store, "order-1").await, [], "nothing must be appended");
+    // The limit itself is allowed.
+    append.streams.remove(0);
+    accepted(store.append(append).await);
 }
 
 pub(super) async fn more_tags_than_the_limit_are_rejected(store: &dyn EventStore) {
     let max = store.capabilities().limits.tags_max;
     let tags = |count| -> Vec<Tag> { (0..count).map(|n| tag(&format!("n:{n}"))).collect() };
     over_limit(&rejected(offer(store, vec![event().tagged(tags(max + 1))]).await), max);
-    assert_eq!(all_ids(store).await, [], "nothing must be appended");
+    assert_eq!(stream_ids(store, "order-1").await, [], "nothing must be appended");
     // The limit itself is allowed.
     accepted(offer(store, vec![event().tagged(tags(max))]).await);
 }
@@ -73,6 +112,24 @@ pub(super) async fn a_system_stream_takes_no_other_events(store: &dyn EventStore
         assert_eq!(rejected(store.append(append).await), Invalid::SystemStream { stream });
     }
     assert_eq!(all_ids(store).await, [], "nothing must be appended");
+}
+
+pub(super) async fn a_privileged_append_takes_events_of_system_streams(store: &dyn EventStore) {
+    let batch = events(2);
+    let append = Append::to(name("$settings"), ExpectedRevision::NoStream, batch.clone());
+    let append = append.privileged();
+    let answer = accepted(store.append(append.clone()).await);
+    assert_eq!(answer.revisions, [(name("$settings"), Revision::new(1))]);
+    assert_eq!(stream_ids(store, "$settings").await, ids(&batch));
+    assert_eq!(accepted(store.append(append).await), answer, "a repeat gets the first answer");
+}
+
+/// Metadata stay readable: privilege does not extend to their streams.
+pub(super) async fn a_privileged_append_takes_no_other_events_for_metadata(store: &dyn EventStore) {
+    let stream = name("$$order-1");
+    let append = Append::to(stream.clone(), ExpectedRevision::Any, [event()]).privileged();
+    assert_eq!(rejected(store.append(append).await), Invalid::SystemStream { stream });
+    assert_eq!(stream_ids(store, "$$order-1").await, [], "nothing must be appended");
 }
 
 pub(super) async fn metadata_that_cannot_be_read_are_rejected(store: &dyn EventStore) {

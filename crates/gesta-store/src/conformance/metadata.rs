@@ -4,8 +4,8 @@ use std::{num::NonZeroU64, time::Duration};
 
 use super::support::*;
 use crate::{
-    Acl, EventStore, ExpectedRevision, ReadStream, Revision, SetStreamMetadata, StoreError,
-    StreamMetadata, StreamState,
+    Acl, Capability, EventStore, ExpectedRevision, ReadStream, Revision, SetStreamMetadata,
+    StoreError, StreamMetadata, StreamState,
 };
 
 fn truncated_before(revision: u64) -> StreamMetadata {
@@ -57,6 +57,23 @@ pub(super) async fn metadata_come_back_as_they_were_set(store: &dyn EventStore) 
         "the new metadata must replace all fields"
     );
     assert_eq!(known.metadata_revision, Some(Revision::new(1)));
+}
+
+/// A newer version, or another tool, may have meant them.
+pub(super) async fn unknown_metadata_come_back_unchanged(store: &dyn EventStore) {
+    let custom = [("$unknown".to_owned(), serde_json::json!({"a": [1, "b"]}))];
+    let custom = custom.into_iter().collect();
+    let metadata = StreamMetadata { custom, ..at_most(3) };
+    set_metadata(store, "order-1", metadata.clone()).await;
+    let known = accepted(store.describe_stream(&name("order-1")).await);
+    assert_eq!(known.metadata, metadata);
+    // A deletion keeps them, too.
+    grow(store, "order-1", 1).await;
+    if has(store, Capability::Deletion) {
+        delete(store, "order-1").await;
+        let known = accepted(store.describe_stream(&name("order-1")).await);
+        assert_eq!(known.metadata.custom, metadata.custom);
+    }
 }
 
 pub(super) async fn a_stream_without_metadata_has_the_default(store: &dyn EventStore) {

@@ -1,7 +1,7 @@
 //! Clauses about repeated appends, which return the first result, and about finding an append.
 
 use super::support::*;
-use crate::{Append, AppendLookup, EventId, EventStore, ExpectedRevision};
+use crate::{Append, Appended, EventId, EventStore, ExpectedRevision, NewEvent, StoreError};
 
 /// Repeats an append immediately and after others; expects one result, and its events once.
 async fn expect_repeat(store: &dyn EventStore, append: Append) {
@@ -56,21 +56,16 @@ pub(super) async fn a_repeat_over_several_streams_gets_the_first_answer(store: &
         ExpectedRevision::NoStream,
         events(1),
     );
-    if !store.capabilities().multi_stream_append {
-        return unsupported(store.append(several).await);
-    }
     expect_repeat(store, several).await;
 }
 
 pub(super) async fn a_repeat_with_a_condition_gets_the_first_answer(store: &dyn EventStore) {
-    let unique = crate::EventQuery::of(crate::QueryItem::every().tagged([tag("email:a")]));
+    let unique =
+        crate::EventQuery::of(crate::QueryItem::every().of_types([event_type("registered")]));
     let condition = crate::AppendCondition { none_matching: unique, after: crate::Position::START };
-    let event = event().tagged([tag("email:a")]);
+    let event = typed("registered");
     let append =
         Append::to(name("order-1"), ExpectedRevision::NoStream, [event]).with_condition(condition);
-    if !store.capabilities().append_condition {
-        return unsupported(store.append(append).await);
-    }
     expect_repeat(store, append).await;
 }
 
@@ -85,18 +80,143 @@ pub(super) async fn ids_that_are_there_in_part_are_a_conflict(store: &dyn EventS
     for partial in [longer, shorter, other] {
         conflict(store.append(append("order-1", partial)).await);
     }
-    // The same ids in another stream.
-    conflict(store.append(append("order-2", first.clone())).await);
-    assert_eq!(all_ids(store).await, ids(&first), "nothing more must be appended");
+    assert_eq!(stream_ids(store, "order-1").await, ids(&first), "nothing more must be appended");
 }
 
-/// The second expectation would hold. The ids show that it is not a new append.
-pub(super) async fn the_same_ids_with_another_expectation_are_a_conflict(store: &dyn EventStore) {
-    let event = event();
-    let first = Append::to(name("order-1"), ExpectedRevision::NoStream, [event.clone()]);
-    accepted(store.append(first).await);
-    conflict(store.append(Append::to(name("order-1"), exact(0), [event.clone()])).await);
-    assert_eq!(all_ids(store).await, [event.id]);
+/// Every way to append two events to a stream: with an expectation that is met, after none or two
+/// events.
+fn first_appends() -> Vec<(ExpectedRevision, usize)> {
+    use ExpectedRevision::{Any, NoStream, StreamExists};
+    vec![(Any, 0), (NoStream, 0), (Any, 2), (StreamExists, 2), (exact(1), 2)]
+}
+
+/// Appends two events to a new stream that has `before` events. Returns the events and the answer.
+async fn appended_after(
+    store: &dyn EventStore,
+    stream: &str,
+    (expected, before): (ExpectedRevision, usize),
+) -> (Vec<NewEvent>, Appended) {
+    if before > 0 {
+        grow(store, stream, before).await;
+    }
+    let batch = events(2);
+    let append = Append::to(name(stream), expected, batch.clone());
+    (batch, accepted(store.append(append).await))
+}
+
+/// The expectation that says where the events are: the revision before them, or no stream.
+fn placed_after(before: usize) -> ExpectedRevision {
+    before.checked_sub(1).map_or(ExpectedRevision::NoStream, |last| exact(last as u64))
+}
+
+pub(super) async fn a_repeat_that_says_where_its_events_are_is_recognized(store: &dyn EventStore) {
+    for (nth, first) in first_appends().into_iter().enumerate() {
+        let stream = format!("order-{nth}");
+        let (batch, answer) = appended_after(store, &stream, first).await;
+        let before = stream_ids(store, &stream).await;
+        let again = Append::to(name(&stream), placed_after(first.1), batch);
+        assert_eq!(accepted(store.append(again).await), answer, "after {first:?}");
+        assert_eq!(stream_ids(store, &stream).await, before, "nothing more must be appended");
+    }
+}
+
+pub(super) async fn every_expectation_but_an_exact_one_is_met_by_a_repeat(store: &dyn EventStore) {
+    use ExpectedRevision::{Any, NoStream, StreamExists};
+    for (nth, first) in first_appends().into_iter().enumerate() {
+        for (kind, second) in [Any, NoStream, StreamExists].into_iter().enumerate() {
+            let stream = format!("order-{nth}{kind}");
+            let (batch, answer) = appended_after(store, &stream, first).await;
+            let before = stream_ids(store, &stream).await;
+            let again = Append::to(name(&stream), second, batch);
+            assert_eq!(accepted(store.append(again).await), answer, "{second} after {first:?}");
+            assert_eq!(stream_ids(store, &stream).await, before, "nothing more must be appended");
+        }
+    }
+}
+
+/// Also at the head, where the expectation would hold: the ids show that it is no new append.
+pub(super) async fn an_exact_expectation_elsewhere_is_a_conflict(store: &dyn EventStore) {
+    for (nth, first) in first_appends().into_iter().enumerate() {
+        let stream = format!("order-{nth}");
+        let (batch, _) = appended_after(store, &stream, first).await;
+        let before = stream_ids(store, &stream).await;
+        for revision in (0..6).filter(|revision| exact(*revision) != placed_after(first.1)) {
+            let again = Append::to(name(&stream), exact(revision), batch.clone());
+            conflict(store.append(again).await);
+        }
+        assert_eq!(stream_ids(store, &stream).await, before, "nothing more must be appended");
+    }
+}
+
+/// Deleted, and revived: the first answer each time.
+pub(super) async fn a_repeat_outlives_a_deletion(store: &dyn EventStore) {
+    use ExpectedRevision::{Any, NoStream, StreamExists};
+    for (nth, first) in first_appends().into_iter().enumerate() {
+        let stream = format!("order-{nth}");
+        let (batch, answer) = appended_after(store, &stream, first).await;
+        for revived in [false, true] {
+            match revived {
+                false => drop(delete(store, &stream).await),
+                true => drop(grow(store, &stream, 1).await),
+            }
+            let before = stream_ids(store, &stream).await;
+            for second in [Any, NoStream, StreamExists, placed_after(first.1)] {
+                let again = Append::to(name(&stream), second, batch.clone());
+                let repeated = accepted(store.append(again).await);
+                assert_eq!(repeated, answer, "{second} after {first:?}, revived: {revived}");
+            }
+            assert_eq!(stream_ids(store, &stream).await, before, "nothing must be appended");
+        }
+    }
+}
+
+/// Events that revived a stream begin after the deleted ones, with any expectation.
+pub(super) async fn a_repeat_of_a_revival_gets_the_first_answer(store: &dyn EventStore) {
+    use ExpectedRevision::{Any, NoStream};
+    for (nth, first) in [Any, NoStream, exact(1)].into_iter().enumerate() {
+        let stream = format!("order-{nth}");
+        grow(store, &stream, 2).await;
+        delete(store, &stream).await;
+        let batch = events(2);
+        let append = |expected| Append::to(name(&stream), expected, batch.clone());
+        let answer = accepted(store.append(append(first)).await);
+        for second in [Any, NoStream, ExpectedRevision::StreamExists, exact(1)] {
+            let repeated = accepted(store.append(append(second)).await);
+            assert_eq!(repeated, answer, "{second} after {first}");
+        }
+        conflict(store.append(append(exact(3))).await);
+        assert_eq!(stream_ids(store, &stream).await, ids(&batch));
+    }
+}
+
+/// The first answer, or the news that the stream is tombstoned; never another append.
+pub(super) async fn a_repeat_on_a_tombstoned_stream_appends_nothing(store: &dyn EventStore) {
+    let batch = events(2);
+    let append = || Append::to(name("order-1"), ExpectedRevision::NoStream, batch.clone());
+    let answer = accepted(store.append(append()).await);
+    tombstone(store, "order-1").await;
+    let before = all_ids(store).await;
+    match store.append(append()).await {
+        Ok(repeated) => assert_eq!(repeated, answer),
+        Err(StoreError::Deleted { .. }) => {}
+        Err(other) => panic!("expected the first answer or `deleted`, got: {other}"),
+    }
+    assert_eq!(all_ids(store).await, before, "nothing must be appended");
+}
+
+pub(super) async fn an_event_id_in_another_stream_is_a_new_event(store: &dyn EventStore) {
+    let batch = events(2);
+    let append = |stream: &str| Append::to(name(stream), ExpectedRevision::NoStream, batch.clone());
+    let streams = ["order-1", "order-2", "order-3"];
+    let mut answers = Vec::new();
+    for stream in streams {
+        answers.push(accepted(store.append(append(stream)).await));
+    }
+    // Each stream has its own repeat.
+    for (stream, answer) in streams.into_iter().zip(answers) {
+        assert_eq!(stream_ids(store, stream).await, ids(&batch), "{stream}");
+        assert_eq!(accepted(store.append(append(stream)).await), answer, "{stream}");
+    }
 }
 
 pub(super) async fn an_append_without_events_is_never_a_repeat(store: &dyn EventStore) {
@@ -113,22 +233,12 @@ pub(super) async fn an_append_is_found_by_its_first_event_id(store: &dyn EventSt
     let first = append.events().next().expect("has events").id;
     let answer = accepted(store.append(append).await);
     grow(store, "order-1", 1).await;
-    let found = store.find_append(first).await;
-    match store.capabilities().find_append {
-        AppendLookup::Unsupported => unsupported(found),
-        AppendLookup::Window(_) | AppendLookup::Unlimited => {
-            assert_eq!(accepted(found), Some(answer))
-        }
-    }
+    assert_eq!(accepted(store.find_append(first).await), Some(answer));
 }
 
 pub(super) async fn only_a_first_event_id_finds_an_append(store: &dyn EventStore) {
     let added = grow(store, "order-1", 2).await;
     for id in added.into_iter().skip(1).chain([EventId::random()]) {
-        let found = store.find_append(id).await;
-        match store.capabilities().find_append {
-            AppendLookup::Unsupported => unsupported(found),
-            AppendLookup::Window(_) | AppendLookup::Unlimited => assert_eq!(accepted(found), None),
-        }
+        assert_eq!(accepted(store.find_append(id).await), None);
     }
 }

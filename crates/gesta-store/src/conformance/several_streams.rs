@@ -18,22 +18,14 @@ fn offered(append: &Append) -> Vec<crate::EventId> {
 
 pub(super) async fn events_of_several_streams_are_appended_in_their_order(store: &dyn EventStore) {
     let two = two();
-    let answer = store.append(two.clone()).await;
-    if !store.capabilities().multi_stream_append {
-        return unsupported(answer);
-    }
-    accepted(answer);
+    accepted(store.append(two.clone()).await);
     assert_eq!(all_ids(store).await, offered(&two));
 }
 
 pub(super) async fn the_answer_names_each_stream_that_got_events(store: &dyn EventStore) {
     grow(store, "order-3", 1).await;
     let checked = two().expecting(name("order-3"), ExpectedRevision::StreamExists);
-    let answer = store.append(checked).await;
-    if !store.capabilities().multi_stream_append {
-        return unsupported(answer);
-    }
-    let answer = accepted(answer);
+    let answer = accepted(store.append(checked).await);
     // The stream that was only checked is missing.
     let heads = [(name("order-2"), Revision::new(1)), (name("order-1"), Revision::new(0))];
     assert_eq!(answer.revisions, heads);
@@ -43,12 +35,7 @@ pub(super) async fn the_answer_names_each_stream_that_got_events(store: &dyn Eve
 pub(super) async fn one_failing_expectation_appends_nothing_anywhere(store: &dyn EventStore) {
     // `NoStream` fails for the second of the two.
     let before = grow(store, "order-1", 1).await;
-    let answer = store.append(two()).await;
-    if store.capabilities().multi_stream_append {
-        conflict(answer);
-    } else {
-        unsupported(answer);
-    }
+    conflict(store.append(two()).await);
     assert_eq!(all_ids(store).await, before);
 }
 
@@ -56,11 +43,6 @@ pub(super) async fn a_failing_check_beside_events_appends_nothing(store: &dyn Ev
     let before = grow(store, "order-1", 1).await;
     let checked = Append::to(name("order-2"), ExpectedRevision::Any, events(1))
         .expecting(name("order-1"), ExpectedRevision::NoStream);
-    let answer = store.append(checked).await;
-    if store.capabilities().multi_stream_append {
-        conflict(answer);
-    } else {
-        unsupported(answer);
-    }
+    conflict(store.append(checked).await);
     assert_eq!(all_ids(store).await, before);
 }

@@ -10,10 +10,10 @@ use std::{
 };
 
 use crate::{
-    Append, Appended, Category, Conflict, DeleteStream, Delivery, EventId, EventStore, EventType,
-    ExpectedRevision, Invalid, NewEvent, Pages, Position, ReadAll, ReadStream, RecordedEvent,
-    Revision, SetStreamMetadata, StoreError, StreamMetadata, StreamName, Subscription, Tag,
-    TombstoneStream,
+    Append, Appended, Capability, Category, CausationId, Conflict, CorrelationId, DeleteStream,
+    Delivery, EventId, EventQuery, EventStore, EventType, ExpectedRevision, Filter, Invalid,
+    NewEvent, Pages, Position, QueryItem, ReadAll, ReadStream, RecordedEvent, Revision,
+    SetStreamMetadata, StoreError, StreamMetadata, StreamName, Subscription, Tag, TombstoneStream,
 };
 
 pub(super) fn name(text: &str) -> StreamName {
@@ -63,12 +63,60 @@ pub(super) fn reversed<T: Clone>(items: &[T]) -> Vec<T> {
     items.iter().rev().cloned().collect()
 }
 
-/// Appends n new events without an expectation, and returns their ids.
+/// Appends n new events without an expectation, and returns their ids. Several appends if the store
+/// takes fewer events at once.
 pub(super) async fn grow(store: &dyn EventStore, stream: &str, count: usize) -> Vec<EventId> {
     let events = events(count);
-    let added = ids(&events);
-    append(store, stream, events).await;
-    added
+    let at_once = store.capabilities().limits.events_per_append_max;
+    for events in events.chunks(at_once) {
+        append(store, stream, events.iter().cloned()).await;
+    }
+    ids(&events)
+}
+
+/// An event that every filter of [`filters`] selects, with the parts that the store takes.
+pub(super) fn selected(store: &dyn EventStore) -> NewEvent {
+    let tags = Vec::from_iter(has(store, Capability::Tags).then(|| tag("customer:a")));
+    NewEvent {
+        correlation_id: Some(CorrelationId::new("request-1").expect("an id")),
+        causation_id: Some(CausationId::new("command-1").expect("an id")),
+        ..typed("placed").tagged(tags)
+    }
+}
+
+/// A filter of each kind that the store has, which selects [`selected`] in `order-1` and no plain
+/// event of `account-1`.
+pub(super) fn filters(store: &dyn EventStore) -> Vec<Filter> {
+    let item = match has(store, Capability::Tags) {
+        true => QueryItem::every().tagged([tag("customer:a")]),
+        false => QueryItem::every().of_types([event_type("placed")]),
+    };
+    let mut filters = vec![
+        Filter::Streams(vec![name("order-1")]),
+        Filter::StreamPrefixes(vec!["order-".to_owned()]),
+        Filter::Categories(vec![category("order")]),
+        Filter::EventTypes(vec![event_type("placed")]),
+        Filter::EventTypePrefixes(vec!["plac".to_owned()]),
+        Filter::Query(EventQuery::of(item)),
+        Filter::Correlation(CorrelationId::new("request-1").expect("an id")),
+        Filter::Causation(CausationId::new("command-1").expect("an id")),
+    ];
+    #[cfg(feature = "regex")]
+    filters.push(Filter::Regex(accepted(crate::RegexFilter::on_stream_name("^(?!account)"))));
+    filters.retain(|filter| filter.capability().is_none_or(|needed| has(store, needed)));
+    filters
+}
+
+pub(super) fn has(store: &dyn EventStore, capability: Capability) -> bool {
+    store.capabilities().has(capability)
+}
+
+/// Leaves out what a store appends to system streams of its own, such as statistics.
+pub(super) fn written(mut events: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
+    let described =
+        |stream: &StreamName| stream.described_stream().is_some_and(|it| !it.is_system());
+    events.retain(|event| !event.stream.is_system() || described(&event.stream));
+    events
 }
 
 /// Appends events without an expectation.
@@ -118,7 +166,7 @@ pub(super) async fn collected(pages: Pages) -> Vec<RecordedEvent> {
 }
 
 pub(super) async fn all(store: &dyn EventStore) -> Vec<RecordedEvent> {
-    collected(store.read_all(ReadAll::forwards())).await
+    written(collected(store.read_all(ReadAll::forwards())).await)
 }
 
 pub(super) async fn all_ids(store: &dyn EventStore) -> Vec<EventId> {
@@ -162,15 +210,6 @@ pub(super) fn rejected<T: Debug>(answer: Result<T, StoreError>) -> Invalid {
     }
 }
 
-/// Expects the refusal of a feature that the store lacks.
-#[track_caller]
-pub(super) fn unsupported<T: Debug>(answer: Result<T, StoreError>) {
-    match failed(answer) {
-        StoreError::Unsupported { .. } => {}
-        other => panic!("expected `unsupported`, got: {other}"),
-    }
-}
-
 #[track_caller]
 pub(super) fn deleted<T: Debug>(answer: Result<T, StoreError>) -> StreamName {
     match failed(answer) {
@@ -189,7 +228,7 @@ pub(super) async fn caught_up(subscription: &mut Subscription) -> (Vec<RecordedE
     let mut events = Vec::new();
     loop {
         match next(subscription).await {
-            Delivery::Events(page) => events.extend(page),
+            Delivery::Events(page) => events.extend(written(page)),
             Delivery::CaughtUp(position) => return (events, position),
             Delivery::Checkpoint(_) => {}
         }
@@ -201,7 +240,7 @@ pub(super) async fn delivered(subscription: &mut Subscription, count: usize) -> 
     let mut events = Vec::new();
     while events.len() < count {
         match next(subscription).await {
-            Delivery::Events(page) => events.extend(page),
+            Delivery::Events(page) => events.extend(written(page)),
             Delivery::CaughtUp(_) | Delivery::Checkpoint(_) => {}
         }
     }

@@ -12,9 +12,9 @@ use std::{
 
 use crate::{
     Append, AppendCondition, Appended, Category, Conflict, EventId, ExpectedRevision, Invalid,
-    ListCategories, ListStreams, NewEvent, Position, RecordedAt, RecordedEvent, Revision,
-    StoreError, StreamAppend, StreamDescription, StreamMetadata, StreamName, StreamState,
-    TombstoneStream,
+    ListCategories, ListStreams, NewEvent, Ordinal, OrdinalIndex, Position, RecordedAt,
+    RecordedEvent, Revision, StoreError, StreamAppend, StreamDescription, StreamMetadata,
+    StreamName, StreamState, TombstoneStream,
 };
 
 /// All events and their indexes.
@@ -27,8 +27,11 @@ pub(super) struct Log {
     metadata: HashMap<StreamName, StreamMetadata>,
     tombstoned: HashSet<StreamName>,
     categories: BTreeSet<Category>,
-    /// By the id of the first event.
-    appends: HashMap<EventId, PastAppend>,
+    /// By the id of the first event: one append for each stream that has an event with this id.
+    appends: HashMap<EventId, Vec<PastAppend>>,
+    /// Index in `events` of each ordinal.
+    ordinals: HashMap<OrdinalIndex, Vec<usize>>,
+    closed: bool,
     /// Wakers of subscriptions that wait at the head, by subscription id.
     wakers: BTreeMap<u64, Waker>,
     last_subscription_id: u64,
@@ -40,12 +43,27 @@ struct PastAppend {
     answer: Appended,
 }
 
-/// The events of one stream in an append.
-#[derive(PartialEq)]
+/// The events of one stream in a recorded append.
 struct StreamPart {
     stream: StreamName,
-    expected: ExpectedRevision,
+    first: Revision,
     ids: Vec<EventId>,
+}
+
+impl StreamPart {
+    /// Returns `true` if these events are offered again, and the expectation says nothing else of
+    /// their place.
+    fn is_repeated_by(&self, part: &StreamAppend) -> bool {
+        let placed = match part.expected {
+            ExpectedRevision::Exact(before) => before.next() == self.first,
+            ExpectedRevision::Any | ExpectedRevision::NoStream | ExpectedRevision::StreamExists => {
+                true
+            }
+        };
+        placed
+            && part.stream == self.stream
+            && part.events.iter().map(|event| event.id).eq(self.ids.iter().copied())
+    }
 }
 
 impl Log {
@@ -56,6 +74,7 @@ impl Log {
         append: Append,
         now: RecordedAt,
     ) -> Result<(Appended, Vec<Waker>), StoreError> {
+        self.check_open()?;
         // Repeats come first: the expectations no longer hold then.
         if let Some(first) = self.find_repeat(&append)? {
             return Ok((first, Vec::new()));
@@ -72,14 +91,23 @@ impl Log {
 
     /// Returns the first result if the append is a repeat.
     fn find_repeat(&self, append: &Append) -> Result<Option<Appended>, StoreError> {
-        let Some(first) = append.events().next() else { return Ok(None) };
-        // Appends are known by their first id only, so ids that occur later in an append are not
-        // found, as the contract requires.
-        let Some(past) = self.appends.get(&first.id) else { return Ok(None) };
-        if past.parts == parts(append) {
+        let with_events = || append.streams.iter().filter(|part| !part.events.is_empty());
+        let Some(part) = with_events().next() else { return Ok(None) };
+        let Some(first_event) = part.events.first().map(|event| event.id) else { return Ok(None) };
+        // Appends are known by their first id and its stream, so ids that occur later in an append
+        // are not found, as the contract requires.
+        let Some(past) = self.past_append(first_event, &part.stream) else { return Ok(None) };
+        let alike =
+            past.parts.iter().zip(with_events()).all(|(past, part)| past.is_repeated_by(part));
+        if alike && past.parts.len() == with_events().count() {
             return Ok(Some(past.answer.clone()));
         }
-        Err(Conflict::PartialRepeat { first_event: first.id }.into())
+        Err(Conflict::PartialRepeat { first_event }.into())
+    }
+
+    fn past_append(&self, first_event: EventId, stream: &StreamName) -> Option<&PastAppend> {
+        let mut known = self.appends.get(&first_event)?.iter();
+        known.find(|past| past.parts.first().is_some_and(|part| part.stream == *stream))
     }
 
     fn check_expectation(&self, part: &StreamAppend) -> Result<(), StoreError> {
@@ -136,27 +164,28 @@ impl Log {
             return (Appended { position: self.head(), revisions: Vec::new() }, Vec::new());
         };
         let recorded_at = self.recorded_at(now);
-        let parts = parts(&append);
-        let mut revisions = Vec::with_capacity(parts.len());
-        for part in append.streams {
-            let mut head = None;
-            for event in part.events {
-                head = Some(self.record_event(&part.stream, event, recorded_at));
+        let mut parts = Vec::new();
+        let mut revisions = Vec::new();
+        for StreamAppend { stream, events, .. } in append.streams {
+            if events.is_empty() {
+                continue;
             }
-            revisions.extend(head.map(|head| (part.stream, head)));
+            let ids = events.iter().map(|event| event.id).collect();
+            let first = self.stream_head(&stream).map_or(Revision::FIRST, Revision::next);
+            for event in events {
+                self.record_event(&stream, event, recorded_at);
+            }
+            revisions.extend(self.stream_head(&stream).map(|head| (stream.clone(), head)));
+            parts.push(StreamPart { stream, first, ids });
         }
         let answer = Appended { position: self.head(), revisions };
-        self.appends.insert(first_event, PastAppend { parts, answer: answer.clone() });
+        let past = PastAppend { parts, answer: answer.clone() };
+        self.appends.entry(first_event).or_default().push(past);
         // Subscriptions register again when they next reach the head.
         (answer, std::mem::take(&mut self.wakers).into_values().collect())
     }
 
-    fn record_event(
-        &mut self,
-        stream: &StreamName,
-        event: NewEvent,
-        recorded_at: RecordedAt,
-    ) -> Revision {
+    fn record_event(&mut self, stream: &StreamName, event: NewEvent, recorded_at: RecordedAt) {
         // Metadata and tombstones take effect with their own event, so that later events of the
         // same append see them.
         let index = self.events.len();
@@ -165,14 +194,20 @@ impl Log {
         let revision = Revision::new(indexes.len() as u64);
         indexes.push(index);
         debug_assert!(self.events.last().is_none_or(|last| last.recorded_at <= recorded_at));
-        let event = recorded(
-            stream,
-            event,
-            Assigned { revision, position: position_of(index), recorded_at },
-        );
+        let position = position_of(index);
+        let event = RecordedEvent::new(event, stream.clone(), revision, position, recorded_at);
         self.apply_metadata_event(&event);
+        self.count_ordinals(&event, index);
         self.events.push(event);
-        revision
+    }
+
+    fn count_ordinals(&mut self, event: &RecordedEvent, index: usize) {
+        let category = event.stream.category().map(OrdinalIndex::Category);
+        let event_type = Some(OrdinalIndex::EventType(event.event_type.clone()));
+        let correlation = event.correlation_id.clone().map(OrdinalIndex::Correlation);
+        for counted in [category, event_type, correlation].into_iter().flatten() {
+            self.ordinals.entry(counted).or_default().push(index);
+        }
     }
 
     /// Applies an event of `$$name` to the metadata and tombstones.
@@ -193,7 +228,63 @@ impl Log {
     }
 
     pub(super) fn find_append(&self, first_event: EventId) -> Option<Appended> {
-        self.appends.get(&first_event).map(|past| past.answer.clone())
+        self.appends.get(&first_event)?.last().map(|past| past.answer.clone())
+    }
+
+    /// Returns an error after the store was closed.
+    pub(super) fn check_open(&self) -> Result<(), StoreError> {
+        if self.closed { Err(StoreError::closed()) } else { Ok(()) }
+    }
+
+    /// Closes the store. Returns the wakers of the subscriptions that wait; the caller wakes them
+    /// outside the lock.
+    pub(super) fn close(&mut self) -> Vec<Waker> {
+        self.closed = true;
+        std::mem::take(&mut self.wakers).into_values().collect()
+    }
+
+    /// Returns the n-th event of an index.
+    pub(super) fn nth(&self, of: &OrdinalIndex, ordinal: Ordinal) -> Option<&RecordedEvent> {
+        let indexes = self.ordinals.get(of)?;
+        self.events.get(*indexes.get(usize::try_from(ordinal.number()).ok()?)?)
+    }
+
+    /// Returns the number of events of an index.
+    pub(super) fn counted(&self, of: &OrdinalIndex) -> u64 {
+        self.ordinals.get(of).map_or(0, Vec::len) as u64
+    }
+
+    /// Returns the number of events that `before` accepts, which must be a prefix.
+    pub(super) fn events_while(&self, before: impl Fn(&RecordedEvent) -> bool) -> u64 {
+        self.events.partition_point(before) as u64
+    }
+
+    /// The same for the events of one stream.
+    pub(super) fn revisions_while(
+        &self,
+        stream: &StreamName,
+        before: impl Fn(&RecordedEvent) -> bool,
+    ) -> u64 {
+        self.indexes_while(self.streams.get(stream), before)
+    }
+
+    /// The same for the events of an index.
+    pub(super) fn ordinals_while(
+        &self,
+        of: &OrdinalIndex,
+        before: impl Fn(&RecordedEvent) -> bool,
+    ) -> u64 {
+        self.indexes_while(self.ordinals.get(of), before)
+    }
+
+    fn indexes_while(
+        &self,
+        indexes: Option<&Vec<usize>>,
+        before: impl Fn(&RecordedEvent) -> bool,
+    ) -> u64 {
+        let indexes = indexes.map_or(&[][..], Vec::as_slice);
+        let accepted = |index: &usize| self.events.get(*index).is_some_and(&before);
+        indexes.partition_point(accepted) as u64
     }
 
     pub(super) fn head(&self) -> Position {
@@ -336,44 +427,6 @@ impl Log {
     }
 }
 
-/// Returns the parts of an append that have events.
-fn parts(append: &Append) -> Vec<StreamPart> {
-    let with_events = append.streams.iter().filter(|part| !part.events.is_empty());
-    with_events
-        .map(|part| StreamPart {
-            stream: part.stream.clone(),
-            expected: part.expected,
-            ids: part.events.iter().map(|event| event.id).collect(),
-        })
-        .collect()
-}
-
 fn position_of(index: usize) -> Position {
     Position::new(index as u64).next()
-}
-
-/// The revision, position and time that the store assigns to an event.
-struct Assigned {
-    revision: Revision,
-    position: Position,
-    recorded_at: RecordedAt,
-}
-
-fn recorded(stream: &StreamName, event: NewEvent, assigned: Assigned) -> RecordedEvent {
-    let Assigned { revision, position, recorded_at } = assigned;
-    RecordedEvent {
-        stream: stream.clone(),
-        revision,
-        position,
-        recorded_at,
-        id: event.id,
-        event_type: event.event_type,
-        schema_version: event.schema_version,
-        content_type: event.content_type,
-        data: event.data,
-        metadata: event.metadata,
-        tags: event.tags,
-        correlation_id: event.correlation_id,
-        causation_id: event.causation_id,
-    }
 }

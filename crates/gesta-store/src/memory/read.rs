@@ -6,48 +6,102 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::shared::{PAGE_EVENTS_MAX, Shared};
+use super::{
+    log::Log,
+    shared::{PAGE_EVENTS_MAX, Shared},
+};
 use crate::{
-    Direction, Filter, Page, Pages, Position, ReadAll, ReadFrom, ReadStream, RecordedAt,
-    RecordedEvent, Revision, StreamName, Visibility,
+    Direction, Filter, Ordinal, OrdinalEvent, OrdinalIndex, OrdinalPages, Page, Pages, Position,
+    ReadAll, ReadFrom, ReadOrdinals, ReadStream, RecordedAt, RecordedEvent, Revision, StoreError,
+    StreamName, Visibility,
 };
 
 pub(super) fn stream(shared: &Arc<Shared>, read: ReadStream) -> Pages {
     // Max age is evaluated once, at the beginning of the read.
     let now = shared.now();
-    let visible = match shared.log().visible_revisions(&read.stream, now) {
+    let ReadStream { stream, direction, from, limit } = read;
+    let log = shared.log();
+    let visible = match log.check_open().and_then(|()| log.visible_revisions(&stream, now)) {
         Ok(visible) => visible,
         Err(error) => return Pages::failed(error),
     };
-    let walk = RangeWalk::new(visible, read.direction, from_number(read.from, Revision::number));
-    let ReadStream { stream, limit, .. } = read;
-    Pages::of(StreamPages { shared: Arc::clone(shared), stream, walk, left: limit }.map(Ok))
+    let from =
+        StartNumber { number: Revision::number, offset: 0 }
+            .resolve(from, direction, |before| log.revisions_while(&stream, before));
+    drop(log);
+    let walk = RangeWalk::new(visible, direction, from);
+    Pages::of(StreamPages { shared: Arc::clone(shared), stream, walk, left: limit })
 }
 
 pub(super) fn all(shared: &Arc<Shared>, read: ReadAll) -> Pages {
-    let head = shared.log().head();
+    let ReadAll { direction, from, filter, visibility, limit } = read;
+    let log = shared.log();
+    if let Err(error) = log.check_open() {
+        return Pages::failed(error);
+    }
     // The range ends at the current head, so that the read ends too.
-    let all = Position::START.next().number()..head.next().number();
-    let walk = RangeWalk::new(all, read.direction, from_number(read.from, Position::number));
-    let ReadAll { filter, visibility, limit, .. } = read;
+    let all = Position::START.next().number()..log.head().next().number();
+    let from =
+        StartNumber { number: Position::number, offset: 1 }
+            .resolve(from, direction, |before| log.events_while(before));
+    drop(log);
+    let walk = RangeWalk::new(all, direction, from);
     let visible_at = match filter.visibility(visibility) {
         Visibility::Raw => None,
         Visibility::Visible => Some(shared.now()),
     };
-    Pages::of(
-        AllPages { shared: Arc::clone(shared), filter, visible_at, walk, left: limit }.map(Ok),
-    )
+    Pages::of(AllPages { shared: Arc::clone(shared), filter, visible_at, walk, left: limit })
 }
 
-fn from_number<Place>(from: ReadFrom<Place>, number: fn(Place) -> u64) -> ReadFrom<u64> {
-    match from {
-        ReadFrom::Start => ReadFrom::Start,
-        ReadFrom::End => ReadFrom::End,
-        ReadFrom::At(place) => ReadFrom::At(number(place)),
+pub(super) fn ordinals(shared: &Arc<Shared>, read: ReadOrdinals) -> OrdinalPages {
+    let ReadOrdinals { of, direction, from, limit } = read;
+    let log = shared.log();
+    if let Err(error) = log.check_open() {
+        return OrdinalPages::failed(error);
+    }
+    let all = Ordinal::FIRST.number()..log.counted(&of);
+    let from =
+        StartNumber { number: Ordinal::number, offset: 0 }
+            .resolve(from, direction, |before| log.ordinals_while(&of, before));
+    drop(log);
+    let walk = RangeWalk::new(all, direction, from);
+    Pages::of(OrdinalWalk { shared: Arc::clone(shared), of, walk, left: limit })
+}
+
+/// Conversion of a starting point to a number of the range that is read.
+struct StartNumber<Place> {
+    number: fn(Place) -> u64,
+    /// Number of the first event.
+    offset: u64,
+}
+
+impl<Place> StartNumber<Place> {
+    /// `count_while` returns the number of events up to the first one that is not accepted.
+    fn resolve(
+        self,
+        from: ReadFrom<Place>,
+        direction: Direction,
+        count_while: impl FnOnce(&dyn Fn(&RecordedEvent) -> bool) -> u64,
+    ) -> ReadFrom<u64> {
+        match (from, direction) {
+            (ReadFrom::Start, _) => ReadFrom::Start,
+            (ReadFrom::End, _) => ReadFrom::End,
+            (ReadFrom::At(place), _) => ReadFrom::At((self.number)(place)),
+            (ReadFrom::Time(time), Direction::Forwards) => {
+                ReadFrom::At(count_while(&|event| event.recorded_at < time) + self.offset)
+            }
+            (ReadFrom::Time(time), Direction::Backwards) => {
+                match count_while(&|event| event.recorded_at <= time).checked_sub(1) {
+                    Some(last) => ReadFrom::At(last + self.offset),
+                    // Every event is later.
+                    None => ReadFrom::Start,
+                }
+            }
+        }
     }
 }
 
-/// Revisions or positions in the direction of a read.
+/// Numbers of events in the direction of a read.
 struct RangeWalk {
     places: Range<u64>,
     direction: Direction,
@@ -58,10 +112,12 @@ impl RangeWalk {
         let Range { start, end } = all;
         let places = match (direction, from) {
             (Direction::Forwards, ReadFrom::Start) | (Direction::Backwards, ReadFrom::End) => all,
-            // A read that starts at its end is empty.
-            (Direction::Forwards, ReadFrom::End) | (Direction::Backwards, ReadFrom::Start) => 0..0,
             (Direction::Forwards, ReadFrom::At(place)) => place.max(start)..end,
             (Direction::Backwards, ReadFrom::At(place)) => start..place.saturating_add(1).min(end),
+            // A read that starts at its end is empty. Times are resolved to numbers before.
+            (Direction::Forwards, ReadFrom::End)
+            | (Direction::Backwards, ReadFrom::Start)
+            | (_, ReadFrom::Time(_)) => 0..0,
         };
         Self { places, direction }
     }
@@ -86,16 +142,14 @@ struct StreamPages {
 }
 
 impl Iterator for StreamPages {
-    type Item = Page;
+    type Item = Result<Page, StoreError>;
 
-    fn next(&mut self) -> Option<Page> {
+    fn next(&mut self) -> Option<Self::Item> {
         let log = self.shared.log();
-        let events = self
-            .walk
-            .by_ref()
-            // All of them exist: the range was taken from the log.
-            .filter_map(|number| log.event_of(&self.stream, Revision::new(number)));
-        page_of(events, &mut self.left)
+        let revision = |number| log.event_of(&self.stream, Revision::new(number));
+        // All of them exist: the range was taken from the log.
+        let events = self.walk.by_ref().filter_map(revision).cloned().map(Ok);
+        page_of(&log, events, &mut self.left)
     }
 }
 
@@ -109,25 +163,66 @@ struct AllPages {
 }
 
 impl Iterator for AllPages {
-    type Item = Page;
+    type Item = Result<Page, StoreError>;
 
-    fn next(&mut self) -> Option<Page> {
+    fn next(&mut self) -> Option<Self::Item> {
         let log = self.shared.log();
         let events = self.walk.by_ref().filter_map(|number| log.event(Position::new(number)));
         // The limit counts selected events, so filter before it.
-        let selected = events.filter(|event| {
-            self.filter.matches(event)
-                && self.visible_at.is_none_or(|now| log.is_visible(event, now))
+        let selected = events.filter_map(|event| match self.filter.matches(event) {
+            Ok(matches) => {
+                let shown = self.visible_at.is_none_or(|now| log.is_visible(event, now));
+                (matches && shown).then(|| Ok(event.clone()))
+            }
+            Err(error) => Some(Err(error)),
         });
-        page_of(selected, &mut self.left)
+        page_of(&log, selected, &mut self.left)
     }
 }
 
-/// Takes the next page and reduces the remaining limit. `None` at the end of the read.
-fn page_of<'a>(events: impl Iterator<Item = &'a RecordedEvent>, left: &mut u64) -> Option<Page> {
+struct OrdinalWalk {
+    shared: Arc<Shared>,
+    of: OrdinalIndex,
+    walk: RangeWalk,
+    left: u64,
+}
+
+impl Iterator for OrdinalWalk {
+    type Item = Result<Vec<OrdinalEvent>, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let log = self.shared.log();
+        let counted = |number| {
+            let ordinal = Ordinal::new(number);
+            let event = log.nth(&self.of, ordinal)?.clone();
+            Some(Ok(OrdinalEvent { ordinal, event }))
+        };
+        page_of(&log, self.walk.by_ref().filter_map(counted), &mut self.left)
+    }
+}
+
+/// Takes the next page and reduces the remaining limit. `None` at the end of the read, and after an
+/// error.
+fn page_of<Item>(
+    log: &Log,
+    events: impl Iterator<Item = Result<Item, StoreError>>,
+    left: &mut u64,
+) -> Option<Result<Vec<Item>, StoreError>> {
     // The limit of the read, but at most a page.
     let room = usize::try_from(*left).unwrap_or(usize::MAX).min(PAGE_EVENTS_MAX);
-    let page: Page = events.take(room).cloned().collect();
-    *left -= page.len() as u64;
-    if page.is_empty() { None } else { Some(page) }
+    let page: Result<Vec<Item>, StoreError> =
+        log.check_open().and_then(|()| events.take(room).collect());
+    match page {
+        Ok(page) if page.is_empty() => None,
+        Ok(page) => {
+            *left -= page.len() as u64;
+            Some(Ok(page))
+        }
+        Err(error) if *left > 0 => {
+            *left = 0;
+            Some(Err(error))
+        }
+        // The error was returned before.
+        Err(_) => None,
+    }
 }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Delivery, Filter, Incarnation, Invalid, Page, Position, RecordedAt, RecordedEvent, Revision,
-    StoreError, StreamName, Subscribe, SubscribeTo, Subscription, Visibility,
+    StoreError, StreamName, Subscribe, SubscribeFrom, SubscribeTo, Subscription, Visibility,
 };
 
 /// Maximum number of events that one poll scans before it reports a checkpoint.
@@ -88,6 +88,7 @@ impl Drop for Deliveries {
 impl Deliveries {
     /// Returns the next delivery, or `None` at the head.
     fn deliver(&mut self, log: &Log, now: RecordedAt) -> Result<Option<Delivery>, StoreError> {
+        log.check_open()?;
         let Scan { page, more } = self.cursor.advance(log, now)?;
         // More than a page behind: report the head again when it is reached.
         self.caught_up &= !more;
@@ -112,8 +113,26 @@ impl Deliveries {
 
 /// The progress of a subscription.
 enum Cursor {
-    All { scanned: Position, filter: Filter, visibility: Visibility },
-    Stream { stream: StreamName, next: Revision },
+    All {
+        scanned: Position,
+        not_before: Option<RecordedAt>,
+        filter: Filter,
+        visibility: Visibility,
+    },
+    Stream {
+        stream: StreamName,
+        next: Revision,
+        not_before: Option<RecordedAt>,
+    },
+}
+
+/// Returns the time before which no event is delivered, even if it is recorded later: the start
+/// may lie ahead of the clock.
+fn start_time<Place>(from: SubscribeFrom<Place>) -> Option<RecordedAt> {
+    match from {
+        SubscribeFrom::Time(time) => Some(time),
+        SubscribeFrom::Start | SubscribeFrom::After(_) => None,
+    }
 }
 
 /// Scanned events, and whether there are more to scan now.
@@ -124,21 +143,38 @@ struct Scan {
 
 impl Cursor {
     fn new(log: &Log, incarnation: Incarnation, subscribe: Subscribe) -> Result<Self, StoreError> {
+        log.check_open()?;
         let known = subscribe.incarnation.filter(|known| *known != incarnation);
-        match (subscribe.to, known) {
-            // The start is common to all incarnations.
-            (SubscribeTo::All { after, .. }, Some(other)) if after > Position::START => {
-                Err(Invalid::OtherIncarnation { position: after, incarnation: other }.into())
-            }
-            (SubscribeTo::All { after, filter, visibility }, _) => {
-                log.check_reached(after)?;
+        match subscribe.to {
+            SubscribeTo::All { from, filter, visibility } => {
+                let scanned = match (from, known) {
+                    // The start is common to all incarnations.
+                    (SubscribeFrom::After(position), Some(incarnation))
+                        if position > Position::START =>
+                    {
+                        return Err(Invalid::OtherIncarnation { position, incarnation }.into());
+                    }
+                    (SubscribeFrom::After(position), _) => position,
+                    (SubscribeFrom::Start, _) => Position::START,
+                    (SubscribeFrom::Time(time), _) => {
+                        Position::new(log.events_while(|event| event.recorded_at < time))
+                    }
+                };
+                log.check_reached(scanned)?;
                 let visibility = filter.visibility(visibility);
-                Ok(Self::All { scanned: after, filter, visibility })
+                let not_before = start_time(from);
+                Ok(Self::All { scanned, not_before, filter, visibility })
             }
-            (SubscribeTo::Stream { stream, after }, _) => {
+            SubscribeTo::Stream { stream, from } => {
                 // A revision beyond the head is valid: the stream may grow.
-                let next = after.map_or(Revision::FIRST, Revision::next);
-                Ok(Self::Stream { stream, next })
+                let next = match from {
+                    SubscribeFrom::Start => Revision::FIRST,
+                    SubscribeFrom::After(revision) => revision.next(),
+                    SubscribeFrom::Time(time) => Revision::new(
+                        log.revisions_while(&stream, |event| event.recorded_at < time),
+                    ),
+                };
+                Ok(Self::Stream { stream, next, not_before: start_time(from) })
             }
         }
     }
@@ -154,19 +190,30 @@ impl Cursor {
 
     fn advance(&mut self, log: &Log, now: RecordedAt) -> Result<Scan, StoreError> {
         match self {
-            Self::All { scanned, filter, visibility } => {
+            Self::All { scanned, not_before, filter, visibility } => {
                 let shows = |event: &RecordedEvent| {
-                    filter.matches(event)
-                        && (*visibility == Visibility::Raw || log.is_visible(event, now))
+                    Ok(not_before.is_none_or(|time| event.recorded_at >= time)
+                        && filter.matches(event)?
+                        && (*visibility == Visibility::Raw || log.is_visible(event, now)))
                 };
-                Ok(advance_all(log, scanned, shows))
+                advance_all(log, scanned, shows)
             }
-            Self::Stream { stream, next } => advance_stream(log, stream, next, now),
+            Self::Stream { stream, next, not_before } => {
+                if let Some(time) = *not_before {
+                    let before = log.revisions_while(stream, |event| event.recorded_at < time);
+                    *next = Revision::new(next.number().max(before));
+                }
+                advance_stream(log, stream, next, now)
+            }
         }
     }
 }
 
-fn advance_all(log: &Log, scanned: &mut Position, shows: impl Fn(&RecordedEvent) -> bool) -> Scan {
+fn advance_all(
+    log: &Log,
+    scanned: &mut Position,
+    shows: impl Fn(&RecordedEvent) -> Result<bool, StoreError>,
+) -> Result<Scan, StoreError> {
     let mut page = Page::new();
     for event in log.after(*scanned).take(SCAN_EVENTS_MAX) {
         // Before `scanned` moves: the next poll starts at this event.
@@ -174,11 +221,11 @@ fn advance_all(log: &Log, scanned: &mut Position, shows: impl Fn(&RecordedEvent)
             break;
         }
         *scanned = event.position;
-        if shows(event) {
+        if shows(event)? {
             page.push(event.clone());
         }
     }
-    Scan { page, more: *scanned < log.head() }
+    Ok(Scan { page, more: *scanned < log.head() })
 }
 
 fn advance_stream(

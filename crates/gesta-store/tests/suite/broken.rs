@@ -18,10 +18,13 @@ use std::{
     time::Duration,
 };
 
-use gesta_store::conformance::{CLAUSES, Fixture};
+use gesta_store::{
+    Capability, CapabilitySet, EventStore as _, Limits,
+    conformance::{CLAUSES, Clause, Fixture},
+};
 
 pub(crate) use self::store::*;
-use crate::limited::claiming_less;
+use crate::limited::refusing;
 
 /// A store with one fault, and the clauses that fail on it.
 pub(crate) struct Fault {
@@ -41,6 +44,16 @@ impl Fault {
 
     pub(crate) fn also(mut self, clause: &'static str, because: &'static str) -> Self {
         self.also.push((clause, because));
+        self
+    }
+
+    /// Adds the clauses that share a call with the one that the fault breaks.
+    pub(crate) fn with_shared(mut self) -> Self {
+        for (breaks, others, because) in faults::SHARED {
+            if self.breaks == *breaks {
+                self.also.extend(others.iter().map(|other| (*other, *because)));
+            }
+        }
         self
     }
 
@@ -117,48 +130,71 @@ fn each_clause_is_broken_by_a_fault_of_its_own() {
     assert_eq!(broken.difference(&clauses).collect::<Vec<_>>(), [&""; 0], "without a clause");
 }
 
-/// Exactly the clauses about optional features insist on a refusal.
+/// A clause that needs a feature fails on a store that refuses it, and no other clause does.
 #[test]
-fn a_store_that_does_what_it_claims_to_lack_is_found_out() {
-    let noticed: Vec<_> = failing(claiming_less).into_iter().collect();
-    assert_eq!(noticed, MUST_REFUSE);
+fn each_clause_names_exactly_the_features_that_it_needs() {
+    let (clauses, next) = (CLAUSES, AtomicUsize::new(0));
+    let mut wrong: Vec<String> = thread::scope(|scope| {
+        let work = || {
+            let take = || clauses.get(next.fetch_add(1, Ordering::Relaxed));
+            std::iter::from_fn(take).flat_map(wrong_needs).collect::<Vec<_>>()
+        };
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("failures are caught")).collect()
+    });
+    wrong.sort();
+    assert!(wrong.is_empty(), "{} needs:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-const MUST_REFUSE: &[&str] = &[
-    "a_checkpoint_is_never_ahead_of_an_event",
-    "a_condition_beyond_the_head_is_rejected",
-    "a_condition_does_not_mean_streams_that_ended",
-    "a_condition_does_not_mean_the_append_itself",
-    "a_condition_does_not_mean_what_metadata_hide",
-    "a_condition_holds_together_with_the_expectations",
-    "a_condition_means_a_type_and_its_tags_together",
-    "a_condition_means_all_of_the_tags",
-    "a_condition_means_any_of_its_items",
-    "a_condition_means_any_of_the_types",
-    "a_condition_means_what_has_revived_a_stream",
-    "a_condition_means_what_is_shown_again",
-    "a_failing_check_beside_events_appends_nothing",
-    "a_filter_picks_categories",
-    "a_filter_picks_event_types",
-    "a_filter_picks_streams_by_name",
-    "a_filter_picks_streams_by_prefix",
-    "a_filter_picks_what_a_query_means",
-    "a_filtered_read_begins_and_ends_where_it_is_told",
-    "a_filtered_subscription_delivers_what_it_asks_for",
-    "a_filtered_subscription_says_how_far_it_looked",
-    "a_filtered_visible_read_leaves_out_the_same",
-    "a_match_after_the_position_is_a_conflict",
-    "a_match_at_or_before_the_position_is_none",
-    "a_repeat_over_several_streams_gets_the_first_answer",
-    "a_repeat_with_a_condition_gets_the_first_answer",
-    "an_append_is_found_by_its_first_event_id",
-    "an_event_query_is_about_visible_events",
-    "events_of_several_streams_are_appended_in_their_order",
-    "filters_tell_names_apart_by_their_bytes",
-    "one_failing_expectation_appends_nothing_anywhere",
-    "only_a_first_event_id_finds_an_append",
-    "the_answer_names_each_stream_that_got_events",
+/// Features whose absence no call shows.
+const NOT_REFUSED: [Capability; 5] = [
+    Capability::DensePositions,
+    Capability::UnconditionalRepeats,
+    Capability::StreamScopedIds,
+    Capability::Incarnations,
+    Capability::Close,
 ];
+
+/// Limits that are met quickly.
+fn few() -> Limits {
+    let mut limits = Limits::DEFAULT;
+    limits.event_bytes_max = 64 << 10;
+    limits.append_bytes_max = 256 << 10;
+    limits.events_per_append_max = 100;
+    limits.streams_per_append_max = 8;
+    limits
+}
+
+/// Compares the features that a clause states with those without which it fails.
+fn wrong_needs(clause: &Clause) -> Vec<String> {
+    let optional = Capability::ALL.iter().copied();
+    let optional = optional.filter(|one| !NOT_REFUSED.contains(one));
+    // A refusal is what a clause about a missing feature expects.
+    let optional = optional.filter(|one| clause.refuses.is_none_or(|refused| refused != *one));
+    let mut wrong = Vec::new();
+    for missing in optional {
+        let without = || {
+            let supported = CapabilitySet::ALL.without(missing);
+            let supported = clause.refuses.map_or(supported, |refused| supported.without(refused));
+            FaultyStore {
+                capabilities: Box::new(move |store, ()| {
+                    let mut can = store.capabilities();
+                    can.supported = supported;
+                    can.limits = few();
+                    can
+                }),
+                ..refusing(supported, few())
+            }
+        };
+        let run = || clause.check_ungated(Fixture::new(without()).timeout(TIMEOUT));
+        let fails = quietly(|| catch_unwind(AssertUnwindSafe(run)).is_err());
+        if fails != clause.needs.contains(missing) {
+            let outcome = if fails { "fails" } else { "passes" };
+            wrong.push(format!("{} {outcome} without {missing:?}", clause.name));
+        }
+    }
+    wrong
+}
 
 #[test]
 fn each_fault_is_noticed_by_its_clause_and_by_no_other_than_listed() {

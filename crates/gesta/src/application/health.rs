@@ -229,11 +229,11 @@ fn store_cause(error: &StoreError) -> HealthCause {
         StoreError::Stopped { .. } => "stopped",
         StoreError::Corrupt(_) => "damaged",
         StoreError::Overloaded(_) => "overloaded",
+        StoreError::Unreachable { .. } => "unreachable",
         StoreError::Unavailable { .. } => "unavailable",
-        StoreError::Conflict(_)
-        | StoreError::Rejected(_)
-        | StoreError::Unsupported { .. }
-        | StoreError::Deleted { .. } => "refusing",
+        StoreError::Denied { .. } => "denied",
+        StoreError::ReadOnly { .. } => "read-only",
+        _ => "refusing",
     };
     Component::Store.cause("", (Severity::Unready, state), in_one_line(error))
 }

@@ -6,8 +6,8 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use gesta_store::{
-    DatabaseError, DeadLetter, Filter, Position, ReadAll, RecordedAt, RecordedEvent, StoreError,
-    Visibility,
+    Capability, DatabaseError, DeadLetter, Filter, Position, ReadAll, RecordedAt, RecordedEvent,
+    StoreError, Visibility,
 };
 
 use super::Gesta;
@@ -111,7 +111,7 @@ impl Gesta {
         let store = self.store();
         let head = store.head().await?.position;
         // Positions with gaps have a difference that counts no events.
-        let counts = store.capabilities().dense_positions;
+        let counts = store.capabilities().has(Capability::DensePositions);
         let events = counts.then(|| head.number().saturating_sub(position.number()));
         let left = ReadAll::forwards()
             .from(position.next())

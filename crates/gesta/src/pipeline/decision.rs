@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use gesta_store::{
-    Append, AppendCondition, AppendLookup, Conflict, EventQuery, EventStore, ExpectedRevision,
+    Append, AppendCondition, Capability, Conflict, EventQuery, EventStore, ExpectedRevision,
     NewEvent, Position, RecordedEvent, Revision, StoreError, StreamAppend, StreamName,
 };
 use tower::{service_fn, util::BoxCloneSyncService};
@@ -104,8 +104,8 @@ impl DecisionStep {
     /// appends, or appends to one stream only, does not support that.
     fn may_come_again(&self, request: &CommandRequest) -> bool {
         let capabilities = self.store.capabilities();
-        let is_found = capabilities.find_append != AppendLookup::Unsupported
-            && capabilities.multi_stream_append;
+        let is_found = capabilities.has(Capability::FindAppend)
+            && capabilities.has(Capability::MultiStreamAppend);
         is_found && request.context.command_id_from == CommandIdFrom::Caller
     }
 }
@@ -204,7 +204,7 @@ impl LoadedBoundary<'_> {
         };
         let mut streams = self.reads.iter().map(part).collect();
         without_idle(&mut streams);
-        Some(Append { streams, condition: self.condition() })
+        Some(self.conditioned(streams))
     }
 
     /// Returns the heads of the streams that were read.
@@ -247,7 +247,13 @@ impl LoadedBoundary<'_> {
             events: recording.new_events(vec![receipt], false),
         }));
         without_idle(&mut streams);
-        Ok(Append { streams, condition: self.condition() })
+        Ok(self.conditioned(streams))
+    }
+
+    fn conditioned(&self, streams: Vec<StreamAppend>) -> Append {
+        let mut append = Append::of(streams);
+        append.condition = self.condition();
+        append
     }
 
     /// Requires that no event after the reads matches any of the queries.

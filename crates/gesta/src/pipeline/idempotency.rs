@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use gesta_store::{AppendLookup, Appended, EventStore, ReadAll, RecordedEvent};
+use gesta_store::{Appended, Capability, EventStore, ReadAll, RecordedEvent};
 use tower::ServiceExt as _;
 
 use super::{
@@ -19,7 +19,7 @@ use crate::{CommandError, EventMetadata, Receipt};
 
 pub(super) struct Idempotency {
     store: Arc<dyn EventStore>,
-    find: AppendLookup,
+    finds_appends: bool,
     remembered: Arc<RememberedRejections>,
 }
 
@@ -28,13 +28,13 @@ type First = Result<Receipt, CommandError>;
 
 impl Idempotency {
     pub(super) fn new(store: Arc<dyn EventStore>, remembered: Arc<RememberedRejections>) -> Self {
-        let find = store.capabilities().find_append;
-        Self { store, find, remembered }
+        let finds_appends = store.capabilities().has(Capability::FindAppend);
+        Self { store, finds_appends, remembered }
     }
 
     /// Returns the answer of the first execution, if there was one.
     async fn earlier(&self, request: &CommandRequest) -> Result<Option<First>, CommandError> {
-        if self.find == AppendLookup::Unsupported {
+        if !self.finds_appends {
             return Ok(None);
         }
         // The first event of a command has a derived id, so its append is found by that id.

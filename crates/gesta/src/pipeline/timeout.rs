@@ -39,7 +39,7 @@ impl PipelineStep for Timeout {
                 let reason = format!(
                     "not executed: waited {limit} ms for other commands on the same stream"
                 );
-                Err(CommandError::Overloaded { reason })
+                Err(CommandError::Overloaded { reason, retry_after: None })
             }
         }
     }

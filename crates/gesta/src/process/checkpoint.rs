@@ -185,8 +185,7 @@ async fn moved(
     place: &Place,
 ) -> Result<Option<Place>, InputError> {
     let Some(incarnation) = incarnation else { return Ok(None) };
-    let subscribe = Subscribe::to_all().after(place.position);
-    let subscribe = Subscribe { incarnation: Some(incarnation), ..subscribe };
+    let subscribe = Subscribe::to_all().after(place.position).incarnation(incarnation);
     // Only the store knows which incarnations it continues: it accepts or refuses a subscription.
     match store.subscribe(subscribe).next().await {
         Some(Ok(_)) => return Ok(Some(place.clone())),

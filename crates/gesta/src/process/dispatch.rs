@@ -138,11 +138,8 @@ fn is_permanent(error: &StoreError) -> bool {
         StoreError::Rejected(_) | StoreError::Unsupported { .. } | StoreError::Deleted { .. } => {
             true
         }
-        StoreError::Conflict(_)
-        | StoreError::Overloaded(_)
-        | StoreError::Unavailable { .. }
-        | StoreError::Stopped { .. }
-        | StoreError::Corrupt(_) => false,
+        // Passes by itself, with a repair of the store, or with its configuration.
+        _ => false,
     }
 }
 

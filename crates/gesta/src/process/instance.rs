@@ -9,8 +9,8 @@
 use std::collections::{HashSet, VecDeque};
 
 use gesta_store::{
-    Append, CausationId, CorrelationId, EventId, EventStore, ExpectedRevision, NewEvent,
-    ReadStream, RecordedAt, RecordedEvent, Revision, StoreError, StreamName,
+    Append, Capability, CausationId, CorrelationId, EventId, EventStore, ExpectedRevision,
+    NewEvent, ReadStream, RecordedAt, RecordedEvent, Revision, StoreError, StreamName,
 };
 
 use super::{
@@ -172,7 +172,7 @@ impl<P: ProcessManager> Instance<P> {
         let Incoming::Fire { record, .. } = incoming else { return Ok(append) };
         let record = record.as_ref().clone();
         // Record the operator's action together with its effect; without atomic appends, before it.
-        if deps.store.capabilities().multi_stream_append {
+        if deps.store.capabilities().has(Capability::MultiStreamAppend) {
             return Ok(append.and(audit::stream(), ExpectedRevision::Any, [record]));
         }
         deps.store.append(Append::to(audit::stream(), ExpectedRevision::Any, [record])).await?;

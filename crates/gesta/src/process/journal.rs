@@ -16,8 +16,8 @@ use std::{
 };
 
 use gesta_store::{
-    Append, EventId, EventStore, ExpectedRevision, Incarnation, NewEvent, Position, ReadStream,
-    Revision, SetStreamMetadata, StoreError, StreamAppend, StreamMetadata, StreamName,
+    Append, Capability, EventId, EventStore, ExpectedRevision, Incarnation, NewEvent, Position,
+    ReadStream, Revision, SetStreamMetadata, StoreError, StreamAppend, StreamMetadata, StreamName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -285,9 +285,9 @@ impl Journal {
         let mut refused_at = None;
         // Without atomic appends, write the other streams first: the journal is the last to change,
         // so a crash in between leaves the inputs set aside and the operation can be repeated.
-        if !store.capabilities().multi_stream_append {
+        if !store.capabilities().has(Capability::MultiStreamAppend) {
             for part in also.drain(..) {
-                store.append(Append { streams: vec![part], condition: None }).await?;
+                store.append(Append::of(vec![part])).await?;
             }
         }
         loop {
@@ -301,7 +301,7 @@ impl Journal {
             if !events.is_empty() {
                 streams.push(self.part(events)?);
             }
-            match store.append(Append { streams, condition: None }).await {
+            match store.append(Append::of(streams)).await {
                 Ok(_) => return self.catch_up(store).await,
                 // Another program that runs this manager appended first: read its events and decide
                 // again.
@@ -393,7 +393,7 @@ impl Journal {
         while !left.is_empty() {
             let rest = left.split_off(APPEND_PIECES_MAX.min(left.len()));
             let part = self.part(std::mem::replace(&mut left, rest))?;
-            match store.append(Append { streams: vec![part], condition: None }).await {
+            match store.append(Append::of(vec![part])).await {
                 Ok(_) => self.catch_up(store).await?,
                 // Another program appended in between. Its pieces and ours are mixed: give up.
                 Err(StoreError::Conflict(_)) => return self.catch_up(store).await,

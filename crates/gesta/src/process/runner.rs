@@ -186,7 +186,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
             .visibility(Visibility::Visible);
         // The place is one of this incarnation now. The store refuses it if it was replaced in
         // between.
-        let subscribe = Subscribe { incarnation: Some(head.incarnation), ..subscribe };
+        let subscribe = subscribe.incarnation(head.incarnation);
         let mut session = Session {
             journal,
             instances: Instances::new(),

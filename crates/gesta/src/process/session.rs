@@ -212,6 +212,8 @@ impl<P> Session<P> {
             Delivery::CaughtUp(position) | Delivery::Checkpoint(position) => {
                 self.flow.reach(position);
             }
+            // Neither events nor progress.
+            _ => {}
         }
     }
 

@@ -84,10 +84,7 @@ impl InputError {
                 | StoreError::Unsupported { .. }
                 | StoreError::Deleted { .. }
                 | StoreError::Corrupt(_) => true,
-                StoreError::Conflict(_)
-                | StoreError::Overloaded(_)
-                | StoreError::Unavailable { .. }
-                | StoreError::Stopped { .. } => false,
+                _ => false,
             },
             Self::Task { .. } | Self::ForeignCheckpoint { .. } | Self::Full { .. } => false,
             Self::Unreadable(_)

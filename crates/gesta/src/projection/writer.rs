@@ -264,6 +264,8 @@ where
                 self.skip_to(position, UNSAVED_MAX).await
             }
             Delivery::Checkpoint(position) => self.skip_to(position, 1).await,
+            // Neither events nor progress.
+            _ => Ok(()),
         }
     }
 

@@ -139,7 +139,7 @@ async fn import_as_the_program_does(from: &Path, to: &LogStore) {
         }
         let Some(first) = append.events.first() else { continue };
         let events = append.events.len() as u64;
-        let appended = to.append(Append { streams: parts, condition: None }).await.unwrap();
+        let appended = to.append(Append::of(parts)).await.unwrap();
         let now = Position::new(appended.position.number() + 1 - events);
         ranges.push(PositionRange { source: first.position, target: now, events });
     }

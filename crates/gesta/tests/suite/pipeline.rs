@@ -122,7 +122,8 @@ async fn an_error_of_a_layer_leaves_the_outcome_open() {
 
 #[tokio::test]
 async fn a_layer_that_answers_in_our_words_is_understood() {
-    let gesta = failing(|| CommandError::Overloaded { reason: "at noon".to_owned() }.into()).await;
+    let busy = || CommandError::Overloaded { reason: "at noon".to_owned(), retry_after: None };
+    let gesta = failing(move || busy().into()).await;
     let outcome = gesta.execute(Open { account: 1 }).await;
     assert!(matches!(outcome, Err(ExecuteError::Overloaded { .. })), "{outcome:?}");
 }

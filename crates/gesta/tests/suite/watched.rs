@@ -8,7 +8,8 @@ use std::sync::{
 use gesta::store::{
     Append, Appended, Capabilities, Category, EventId, EventStore, Filter, Head, ListCategories,
     ListStreams, NewEvent, Pages, Position, ReadAll, ReadFrom, ReadStream, StoreFuture,
-    StreamDescription, StreamName, Subscribe, SubscribeTo, Subscription, memory::MemoryStore,
+    StreamDescription, StreamName, Subscribe, SubscribeFrom, SubscribeTo, Subscription,
+    memory::MemoryStore,
 };
 use tokio::sync::Notify;
 
@@ -71,7 +72,7 @@ impl EventStore for Watched {
     fn read_all(&self, read: ReadAll) -> Pages {
         let from_the_beginning = match read.from {
             ReadFrom::At(position) => position <= Position::new(1),
-            ReadFrom::Start | ReadFrom::End => true,
+            _ => true,
         };
         if matches!(read.filter, Filter::Categories(_)) && from_the_beginning {
             self.read_a_category.store(true, Ordering::SeqCst);
@@ -80,8 +81,12 @@ impl EventStore for Watched {
     }
 
     fn subscribe(&self, subscribe: Subscribe) -> Subscription {
-        if let SubscribeTo::All { after, .. } = &subscribe.to {
-            self.subscribed.lock().unwrap().push(*after);
+        if let SubscribeTo::All { from, .. } = &subscribe.to {
+            let after = match from {
+                SubscribeFrom::After(position) => *position,
+                _ => Position::START,
+            };
+            self.subscribed.lock().unwrap().push(after);
         }
         self.store.subscribe(subscribe)
     }

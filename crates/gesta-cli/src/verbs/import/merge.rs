@@ -312,7 +312,7 @@ impl<'store> Merge<'store> {
             return Ok(None);
         }
         let positions = append.events.iter().map(|event| event.position).collect();
-        let append = Append { streams: parts, condition: None };
+        let append = Append::of(parts);
         Ok(Some(ImportAppend { append, heads, positions, line }))
     }
 

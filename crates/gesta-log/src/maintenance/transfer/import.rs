@@ -368,7 +368,7 @@ impl AppendSequence {
 }
 
 fn check_limits(append: &StoredAppend) -> Result<(), String> {
-    let Limits { event_bytes_max, append_bytes_max, tags_max } = Limits::DEFAULT;
+    let Limits { event_bytes_max, append_bytes_max, tags_max, .. } = Limits::DEFAULT;
     let mut bytes = 0;
     for event in &append.events {
         let length = event.data.len() + event.metadata.len();

@@ -283,7 +283,8 @@ impl AppendOrder {
                             && self.is_visible(state, event)
                     })
             }
-            Conflict::PartialRepeat { .. } => false,
+            // A writer retries its own appends unchanged.
+            _ => false,
         }
     }
 

@@ -17,10 +17,10 @@ use std::{
 use futures_core::Stream;
 use gesta_store::{
     Append, Appended, Capabilities, Category, DeleteStream, Delivery, EventId, EventStore,
-    ExpectedRevision, Head, ListCategories, ListStreams, NewEvent, Pages, ReadAll, ReadStream,
-    RecordedEvent, SetStreamMetadata, StoreError, StoreFuture, StreamAppend, StreamDescription,
-    StreamName, Subscribe, Subscription, TombstoneStream, conformance::block_on,
-    memory::MemoryStore,
+    ExpectedRevision, Filter, Head, ListCategories, ListStreams, NewEvent, OrdinalPages, Pages,
+    ReadAll, ReadOrdinals, ReadStream, RecordedEvent, SetStreamMetadata, StoreError, StoreFuture,
+    StreamAppend, StreamDescription, StreamName, Subscribe, Subscription, TombstoneStream,
+    conformance::block_on, memory::MemoryStore,
 };
 
 /// A replacement for a method of the store.
@@ -43,6 +43,10 @@ pub(crate) struct FaultyStore {
     pub(crate) set_metadata: Hook<SetStreamMetadata, Outcome<Appended>>,
     pub(crate) delete: Hook<DeleteStream, Outcome<Appended>>,
     pub(crate) tombstone: Hook<TombstoneStream, Outcome<Appended>>,
+    pub(crate) read_ordinals: Hook<ReadOrdinals, OrdinalPages>,
+    pub(crate) close: Hook<(), Outcome<()>>,
+    /// Calls the hooks of a closed store, too. Otherwise it answers correctly.
+    pub(crate) breaks_closing: bool,
     /// Makes an append take two polls, and is set when one is dropped between them.
     pub(crate) dropped: Option<Arc<AtomicBool>>,
 }
@@ -65,8 +69,19 @@ impl FaultyStore {
             set_metadata: Box::new(|store, change| block_on(store.set_stream_metadata(change))),
             delete: Box::new(|store, delete| block_on(store.delete_stream(delete))),
             tombstone: Box::new(|store, end| block_on(store.tombstone_stream(end))),
+            read_ordinals: Box::new(|store, read| store.read_ordinals(read)),
+            close: Box::new(|store, ()| block_on(store.close())),
+            breaks_closing: false,
             dropped: None,
         }
+    }
+}
+
+impl FaultyStore {
+    /// Returns the closed store, which answers instead of the hooks.
+    fn closed(&self) -> Option<&MemoryStore> {
+        let closed = matches!(block_on(self.inner.head()), Err(StoreError::Stopped { .. }));
+        (closed && !self.breaks_closing).then_some(&self.inner)
     }
 }
 
@@ -82,7 +97,10 @@ impl EventStore for FaultyStore {
                 yield_once().await;
                 way.done = true;
             }
-            (self.append)(&self.inner, append)
+            match self.closed() {
+                Some(closed) => closed.append(append).await,
+                None => (self.append)(&self.inner, append),
+            }
         })
     }
 
@@ -91,19 +109,31 @@ impl EventStore for FaultyStore {
     }
 
     fn read_stream(&self, read: ReadStream) -> Pages {
-        (self.read_stream)(&self.inner, read)
+        match self.closed() {
+            Some(closed) => closed.read_stream(read),
+            None => (self.read_stream)(&self.inner, read),
+        }
     }
 
     fn read_all(&self, read: ReadAll) -> Pages {
-        (self.read_all)(&self.inner, read)
+        match self.closed() {
+            Some(closed) => closed.read_all(read),
+            None => (self.read_all)(&self.inner, read),
+        }
     }
 
     fn subscribe(&self, subscribe: Subscribe) -> Subscription {
-        (self.subscribe)(&self.inner, subscribe)
+        match self.closed() {
+            Some(closed) => closed.subscribe(subscribe),
+            None => (self.subscribe)(&self.inner, subscribe),
+        }
     }
 
     fn describe_stream(&self, stream: &StreamName) -> StoreFuture<'_, StreamDescription> {
-        done((self.describe)(&self.inner, stream.clone()))
+        match self.closed() {
+            Some(closed) => closed.describe_stream(stream),
+            None => done((self.describe)(&self.inner, stream.clone())),
+        }
     }
 
     fn list_streams(&self, list: ListStreams) -> StoreFuture<'_, Vec<StreamName>> {
@@ -115,7 +145,10 @@ impl EventStore for FaultyStore {
     }
 
     fn head(&self) -> StoreFuture<'_, Head> {
-        done((self.head)(&self.inner, ()))
+        match self.closed() {
+            Some(closed) => closed.head(),
+            None => done((self.head)(&self.inner, ())),
+        }
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -132,6 +165,14 @@ impl EventStore for FaultyStore {
 
     fn tombstone_stream(&self, tombstone: TombstoneStream) -> StoreFuture<'_, Appended> {
         done((self.tombstone)(&self.inner, tombstone))
+    }
+
+    fn read_ordinals(&self, read: ReadOrdinals) -> OrdinalPages {
+        (self.read_ordinals)(&self.inner, read)
+    }
+
+    fn close(&self) -> StoreFuture<'_, ()> {
+        done((self.close)(&self.inner, ()))
     }
 }
 
@@ -232,7 +273,7 @@ pub(crate) fn forced(store: &MemoryStore, append: Append) -> Outcome<Appended> {
 
 pub(crate) fn expecting_any(append: Append) -> Append {
     let any = |part| StreamAppend { expected: ExpectedRevision::Any, ..part };
-    Append { streams: append.streams.into_iter().map(any).collect(), ..append }
+    with_streams(append, any)
 }
 
 /// Replaces the event ids by new ones.
@@ -242,7 +283,16 @@ pub(crate) fn renamed(append: Append) -> Append {
         events: part.events.into_iter().map(fresh).collect(),
         ..part
     };
-    Append { streams: append.streams.into_iter().map(part).collect(), ..append }
+    with_streams(append, part)
+}
+
+/// Changes the part of an append for each stream.
+pub(crate) fn with_streams(
+    mut append: Append,
+    change: impl FnMut(StreamAppend) -> StreamAppend,
+) -> Append {
+    append.streams = append.streams.into_iter().map(change).collect();
+    append
 }
 
 /// Returns the result of an append that recorded nothing.
@@ -267,4 +317,9 @@ pub(crate) fn single(append: &Append) -> Option<&StreamAppend> {
         [part] if !part.events.is_empty() => Some(part),
         _ => None,
     }
+}
+
+/// Returns `true` if the filter selects the event.
+pub(crate) fn selects(filter: &Filter, event: &RecordedEvent) -> bool {
+    filter.matches(event).expect("the pattern is simple")
 }

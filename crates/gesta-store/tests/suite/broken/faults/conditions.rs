@@ -1,8 +1,8 @@
 //! Faults of append conditions.
 
 use gesta_store::{
-    Append, AppendCondition, Conflict, EventQuery, EventStore, Position, QueryItem, ReadAll,
-    RecordedEvent, Revision, StoreError, StreamDescription, StreamState, conformance::block_on,
+    AppendCondition, Conflict, EventQuery, EventStore, Position, QueryItem, ReadAll, RecordedEvent,
+    Revision, StoreError, StreamDescription, StreamState, conformance::block_on,
     memory::MemoryStore,
 };
 
@@ -14,9 +14,10 @@ fn conditioned<F>(other: F) -> FaultyStore
 where
     F: Fn(&MemoryStore, AppendCondition) -> Option<AppendCondition> + Send + Sync + 'static,
 {
-    appending(move |store, append| {
-        let condition = append.condition.and_then(|condition| other(store, condition));
-        block_on(store.append(Append { condition, ..append }))
+    appending(move |store, mut append| {
+        let condition = append.condition.take().and_then(|condition| other(store, condition));
+        append.condition = condition;
+        block_on(store.append(append))
     })
 }
 
@@ -130,13 +131,14 @@ fn seeing(meant: fn(&StreamDescription) -> bool) -> FaultyStore {
 
 /// A store whose conditions ignore events of some streams.
 fn overlooking(meant: fn(&StreamDescription) -> bool) -> FaultyStore {
-    on_error(move |store, append, error| {
+    on_error(move |store, mut append, error| {
         let StoreError::Conflict(Conflict::Condition { matching }) = error else {
             return Err(error);
         };
         match event_at(store, matching) {
             Some(event) if meant(&described(store, &event.stream)) => {
-                block_on(store.append(Append { condition: None, ..append }))
+                append.condition = None;
+                block_on(store.append(append))
             }
             _ => Err(error),
         }

@@ -73,6 +73,13 @@ fn kept() -> Vec<Fault> {
         Fault::of("metadata_come_back_as_they_were_set", || {
             describing(|known| known.metadata.acl = None)
         }),
+        Fault::of("unknown_metadata_come_back_unchanged", || FaultyStore {
+            set_metadata: Box::new(|store, mut change| {
+                change.metadata.custom.retain(|name, _| !name.starts_with('$'));
+                block_on(store.set_stream_metadata(change))
+            }),
+            ..FaultyStore::correct()
+        }),
         Fault::of("a_stream_without_metadata_has_the_default", || {
             describing(|known| {
                 known.metadata_revision = known.metadata_revision.or(Some(Revision::FIRST));

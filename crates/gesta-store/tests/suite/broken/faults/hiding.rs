@@ -8,7 +8,7 @@ use gesta_store::{
     memory::MemoryStore,
 };
 
-use crate::broken::{Fault, FaultyStore, changed, delivering, described, on_events};
+use crate::broken::{Fault, FaultyStore, changed, delivering, described, on_events, selects};
 
 fn all_reading<F>(read: F) -> FaultyStore
 where
@@ -27,7 +27,7 @@ fn raw(store: &MemoryStore, read: &ReadAll) -> Pages {
     let all = ReadAll { filter: Filter::Everything, ..read.clone() };
     let filter = read.filter.clone();
     changed(store.read_all(all.visibility(Visibility::Raw).limit(u64::MAX)), move |mut events| {
-        events.retain(|event| filter.matches(event));
+        events.retain(|event| selects(&filter, event));
         events
     })
 }
@@ -63,7 +63,7 @@ fn instead(other: fn(Subscribe) -> Subscribe) -> FaultyStore {
 fn shows(subscribe: &Subscribe) -> Option<Visibility> {
     match &subscribe.to {
         SubscribeTo::All { visibility, .. } => Some(*visibility),
-        SubscribeTo::Stream { .. } => None,
+        _ => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Faults of limits and reserved streams.
 
 use gesta_store::{
-    EventStore, EventType, Invalid, InvalidName, NewEvent, StoreError, StreamMetadata,
+    EventStore, EventType, Invalid, InvalidName, Limits, NewEvent, StoreError, StreamMetadata,
     conformance::block_on,
 };
 
@@ -17,6 +17,18 @@ fn cutting(limit: &'static str, cut: fn(&mut Vec<NewEvent>)) -> FaultyStore {
         }
         other => Err(other),
     })
+}
+
+/// A store that claims limits that it does not keep.
+fn claiming(change: fn(&mut Limits)) -> FaultyStore {
+    FaultyStore {
+        capabilities: Box::new(move |store, ()| {
+            let mut can = store.capabilities();
+            change(&mut can.limits);
+            can
+        }),
+        ..FaultyStore::correct()
+    }
 }
 
 pub(crate) fn faults() -> Vec<Fault> {
@@ -38,6 +50,26 @@ pub(crate) fn faults() -> Vec<Fault> {
         }),
         Fault::of("an_append_over_the_limit_is_rejected", || {
             cutting("append bytes", |events| events.truncate(1))
+        }),
+        Fault::of("more_events_than_the_limit_are_rejected", || {
+            claiming(|limits| limits.events_per_append_max = 100)
+        }),
+        Fault::of("more_streams_than_the_limit_are_rejected", || {
+            claiming(|limits| limits.streams_per_append_max = 5)
+        }),
+        Fault::of("a_privileged_append_takes_events_of_system_streams", || {
+            appending(|store, mut append| {
+                append.privileged = false;
+                block_on(store.append(append))
+            })
+        }),
+        Fault::of("a_privileged_append_takes_no_other_events_for_metadata", || {
+            on_error(|store, append, error| match error {
+                StoreError::Rejected(Invalid::SystemStream { .. }) if append.privileged => {
+                    pretended(store)
+                }
+                other => Err(other),
+            })
         }),
         Fault::of("more_tags_than_the_limit_are_rejected", || {
             cutting("tags", |events| events.iter_mut().for_each(|event| event.tags.truncate(1)))

@@ -3,12 +3,12 @@
 use std::{collections::HashMap, sync::Mutex};
 
 use gesta_store::{
-    Append, Appended, Conflict, EventStore, ExpectedRevision, ReadAll, StoreError,
-    conformance::block_on,
+    Append, Appended, Conflict, EventStore, ExpectedRevision, ReadAll, Revision, StoreError,
+    StreamState, conformance::block_on, memory::MemoryStore,
 };
 
 use super::appending::{appending, on_error};
-use crate::broken::{Fault, FaultyStore, found, renamed, single};
+use crate::broken::{Fault, FaultyStore, described, found, renamed, single};
 
 /// A store that reports some repeats as reused ids.
 fn forgetful<F>(forgets: F) -> FaultyStore
@@ -42,7 +42,91 @@ fn expects(append: &Append, meant: fn(ExpectedRevision) -> bool) -> bool {
 }
 
 pub(crate) fn faults() -> Vec<Fault> {
-    [whole(), partial(), finding()].into_iter().flatten().collect()
+    [whole(), placed(), partial(), finding()].into_iter().flatten().collect()
+}
+
+/// Returns the revision of the first event of an append to one stream that was appended before.
+fn first_revision(store: &MemoryStore, append: &Append) -> Option<u64> {
+    single(append)?;
+    let (_, head) = found(store, append)?.revisions.pop()?;
+    (head.number() + 1).checked_sub(append.events().count() as u64)
+}
+
+/// A store that reports some repeats as reused ids, by where the first append is.
+fn forgetful_at(forgets: fn(&MemoryStore, &Append, u64) -> bool) -> FaultyStore {
+    appending(move |store, append| {
+        if let Some(revision) = first_revision(store, &append)
+            && forgets(store, &append, revision)
+        {
+            let first_event = append.events().next().expect("was found by it").id;
+            return Err(Conflict::PartialRepeat { first_event }.into());
+        }
+        block_on(store.append(append))
+    })
+}
+
+fn state(store: &MemoryStore, append: &Append) -> Option<StreamState> {
+    Some(described(store, &single(append)?.stream).state)
+}
+
+/// Faults with other expectations, and with streams that ended.
+fn placed() -> Vec<Fault> {
+    vec![
+        Fault::of("a_repeat_that_says_where_its_events_are_is_recognized", || {
+            // Knows appends by the expectation, too.
+            let known = Mutex::new(HashMap::new());
+            appending(move |store, append| {
+                let Some(part) = single(&append) else { return block_on(store.append(append)) };
+                let (first_event, expected) = (part.events[0].id, part.expected);
+                let known = *known
+                    .lock()
+                    .expect("no panic under the lock")
+                    .entry(first_event)
+                    .or_insert(expected);
+                if known != expected {
+                    return Err(Conflict::PartialRepeat { first_event }.into());
+                }
+                block_on(store.append(append))
+            })
+        })
+        .also("every_expectation_but_an_exact_one_is_met_by_a_repeat", "tries others")
+        .also("a_repeat_outlives_a_deletion", "tries others")
+        .also("a_repeat_of_a_revival_gets_the_first_answer", "tries others"),
+        Fault::of("every_expectation_but_an_exact_one_is_met_by_a_repeat", || {
+            forgetful_at(|_, append, _| {
+                single(append).is_some_and(|part| part.expected == ExpectedRevision::StreamExists)
+            })
+        })
+        .also("a_repeat_with_stream_exists_gets_the_first_answer", "repeats it")
+        .also("a_repeat_outlives_a_deletion", "tries it")
+        .also("a_repeat_of_a_revival_gets_the_first_answer", "tries it"),
+        Fault::of("a_repeat_outlives_a_deletion", || {
+            forgetful_at(|store, append, _| state(store, append) == Some(StreamState::Deleted))
+        }),
+        Fault::of("a_repeat_of_a_revival_gets_the_first_answer", || {
+            forgetful_at(|store, append, revision| {
+                let stream = single(append).map(|part| &part.stream);
+                let known = stream.map(|stream| described(store, stream));
+                known.is_some_and(|it| it.metadata.truncate_before == Some(Revision::new(revision)))
+            })
+        }),
+        Fault::of("a_repeat_on_a_tombstoned_stream_appends_nothing", || {
+            forgetful_at(|store, append, _| state(store, append) == Some(StreamState::Tombstoned))
+        }),
+        Fault::of("an_event_id_in_another_stream_is_a_new_event", || {
+            appending(|store, append| {
+                let stream = single(&append).map(|part| part.stream.clone());
+                let elsewhere = found(store, &append).is_some_and(|answer| {
+                    answer.revisions.first().map(|(known, _)| known) != stream.as_ref()
+                });
+                if elsewhere && stream.is_some() {
+                    let first_event = append.events().next().expect("was found by it").id;
+                    return Err(Conflict::PartialRepeat { first_event }.into());
+                }
+                block_on(store.append(append))
+            })
+        }),
+    ]
 }
 
 fn whole() -> Vec<Fault> {
@@ -80,7 +164,7 @@ fn partial() -> Vec<Fault> {
                 other => Err(other),
             })
         }),
-        Fault::of("the_same_ids_with_another_expectation_are_a_conflict", || {
+        Fault::of("an_exact_expectation_elsewhere_is_a_conflict", || {
             on_error(|store, append, error| match error {
                 StoreError::Conflict(Conflict::PartialRepeat { .. })
                     if expects(&append, |it| matches!(it, ExpectedRevision::Exact(_))) =>
@@ -89,7 +173,8 @@ fn partial() -> Vec<Fault> {
                 }
                 other => Err(other),
             })
-        }),
+        })
+        .also("a_repeat_of_a_revival_gets_the_first_answer", "expects an exact revision, too"),
         Fault::of("an_append_without_events_is_never_a_repeat", || {
             let answers = Mutex::new(HashMap::new());
             appending(move |store, append| {

@@ -12,11 +12,11 @@ use std::{
 use futures_core::Stream;
 use gesta_store::{
     Delivery, EventStore, Filter, Invalid, Overload, Page, Position, ReadStream, RecordedEvent,
-    StoreError, StreamName, StreamState, Subscribe, SubscribeTo, Subscription,
+    StoreError, StreamName, StreamState, Subscribe, SubscribeFrom, SubscribeTo, Subscription,
     conformance::block_on, memory::MemoryStore,
 };
 
-use crate::broken::{Fault, FaultyStore, Outcome, delivering, described, on_events};
+use crate::broken::{Fault, FaultyStore, Outcome, delivering, described, on_events, selects};
 
 /// A store with this `subscribe`.
 fn subscribing<F>(subscribe: F) -> FaultyStore
@@ -41,8 +41,8 @@ fn to_some(subscribe: &Subscribe) -> bool {
 
 fn after(subscribe: &Subscribe) -> Position {
     match &subscribe.to {
-        SubscribeTo::All { after, .. } => *after,
-        SubscribeTo::Stream { .. } => Position::START,
+        SubscribeTo::All { from: SubscribeFrom::After(position), .. } => *position,
+        _ => Position::START,
     }
 }
 
@@ -144,15 +144,17 @@ fn beginnings() -> Vec<Fault> {
         Fault::of("a_subscription_begins_after_its_position", || {
             instead(|_, subscribe| {
                 let before = Position::new(after(&subscribe).number().saturating_sub(1));
-                let plain = to_everything(&subscribe) && subscribe.incarnation.is_none();
+                let plain = after(&subscribe) > Position::START
+                    && to_everything(&subscribe)
+                    && subscribe.incarnation.is_none();
                 if plain { subscribe.after(before) } else { subscribe }
             })
         })
         .also("a_subscription_beyond_the_head_is_refused", "is one beyond, which becomes none"),
         Fault::of("a_subscription_beyond_the_head_is_refused", || {
             instead(|store, subscribe| {
-                let after = after(&subscribe).min(head(store));
-                subscribe.after(after)
+                let (after, head) = (after(&subscribe), head(store));
+                if after > head { subscribe.after(head) } else { subscribe }
             })
         }),
         Fault::of("a_checkpoint_of_this_life_is_resumed", || {
@@ -166,7 +168,10 @@ fn beginnings() -> Vec<Fault> {
             })
         }),
         Fault::of("a_checkpoint_of_an_unknown_life_is_refused", || {
-            instead(|_, subscribe| Subscribe { incarnation: None, ..subscribe })
+            instead(|_, mut subscribe| {
+                subscribe.incarnation = None;
+                subscribe
+            })
         }),
     ]
 }
@@ -174,22 +179,25 @@ fn beginnings() -> Vec<Fault> {
 fn streams() -> Vec<Fault> {
     vec![
         Fault::of("a_stream_subscription_delivers_only_its_stream", || {
-            instead(|_, subscribe| match subscribe.to {
-                SubscribeTo::Stream { stream, after: None } => {
+            instead(|_, subscribe| match &subscribe.to {
+                SubscribeTo::Stream { stream, from: SubscribeFrom::Start } => {
                     let prefixes = vec![stream.as_str().to_owned()];
                     Subscribe::to_all().filter(Filter::StreamPrefixes(prefixes))
                 }
-                to => Subscribe { to, ..subscribe },
+                _ => subscribe,
             })
         })
         .also("a_stream_subscription_never_goes_back", "wants nothing of what metadata hide"),
         Fault::of("a_stream_subscription_begins_after_its_revision", || {
-            instead(|_, subscribe| match subscribe.to {
-                SubscribeTo::Stream { stream, after: Some(after) } => {
-                    let after = after.previous();
-                    Subscribe { to: SubscribeTo::Stream { stream, after }, incarnation: None }
+            instead(|_, subscribe| match &subscribe.to {
+                SubscribeTo::Stream { stream, from: SubscribeFrom::After(after) } => {
+                    let all = Subscribe::to_stream(stream.clone());
+                    match after.previous() {
+                        Some(before) => all.after_revision(before),
+                        None => all,
+                    }
                 }
-                to => Subscribe { to, ..subscribe },
+                _ => subscribe,
             })
         }),
         Fault::of("a_stream_subscription_waits_for_its_stream", || {
@@ -204,7 +212,9 @@ fn streams() -> Vec<Fault> {
         }),
         Fault::of("a_stream_subscription_never_goes_back", || {
             subscribing(|store, subscribe| {
-                let SubscribeTo::Stream { stream, after: None } = subscribe.to.clone() else {
+                let SubscribeTo::Stream { stream, from: SubscribeFrom::Start } =
+                    subscribe.to.clone()
+                else {
                     return store.subscribe(subscribe);
                 };
                 let (shown, mut told) = (store.clone(), 0);
@@ -243,7 +253,7 @@ fn filters() -> Vec<Fault> {
                 delivering(all, move |delivery| {
                     live |= matches!(delivery, Delivery::CaughtUp(_));
                     on_events(delivery, |mut page| {
-                        page.retain(|event| live || filter.matches(event));
+                        page.retain(|event| live || selects(&filter, event));
                         page
                     })
                 })
