@@ -4,7 +4,7 @@
 //! without white space at its ends, so it fits into a stream name and a line of a report. Not here:
 //! generation of ids; the edge generates them, and `From<Uuid>` converts them.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -88,6 +88,14 @@ macro_rules! id {
             type Error = InvalidId;
 
             fn try_from(text: String) -> Result<Self, InvalidId> {
+                Self::new(text)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
                 Self::new(text)
             }
         }

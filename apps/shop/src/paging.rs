@@ -1,50 +1,10 @@
 //! Pages of long lists.
 //!
-//! Owns: [`Page`], [`PageSize`]. Invariant: a page names the start of the next one, unless it is
-//! the last. Paging by key neither skips nor repeats rows that exist throughout.
+//! Owns: [`Page`]. Invariant: a page names the start of the next one, unless it is the last. Paging
+//! by key neither skips nor repeats rows that exist throughout.
 
+use gesta_http::{ListPage, PageLimit, Schema};
 use serde::Serialize;
-
-/// Maximum number of rows of a page.
-///
-/// ```
-/// use shop::paging::PageSize;
-///
-/// assert_eq!(PageSize::default().number(), 50);
-/// assert_eq!(PageSize::of(10_000).number(), 500, "the maximum");
-/// assert_eq!(PageSize::of(0).number(), 1);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageSize(u16);
-
-impl PageSize {
-    /// Maximum size.
-    pub const MAX: u16 = 500;
-
-    /// Limits a number of rows to 1 to [`MAX`](Self::MAX).
-    #[must_use]
-    pub fn of(rows: u64) -> Self {
-        // Clamped and not refused: the HTTP layer has checked the limit of a request before.
-        Self(u16::try_from(rows).unwrap_or(Self::MAX).clamp(1, Self::MAX))
-    }
-
-    /// Returns the number.
-    #[must_use]
-    pub const fn number(self) -> u16 {
-        self.0
-    }
-
-    /// Number of rows to select: one more than the page has shows whether another page follows.
-    pub(crate) fn fetch_limit(self) -> u32 {
-        u32::from(self.0) + 1
-    }
-}
-
-impl Default for PageSize {
-    fn default() -> Self {
-        Self(50)
-    }
-}
 
 /// A page of a list.
 #[derive(Serialize, Clone, Debug, PartialEq)]
@@ -58,18 +18,31 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// Builds a page from rows selected with [`PageSize::fetch_limit`].
+    /// Builds a page from rows selected with [`fetch_limit`].
     pub(crate) fn from_rows(
         mut rows: Vec<T>,
-        size: PageSize,
+        limit: PageLimit,
         cursor: impl Fn(&T) -> String,
     ) -> Self {
         // The extra row only shows that another page exists.
-        let more = rows.len() > usize::from(size.0);
-        rows.truncate(usize::from(size.0));
+        let more = rows.len() > usize::from(limit.number());
+        rows.truncate(usize::from(limit.number()));
         let next = rows.last().filter(|_| more).map(cursor);
         Self { items: rows, next }
     }
+}
+
+impl<T: Serialize + Schema + Send + 'static> ListPage for Page<T> {
+    type Item = T;
+
+    fn into_items(self) -> (Vec<T>, Option<String>) {
+        (self.items, self.next)
+    }
+}
+
+/// Number of rows to select: one more than the page has shows whether another page follows.
+pub(crate) fn fetch_limit(limit: PageLimit) -> u32 {
+    u32::from(limit.number()) + 1
 }
 
 #[cfg(test)]
@@ -78,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_full_last_page_has_no_next() {
-        let two = PageSize::of(2);
+        let two = PageLimit::of(2);
         assert_eq!(Page::from_rows(vec![1, 2], two, ToString::to_string).next, None);
         let first = Page::from_rows(vec![1, 2, 3], two, ToString::to_string);
         assert_eq!((first.items, first.next.as_deref()), (vec![1, 2], Some("2")));

@@ -67,7 +67,7 @@ impl BoundServer {
         self.print_addresses()?;
         tracing::info!(address = %self.address, "serving");
         let state = GestaState::new(shop.clone()).allow_origins(self.allowed_origins);
-        gesta_http::serve(self.listener, http::api(), state, async move {
+        gesta_http::serve(self.listener, http::api().router(state.clone()), state, async move {
             tokio::select! {
                 _ = interrupted.recv() => {}
                 _ = ended.recv() => {}

@@ -7,23 +7,15 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     http::{Method, Uri},
-    middleware::{from_fn, from_fn_with_state},
-    response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
-use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    GestaState, Problem, Route, Schemas,
+    ApiRoute, GestaState, HttpRules, Problem, Schemas,
     built_in::{
         docs::{self, Document},
         feed, health, processes, projections,
     },
-    requests::{
-        correlation::correlate, cors::cross_origin, expect::expectations,
-        preconditions::conditional,
-    },
-    wire::headers::single,
 };
 
 /// The route table of an application.
@@ -39,7 +31,7 @@ use crate::{
 pub struct Api {
     title: &'static str,
     version: &'static str,
-    routes: Vec<Route>,
+    routes: Vec<ApiRoute>,
 }
 
 impl Api {
@@ -61,20 +53,20 @@ impl Api {
         let routes = projections::routes(prefix).into_iter();
         let routes = routes.chain(processes::routes(prefix)).chain([feed::route(prefix)]);
         // Operators change things by hand, where a misspelt parameter must not be ignored.
-        self.routes.extend(routes.map(Route::strict));
+        self.routes.extend(routes.map(ApiRoute::strict));
         self
     }
 
     /// Adds routes; `area` is their tag in the document.
     #[must_use]
-    pub fn with(mut self, area: &'static str, routes: impl IntoIterator<Item = Route>) -> Self {
+    pub fn with(mut self, area: &'static str, routes: impl IntoIterator<Item = ApiRoute>) -> Self {
         self.routes.extend(routes.into_iter().map(|route| route.in_area(area).strict()));
         self
     }
 
     /// Returns all routes.
     #[must_use]
-    pub fn routes(&self) -> &[Route] {
+    pub fn routes(&self) -> &[ApiRoute] {
         &self.routes
     }
 
@@ -99,11 +91,51 @@ impl Api {
         })
     }
 
-    /// Builds the router.
+    /// Builds the router, for an application that has no other routes: unknown paths and methods
+    /// are answered with problems.
     ///
     /// # Panics
     /// If two routes have the same method and path.
     pub fn router(self, state: GestaState) -> Router {
+        let rules = HttpRules::new(&state);
+        self.plain_routes()
+            .fallback(no_such_route)
+            .method_not_allowed_fallback(method_not_allowed)
+            .layer(rules)
+            .with_state(state)
+    }
+
+    /// Builds a router of these routes alone, to nest into or merge with the application's own
+    /// router, whatever its state.
+    ///
+    /// ```
+    /// use axum::{Router, extract::State, routing::get};
+    /// use gesta::Gesta;
+    /// use gesta_http::{Api, GestaState};
+    ///
+    /// async fn motto(State(motto): State<&'static str>) -> &'static str {
+    ///     motto
+    /// }
+    ///
+    /// # tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+    /// let state = GestaState::new(Gesta::at("memory:").open().await?);
+    /// let router: Router = Router::new()
+    ///     .route("/motto", get(motto))
+    ///     .nest("/doors", Api::new("Doors", "1.0").nested(state))
+    ///     .with_state("open");
+    /// # drop(router);
+    /// # Ok::<(), gesta::OpenError>(())
+    /// # }).expect("a memory store opens");
+    /// ```
+    ///
+    /// # Panics
+    /// If two routes have the same method and path.
+    pub fn nested<S>(self, state: GestaState) -> Router<S> {
+        let rules = HttpRules::new(&state);
+        self.plain_routes().layer(rules).with_state(state)
+    }
+
+    fn plain_routes(self) -> Router<GestaState> {
         // Built once. A request gets a clone of the `Arc`.
         let document = Document(Arc::new(self.document()));
         let mut router = Router::new();
@@ -112,20 +144,7 @@ impl Api {
             let (path, handler) = route.into_parts();
             router = router.route(&path, handler);
         }
-        router
-            .fallback(no_such_route)
-            .method_not_allowed_fallback(method_not_allowed)
-            // Innermost: the response to a panic passes all other layers like any response.
-            .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
-            .layer(Extension(document))
-            // A layer wraps those above it. Every response, including refusals by inner layers,
-            // must carry the correlation id and the CORS headers, so these two are outermost.
-            .layer(from_fn_with_state(state.clone(), conditional))
-            .layer(from_fn(expectations))
-            .layer(from_fn(single))
-            .layer(from_fn(correlate))
-            .layer(from_fn_with_state(state.clone(), cross_origin))
-            .with_state(state)
+        router.layer(Extension(document))
     }
 }
 
@@ -139,13 +158,4 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     let detail =
         format!("`{}` does not support {method}; the Allow header lists its methods", uri.path());
     Problem::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
-}
-
-/// Response to a request whose handler panicked. Other requests are not affected.
-fn panicked() -> Response {
-    #[derive(Debug, thiserror::Error)]
-    #[error("a handler panicked")]
-    struct Panicked;
-
-    Problem::internal(&Panicked).into_response()
 }

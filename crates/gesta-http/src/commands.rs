@@ -1,6 +1,6 @@
 //! Commands over HTTP: the extractors that execute them, and the responses of accepted ones.
 //!
-//! Owns: [`Commands`], [`UpdateCommands`], [`Created`] and [`Updated`].
+//! Owns: [`Commands`], [`UpdateCommands`], [`EdgeValues`], [`Created`] and [`Updated`].
 //!
 //! Invariants:
 //! - A retried request with the same `Idempotency-Key` gives the same commands, with the same new
@@ -20,7 +20,7 @@ use std::{
 
 use axum::{
     Json,
-    extract::FromRequestParts,
+    extract::{FromRef, FromRequestParts},
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -47,7 +47,8 @@ use crate::{
 /// An extractor that executes the commands of a request.
 ///
 /// For requests that create a resource, or that change several. A request that changes one
-/// existing resource takes [`UpdateCommands`].
+/// existing resource takes [`UpdateCommands`]. Works in every router whose state has a
+/// [`GestaState`] (axum's `FromRef`).
 #[derive(Clone, Debug)]
 pub struct Commands {
     state: GestaState,
@@ -64,10 +65,15 @@ pub struct Commands {
 #[derive(Clone, Debug)]
 pub struct UpdateCommands(Commands);
 
-impl FromRequestParts<GestaState> for Commands {
+impl<S> FromRequestParts<S> for Commands
+where
+    GestaState: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let state = GestaState::from_ref(state);
         let actor = state.request_actor(parts)?;
         Ok(Self {
             // Scoped to the actor, so the actor comes first.
@@ -75,16 +81,20 @@ impl FromRequestParts<GestaState> for Commands {
             actor,
             correlation_id: parts.extensions.get().cloned(),
             conditions: Preconditions::of(&parts.headers)?,
-            state: state.clone(),
+            state,
             given: Arc::default(),
         })
     }
 }
 
-impl FromRequestParts<GestaState> for UpdateCommands {
+impl<S> FromRequestParts<S> for UpdateCommands
+where
+    GestaState: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         Commands::from_request_parts(parts, state).await.map(Self)
     }
 }
@@ -96,20 +106,10 @@ impl Commands {
         self.state.gesta()
     }
 
-    /// Returns the application's current time, for commands that carry one.
+    /// Returns the values of a command that the edge fills in.
     #[must_use]
-    pub fn now(&self) -> SystemTime {
-        self.gesta().clock().now()
-    }
-
-    /// Returns an id for a new resource: the same one if the request is retried with its
-    /// `Idempotency-Key`, a random one if it has none.
-    #[must_use]
-    pub fn new_id(&self) -> Uuid {
-        match &self.key {
-            Some(key) => key.new_id(),
-            None => EventId::random().as_uuid(),
-        }
+    pub fn edge(&self) -> EdgeValues<'_> {
+        EdgeValues { commands: self }
     }
 
     /// Executes a command.
@@ -135,6 +135,28 @@ impl Commands {
         collection: &str,
     ) -> Result<Created, Problem> {
         let stream = first_stream(&command)?;
+        self.create_as(command, stream, id.to_string(), collection).await
+    }
+
+    /// Executes a command that creates a resource, whose id is that of the command's first stream.
+    pub(crate) async fn create_in<C: Decide>(
+        &self,
+        command: C,
+        collection: &str,
+    ) -> Result<Created, Problem> {
+        let stream = first_stream(&command)?;
+        // A category has no `-`, so the rest is the id.
+        let id = stream.as_str().split_once('-').map_or(stream.as_str(), |(_, id)| id).to_owned();
+        self.create_as(command, stream, id, collection).await
+    }
+
+    async fn create_as<C: Decide>(
+        &self,
+        command: C,
+        stream: StreamName,
+        id: String,
+        collection: &str,
+    ) -> Result<Created, Problem> {
         self.conditions.check_creation()?;
         let receipt = match self.give(command, None).await {
             // With `If-None-Match: *` an existing resource is a failed condition (412), not a
@@ -147,7 +169,6 @@ impl Commands {
             }
             given => given?,
         };
-        let id = id.to_string();
         Ok(Created {
             location: format!("{collection}/{}", segment(&id)),
             id,
@@ -188,10 +209,10 @@ impl UpdateCommands {
         self.0.gesta()
     }
 
-    /// Returns the application's current time, for commands that carry one.
+    /// Returns the values of a command that the edge fills in.
     #[must_use]
-    pub fn now(&self) -> SystemTime {
-        self.0.now()
+    pub fn edge(&self) -> EdgeValues<'_> {
+        self.0.edge()
     }
 
     /// Executes a command on an existing resource, at the revision that `If-Match` names.
@@ -226,6 +247,54 @@ impl UpdateCommands {
         Ok(Updated { revision, etag: known, position: receipt.position })
     }
 }
+
+/// The values of a command that the edge fills in, because a decision must give the same result
+/// when it is repeated: the current time and new ids.
+#[derive(Clone, Copy, Debug)]
+pub struct EdgeValues<'c> {
+    commands: &'c Commands,
+}
+
+impl EdgeValues<'_> {
+    /// Returns the application's current time.
+    #[must_use]
+    pub fn now(self) -> SystemTime {
+        self.commands.gesta().clock().now()
+    }
+
+    /// Returns the given time, or the application's current time.
+    ///
+    /// # Errors
+    /// A problem (500) if the application's clock shows a time that `T` cannot express.
+    pub fn or_now<T>(self, given: Option<impl Into<T>>) -> Result<T, Problem>
+    where
+        T: TryFrom<SystemTime>,
+    {
+        match given {
+            Some(given) => Ok(given.into()),
+            None => T::try_from(self.now()).map_err(|_| Problem::internal(&UnusableClock)),
+        }
+    }
+
+    /// Returns an id for a new resource: the same one if the request is retried with its
+    /// `Idempotency-Key`, a random one if it has none.
+    #[must_use]
+    pub fn new_id(self) -> Uuid {
+        match &self.commands.key {
+            Some(key) => key.new_id(),
+            None => EventId::random().as_uuid(),
+        }
+    }
+
+    /// Returns the given id, or a [new one](Self::new_id).
+    pub fn or_new_id<T: From<Uuid>>(self, given: Option<impl Into<T>>) -> T {
+        given.map_or_else(|| self.new_id().into(), Into::into)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the application's clock shows a time that the command cannot have; set the clock")]
+struct UnusableClock;
 
 fn nonexistent(stream: &StreamName) -> Problem {
     preconditions::failed(&format!("`If-Match` failed: {stream} does not exist"))

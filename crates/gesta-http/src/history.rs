@@ -9,85 +9,56 @@ use gesta::{
 use serde::Serialize;
 
 use crate::{
-    Cursor, PageLimit, Paged, Problem, Queries, QueryResponse, StoredJson,
+    Cursor, PageLimit, Paged, Problem, Queries, QueryResponse, RequestFields, Schema, StoredJson,
     wire::{
         event::{Payload, recorded_at},
         headers::whole_number,
     },
 };
 
-crate::request! {
-    /// A page of a history.
-    pub struct ListHistory {
-        /// `next` of the previous page.
-        cursor: Option<Cursor>,
-        /// Maximum number of entries.
-        limit: Option<PageLimit>,
-    }
+/// A page of a history.
+#[derive(RequestFields, Clone, Debug)]
+pub struct ListHistory {
+    /// `next` of the previous page.
+    pub cursor: Option<Cursor>,
+    /// Maximum number of entries.
+    pub limit: Option<PageLimit>,
 }
 
 /// An event of a resource's history.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
-    /// Its revision in the stream.
+    /// Revision in the resource's stream.
     pub revision: u64,
-    /// Its position in the store.
+    /// Position in the store.
     pub position: u64,
-    /// Its type.
+    /// Event type.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// The store's time of the append, as in RFC 3339.
+    /// Time of the append, by the store's clock (RFC 3339).
     pub recorded_at: String,
-    /// The actor of its command.
+    /// Actor of the command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// The name of its command.
+    /// Name of the command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// Its causation id.
+    /// Causation id: the event or request that caused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub causation_id: Option<String>,
-    /// Its correlation id.
+    /// Correlation id: the conversation that the event belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
-    /// The payload, if it is JSON.
+    /// Payload, if it is JSON: exactly as stored, with all digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<StoredJson>,
-    /// The content type of `data_base64`.
+    /// Content type of `dataBase64`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
-    /// The payload in base64, if it is not JSON.
+    /// Payload in base64, if it is not JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_base64: Option<String>,
-}
-
-crate::response! {
-    /// An event of a resource's history.
-    HistoryEntry {
-        /// Revision in the resource's stream.
-        revision: u64,
-        /// Position in the store.
-        position: u64,
-        /// Event type.
-        event_type as "type": String,
-        /// Time of the append, by the store's clock (RFC 3339).
-        recorded_at: String,
-        /// Actor of the command.
-        actor: Option<String>,
-        /// Name of the command.
-        command: Option<String>,
-        /// Causation id: the event or request that caused it.
-        causation_id: Option<String>,
-        /// Correlation id: the conversation that the event belongs to.
-        correlation_id: Option<String>,
-        /// Payload, if it is JSON: exactly as stored, with all digits.
-        data: Option<StoredJson>,
-        /// Content type of `dataBase64`.
-        content_type: Option<String>,
-        /// Payload in base64, if it is not JSON.
-        data_base64: Option<String>,
-    }
 }
 
 impl HistoryEntry {

@@ -11,7 +11,7 @@ use std::time::UNIX_EPOCH;
 
 use axum::{
     Json,
-    extract::FromRequestParts,
+    extract::{FromRef, FromRequestParts},
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -36,14 +36,19 @@ pub struct Queries {
     at_least: Position,
 }
 
-impl FromRequestParts<GestaState> for Queries {
+impl<S> FromRequestParts<S> for Queries
+where
+    GestaState: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let state = GestaState::from_ref(state);
         let wanted = headers::position(parts, POSITION, "Gesta-Position")?;
         let at_least = wanted.unwrap_or(Position::START);
         check_reached(state.gesta(), at_least).await?;
-        Ok(Self { state: state.clone(), at_least })
+        Ok(Self { state, at_least })
     }
 }
 
@@ -202,6 +207,13 @@ impl<T> Resource<T> {
     /// Adds the revision of the resource.
     pub fn at(self, revision: Revision) -> Versioned<T> {
         Versioned { answer: self.0, revision }
+    }
+}
+
+impl<T> Versioned<T> {
+    /// Converts the body.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Versioned<U> {
+        Versioned { answer: self.answer.map(make), revision: self.revision }
     }
 }
 

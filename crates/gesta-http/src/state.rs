@@ -1,8 +1,12 @@
-//! The router's state: the application, its limits, the actor of a request, and closing.
+//! The state behind all extractors: the application, its limits, the actor of a request, and
+//! closing.
 
 use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use axum::{
+    extract::{FromRef, FromRequestParts},
+    http::request::Parts,
+};
 use gesta::Gesta;
 use tokio::sync::watch;
 
@@ -91,6 +95,38 @@ fn anonymous(_: &Parts) -> Result<String, Problem> {
 }
 
 /// The state shared by all handlers of a router. Cheap to clone.
+///
+/// The extractors of this crate work in every router whose state is, or has, a `GestaState`:
+///
+/// ```
+/// use axum::{Router, extract::{FromRef, State}, routing::get};
+/// use gesta::Gesta;
+/// use gesta_http::GestaState;
+///
+/// #[derive(Clone)]
+/// struct Shop {
+///     name: &'static str,
+///     gesta: GestaState,
+/// }
+///
+/// impl FromRef<Shop> for GestaState {
+///     fn from_ref(shop: &Shop) -> Self {
+///         shop.gesta.clone()
+///     }
+/// }
+///
+/// async fn head(gesta: GestaState, State(shop): State<Shop>) -> String {
+///     let head = gesta.gesta().store().head().await.map(|head| head.position);
+///     format!("{}: {}", shop.name, head.map_or_else(|error| error.to_string(), |at| at.to_string()))
+/// }
+///
+/// # tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+/// let gesta = GestaState::new(Gesta::at("memory:").open().await?);
+/// let router: Router = Router::new().route("/head", get(head)).with_state(Shop { name: "tea", gesta });
+/// # drop(router);
+/// # Ok::<(), gesta::OpenError>(())
+/// # }).expect("a memory store opens");
+/// ```
 #[derive(Clone)]
 pub struct GestaState {
     gesta: Gesta,
@@ -164,11 +200,15 @@ impl GestaState {
 }
 
 /// Gives a handler access to the state without axum's `State` wrapper.
-impl FromRequestParts<Self> for GestaState {
+impl<S> FromRequestParts<S> for GestaState
+where
+    Self: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = Infallible;
 
-    async fn from_request_parts(_: &mut Parts, state: &Self) -> Result<Self, Infallible> {
-        Ok(state.clone())
+    async fn from_request_parts(_: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        Ok(Self::from_ref(state))
     }
 }
 

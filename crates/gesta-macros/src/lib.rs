@@ -1,9 +1,11 @@
-//! Derives for an application's types: events, event sets, commands and rejections.
+//! Derives for an application's types: events, event sets, commands, rejections and queries, and
+//! the requests and responses of its HTTP interface.
 //!
 //! Owns: parsing the derives' attributes, and generating the implementations.
 //!
 //! Invariants: an error in an attribute is reported at that attribute and says what to write;
-//! generated code names everything by its full path in `gesta`.
+//! generated code names everything by its full path in `gesta`, or in `gesta_http` for the derives
+//! that it exports.
 //!
 //! Not here: the traits and their run-time code.
 
@@ -11,7 +13,11 @@ mod attributes;
 mod command;
 mod event;
 mod event_set;
+mod fields;
+mod query;
 mod rejection;
+mod request_fields;
+mod schema;
 #[cfg(test)]
 mod tests;
 
@@ -76,10 +82,49 @@ pub fn derive_command(input: TokenStream) -> TokenStream {
     command::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
+/// Implements `gesta::Query`: `#[query(reads = Orders, answer = Option<OrderRow>)]`.
+#[proc_macro_derive(Query, attributes(query))]
+pub fn derive_query(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    query::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
 /// Implements `gesta::Rejection`: `#[rejection(code = "not-paid")]` on a struct, or on each variant
 /// of an enum.
 #[proc_macro_derive(Rejection, attributes(rejection))]
 pub fn derive_rejection(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     rejection::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Implements `gesta_http::Fields`, `gesta_http::Schema` and a strict `Deserialize` for the struct
+/// of a request's body or parameters.
+///
+/// Fields are camelCase in JSON, unknown ones are refused, those of type `Option` may be absent.
+/// Doc comments become descriptions in the OpenAPI document. `#[serde(rename = "…")]` names a field.
+///
+/// ```text
+/// #[request(command = ShipOrder)]          fn into_command: fields by name, converted with `Into`
+/// #[request(command = …, path(order: Id))] with the field `order` from the route's path
+/// #[request(command = …, default(notes))]  with fields that the request does not have
+/// #[request(default)] notes: Option<…>     the default value if absent
+/// #[request(now)]    at: Option<Time>      the application's time if absent
+/// #[request(new_id)] id: Option<Id>        a new id if absent, the same one for every retry
+/// #[request(into = OrderItem)]             `From` for a value with the same fields
+/// #[request(own_schema)]                   without `Fields` and `Schema`, to write them by hand
+/// ```
+#[proc_macro_derive(RequestFields, attributes(request, serde))]
+pub fn derive_request_fields(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    request_fields::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Implements `gesta_http::Schema` for a struct that is serialized into a response, with a schema
+/// that lists its fields as `serde::Serialize` writes them, or for an enum without fields.
+///
+/// Doc comments become descriptions in the OpenAPI document.
+#[proc_macro_derive(Schema, attributes(serde))]
+pub fn derive_schema(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    schema::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use syn::{DeriveInput, parse_quote};
 
-use crate::{command, event, event_set, rejection};
+use crate::{command, event, event_set, query, rejection, request_fields, schema};
 
 type Derive = fn(&DeriveInput) -> syn::Result<TokenStream>;
 
@@ -124,4 +124,52 @@ fn a_rejection_without_a_code_is_told_how_to_give_one() {
     };
     let expected = "missing the rejection's code: `#[rejection(code = \"not-paid\")]`";
     assert_eq!(error(rejection::derive, &input), expected);
+}
+
+#[test]
+fn a_query_without_its_projection_is_told_how_to_name_it() {
+    let input = parse_quote! {
+        #[query(answer = u32)]
+        struct CountDoors;
+    };
+    let expected = "missing the projection of the query: `#[query(reads = Orders, …)]`";
+    assert_eq!(error(query::derive, &input), expected);
+}
+
+#[test]
+fn a_request_of_an_unknown_attribute_is_told_the_known_ones() {
+    let input = parse_quote! {
+        #[request(comand = OpenDoor)]
+        struct DoorBody {
+            door: u32,
+        }
+    };
+    assert!(error(request_fields::derive, &input).contains("expected `command = Command`"));
+    let input = parse_quote! {
+        #[request(command = OpenDoor)]
+        struct DoorBody {
+            #[request(today)]
+            at: Option<Time>,
+        }
+    };
+    assert!(
+        error(request_fields::derive, &input).contains("expected `now`, `new_id` or `default`")
+    );
+}
+
+#[test]
+fn a_schema_of_an_enum_with_fields_is_refused() {
+    let input = parse_quote! {
+        enum Door {
+            Open { width: u8 },
+        }
+    };
+    assert!(error(schema::derive, &input).contains("for enums without fields only"));
+    let input = parse_quote! {
+        struct Door {
+            #[serde(flatten)]
+            hinges: Hinges,
+        }
+    };
+    assert!(error(schema::derive, &input).contains("flattened"));
 }

@@ -146,7 +146,7 @@ pub use event::{
     EventData, EventSet, EventShape, EventTypes, EventVersion, Events, HasEvent, ReadError,
     Registry, TagKey, UndecodableEvent,
 };
-pub use gesta_macros::{Command, Event, EventSet, Rejection};
+pub use gesta_macros::{Command, Event, EventSet, Query, Rejection};
 #[cfg(feature = "sqlite")]
 pub use gesta_sqlite as sqlite;
 pub use gesta_store as store;

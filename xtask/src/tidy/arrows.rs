@@ -23,7 +23,8 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("gesta-search", &["gesta-store"]),
     // Adapters and the engine are behind features, for `gesta::open` only.
     ("gesta", &["gesta-store", "gesta-macros", "gesta-log", "gesta-sqlite", "gesta-postgres"]),
-    ("gesta-http", &["gesta"]),
+    // Its derives for requests and responses.
+    ("gesta-http", &["gesta", "gesta-macros"]),
     ("gesta-graphql", &["gesta"]),
     ("gesta-server", &["gesta-store", "gesta-log", "gesta-postgres", "gesta-dynamodb"]),
     ("gesta-sim", &["gesta-store", "gesta-log"]),

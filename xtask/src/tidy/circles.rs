@@ -81,7 +81,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "gesta-http",
         &[
             "wire", "state", "requests", "commands", "queries", "history", "routing", "built_in",
-            "api", "serve",
+            "rules", "api", "serve",
         ],
     ),
 ];

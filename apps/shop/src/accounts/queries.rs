@@ -1,28 +1,25 @@
 //! Queries on accounts.
 
-use gesta::{Answer, Query, QueryError};
+use gesta::{Answer, Query, QueryError, Revision};
+use gesta_http::PageRequest;
 
 use super::{AccountBalance, Accounts, Transaction};
 use crate::{
     id::AccountId,
-    paging::{Page, PageSize},
+    paging::{Page, fetch_limit},
     sql::{self, params},
 };
 
 /// Finds one account with its balance.
-#[derive(Clone, Debug)]
+#[derive(Query, Clone, Debug)]
+#[query(reads = Accounts, answer = Option<AccountBalance>)]
 pub struct FindAccount {
     /// Id of the account.
     pub account_id: AccountId,
 }
 
-impl Query for FindAccount {
-    type Reads = Accounts;
-    type Answer = Option<AccountBalance>;
-}
-
 impl Answer<sql::Reader> for FindAccount {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Option<AccountBalance>, QueryError> {
+    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
         // The first event opens the account and every later one is a transaction, so the highest
         // number is the revision.
         let sql = "select account_id, currency, balance,
@@ -33,33 +30,24 @@ impl Answer<sql::Reader> for FindAccount {
                 account_id: sql::parsed(row, 0)?,
                 currency: sql::parsed(row, 1)?,
                 balance: sql::money(row, 2)?,
-                revision: row.get(3)?,
+                revision: Revision::new(row.get(3)?),
             })
         })?)
     }
 }
 
 /// Lists the transactions of an account, newest first; `None` if the account does not exist.
-#[derive(Clone, Debug)]
+#[derive(Query, Clone, Debug)]
+#[query(reads = Accounts, answer = Option<Page<Transaction>>)]
 pub struct ListTransactions {
     /// Id of the account.
     pub account_id: AccountId,
-    /// Number of the previous page's last transaction.
-    pub before: Option<u32>,
-    /// Maximum number of rows per page.
-    pub size: PageSize,
-}
-
-impl Query for ListTransactions {
-    type Reads = Accounts;
-    type Answer = Option<Page<Transaction>>;
+    /// Page to return.
+    pub page: PageRequest<u32>,
 }
 
 impl Answer<sql::Reader> for ListTransactions {
-    async fn answer(
-        &self,
-        rows: &mut sql::Reader,
-    ) -> Result<Option<Page<Transaction>>, QueryError> {
+    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
         let account = self.account_id.as_str();
         // Distinguishes an account without transactions from one that does not exist.
         let sql = "select 1 from accounts where account_id = ?1";
@@ -70,10 +58,12 @@ impl Answer<sql::Reader> for ListTransactions {
                    from transactions where account_id = ?1 and number < ?2
                    order by number desc limit ?3";
         // By key and not by offset: a new transaction does not move the rows of later pages.
-        let before = self.before.map_or(i64::MAX, i64::from);
-        let values = params![account, before, self.size.fetch_limit()];
+        let before = self.page.after.map_or(i64::MAX, i64::from);
+        let values = params![account, before, fetch_limit(self.page.limit)];
         let found = rows.query(sql, values, transaction)?;
-        Ok(Some(Page::from_rows(found, self.size, |transaction| transaction.number.to_string())))
+        Ok(Some(Page::from_rows(found, self.page.limit, |transaction| {
+            transaction.number.to_string()
+        })))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The read model of accounts: balances and transactions.
 
-use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, StreamName};
+use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, Revision, StreamName};
+use gesta_http::Schema;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -148,7 +149,7 @@ fn book(tx: &mut sql::Tx, number: u64, booking: &Booking<'_>) -> Result<(), Appl
 }
 
 /// An account with its balance, as returned by queries.
-#[derive(Serialize, Clone, Debug, PartialEq)]
+#[derive(Serialize, Clone, Debug, PartialEq, Schema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountBalance {
     /// Id of the account.
@@ -159,11 +160,11 @@ pub struct AccountBalance {
     pub balance: Money,
     /// Revision of the account's stream, for the ETag.
     #[serde(skip)]
-    pub revision: u64,
+    pub revision: Revision,
 }
 
-/// A change of a balance, as queries answer.
-#[derive(Serialize, Clone, Debug, PartialEq)]
+/// One change of a balance.
+#[derive(Serialize, Clone, Debug, PartialEq, Schema)]
 #[serde(rename_all = "camelCase")]
 pub struct Transaction {
     /// Revision of the event in the account's stream; transactions start at 1.
@@ -185,7 +186,7 @@ pub struct Transaction {
 }
 
 /// The kinds of changes of a balance.
-#[derive(Serialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Serialize, Schema, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub enum TransactionType {
     /// A deposit from outside the shop.

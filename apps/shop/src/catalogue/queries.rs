@@ -1,29 +1,26 @@
 //! Queries on products.
 
-use gesta::{Answer, Query, QueryError};
+use gesta::{Answer, Query, QueryError, Revision};
+use gesta_http::PageRequest;
 
 use super::{ProductDetails, Products};
 use crate::{
     id::ProductId,
-    paging::{Page, PageSize},
+    paging::{Page, fetch_limit},
     search::SearchText,
     sql::{self, params},
 };
 
 /// Finds one product.
-#[derive(Clone, Debug)]
+#[derive(Query, Clone, Debug)]
+#[query(reads = Products, answer = Option<ProductDetails>)]
 pub struct FindProduct {
     /// Code of the product.
     pub product_id: ProductId,
 }
 
-impl Query for FindProduct {
-    type Reads = Products;
-    type Answer = Option<ProductDetails>;
-}
-
 impl Answer<sql::Reader> for FindProduct {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Option<ProductDetails>, QueryError> {
+    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
         let sql = "select product_id, name, price, tracked, stock, revision from products
                    where product_id = ?1";
         Ok(rows.find(sql, [self.product_id.as_str()], product)?)
@@ -31,25 +28,19 @@ impl Answer<sql::Reader> for FindProduct {
 }
 
 /// Lists products by code, optionally only those that match a search.
-#[derive(Clone, Debug, Default)]
+#[derive(Query, Clone, Debug, Default)]
+#[query(reads = Products, answer = Page<ProductDetails>)]
 pub struct ListProducts {
     /// Words that the code or name must have.
     pub text: Option<SearchText>,
-    /// Last code of the previous page.
-    pub after: Option<ProductId>,
-    /// Maximum number of rows per page.
-    pub size: PageSize,
-}
-
-impl Query for ListProducts {
-    type Reads = Products;
-    type Answer = Page<ProductDetails>;
+    /// Page to return.
+    pub page: PageRequest<ProductId>,
 }
 
 impl Answer<sql::Reader> for ListProducts {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Page<ProductDetails>, QueryError> {
-        let after = self.after.as_ref().map_or("", ProductId::as_str);
-        let limit = self.size.fetch_limit();
+    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
+        let after = self.page.after.as_ref().map_or("", ProductId::as_str);
+        let limit = fetch_limit(self.page.limit);
         // Two statements, so that each has its own query plan.
         let found = match &self.text {
             None => {
@@ -65,7 +56,7 @@ impl Answer<sql::Reader> for ListProducts {
                 rows.query(sql, params![after, limit, text.as_match()], product)
             }
         }?;
-        Ok(Page::from_rows(found, self.size, |product| product.product_id.to_string()))
+        Ok(Page::from_rows(found, self.page.limit, |product| product.product_id.to_string()))
     }
 }
 
@@ -77,6 +68,6 @@ fn product(row: &sql::Row<'_>) -> sql::Result<ProductDetails> {
         name: row.get(1)?,
         price: sql::money(row, 2)?,
         stock: tracked.then_some(stock),
-        revision: row.get(5)?,
+        revision: Revision::new(row.get(5)?),
     })
 }

@@ -1,7 +1,8 @@
 //! The read model of the catalogue: one row per product, and a full-text index.
 
-use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, StreamName};
-use serde::{Deserialize, Serialize};
+use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, Revision, StreamName};
+use gesta_http::Schema;
+use serde::Serialize;
 
 use super::{Product, ProductAdded, ProductEvent, StockKeeping};
 use crate::{
@@ -151,7 +152,7 @@ fn count(tx: &mut sql::Tx, product: &ProductId, pieces: i64) -> Result<(), Apply
 }
 
 /// A product, as returned by queries.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[derive(Serialize, Clone, Debug, PartialEq, Schema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProductDetails {
     /// Code of the product.
@@ -165,5 +166,5 @@ pub struct ProductDetails {
     pub stock: Option<i64>,
     /// Revision of the product's stream, for the ETag.
     #[serde(skip)]
-    pub revision: u64,
+    pub revision: Revision,
 }

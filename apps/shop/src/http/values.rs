@@ -5,8 +5,7 @@
 
 use std::fmt;
 
-use gesta_http::{Schema, Schemas};
-use jiff::Timestamp;
+use gesta_http::{PathId, Schema, Schemas};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value, json, value::RawValue};
 
@@ -59,6 +58,12 @@ impl<'de> Deserialize<'de> for Text {
             Ok(()) => Ok(Self(text)),
             Err(invalid) => Err(D::Error::custom(invalid.reason)),
         }
+    }
+}
+
+impl From<Text> for String {
+    fn from(text: Text) -> Self {
+        text.0
     }
 }
 
@@ -120,42 +125,16 @@ impl<'de, T: Deserialize<'de>, const MIN: usize, const MAX: usize> Deserialize<'
     }
 }
 
+impl<T, U: From<T>, const MIN: usize, const MAX: usize> From<List<T, MIN, MAX>> for Vec<U> {
+    fn from(list: List<T, MIN, MAX>) -> Self {
+        list.0.into_iter().map(U::from).collect()
+    }
+}
+
 impl<T: Schema, const MIN: usize, const MAX: usize> Schema for List<T, MIN, MAX> {
     fn schema(schemas: &mut Schemas) -> Value {
         let items = T::schema(schemas);
         json!({ "type": "array", "items": items, "minItems": MIN, "maxItems": MAX })
-    }
-}
-
-/// A time with an offset (RFC 3339), of the years 1 to 8999.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Time(pub(crate) Timestamp);
-
-impl Time {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        // The parser accepts more than RFC 3339: short forms, other separators, zone annotations.
-        // The checks match the schema's pattern and format, so that a client which validates
-        // against the OpenAPI document and this server agree on every text.
-        let plain = text.is_ascii() && text.len() >= "0000-00-00T00:00:00Z".len();
-        let year = text.get(..4).filter(|year| year.bytes().all(|byte| byte.is_ascii_digit()));
-        let in_range = year.is_some_and(|year| ("0001".."9000").contains(&year));
-        let separated = matches!(text.as_bytes().get(10), Some(b'T' | b't'));
-        let bare = !text.ends_with(']');
-        text.parse().ok().filter(|_| plain && in_range && separated && bare).map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let odd = "must be a time with an offset, such as 2011-01-31T12:00:00Z";
-        Self::parse(&text).ok_or_else(|| D::Error::custom(odd))
-    }
-}
-
-impl Schema for Time {
-    fn schema(_: &mut Schemas) -> Value {
-        json!({ "type": "string", "format": "date-time", "pattern": "^[0-8][0-9]{3}-" })
     }
 }
 
@@ -199,6 +178,12 @@ impl<'de> Deserialize<'de> for Pieces {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Whole(number) = Whole::deserialize(deserializer)?;
         quantity(number).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl From<Pieces> for Quantity {
+    fn from(pieces: Pieces) -> Self {
+        pieces.0
     }
 }
 
@@ -269,6 +254,12 @@ macro_rules! amount {
             }
         }
 
+        impl From<$name> for Money {
+            fn from(amount: $name) -> Self {
+                amount.0
+            }
+        }
+
         impl Schema for $name {
             fn schema(schemas: &mut Schemas) -> Value {
                 schemas.component(stringify!($name), |_| {
@@ -314,7 +305,17 @@ impl Schema for Currency {
 }
 
 macro_rules! ids {
-    ($($id:ident),+) => { $(
+    ($($id:ident: $description:literal),+) => { $(
+        impl From<Id<$id>> for $id {
+            fn from(id: Id<$id>) -> Self {
+                id.0
+            }
+        }
+
+        impl PathId for Id<$id> {
+            const DESCRIPTION: &'static str = $description;
+        }
+
         /// Accepts every id in responses: the import and other clients are not limited to ASCII.
         impl Schema for $id {
             fn schema(_: &mut Schemas) -> Value {
@@ -323,7 +324,14 @@ macro_rules! ids {
         }
     )+ };
 }
-ids!(UserId, ProductId, OrderId, CustomerId, CreditNoteId, AccountId);
+ids! {
+    UserId: "Id of the user.",
+    ProductId: "Code of the product.",
+    OrderId: "Id of the order.",
+    CustomerId: "Id of the customer.",
+    CreditNoteId: "Id of the credit note.",
+    AccountId: "Id of the account."
+}
 
 #[cfg(test)]
 mod tests {
@@ -367,19 +375,6 @@ mod tests {
         }
         for odd in ["0", "-1", "1.5", "1000001", "\"1\"", "1e99", "null"] {
             assert!(!reads::<Pieces>(odd), "{odd}");
-        }
-    }
-
-    #[test]
-    fn a_time_has_an_offset_and_a_year_that_can_be_counted_with() {
-        for fine in ["2011-01-31T12:00:00Z", "2011-01-31t12:00:00.5+05:30", "0001-01-01T00:00:00Z"]
-        {
-            assert!(Time::parse(fine).is_some(), "{fine}");
-        }
-        for odd in
-            ["2011-01-31", "2011-01-31T12:00:00", "9999-12-31T23:59:59Z", "-2011-01-31T12:00:00Z"]
-        {
-            assert!(Time::parse(odd).is_none(), "{odd}");
         }
     }
 }

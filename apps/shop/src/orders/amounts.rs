@@ -6,12 +6,13 @@
 //! total of an order with discounts has whole hundredths.
 
 use gesta::InvalidField;
+use gesta_http::Schema;
 use serde::{Deserialize, Serialize};
 
 use crate::{checks, id::ProductId, money::Money, quantity::Quantity};
 
 /// A number of pieces of one product, with the unit price.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Schema)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
     /// Code of the product.
@@ -31,7 +32,7 @@ impl Line {
 }
 
 /// A discount on the sum of an order's lines.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Schema)]
 pub struct Discount {
     /// Meaning of the value.
     #[serde(rename = "type")]
@@ -41,7 +42,7 @@ pub struct Discount {
 }
 
 /// Meaning of a discount's value.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Schema, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub enum DiscountType {
     /// A percentage of the sum of the lines.

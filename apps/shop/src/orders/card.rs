@@ -4,6 +4,7 @@
 //! and stores the row again.
 
 use gesta::{OnRead, Projection, Recorded};
+use gesta_http::Schema;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +39,7 @@ impl OnRead for OrderCard {
 }
 
 /// An order, as returned by queries.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Schema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderDetails {
     /// Id of the order.
@@ -89,7 +90,7 @@ pub struct OrderDetails {
 }
 
 /// Payment of an order.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Schema)]
 #[serde(rename_all = "camelCase")]
 pub struct Payment {
     /// Payment method, such as `invoice`.

@@ -1,6 +1,7 @@
 //! Events of orders.
 
 use gesta::prelude::*;
+use gesta_http::Schema;
 use jiff::Timestamp;
 
 use super::{Amounts, Discount, Line};
@@ -10,7 +11,7 @@ use crate::{
 };
 
 /// A shipping address; every part is optional.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Schema)]
 #[serde(rename_all = "camelCase")]
 pub struct Address {
     /// Street and number.

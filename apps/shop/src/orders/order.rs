@@ -3,12 +3,13 @@
 use std::fmt;
 
 use gesta::prelude::*;
+use gesta_http::Schema;
 
 use super::{Line, OrderEvent};
 use crate::{id::OrderId, money::Money};
 
 /// Status of an order.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Schema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub enum OrderStatus {
     /// Awaits payment.

@@ -1,28 +1,25 @@
 //! Queries on users.
 
-use gesta::{Answer, Query, QueryError};
+use gesta::{Answer, Query, QueryError, Revision};
+use gesta_http::PageRequest;
 
 use super::{UserDetails, Users};
 use crate::{
     id::UserId,
-    paging::{Page, PageSize},
+    paging::{Page, fetch_limit},
     sql::{self, params},
 };
 
 /// Finds one user.
-#[derive(Clone, Debug)]
+#[derive(Query, Clone, Debug)]
+#[query(reads = Users, answer = Option<UserDetails>)]
 pub struct FindUser {
     /// Id of the user.
     pub user_id: UserId,
 }
 
-impl Query for FindUser {
-    type Reads = Users;
-    type Answer = Option<UserDetails>;
-}
-
 impl Answer<sql::Reader> for FindUser {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Option<UserDetails>, QueryError> {
+    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
         let sql = "select user_id, first_name, last_name, email, welcomed, revision from users
                    where user_id = ?1";
         Ok(rows.find(sql, [self.user_id.as_str()], user)?)
@@ -30,26 +27,20 @@ impl Answer<sql::Reader> for FindUser {
 }
 
 /// Lists users by id.
-#[derive(Clone, Debug, Default)]
+#[derive(Query, Clone, Debug, Default)]
+#[query(reads = Users, answer = Page<UserDetails>)]
 pub struct ListUsers {
-    /// Last id of the previous page.
-    pub after: Option<UserId>,
-    /// Maximum number of rows per page.
-    pub size: PageSize,
-}
-
-impl Query for ListUsers {
-    type Reads = Users;
-    type Answer = Page<UserDetails>;
+    /// Page to return.
+    pub page: PageRequest<UserId>,
 }
 
 impl Answer<sql::Reader> for ListUsers {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Page<UserDetails>, QueryError> {
+    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
         let sql = "select user_id, first_name, last_name, email, welcomed, revision from users
                    where user_id > ?1 order by user_id limit ?2";
-        let after = self.after.as_ref().map_or("", UserId::as_str);
-        let found = rows.query(sql, params![after, self.size.fetch_limit()], user)?;
-        Ok(Page::from_rows(found, self.size, |user| user.user_id.to_string()))
+        let after = self.page.after.as_ref().map_or("", UserId::as_str);
+        let found = rows.query(sql, params![after, fetch_limit(self.page.limit)], user)?;
+        Ok(Page::from_rows(found, self.page.limit, |user| user.user_id.to_string()))
     }
 }
 
@@ -60,6 +51,6 @@ fn user(row: &sql::Row<'_>) -> sql::Result<UserDetails> {
         last_name: row.get(2)?,
         email: row.get(3)?,
         welcomed: row.get(4)?,
-        revision: row.get(5)?,
+        revision: Revision::new(row.get(5)?),
     })
 }

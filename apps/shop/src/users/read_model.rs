@@ -1,7 +1,8 @@
 //! The read model of users: one row per user.
 
-use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, StreamName};
-use serde::{Deserialize, Serialize};
+use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, Revision, StreamName};
+use gesta_http::Schema;
+use serde::Serialize;
 
 use super::{User, UserEvent, UserUpdated};
 use crate::{
@@ -100,8 +101,8 @@ fn update(
     )
 }
 
-/// A user, as queries answer.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// A user.
+#[derive(Serialize, Clone, Debug, PartialEq, Schema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserDetails {
     /// Id of the user.
@@ -117,5 +118,5 @@ pub struct UserDetails {
     pub welcomed: bool,
     /// Revision of the user's stream, for the ETag.
     #[serde(skip)]
-    pub revision: u64,
+    pub revision: Revision,
 }

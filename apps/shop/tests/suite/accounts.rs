@@ -1,6 +1,7 @@
 //! Accounts: commands, projections and queries together.
 
 use gesta::{ExecuteError, Gesta, Receipt, Rejection};
+use gesta_http::PageRequest;
 use shop::{
     accounts::{
         Currency, DepositMoney, FindAccount, ListTransactions, OpenAccount, TransactionType,
@@ -8,7 +9,6 @@ use shop::{
     },
     id::AccountId,
     money::Money,
-    paging::PageSize,
 };
 
 use crate::opened::{self, money, noon};
@@ -89,7 +89,7 @@ async fn transactions_tell_how_a_balance_came_about_the_last_one_first() {
     };
     let receipt = shop.execute(withdraw).await.unwrap();
 
-    let list = ListTransactions { account_id: id("ann"), before: None, size: PageSize::of(2) };
+    let list = ListTransactions { account_id: id("ann"), page: PageRequest::first(2) };
     let page = shop.ask(list.clone()).at_least(&receipt).await.unwrap().unwrap();
     let said: Vec<_> = page
         .items
@@ -103,14 +103,14 @@ async fn transactions_tell_how_a_balance_came_about_the_last_one_first() {
             (TransactionType::TransferSent, money("-2"), money("3"), Some("bob")),
         ]
     );
-    let before = Some(page.next.unwrap().parse().unwrap());
-    let rest = shop.ask(ListTransactions { before, ..list }).await.unwrap().unwrap();
+    let page = PageRequest::after(page.next.unwrap().parse().unwrap(), 2);
+    let rest = shop.ask(ListTransactions { page, ..list }).await.unwrap().unwrap();
     assert_eq!((rest.items.len(), rest.next), (1, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_was_never_opened_has_no_transactions() {
     let shop = opened::in_memory().await;
-    let list = ListTransactions { account_id: id("ann"), before: None, size: PageSize::default() };
+    let list = ListTransactions { account_id: id("ann"), page: PageRequest::default() };
     assert_eq!(shop.ask(list).await.unwrap(), None);
 }

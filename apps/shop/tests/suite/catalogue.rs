@@ -1,13 +1,13 @@
 //! The catalogue: commands, projections and queries together.
 
 use gesta::{ExecuteError, Gesta, Receipt};
+use gesta_http::PageRequest;
 use shop::{
     catalogue::{
         AddProduct, FindProduct, ListProducts, ReceiveStock, ReleaseStock, ReservationItem,
         ReserveStock, StockKeeping, StockRejection, UpdateProduct,
     },
     id::{OrderId, ProductId},
-    paging::PageSize,
     search::SearchText,
 };
 
@@ -75,10 +75,10 @@ async fn pages_go_on_where_the_one_before_ended() {
     add(&shop, "c", "Cup").await;
     add(&shop, "a", "Axe").await;
     let receipt = add(&shop, "b", "Bow").await;
-    let first = ListProducts { size: PageSize::of(2), ..ListProducts::default() };
+    let first = ListProducts { page: PageRequest::first(2), ..ListProducts::default() };
     let first = shop.ask(first).at_least(&receipt).await.unwrap();
     assert_eq!(first.next.as_deref(), Some("b"));
-    let rest = ListProducts { after: Some(id("b")), ..ListProducts::default() };
+    let rest = ListProducts { page: PageRequest::after(id("b"), 2), ..ListProducts::default() };
     assert_eq!(shop.ask(rest).await.unwrap().items[0].name, "Cup");
 }
 

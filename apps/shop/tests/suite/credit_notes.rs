@@ -1,6 +1,7 @@
 //! Credit notes: commands, projections and queries together.
 
 use gesta::{Gesta, Receipt};
+use gesta_http::PageRequest;
 use shop::{
     id::{CreditNoteId, CustomerId, ProductId},
     orders::{
@@ -8,7 +9,6 @@ use shop::{
         credit_notes::{FindCreditNote, IssueCreditNote, ListCreditNotes},
         sales::MakeReport,
     },
-    paging::PageSize,
 };
 
 use crate::opened::{self, money, noon, pieces};
@@ -51,10 +51,11 @@ async fn a_customer_has_a_list_of_credit_notes() {
     issue(&shop, "C3", Some("bob")).await;
     let receipt = issue(&shop, "C1", Some("ann")).await;
     let customer_id = CustomerId::new("ann").unwrap();
-    let list = ListCreditNotes { customer_id, after: None, size: PageSize::of(1) };
+    let list = ListCreditNotes { customer_id, page: PageRequest::first(1) };
     let first = shop.ask(list.clone()).at_least(&receipt).await.unwrap();
     assert_eq!((&first.items[0].credit_note_id, first.next.as_deref()), (&id("C1"), Some("C1")));
-    let rest = shop.ask(ListCreditNotes { after: Some(id("C1")), ..list }).await.unwrap();
+    let rest =
+        shop.ask(ListCreditNotes { page: PageRequest::after(id("C1"), 1), ..list }).await.unwrap();
     assert_eq!((&rest.items[0].credit_note_id, rest.next), (&id("C2"), None));
 }
 

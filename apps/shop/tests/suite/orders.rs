@@ -1,6 +1,7 @@
 //! Orders: commands, projections and queries together.
 
 use gesta::{AsOf, ExecuteError, Gesta, Receipt, Rejection, Revision};
+use gesta_http::PageRequest;
 use shop::{
     catalogue::{AddProduct, StockKeeping},
     id::{CustomerId, OrderId, ProductId},
@@ -11,7 +12,6 @@ use shop::{
         sales::{FindCustomerStatistics, MakeReport},
         summaries::{FindOrders, OrderSummary},
     },
-    paging::PageSize,
     search::SearchText,
 };
 
@@ -172,12 +172,12 @@ async fn pages_of_orders_go_on_where_the_one_before_ended_though_orders_come_in(
         shop.execute(mugs(&number.to_string(), None, 1)).await.unwrap();
     }
     let receipt = pay(&shop, "5", 1).await;
-    let two = FindOrders { size: PageSize::of(2), ..FindOrders::default() };
+    let two = FindOrders { page: PageRequest::first(2), ..FindOrders::default() };
     let first = shop.ask(two.clone()).at_least(&receipt).await.unwrap();
     shop.execute(mugs("6", None, 1)).await.unwrap();
-    let cursor = Some(first.next.unwrap().parse().unwrap());
+    let page = PageRequest::after(first.next.unwrap().parse().unwrap(), 2);
     let receipt = pay(&shop, "6", 1).await;
-    assert_eq!(found(&shop, FindOrders { cursor, ..two }, &receipt).await, ["3", "2"]);
+    assert_eq!(found(&shop, FindOrders { page, ..two }, &receipt).await, ["3", "2"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

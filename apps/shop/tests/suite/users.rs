@@ -1,9 +1,9 @@
 //! Users: commands, projections and queries together.
 
 use gesta::{ExecuteError, Gesta, Receipt, Rejection};
+use gesta_http::PageRequest;
 use shop::{
     id::UserId,
-    paging::PageSize,
     users::{CreateUser, DeleteUser, Email, FindUser, ListUsers, UpdateUser, WelcomeUser},
 };
 
@@ -78,11 +78,11 @@ async fn a_deleted_user_is_in_no_list() {
     shop.execute(WelcomeUser { user_id: id("ann") }).await.unwrap();
     let receipt = shop.execute(DeleteUser { user_id: id("bob") }).await.unwrap();
 
-    let first = ListUsers { after: None, size: PageSize::of(1) };
+    let first = ListUsers { page: PageRequest::first(1) };
     let first = shop.ask(first).at_least(&receipt).await.unwrap();
     assert_eq!((first.items[0].user_id.as_str(), first.items[0].welcomed), ("ann", true));
-    let after = Some(id(first.next.as_deref().unwrap()));
-    let second = shop.ask(ListUsers { after, size: PageSize::of(1) }).await.unwrap();
+    let after = id(first.next.as_deref().unwrap());
+    let second = shop.ask(ListUsers { page: PageRequest::after(after, 1) }).await.unwrap();
     assert_eq!((second.items[0].user_id.as_str(), second.next), ("cay", None));
 }
 

@@ -14,16 +14,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::swagger_ui;
-use crate::{
-    Describe, GestaState, Operation, PathOf, Problem, Route, Schema, Schemas, routing::route,
-};
+use crate::{ApiRoute, Describe, Operation, PathOf, Problem, RequestFields, Schema};
 
 /// Returns the routes of the page and the document.
-pub(crate) fn routes() -> [Route; 3] {
+pub(crate) fn routes() -> [ApiRoute; 3] {
     [
-        route::get("/openapi.json", show_document, "Returns the OpenAPI document"),
-        route::get("/docs", show_page, "Shows a page for trying the API"),
-        route::get("/docs/{file}", show_file, "Returns a file of that page"),
+        ApiRoute::get("/openapi.json", "Returns the OpenAPI document").handle(show_document),
+        ApiRoute::get("/docs", "Shows a page for trying the API").handle(show_page),
+        ApiRoute::get("/docs/{file}", "Returns a file of that page").handle(show_file),
     ]
 }
 
@@ -31,10 +29,10 @@ pub(crate) fn routes() -> [Route; 3] {
 #[derive(Clone, Debug)]
 pub(crate) struct Document(pub(crate) Arc<Value>);
 
-impl FromRequestParts<GestaState> for Document {
+impl<S: Send + Sync> FromRequestParts<S> for Document {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &GestaState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         // Absent only in a router that was not built by `Api::router`.
         parts.extensions.get().cloned().ok_or_else(|| Problem::not_found("document"))
     }
@@ -70,23 +68,24 @@ impl Describe for DocumentResponse {
     }
 }
 
+// The paths are relative: the routes may be nested under a prefix.
 const PAGE: &str = r#"<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Try the API</title>
-<link rel="stylesheet" href="/docs/swagger-ui.css">
+<link rel="stylesheet" href="docs/swagger-ui.css">
 </head>
 <body>
 <div id="interface"></div>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script src="/docs/start.js"></script>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
 </body>
 </html>
 "#;
 
-const START: &str = r##"SwaggerUIBundle({ url: "/openapi.json", dom_id: "#interface", deepLinking: true });
+const START: &str = r##"SwaggerUIBundle({ url: "openapi.json", dom_id: "#interface", deepLinking: true });
 "##;
 
 /// Restricts the page to this server, even if the document has links to others.
@@ -117,16 +116,15 @@ impl Describe for Page {
     }
 }
 
-crate::request! {
-    /// The path of a file of the page.
-    struct FilePath {
-        /// Name of the file.
-        file: FileName,
-    }
+/// The path of a file of the page.
+#[derive(RequestFields, Clone, Debug)]
+struct FilePath {
+    /// Name of the file.
+    file: FileName,
 }
 
 /// A file of the page.
-#[derive(Deserialize, Clone, Copy, Debug)]
+#[derive(Deserialize, Schema, Clone, Copy, Debug)]
 enum FileName {
     #[serde(rename = "swagger-ui.css")]
     Style,
@@ -134,12 +132,6 @@ enum FileName {
     Bundle,
     #[serde(rename = "start.js")]
     Start,
-}
-
-impl Schema for FileName {
-    fn schema(_: &mut Schemas) -> Value {
-        json!({ "type": "string", "enum": ["swagger-ui.css", "swagger-ui-bundle.js", "start.js"] })
-    }
 }
 
 async fn show_file(path: PathOf<FilePath>) -> Result<File, Problem> {

@@ -12,7 +12,7 @@
 use std::{collections::VecDeque, convert::Infallible};
 
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRef, FromRequestParts},
     http::{StatusCode, request::Parts},
     response::{
         IntoResponse, Response,
@@ -30,10 +30,9 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
-    Describe, EventDetails, GestaState, Operation, Problem, Route, Schema as _,
+    ApiRoute, Describe, EventDetails, GestaState, Operation, Problem, Schema as _,
     queries::check_reached,
     requests::extract::query_pairs,
-    routing::route,
     wire::{
         cursor::invalid_name,
         headers::{self, LAST_EVENT_ID, parse_position, position_schema},
@@ -43,9 +42,9 @@ use crate::{
 };
 
 /// Returns the route of the feed.
-pub(crate) fn route(prefix: &str) -> Route {
+pub(crate) fn route(prefix: &str) -> ApiRoute {
     let about = "Streams the events after a position, as server-sent events";
-    route::get(&format!("{prefix}/events"), list_events, about)
+    ApiRoute::get(&format!("{prefix}/events"), about).handle(list_events)
 }
 
 async fn list_events(feed: Feed) -> Result<EventStream, Problem> {
@@ -70,10 +69,15 @@ struct Selection {
     tags: Vec<Tag>,
 }
 
-impl FromRequestParts<GestaState> for Feed {
+impl<S> FromRequestParts<S> for Feed
+where
+    GestaState: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let state = GestaState::from_ref(state);
         let mut selection = Selection::default();
         let mut after = None;
         // Not `QueryOf`: these parameters may be given several times.
@@ -98,7 +102,7 @@ impl FromRequestParts<GestaState> for Feed {
         // A browser reconnects with the same URL and adds the id of the last event (HTML standard,
         // section 9.2), which is later than `after`.
         let after = seen.or(after).unwrap_or(Position::START);
-        Ok(Self { state: state.clone(), after, selection })
+        Ok(Self { state, after, selection })
     }
 }
 

@@ -25,15 +25,14 @@ use gesta::{Health, HealthCause, Severity};
 use serde_json::{Value, json};
 
 use crate::{
-    Describe, GestaState, Operation, Problem, Route, Schema, Schemas, routing::route,
-    wire::cause::CauseDetails,
+    ApiRoute, Describe, GestaState, Operation, Problem, Schema, Schemas, wire::cause::CauseDetails,
 };
 
 /// Returns the health routes.
-pub(crate) fn routes() -> [Route; 2] {
+pub(crate) fn routes() -> [ApiRoute; 2] {
     [
-        route::get("/health/live", is_live, "Liveness probe"),
-        route::get("/health/ready", is_ready, "Readiness probe"),
+        ApiRoute::get("/health/live", "Liveness probe").handle(is_live),
+        ApiRoute::get("/health/ready", "Readiness probe").handle(is_ready),
     ]
 }
 

@@ -19,12 +19,12 @@ use super::{
     responses::{Accepted, Done, Listed},
 };
 use crate::{
-    Describe, GestaState, Operation, PathOf, Problem, Route, requests::operator::RequestOperator,
-    routing::route, wire::event::recorded_at,
+    ApiRoute, Describe, GestaState, Operation, PathOf, Problem, RequestFields, Schema,
+    requests::operator::RequestOperator, wire::event::recorded_at,
 };
 
 /// Returns the routes under a path prefix.
-pub(crate) fn routes(prefix: &str) -> [Route; 8] {
+pub(crate) fn routes(prefix: &str) -> [ApiRoute; 8] {
     let under = |path: &str| format!("{prefix}{path}");
     let rebuild = under("/projections/{name}/rebuild");
     let confirm = under("/projections/{name}/confirm-switch");
@@ -32,150 +32,98 @@ pub(crate) fn routes(prefix: &str) -> [Route; 8] {
     let drop_old = under("/projections/{name}/drop-old-rows");
     let retry = under("/dead-letters/{id}/retry");
     [
-        route::get(
-            &under("/projections"),
-            list_projections,
-            "Lists all projections with their status",
-        ),
-        route::post(
-            &rebuild,
-            rebuild_projection,
-            "Rebuilds a read model while the current one answers queries",
-        ),
-        route::post(
-            &confirm,
-            confirm_switch,
-            "Confirms the switch to a rebuild that has new dead letters",
-        ),
-        route::post(
-            &roll_back,
-            roll_back_projection,
-            "Switches back to the rows that a rebuild replaced",
-        ),
-        route::post(&drop_old, drop_old_rows, "Drops the rows that a rebuild replaced"),
-        route::get(&under("/dead-letters"), list_dead_letters, "Lists dead letters"),
-        route::post(&retry, retry_dead_letter, "Retries a dead letter")
+        ApiRoute::get(&under("/projections"), "Lists all projections with their status")
+            .handle(list_projections),
+        ApiRoute::post(&rebuild, "Rebuilds a read model while the current one answers queries")
+            .handle(rebuild_projection),
+        ApiRoute::post(&confirm, "Confirms the switch to a rebuild that has new dead letters")
+            .handle(confirm_switch),
+        ApiRoute::post(&roll_back, "Switches back to the rows that a rebuild replaced")
+            .handle(roll_back_projection),
+        ApiRoute::post(&drop_old, "Drops the rows that a rebuild replaced").handle(drop_old_rows),
+        ApiRoute::get(&under("/dead-letters"), "Lists dead letters").handle(list_dead_letters),
+        ApiRoute::post(&retry, "Retries a dead letter")
+            .handle(retry_dead_letter)
             .rejects(&["still-fails", "event-gone"]),
-        route::delete(&under("/dead-letters/{id}"), discard_dead_letter, "Discards a dead letter"),
+        ApiRoute::delete(&under("/dead-letters/{id}"), "Discards a dead letter")
+            .handle(discard_dead_letter),
     ]
 }
 
-#[derive(Debug, Serialize)]
+/// A projection and its status.
+#[derive(Debug, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
 struct ProjectionDetails {
+    /// Name.
     name: &'static str,
+    /// Version in the running program.
     version: u32,
+    /// State: `starting`, `running`, `rebuilding`, `awaiting-confirmation`, `halted` or
+    /// `corrupt`.
     state: &'static str,
+    /// Position up to which the current read model reflects all events.
     position: u64,
+    /// Position of the durable checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     checkpoint: Option<u64>,
+    /// Lag in events, if the store can count them.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_events: Option<u64>,
+    /// Lag in seconds.
     lag_seconds: f64,
+    /// Number of dead letters.
     dead_letters: u64,
+    /// Progress of the running rebuild.
     #[serde(skip_serializing_if = "Option::is_none")]
     rebuild: Option<RebuildDetails>,
+    /// Switch-over that awaits confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pending_switch: Option<PendingSwitchDetails>,
+    /// Rows that the last switch-over replaced, until they are dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     old_rows: Option<OldRowsDetails>,
+    /// Error that halted the projection, or that it is retrying.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
-crate::response! {
-    /// A projection and its status.
-    ProjectionDetails {
-        /// Name.
-        name: &'static str,
-        /// Version in the running program.
-        version: u32,
-        /// State: `starting`, `running`, `rebuilding`, `awaiting-confirmation`, `halted` or
-        /// `corrupt`.
-        state: &'static str,
-        /// Position up to which the current read model reflects all events.
-        position: u64,
-        /// Position of the durable checkpoint.
-        checkpoint: Option<u64>,
-        /// Lag in events, if the store can count them.
-        lag_events: Option<u64>,
-        /// Lag in seconds.
-        lag_seconds: f64,
-        /// Number of dead letters.
-        dead_letters: u64,
-        /// Progress of the running rebuild.
-        rebuild: Option<RebuildDetails>,
-        /// Switch-over that awaits confirmation.
-        pending_switch: Option<PendingSwitchDetails>,
-        /// Rows that the last switch-over replaced, until they are dropped.
-        old_rows: Option<OldRowsDetails>,
-        /// Error that halted the projection, or that it is retrying.
-        error: Option<String>,
-    }
-}
-
-#[derive(Debug, Serialize)]
+/// Progress of a rebuild.
+#[derive(Debug, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
 struct RebuildDetails {
+    /// Position up to which the new read model reflects all events.
     position: u64,
+    /// Head of the store.
     head: u64,
+    /// Progress, from 0 to 1.
     fraction: f64,
+    /// Estimated remaining time, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     remaining_seconds: Option<f64>,
 }
 
-crate::response! {
-    /// Progress of a rebuild.
-    RebuildDetails {
-        /// Position up to which the new read model reflects all events.
-        position: u64,
-        /// Head of the store.
-        head: u64,
-        /// Progress, from 0 to 1.
-        fraction: f64,
-        /// Estimated remaining time, in seconds.
-        remaining_seconds: Option<f64>,
-    }
-}
-
-#[derive(Debug, Serialize)]
+/// A switch-over that awaits confirmation because the rebuild has new dead letters.
+#[derive(Debug, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
 struct PendingSwitchDetails {
+    /// Position up to which the new read model reflects all events except its dead letters.
     position: u64,
+    /// Number of dead letters of the new read model.
     dead_letters: u64,
+    /// Number of dead letters of the current read model.
     dead_letters_before: u64,
 }
 
-crate::response! {
-    /// A switch-over that awaits confirmation because the rebuild has new dead letters.
-    PendingSwitchDetails {
-        /// Position up to which the new read model reflects all events except its dead letters.
-        position: u64,
-        /// Number of dead letters of the new read model.
-        dead_letters: u64,
-        /// Number of dead letters of the current read model.
-        dead_letters_before: u64,
-    }
-}
-
-#[derive(Debug, Serialize)]
+/// Rows that a switch-over replaced.
+#[derive(Debug, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
 struct OldRowsDetails {
+    /// Build number of their read model.
     build: u64,
+    /// Version of the projection that wrote them.
     version: u32,
+    /// Position up to which they reflect all events.
     position: u64,
-}
-
-crate::response! {
-    /// Rows that a switch-over replaced.
-    OldRowsDetails {
-        /// Build number of their read model.
-        build: u64,
-        /// Version of the projection that wrote them.
-        version: u32,
-        /// Position up to which they reflect all events.
-        position: u64,
-    }
 }
 
 impl RebuildDetails {
@@ -247,12 +195,11 @@ async fn list_projections(state: GestaState) -> Result<Listed<ProjectionDetails>
     Ok(Listed { items: all.into_iter().map(ProjectionDetails::of).collect() })
 }
 
-crate::request! {
-    /// The path of a projection.
-    struct ProjectionPath {
-        /// Name of the projection.
-        name: Name,
-    }
+/// The path of a projection.
+#[derive(RequestFields, Clone, Debug)]
+struct ProjectionPath {
+    /// Name of the projection.
+    name: Name,
 }
 
 async fn rebuild_projection(
@@ -292,40 +239,27 @@ async fn drop_old_rows(
     Ok(SwitchDone)
 }
 
-#[derive(Debug, Serialize)]
+/// An event that a projection failed to apply.
+#[derive(Debug, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
 struct DeadLetterDetails {
+    /// Id, for retry and discard.
     id: String,
+    /// Name of the projection.
     projection: String,
+    /// Position of the event.
     position: u64,
+    /// Stream of the event.
     stream: String,
+    /// Revision of the event in its stream.
     revision: u64,
+    /// Event type.
     #[serde(rename = "type")]
     event_type: String,
+    /// Time of the append, by the store's clock (RFC 3339).
     recorded_at: String,
+    /// Error of the last attempt.
     reason: String,
-}
-
-crate::response! {
-    /// An event that a projection failed to apply.
-    DeadLetterDetails {
-        /// Id, for retry and discard.
-        id: String,
-        /// Name of the projection.
-        projection: String,
-        /// Position of the event.
-        position: u64,
-        /// Stream of the event.
-        stream: String,
-        /// Revision of the event in its stream.
-        revision: u64,
-        /// Event type.
-        event_type as "type": String,
-        /// Time of the append, by the store's clock (RFC 3339).
-        recorded_at: String,
-        /// Error of the last attempt.
-        reason: String,
-    }
 }
 
 impl DeadLetterDetails {
@@ -348,12 +282,11 @@ async fn list_dead_letters(state: GestaState) -> Result<Listed<DeadLetterDetails
     Ok(Listed { items: all.into_iter().map(DeadLetterDetails::of).collect() })
 }
 
-crate::request! {
-    /// The path of a dead letter.
-    struct DeadLetterPath {
-        /// Id of the dead letter.
-        id: LetterId,
-    }
+/// The path of a dead letter.
+#[derive(RequestFields, Clone, Debug)]
+struct DeadLetterPath {
+    /// Id of the dead letter.
+    id: LetterId,
 }
 
 async fn retry_dead_letter(

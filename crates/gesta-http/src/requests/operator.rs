@@ -3,22 +3,24 @@
 //! Every route that changes the state of projections or process managers takes [`RequestOperator`],
 //! so that the audit stream records who changed it and why.
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use axum::{
+    extract::{FromRef, FromRequestParts},
+    http::request::Parts,
+};
 use gesta::audit::Operator;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value, json};
 
-use crate::{Describe, GestaState, Operation, Problem, QueryOf, Schema, Schemas};
+use crate::{Describe, GestaState, Operation, Problem, QueryOf, RequestFields, Schema, Schemas};
 
 /// Maximum length of a reason, in characters.
 const REASON_CHARS_MAX: usize = 1_000;
 
-crate::request! {
-    /// The query parameters of an operator's request.
-    struct OrderQuery {
-        /// Reason, recorded in the stream `audit-operations`.
-        reason: Option<Reason>,
-    }
+/// The query parameters of an operator's request.
+#[derive(RequestFields, Clone, Debug)]
+struct OrderQuery {
+    /// Reason, recorded in the stream `audit-operations`.
+    reason: Option<Reason>,
 }
 
 /// A non-empty text of up to [`REASON_CHARS_MAX`] characters.
@@ -48,12 +50,16 @@ impl Schema for Reason {
 #[derive(Clone, Debug)]
 pub(crate) struct RequestOperator(pub(crate) Operator);
 
-impl FromRequestParts<GestaState> for RequestOperator {
+impl<S> FromRequestParts<S> for RequestOperator
+where
+    GestaState: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         // First: a request without a valid actor learns nothing about its parameters.
-        let operator = Operator::new(state.request_actor(parts)?);
+        let operator = Operator::new(GestaState::from_ref(state).request_actor(parts)?);
         let QueryOf(OrderQuery { reason }) = QueryOf::from_request_parts(parts, state).await?;
         Ok(Self(match reason {
             Some(Reason(reason)) => operator.because(reason),

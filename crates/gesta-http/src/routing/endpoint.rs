@@ -1,15 +1,15 @@
 //! Endpoints: handler functions that are documented by their argument and return types.
 
-use std::{any::TypeId, future::Future, sync::Arc};
+use std::{any::TypeId, future::Future};
 
 use axum::{
     extract::{FromRequest, FromRequestParts},
-    middleware::from_fn,
     response::IntoResponse,
     routing::{MethodFilter, MethodRouter, on},
 };
 
-use crate::{Describe, GestaState, Operation, Schemas, requests::unexpected::no_content};
+use super::route::Content;
+use crate::{Describe, GestaState, Operation};
 
 /// An async handler whose extractors and response [describe themselves](Describe).
 ///
@@ -17,6 +17,10 @@ use crate::{Describe, GestaState, Operation, Schemas, requests::unexpected::no_c
 pub trait Endpoint<Arguments>: Clone + Send + Sync + 'static {
     /// Returns a router that calls the handler for requests with this method.
     fn on(self, method: MethodFilter) -> MethodRouter<GestaState>;
+
+    /// Returns whether the handler reads a body.
+    #[doc(hidden)]
+    fn content() -> Content;
 
     /// Adds the documentation of the arguments and the response.
     fn describe(operation: &mut Operation<'_>);
@@ -29,7 +33,11 @@ where
     Res: IntoResponse + Describe,
 {
     fn on(self, method: MethodFilter) -> MethodRouter<GestaState> {
-        without_content::<F, ()>(on(method, self))
+        on(method, self)
+    }
+
+    fn content() -> Content {
+        Content::Refused
     }
 
     fn describe(operation: &mut Operation<'_>) {
@@ -41,25 +49,6 @@ where
 #[expect(clippy::extra_unused_type_parameters, reason = "`T` selects `Way` by inference")]
 fn way_of_parts<T: FromRequest<GestaState, Way>, Way: 'static>() -> TypeId {
     TypeId::of::<Way>()
-}
-
-/// Adds the refusal of bodies to the router of an endpoint that reads none.
-fn without_content<E: Endpoint<A>, A>(
-    router: MethodRouter<GestaState>,
-) -> MethodRouter<GestaState> {
-    let parameters: Arc<str> = query_names::<E, A>().join(", ").into();
-    router.route_layer(from_fn(move |request, next| {
-        no_content(Arc::clone(&parameters), request, next)
-    }))
-}
-
-/// Returns the names of an endpoint's query parameters.
-pub(crate) fn query_names<E: Endpoint<A>, A>() -> Vec<String> {
-    // The documentation is the only list of parameters that an endpoint has.
-    let mut schemas = Schemas::default();
-    let mut operation = Operation::new(&mut schemas);
-    E::describe(&mut operation);
-    operation.query_names().into_iter().map(str::to_owned).collect()
 }
 
 macro_rules! endpoint {
@@ -75,11 +64,14 @@ macro_rules! endpoint {
             $last: FromRequest<GestaState, Via> + Describe + Send + 'static,
         {
             fn on(self, method: MethodFilter) -> MethodRouter<GestaState> {
-                let router = on::<_, (Via, $($argument,)* $last), _>(method, self);
+                on::<_, (Via, $($argument,)* $last), _>(method, self)
+            }
+
+            fn content() -> Content {
                 // axum's markers are private, so the one of a head's extractor is found by
                 // inference. Another one means that the last argument reads the body.
-                let reads_content = TypeId::of::<Via>() != way_of_parts::<GestaState, _>();
-                if reads_content { router } else { without_content::<F, _>(router) }
+                let of_head = TypeId::of::<Via>() == way_of_parts::<GestaState, _>();
+                if of_head { Content::Refused } else { Content::Read }
             }
 
             fn describe(operation: &mut Operation<'_>) {

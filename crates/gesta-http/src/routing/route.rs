@@ -1,7 +1,10 @@
 //! Routes: a method and a path, with the handler and its documentation.
 //!
-//! Not here: the table of all routes ([`api`](crate::api)), and what documents a handler
-//! ([`endpoint`](crate::routing::endpoint)).
+//! Not here: the table of all routes ([`api`](crate::api)), handlers
+//! ([`endpoint`](crate::routing::endpoint)) and declarations
+//! ([`declared`](crate::routing::declared)).
+
+use std::sync::Arc;
 
 use axum::{
     http::Method,
@@ -10,15 +13,32 @@ use axum::{
 };
 use serde_json::{Value, json};
 
+use super::{endpoint::Endpoint, parts::RequestBody};
 use crate::{
-    Endpoint, GestaState, Operation, Schemas,
-    requests::unexpected::no_parameters,
-    routing::endpoint::query_names,
+    GestaState, Operation, Schemas,
+    requests::unexpected::{no_content, no_parameters},
     wire::{headers, problem::VALIDATION_FAILED, schema::wire_name},
 };
 
-/// A method and a path with their handler and documentation.
-pub struct Route {
+/// The documentation of a route.
+pub(super) type Description = Arc<dyn Fn(&mut Operation<'_>) + Send + Sync>;
+
+/// A route of an [`Api`](crate::Api): a method and a path with their handler and documentation.
+///
+/// Begins with a method, a path and a summary. A handler, or a declaration of a command or query,
+/// completes it:
+///
+/// ```
+/// use gesta_http::{ApiRoute, Commands, Created, Problem};
+///
+/// async fn build_door(commands: Commands) -> Result<Created, Problem> {
+///     Err(Problem::not_found("door factory"))
+/// }
+///
+/// let route = ApiRoute::post("/doors", "Builds a door").handle(build_door);
+/// assert_eq!(format!("{route:?}"), "POST /doors");
+/// ```
+pub struct ApiRoute {
     method: Method,
     path: String,
     id: String,
@@ -27,47 +47,53 @@ pub struct Route {
     rejections: Vec<&'static str>,
     router: MethodRouter<GestaState>,
     has_query_parameters: bool,
-    describe: fn(&mut Operation<'_>),
+    describe: Description,
 }
 
-/// Routes `GET` requests to an endpoint.
-pub fn get<E: Endpoint<A>, A>(path: &str, endpoint: E, summary: &'static str) -> Route {
-    Route::new((Method::GET, MethodFilter::GET), path, endpoint, summary)
+/// A route without its handler.
+#[must_use = "a route needs a handler or a declaration"]
+#[derive(Debug)]
+pub struct RouteBuilder {
+    method: Method,
+    filter: MethodFilter,
+    path: String,
+    summary: &'static str,
 }
 
-/// Routes `POST` requests to an endpoint.
-pub fn post<E: Endpoint<A>, A>(path: &str, endpoint: E, summary: &'static str) -> Route {
-    Route::new((Method::POST, MethodFilter::POST), path, endpoint, summary)
+/// Content of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Is read by the handler.
+    Read,
+    /// Is refused, because nothing reads it.
+    Refused,
 }
 
-/// Routes `PUT` requests to an endpoint.
-pub fn put<E: Endpoint<A>, A>(path: &str, endpoint: E, summary: &'static str) -> Route {
-    Route::new((Method::PUT, MethodFilter::PUT), path, endpoint, summary)
+impl Content {
+    pub(super) fn of<B: RequestBody>() -> Self {
+        if B::IS_READ { Self::Read } else { Self::Refused }
+    }
 }
 
-/// Routes `DELETE` requests to an endpoint.
-pub fn delete<E: Endpoint<A>, A>(path: &str, endpoint: E, summary: &'static str) -> Route {
-    Route::new((Method::DELETE, MethodFilter::DELETE), path, endpoint, summary)
-}
+impl ApiRoute {
+    /// Begins a route of `GET` requests.
+    pub fn get(path: &str, summary: &'static str) -> RouteBuilder {
+        RouteBuilder::new(Method::GET, MethodFilter::GET, path, summary)
+    }
 
-impl Route {
-    fn new<E: Endpoint<A>, A>(
-        (method, filter): (Method, MethodFilter),
-        path: &str,
-        endpoint: E,
-        summary: &'static str,
-    ) -> Self {
-        Self {
-            method,
-            path: path.to_owned(),
-            id: operation_id::<E>(),
-            summary,
-            area: "operations",
-            rejections: Vec::new(),
-            router: endpoint.on(filter),
-            has_query_parameters: !query_names::<E, A>().is_empty(),
-            describe: E::describe,
-        }
+    /// Begins a route of `POST` requests.
+    pub fn post(path: &str, summary: &'static str) -> RouteBuilder {
+        RouteBuilder::new(Method::POST, MethodFilter::POST, path, summary)
+    }
+
+    /// Begins a route of `PUT` requests.
+    pub fn put(path: &str, summary: &'static str) -> RouteBuilder {
+        RouteBuilder::new(Method::PUT, MethodFilter::PUT, path, summary)
+    }
+
+    /// Begins a route of `DELETE` requests.
+    pub fn delete(path: &str, summary: &'static str) -> RouteBuilder {
+        RouteBuilder::new(Method::DELETE, MethodFilter::DELETE, path, summary)
     }
 
     /// Refuses requests with a query string if the operation has no query parameters.
@@ -96,6 +122,13 @@ impl Route {
         self
     }
 
+    /// Sets the operation id in the document. By default it is the camelCase name of the handler,
+    /// the command or the query.
+    #[must_use]
+    pub fn operation_id(self, id: impl Into<String>) -> Self {
+        Self { id: id.into(), ..self }
+    }
+
     /// Returns the method and the path.
     #[must_use]
     pub fn place(&self) -> (&Method, &str) {
@@ -122,7 +155,77 @@ impl Route {
     }
 }
 
-impl std::fmt::Debug for Route {
+impl RouteBuilder {
+    fn new(method: Method, filter: MethodFilter, path: &str, summary: &'static str) -> Self {
+        Self { method, filter, path: path.to_owned(), summary }
+    }
+
+    /// Completes the route with a handler, whose arguments and response document it.
+    pub fn handle<E: Endpoint<A>, A: 'static>(self, endpoint: E) -> ApiRoute {
+        let router = endpoint.on(self.filter);
+        self.finish(operation_id::<E>(), E::content(), router, Arc::new(E::describe))
+    }
+
+    pub(super) fn filter(&self) -> MethodFilter {
+        self.filter
+    }
+
+    /// Returns the name of the path's first parameter, or an empty text.
+    pub(super) fn parameter(&self) -> Arc<str> {
+        let name = self.path.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+        name.map_or_else(Arc::default, |(name, _)| name.into())
+    }
+
+    pub(super) fn finish(
+        self,
+        id: String,
+        content: Content,
+        router: MethodRouter<GestaState>,
+        describe: Description,
+    ) -> ApiRoute {
+        let Self { method, path, summary, .. } = self;
+        let parameters = query_names(&describe);
+        let has_query_parameters = !parameters.is_empty();
+        let router = match content {
+            Content::Read => router,
+            Content::Refused => without_content(router, &parameters),
+        };
+        let (area, rejections) = ("operations", Vec::new());
+        ApiRoute {
+            method,
+            path,
+            id,
+            summary,
+            area,
+            rejections,
+            router,
+            has_query_parameters,
+            describe,
+        }
+    }
+}
+
+/// Adds the refusal of bodies to the router of a route that reads none.
+fn without_content(
+    router: MethodRouter<GestaState>,
+    parameters: &[String],
+) -> MethodRouter<GestaState> {
+    let parameters: Arc<str> = parameters.join(", ").into();
+    router.route_layer(from_fn(move |request, next| {
+        no_content(Arc::clone(&parameters), request, next)
+    }))
+}
+
+/// Returns the names of a route's query parameters.
+fn query_names(describe: &Description) -> Vec<String> {
+    // The documentation is the only list of parameters that a route has.
+    let mut schemas = Schemas::default();
+    let mut operation = Operation::new(&mut schemas);
+    describe(&mut operation);
+    operation.query_names().into_iter().map(str::to_owned).collect()
+}
+
+impl std::fmt::Debug for ApiRoute {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.method, self.path)
     }

@@ -13,6 +13,7 @@ mod write_deadline;
 
 use std::{future::Future, io, time::Duration};
 
+use axum::Router;
 use tokio::{
     net::{TcpListener, TcpStream},
     pin, select,
@@ -20,7 +21,7 @@ use tokio::{
 };
 
 use self::connections::Connections;
-use crate::{Api, GestaState};
+use crate::GestaState;
 
 /// First pause after a failed `accept`; each further one is twice as long.
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
@@ -38,7 +39,8 @@ pub enum ServeError {
     Listener(#[from] io::Error),
 }
 
-/// Serves an application until the future `until` completes, then shuts down gracefully.
+/// Serves a router until the future `until` completes, then shuts down gracefully: event feeds of
+/// `state` end, and running requests have time to finish.
 ///
 /// Connections are limited in number and time: see [`Limits`](crate::Limits).
 ///
@@ -46,11 +48,11 @@ pub enum ServeError {
 /// [`ServeError`] if the listener fails permanently.
 pub async fn serve(
     listener: TcpListener,
-    api: Api,
+    router: Router,
     state: GestaState,
     until: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let mut connections = Connections::new(api.router(state.clone()), state.request_limits());
+    let mut connections = Connections::new(router, state.request_limits());
     let mut failures = AcceptFailures::default();
     pin!(until);
     loop {

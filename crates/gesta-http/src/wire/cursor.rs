@@ -126,6 +126,7 @@ impl<T: Schema> Schema for Paged<T> {
 /// let limit: PageLimit = serde_json::from_str("500")?;
 /// assert_eq!(limit.number(), 500);
 /// assert!(serde_json::from_str::<PageLimit>("501").is_err());
+/// assert_eq!(PageLimit::of(10_000).number(), 500);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +135,12 @@ pub struct PageLimit(u16);
 impl PageLimit {
     /// Maximum number of entries.
     pub const MAX: u16 = 500;
+
+    /// Limits a number of entries to 1 to [`MAX`](Self::MAX).
+    #[must_use]
+    pub fn of(entries: u64) -> Self {
+        Self(u16::try_from(entries).unwrap_or(Self::MAX).clamp(1, Self::MAX))
+    }
 
     /// Returns the number.
     #[must_use]
@@ -164,6 +171,43 @@ impl<'de> Deserialize<'de> for PageLimit {
 impl Schema for PageLimit {
     fn schema(_: &mut Schemas) -> Value {
         json!({ "type": "integer", "minimum": 1, "maximum": Self::MAX, "default": 50 })
+    }
+}
+
+/// The page of a list that is asked for.
+///
+/// ```
+/// use gesta_http::PageRequest;
+///
+/// let page: PageRequest<String> = PageRequest::first(2);
+/// assert_eq!((page.after, page.limit.number()), (None, 2));
+/// assert_eq!(PageRequest::after(7, 2).after, Some(7));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageRequest<K> {
+    /// Key of the previous page's last entry; `None` for the first page.
+    pub after: Option<K>,
+    /// Maximum number of entries.
+    pub limit: PageLimit,
+}
+
+impl<K> PageRequest<K> {
+    /// Asks for the first page, of at most `limit` entries.
+    #[must_use]
+    pub fn first(limit: u64) -> Self {
+        Self { after: None, limit: PageLimit::of(limit) }
+    }
+
+    /// Asks for the page after a key, of at most `limit` entries.
+    #[must_use]
+    pub fn after(key: K, limit: u64) -> Self {
+        Self { after: Some(key), limit: PageLimit::of(limit) }
+    }
+}
+
+impl<K> Default for PageRequest<K> {
+    fn default() -> Self {
+        Self { after: None, limit: PageLimit::default() }
     }
 }
 

@@ -72,79 +72,45 @@ impl Payload {
     }
 }
 
-/// A recorded event in a feed.
-#[derive(Clone, Debug, Serialize)]
+/// A recorded event.
+#[derive(Clone, Debug, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventDetails {
-    /// Its position in the store.
+    /// Position in the store.
     pub position: u64,
-    /// Its stream.
+    /// Name of its stream.
     pub stream: String,
-    /// Its revision in the stream.
+    /// Revision in its stream.
     pub revision: u64,
-    /// Its type.
+    /// Event type.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// The schema version of its payload.
+    /// Schema version of the payload.
     pub schema_version: u16,
-    /// Its id.
+    /// Event id.
     pub id: String,
-    /// The store's time of the append, as in RFC 3339.
+    /// Time of the append, by the store's clock (RFC 3339).
     pub recorded_at: String,
-    /// Its tags.
+    /// Tags.
     pub tags: Vec<String>,
-    /// Its correlation id.
+    /// Correlation id: the conversation that the event belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
-    /// Its causation id.
+    /// Causation id: the event or request that caused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub causation_id: Option<String>,
-    /// The actor of its command.
+    /// Actor of the command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// The payload, if it is JSON.
+    /// Payload, if it is JSON: exactly as stored, with all digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<StoredJson>,
-    /// The content type of `data_base64`.
+    /// Content type of `dataBase64`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
-    /// The payload in base64, if it is not JSON.
+    /// Payload in base64, if it is not JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_base64: Option<String>,
-}
-
-crate::response! {
-    /// A recorded event.
-    EventDetails {
-        /// Position in the store.
-        position: u64,
-        /// Name of its stream.
-        stream: String,
-        /// Revision in its stream.
-        revision: u64,
-        /// Event type.
-        event_type as "type": String,
-        /// Schema version of the payload.
-        schema_version: u16,
-        /// Event id.
-        id: String,
-        /// Time of the append, by the store's clock (RFC 3339).
-        recorded_at: String,
-        /// Tags.
-        tags: Vec<String>,
-        /// Correlation id: the conversation that the event belongs to.
-        correlation_id: Option<String>,
-        /// Causation id: the event or request that caused it.
-        causation_id: Option<String>,
-        /// Actor of the command.
-        actor: Option<String>,
-        /// Payload, if it is JSON: exactly as stored, with all digits.
-        data: Option<StoredJson>,
-        /// Content type of `dataBase64`.
-        content_type: Option<String>,
-        /// Payload in base64, if it is not JSON.
-        data_base64: Option<String>,
-    }
 }
 
 impl EventDetails {

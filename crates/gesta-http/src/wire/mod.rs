@@ -1,5 +1,5 @@
 //! JSON and headers that routes share: schemas and the operations they describe, problems, events,
-//! cursors, origins.
+//! cursors, moments, origins.
 //!
 //! Not here: reading a request, which needs the application's state.
 
@@ -8,6 +8,7 @@ pub(crate) mod cursor;
 pub(crate) mod event;
 pub(crate) mod failure;
 pub(crate) mod headers;
+pub(crate) mod moment;
 pub(crate) mod object_only;
 pub(crate) mod operation;
 pub(crate) mod origin;

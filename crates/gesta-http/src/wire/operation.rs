@@ -72,7 +72,7 @@ impl<'s> Operation<'s> {
     }
 
     /// Adds a parameter. An optional one can be absent but not null, so `null` leaves its schema.
-    fn parameter(&mut self, location: ParameterIn, field: Field) {
+    pub(crate) fn parameter(&mut self, location: ParameterIn, field: Field) {
         let Field { name, description, required, schema } = field;
         // `Option` puts the type first and `null` second.
         let alone = schema.pointer("/anyOf/0").filter(|_| !required && is_nullable(&schema));

@@ -1,7 +1,7 @@
 //! JSON schemas (JSON Schema 2020-12, as in OpenAPI 3.1).
 //!
-//! Owns: [`Schema`], [`Fields`], and the macros that implement both from the fields of a struct:
-//! [`request!`](crate::request) and [`response!`](crate::response).
+//! Owns: [`Schema`] and [`Fields`]. The derives [`RequestFields`](crate::RequestFields) and
+//! [`Schema`](derive@crate::Schema) implement both from the fields of a struct.
 //!
 //! Invariants: objects are closed, fields are named as by serde, and each field has the schema of
 //! its Rust type.
@@ -56,14 +56,10 @@ pub struct Field {
 }
 
 impl Field {
-    /// Creates a field of type `T` from its Rust name.
-    pub fn of<T: Schema>(
-        rust_name: &str,
-        description: &'static str,
-        schemas: &mut Schemas,
-    ) -> Self {
-        let (name, required) = (wire_name(rust_name), T::REQUIRED);
-        Self { name, description: description.trim(), required, schema: T::schema(schemas) }
+    /// Creates a field of type `T` from its name in JSON.
+    pub fn named<T: Schema>(name: &str, description: &'static str, schemas: &mut Schemas) -> Self {
+        let (name, required) = (name.to_owned(), T::REQUIRED);
+        Self { name, description, required, schema: T::schema(schemas) }
     }
 }
 
@@ -85,7 +81,7 @@ pub(crate) fn object(description: &str, fields: Vec<Field>) -> Value {
     let properties = fields.into_iter().map(|field| (field.name.clone(), described(field)));
     let mut object = json!({
         "type": "object",
-        "description": description.trim(),
+        "description": description,
         "properties": properties.collect::<Map<_, _>>(),
         "additionalProperties": false,
     });
@@ -186,139 +182,11 @@ macro_rules! whole_numbers {
 }
 whole_numbers!(u8: 0, u16: 0, u32: 0, u64: 0, i64: i64::MIN);
 
-/// Declares the struct of a request's body or parameters, together with its schema.
-///
-/// Fields are camelCase in JSON, unknown ones are refused, those of type `Option` may be absent.
-///
-/// ```
-/// gesta_http::request! {
-///     /// Opens a door.
-///     pub struct OpenDoor {
-///         /// Width of the opening, in cm.
-///         width: u8,
-///         /// Reason, for the log.
-///         reason: Option<String>,
-///     }
-/// }
-///
-/// let open: OpenDoor = serde_json::from_str(r#"{"width": 2}"#)?;
-/// assert_eq!((open.width, open.reason), (2, None));
-/// assert!(serde_json::from_str::<OpenDoor>(r#"{"width": 2, "depth": 1}"#).is_err());
-/// assert!(serde_json::from_str::<OpenDoor>("[2, null]").is_err());
-/// # Ok::<(), serde_json::Error>(())
-/// ```
-#[macro_export]
-macro_rules! request {
-    (
-        $(#[doc = $about:literal])*
-        $visible:vis struct $name:ident {
-            $( $(#[doc = $doc:literal])* $field:ident: $kind:ty, )*
-        }
-    ) => {
-        $(#[doc = $about])*
-        #[derive($crate::__macros::serde::Deserialize, Clone, Debug)]
-        #[serde(crate = "gesta_http::__macros::serde", remote = "Self")]
-        #[serde(rename_all = "camelCase", deny_unknown_fields)]
-        $visible struct $name {
-            $( $(#[doc = $doc])* $visible $field: $kind, )*
-        }
-
-        $crate::object_only!($name);
-
-        impl $crate::Fields for $name {
-            const NAME: &'static str = stringify!($name);
-            const DESCRIPTION: &'static str = concat!($($about),*);
-
-            fn fields(_schemas: &mut $crate::Schemas) -> Vec<$crate::Field> {
-                vec![$( $crate::Field::of::<$kind>(
-                    stringify!($field), concat!($($doc),*), _schemas,
-                ), )*]
-            }
-        }
-
-        $crate::__object!($name);
-    };
-}
-
-/// Implements `Deserialize` from objects only, not from arrays of field values, for a struct that
-/// derives it with `#[serde(remote = "Self")]`.
-#[macro_export]
-macro_rules! object_only {
-    ($name:ident) => {
-        impl<'de> $crate::__macros::serde::Deserialize<'de> for $name {
-            fn deserialize<D: $crate::__macros::serde::Deserializer<'de>>(
-                deserializer: D,
-            ) -> Result<Self, D::Error> {
-                // Calls the inherent function that the derive generates, not this one.
-                Self::deserialize($crate::ObjectOnly(deserializer))
-            }
-        }
-    };
-}
-
-/// Implements the schema of a response struct, field by field.
-///
-/// The compiler checks that each field has the declared type. A field that is not listed violates
-/// the closed schema, which tests that validate responses against the document detect.
-///
-/// ```
-/// #[derive(serde::Serialize)]
-/// struct Door { width: u8 }
-///
-/// gesta_http::response! {
-///     /// A door.
-///     Door {
-///         /// Width, in cm.
-///         width: u8,
-///     }
-/// }
-/// ```
-#[macro_export]
-macro_rules! response {
-    (
-        $(#[doc = $about:literal])*
-        $name:ident {
-            $( $(#[doc = $doc:literal])* $field:ident $(as $wire:literal)?: $kind:ty, )*
-        }
-    ) => {
-        impl $crate::Fields for $name {
-            const NAME: &'static str = stringify!($name);
-            const DESCRIPTION: &'static str = concat!($($about),*);
-
-            fn fields(schemas: &mut $crate::Schemas) -> Vec<$crate::Field> {
-                // Never called: it compiles only if the field has the declared type.
-                $( let _ = |it: &$name| -> *const $kind { &raw const it.$field }; )*
-                vec![$( $crate::Field::of::<$kind>(
-                    $crate::__wire_name!($field $($wire)?), concat!($($doc),*), schemas,
-                ), )*]
-            }
-        }
-
-        $crate::__object!($name);
-    };
-}
-
+/// Returns the schema of an enum without fields.
 #[doc(hidden)]
-#[macro_export]
-macro_rules! __wire_name {
-    ($field:ident) => {
-        stringify!($field)
-    };
-    ($field:ident $wire:literal) => {
-        $wire
-    };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __object {
-    ($name:ident) => {
-        impl $crate::Schema for $name {
-            fn schema(schemas: &mut $crate::Schemas) -> $crate::__macros::serde_json::Value {
-                schemas.object::<$name>()
-            }
-        }
-    };
+#[must_use]
+pub fn names(names: &[&str]) -> Value {
+    json!({ "type": "string", "enum": names })
 }
 
 impl Schemas {
@@ -343,10 +211,10 @@ mod tests {
     fn an_object_is_closed_and_lists_its_required_fields() {
         let mut schemas = Schemas::default();
         let fields = vec![
-            Field::of::<u8>("width", " Width.", &mut schemas),
-            Field::of::<Option<String>>("reason", "", &mut schemas),
+            Field::named::<u8>("width", "Width.", &mut schemas),
+            Field::named::<Option<String>>("reason", "", &mut schemas),
         ];
-        let object = object(" A door.", fields);
+        let object = object("A door.", fields);
         assert_eq!(object["additionalProperties"], false);
         assert_eq!(object["required"], json!(["width"]));
         assert_eq!(object["properties"]["width"]["description"], "Width.");

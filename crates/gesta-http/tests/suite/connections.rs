@@ -25,7 +25,7 @@ async fn served(limits: Limits) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let state = state().await.limits(limits);
-    tokio::spawn(serve(listener, api(), state, std::future::pending()));
+    tokio::spawn(serve(listener, api().router(state.clone()), state, std::future::pending()));
     address
 }
 
@@ -190,6 +190,7 @@ fn serve_with_few_descriptors(directory: &Path) {
         let gesta = Gesta::at(format!("gesta:{}", directory.display())).open().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("listening on {}", listener.local_addr().unwrap());
-        serve(listener, api(), GestaState::new(gesta), std::future::pending()).await.unwrap();
+        let state = GestaState::new(gesta);
+        serve(listener, api().router(state.clone()), state, std::future::pending()).await.unwrap();
     });
 }

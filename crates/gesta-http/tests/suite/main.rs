@@ -4,8 +4,10 @@
 
 mod bodies;
 mod connections;
+mod declared;
 mod health;
 mod messages;
+mod own_router;
 mod payloads;
 mod serving;
 
@@ -16,8 +18,8 @@ use axum::{
 };
 use gesta::{Gesta, prelude::*};
 use gesta_http::{
-    Api, Commands, Created, GestaState, JsonBody, PathOf, Problem, UpdateCommands, Updated, get,
-    post, request,
+    Api, ApiRoute, Commands, Created, GestaState, JsonBody, PathOf, Problem, RequestFields,
+    UpdateCommands, Updated,
 };
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -61,12 +63,11 @@ impl Decide for OpenDoor {
     }
 }
 
-request! {
-    /// The path of a door.
-    struct DoorPath {
-        /// Its number.
-        door: u8,
-    }
+/// The path of a door.
+#[derive(RequestFields, Clone, Debug)]
+struct DoorPath {
+    /// Its number.
+    door: u8,
 }
 
 async fn open_door(commands: UpdateCommands, path: PathOf<DoorPath>) -> Result<Updated, Problem> {
@@ -77,18 +78,18 @@ async fn build_door(commands: Commands) -> Result<Created, Problem> {
     commands.create(OpenDoor { door: 1 }, 1, "/doors").await
 }
 
-request! {
-    /// A new door.
-    struct NewDoor {
-        /// Its number.
-        door: u8,
-        /// Text on the door.
-        sign: Option<String>,
-    }
+/// A new door.
+#[derive(RequestFields, Clone, Debug)]
+struct NewDoor {
+    /// Its number.
+    door: u8,
+    /// Text on the door.
+    #[expect(dead_code, reason = "only read")]
+    sign: Option<String>,
 }
 
 async fn order_door(commands: Commands, door: JsonBody<NewDoor>) -> Result<Created, Problem> {
-    let JsonBody(NewDoor { door, sign: _ }) = door;
+    let JsonBody(NewDoor { door, .. }) = door;
     commands.create(OpenDoor { door }, door, "/doors").await
 }
 
@@ -107,11 +108,12 @@ fn api() -> Api {
     Api::new("Doors", "1.0").operated_under("/v1").with(
         "doors",
         [
-            post("/doors/{door}/open", open_door, "Opens a door"),
-            post("/doors/open", open_some_door, "Opens a door that the body names"),
-            post("/doors", build_door, "Builds a door"),
-            post("/orders", order_door, "Orders a door"),
-            get("/bug", fall_over, "Has a bug"),
+            ApiRoute::post("/doors/{door}/open", "Opens a door").handle(open_door),
+            ApiRoute::post("/doors/open", "Opens a door that the body names")
+                .handle(open_some_door),
+            ApiRoute::post("/doors", "Builds a door").handle(build_door),
+            ApiRoute::post("/orders", "Orders a door").handle(order_door),
+            ApiRoute::get("/bug", "Has a bug").handle(fall_over),
         ],
     )
 }

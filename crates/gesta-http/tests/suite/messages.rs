@@ -16,7 +16,8 @@ async fn status_of(head: &str) -> (String, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let state = state().await.limits(Limits::DEFAULT);
-    let serving = tokio::spawn(serve(listener, api(), state, std::future::pending()));
+    let serving =
+        tokio::spawn(serve(listener, api().router(state.clone()), state, std::future::pending()));
     let mut connection = TcpStream::connect(address).await.unwrap();
     let head = format!("{}connection: close\r\n\r\n", head.strip_suffix("\r\n").unwrap());
     connection.write_all(head.as_bytes()).await.unwrap();

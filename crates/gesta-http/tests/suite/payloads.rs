@@ -12,8 +12,8 @@ use gesta::{
     store::{Append, ContentType, ExpectedRevision, NewEvent},
 };
 use gesta_http::{
-    Api, Commands, Created, GestaState, HistoryEntry, JsonBody, ListHistory, Paged, Problem,
-    Queries, QueryOf, Resource, get, post, request,
+    Api, ApiRoute, Commands, Created, GestaState, HistoryEntry, JsonBody, ListHistory, Paged,
+    Problem, Queries, QueryOf, RequestFields, Resource,
 };
 use tower::ServiceExt as _;
 
@@ -61,14 +61,13 @@ impl Decide for Weigh {
     }
 }
 
-request! {
-    /// A weighing.
-    struct WeighBody {
-        /// Weight, in grams.
-        grams: Grams,
-        /// Total, in grams.
-        of: u64,
-    }
+/// A weighing.
+#[derive(RequestFields, Clone, Debug)]
+struct WeighBody {
+    /// Weight, in grams.
+    grams: Grams,
+    /// Total, in grams.
+    of: u64,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -94,8 +93,10 @@ async fn history(
 }
 
 fn api() -> Api {
-    let routes =
-        [post("/scales", weigh, "Weighs"), get("/scales/1/history", history, "Lists the history")];
+    let routes = [
+        ApiRoute::post("/scales", "Weighs").handle(weigh),
+        ApiRoute::get("/scales/1/history", "Lists the history").handle(history),
+    ];
     Api::new("Scales", "1.0").operated_under("/v1").with("scales", routes)
 }
 

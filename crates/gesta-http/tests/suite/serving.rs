@@ -38,7 +38,8 @@ async fn a_shutdown_ends_the_server_and_its_feeds() {
     let address = listener.local_addr().unwrap();
     let (end, ended) = oneshot::channel::<()>();
     let until = async { ended.await.unwrap_or_default() };
-    let serving = tokio::spawn(serve(listener, api(), state().await, until));
+    let state = state().await;
+    let serving = tokio::spawn(serve(listener, api().router(state.clone()), state, until));
     let mut feed = connect(address, "/v1/events").await;
     read_until(&mut feed, "id: 0").await;
     end.send(()).unwrap();
@@ -52,7 +53,8 @@ async fn a_silent_feed_says_that_it_is_still_there() {
     let address = listener.local_addr().unwrap();
     let limits = Limits { keep_alive: Duration::from_millis(10), ..Limits::DEFAULT };
     let state = state().await.limits(limits);
-    let serving = tokio::spawn(serve(listener, api(), state, std::future::pending()));
+    let serving =
+        tokio::spawn(serve(listener, api().router(state.clone()), state, std::future::pending()));
     let mut feed = connect(address, "/v1/events").await;
     read_until(&mut feed, ": keep-alive").await;
     serving.abort();
@@ -62,7 +64,9 @@ async fn a_silent_feed_says_that_it_is_still_there() {
 async fn a_client_that_expects_100_continue_gets_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = tokio::spawn(serve(listener, api(), state().await, std::future::pending()));
+    let state = state().await;
+    let serving =
+        tokio::spawn(serve(listener, api().router(state.clone()), state, std::future::pending()));
     let mut connection = TcpStream::connect(address).await.unwrap();
     let head = "POST /orders HTTP/1.1\r\nhost: doors\r\ncontent-type: application/json\r\n\
                 content-length: 11\r\nexpect: 100-continue\r\n\r\n";

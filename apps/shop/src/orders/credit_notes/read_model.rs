@@ -1,6 +1,7 @@
 //! The read model of credit notes.
 
 use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, StreamName};
+use gesta_http::Schema;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -72,7 +73,7 @@ fn insert(tx: &mut sql::Tx, issued: &CreditNoteIssued) -> Result<(), ApplyError>
 }
 
 /// A credit note, as returned by queries.
-#[derive(Serialize, Clone, Debug, PartialEq)]
+#[derive(Serialize, Clone, Debug, PartialEq, Schema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreditNoteDetails {
     /// Id of the credit note.

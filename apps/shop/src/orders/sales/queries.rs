@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use gesta::{Answer, Query, QueryError};
+use gesta_http::Schema;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -20,7 +21,8 @@ use crate::{
 const TOP_CUSTOMERS: usize = 10;
 
 /// Reports the shop's sales.
-#[derive(Clone, Copy, Debug)]
+#[derive(Query, Clone, Copy, Debug)]
+#[query(reads = Sales, answer = Report)]
 pub struct MakeReport;
 
 /// The shop's sales so far; the output of `shop report --json`.
@@ -78,13 +80,8 @@ pub struct CustomerSales {
     pub gross_revenue: Money,
 }
 
-impl Query for MakeReport {
-    type Reads = Sales;
-    type Answer = Report;
-}
-
 impl Answer<sql::Reader> for MakeReport {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Report, QueryError> {
+    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
         // All statements read one snapshot, so the parts of the report fit together.
         let (shop, customers) = (shop_sums(rows)?, all_sums(rows, Scope::CUSTOMER)?);
         Ok(Report {
@@ -134,14 +131,15 @@ fn all_sums(
 }
 
 /// Finds a customer's statistics; `None` for a customer without orders and credit notes.
-#[derive(Clone, Debug)]
+#[derive(Query, Clone, Debug)]
+#[query(reads = Sales, answer = Option<CustomerStatistics>)]
 pub struct FindCustomerStatistics {
     /// Id of the customer.
     pub customer_id: CustomerId,
 }
 
 /// Totals of a customer's orders and credit notes.
-#[derive(Serialize, Clone, Debug, PartialEq)]
+#[derive(Serialize, Clone, Debug, PartialEq, Schema)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerStatistics {
     /// Id of the customer.
@@ -171,16 +169,8 @@ pub struct CustomerStatistics {
     pub last_at: Option<Timestamp>,
 }
 
-impl Query for FindCustomerStatistics {
-    type Reads = Sales;
-    type Answer = Option<CustomerStatistics>;
-}
-
 impl Answer<sql::Reader> for FindCustomerStatistics {
-    async fn answer(
-        &self,
-        rows: &mut sql::Reader,
-    ) -> Result<Option<CustomerStatistics>, QueryError> {
+    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
         let sql = format!("select {} from sums where scope = ?1 and key = ?2", Sums::COLUMNS);
         let key = params![Scope::CUSTOMER, self.customer_id.as_str()];
         let found = rows.find(&sql, key, |row| Sums::read(row, 0))?;

@@ -3,5 +3,5 @@
 mod queries;
 mod read_model;
 
-pub use queries::{FindOrders, OrderCursor};
+pub use queries::FindOrders;
 pub use read_model::{OrderSummaries, OrderSummary, SummaryEvent};

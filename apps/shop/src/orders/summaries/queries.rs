@@ -1,21 +1,21 @@
 //! The search for orders.
 
-use std::{fmt, num::ParseIntError, str::FromStr};
-
 use gesta::{Answer, Query, QueryError};
+use gesta_http::PageRequest;
 use jiff::Timestamp;
 
 use super::{OrderSummaries, OrderSummary};
 use crate::{
     id::CustomerId,
     orders::OrderStatus,
-    paging::{Page, PageSize},
+    paging::{Page, fetch_limit},
     search::SearchText,
     sql,
 };
 
 /// Searches orders, newest first; all given conditions must hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Query, Clone, Debug, Default)]
+#[query(reads = OrderSummaries, answer = Page<OrderSummary>)]
 pub struct FindOrders {
     /// Customer of the order.
     pub customer: Option<CustomerId>,
@@ -27,47 +27,12 @@ pub struct FindOrders {
     pub to: Option<Timestamp>,
     /// Words that the ids, the address, or the products' codes and names must have.
     pub text: Option<SearchText>,
-    /// End of the previous page.
-    pub cursor: Option<OrderCursor>,
-    /// Maximum number of rows per page.
-    pub size: PageSize,
-}
-
-/// End of a page of orders.
-///
-/// ```
-/// use shop::orders::summaries::OrderCursor;
-///
-/// let cursor: OrderCursor = "42".parse()?;
-/// assert_eq!(cursor.to_string(), "42");
-/// # Ok::<(), std::num::ParseIntError>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OrderCursor(u64);
-
-impl fmt::Display for OrderCursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for OrderCursor {
-    type Err = ParseIntError;
-
-    /// Rejects numbers beyond the database's integers.
-    fn from_str(text: &str) -> Result<Self, ParseIntError> {
-        // SQLite stores 64-bit signed integers.
-        text.parse::<i64>().map(|number| Self(number.unsigned_abs()))
-    }
-}
-
-impl Query for FindOrders {
-    type Reads = OrderSummaries;
-    type Answer = Page<OrderSummary>;
+    /// Page to return.
+    pub page: PageRequest<i64>,
 }
 
 impl Answer<sql::Reader> for FindOrders {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Page<OrderSummary>, QueryError> {
+    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
         // Only fixed texts are inserted into the statement; values are bound as parameters.
         let conditions = self.conditions();
         let sql = format!(
@@ -75,10 +40,10 @@ impl Answer<sql::Reader> for FindOrders {
                  placed_at
              from orders {} order by number desc limit {}",
             conditions.clause(),
-            self.size.fetch_limit(),
+            fetch_limit(self.page.limit),
         );
         let found = rows.query(&sql, sql::params_from_iter(&conditions.values), summary)?;
-        Ok(Page::from_rows(found, self.size, |order| OrderCursor(order.number).to_string()))
+        Ok(Page::from_rows(found, self.page.limit, |order| order.number.to_string()))
     }
 }
 
@@ -92,7 +57,7 @@ impl FindOrders {
         let with_words = "number in (select rowid from order_words where order_words match ?)";
         conditions.add(with_words, self.text.as_ref().map(SearchText::as_match));
         // By key and not by offset: a new order does not move the rows of later pages.
-        conditions.add("number < ?", self.cursor.map(|cursor| cursor.0));
+        conditions.add("number < ?", self.page.after);
         conditions
     }
 }

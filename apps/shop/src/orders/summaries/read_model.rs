@@ -4,6 +4,7 @@
 //! therefore also handles events of the catalogue.
 
 use gesta::{Aggregate as _, Apply, ApplyError, EventSet, Projection, Recorded, StreamName};
+use gesta_http::Schema;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -181,7 +182,7 @@ fn refund(tx: &mut sql::Tx, event: &OrderRefunded) -> Result<(), ApplyError> {
 }
 
 /// Summary of an order, for lists.
-#[derive(Serialize, Clone, Debug, PartialEq)]
+#[derive(Serialize, Clone, Debug, PartialEq, Schema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderSummary {
     /// Id of the order.

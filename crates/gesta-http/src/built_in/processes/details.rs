@@ -7,76 +7,51 @@ use gesta::{
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
 
-use crate::wire::event::recorded_at;
+use crate::{Schema, wire::event::recorded_at};
 
-#[derive(Debug, Serialize)]
+/// A process manager.
+#[derive(Debug, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ProcessDetails {
+    /// Name.
     name: &'static str,
+    /// State: `starting`, `running`, `paused` or `halted`.
     state: &'static str,
+    /// Position up to which all events are handled or set aside.
     position: u64,
+    /// Number of pending timers.
     timers: u64,
+    /// Number of decided commands that await execution.
     commands: u64,
+    /// Number of subjects with set-aside inputs.
     troubled: u64,
+    /// Number of set-aside inputs.
     set_aside: u64,
+    /// Error of the first set-aside input.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Error that the manager as a whole is retrying.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
+    /// Number of instances in each state; absent in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     instances: Option<CountDetails>,
 }
 
-crate::response! {
-    /// A process manager.
-    ProcessDetails {
-        /// Name.
-        name: &'static str,
-        /// State: `starting`, `running`, `paused` or `halted`.
-        state: &'static str,
-        /// Position up to which all events are handled or set aside.
-        position: u64,
-        /// Number of pending timers.
-        timers: u64,
-        /// Number of decided commands that await execution.
-        commands: u64,
-        /// Number of subjects with set-aside inputs.
-        troubled: u64,
-        /// Number of set-aside inputs.
-        set_aside: u64,
-        /// Error of the first set-aside input.
-        error: Option<String>,
-        /// Error that the manager as a whole is retrying.
-        trouble: Option<String>,
-        /// Number of instances in each state; absent in lists.
-        instances: Option<CountDetails>,
-    }
-}
-
-#[derive(Debug, Serialize)]
+/// Number of a process manager's instances in each state.
+#[derive(Debug, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CountDetails {
+    /// Started and not ended, including those with set-aside inputs.
     running: u64,
+    /// With set-aside inputs.
     troubled: u64,
+    /// Ended by their own decision.
     ended: u64,
+    /// Cancelled by an operator.
     cancelled: u64,
+    /// Position up to which they were counted.
     as_of: u64,
-}
-
-crate::response! {
-    /// Number of a process manager's instances in each state.
-    CountDetails {
-        /// Started and not ended, including those with set-aside inputs.
-        running: u64,
-        /// With set-aside inputs.
-        troubled: u64,
-        /// Ended by their own decision.
-        ended: u64,
-        /// Cancelled by an operator.
-        cancelled: u64,
-        /// Position up to which they were counted.
-        as_of: u64,
-    }
 }
 
 impl ProcessDetails {
@@ -107,32 +82,22 @@ impl ProcessDetails {
     }
 }
 
-#[derive(Debug, Serialize)]
+/// An instance of a process manager, in a list.
+#[derive(Debug, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ListedInstance {
+    /// Id.
     id: String,
+    /// State: `running`, `troubled`, `ended` or `cancelled`.
     state: String,
+    /// Last revision of its stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<u64>,
+    /// Number of its set-aside inputs.
     set_aside: u64,
+    /// Error of the first set-aside input.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
-}
-
-crate::response! {
-    /// An instance of a process manager, in a list.
-    ListedInstance {
-        /// Id.
-        id: String,
-        /// State: `running`, `troubled`, `ended` or `cancelled`.
-        state: String,
-        /// Last revision of its stream.
-        revision: Option<u64>,
-        /// Number of its set-aside inputs.
-        set_aside: u64,
-        /// Error of the first set-aside input.
-        error: Option<String>,
-    }
 }
 
 impl ListedInstance {
@@ -147,107 +112,67 @@ impl ListedInstance {
     }
 }
 
-#[derive(Debug, Serialize)]
+/// An instance of a process manager.
+#[derive(Debug, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ShownInstance {
+    /// Id.
     id: String,
+    /// Stream of its events.
     stream: String,
+    /// State: `running`, `troubled`, `ended` or `cancelled`.
     state: String,
+    /// Last revision of its stream that can be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<u64>,
+    /// Pending timers.
     timers: Vec<TimerDetails>,
+    /// Decided commands that await execution, in order.
     commands: Vec<CommandDetails>,
+    /// Commands that were permanently refused and not resent.
     refused: Vec<RefusedDetails>,
+    /// Set-aside inputs, in order. The first one failed; the others wait for it.
     set_aside: Vec<InputDetails>,
+    /// Error that keeps its stream from being read.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
 }
 
-crate::response! {
-    /// An instance of a process manager.
-    ShownInstance {
-        /// Id.
-        id: String,
-        /// Stream of its events.
-        stream: String,
-        /// State: `running`, `troubled`, `ended` or `cancelled`.
-        state: String,
-        /// Last revision of its stream that can be read.
-        revision: Option<u64>,
-        /// Pending timers.
-        timers: Vec<TimerDetails>,
-        /// Decided commands that await execution, in order.
-        commands: Vec<CommandDetails>,
-        /// Commands that were permanently refused and not resent.
-        refused: Vec<RefusedDetails>,
-        /// Set-aside inputs, in order. The first one failed; the others wait for it.
-        set_aside: Vec<InputDetails>,
-        /// Error that keeps its stream from being read.
-        trouble: Option<String>,
-    }
-}
-
-#[derive(Debug, Serialize)]
+/// A pending timer.
+#[derive(Debug, Serialize, Schema)]
 pub(super) struct TimerDetails {
+    /// Id, for firing it now.
     id: String,
+    /// Due time (RFC 3339).
     due: String,
+    /// Value of the timer.
     timer: Box<RawValue>,
 }
 
-crate::response! {
-    /// A pending timer.
-    TimerDetails {
-        /// Id, for firing it now.
-        id: String,
-        /// Due time (RFC 3339).
-        due: String,
-        /// Value of the timer.
-        timer: Box<RawValue>,
-    }
-}
-
-#[derive(Debug, Serialize)]
+/// A command that awaits execution.
+#[derive(Debug, Serialize, Schema)]
 pub(super) struct CommandDetails {
+    /// Id: where it was decided in the instance's stream.
     id: String,
+    /// Command name.
     name: String,
+    /// Payload.
     payload: Box<RawValue>,
 }
 
-crate::response! {
-    /// A command that awaits execution.
-    CommandDetails {
-        /// Id: where it was decided in the instance's stream.
-        id: String,
-        /// Command name.
-        name: String,
-        /// Payload.
-        payload: Box<RawValue>,
-    }
-}
-
-#[derive(Debug, Serialize)]
+/// A command that was permanently refused.
+#[derive(Debug, Serialize, Schema)]
 pub(super) struct RefusedDetails {
+    /// Id, for resending it.
     id: String,
+    /// Command name.
     name: String,
+    /// Payload.
     payload: Box<RawValue>,
+    /// Stable code of the refusal.
     code: String,
+    /// Explanation for people.
     reason: String,
-}
-
-crate::response! {
-    /// A command that was permanently refused.
-    RefusedDetails {
-        /// Id, for resending it.
-        id: String,
-        /// Command name.
-        name: String,
-        /// Payload.
-        payload: Box<RawValue>,
-        /// Stable code of the refusal.
-        code: String,
-        /// Explanation for people.
-        reason: String,
-    }
 }
 
 /// Returns stored JSON unchanged, and any other text as a JSON string.
@@ -290,77 +215,53 @@ impl ShownInstance {
     }
 }
 
-#[derive(Debug, Serialize)]
+/// The set-aside inputs of one subject.
+#[derive(Debug, Serialize, Schema)]
 pub(super) struct SubjectDetails {
+    /// Id of the subject, for retry and skip: `instance:ID`, or `stream:NAME` for events that
+    /// could not be routed to an instance.
     subject: String,
+    /// Inputs, in order. The first one failed; the others wait for it.
     inputs: Vec<InputDetails>,
 }
 
-crate::response! {
-    /// The set-aside inputs of one subject.
-    SubjectDetails {
-        /// Id of the subject, for retry and skip: `instance:ID`, or `stream:NAME` for events that
-        /// could not be routed to an instance.
-        subject: String,
-        /// Inputs, in order. The first one failed; the others wait for it.
-        inputs: Vec<InputDetails>,
-    }
-}
-
-#[derive(Debug, Default, Serialize)]
+/// A set-aside input.
+#[derive(Debug, Default, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct InputDetails {
+    /// Number, for skipping it.
     number: u64,
+    /// Kind: `event`, `timer`, `refusal`, `command`, or `stream` if the instance's stream
+    /// cannot be read.
     kind: &'static str,
+    /// Error of the last attempt; absent if it only waits for an earlier input.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Number of attempts.
     attempts: u32,
+    /// Time at which it was set aside (RFC 3339).
     since: String,
+    /// Event id.
     #[serde(skip_serializing_if = "Option::is_none")]
     event_id: Option<String>,
+    /// Event type.
     #[serde(skip_serializing_if = "Option::is_none")]
     event_type: Option<String>,
+    /// Stream of the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<String>,
+    /// Revision of the event in its stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<u64>,
+    /// Position of the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<u64>,
+    /// Id of the timer or command.
     #[serde(skip_serializing_if = "Option::is_none")]
     effect: Option<String>,
+    /// Code and reason of the command's refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<String>,
-}
-
-crate::response! {
-    /// A set-aside input.
-    InputDetails {
-        /// Number, for skipping it.
-        number: u64,
-        /// Kind: `event`, `timer`, `refusal`, `command`, or `stream` if the instance's stream
-        /// cannot be read.
-        kind: &'static str,
-        /// Error of the last attempt; absent if it only waits for an earlier input.
-        error: Option<String>,
-        /// Number of attempts.
-        attempts: u32,
-        /// Time at which it was set aside (RFC 3339).
-        since: String,
-        /// Event id.
-        event_id: Option<String>,
-        /// Event type.
-        event_type: Option<String>,
-        /// Stream of the event.
-        stream: Option<String>,
-        /// Revision of the event in its stream.
-        revision: Option<u64>,
-        /// Position of the event.
-        position: Option<u64>,
-        /// Id of the timer or command.
-        effect: Option<String>,
-        /// Code and reason of the command's refusal.
-        refusal: Option<String>,
-    }
 }
 
 impl SubjectDetails {

@@ -16,18 +16,17 @@ use serde::Serialize;
 
 use self::details::{ListedInstance, ProcessDetails, ShownInstance, SubjectDetails};
 use crate::{
-    Cursor, Describe, GestaState, Operation, PageLimit, Paged, PathOf, Problem, QueryOf, Route,
-    Schema,
+    ApiRoute, Cursor, Describe, GestaState, Operation, PageLimit, Paged, PathOf, Problem, QueryOf,
+    RequestFields, Schema,
     built_in::{
         identifiers::{EffectName, Name, StateName, SubjectName},
         responses::{Done, Listed},
     },
     requests::operator::RequestOperator,
-    routing::route,
 };
 
 /// Returns the routes under a path prefix.
-pub(crate) fn routes(prefix: &str) -> [Route; 10] {
+pub(crate) fn routes(prefix: &str) -> [ApiRoute; 10] {
     let under = |path: &str| format!("{prefix}/processes{path}");
     let instance = |path: &str| under(&format!("/{{process}}/instances/{{id}}{path}"));
     let set_aside = |path: &str| under(&format!("/{{process}}/set-aside{path}"));
@@ -35,31 +34,30 @@ pub(crate) fn routes(prefix: &str) -> [Route; 10] {
     let fire = instance("/timers/{timer}/fire");
     let resend = instance("/commands/{command}/resend");
     [
-        route::get(&under(""), list_processes, "Lists the process managers"),
-        route::get(
+        ApiRoute::get(&under(""), "Lists the process managers").handle(list_processes),
+        ApiRoute::get(
             &under("/{process}"),
-            show_process,
             "Shows a process manager and the number of its instances",
-        ),
-        route::get(
-            &under("/{process}/instances"),
-            list_instances,
-            "Lists instances by state and id",
-        ),
-        route::get(&instance(""), show_instance, "Shows an instance with its timers and commands"),
-        route::get(&set_aside(""), list_set_aside, "Lists set-aside inputs by subject"),
-        route::post(&retry, retry_process, "Retries the set-aside inputs of a subject")
-            .rejects(&["still-fails"]),
-        route::post(&skip, skip_process_input, "Skips a set-aside input and retries the rest"),
-        route::post(
-            &instance("/cancel"),
-            cancel_process,
-            "Cancels an instance with its timers and commands",
         )
-        .rejects(&["instance-ended"]),
-        route::post(&fire, fire_process_timer, "Fires a pending timer now")
+        .handle(show_process),
+        ApiRoute::get(&under("/{process}/instances"), "Lists instances by state and id")
+            .handle(list_instances),
+        ApiRoute::get(&instance(""), "Shows an instance with its timers and commands")
+            .handle(show_instance),
+        ApiRoute::get(&set_aside(""), "Lists set-aside inputs by subject").handle(list_set_aside),
+        ApiRoute::post(&retry, "Retries the set-aside inputs of a subject")
+            .handle(retry_process)
+            .rejects(&["still-fails"]),
+        ApiRoute::post(&skip, "Skips a set-aside input and retries the rest")
+            .handle(skip_process_input),
+        ApiRoute::post(&instance("/cancel"), "Cancels an instance with its timers and commands")
+            .handle(cancel_process)
+            .rejects(&["instance-ended"]),
+        ApiRoute::post(&fire, "Fires a pending timer now")
+            .handle(fire_process_timer)
             .rejects(&["instance-set-aside", "instance-unusable"]),
-        route::post(&resend, resend_process_command, "Sends a refused command again")
+        ApiRoute::post(&resend, "Sends a refused command again")
+            .handle(resend_process_command)
             .rejects(&["instance-unusable"]),
     ]
 }
@@ -69,12 +67,11 @@ async fn list_processes(state: GestaState) -> Result<Listed<ProcessDetails>, Pro
     Ok(Listed { items: all.map(|status| ProcessDetails::of(status, None)).collect() })
 }
 
-crate::request! {
-    /// The path of a process manager.
-    struct ProcessPath {
-        /// Name of the process manager.
-        process: Name,
-    }
+/// The path of a process manager.
+#[derive(RequestFields, Clone, Debug)]
+struct ProcessPath {
+    /// Name of the process manager.
+    process: Name,
 }
 
 async fn show_process(
@@ -90,18 +87,17 @@ async fn show_process(
     Ok(CurrentState(ProcessDetails::of(status, Some(counts))))
 }
 
-crate::request! {
-    /// A search for instances.
-    struct InstancesQuery {
-        /// Select instances in this state: `running`, `troubled`, `ended` or `cancelled`.
-        state: Option<StateName>,
-        /// Select instances whose ids start with this text.
-        prefix: Option<Name>,
-        /// Maximum number of instances.
-        limit: Option<PageLimit>,
-        /// `next` of the previous page.
-        cursor: Option<Cursor>,
-    }
+/// A search for instances.
+#[derive(RequestFields, Clone, Debug)]
+struct InstancesQuery {
+    /// Select instances in this state: `running`, `troubled`, `ended` or `cancelled`.
+    state: Option<StateName>,
+    /// Select instances whose ids start with this text.
+    prefix: Option<Name>,
+    /// Maximum number of instances.
+    limit: Option<PageLimit>,
+    /// `next` of the previous page.
+    cursor: Option<Cursor>,
 }
 
 async fn list_instances(
@@ -124,14 +120,13 @@ async fn list_instances(
     }))
 }
 
-crate::request! {
-    /// The path of an instance.
-    struct InstancePath {
-        /// Name of the process manager.
-        process: Name,
-        /// Id of the instance.
-        id: Name,
-    }
+/// The path of an instance.
+#[derive(RequestFields, Clone, Debug)]
+struct InstancePath {
+    /// Name of the process manager.
+    process: Name,
+    /// Id of the instance.
+    id: Name,
 }
 
 async fn show_instance(
@@ -150,14 +145,13 @@ async fn list_set_aside(
     Ok(CurrentState(Listed { items: all.into_iter().map(SubjectDetails::of).collect() }))
 }
 
-crate::request! {
-    /// The path of a subject's set-aside inputs.
-    struct SubjectPath {
-        /// Name of the process manager.
-        process: Name,
-        /// `instance:ID` or `stream:NAME`.
-        subject: SubjectName,
-    }
+/// The path of a subject's set-aside inputs.
+#[derive(RequestFields, Clone, Debug)]
+struct SubjectPath {
+    /// Name of the process manager.
+    process: Name,
+    /// `instance:ID` or `stream:NAME`.
+    subject: SubjectName,
 }
 
 async fn retry_process(
@@ -170,16 +164,15 @@ async fn retry_process(
     Ok(Done)
 }
 
-crate::request! {
-    /// The path of a set-aside input.
-    struct InputPath {
-        /// Name of the process manager.
-        process: Name,
-        /// `instance:ID` or `stream:NAME`.
-        subject: SubjectName,
-        /// Number of the input.
-        number: u64,
-    }
+/// The path of a set-aside input.
+#[derive(RequestFields, Clone, Debug)]
+struct InputPath {
+    /// Name of the process manager.
+    process: Name,
+    /// `instance:ID` or `stream:NAME`.
+    subject: SubjectName,
+    /// Number of the input.
+    number: u64,
 }
 
 async fn skip_process_input(
@@ -202,16 +195,15 @@ async fn cancel_process(
     Ok(Done)
 }
 
-crate::request! {
-    /// The path of a timer.
-    struct TimerPath {
-        /// Name of the process manager.
-        process: Name,
-        /// Id of the instance.
-        id: Name,
-        /// Id of the timer.
-        timer: EffectName,
-    }
+/// The path of a timer.
+#[derive(RequestFields, Clone, Debug)]
+struct TimerPath {
+    /// Name of the process manager.
+    process: Name,
+    /// Id of the instance.
+    id: Name,
+    /// Id of the timer.
+    timer: EffectName,
 }
 
 async fn fire_process_timer(
@@ -224,16 +216,15 @@ async fn fire_process_timer(
     Ok(Done)
 }
 
-crate::request! {
-    /// The path of a command.
-    struct CommandPath {
-        /// Name of the process manager.
-        process: Name,
-        /// Id of the instance.
-        id: Name,
-        /// Id of the command.
-        command: EffectName,
-    }
+/// The path of a command.
+#[derive(RequestFields, Clone, Debug)]
+struct CommandPath {
+    /// Name of the process manager.
+    process: Name,
+    /// Id of the instance.
+    id: Name,
+    /// Id of the command.
+    command: EffectName,
 }
 
 async fn resend_process_command(

@@ -9,12 +9,13 @@ mod body;
 mod faults;
 mod parsing;
 mod url_value;
+pub(crate) mod with_page;
 mod wording;
 
 use std::ops::Deref;
 
 use axum::{
-    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+    extract::{FromRef, FromRequest, FromRequestParts, RawPathParams, Request},
     http::{Uri, request::Parts},
 };
 use gesta::InvalidField;
@@ -22,11 +23,11 @@ use serde::de::DeserializeOwned;
 
 use self::{
     body::{check_media_type, read},
-    parsing::{of_pairs_once, parse},
+    parsing::{of_pairs_once, of_value, parse},
     wording::worded,
 };
 use crate::{
-    Describe, Fields, GestaState, Operation, Problem, Schema,
+    Describe, Fields, GestaState, Operation, Problem, Schema, Schemas,
     wire::{
         operation::{BodyPresence, ParameterIn},
         problem::VALIDATION_FAILED,
@@ -49,23 +50,33 @@ pub struct PathOf<T>(pub T);
 #[derive(Clone, Copy, Debug)]
 pub struct QueryOf<T>(pub T);
 
-impl<T: DeserializeOwned + Schema> FromRequest<GestaState> for JsonBody<T> {
+impl<T, S> FromRequest<S> for JsonBody<T>
+where
+    T: DeserializeOwned + Schema,
+    GestaState: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &GestaState) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         check_media_type(request.headers())?;
-        let body = read(request, state).await?;
+        let body = read(request, &GestaState::from_ref(state)).await?;
         Ok(Self(parse_or_explain(&body)?))
     }
 }
 
-impl<T: DeserializeOwned + Schema> FromRequest<GestaState> for OptionalJsonBody<T> {
+impl<T, S> FromRequest<S> for OptionalJsonBody<T>
+where
+    T: DeserializeOwned + Schema,
+    GestaState: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &GestaState) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         // The content type matters only if there is a body: clients omit it for an empty one.
         let media_type = check_media_type(request.headers());
-        let body = read(request, state).await?;
+        let body = read(request, &GestaState::from_ref(state)).await?;
         if body.is_empty() {
             return Ok(Self(parse_or_explain(b"{}")?));
         }
@@ -74,27 +85,52 @@ impl<T: DeserializeOwned + Schema> FromRequest<GestaState> for OptionalJsonBody<
     }
 }
 
+/// Returns whether an absent body is a valid `T`.
+pub(crate) fn may_be_absent<T: DeserializeOwned>() -> bool {
+    parse::<T>(b"{}").is_ok()
+}
+
 fn parse_or_explain<T: DeserializeOwned + Schema>(json: &[u8]) -> Result<T, Problem> {
     // A valid body costs one pass. Only a refused one is searched for further faults.
     parse(json).map_err(|first| Problem::all_invalid(worded(faults::of_body::<T>(json, first))))
 }
 
-impl<T: DeserializeOwned + Fields> FromRequestParts<GestaState> for PathOf<T> {
+impl<T: DeserializeOwned + Fields, S: Send + Sync> FromRequestParts<S> for PathOf<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &GestaState) -> Result<Self, Problem> {
-        // Not axum's `Path`, which reports only the first fault.
-        let raw = RawPathParams::from_request_parts(parts, state).await;
-        let raw = raw.map_err(|error| Problem::invalid("path", error.body_text()))?;
-        let pairs: Vec<_> = raw.iter().collect();
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let raw = path_parameters(parts).await?;
+        // A router that nests this one may have parameters of its own; those are not ours.
+        let fields = T::fields(&mut Schemas::default());
+        let is_ours = |name: &str| fields.iter().any(|field| field.name == name);
+        let pairs: Vec<_> = raw.iter().filter(|(name, _)| is_ours(name)).collect();
         of_pairs(&pairs).map(Self).map_err(Problem::all_invalid)
     }
 }
 
-impl<T: DeserializeOwned + Fields> FromRequestParts<GestaState> for QueryOf<T> {
+pub(crate) async fn path_parameters(parts: &mut Parts) -> Result<RawPathParams, Problem> {
+    // Not axum's `Path`, which reports only the first fault.
+    let raw = RawPathParams::from_request_parts(parts, &()).await;
+    raw.map_err(|error| Problem::invalid("path", error.body_text()))
+}
+
+/// Reads the path parameter `name`.
+pub(crate) async fn path_parameter<T: DeserializeOwned>(
+    parts: &mut Parts,
+    name: &str,
+) -> Result<T, Problem> {
+    let raw = path_parameters(parts).await?;
+    // The innermost router's parameter is the last one.
+    let value = raw.iter().filter(|(known, _)| *known == name).last();
+    let (_, value) = value.ok_or_else(|| Problem::invalid(name, "is missing"))?;
+    of_value(value)
+        .map_err(|reason| Problem::all_invalid(worded(vec![InvalidField::new(name, reason)])))
+}
+
+impl<T: DeserializeOwned + Fields, S: Send + Sync> FromRequestParts<S> for QueryOf<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &GestaState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let pairs = query_pairs(&parts.uri)?;
         let pairs: Vec<_> =
             pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -191,6 +227,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::RequestFields;
 
     #[derive(Deserialize, Debug)]
     #[serde(deny_unknown_fields)]
@@ -247,28 +284,28 @@ mod tests {
         }
     }
 
-    crate::request! {
-        /// A new window.
-        struct NewWindow {
-            /// Width, in cm.
-            width: u8,
-            /// Height, in cm.
-            height: u8,
-            /// Its hinges.
-            hinges: Vec<NewHinge>,
-            /// The reason for the order.
-            reason: Option<String>,
-        }
+    /// A new window.
+    #[derive(RequestFields, Debug)]
+    #[expect(dead_code, reason = "only read")]
+    struct NewWindow {
+        /// Width, in cm.
+        width: u8,
+        /// Height, in cm.
+        height: u8,
+        /// Its hinges.
+        hinges: Vec<NewHinge>,
+        /// The reason for the order.
+        reason: Option<String>,
     }
 
-    crate::request! {
-        /// A new hinge.
-        struct NewHinge {
-            /// Number of screws.
-            screws: u8,
-            /// Material.
-            metal: String,
-        }
+    /// A new hinge.
+    #[derive(RequestFields, Debug)]
+    #[expect(dead_code, reason = "only read")]
+    struct NewHinge {
+        /// Number of screws.
+        screws: u8,
+        /// Material.
+        metal: String,
     }
 
     #[test]

@@ -37,6 +37,11 @@ fn without_place(error: &serde_json::Error) -> String {
     message.strip_suffix(&place).map_or_else(|| message.clone(), str::to_owned)
 }
 
+/// Parses one value of a URL; the error is its reason.
+pub(super) fn of_value<T: DeserializeOwned>(value: &str) -> Result<T, String> {
+    T::deserialize(UrlValue(value)).map_err(|error: ValueError| error.to_string())
+}
+
 /// Parses parameters, given as names and values.
 pub(super) fn of_pairs_once<'p, T: DeserializeOwned>(
     pairs: impl Iterator<Item = (&'p str, &'p str)>,

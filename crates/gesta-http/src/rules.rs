@@ -1,0 +1,97 @@
+//! The rules that hold for all responses, as one tower layer.
+//!
+//! Owns: the order of the middleware. Not here: the middleware itself ([`requests`](crate::requests)).
+
+use std::convert::Infallible;
+
+use axum::{
+    extract::Request,
+    middleware::{from_fn, from_fn_with_state},
+    response::{IntoResponse as _, Response},
+};
+use tower::{Layer, Service, ServiceBuilder, util::BoxCloneSyncService};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{
+    GestaState, Problem,
+    requests::{
+        correlation::correlate, cors::cross_origin, expect::expectations,
+        preconditions::conditional,
+    },
+    wire::headers::single,
+};
+
+/// A tower layer with the rules of HTTP that every response of an [`Api`](crate::Api) follows.
+///
+/// - Every response carries the request's `X-Correlation-Id`, or a new one.
+/// - A panic is answered with a problem (500).
+/// - Conditional reads are answered with 304 or 412, and entity tags name the store's incarnation.
+/// - Repeated single-valued headers and unknown expectations are refused.
+/// - Web pages of other origins are allowed or refused as the [`GestaState`] says.
+///
+/// [`Api::router`](crate::Api::router) has this layer. A router of the application's own that uses
+/// the extractors of this crate adds it with `Router::layer`:
+///
+/// ```
+/// use axum::{Router, routing::post};
+/// use gesta::Gesta;
+/// use gesta_http::{Commands, GestaState, HttpRules};
+///
+/// async fn ring(commands: Commands) -> &'static str {
+///     "ding"
+/// }
+///
+/// # tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+/// let state = GestaState::new(Gesta::at("memory:").open().await?);
+/// let router = Router::new().route("/bell", post(ring)).layer(HttpRules::new(&state));
+/// # let router: Router = router.with_state(state);
+/// # drop(router);
+/// # Ok::<(), gesta::OpenError>(())
+/// # }).expect("a memory store opens");
+/// ```
+#[derive(Clone, Debug)]
+pub struct HttpRules {
+    state: GestaState,
+}
+
+impl HttpRules {
+    /// Creates the layer.
+    #[must_use]
+    pub fn new(state: &GestaState) -> Self {
+        Self { state: state.clone() }
+    }
+}
+
+impl<S> Layer<S> for HttpRules
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    type Service = BoxCloneSyncService<Request, Response, Infallible>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let state = || self.state.clone();
+        // The first layer is the outermost. Every response, including refusals by inner layers, must
+        // carry the CORS headers and the correlation id.
+        let service = ServiceBuilder::new()
+            .layer(from_fn_with_state(state(), cross_origin))
+            .layer(from_fn(correlate))
+            .layer(from_fn(single))
+            .layer(from_fn(expectations))
+            .layer(from_fn_with_state(state(), conditional))
+            .map_response(|response: Response<_>| response.map(axum::body::Body::new))
+            // Innermost: the response to a panic passes all other layers like any response.
+            .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
+            .service(inner);
+        BoxCloneSyncService::new(service)
+    }
+}
+
+/// Response to a request whose handler panicked. Other requests are not affected.
+fn panicked() -> Response {
+    #[derive(Debug, thiserror::Error)]
+    #[error("a handler panicked")]
+    struct Panicked;
+
+    Problem::internal(&Panicked).into_response()
+}
