@@ -47,7 +47,7 @@ impl Idempotency {
     /// Returns the answer of the first execution by an earlier version, which did not scope ids.
     async fn unscoped(&self, request: &CommandRequest) -> Result<Option<First>, CommandError> {
         let unscoped = request.context.command_id.unscoped_event_id(0);
-        if self.find == AppendLookup::Unsupported || unscoped == request.event_id(0) {
+        if !self.finds_appends || unscoped == request.event_id(0) {
             return Ok(None);
         }
         match self.store.find_append(unscoped).await? {
