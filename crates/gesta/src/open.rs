@@ -16,6 +16,9 @@ use crate::DuplicateEventName;
 /// | `memory:` | a new store that ends with the process | |
 /// | `gesta:DIRECTORY` | the embedded log in that directory | `log` (default) |
 ///
+/// `gesta:DIRECTORY?index=event-id,correlation,causation` opens a log that finds events by these
+/// ids, too. A log that has them keeps them when it is opened without `index`.
+///
 /// A log is read on a thread of its own, so the future does not block.
 ///
 /// ```
@@ -30,7 +33,10 @@ use crate::DuplicateEventName;
 /// [`OpenError`] if the URL is invalid or the store does not open.
 pub async fn open(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
     match directory_of(url)? {
-        Some(directory) => open_log(&directory).await,
+        Some(directory) => {
+            let rest = url.split_once(':').map_or(url, |(_, rest)| rest);
+            open_log(&directory, rest).await
+        }
         None => Ok(Arc::new(MemoryStore::new())),
     }
 }
@@ -67,8 +73,8 @@ fn log_directory(rest: &str) -> Result<PathBuf, OpenError> {
 }
 
 #[cfg(all(unix, feature = "log"))]
-async fn open_log(directory: &Path) -> Result<Arc<dyn EventStore>, OpenError> {
-    let options = gesta_log::Options::default();
+async fn open_log(directory: &Path, rest: &str) -> Result<Arc<dyn EventStore>, OpenError> {
+    let options = gesta_log::options_of_url(rest)?;
     let store = gesta_log::LogStore::open_async(directory, options).await?;
     log_report(store.report());
     Ok(Arc::new(store))
@@ -94,7 +100,7 @@ fn log_directory(_: &str) -> Result<PathBuf, OpenError> {
 }
 
 #[cfg(not(all(unix, feature = "log")))]
-async fn open_log(_: &Path) -> Result<Arc<dyn EventStore>, OpenError> {
+async fn open_log(_: &Path, _: &str) -> Result<Arc<dyn EventStore>, OpenError> {
     Err(no_log())
 }
 

@@ -84,7 +84,6 @@ pub(crate) struct PositionRange {
 
 /// A range of positions with the recorded time of its last event.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "the contract is about to ask for it")]
 pub(crate) struct TimedRange {
     pub(crate) first: u64,
     /// Exclusive.
@@ -95,7 +94,6 @@ pub(crate) struct TimedRange {
 
 /// A term of the index, by value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "the contract is about to ask for it"))]
 pub(crate) enum OwnedTerm {
     Stream(StreamName),
     Category(Category),

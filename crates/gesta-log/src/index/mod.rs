@@ -291,7 +291,6 @@ impl Index {
     }
 
     /// Returns the contiguous ranges of positions with their times, ascending.
-    #[expect(dead_code, reason = "the contract is about to ask for it")]
     pub(crate) fn timed_ranges(&self) -> Vec<TimedRange> {
         let mut ranges = Vec::new();
         for part in self.parts.iter() {
@@ -483,7 +482,6 @@ impl Index {
     }
 
     /// Returns the ordinals of a term's events.
-    #[expect(dead_code, reason = "the contract is about to ask for it")]
     pub(crate) fn ordinals(&self, of: &OwnedTerm) -> Result<Ordinals, StoreError> {
         Ordinals::new(&self.parts, of)
     }
@@ -608,10 +606,18 @@ impl Index {
             ),
             Filter::EventTypes(types) => self.plan_types(types),
             Filter::Query(query) => self.plan_query(query),
-            other => match other.capability() {
-                Some(capability) => return Err(StoreError::Unsupported { capability }),
-                None => self.every().inexact(),
-            },
+            Filter::Correlation(id) => {
+                self.plan_id(filter, IndexedIds::CORRELATION, OwnedTerm::Correlation(id.clone()))?
+            }
+            Filter::Causation(id) => {
+                self.plan_id(filter, IndexedIds::CAUSATION, OwnedTerm::Causation(id.clone()))?
+            }
+            Filter::EventId(id) => {
+                self.plan_id(filter, IndexedIds::EVENT, OwnedTerm::EventId(*id))?
+            }
+            // Terms are hashes, so they say nothing about a part of a name.
+            Filter::EventTypePrefixes(_) | Filter::Regex(_) => self.every().inexact(),
+            other => return Err(unsupported(other)),
         })
     }
 
@@ -623,8 +629,17 @@ impl Index {
         QueryPlan::term(Arc::clone(&self.parts), term)
     }
 
+    /// Plans how to find the events with an id, if the index has ids of the kind.
+    fn plan_id(
+        &self,
+        filter: &Filter,
+        kind: IndexedIds,
+        term: OwnedTerm,
+    ) -> Result<QueryPlan, StoreError> {
+        if self.ids.contains(kind) { Ok(self.term(term)) } else { Err(unsupported(filter)) }
+    }
+
     /// Plans how to find the events of a stream.
-    #[expect(dead_code, reason = "the contract is about to ask for it")]
     pub(crate) fn plan_stream(&self, stream: &StreamName) -> QueryPlan {
         self.term(OwnedTerm::Stream(stream.clone()))
     }
@@ -669,6 +684,13 @@ impl Index {
         let by = (&mut self.plan_query(query), &mut self.locator());
         let found = self.seek(by, after.next(), Direction::Forwards)?;
         Ok(found.map(|location| location.position))
+    }
+}
+
+fn unsupported(filter: &Filter) -> StoreError {
+    match filter.capability() {
+        Some(capability) => StoreError::Unsupported { capability },
+        None => StoreError::unavailable("the store does not know this filter"),
     }
 }
 

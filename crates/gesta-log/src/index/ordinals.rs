@@ -48,13 +48,11 @@ impl Ordinals {
     }
 
     /// Number of events, scavenged ones included.
-    #[expect(dead_code, reason = "the contract is about to ask for it")]
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
     /// Returns the position of the event with an ordinal, which may have been scavenged.
-    #[expect(dead_code, reason = "the contract is about to ask for it")]
     pub(crate) fn position(&mut self, ordinal: u64) -> Result<Option<Position>, StoreError> {
         if ordinal >= self.count {
             return Ok(None);
@@ -66,7 +64,6 @@ impl Ordinals {
     }
 
     /// Returns the number of events before a position, scavenged ones included.
-    #[expect(dead_code, reason = "the contract is about to ask for it")]
     pub(crate) fn before(&mut self, position: Position) -> Result<u64, StoreError> {
         let after = self.parts.partition_point(|part| part.from <= position.number());
         let part = after.checked_sub(1).and_then(|part| self.parts.get_mut(part));

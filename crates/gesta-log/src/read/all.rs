@@ -1,12 +1,20 @@
 //! Pages of the whole store, filtered by query and visibility.
 
-use gesta_store::{Direction, Filter, Page, Position, ReadAll, ReadFrom, StoreError, Visibility};
+use foldhash::HashMap;
+use gesta_store::{
+    Direction, Filter, Page, Position, ReadAll, ReadFrom, RecordedEvent, RegexTarget, StoreError,
+    Visibility,
+};
 
 use super::{
     PAGE_EVENTS_MAX, Reader, SCAN_POSITIONS_MAX,
     page_stream::{NextPage, PageStream, PagedRead},
 };
-use crate::index::{Location, beyond};
+use crate::index::{Location, NextRecord, beyond};
+
+/// Maximum number of names that a pattern is tested on for one page. One name may take a
+/// millisecond.
+const NAMES_TESTED_MAX: usize = 256;
 
 /// Filter and direction of a read.
 #[derive(Debug)]
@@ -35,28 +43,22 @@ pub(crate) struct AllPages {
 /// The progress of a read of the whole store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AllProgress {
-    /// The next position to read. `None` at the end.
-    at: Option<Position>,
+    /// The next position to read, or the start of the read. `None` at the end.
+    at: Option<ReadFrom<Position>>,
     left: u64,
 }
 
 impl AllPages {
     pub(crate) fn stream(reader: Reader, read: ReadAll) -> PageStream<Self> {
         let last = reader.published.last_position();
-        let at = match read.from {
-            ReadFrom::Start => Position::START,
-            ReadFrom::End => Position::MAX,
-            ReadFrom::At(position) => position,
-            // The store refuses starts that it does not know.
-            _ => Position::MAX,
-        };
         let selection = Selection::new(read.filter, read.visibility, read.direction);
-        let progress = AllProgress { at: Some(at), left: read.limit };
+        let progress = AllProgress { at: Some(read.from), left: read.limit };
         PageStream::new(Self { reader, selection, last }, progress)
     }
 }
 
 impl PagedRead for AllPages {
+    type Item = RecordedEvent;
     type Progress = AllProgress;
 
     fn reader(&self) -> &Reader {
@@ -67,8 +69,15 @@ impl PagedRead for AllPages {
         let direction = self.selection.direction;
         let mut limit = progress.left;
         while progress.left > 0 {
-            let at = progress.at?;
-            let found = self.reader.page(&self.selection, at, limit);
+            let found = match self.reader.place(progress.at?, direction) {
+                Ok(Some(at)) => self.reader.page(&self.selection, at, limit),
+                // No event was recorded since, or before.
+                Ok(None) => {
+                    progress.at = None;
+                    return None;
+                }
+                Err(error) => Err(error),
+            };
             let PageRead { mut page, next, .. } = match found {
                 Ok(found) => found,
                 Err(error) => {
@@ -76,8 +85,8 @@ impl PagedRead for AllPages {
                     return Some(Err(error));
                 }
             };
-            progress.at =
-                next.filter(|next| direction == Direction::Backwards || *next <= self.last);
+            let next = next.filter(|next| direction == Direction::Backwards || *next <= self.last);
+            progress.at = next.map(ReadFrom::At);
             if direction == Direction::Forwards {
                 // Events appended since the read began are cut off, so that it does not end in the
                 // middle of an append.
@@ -98,16 +107,6 @@ impl PagedRead for AllPages {
     fn has_more(&self, progress: &AllProgress) -> bool {
         progress.left > 0 && progress.at.is_some()
     }
-}
-
-fn retain_matching(page: Page, filter: &Filter) -> Result<Page, StoreError> {
-    let mut matching = Page::with_capacity(page.len());
-    for event in page {
-        if filter.matches(&event)? {
-            matching.push(event);
-        }
-    }
-    Ok(matching)
 }
 
 /// The result of reading one page.
@@ -147,21 +146,22 @@ impl Reader {
         let Selection { filter, direction, .. } = selection;
         let direction = *direction;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(PAGE_EVENTS_MAX);
-        let (mut locations, exact) = self.candidates(filter, at, direction, limit)?;
-        self.stop_at_damage(at, direction, &mut locations)?;
+        let mut candidates = self.candidates(filter, at, direction, limit)?;
+        self.stop_at_damage(at, direction, &mut candidates)?;
+        let Candidates { locations, exact, continues_at } = candidates;
         let requests = self.requests_at(&locations);
         let mut page = self.fetch(&requests)?;
         // A page may end before its candidates do, by its size or at an unreadable record.
-        let read = locations.get(..page.len()).unwrap_or_default();
-        let next = read.last().and_then(|last| beyond(last.position, direction));
+        let mut next = match locations.get(page.len()) {
+            Some(unread) => Some(unread.position),
+            None => continues_at,
+        };
         // Terms select a superset for some filters; the events themselves decide.
         if !exact {
-            page = retain_matching(page, filter)?;
-            if let Some(beyond_limit) = page.get(limit) {
-                let next = Some(beyond_limit.position);
-                page.truncate(limit);
-                return Ok(PageRead { full: limit == PAGE_EVENTS_MAX, page, next });
-            }
+            let accepted = accepted(filter, &page, limit)?;
+            next = page.get(accepted.len()).map(|untested| untested.position).or(next);
+            let mut accepted = accepted.into_iter();
+            page.retain(|_| accepted.next().unwrap_or_default());
         }
         Ok(PageRead { full: page.len() >= PAGE_EVENTS_MAX, page, next })
     }
@@ -190,46 +190,100 @@ impl Reader {
         &self,
         at: Position,
         direction: Direction,
-        locations: &mut Vec<Location>,
+        Candidates { locations, continues_at, .. }: &mut Candidates,
     ) -> Result<(), StoreError> {
         let Some((missing, damage)) = self.published.damage_from(at, direction) else {
             return Ok(());
         };
-        let before = |location: &Location| match direction {
-            Direction::Forwards => location.position < missing,
-            Direction::Backwards => location.position > missing,
+        let before = |position: Position| match direction {
+            Direction::Forwards => position < missing,
+            Direction::Backwards => position > missing,
         };
-        locations.truncate(locations.partition_point(before));
-        if locations.is_empty() {
+        let read_on = continues_at.filter(|next| before(*next));
+        locations.truncate(locations.partition_point(|location| before(location.position)));
+        if locations.is_empty() && read_on.is_none() {
             return Err(StoreError::Corrupt(damage.clone()));
         }
+        // The next page begins at the damage, and reports it.
+        *continues_at = read_on.or(Some(missing));
         Ok(())
     }
 
-    /// Returns the records to read, and whether all of them match the filter.
+    /// Returns the records to read. The work is bounded, however many events were scavenged.
     fn candidates(
         &self,
         filter: &Filter,
         at: Position,
         direction: Direction,
         limit: usize,
-    ) -> Result<(Vec<Location>, bool), StoreError> {
+    ) -> Result<Candidates, StoreError> {
         let index = self.published.index();
         let mut plan = index.plan(filter)?;
         let exact = plan.is_exact();
         // An inexact filter may drop most candidates, so it gets more of them.
         let count = if exact { limit } else { SCAN_POSITIONS_MAX };
         let (mut locator, mut locations) = (index.locator(), Vec::with_capacity(limit));
-        let mut next = Some(at);
+        let mut continues_at = Some(at);
         while locations.len() < count
-            && let Some(at) = next
+            && let Some(at) = continues_at
         {
-            let Some(location) = index.seek((&mut plan, &mut locator), at, direction)? else {
-                break;
-            };
-            locations.push(location);
-            next = beyond(location.position, direction);
+            match index.seek_some((&mut plan, &mut locator), at, direction)? {
+                NextRecord::Found(location) => {
+                    locations.push(location);
+                    continues_at = beyond(location.position, direction);
+                }
+                NextRecord::ContinuesAt(next) => {
+                    continues_at = Some(next);
+                    break;
+                }
+                NextRecord::End => continues_at = None,
+            }
         }
-        Ok((locations, exact))
+        Ok(Candidates { locations, exact, continues_at })
     }
+}
+
+/// Records that a filter may accept.
+#[derive(Debug)]
+struct Candidates {
+    locations: Vec<Location>,
+    /// True if the filter accepts all of them.
+    exact: bool,
+    /// The position after them, at which the search continues. `None` at its end.
+    continues_at: Option<Position>,
+}
+
+/// Returns for each event of a page whether the filter accepts it. Ends early after `limit`
+/// accepted events, or where a pattern has taken its share of work; the rest is for the next page.
+fn accepted(filter: &Filter, page: &Page, limit: usize) -> Result<Vec<bool>, StoreError> {
+    let mut accepted = Vec::with_capacity(page.len());
+    // A pattern is tested once for each name, which many events have in common.
+    let mut known: HashMap<&str, bool> = HashMap::default();
+    let mut left = limit;
+    for event in page {
+        let name = match filter {
+            Filter::Regex(regex) => match regex.target() {
+                RegexTarget::StreamName => Some(event.stream.as_str()),
+                _ => Some(event.event_type.as_str()),
+            },
+            _ => None,
+        };
+        let matches = match name.and_then(|name| known.get(name)) {
+            Some(matches) => *matches,
+            None if known.len() >= NAMES_TESTED_MAX => break,
+            None => match filter.matches(event) {
+                Ok(matches) => matches,
+                // Events before the error are returned first; the next page meets it again.
+                Err(_) if !accepted.is_empty() => break,
+                Err(error) => return Err(error),
+            },
+        };
+        known.extend(name.map(|name| (name, matches)));
+        if matches && left == 0 {
+            break;
+        }
+        left -= usize::from(matches);
+        accepted.push(matches);
+    }
+    Ok(accepted)
 }

@@ -1,6 +1,7 @@
 //! Reading published events.
 //!
-//! Owns pages of streams and of the whole store, scans, and subscriptions.
+//! Owns pages of streams and of the whole store, reads by ordinals, starts at a time, scans, and
+//! subscriptions.
 //!
 //! Invariants:
 //! - Each returned event was verified by its own checksum, and has the requested position.
@@ -14,16 +15,19 @@ mod fetch;
 mod follow;
 mod io_threads;
 mod lookup;
+mod ordinals;
 mod page_stream;
 mod scan;
 mod span;
 mod stream;
 mod subscription;
+mod time;
 mod visible;
 
 pub(crate) use all::{AllPages, Selection};
 pub(crate) use fetch::Reader;
 pub(crate) use follow::Follower;
+pub(crate) use ordinals::OrdinalReads;
 pub(crate) use span::{EarlierAppend, EarlierEvent};
 pub(crate) use stream::StreamPages;
 pub(crate) use subscription::LogSubscription;

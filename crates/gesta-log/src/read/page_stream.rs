@@ -16,23 +16,24 @@ use std::{
 };
 
 use futures_core::Stream;
-use gesta_store::{Page, StoreError};
+use gesta_store::{RecordedEvent, StoreError};
 
 use super::{Reader, io_threads::IoAnswer};
 use crate::disk::waiting;
 
 /// The next page of a read, or `None` at its end.
-pub(crate) type NextPage = Option<Result<Page, StoreError>>;
+pub(crate) type NextPage<Item = RecordedEvent> = Option<Result<Vec<Item>, StoreError>>;
 
 /// A read that returns one page after the other.
 pub(crate) trait PagedRead: Send + Sync + 'static {
+    type Item: Send + Unpin + 'static;
     /// Where the read continues.
     type Progress: Clone + Send + Unpin + 'static;
 
     fn reader(&self) -> &Reader;
 
     /// Reads the next page and moves the progress after it. Ends after an error.
-    fn next_page(&self, progress: &mut Self::Progress) -> NextPage;
+    fn next_page(&self, progress: &mut Self::Progress) -> NextPage<Self::Item>;
 
     /// Returns whether reading ahead is worth it.
     fn has_more(&self, progress: &Self::Progress) -> bool;
@@ -44,14 +45,14 @@ pub(crate) struct PageStream<R: PagedRead> {
     read: Arc<R>,
     /// After the last delivered page.
     progress: R::Progress,
-    on_the_way: Option<PageOnTheWay<R::Progress>>,
+    on_the_way: Option<PageOnTheWay<R::Item, R::Progress>>,
     ended: bool,
 }
 
 /// A page that an I/O thread reads.
 #[derive(Debug)]
-struct PageOnTheWay<P> {
-    answer: IoAnswer<(NextPage, P)>,
+struct PageOnTheWay<Item, P> {
+    answer: IoAnswer<(NextPage<Item>, P)>,
     /// For a page that was read ahead: the number of changes of stream metadata before.
     ahead_at: Option<u64>,
 }
@@ -62,7 +63,7 @@ impl<R: PagedRead> PageStream<R> {
     }
 
     /// Reads the next page on this thread, if that needs no waiting.
-    fn read_now(&mut self) -> Option<NextPage> {
+    fn read_now(&mut self) -> Option<NextPage<R::Item>> {
         let mut progress = self.progress.clone();
         let page = waiting::without_waiting(|| self.read.next_page(&mut progress))?;
         self.progress = progress;
@@ -84,7 +85,7 @@ impl<R: PagedRead> PageStream<R> {
     }
 
     /// Delivers a page of an I/O thread, and lets it read the next one in the meantime.
-    fn deliver(&mut self, page: NextPage, progress: R::Progress) -> NextPage {
+    fn deliver(&mut self, page: NextPage<R::Item>, progress: R::Progress) -> NextPage<R::Item> {
         self.progress = progress;
         if matches!(page, Some(Ok(_))) && self.read.has_more(&self.progress) {
             let changes = self.metadata_changes();
@@ -95,7 +96,7 @@ impl<R: PagedRead> PageStream<R> {
 }
 
 impl<R: PagedRead> Stream for PageStream<R> {
-    type Item = Result<Page, StoreError>;
+    type Item = Result<Vec<R::Item>, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         while !self.ended {

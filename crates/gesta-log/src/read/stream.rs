@@ -67,10 +67,13 @@ impl StreamPages {
         };
         let at = match (from, direction) {
             (ReadFrom::Start, Direction::Forwards) => Some(Revision::FIRST),
-            (ReadFrom::Start, Direction::Backwards) => None,
             (ReadFrom::End, _) => Some(Revision::MAX),
             (ReadFrom::At(revision), _) => Some(*revision),
-            // The store refuses starts that it does not know.
+            (ReadFrom::Time(time), _) => match reader.revision_at(stream, *time, *direction) {
+                Ok(at) => at,
+                Err(error) => return StreamProgress::Refused(error),
+            },
+            // Nothing is before the start. The store refuses starts that it does not know.
             _ => None,
         };
         // A backward read from the end claims to start with the last event, so damage after it is
@@ -128,6 +131,7 @@ impl StreamPages {
 }
 
 impl PagedRead for StreamPages {
+    type Item = RecordedEvent;
     type Progress = StreamProgress;
 
     fn reader(&self) -> &Reader {

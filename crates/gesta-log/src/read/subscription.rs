@@ -15,11 +15,11 @@ use std::{
 
 use futures_core::Stream;
 use gesta_store::{
-    Delivery, Direction, Invalid, Page, Position, Revision, StoreError, StreamName, Subscribe,
-    SubscribeFrom, SubscribeTo,
+    Delivery, Direction, Invalid, Page, Position, RecordedAt, Revision, StoreError, StreamName,
+    Subscribe, SubscribeFrom, SubscribeTo,
 };
 
-use super::{Reader, Selection, all::PageRead, io_threads::IoAnswer};
+use super::{Reader, Selection, all::PageRead, io_threads::IoAnswer, visible::before};
 use crate::{disk::waiting, mutations::mutated};
 
 /// A subscription to the whole store or to one stream.
@@ -51,10 +51,21 @@ enum Target {
 #[derive(Clone, Copy, Debug)]
 struct Cursor {
     after: After,
+    /// The time at which the subscription starts, until its first event is found.
+    since: Option<Since>,
     /// The position up to which the subscriber knows that it has received everything.
     reported: Position,
     /// True while the subscription has caught up and did not fall behind again.
     live: bool,
+}
+
+/// The start of a subscription at a time.
+#[derive(Clone, Copy, Debug)]
+enum Since {
+    /// The place in the log was not looked up yet.
+    Unplaced(RecordedAt),
+    /// No event recorded at or after the time was found yet: earlier ones are passed over.
+    Waiting(RecordedAt),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +108,11 @@ impl Source {
         cursor: &mut Cursor,
         head: Position,
     ) -> Result<Option<Delivery>, StoreError> {
-        let page = self.advance(cursor, head)?;
+        if let Some(Since::Unplaced(time)) = cursor.since {
+            self.start_at(cursor, time, head)?;
+            cursor.since = Some(Since::Waiting(time));
+        }
+        let page = self.advance_since(cursor, head)?;
         if let Some(last) = page.last() {
             cursor.reported = last.position;
             return Ok(Some(Delivery::Events(page)));
@@ -117,6 +132,47 @@ impl Source {
         let reported = std::mem::replace(&mut cursor.reported, head);
         let filtered = matches!(self.to, Target::All(_));
         Ok((filtered && reported < head).then_some(Delivery::Checkpoint(head)))
+    }
+
+    /// Moves a cursor before the first event recorded at or after a time, or to the head.
+    fn start_at(
+        &self,
+        cursor: &mut Cursor,
+        time: RecordedAt,
+        head: Position,
+    ) -> Result<(), StoreError> {
+        match (&self.to, &mut cursor.after) {
+            (Target::Stream(name), After::Revision(after)) => {
+                // Read before the search, as the head.
+                let last = self.reader.visible(name)?.map(|visible| visible.head());
+                let first = self.reader.revision_at(name, time, Direction::Forwards)?;
+                *after = first.map_or(last, Revision::previous);
+            }
+            (_, after) => {
+                let first = self.reader.position_at(time, Direction::Forwards)?;
+                let place = first.map_or(head, |first| before(first).min(head));
+                *after = After::Position(place);
+                cursor.reported = place;
+            }
+        }
+        Ok(())
+    }
+
+    /// Advances past events that were recorded before the subscription starts.
+    fn advance_since(&self, cursor: &mut Cursor, head: Position) -> Result<Page, StoreError> {
+        loop {
+            let mut page = self.advance(cursor, head)?;
+            let Some(Since::Waiting(time)) = cursor.since else { return Ok(page) };
+            let early = page.iter().take_while(|event| event.recorded_at < time).count();
+            page.drain(..early);
+            if !page.is_empty() {
+                cursor.since = None;
+            }
+            // Nothing was read, or something is left of it.
+            if early == 0 || !page.is_empty() {
+                return Ok(page);
+            }
+        }
     }
 
     /// Reads at most a page of events up to the head, and moves the cursor past them.
@@ -202,21 +258,25 @@ impl Cursor {
 impl LogSubscription {
     pub(crate) fn new(reader: Reader, subscribe: Subscribe) -> Self {
         let refused = refusal(&reader, &subscribe);
-        let (to, after, reported) = match subscribe.to {
+        let (to, after, since) = match subscribe.to {
             SubscribeTo::All { from, filter, visibility } => {
                 let selection = Selection::new(filter, visibility, Direction::Forwards);
                 let after = start(from).unwrap_or(Position::START);
-                (Target::All(selection), After::Position(after), after)
+                (Target::All(selection), After::Position(after), since(from))
             }
             SubscribeTo::Stream { stream, from } => {
-                (Target::Stream(stream), After::Revision(start(from)), Position::START)
+                (Target::Stream(stream), After::Revision(start(from)), since(from))
             }
             // The store refuses targets that it does not know.
             _ => unreachable!("a subscription is to the whole store or to a stream"),
         };
         let number = reader.published.new_subscription();
         let source = Arc::new(Source { reader, to });
-        let cursor = Cursor { after, reported, live: false };
+        let reported = match after {
+            After::Position(after) => after,
+            After::Revision(_) => Position::START,
+        };
+        let cursor = Cursor { after, since, reported, live: false };
         Self { source, cursor, on_the_way: None, ended: false, refused, number }
     }
 
@@ -289,6 +349,14 @@ type Delivered = Option<Result<Delivery, StoreError>>;
 fn start<Place>(from: SubscribeFrom<Place>) -> Option<Place> {
     match from {
         SubscribeFrom::After(place) => Some(place),
+        _ => None,
+    }
+}
+
+/// Returns the time at which a subscription starts, if it starts at one.
+fn since<Place>(from: SubscribeFrom<Place>) -> Option<Since> {
+    match from {
+        SubscribeFrom::Time(time) => Some(Since::Unplaced(time)),
         _ => None,
     }
 }

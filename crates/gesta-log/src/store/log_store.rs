@@ -24,9 +24,9 @@ use std::{
 use futures_channel::oneshot;
 use gesta_store::{
     Append, Appended, Capabilities, Capability, CapabilitySet, Category, Durability, EventId,
-    EventStore, Head, Invalid, Limits, ListCategories, ListStreams, NewEvent, Overload, Pages,
-    Position, ReadAll, ReadStream, RecordedAt, StoreError, StoreFuture, StreamDescription,
-    StreamName, Subscribe, Subscription,
+    EventStore, Head, Invalid, Limits, ListCategories, ListStreams, NewEvent, OrdinalPages,
+    Overload, Pages, Position, ReadAll, ReadOrdinals, ReadStream, RecordedAt, StoreError,
+    StoreFuture, StreamDescription, StreamName, Subscribe, Subscription,
 };
 
 use super::{
@@ -44,9 +44,9 @@ use crate::{
     format::BorrowedEvent,
     index::Precheck,
     maintenance::scavenge::{ScavengeError, ScavengeOptions, ScavengeReport, Scavenger},
-    options::{OpenError, OpenReport, Options},
+    options::{IndexedIds, OpenError, OpenReport, Options},
     published::PendingAppend,
-    read::{AllPages, Follower, LogSubscription, Reader, StreamPages},
+    read::{AllPages, Follower, LogSubscription, OrdinalReads, Reader, StreamPages},
     recovery::Progress,
     segment::segment_file,
     sync::{AtomicBool, Mutex, Ordering, thread},
@@ -67,6 +67,11 @@ const SUPPORTED: CapabilitySet = CapabilitySet::of(&[
     Capability::StreamPrefixFilter,
     Capability::CategoryFilter,
     Capability::EventTypeFilter,
+    Capability::EventTypePrefixFilter,
+    Capability::RegexFilter,
+    Capability::CategoryOrdinals,
+    Capability::EventTypeOrdinals,
+    Capability::TimeStarts,
     Capability::QueryFilter,
     Capability::FindAppend,
     Capability::UnconditionalRepeats,
@@ -79,6 +84,14 @@ const SUPPORTED: CapabilitySet = CapabilitySet::of(&[
     Capability::Incarnations,
     Capability::Close,
 ]);
+
+/// The optional features of a store whose index has ids of a kind.
+const BY_ID: [(IndexedIds, Capability); 4] = [
+    (IndexedIds::EVENT, Capability::EventIdFilter),
+    (IndexedIds::CORRELATION, Capability::CorrelationFilter),
+    (IndexedIds::CORRELATION, Capability::CorrelationOrdinals),
+    (IndexedIds::CAUSATION, Capability::CausationFilter),
+];
 
 /// An event store in one directory.
 ///
@@ -603,6 +616,18 @@ impl EventStore for LogStore {
         }
     }
 
+    fn read_ordinals(&self, read: ReadOrdinals) -> OrdinalPages {
+        let able = self.capabilities().check(read.capabilities());
+        let reader = self.shared.reader.clone();
+        match able
+            .and_then(|()| self.check_open())
+            .and_then(|()| OrdinalReads::stream(reader, read))
+        {
+            Ok(pages) => OrdinalPages::new(pages),
+            Err(refused) => OrdinalPages::failed(refused),
+        }
+    }
+
     fn subscribe(&self, subscribe: Subscribe) -> Subscription {
         let able = self.capabilities().check(subscribe.capabilities());
         if let Err(refused) = able.and_then(|()| self.check_open()) {
@@ -642,7 +667,10 @@ impl EventStore for LogStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::new(SUPPORTED, Durability::Synced);
+        let ids = self.shared.reader.published.index().ids();
+        let supported = BY_ID.iter().filter(|(kind, _)| ids.contains(*kind));
+        let supported = supported.fold(SUPPORTED, |set, (_, capability)| set.with(*capability));
+        let mut capabilities = Capabilities::new(supported, Durability::Synced);
         capabilities.repeat_window_appends = REPEAT_WINDOW_APPENDS;
         capabilities
     }

@@ -1,13 +1,27 @@
-//! The whole conformance suite, over a store in its own directory.
+//! The whole conformance suite, over a store in its own directory: as it is by default, and with
+//! an index of all ids.
 
-use gesta_log::{LogStore, Options};
+use gesta_log::{IndexedIds, LogStore, Options};
 use gesta_store::conformance::Fixture;
 
-fn fixture() -> Fixture {
+fn fixture_of(options: Options) -> Fixture {
     let directory = tempfile::tempdir().expect("a temporary directory is to be had");
-    let store =
-        LogStore::open(directory.path(), Options::default()).expect("an empty directory opens");
+    let store = LogStore::open(directory.path(), options).expect("an empty directory opens");
     Fixture::new(store).keep_alive(directory)
 }
 
+fn fixture() -> Fixture {
+    fixture_of(Options::default())
+}
+
 gesta_store::conformance!(fixture);
+
+mod with_all_ids {
+    use super::{Fixture, IndexedIds, Options, fixture_of};
+
+    fn fixture() -> Fixture {
+        fixture_of(Options { index: Some(IndexedIds::ALL), ..Options::default() })
+    }
+
+    gesta_store::conformance!(fixture);
+}

@@ -12,6 +12,7 @@ mod draws;
 mod faults;
 mod harness;
 mod linearizable;
+mod lookups;
 mod on_disk_index;
 mod ownership;
 mod reader;

@@ -52,6 +52,11 @@ impl History {
         &self.events
     }
 
+    /// All events, scavenged ones included.
+    pub(crate) fn ever(&self) -> &[RecordedEvent] {
+        &self.ever
+    }
+
     /// Positions of events that no stream read shows; they may be scavenged.
     pub(crate) fn hidden(&self) -> BTreeSet<Position> {
         let of_stream = |stream| {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use gesta_log::{Clock, Disk, Engine, LogStore, OpenError, Options};
+use gesta_log::{Clock, Disk, Engine, IndexedIds, LogStore, OpenError, Options};
 use gesta_store::{EventStore, ReadAll};
 
 use super::{Simulation, reads::collected, session::Session};
@@ -81,6 +81,14 @@ impl Simulation {
             tail_bytes_max: self.rng.pick(&[0, 4 << 10, 1 << 20]),
             group_bytes_max: self.rng.pick(&[1 << 10, 16 << 10, 4 << 20]),
             frame_bytes_max: self.rng.pick(&[0, 0, 1 << 10, 4 << 10]),
+            // Another choice than before often makes the store build its index anew.
+            index: self.rng.pick(&[
+                None,
+                None,
+                Some(IndexedIds::CORRELATION),
+                Some(IndexedIds::ALL),
+                Some(IndexedIds::NONE),
+            ]),
             ..Options::default()
         }
     }

@@ -7,9 +7,10 @@ use std::{collections::BTreeSet, fmt::Debug, ops::ControlFlow};
 
 use gesta_log::{BorrowedEvent, LogStore};
 use gesta_store::{
-    Category, Direction, EventStore, Filter, ListCategories, ListStreams, Pages, Position, ReadAll,
-    ReadFrom, ReadStream, RecordedEvent, Revision, StoreError, StreamDescription, StreamName,
-    StreamState, Tag, Visibility,
+    Category, CorrelationId, Direction, EventStore, Filter, ListCategories, ListStreams, Ordinal,
+    OrdinalIndex, Pages, Position, ReadAll, ReadFrom, ReadOrdinals, ReadStream, RecordedAt,
+    RecordedEvent, Revision, StoreError, StreamDescription, StreamName, StreamState, Tag,
+    Visibility,
 };
 
 use super::poll::{answer_now, poll_once};
@@ -28,7 +29,9 @@ pub(crate) fn catch_up(store: &LogStore, model: &mut Model) -> CheckResult {
 }
 
 /// Collects all pages of a read, up to its end or its error.
-pub(crate) fn collected(mut pages: Pages) -> CheckResult<Result<Vec<RecordedEvent>, StoreError>> {
+pub(crate) fn collected<Item: 'static>(
+    mut pages: Pages<Item>,
+) -> CheckResult<Result<Vec<Item>, StoreError>> {
     let mut events = Vec::new();
     loop {
         let page = poll_once(std::pin::pin!(pages.next()));
@@ -74,8 +77,10 @@ pub(crate) fn random_read(
     rng: &mut SimRng,
 ) -> CheckResult {
     let history = model.history();
-    match rng.below(9) {
+    match rng.below(11) {
         0 | 1 => read_all(store, history, client, rng),
+        9 => read_ordinals(store, history, client, rng),
+        10 => look_up(store, history, rng),
         8 => {
             let after = Position::new(rng.in_range(0..history.head().number() + 1));
             scan(store, history, after)?.ok_or_else(damaged)
@@ -169,6 +174,91 @@ fn read_stream(
     let expected =
         in_read_order(shown.into_iter(), &read.direction, read.from, |event| event.revision);
     compare(&format!("{read:?}"), found, &expected, read.limit)
+}
+
+/// Reads by ordinals: scavenged events have theirs, too.
+fn read_ordinals(
+    store: &LogStore,
+    history: &History,
+    client: &mut Client,
+    rng: &mut SimRng,
+) -> CheckResult {
+    let category = |name| OrdinalIndex::Category(Category::new(name).expect("a valid name"));
+    let of = match rng.below(3) {
+        0 => category(rng.pick(&["order", "account"])),
+        1 => OrdinalIndex::EventType(client.event_type()),
+        _ => OrdinalIndex::Correlation(conversation()),
+    };
+    if !store.capabilities().has(of.capability()) {
+        return Ok(());
+    }
+    let counted = history.ever().iter().filter(|event| of.counts(event));
+    let there: BTreeSet<_> = history.events().iter().map(|event| event.position).collect();
+    let mut expected: Vec<(u64, &RecordedEvent)> =
+        (0..).zip(counted).filter(|(_, event)| there.contains(&event.position)).collect();
+    let from = rng.in_range(0..history.head().number() + 2);
+    let read = if rng.percent(50) {
+        expected.retain(|(ordinal, _)| *ordinal >= from);
+        ReadOrdinals::forwards(of)
+    } else {
+        expected.retain(|(ordinal, _)| *ordinal <= from);
+        expected.reverse();
+        ReadOrdinals::backwards(of)
+    };
+    let read = read.from(Ordinal::new(from));
+    let found = collected(store.read_ordinals(read.clone()))?;
+    let found = found.map_err(|error| Violation(format!("{read:?} failed: {error}")))?;
+    let found = found.iter().map(|counted| (counted.ordinal.number(), &counted.event));
+    let found: Vec<_> = found.collect();
+    ensure(found == expected, || {
+        let places = |events: &[(u64, &RecordedEvent)]| -> Vec<_> {
+            events.iter().map(|(ordinal, event)| (*ordinal, event.position)).collect()
+        };
+        format!("{read:?} returned {:?} instead of {:?}", places(&found), places(&expected))
+    })
+}
+
+/// Looks up events by an id, or from a time on.
+fn look_up(store: &LogStore, history: &History, rng: &mut SimRng) -> CheckResult {
+    let Some(any) = history.events().get(rng.below(history.events().len().max(1))) else {
+        return Ok(());
+    };
+    if rng.percent(50) {
+        return read_from_time(store, history, any.recorded_at, rng);
+    }
+    let id =
+        if rng.percent(50) { Filter::EventId(any.id) } else { Filter::Correlation(conversation()) };
+    if !id.capability().is_some_and(|capability| store.capabilities().has(capability)) {
+        return Ok(());
+    }
+    let meant = history.events().iter().filter(|event| selects(&id, event));
+    let expected: Vec<_> = meant.collect();
+    let read = ReadAll::forwards().filter(id);
+    let found = collected(store.read_all(read.clone()))?;
+    compare(&format!("{read:?}"), found, &expected, u64::MAX)
+}
+
+fn read_from_time(
+    store: &LogStore,
+    history: &History,
+    time: RecordedAt,
+    rng: &mut SimRng,
+) -> CheckResult {
+    let events = history.events().iter();
+    let (read, expected): (_, Vec<_>) = if rng.percent(50) {
+        (ReadAll::forwards(), events.filter(|event| event.recorded_at >= time).collect())
+    } else {
+        let earlier = events.rev().filter(|event| event.recorded_at <= time);
+        (ReadAll::backwards(), earlier.collect())
+    };
+    let read = read.from_time(time);
+    let found = collected(store.read_all(read.clone()))?;
+    compare(&format!("{read:?}"), found, &expected, u64::MAX)
+}
+
+/// The only correlation id of the simulation.
+fn conversation() -> CorrelationId {
+    CorrelationId::new("conversation-7").expect("a valid id")
 }
 
 /// Events of a read in its order, before its limit.
