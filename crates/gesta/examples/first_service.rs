@@ -174,13 +174,10 @@ impl Apply<sqlite::Tx> for Bookings {
     }
 }
 
+#[derive(Query)]
+#[query(reads = Bookings, answer = Option<String>)]
 struct FindStatus {
     booking: String,
-}
-
-impl Query for FindStatus {
-    type Reads = Bookings;
-    type Answer = Option<String>;
 }
 
 impl Answer<sqlite::Reader> for FindStatus {
@@ -206,11 +203,11 @@ impl ProcessManager for Hold {
     type Timer = HeldForLong;
     type Commands = (ReleaseBooking,);
 
-    fn route(event: &Recorded<BookingEvent>) -> Route {
+    fn route(event: &Recorded<BookingEvent>) -> Routing {
         match &event.event {
-            BookingEvent::Booked(booked) => Route::start(&booked.booking),
-            BookingEvent::Confirmed(confirmed) => Route::continue_with(&confirmed.booking),
-            BookingEvent::Released(released) => Route::continue_with(&released.booking),
+            BookingEvent::Booked(booked) => Routing::start(&booked.booking),
+            BookingEvent::Confirmed(confirmed) => Routing::continue_with(&confirmed.booking),
+            BookingEvent::Released(released) => Routing::continue_with(&released.booking),
         }
     }
 

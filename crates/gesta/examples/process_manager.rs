@@ -11,7 +11,7 @@
 use std::{path::Path, time::Instant};
 
 use gesta::{
-    Effects, EventId, EventType, Gesta, Input, ProcessManager, Recorded, RecordedAt, Route,
+    Effects, EventId, EventType, Gesta, Input, ProcessManager, Recorded, RecordedAt, Routing,
     StreamName,
     prelude::*,
     store::{Append, ExpectedRevision, NewEvent},
@@ -90,9 +90,9 @@ impl ProcessManager for Welcome {
     type Timer = ();
     type Commands = (WelcomeUser,);
 
-    fn route(event: &Recorded<Noticed>) -> Route {
+    fn route(event: &Recorded<Noticed>) -> Routing {
         match &event.event {
-            Noticed::Created(created) => Route::start(&created.user),
+            Noticed::Created(created) => Routing::start(&created.user),
         }
     }
 

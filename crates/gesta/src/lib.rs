@@ -11,7 +11,7 @@
 //! [`Gesta`] opens an event store and runs them.
 //!
 //! ```
-//! use gesta::{Gesta, prelude::*};
+//! use gesta::prelude::*;
 //!
 //! #[derive(Event, Serialize, Deserialize, Clone)]
 //! #[event(name = "door-opened")]
@@ -166,7 +166,7 @@ pub use process::{
     InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary,
     InstanceTimer, NotUnderstood, NotUnderstoodInstance, ParseEffectIdError,
     ParseInstanceStateError, ParseSubjectError, ProcessError, ProcessManager, ProcessNotRegistered,
-    ProcessSetup, ProcessState, ProcessStatus, RefusedCommand, RejectedCommand, Route, SetAside,
+    ProcessSetup, ProcessState, ProcessStatus, RefusedCommand, RejectedCommand, Routing, SetAside,
     SetAsideInput, Subject, TimerVersions, UnreadableCommand, UnreadableTimer, WaitingInput,
     stored_processes,
 };
@@ -184,14 +184,18 @@ pub use snapshot::SnapshotPolicy;
 pub use type_shape::TypeShape;
 
 /// The imports that most files of an application need: `use gesta::prelude::*;`.
+///
+/// It fits beside the usual imports of axum, clap and the standard library: of `Event`, `Command`
+/// and `Query` it has the derives, and the traits without their names.
 pub mod prelude {
+    pub use gesta_macros::{Command, Event, Query};
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::{
-        Aggregate, Answer, Apply, ApplyError, Command, CommandId, Decide, Decision, Effects,
-        EncodedEvent, Event, EventId, EventSet, EventShape, EventType, Events, Existence, Input,
-        InvalidField, Position, ProcessManager, Projection, Query, QueryError, ReadTypedRows,
-        Reads, Recorded, RecordedAt, Rejection, Revision, Route, Selection, State, StreamName, Tag,
-        TagKey, TypedRows,
+        Aggregate, Answer, Apply, ApplyError, Command as _, CommandId, Decide, Decision, Effects,
+        EncodedEvent, Event as _, EventId, EventSet, EventShape, EventType, Events, Existence,
+        Gesta, Input, InvalidField, Position, ProcessManager, Projection, Query as _, QueryError,
+        ReadTypedRows, Reads, Recorded, RecordedAt, Rejection, Revision, Routing, Selection,
+        StreamName, Tag, TagKey, TypedRows,
     };
 }

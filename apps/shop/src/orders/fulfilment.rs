@@ -138,23 +138,23 @@ impl ProcessManager for Fulfilment {
         RefundOrder,
     );
 
-    fn route(event: &Recorded<FulfilmentEvent>) -> Route {
+    fn route(event: &Recorded<FulfilmentEvent>) -> Routing {
         match &event.event {
             FulfilmentEvent::Placed(placed) if placed.payment_account_id.is_some() => {
-                Route::start(&placed.order_id)
+                Routing::start(&placed.order_id)
             }
             // Without a payment account, other commands pay and ship the order.
-            FulfilmentEvent::Placed(_) => Route::Ignore,
-            FulfilmentEvent::Reserved(reserved) => Route::continue_with(&reserved.order_id),
+            FulfilmentEvent::Placed(_) => Routing::Ignore,
+            FulfilmentEvent::Reserved(reserved) => Routing::continue_with(&reserved.order_id),
             FulfilmentEvent::Withdrawn(withdrawn) => {
                 // The reference is free text, so only a withdrawal by this process counts.
                 let own = event.metadata.actor.as_deref() == Some(ACTOR);
                 let order = withdrawn.reference.strip_prefix("order ").filter(|_| own);
-                order.map_or(Route::Ignore, Route::continue_with)
+                order.map_or(Routing::Ignore, Routing::continue_with)
             }
-            FulfilmentEvent::Paid(paid) => Route::continue_with(&paid.order_id),
-            FulfilmentEvent::Shipped(shipped) => Route::continue_with(&shipped.order_id),
-            FulfilmentEvent::Cancelled(cancelled) => Route::continue_with(&cancelled.order_id),
+            FulfilmentEvent::Paid(paid) => Routing::continue_with(&paid.order_id),
+            FulfilmentEvent::Shipped(shipped) => Routing::continue_with(&shipped.order_id),
+            FulfilmentEvent::Cancelled(cancelled) => Routing::continue_with(&cancelled.order_id),
         }
     }
 

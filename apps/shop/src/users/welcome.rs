@@ -50,11 +50,11 @@ impl ProcessManager for Welcome {
     type Timer = WelcomeDue;
     type Commands = (WelcomeUser,);
 
-    fn route(event: &Recorded<WelcomeEvent>) -> Route {
+    fn route(event: &Recorded<WelcomeEvent>) -> Routing {
         match &event.event {
             // Only a creation starts an instance: a deletion of an unknown user is not one.
-            WelcomeEvent::Created(created) => Route::start(&created.user_id),
-            WelcomeEvent::Deleted(deleted) => Route::continue_with(&deleted.user_id),
+            WelcomeEvent::Created(created) => Routing::start(&created.user_id),
+            WelcomeEvent::Deleted(deleted) => Routing::continue_with(&deleted.user_id),
         }
     }
 

@@ -13,6 +13,7 @@ mod events;
 mod golden;
 mod http;
 mod import;
+mod neighbours;
 mod opened;
 mod orders;
 mod processes;

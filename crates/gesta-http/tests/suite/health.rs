@@ -28,12 +28,9 @@ impl<Tx: Rows> Apply<Tx> for Doors {
     }
 }
 
+#[derive(Query)]
+#[query(reads = Doors, answer = ())]
 struct ReadFlippedPage;
-
-impl Query for ReadFlippedPage {
-    type Reads = Doors;
-    type Answer = ();
-}
 
 impl Answer<MemoryReader> for ReadFlippedPage {
     async fn answer(&self, _: &mut MemoryReader) -> Result<(), QueryError> {

@@ -181,7 +181,7 @@ pub trait Decide: Command {
 /// The state that a command decides on: a tuple of aggregates for a tuple of boundaries.
 ///
 /// ```
-/// use gesta::prelude::*;
+/// use gesta::{State, prelude::*};
 /// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 /// # #[event(name = "door-opened")]
 /// # struct DoorOpened;
@@ -219,7 +219,7 @@ pub type State<C> = <<C as Command>::On as Boundary>::State;
 /// Result of a decision: [`Events`](crate::Events) for each aggregate, or a rejection.
 ///
 /// ```
-/// use gesta::prelude::*;
+/// use gesta::{State, prelude::*};
 /// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 /// # #[event(name = "door-opened")]
 /// # struct DoorOpened;

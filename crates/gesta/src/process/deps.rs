@@ -5,7 +5,7 @@ use std::{sync::Arc, time::UNIX_EPOCH};
 use gesta_store::{EventStore, RecordedAt, RecordedEvent, StreamName};
 
 use super::{
-    Begin, ProcessManager, Route,
+    Begin, ProcessManager, Routing,
     setup::Identity,
     trouble::{InputError, guarded},
 };
@@ -44,9 +44,9 @@ impl<P: ProcessManager> ProcessDeps<P> {
         let mut routed: Option<(String, bool)> = None;
         for part in &parts {
             let (id, starts) = match guarded::<P, _>(|| P::route(part))? {
-                Route::Start(id) => (id, true),
-                Route::Continue(id) => (id, false),
-                Route::Ignore => continue,
+                Routing::Start(id) => (id, true),
+                Routing::Continue(id) => (id, false),
+                Routing::Ignore => continue,
             };
             match &mut routed {
                 None => routed = Some((id, starts)),

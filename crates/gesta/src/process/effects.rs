@@ -12,7 +12,7 @@ use crate::Decide;
 /// ```
 /// use std::time::Duration;
 /// use gesta::Effects;
-/// # use gesta::{Input, ProcessManager, Recorded, RecordedAt, Route, prelude::*};
+/// # use gesta::{Input, ProcessManager, Recorded, RecordedAt, Routing, prelude::*};
 /// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 /// # #[event(name = "door-opened")]
 /// # struct DoorOpened;
@@ -47,7 +47,7 @@ use crate::Decide;
 /// #     type Event = DoorEvent;
 /// #     type Timer = LookAgain;
 /// #     type Commands = (CloseDoor,);
-/// #     fn route(_: &Recorded<DoorEvent>) -> Route { Route::Ignore }
+/// #     fn route(_: &Recorded<DoorEvent>) -> Routing { Routing::Ignore }
 /// #     fn evolve(&mut self, _: &Input<Self>) {}
 /// #     fn react(&self, _: &Input<Self>, _: RecordedAt) -> Effects<Self> { Effects::none() }
 /// # }
@@ -60,7 +60,7 @@ use crate::Decide;
 /// A command that is not among those of the process does not compile:
 ///
 /// ```compile_fail
-/// # use gesta::{Effects, Input, ProcessManager, Recorded, RecordedAt, Route, prelude::*};
+/// # use gesta::{Effects, Input, ProcessManager, Recorded, RecordedAt, Routing, prelude::*};
 /// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 /// # #[event(name = "door-opened")]
 /// # struct DoorOpened;
@@ -103,7 +103,7 @@ use crate::Decide;
 /// #     type Event = DoorEvent;
 /// #     type Timer = ();
 /// #     type Commands = (CloseDoor,);
-/// #     fn route(_: &Recorded<DoorEvent>) -> Route { Route::Ignore }
+/// #     fn route(_: &Recorded<DoorEvent>) -> Routing { Routing::Ignore }
 /// #     fn evolve(&mut self, _: &Input<Self>) {}
 /// #     fn react(&self, _: &Input<Self>, _: RecordedAt) -> Effects<Self> { Effects::none() }
 /// # }

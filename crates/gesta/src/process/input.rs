@@ -9,7 +9,7 @@ use crate::{Command, Rejection};
 ///
 /// ```
 /// use gesta::Input;
-/// # use gesta::{Effects, ProcessManager, Recorded, RecordedAt, Route, prelude::*};
+/// # use gesta::{Effects, ProcessManager, Recorded, RecordedAt, Routing, prelude::*};
 /// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 /// # #[event(name = "door-opened")]
 /// # struct DoorOpened;
@@ -46,7 +46,7 @@ use crate::{Command, Rejection};
 /// #     type Event = DoorEvent;
 /// #     type Timer = ();
 /// #     type Commands = (CloseDoor,);
-/// #     fn route(_: &Recorded<DoorEvent>) -> Route { Route::Ignore }
+/// #     fn route(_: &Recorded<DoorEvent>) -> Routing { Routing::Ignore }
 /// #     fn evolve(&mut self, _: &Input<Self>) {}
 /// #     fn react(&self, _: &Input<Self>, _: RecordedAt) -> Effects<Self> { Effects::none() }
 /// # }
@@ -114,7 +114,7 @@ where
 /// fn out_of_stock(rejected: &RejectedCommand) -> bool {
 ///     rejected.name == "reserve-stock" && rejected.code == "insufficient-stock"
 /// }
-/// # use gesta::{Effects, ProcessManager, Recorded, RecordedAt, Route, prelude::*};
+/// # use gesta::{Effects, ProcessManager, Recorded, RecordedAt, Routing, prelude::*};
 /// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 /// # #[event(name = "stock-reserved")]
 /// # struct StockReserved;
@@ -151,7 +151,7 @@ where
 /// #     type Event = StockEvent;
 /// #     type Timer = ();
 /// #     type Commands = (ReserveStock,);
-/// #     fn route(_: &Recorded<StockEvent>) -> Route { Route::Ignore }
+/// #     fn route(_: &Recorded<StockEvent>) -> Routing { Routing::Ignore }
 /// #     fn evolve(&mut self, _: &Input<Self>) {}
 /// #     fn react(&self, _: &Input<Self>, _: RecordedAt) -> Effects<Self> { Effects::none() }
 /// # }

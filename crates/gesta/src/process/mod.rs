@@ -97,7 +97,7 @@ use crate::{EventSet, Recorded};
 ///
 /// ```
 /// use std::time::Duration;
-/// use gesta::{Effects, Input, ProcessManager, Recorded, Route, prelude::*};
+/// use gesta::{Effects, Input, ProcessManager, Recorded, Routing, prelude::*};
 /// use gesta::{RecordedAt, testing::reaction_of};
 ///
 /// #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -145,9 +145,9 @@ use crate::{EventSet, Recorded};
 ///     type Timer = OpenForLong;
 ///     type Commands = (CloseDoor,);
 ///
-///     fn route(event: &Recorded<DoorEvent>) -> Route {
+///     fn route(event: &Recorded<DoorEvent>) -> Routing {
 ///         let DoorEvent::Opened(opened) = &event.event;
-///         Route::start(opened.door)
+///         Routing::start(opened.door)
 ///     }
 ///
 ///     fn evolve(&mut self, input: &Input<Self>) {
@@ -204,7 +204,7 @@ pub trait ProcessManager: Clone + Send + Sync + 'static {
 
     /// Returns the process of an event. Called for every event of the set, in order.
     #[must_use]
-    fn route(event: &Recorded<Self::Event>) -> Route;
+    fn route(event: &Recorded<Self::Event>) -> Routing;
 
     /// Applies one input to the state. Called for every input of the process, in order, once.
     fn evolve(&mut self, input: &Input<Self>);
@@ -215,7 +215,7 @@ pub trait ProcessManager: Clone + Send + Sync + 'static {
     fn react(&self, input: &Input<Self>, at: RecordedAt) -> Effects<Self>;
 }
 
-/// Policy of [`Route::Start`] for a process that has ended.
+/// Policy of [`Routing::Start`] for a process that has ended.
 ///
 /// ```
 /// use gesta::AfterEnd;
@@ -255,13 +255,13 @@ pub enum NotUnderstood {
 /// The process that an event is routed to.
 ///
 /// ```
-/// use gesta::Route;
+/// use gesta::Routing;
 ///
-/// assert_eq!(Route::start(7), Route::Start("7".to_owned()));
-/// assert_eq!(Route::continue_with("order-7"), Route::Continue("order-7".to_owned()));
+/// assert_eq!(Routing::start(7), Routing::Start("7".to_owned()));
+/// assert_eq!(Routing::continue_with("order-7"), Routing::Continue("order-7".to_owned()));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route {
+pub enum Routing {
     /// Starts the process with this id, or continues it; see [`AfterEnd`] for one that has ended.
     Start(String),
     /// Continues the process with this id, if it has started.
@@ -270,7 +270,7 @@ pub enum Route {
     Ignore,
 }
 
-impl Route {
+impl Routing {
     /// Starts or continues the process with this id.
     #[must_use]
     pub fn start(id: impl ToString) -> Self {

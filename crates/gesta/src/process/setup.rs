@@ -41,7 +41,7 @@ pub enum Begin {
 ///
 /// ```
 /// use gesta::{Begin, Gesta, ProcessSetup};
-/// # use gesta::{Effects, Input, ProcessManager, Recorded, RecordedAt, Route, prelude::*};
+/// # use gesta::{Effects, Input, ProcessManager, Recorded, RecordedAt, Routing, prelude::*};
 /// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 /// # #[event(name = "door-opened")]
 /// # struct DoorOpened;
@@ -74,7 +74,7 @@ pub enum Begin {
 /// #     type Event = DoorEvent;
 /// #     type Timer = ();
 /// #     type Commands = (CloseDoor,);
-/// #     fn route(_: &Recorded<DoorEvent>) -> Route { Route::Ignore }
+/// #     fn route(_: &Recorded<DoorEvent>) -> Routing { Routing::Ignore }
 /// #     fn evolve(&mut self, _: &Input<Self>) {}
 /// #     fn react(&self, _: &Input<Self>, _: RecordedAt) -> Effects<Self> { Effects::none() }
 /// # }

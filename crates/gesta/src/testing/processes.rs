@@ -42,7 +42,7 @@ use crate::{ProcessManager, ProcessSetup, stored_processes};
 /// #     type Event = DoorEvent;
 /// #     type Timer = ();
 /// #     type Commands = (CloseDoor,);
-/// #     fn route(_: &Recorded<DoorEvent>) -> Route { Route::Ignore }
+/// #     fn route(_: &Recorded<DoorEvent>) -> Routing { Routing::Ignore }
 /// #     fn evolve(&mut self, _: &Input<Self>) {}
 /// #     fn react(&self, _: &Input<Self>, _: RecordedAt) -> Effects<Self> { Effects::none() }
 /// # }

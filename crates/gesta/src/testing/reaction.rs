@@ -47,7 +47,7 @@ use crate::{Effects, Input, ProcessManager, process};
 /// #     type Event = DoorEvent;
 /// #     type Timer = ();
 /// #     type Commands = (CloseDoor,);
-/// #     fn route(_: &Recorded<DoorEvent>) -> Route { Route::Ignore }
+/// #     fn route(_: &Recorded<DoorEvent>) -> Routing { Routing::Ignore }
 ///     // …
 ///     fn evolve(&mut self, _: &Input<Self>) {
 ///         self.opened += 1;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gesta::{
     CodecError, Effects, EventCodec, EventData, Gesta, Input, LoadError, ProcessManager, Recorded,
-    Registry, Route, SnapshotPolicy,
+    Registry, Routing, SnapshotPolicy,
     prelude::*,
     stream_of,
     testing::{assert_snapshots_hold, drain},
@@ -204,9 +204,9 @@ impl ProcessManager for ReadAgain {
     type Timer = ();
     type Commands = (ReadMeter,);
 
-    fn route(read: &Recorded<MeterEvent>) -> Route {
+    fn route(read: &Recorded<MeterEvent>) -> Routing {
         let MeterEvent::Read(read) = &read.event;
-        Route::start(read.meter)
+        Routing::start(read.meter)
     }
 
     fn evolve(&mut self, input: &Input<Self>) {

@@ -44,17 +44,17 @@ impl<const CORRECTED: bool> ProcessManager for Fragile<CORRECTED> {
     type Timer = Days;
     type Commands = (RemindReader, WriteOffBook);
 
-    fn route(event: &Recorded<BookEvent>) -> Route {
+    fn route(event: &Recorded<BookEvent>) -> Routing {
         match &event.event {
             BookEvent::Lent(lent) => {
                 assert!(!Self::fails(&lent.book, ROUTE_PANICS), "no way to route this");
                 if Self::fails(&lent.book, ID_IS_NO_NAME) {
-                    return Route::start("x".repeat(5_000));
+                    return Routing::start("x".repeat(5_000));
                 }
-                Route::start(&lent.book)
+                Routing::start(&lent.book)
             }
-            BookEvent::Returned(returned) => Route::continue_with(&returned.book),
-            BookEvent::Lost(_) => Route::Ignore,
+            BookEvent::Returned(returned) => Routing::continue_with(&returned.book),
+            BookEvent::Lost(_) => Routing::Ignore,
         }
     }
 

@@ -88,12 +88,9 @@ async fn dead_letters_only_degrade_and_are_counted() {
 }
 
 /// Fails like SQLite on a corrupted page.
+#[derive(Query)]
+#[query(reads = Balances, answer = ())]
 struct ReadFlippedPage;
-
-impl Query for ReadFlippedPage {
-    type Reads = Balances;
-    type Answer = ();
-}
 
 impl Answer<Reader> for ReadFlippedPage {
     async fn answer(&self, _: &mut Reader) -> Result<(), QueryError> {

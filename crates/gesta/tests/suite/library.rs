@@ -209,11 +209,11 @@ impl ProcessManager for Reminder {
     type Timer = Waiting;
     type Commands = (RemindReader, WriteOffBook);
 
-    fn route(event: &Recorded<BookEvent>) -> Route {
+    fn route(event: &Recorded<BookEvent>) -> Routing {
         match &event.event {
-            BookEvent::Lent(lent) => Route::start(&lent.book),
-            BookEvent::Returned(returned) => Route::continue_with(&returned.book),
-            BookEvent::Lost(_) => Route::Ignore,
+            BookEvent::Lent(lent) => Routing::start(&lent.book),
+            BookEvent::Returned(returned) => Routing::continue_with(&returned.book),
+            BookEvent::Lost(_) => Routing::Ignore,
         }
     }
 

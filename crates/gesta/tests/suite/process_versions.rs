@@ -127,8 +127,8 @@ macro_rules! porter {
                 $versions
             }
 
-            fn route(_: &Recorded<$set>) -> Route {
-                Route::start(7)
+            fn route(_: &Recorded<$set>) -> Routing {
+                Routing::start(7)
             }
 
             fn evolve(&mut self, input: &Input<Self>) {

@@ -52,9 +52,9 @@ impl ProcessManager for Patient {
     type Timer = Days;
     type Commands = (RemindReader,);
 
-    fn route(event: &Recorded<BookEvent>) -> Route {
-        let BookEvent::Lent(lent) = &event.event else { return Route::Ignore };
-        Route::start(&lent.book)
+    fn route(event: &Recorded<BookEvent>) -> Routing {
+        let BookEvent::Lent(lent) = &event.event else { return Routing::Ignore };
+        Routing::start(&lent.book)
     }
 
     fn evolve(&mut self, input: &Input<Self>) {
@@ -118,7 +118,7 @@ impl ProcessManager for Once {
     type Timer = Days;
     type Commands = (RemindReader, WriteOffBook);
 
-    fn route(event: &Recorded<BookEvent>) -> Route {
+    fn route(event: &Recorded<BookEvent>) -> Routing {
         Fragile::<false>::route(event)
     }
 
@@ -191,7 +191,7 @@ impl ProcessManager for Renamed {
     type Timer = Days;
     type Commands = (RemindReader, WriteOffBook);
 
-    fn route(event: &Recorded<BookEvent>) -> Route {
+    fn route(event: &Recorded<BookEvent>) -> Routing {
         Fragile::<true>::route(event)
     }
 
@@ -270,9 +270,9 @@ impl<const IGNORES: bool> ProcessManager for Changed<IGNORES> {
     type Timer = Renaming;
     type Commands = (WriteOffBook,);
 
-    fn route(event: &Recorded<LentOnly>) -> Route {
+    fn route(event: &Recorded<LentOnly>) -> Routing {
         let LentOnly::Lent(lent) = &event.event;
-        Route::start(&lent.book)
+        Routing::start(&lent.book)
     }
 
     fn evolve(&mut self, input: &Input<Self>) {

@@ -51,12 +51,9 @@ impl Apply<Tx> for Ledger {
     }
 }
 
+#[derive(Query)]
+#[query(reads = Ledger, answer = u64)]
 struct Turnover;
-
-impl Query for Turnover {
-    type Reads = Ledger;
-    type Answer = u64;
-}
 
 impl Answer<Reader> for Turnover {
     async fn answer(&self, ledger: &mut Reader) -> Result<u64, QueryError> {

@@ -78,7 +78,7 @@ macro_rules! seen {
             }
         }
 
-        impl Query for $name {
+        impl gesta::Query for $name {
             type Reads = Self;
             type Answer = Option<u64>;
         }
@@ -372,7 +372,7 @@ impl<Tx: Rows> Apply<Tx> for Firsts {
     }
 }
 
-impl Query for Firsts {
+impl gesta::Query for Firsts {
     type Reads = Self;
     type Answer = Vec<(String, u64)>;
 }

@@ -1,7 +1,7 @@
 //! The examples of the README and of `docs/guide/orders.md`, compiled and run.
 
 // GUIDE BEGIN
-use gesta::{Gesta, prelude::*, sqlite, testing::given};
+use gesta::{prelude::*, sqlite, testing::given};
 
 type CustomerId = u64;
 type PaymentId = u64;
@@ -131,13 +131,10 @@ impl Apply<sqlite::Tx> for OrderStatuses {
     }
 }
 
+#[derive(Query)]
+#[query(reads = OrderStatuses, answer = Option<Status>)]
 struct FindStatus {
     order: OrderId,
-}
-
-impl Query for FindStatus {
-    type Reads = OrderStatuses;
-    type Answer = Option<Status>;
 }
 
 impl Answer<sqlite::Reader> for FindStatus {

@@ -161,7 +161,7 @@ impl Enrol {
 impl Decide for Enrol {
     type Rejection = NotEnrolled;
 
-    fn decide(&self, (enrolment, (course, numbers)): &State<Self>) -> Decision<Self> {
+    fn decide(&self, (enrolment, (course, numbers)): &gesta::State<Self>) -> Decision<Self> {
         if enrolment.taken {
             return Err(NotEnrolled::Already);
         }
