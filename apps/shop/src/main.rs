@@ -96,14 +96,14 @@ async fn main() -> Result<ExitCode> {
             // Without process managers: imported orders have no payment account, so fulfilment
             // would ignore them anyway.
             let shop = store.open().await?;
-            let outcome = import(&shop, table).await?;
+            let outcome = import(&shop.gesta, table).await?;
             shop.close().await;
             Ok(outcome)
         }
         Command::Report { json } => {
             // Nothing is decided for a report, so the process managers stay off here too.
             let shop = store.open().await?;
-            let report = report(&shop).await?;
+            let report = report(&shop.gesta).await?;
             shop.close().await;
             let text =
                 if json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
@@ -116,8 +116,8 @@ async fn main() -> Result<ExitCode> {
 async fn demo(store: &StoreUrl, listen: &ListenOptions) -> Result<ExitCode> {
     let server = listen.bind().await?;
     let shop = store.open_with_processes(ProcessDelays::default()).await?;
-    let outcome = import(&shop, SAMPLE).await?;
-    writeln!(io::stdout(), "\n{}\nevent store: {store}", report(&shop).await?)?;
+    let outcome = import(&shop.gesta, SAMPLE).await?;
+    writeln!(io::stdout(), "\n{}\nevent store: {store}", report(&shop.gesta).await?)?;
     server.serve(shop).await?;
     Ok(outcome)
 }

@@ -10,13 +10,14 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use gesta::Gesta;
 use gesta_http::{GestaState, Origin};
 use shop::http;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
+
+use crate::store::OpenShop;
 
 /// Options of the commands that serve HTTP.
 #[derive(Args, Debug)]
@@ -60,13 +61,13 @@ impl ListenOptions {
 
 impl BoundServer {
     /// Serves a shop until the process receives SIGINT or SIGTERM.
-    pub(crate) async fn serve(self, shop: Gesta) -> Result<()> {
+    pub(crate) async fn serve(self, shop: OpenShop) -> Result<()> {
         // Installed before the address is printed: a script may send the signal right after.
         let mut ended = signal(SignalKind::terminate())?;
         let mut interrupted = signal(SignalKind::interrupt())?;
         self.print_addresses()?;
         tracing::info!(address = %self.address, "serving");
-        let state = GestaState::new(shop.clone()).allow_origins(self.allowed_origins);
+        let state = GestaState::new(shop.gesta.clone()).allow_origins(self.allowed_origins);
         gesta_http::serve(self.listener, http::api().router(state.clone()), state, async move {
             tokio::select! {
                 _ = interrupted.recv() => {}

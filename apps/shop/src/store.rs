@@ -12,6 +12,20 @@ use shop::{
 /// Subdirectory of the read models.
 const READ_MODELS: &str = "read-models";
 
+/// An open shop with its read models.
+pub(crate) struct OpenShop {
+    pub(crate) gesta: Gesta,
+    read_models: Sqlite,
+}
+
+impl OpenShop {
+    /// Closes the application, then the files of its read models.
+    pub(crate) async fn close(self) {
+        self.gesta.close().await;
+        self.read_models.close().await;
+    }
+}
+
 /// Location of the event store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
@@ -45,33 +59,32 @@ impl fmt::Display for StoreUrl {
 
 impl StoreUrl {
     /// Opens the shop without its process managers, for reports and imports.
-    pub(crate) async fn open(&self) -> Result<Gesta> {
+    pub(crate) async fn open(&self) -> Result<OpenShop> {
         self.open_with(|builder| builder).await
     }
 
     /// Opens the shop with its process managers.
-    pub(crate) async fn open_with_processes(&self, delays: ProcessDelays) -> Result<Gesta> {
+    pub(crate) async fn open_with_processes(&self, delays: ProcessDelays) -> Result<OpenShop> {
         self.open_with(|builder| processes::run_all(builder, delays)).await
     }
 
-    async fn open_with(&self, change: impl FnOnce(Builder) -> Builder) -> Result<Gesta> {
+    async fn open_with(&self, change: impl FnOnce(Builder) -> Builder) -> Result<OpenShop> {
         let opened = async {
             // Read models of a memory store are temporary as well: they would outlive the events.
-            let read_models = self.read_models()?;
+            let read_models = self.read_models().await?;
             let builder = Gesta::on(gesta::open(&self.to_string()).await?);
-            Ok::<_, anyhow::Error>(
-                change(read_side::project_all(builder, &read_models)).open().await?,
-            )
+            let gesta = change(read_side::project_all(builder, &read_models)).open().await?;
+            Ok::<_, anyhow::Error>(OpenShop { gesta, read_models })
         };
         opened.await.with_context(|| format!("cannot open {self}"))
     }
 
-    fn read_models(&self) -> Result<Sqlite, DatabaseError> {
+    async fn read_models(&self) -> Result<Sqlite, DatabaseError> {
         match self {
-            Self::Memory => Sqlite::temporary(),
+            Self::Memory => Sqlite::temporary().await,
             // Next to the log: moving the directory moves both. The read models may also be
             // deleted, and are then rebuilt from the log.
-            Self::Directory(directory) => Sqlite::open(directory.join(READ_MODELS)),
+            Self::Directory(directory) => Sqlite::open(directory.join(READ_MODELS)).await,
         }
     }
 }

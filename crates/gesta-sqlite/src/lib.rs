@@ -11,13 +11,16 @@
 //!   removed after its last reader is dropped.
 //! - Queries never wait for a write transaction (write-ahead logging).
 //!
-//! Not here: the projections that fill read models. Statements block the polling thread; they sync
-//! only when a commit checkpoints the write-ahead log. See [`Sqlite`].
+//! - Statements run on threads of the store; no future and no destructor waits for one.
+//!
+//! Not here: the projections that fill read models. Statements sync only when a commit checkpoints
+//! the write-ahead log. See [`Sqlite`].
 
 mod catalogue;
 mod checkpoint;
 mod connection;
 mod dead_letters;
+mod directory;
 mod error;
 mod file_identity;
 mod properties;
@@ -27,6 +30,7 @@ mod reader;
 mod rows;
 mod snapshot_file;
 mod store;
+mod threads;
 mod tx;
 
 pub use reader::Reader;

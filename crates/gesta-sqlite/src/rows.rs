@@ -15,6 +15,30 @@ pub(crate) const TABLES: &str = "
     ) strict, without rowid;
 ";
 
+/// A request for rows that is handed to another thread.
+pub(crate) struct OwnedList {
+    table: String,
+    prefix: String,
+    after: Option<String>,
+    limit: usize,
+}
+
+impl OwnedList {
+    pub(crate) fn of(list: ListRows<'_>) -> Self {
+        Self {
+            table: list.table.to_owned(),
+            prefix: list.prefix.to_owned(),
+            after: list.after.map(str::to_owned),
+            limit: list.limit,
+        }
+    }
+
+    pub(crate) fn borrowed(&self) -> ListRows<'_> {
+        let Self { table, prefix, after, limit } = self;
+        ListRows { table, prefix, after: after.as_deref(), limit: *limit }
+    }
+}
+
 pub(crate) fn get(
     connection: &Connection,
     table: &str,
@@ -49,16 +73,17 @@ pub(crate) fn list(connection: &Connection, list: ListRows<'_>) -> Result<Vec<Ro
     Ok(rows)
 }
 
+/// Sets the value of a row, which is given as JSON text.
 pub(crate) fn put(
     connection: &Connection,
     table: &str,
     key: &str,
-    value: &Value,
+    value: &str,
 ) -> Result<(), DatabaseError> {
     let sql = "insert into gesta_rows (name, key, value) values (?1, ?2, ?3)
                on conflict (name, key) do update set value = excluded.value";
     let mut statement = connection.prepare_cached(sql).map_err(classify)?;
-    statement.execute(params![table, key, value.to_string()]).map_err(classify)?;
+    statement.execute(params![table, key, value]).map_err(classify)?;
     Ok(())
 }
 

@@ -1,34 +1,40 @@
-//! The store: one directory with its catalogue and the open read model files.
+//! The store's handle: hands the work on its directory to database threads.
+//!
+//! Invariant: the directory and everything opened in it are used and dropped on database threads
+//! only. Each call takes the thread of what it uses: the catalogue, the snapshot file, the writer
+//! of a read model, or the readers.
 
 use std::{
-    collections::HashMap,
-    fmt, fs,
+    fmt,
+    future::Future,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use gesta_store::{
     Checkpoint, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture, DeadLetter,
     ReadModel, ReadModelId, ReadModelStore, Snapshot, SnapshotStore, StreamName,
 };
-use tempfile::TempDir;
 
-use crate::{
-    Reader, Tx,
-    catalogue::Catalogue,
-    checkpoint, dead_letters,
-    error::file_error,
-    read_model_file::{self, ReadModelFile},
-    snapshot_file::SnapshotFile,
-};
+use crate::{Reader, Tx, directory::Directory, reader::OpenReader, threads::Threads, tx::OpenTx};
+
+/// Maximum number of threads that answer queries. More queries wait for a thread.
+const READER_THREADS_MAX: usize = 4;
 
 /// Read models, snapshots and checkpoints in SQLite files of one directory.
 ///
 /// Cheap to clone; clones share the store. At most one process may fill read models: commits of a
 /// second process on the same directory fail with [`DatabaseError::CheckpointConflict`].
 ///
-/// Statements block the thread that polls. A commit writes to the page cache; after every 16 MiB it
-/// also checkpoints the write-ahead log and syncs.
+/// # Blocking
+///
+/// No future of the store blocks the thread that polls it: statements run on threads of the store,
+/// one for each read model that is written, up to four for queries, one for the catalogue and one
+/// for snapshots. They end when idle. Dropping the last clone closes the files in the background;
+/// [`close`](Self::close) waits for it.
+///
+/// A commit writes to the page cache; after every 16 MiB it also checkpoints the write-ahead log
+/// and syncs.
 ///
 /// ```
 /// use gesta_sqlite::Sqlite;
@@ -36,17 +42,18 @@ use crate::{
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let directory = tempfile::tempdir().expect("a directory");
-/// let store = Sqlite::open(directory.path())?;
+/// let store = Sqlite::open(directory.path()).await?;
 /// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
 /// let names = store.create_read_model(create).await?;
 /// let mut tx = store.begin(&names).await?;
 /// tx.put_json("names", "1", &"Ann".into()).await?;
 /// tx.commit().await?;
-/// drop(store);
+/// store.close().await;
 ///
-/// let again = Sqlite::open(directory.path())?;
+/// let again = Sqlite::open(directory.path()).await?;
 /// let found = again.reader(&names).await?.get_json("names", "1").await?;
 /// assert_eq!(found, Some("Ann".into()));
+/// # again.close().await;
 /// # Ok::<(), gesta_store::DatabaseError>(())
 /// # }).expect("the store keeps rows");
 /// ```
@@ -54,12 +61,12 @@ use crate::{
 pub struct Sqlite(Arc<Inner>);
 
 struct Inner {
-    directory: PathBuf,
-    catalogue: Mutex<Catalogue>,
-    snapshot_file: Mutex<SnapshotFile>,
-    files: Mutex<HashMap<ReadModelId, Arc<ReadModelFile>>>,
-    /// Last field, so that the directory is removed after its files are closed.
-    _temporary: Option<TempDir>,
+    path: PathBuf,
+    /// `None` once the store was closed.
+    directory: Mutex<Option<Arc<Directory>>>,
+    catalogue_thread: Arc<Threads>,
+    snapshot_thread: Threads,
+    readers: Arc<Threads>,
 }
 
 impl Sqlite {
@@ -73,136 +80,133 @@ impl Sqlite {
     /// [`DatabaseError::Rejected`] when a later version of this program has written it: start that
     /// version. [`DatabaseError::Corrupt`] when the catalogue is damaged: remove it, and all read
     /// models are rebuilt.
-    pub fn open(directory: impl AsRef<Path>) -> Result<Self, DatabaseError> {
-        Self::open_in(directory.as_ref(), None)
+    pub async fn open(directory: impl AsRef<Path>) -> Result<Self, DatabaseError> {
+        let path = directory.as_ref().to_owned();
+        Self::open_with(move || Directory::open(&path)).await
     }
 
-    /// Creates a store in a new temporary directory, which is removed with the last clone.
+    /// Does the same as [`open`](Self::open), on the calling thread, which it blocks.
+    ///
+    /// # Errors
+    /// The same as [`open`](Self::open).
+    pub fn open_blocking(directory: impl AsRef<Path>) -> Result<Self, DatabaseError> {
+        Ok(Self::of(Directory::open(directory.as_ref())?, catalogue_thread()))
+    }
+
+    /// Creates a store in a new temporary directory, which is removed when the store is closed or
+    /// the last clone is dropped.
     ///
     /// For tests, and for use with an in-memory event store.
     ///
     /// # Errors
     /// The same as [`open`](Self::open).
-    pub fn temporary() -> Result<Self, DatabaseError> {
-        let directory = TempDir::with_prefix("gesta-read-models-")
-            .map_err(|error| file_error("no temporary directory can be created", error))?;
-        let path = directory.path().to_owned();
-        Self::open_in(&path, Some(directory))
+    pub async fn temporary() -> Result<Self, DatabaseError> {
+        Self::open_with(Directory::temporary).await
     }
 
-    fn open_in(directory: &Path, temporary: Option<TempDir>) -> Result<Self, DatabaseError> {
-        fs::create_dir_all(directory).map_err(|error| {
-            file_error(&format!("{} cannot be created", directory.display()), error)
-        })?;
-        let _lock = lock_opening(directory);
-        let catalogue = Catalogue::open(&directory.join("catalogue.db"))?;
-        // Now, before this store has opened any of these files.
-        remove_dropped(&catalogue, directory)?;
-        Ok(Self(Arc::new(Inner {
-            directory: directory.to_owned(),
-            catalogue: Mutex::new(catalogue),
-            snapshot_file: Mutex::new(SnapshotFile::open(&directory.join("snapshots.db"))),
-            files: Mutex::default(),
-            _temporary: temporary,
-        })))
+    async fn open_with(
+        open: impl FnOnce() -> Result<Directory, DatabaseError> + Send + 'static,
+    ) -> Result<Self, DatabaseError> {
+        let thread = catalogue_thread();
+        let catalogue_thread = Arc::clone(&thread);
+        // Made into a store there: a directory must not be dropped on the caller's thread.
+        thread.run(async move { Ok(Self::of(open()?, catalogue_thread)) }).await?
     }
 
-    /// Locks the catalogue, after checking that its file was not replaced.
-    fn catalogue(&self) -> Result<MutexGuard<'_, Catalogue>, DatabaseError> {
-        let catalogue = self.0.catalogue.lock().unwrap_or_else(PoisonError::into_inner);
-        catalogue.check()?;
-        Ok(catalogue)
+    fn of(directory: Directory, catalogue_thread: Arc<Threads>) -> Self {
+        Self(Arc::new(Inner {
+            path: directory.path().to_owned(),
+            directory: Mutex::new(Some(Arc::new(directory))),
+            catalogue_thread,
+            snapshot_thread: Threads::new("gesta-sqlite-snapshots", 1),
+            readers: Arc::new(Threads::new("gesta-sqlite-reader", READER_THREADS_MAX)),
+        }))
     }
 
-    fn snapshot_file(&self) -> MutexGuard<'_, SnapshotFile> {
-        self.0.snapshot_file.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn files(&self) -> MutexGuard<'_, HashMap<ReadModelId, Arc<ReadModelFile>>> {
-        self.0.files.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns a read model's file. Opens it on first use and keeps it open.
-    fn file(&self, id: &ReadModelId) -> Result<Arc<ReadModelFile>, DatabaseError> {
-        // Locked until the file is in the map, so that two callers do not open it twice.
-        let mut files = self.files();
-        if let Some(open) = files.get(id).map(Arc::clone) {
-            let Err(changed) = open.check() else { return Ok(open) };
-            // A removed file is not damage if another process dropped the read model: report
-            // `Missing` then, so that the caller looks for its successor.
-            let entry = self.catalogue()?.file_of(id);
-            if matches!(entry, Err(DatabaseError::Missing { .. })) {
-                files.remove(id);
+    /// Closes the store for all clones: waits until the work in progress has ended, then closes the
+    /// files. Close the application first, so that its projections end.
+    ///
+    /// Later calls return [`DatabaseError::Unavailable`]. Transactions and readers that are still
+    /// open keep their file open until they end.
+    pub async fn close(self) {
+        let directory = self.0.directory.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.0.readers.until_idle().await;
+        self.0.snapshot_thread.until_idle().await;
+        if let Some(directory) = directory {
+            for thread in directory.writer_threads() {
+                thread.until_idle().await;
             }
-            return entry.and(Err(changed));
+            self.0.catalogue_thread.spawn(async move { drop(directory) });
         }
-        let entry = self.catalogue()?.file_of(id)?;
-        let path = self.0.directory.join(entry.name);
-        let file = Arc::new(ReadModelFile::open(id, path, entry.has_tables)?);
-        // Only after the tables are committed: a crash in between leaves a file that is created
-        // again, not one that counts as damaged.
-        if !entry.has_tables {
-            self.catalogue()?.mark_tables_created(id)?;
-        }
-        files.insert(id.clone(), Arc::clone(&file));
-        Ok(file)
+        self.0.catalogue_thread.until_idle().await;
     }
 
-    fn checkpoint(&self, id: &ReadModelId) -> Result<Option<Checkpoint>, DatabaseError> {
-        let file = self.file(id)?;
-        let reader = Reader::open(Arc::clone(&file))?;
-        checkpoint::get(reader.connection()).map_err(|error| file.named(error))
-    }
-
-    /// Forgets the open files of dropped read models and marks them for removal.
-    fn release_dropped(&self, dropped: &[ReadModelId]) -> Result<(), DatabaseError> {
-        let mut files = self.files();
-        for id in dropped {
-            if let Some(file) = files.remove(id) {
-                file.remove_after_last_use();
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Removes the files of dropped read models. Failed removals are repeated at the next start.
-fn remove_dropped(catalogue: &Catalogue, directory: &Path) -> Result<(), DatabaseError> {
-    for file in catalogue.dropped_files()? {
-        match read_model_file::remove(&directory.join(&file.name)) {
-            Ok(()) => catalogue.forget(&file)?,
-            Err(error) => {
-                tracing::warn!(%error, "a dropped read model's file cannot be removed; the next start tries again")
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Serialises opening a directory by several processes.
-///
-/// SQLite refuses concurrent creation of a file immediately, without the busy timeout. The lock
-/// only prevents that refusal, so failing to take it is not an error.
-fn lock_opening(directory: &Path) -> Option<fs::File> {
-    let path = directory.join("opening.lock");
-    let locked = fs::File::create(&path).and_then(|file| {
-        file.lock()?;
-        Ok(file)
-    });
-    locked
-        .inspect_err(|error| {
-            tracing::warn!(
-                %error,
-                file = %path.display(),
-                "opening read models without the lock; a concurrent start may be refused"
-            );
+    fn directory(&self) -> Result<Arc<Directory>, DatabaseError> {
+        let directory = self.0.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        directory.clone().ok_or_else(|| {
+            let path = self.0.path.display();
+            DatabaseError::unavailable(format!(
+                "the read models in {path} were closed; open them again"
+            ))
         })
-        .ok()
+    }
+
+    /// Runs work on the directory on one of the store's threads.
+    async fn on<T: Send + 'static>(
+        &self,
+        threads: &Threads,
+        work: impl FnOnce(&Directory) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        let directory = self.directory()?;
+        threads.run(async move { work(&directory) }).await?
+    }
+
+    async fn on_catalogue<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Directory) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        self.on(&self.0.catalogue_thread, work).await
+    }
+
+    async fn on_snapshots<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Directory) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        self.on(&self.0.snapshot_thread, work).await
+    }
+
+    async fn on_readers<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Directory) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        self.on(&self.0.readers, work).await
+    }
+
+    /// Makes the rows of a read model survive a loss of power.
+    async fn write_back(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
+        let (directory, id) = (self.directory()?, read_model.clone());
+        let thread = directory.writer_thread(&id);
+        thread.run(async move { directory.file(&id)?.write_back().await }).await?
+    }
+}
+
+fn catalogue_thread() -> Arc<Threads> {
+    Arc::new(Threads::new("gesta-sqlite-catalogue", 1))
+}
+
+impl Drop for Inner {
+    /// Closes the files in the background.
+    fn drop(&mut self) {
+        let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(directory) = directory {
+            self.catalogue_thread.spawn(async move { drop(directory) });
+        }
+    }
 }
 
 impl fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sqlite in {}", self.0.directory.display())
+        write!(f, "Sqlite in {}", self.0.path.display())
     }
 }
 
@@ -210,89 +214,119 @@ impl ReadModelStore for Sqlite {
     type Tx = Tx;
     type Reader = Reader;
 
-    fn troubles(&self) -> Vec<String> {
-        let catalogue = self.catalogue().err().map(|error| error.to_string());
-        catalogue.into_iter().chain(self.snapshot_file().trouble()).collect()
+    async fn troubles(&self) -> Vec<String> {
+        let catalogue = self.on_catalogue(|directory| directory.catalogue().map(drop)).await;
+        let snapshots =
+            self.on_snapshots(|directory| Ok(directory.snapshot_file().trouble())).await;
+        let snapshots = snapshots.unwrap_or_else(|error| Some(error.to_string()));
+        catalogue.err().map(|error| error.to_string()).into_iter().chain(snapshots).collect()
+    }
+
+    async fn run_write<T: Send + 'static>(
+        &self,
+        read_model: &ReadModelId,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        let thread = self.directory()?.writer_thread(read_model);
+        thread.run(work).await
+    }
+
+    async fn run_read<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        self.0.readers.run(work).await
     }
 
     async fn list_read_models(&self, projection: &str) -> Result<Vec<ReadModel>, DatabaseError> {
-        let listed = self.catalogue()?.list(projection)?;
-        let with_checkpoint = listed.into_iter().map(|listed| {
-            // One damaged file must not hide the others. Its error is reported when it is used.
-            let checkpoint = self.checkpoint(&listed.id).unwrap_or_default();
-            let (id, version, stage) = (listed.id, listed.version, listed.stage);
-            ReadModel { id, version, stage, checkpoint }
-        });
-        Ok(with_checkpoint.collect())
+        let projection = projection.to_owned();
+        let listed = self.on_catalogue(move |directory| directory.list(&projection)).await?;
+        // On the readers: a file that is slow to open does not hold up the catalogue.
+        self.on_readers(move |directory| {
+            let with_checkpoint = listed.into_iter().map(|listed| {
+                // One damaged file must not hide the others. Its error is reported when it is used.
+                let checkpoint = directory.checkpoint(&listed.id).unwrap_or_default();
+                let (id, version, stage) = (listed.id, listed.version, listed.stage);
+                ReadModel { id, version, stage, checkpoint }
+            });
+            Ok(with_checkpoint.collect())
+        })
+        .await
     }
 
     async fn create_read_model(
         &self,
         create: CreateReadModel<'_>,
     ) -> Result<ReadModelId, DatabaseError> {
-        let id = self.catalogue()?.create(create)?;
-        // A file of this name can exist if an earlier catalogue was moved away and numbering
-        // started again at 1.
-        let path = self.0.directory.join(self.catalogue()?.file_of(&id)?.name);
-        read_model_file::clear_path(&path)?;
-        Ok(id)
+        let CreateReadModel { projection, version, stage } = create;
+        let projection = projection.to_owned();
+        self.on_catalogue(move |directory| {
+            directory.create(CreateReadModel { projection: &projection, version, stage })
+        })
+        .await
     }
 
     async fn switch_to(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
         // First make the new rows survive a loss of power: the switch-over does, and it drops the
         // rows that could replace them.
-        self.file(read_model)?.write_back().await?;
-        let dropped = self.catalogue()?.switch_to(read_model)?;
-        self.release_dropped(&dropped)
+        self.write_back(read_model).await?;
+        let id = read_model.clone();
+        self.on_catalogue(move |directory| directory.switch_to(&id)).await
     }
 
     async fn switch_keeping(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
         // As in `switch_to`: no loss of power may undo rows that the switch-over depends on.
-        self.file(read_model)?.write_back().await?;
-        let dropped = self.catalogue()?.switch_keeping(read_model)?;
-        self.release_dropped(&dropped)
+        self.write_back(read_model).await?;
+        let id = read_model.clone();
+        self.on_catalogue(move |directory| directory.switch_keeping(&id)).await
     }
 
     async fn resume(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
-        self.catalogue()?.resume(read_model)
+        let id = read_model.clone();
+        self.on_catalogue(move |directory| directory.catalogue()?.resume(&id)).await
     }
 
     async fn quarantine(&self, read_model: &ReadModelId) -> Result<Option<String>, DatabaseError> {
-        let entry = self.catalogue()?.file_of(read_model)?;
-        // Rename before dropping the row: the next start removes files of dropped read models.
-        let renamed = read_model_file::quarantine(&self.0.directory.join(entry.name))?;
-        self.files().remove(read_model);
-        self.catalogue()?.drop_read_model(read_model)?;
-        Ok(renamed.map(|path| path.display().to_string()))
+        let id = read_model.clone();
+        self.on_catalogue(move |directory| directory.quarantine(&id)).await
     }
 
     async fn drop_read_model(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
-        // The row first: if the process ends now, the next start removes the file.
-        self.catalogue()?.drop_read_model(read_model)?;
-        self.release_dropped(std::slice::from_ref(read_model))
+        let id = read_model.clone();
+        self.on_catalogue(move |directory| directory.drop_read_model(&id)).await
     }
 
     async fn begin(&self, read_model: &ReadModelId) -> Result<Tx, DatabaseError> {
-        Tx::begin(self.file(read_model)?).await
+        let (directory, id) = (self.directory()?, read_model.clone());
+        let thread = directory.writer_thread(&id);
+        let writer = Arc::clone(&thread);
+        let begin = async move { Ok(Tx::new(OpenTx::begin(directory.file(&id)?).await?, writer)) };
+        thread.run(begin).await?
     }
 
     async fn reader(&self, read_model: &ReadModelId) -> Result<Reader, DatabaseError> {
-        Reader::open(self.file(read_model)?)
+        let (id, readers) = (read_model.clone(), Arc::clone(&self.0.readers));
+        self.on_readers(move |directory| {
+            Ok(Reader::new(OpenReader::open(directory.file(&id)?)?, readers))
+        })
+        .await
     }
 
     async fn dead_letters(
         &self,
         read_model: &ReadModelId,
     ) -> Result<Vec<DeadLetter>, DatabaseError> {
-        let file = self.file(read_model)?;
-        let reader = Reader::open(Arc::clone(&file))?;
-        dead_letters::list(reader.connection()).map_err(|error| file.named(error))
+        let id = read_model.clone();
+        self.on_readers(move |directory| directory.dead_letters(&id)).await
     }
 }
 
 impl CheckpointStore for Sqlite {
     fn load_checkpoint<'a>(&'a self, consumer: &'a str) -> DatabaseFuture<'a, Option<Checkpoint>> {
-        Box::pin(async move { self.snapshot_file().checkpoint(consumer) })
+        let consumer = consumer.to_owned();
+        Box::pin(
+            self.on_snapshots(move |directory| directory.snapshot_file().checkpoint(&consumer)),
+        )
     }
 
     fn save_checkpoint<'a>(
@@ -300,20 +334,29 @@ impl CheckpointStore for Sqlite {
         consumer: &'a str,
         checkpoint: Checkpoint,
     ) -> DatabaseFuture<'a, ()> {
-        Box::pin(async move { self.snapshot_file().save_checkpoint(consumer, checkpoint) })
+        let consumer = consumer.to_owned();
+        Box::pin(self.on_snapshots(move |directory| {
+            directory.snapshot_file().save_checkpoint(&consumer, checkpoint)
+        }))
     }
 }
 
 impl SnapshotStore for Sqlite {
     fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, Option<Snapshot>> {
-        Box::pin(async move { self.snapshot_file().snapshot(stream) })
+        let stream = stream.clone();
+        Box::pin(self.on_snapshots(move |directory| directory.snapshot_file().snapshot(&stream)))
     }
 
     fn save_snapshot(&self, snapshot: Snapshot) -> DatabaseFuture<'_, ()> {
-        Box::pin(async move { self.snapshot_file().save_snapshot(&snapshot) })
+        Box::pin(
+            self.on_snapshots(move |directory| directory.snapshot_file().save_snapshot(&snapshot)),
+        )
     }
 
     fn delete_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, ()> {
-        Box::pin(async move { self.snapshot_file().delete_snapshot(stream) })
+        let stream = stream.clone();
+        Box::pin(
+            self.on_snapshots(move |directory| directory.snapshot_file().delete_snapshot(&stream)),
+        )
     }
 }

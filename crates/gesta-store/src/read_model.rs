@@ -15,7 +15,10 @@ mod memory;
 mod rows;
 mod snapshot_store;
 
-use std::{fmt, future::Future};
+use std::{
+    fmt,
+    future::{Future, ready},
+};
 
 pub use checkpoint_store::CheckpointStore;
 pub use database_error::{DatabaseError, DatabaseFuture, SharedError};
@@ -128,8 +131,10 @@ pub struct CreateReadModel<'a> {
 ///
 /// # Blocking
 ///
-/// A store in the same process may run statements while it is polled. A store on the network must
-/// not block.
+/// No method blocks the thread that polls it, and no destructor waits. A store in the same process
+/// keeps threads for its statements. Each call then changes threads twice, so a batch of events and
+/// a query run as one piece of work on these threads: [`run_write`](Self::run_write) and
+/// [`run_read`](Self::run_read).
 ///
 /// # Examples
 ///
@@ -159,8 +164,41 @@ pub trait ReadModelStore: Clone + Send + Sync + 'static {
     /// Everything that the store goes without at the moment although it should have it, with the
     /// cause and what to do, for health: nothing unless implemented. What keeps a read model from
     /// being used is an error of its own calls instead.
-    fn troubles(&self) -> Vec<String> {
-        Vec::new()
+    fn troubles(&self) -> impl Future<Output = Vec<String>> + Send {
+        ready(Vec::new())
+    }
+
+    /// Runs work that changes a read model where the store's statements may block.
+    ///
+    /// Inside the work, statements run in place, one after the other. While the work is pending, it
+    /// holds up no other work. If the returned future is dropped, the work is dropped before its
+    /// next poll. By default the work runs in the returned future, which suits stores whose
+    /// statements never block.
+    ///
+    /// # Errors
+    ///
+    /// - [`DatabaseError::Rejected`] if the work panicked. Its transaction is rolled back.
+    /// - [`DatabaseError::Unavailable`] if the store was closed or has no thread for the work.
+    fn run_write<T: Send + 'static>(
+        &self,
+        read_model: &ReadModelId,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = Result<T, DatabaseError>> + Send {
+        let _ = read_model;
+        async { Ok(work.await) }
+    }
+
+    /// Runs work that reads where the store's statements may block. Otherwise the same as
+    /// [`run_write`](Self::run_write); does not wait for work that writes.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`run_write`](Self::run_write).
+    fn run_read<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = Result<T, DatabaseError>> + Send {
+        async { Ok(work.await) }
     }
 
     /// Returns the read models of a projection, by increasing build number.

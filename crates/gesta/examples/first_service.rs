@@ -232,7 +232,7 @@ impl ProcessManager for Hold {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let read_models = sqlite::Sqlite::open("data/read-models")?;
+    let read_models = sqlite::Sqlite::open("data/read-models").await?;
     let gesta =
         Gesta::at("gesta:data").project(Bookings, &read_models).process::<Hold>().open().await?;
 
@@ -264,7 +264,7 @@ mod service {
     use super::*;
 
     async fn open(clock: &VirtualClock) -> Gesta {
-        let read_models = sqlite::Sqlite::temporary().expect("a temporary directory");
+        let read_models = sqlite::Sqlite::temporary().await.expect("a temporary directory");
         Gesta::at("memory:")
             .clock(clock.clone())
             .project(Bookings, &read_models)

@@ -59,7 +59,7 @@ impl Shop {
         };
         let builder = Gesta::on(Arc::clone(&store)).clock(clock.clone()).retry(at_once);
         let builder = change(builder);
-        let builder = read_side::project_all(builder, &Sqlite::temporary().unwrap());
+        let builder = read_side::project_all(builder, &Sqlite::temporary().await.unwrap());
         let gesta = processes::run_all(builder, ProcessDelays::default()).open().await.unwrap();
         Self { store, clock, gesta }
     }

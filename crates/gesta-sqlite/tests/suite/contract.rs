@@ -27,8 +27,13 @@ macro_rules! on_every_store {
         }
         mod sqlite {
             $(#[test] fn $scenario() {
-                let store = super::Sqlite::temporary().unwrap();
-                super::block_on(super::$scenario(store)).unwrap();
+                super::block_on(async {
+                    let store = super::Sqlite::temporary().await?;
+                    super::$scenario(store.clone()).await?;
+                    store.close().await;
+                    Ok::<_, super::DatabaseError>(())
+                })
+                .unwrap();
             })+
         }
     };

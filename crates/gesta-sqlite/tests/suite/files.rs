@@ -22,7 +22,7 @@ fn read_model_files(directory: &Path) -> Vec<String> {
 fn a_crash_between_apply_and_commit_leaves_rows_and_checkpoint_as_they_were() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         let id = create(&store, Stage::Live).await.unwrap();
         let mut tx = store.begin(&id).await.unwrap();
         tx.put_json("orders", "1", &1.into()).await.unwrap();
@@ -39,7 +39,7 @@ fn a_crash_between_apply_and_commit_leaves_rows_and_checkpoint_as_they_were() {
             fs::copy(&path, crashed.path().join(path.file_name().unwrap())).unwrap();
         }
 
-        let after = Sqlite::open(crashed.path()).unwrap();
+        let after = Sqlite::open(crashed.path()).await.unwrap();
         let listed = after.list_read_models("order-summaries").await.unwrap();
         assert_eq!(listed[0].checkpoint, Some(checkpoint(1)));
         let mut reader = after.reader(&id).await.unwrap();
@@ -51,15 +51,15 @@ fn a_crash_between_apply_and_commit_leaves_rows_and_checkpoint_as_they_were() {
 fn a_rebuild_is_found_again_after_a_restart() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         create(&store, Stage::Live).await.unwrap();
         let rebuilding = create(&store, Stage::Rebuilding).await.unwrap();
         let mut tx = store.begin(&rebuilding).await.unwrap();
         tx.advance(Advance { from: None, to: checkpoint(40) }).await.unwrap();
         tx.commit().await.unwrap();
-        drop(store);
+        store.close().await;
 
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         let listed = store.list_read_models("order-summaries").await.unwrap();
         assert_eq!(listed[1].id, rebuilding);
         assert_eq!(
@@ -73,7 +73,7 @@ fn a_rebuild_is_found_again_after_a_restart() {
 fn a_dropped_read_models_file_goes_with_its_last_reader() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         let old = create(&store, Stage::Live).await.unwrap();
         let reader = store.reader(&old).await.unwrap();
         let new = create(&store, Stage::Rebuilding).await.unwrap();
@@ -82,7 +82,8 @@ fn a_dropped_read_models_file_goes_with_its_last_reader() {
 
         store.switch_to(&new).await.unwrap();
         assert_eq!(read_model_files(directory.path()).len(), 2, "it is still read");
-        drop(reader);
+        // Dropped on the store's thread, where it closes before the work ends.
+        store.run_read(async move { drop(reader) }).await.unwrap();
         assert_eq!(read_model_files(directory.path()), ["order-summaries-2.db"]);
     });
 }
@@ -91,7 +92,7 @@ fn a_dropped_read_models_file_goes_with_its_last_reader() {
 fn a_file_that_was_dropped_just_before_a_crash_goes_at_the_next_open() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         let old = create(&store, Stage::Live).await.unwrap();
         drop(store.begin(&old).await.unwrap());
         // Leak the store, as a crash would: its destructor does not remove the file.
@@ -99,9 +100,9 @@ fn a_file_that_was_dropped_just_before_a_crash_goes_at_the_next_open() {
         let new = create(&store, Stage::Rebuilding).await.unwrap();
         store.switch_to(&new).await.unwrap();
         drop(store.begin(&new).await.unwrap());
-        drop(store);
+        store.close().await;
         assert_eq!(read_model_files(directory.path()).len(), 2);
-        drop(Sqlite::open(directory.path()).unwrap());
+        Sqlite::open(directory.path()).await.unwrap().close().await;
         assert_eq!(read_model_files(directory.path()), ["order-summaries-2.db"]);
     });
 }
@@ -109,7 +110,7 @@ fn a_file_that_was_dropped_just_before_a_crash_goes_at_the_next_open() {
 #[test]
 fn a_projections_sql_is_read_by_its_queries() {
     block_on(async {
-        let store = Sqlite::temporary().unwrap();
+        let store = Sqlite::temporary().await.unwrap();
         let id = create(&store, Stage::Live).await.unwrap();
         let mut tx = store.begin(&id).await.unwrap();
         tx.execute_script("create table orders (id integer primary key, total text) strict")
@@ -130,7 +131,7 @@ fn a_projections_sql_is_read_by_its_queries() {
 #[test]
 fn errors_say_what_to_do() {
     block_on(async {
-        let store = Sqlite::temporary().unwrap();
+        let store = Sqlite::temporary().await.unwrap();
         let id = create(&store, Stage::Live).await.unwrap();
         let mut tx = store.begin(&id).await.unwrap();
         let no_table = tx.execute("insert into orders values (1)", []).unwrap_err();
@@ -150,7 +151,7 @@ fn errors_say_what_to_do() {
 #[test]
 fn a_projection_that_ends_the_transaction_itself_gets_an_error() {
     block_on(async {
-        let store = Sqlite::temporary().unwrap();
+        let store = Sqlite::temporary().await.unwrap();
         let id = create(&store, Stage::Live).await.unwrap();
         let mut tx = store.begin(&id).await.unwrap();
         tx.execute_script("commit").unwrap();
@@ -164,7 +165,7 @@ fn a_projection_that_ends_the_transaction_itself_gets_an_error() {
 fn a_file_that_is_no_database_is_called_corrupt() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("catalogue.db"), [7; 8192]).unwrap();
-    let error = Sqlite::open(directory.path()).unwrap_err();
+    let error = Sqlite::open_blocking(directory.path()).unwrap_err();
     assert!(matches!(error, DatabaseError::Corrupt { .. }), "{error}");
     let path = directory.path().join("catalogue.db");
     assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
@@ -175,16 +176,16 @@ fn a_file_that_is_no_database_is_called_corrupt() {
 fn after_the_catalogue_was_moved_away_no_old_file_is_taken_for_a_new_read_model() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         let id = create(&store, Stage::Live).await.unwrap();
         let mut tx = store.begin(&id).await.unwrap();
         tx.advance(Advance { from: None, to: checkpoint(7) }).await.unwrap();
         tx.commit().await.unwrap();
-        drop(store);
+        store.close().await;
         for ending in ["", "-wal", "-shm"] {
             let _ = fs::remove_file(directory.path().join(format!("catalogue.db{ending}")));
         }
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         let again = create(&store, Stage::Live).await.unwrap();
         assert_eq!(again.build, id.build, "the numbers begin anew");
         assert_eq!(store.begin(&again).await.unwrap().checkpoint().await.unwrap(), None);
@@ -216,15 +217,15 @@ fn a_catalogue_of_an_earlier_version_is_continued() {
             .unwrap();
         drop(earlier);
         for _ in 0..2 {
-            let store = Sqlite::open(directory.path()).unwrap();
+            let store = Sqlite::open(directory.path()).await.unwrap();
             let listed = store.list_read_models("order-summaries").await.unwrap();
             let stages: Vec<_> = listed.iter().map(|one| (one.id.build, one.stage)).collect();
             assert_eq!(stages, [(1, Stage::Live), (2, Stage::Rebuilding)]);
         }
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         let second = store.list_read_models("order-summaries").await.unwrap().remove(1).id;
         store.switch_keeping(&second).await.unwrap();
-        drop(store);
+        store.close().await;
 
         // The earlier version would see the retired read model as dropped and remove its file.
         let earlier = rusqlite::Connection::open(directory.path().join("catalogue.db")).unwrap();
@@ -234,7 +235,7 @@ fn a_catalogue_of_an_earlier_version_is_continued() {
         };
         assert_eq!((stage(1), stage(2)), ("dropped".to_owned(), "answering".to_owned()));
         drop(earlier);
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         let listed = store.list_read_models("order-summaries").await.unwrap();
         assert_eq!(listed[0].stage, Stage::Retired, "and kept over a restart");
     });
@@ -244,13 +245,13 @@ fn a_catalogue_of_an_earlier_version_is_continued() {
 fn a_quarantined_file_is_kept_under_another_name_over_restarts() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         let id = create(&store, Stage::Live).await.unwrap();
         drop(store.begin(&id).await.unwrap());
         let place = store.quarantine(&id).await.unwrap().unwrap();
         assert!(place.ends_with("order-summaries-1.db.corrupt-1"), "{place}");
-        drop(store);
-        drop(Sqlite::open(directory.path()).unwrap());
+        store.close().await;
+        Sqlite::open(directory.path()).await.unwrap().close().await;
         assert!(Path::new(&place).exists());
         assert!(read_model_files(directory.path()).is_empty());
     });
@@ -260,13 +261,13 @@ fn a_quarantined_file_is_kept_under_another_name_over_restarts() {
 fn damage_is_reported_with_the_read_model_and_its_path() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         let id = create(&store, Stage::Live).await.unwrap();
         drop(store.begin(&id).await.unwrap());
-        drop(store);
+        store.close().await;
         let path = directory.path().join("order-summaries-1.db");
         fs::write(&path, [7; 8_192]).unwrap();
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         let listed = store.list_read_models("order-summaries").await.unwrap();
         assert_eq!(listed.len(), 1, "it is listed all the same");
         let error = store.begin(&id).await.unwrap_err();
@@ -284,9 +285,9 @@ fn damaged_snapshots_are_renamed_and_readable_checkpoints_copied() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("snapshots.db");
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         store.save_checkpoint("relay", checkpoint(7)).await.unwrap();
-        drop(store);
+        store.close().await;
         // Damage that the first use of the table meets.
         let by_hand = rusqlite::Connection::open(&path).unwrap();
         by_hand
@@ -296,7 +297,7 @@ fn damaged_snapshots_are_renamed_and_readable_checkpoints_copied() {
             )
             .unwrap();
         drop(by_hand);
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         let stream = gesta_store::StreamName::new("order-1").unwrap();
         let snapshots: &dyn gesta_store::SnapshotStore = &store;
         assert_eq!(snapshots.load_snapshot(&stream).await.unwrap(), None);
@@ -313,12 +314,12 @@ fn damaged_snapshots_are_renamed_and_readable_checkpoints_copied() {
 fn a_dropped_file_that_cannot_be_removed_does_not_prevent_the_start() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         let id = create(&store, Stage::Live).await.unwrap();
         store.drop_read_model(&id).await.unwrap();
-        drop(store);
+        store.close().await;
         fs::create_dir(directory.path().join("order-summaries-1.db")).unwrap();
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         assert!(store.list_read_models("order-summaries").await.unwrap().is_empty());
     });
 }
@@ -329,14 +330,14 @@ fn a_directory_of_a_later_version_is_left_alone() {
     let later = rusqlite::Connection::open(directory.path().join("catalogue.db")).unwrap();
     later.pragma_update(None, "user_version", 2).unwrap();
     drop(later);
-    let error = Sqlite::open(directory.path()).unwrap_err();
+    let error = Sqlite::open_blocking(directory.path()).unwrap_err();
     assert!(error.to_string().contains("layout 2"), "{error}");
 }
 
 #[test]
 fn a_statement_that_ended_the_transaction_moves_no_checkpoint() {
     block_on(async {
-        let store = Sqlite::temporary().unwrap();
+        let store = Sqlite::temporary().await.unwrap();
         let id = create(&store, Stage::Live).await.unwrap();
         let mut tx = store.begin(&id).await.unwrap();
         tx.execute_script("create table orders (id integer primary key, paid integer)").unwrap();
@@ -362,7 +363,7 @@ fn a_statement_that_ended_the_transaction_moves_no_checkpoint() {
 fn a_new_live_read_model_is_on_disk_before_the_old_one_is_dropped() {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         create(&store, Stage::Live).await.unwrap();
         let rebuilt = create(&store, Stage::Rebuilding).await.unwrap();
         let mut tx = store.begin(&rebuilt).await.unwrap();
@@ -380,7 +381,7 @@ fn a_new_live_read_model_is_on_disk_before_the_old_one_is_dropped() {
                 fs::copy(&path, crashed.path().join(name)).unwrap();
             }
         }
-        let after = Sqlite::open(crashed.path()).unwrap();
+        let after = Sqlite::open(crashed.path()).await.unwrap();
         let listed = after.list_read_models("order-summaries").await.unwrap();
         assert_eq!(listed.len(), 1, "the one before was dropped");
         assert_eq!(listed[0].checkpoint, Some(checkpoint(1)), "and this one has its rows");
@@ -397,7 +398,7 @@ fn many_may_open_a_fresh_directory_at_once() {
                 .map(|_| {
                     scope.spawn(|| {
                         barrier.wait();
-                        Sqlite::open(directory.path()).map(drop)
+                        Sqlite::open_blocking(directory.path()).map(drop)
                     })
                 })
                 .collect();
@@ -414,18 +415,18 @@ fn without_snapshots_that_cannot_be_opened_work_continues_and_checkpoints_are_re
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path().join("snapshots.db");
         fs::create_dir(&place).unwrap();
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         let stream = gesta_store::StreamName::new("order-1").unwrap();
         assert_eq!(store.load_snapshot(&stream).await.unwrap(), None);
         store.delete_snapshot(&stream).await.unwrap();
         let refused = store.load_checkpoint("mailer").await.unwrap_err();
         assert!(refused.to_string().contains(place.to_str().unwrap()), "{refused}");
-        let [trouble] = &store.troubles()[..] else { panic!("one trouble") };
+        let [trouble] = &store.troubles().await[..] else { panic!("one trouble") };
         assert!(trouble.contains("snapshots are disabled"), "{trouble}");
         fs::remove_dir(&place).unwrap();
         store.save_checkpoint("mailer", checkpoint(7)).await.unwrap();
         assert_eq!(store.load_checkpoint("mailer").await.unwrap(), Some(checkpoint(7)));
-        assert!(store.troubles().is_empty());
+        assert!(store.troubles().await.is_empty());
     });
 }
 
@@ -435,7 +436,7 @@ fn neither_a_missing_lock_nor_a_directory_in_a_new_files_path_prevents_the_start
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("opening.lock")).unwrap();
         fs::create_dir(directory.path().join("order-summaries-1.db")).unwrap();
-        let store = Sqlite::open(directory.path()).unwrap();
+        let store = Sqlite::open(directory.path()).await.unwrap();
         let id = create(&store, Stage::Live).await.unwrap();
         store.begin(&id).await.unwrap();
         assert!(directory.path().join("order-summaries-1.db.corrupt-1").is_dir());
@@ -447,7 +448,7 @@ fn a_catalogue_that_cannot_be_opened_is_named_with_its_path() {
     for name in ["catalogue.db", "catalogue.db-wal"] {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join(name)).unwrap();
-        let error = Sqlite::open(directory.path()).unwrap_err().to_string();
+        let error = Sqlite::open_blocking(directory.path()).unwrap_err().to_string();
         let path = directory.path().join("catalogue.db");
         assert!(error.contains(path.to_str().unwrap()) && error.contains("move"), "{error}");
     }

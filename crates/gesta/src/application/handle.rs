@@ -91,7 +91,8 @@ impl Gesta {
     /// Stops projections and process managers, and waits until they have released their resources.
     /// Once every clone is dropped as well, the stores can be opened again. Uncommitted events are
     /// applied and decided commands are sent on the next start. A process manager with no work in
-    /// flight writes a checkpoint, which shortens its next start.
+    /// flight writes a checkpoint, which shortens its next start. Stores of read models stay open for
+    /// others; their own `close` waits until their files are closed.
     ///
     /// Has no time limit of its own and may wait for the store. To limit it, wrap it in a timeout:
     /// dropping the returned future stops the rest without waiting.

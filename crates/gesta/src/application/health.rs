@@ -169,7 +169,7 @@ impl Gesta {
             handle.started(self.clock().as_ref()).await;
             causes.extend(projection_causes(handle).await);
         }
-        causes.extend(self.read_models_causes());
+        causes.extend(self.read_models_causes().await);
         for handle in self.processes().handles() {
             causes.extend(process_manager_causes(handle));
         }
@@ -180,10 +180,11 @@ impl Gesta {
 
     /// Collects the impairments of read model stores. Deduplicated, since projections may share a
     /// store.
-    fn read_models_causes(&self) -> Vec<HealthCause> {
-        let handles = self.read_side().handles();
-        let troubles: BTreeSet<String> =
-            handles.flat_map(|handle| handle.read_models.troubles()).collect();
+    async fn read_models_causes(&self) -> Vec<HealthCause> {
+        let mut troubles = BTreeSet::new();
+        for handle in self.read_side().handles() {
+            troubles.extend(handle.read_models.troubles().await);
+        }
         let impaired = (Severity::Degraded, "impaired");
         let cause = |trouble| Component::ReadModels.cause("", impaired, trouble);
         troubles.into_iter().map(cause).collect()

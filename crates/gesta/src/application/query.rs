@@ -16,7 +16,7 @@ use gesta_store::{DatabaseError, Position};
 
 use crate::{
     Clock, Gesta, Projection, Receipt,
-    projection::{AnyReader, ProjectionHandle, ProjectionProgress},
+    projection::{ProjectionHandle, ProjectionProgress},
 };
 
 /// Default time that a query or a wait allows the read model to catch up.
@@ -334,9 +334,10 @@ where
     }
 
     async fn run(self) -> Result<Q::Answer, AskError> {
-        let waiting = Waiting::of::<Q::Reads>(self.gesta, self.at_least)?;
-        waiting.wait(self.within).await?;
-        let answer = self.answer(waiting.handle).await;
+        let Self { gesta, query, at_least, within, connection: _ } = self;
+        let waiting = Waiting::of::<Q::Reads>(gesta, at_least)?;
+        waiting.wait(within).await?;
+        let answer = answer::<Q, Conn>(waiting.handle, query).await;
         // A damaged database file is reported by health from the first query that meets it.
         if let Err(AskError::Query(error)) = &answer
             && let Some(damage) = database_error_in(error)
@@ -345,15 +346,22 @@ where
         }
         answer
     }
+}
 
-    async fn answer(&self, handle: &ProjectionHandle) -> Result<Q::Answer, AskError> {
-        let reader: AnyReader = handle.any_reader().await.map_err(QueryError::from)?;
+/// Answers a query on a connection to the active read model.
+async fn answer<Q, Conn>(handle: &ProjectionHandle, query: Q) -> Result<Q::Answer, AskError>
+where
+    Q: Answer<Conn>,
+    Conn: Send + 'static,
+{
+    let answered = handle.read(|reader| async move {
         // The store's type is erased where it was registered, so a mismatch shows here.
         let Ok(mut connection) = reader.downcast::<Conn>() else {
             return Err(AskError::OtherDatabase { projection: Q::Reads::NAME });
         };
-        Ok(self.query.answer(&mut connection).await?)
-    }
+        Ok(query.answer(&mut connection).await?)
+    });
+    answered.await.map_err(QueryError::from)?
 }
 
 impl<'g, Q, Conn> IntoFuture for Ask<'g, Q, Conn>

@@ -4,7 +4,7 @@
 //! processes that retry it only one applies it. The events of a stream take effect in order. No
 //! letter waits behind one that is gone.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use gesta_store::{
     DatabaseError, DeadLetter, DeadLetterReason, EventStore, Position, ReadAll, ReadModelStore,
@@ -12,10 +12,8 @@ use gesta_store::{
 };
 
 use super::{
-    Apply, ApplyError, OperationError,
-    catch_panic::catch_panic,
-    provenance,
-    writer::{ReadModelWriter, RunError},
+    Apply, ApplyError, OperationError, provenance,
+    writer::{BlockedStreams, ReadModelWriter, RunError},
 };
 use crate::{Recorded, error_line::in_one_line};
 
@@ -42,10 +40,11 @@ where
         tx.rollback().await?;
         let letters = self.deps.read_models.dead_letters(&self.id).await?;
         self.dead_letters = letters.len();
-        self.blocked_streams.clear();
+        let mut blocked_streams = BlockedStreams::new();
         for letter in letters {
-            self.blocked_streams.entry(letter.stream).or_insert(letter.position);
+            blocked_streams.entry(letter.stream).or_insert(letter.position);
         }
+        self.blocked_streams = Arc::new(blocked_streams);
         Ok(())
     }
 
@@ -111,7 +110,8 @@ where
             // Another process has retried or discarded it.
             return Ok(tx.rollback().await?);
         }
-        let Err(error) = self.apply_in(&mut tx, &event).await? else {
+        let (tx, applied) = self.apply_in(tx, &event).await?;
+        let Err(error) = applied else {
             return self.finish(tx, position).await;
         };
         tx.rollback().await?;
@@ -158,7 +158,8 @@ where
                 return Err(OperationError::NoSuchDeadLetter { position });
             }
             let end = failure.as_ref().map_or(waiting.len(), |failure| failure.place);
-            if let Some(earlier) = self.apply_waiting(&mut tx, waiting.iter().take(end)).await? {
+            let (mut tx, failed) = self.apply_waiting(tx, waiting.iter().take(end)).await?;
+            if let Some(earlier) = failed {
                 tx.rollback().await?;
                 failure = Some(earlier);
                 continue;
@@ -175,40 +176,40 @@ where
 
     async fn apply_waiting(
         &mut self,
-        tx: &mut S::Tx,
+        mut tx: S::Tx,
         waiting: impl Iterator<Item = &PendingLetter> + Send,
-    ) -> Result<Option<FirstFailure>, OperationError> {
+    ) -> Result<(S::Tx, Option<FirstFailure>), OperationError> {
         for (place, (letter, event)) in waiting.enumerate() {
             let is_there = tx.delete_dead_letter(letter.position).await?;
             // An event deleted from the store is not applied; its dead letter is deleted all the
             // same.
             let Some(event) = event.as_ref().filter(|_| is_there) else { continue };
-            if let Err(error) = self.apply_in(tx, event).await? {
-                return Ok(Some(FirstFailure { place, error }));
+            let (applied_in, applied) = self.apply_in(tx, event).await?;
+            tx = applied_in;
+            if let Err(error) = applied {
+                return Ok((tx, Some(FirstFailure { place, error })));
             }
         }
-        Ok(None)
+        Ok((tx, None))
     }
 
-    /// Applies an event. Returns the event's failure as the inner error.
+    /// Applies an event. Returns the transaction and the event's failure.
     async fn apply_in(
         &mut self,
-        tx: &mut S::Tx,
+        tx: S::Tx,
         event: &RecordedEvent,
-    ) -> Result<Result<(), String>, DatabaseError> {
+    ) -> Result<(S::Tx, Result<(), String>), DatabaseError> {
         // The letter of a stream's end applies by deleting rows.
         if event.stream.is_system() {
             return self.forget_in(tx, event).await;
         }
-        let applied = match Recorded::read_all([event]) {
-            Ok(events) if events.is_empty() => Ok(()),
-            Ok(events) => catch_panic(self.deps.projection.apply(tx, &events)).await,
-            Err(unreadable) => Err(unreadable.into()),
-        };
-        match applied {
-            Ok(()) => Ok(Ok(())),
-            Err(ApplyError::Database(error)) if is_infrastructure(&error) => Err(error),
-            Err(error) => Ok(Err(in_one_line(&error))),
+        match Recorded::read_all([event]) {
+            Ok(events) if events.is_empty() => Ok((tx, Ok(()))),
+            Ok(events) => {
+                let (tx, applied) = self.deps.apply(&self.id, tx, events).await?;
+                Ok((tx, failure_in(applied)?))
+            }
+            Err(unreadable) => Ok((tx, Err(in_one_line(&ApplyError::from(unreadable))))),
         }
     }
 
@@ -218,24 +219,21 @@ where
     /// none.
     async fn forget_in(
         &mut self,
-        tx: &mut S::Tx,
+        tx: S::Tx,
         event: &RecordedEvent,
-    ) -> Result<Result<(), String>, DatabaseError> {
-        let Some(stream) = self.ended_by(event).await? else { return Ok(Ok(())) };
+    ) -> Result<(S::Tx, Result<(), String>), DatabaseError> {
+        let Some(stream) = self.ended_by(event).await? else { return Ok((tx, Ok(()))) };
         let described = self.deps.store.describe_stream(&stream).await;
         let described =
             described.map_err(|error| DatabaseError::unavailable(in_one_line(&error)))?;
         // Its rows contain the newer events by now, and would be lost with the old ones.
         if described.state == StreamState::Live {
-            return Ok(Err(format!(
-                "{stream} has new events since it was deleted; rebuild the projection"
-            )));
+            let newer =
+                format!("{stream} has new events since it was deleted; rebuild the projection");
+            return Ok((tx, Err(newer)));
         }
-        match catch_panic(self.deps.projection.forget(tx, &stream)).await {
-            Ok(()) => Ok(Ok(())),
-            Err(ApplyError::Database(error)) if is_infrastructure(&error) => Err(error),
-            Err(error) => Ok(Err(in_one_line(&error))),
-        }
+        let (tx, forgotten) = self.deps.forget(&self.id, tx, stream).await?;
+        Ok((tx, failure_in(forgotten)?))
     }
 
     /// Commits an operation. If the projection halted before the letter, the checkpoint moves past
@@ -278,6 +276,15 @@ where
 
 fn is_infrastructure(error: &DatabaseError) -> bool {
     !matches!(error, DatabaseError::Rejected { .. })
+}
+
+/// Returns the failure of an event, or the database's error that is no event's fault.
+fn failure_in(applied: Result<(), ApplyError>) -> Result<Result<(), String>, DatabaseError> {
+    match applied {
+        Ok(()) => Ok(Ok(())),
+        Err(ApplyError::Database(error)) if is_infrastructure(&error) => Err(error),
+        Err(error) => Ok(Err(in_one_line(&error))),
+    }
 }
 
 /// Stores the failing letter with its error, and the others behind it.

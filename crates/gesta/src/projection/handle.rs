@@ -23,7 +23,8 @@ use tokio::{
 
 use super::{
     Apply, ControlMessage, Operation, OperationError, ProjectionProgress, ProjectionState,
-    lifecycle::ReadModelLifecycle, runner::ProjectionRunner, writer::ProjectionDeps,
+    lifecycle::ReadModelLifecycle, runner::ProjectionRunner, store_work::in_callers_context,
+    writer::ProjectionDeps,
 };
 use crate::{Clock, EventSet, error_line::in_one_line};
 
@@ -42,11 +43,18 @@ pub(crate) struct ProjectionHandle {
     pub(crate) version: u32,
     pub(crate) event_types: Vec<EventType>,
     pub(crate) progress: watch::Receiver<ProjectionProgress>,
-    pub(crate) read_models: Box<dyn AnyReadModels>,
+    pub(crate) read_models: Arc<dyn AnyReadModels>,
     control: mpsc::Sender<ControlMessage>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    running: Mutex<Option<RunningTask>>,
     /// The read model in which a query met damage, with the database error.
     damaged: Mutex<Option<(ReadModelId, String)>>,
+}
+
+/// The task of a projection.
+struct RunningTask {
+    task: JoinHandle<()>,
+    /// Ends once neither the task nor its work on the store's threads uses the projection.
+    released: mpsc::Receiver<()>,
 }
 
 impl ProjectionHandle {
@@ -81,20 +89,27 @@ impl ProjectionHandle {
         }
     }
 
-    /// Returns a connection to the active read model. Retries if a switch dropped the read model
-    /// concurrently; its successor is at least as recent.
-    pub(crate) async fn any_reader(&self) -> Result<AnyReader, DatabaseError> {
-        let mut progress = self.progress.clone();
-        loop {
-            let answering = progress.borrow_and_update().answering.clone();
-            let Some(answering) = answering else {
-                return Err(DatabaseError::unavailable("the projection is starting"));
+    /// Runs a query on a connection to the active read model, where its statements may block.
+    pub(crate) async fn read<T, F>(
+        &self,
+        read: impl FnOnce(AnyReader) -> F + Send + 'static,
+    ) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (progress, read_models) = (self.progress.clone(), Arc::clone(&self.read_models));
+        let (reply, answer) = oneshot::channel();
+        let work = in_callers_context(async move {
+            let outcome = match any_reader(progress, read_models.as_ref()).await {
+                Ok(reader) => Ok(read(reader).await),
+                Err(error) => Err(error),
             };
-            match self.read_models.reader(answering).await {
-                Err(DatabaseError::Missing { .. }) if progress.changed().await.is_ok() => {}
-                outcome => return outcome,
-            }
-        }
+            // A caller that has gone needs no answer.
+            let _ = reply.send(outcome);
+        });
+        self.read_models.run_read(Box::pin(work)).await?;
+        answer.await.expect("work that has ended has replied")
     }
 
     /// Returns the dead letters of the read models that this version fills, by position.
@@ -150,22 +165,24 @@ impl ProjectionHandle {
 
     /// Stops the task and waits until it has released its resources, including the stores.
     pub(crate) async fn stop(&self) {
-        let Some(task) = self.take_task() else { return };
+        let Some(RunningTask { task, mut released }) = self.take_task() else { return };
         task.abort();
         // An error here is the cancellation, or a panic that was logged already.
         let _ = task.await;
+        // The transaction that the task left behind rolls back on the store's thread.
+        let _ = released.recv().await;
     }
 
-    fn take_task(&self) -> Option<JoinHandle<()>> {
-        self.task.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take_task(&self) -> Option<RunningTask> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl Drop for ProjectionHandle {
     /// Aborts the task. An open transaction rolls back; a commit is never interrupted.
     fn drop(&mut self) {
-        if let Some(task) = self.take_task() {
-            task.abort();
+        if let Some(running) = self.take_task() {
+            running.task.abort();
         }
     }
 }
@@ -180,8 +197,12 @@ impl fmt::Debug for ProjectionHandle {
 pub(crate) trait AnyReadModels: Send + Sync {
     fn reader(&self, read_model: ReadModelId) -> DatabaseFuture<'_, AnyReader>;
     fn dead_letters(&self, read_model: ReadModelId) -> DatabaseFuture<'_, Vec<DeadLetter>>;
-    fn troubles(&self) -> Vec<String>;
+    fn run_read(&self, work: BoxedWork) -> DatabaseFuture<'_, ()>;
+    fn troubles(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send + '_>>;
 }
+
+/// Work without a result.
+type BoxedWork = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<S: ReadModelStore> AnyReadModels for S {
     fn reader(&self, read_model: ReadModelId) -> DatabaseFuture<'_, AnyReader> {
@@ -195,8 +216,30 @@ impl<S: ReadModelStore> AnyReadModels for S {
         Box::pin(async move { ReadModelStore::dead_letters(self, &read_model).await })
     }
 
-    fn troubles(&self) -> Vec<String> {
-        ReadModelStore::troubles(self)
+    fn run_read(&self, work: BoxedWork) -> DatabaseFuture<'_, ()> {
+        Box::pin(ReadModelStore::run_read(self, work))
+    }
+
+    fn troubles(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send + '_>> {
+        Box::pin(ReadModelStore::troubles(self))
+    }
+}
+
+/// Opens a connection to the active read model. Retries if a switch dropped the read model
+/// concurrently; its successor is at least as recent.
+async fn any_reader(
+    mut progress: watch::Receiver<ProjectionProgress>,
+    read_models: &dyn AnyReadModels,
+) -> Result<AnyReader, DatabaseError> {
+    loop {
+        let answering = progress.borrow_and_update().answering.clone();
+        let Some(answering) = answering else {
+            return Err(DatabaseError::unavailable("the projection is starting"));
+        };
+        match read_models.reader(answering).await {
+            Err(DatabaseError::Missing { .. }) if progress.changed().await.is_ok() => {}
+            outcome => return outcome,
+        }
     }
 }
 
@@ -244,12 +287,14 @@ where
     ) -> Result<ProjectionHandle, InvalidName> {
         let (sender, progress) = watch::channel(ProjectionProgress::starting());
         let (control, messages) = mpsc::channel(CONTROL_QUEUE_MAX);
-        let read_models = Box::new(self.read_models.clone());
+        let (in_use, released) = mpsc::channel(1);
+        let read_models = Arc::new(self.read_models.clone());
         let deps = Arc::new(ProjectionDeps {
             projection: self.projection,
             read_models: self.read_models,
             store: Arc::clone(&context.store.0),
             clock: Arc::clone(&context.clock),
+            _in_use: in_use,
         });
         // Checked here, so that an invalid name fails the open and not the task.
         let event_types = P::Event::event_types()?;
@@ -264,7 +309,7 @@ where
             progress,
             read_models,
             control,
-            task: Mutex::new(Some(task)),
+            running: Mutex::new(Some(RunningTask { task, released })),
             damaged: Mutex::new(None),
         })
     }

@@ -13,6 +13,7 @@
 
 mod catch_panic;
 mod dead_letters;
+mod deliveries;
 mod handle;
 mod lifecycle;
 mod name;
@@ -22,6 +23,7 @@ mod provenance;
 mod read_models;
 mod runner;
 mod status;
+mod store_work;
 mod stream_end;
 mod typed_rows;
 mod writer;
@@ -31,8 +33,7 @@ use std::{error::Error, future::Future};
 use gesta_store::{DatabaseError, StreamName};
 
 pub(crate) use handle::{
-    AnyReader, ProjectionContext, ProjectionHandle, ProjectionRegistration, SharedStore,
-    StartProjection,
+    ProjectionContext, ProjectionHandle, ProjectionRegistration, SharedStore, StartProjection,
 };
 pub use name::{InvalidProjectionName, PROJECTION_NAME_BYTES_MAX, check_projection_name};
 pub use on_read::{OnRead, OnReadRow, ReadOnDemandError};

@@ -161,6 +161,17 @@ impl<Row> StoredRow<Row> {
         self.incarnation == other.incarnation && self.revision >= other.revision
     }
 
+    /// Returns the row with its value as JSON.
+    fn encoded(&self) -> Result<StoredRow<Value>, serde_json::Error>
+    where
+        Row: Serialize,
+    {
+        let (incarnation, event) = (self.incarnation.clone(), self.event.clone());
+        let row = serde_json::to_value(&self.row)?;
+        let (revision, position) = (self.revision, self.position);
+        Ok(StoredRow { revision, position, incarnation, event, row })
+    }
+
     fn last(&self) -> LastEvent {
         let (revision, position) = (Revision::new(self.revision), Position::new(self.position));
         let id = self.event.as_deref().and_then(|id| id.parse().ok());
@@ -523,7 +534,10 @@ async fn stored_in<S: ReadModelStore<Reader: ReadRows>>(
     id: &ReadModelId,
     stream: &StreamName,
 ) -> Result<Option<StoredRow<Value>>, ApplyError> {
-    read_models.reader(id).await?.get(TABLE, stream.as_str()).await
+    let (store, id, stream) = (read_models.clone(), id.clone(), stream.clone());
+    // As one piece of work, which changes threads once.
+    let get = async move { store.reader(&id).await?.get(TABLE, stream.as_str()).await };
+    read_models.run_read(get).await?
 }
 
 /// Stores a row unless the stored one was folded further. A row found useless is always replaced.
@@ -533,12 +547,19 @@ async fn keep_in<S: ReadModelStore<Tx: Rows>, Row: Serialize + Sync>(
     (stream, row): (&StreamName, &StoredRow<Row>),
     useless: Option<LastEvent>,
 ) -> Result<(), ApplyError> {
-    let mut tx = read_models.begin(id).await?;
-    // Compare inside the transaction: of two concurrent readers, the one that read further wins.
-    let stored = tx.get::<StoredRow<Value>>(TABLE, stream.as_str()).await?;
-    if stored.is_some_and(|stored| stored.has(row) && Some(stored.last()) != useless) {
-        return Ok(tx.rollback().await?);
-    }
-    tx.put(TABLE, stream.as_str(), row).await?;
-    Ok(tx.commit().await?)
+    let (store, id, stream) = (read_models.clone(), id.clone(), stream.clone());
+    let row = row.encoded()?;
+    let work_id = id.clone();
+    let keep = async move {
+        let mut tx = store.begin(&work_id).await?;
+        // Compare inside the transaction: of two concurrent readers, the one that read further
+        // wins.
+        let stored = tx.get::<StoredRow<Value>>(TABLE, stream.as_str()).await?;
+        if stored.is_some_and(|stored| stored.has(&row) && Some(stored.last()) != useless) {
+            return Ok(tx.rollback().await?);
+        }
+        tx.put(TABLE, stream.as_str(), &row).await?;
+        Ok::<(), ApplyError>(tx.commit().await?)
+    };
+    read_models.run_write(&id, keep).await?
 }

@@ -121,8 +121,8 @@ where
                 self.last_error = None;
             }
             self.publish_status(&models);
-            // Embedded stores and databases never return pending, so this task would otherwise hold
-            // its worker thread while it catches up.
+            // Stores in memory never return pending, so this task would otherwise hold its worker
+            // thread while it catches up.
             tokio::task::yield_now().await;
         }
     }

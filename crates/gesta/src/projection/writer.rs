@@ -6,18 +6,21 @@
 //!
 //! Not here: retrying and discarding dead letters (`dead_letters`).
 
-use std::{collections::HashMap, future, slice, sync::Arc};
+use std::{collections::HashMap, future, ops::Range, sync::Arc};
 
 use gesta_store::{
     Advance, Checkpoint, DatabaseError, DeadLetter, DeadLetterReason, Delivery, EventStore, Filter,
     Head, Incarnation, Position, ReadModelId, ReadModelStore, ReadModelTx, RecordedEvent,
-    StoreError, StreamName, Subscribe, Subscription, Visibility,
+    StoreError, StreamName, Subscribe, Visibility,
 };
+use tokio::sync::mpsc;
 
 use super::{
     Apply, ApplyError, FailurePolicy,
     catch_panic::catch_panic,
+    deliveries::Deliveries,
     provenance::{self, HistoryMarker, Outdated, Provenance},
+    store_work::in_callers_context,
     stream_end,
 };
 use crate::{Clock, EventSet, Recorded, Sleep, error_line::in_one_line};
@@ -39,6 +42,53 @@ pub(super) struct ProjectionDeps<P, S> {
     pub(super) read_models: S,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Dropped last, which tells the handle that nothing of the projection is in use.
+    pub(super) _in_use: mpsc::Sender<()>,
+}
+
+impl<P, S> ProjectionDeps<P, S>
+where
+    P: Apply<S::Tx>,
+    S: ReadModelStore,
+{
+    /// Runs work on a read model where the store's statements may block.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        id: &ReadModelId,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        self.read_models.run_write(id, in_callers_context(work)).await
+    }
+
+    /// Applies events in a transaction. Returns it with the projection's result.
+    pub(super) async fn apply(
+        self: &Arc<Self>,
+        id: &ReadModelId,
+        mut tx: S::Tx,
+        events: Vec<Recorded<P::Event>>,
+    ) -> Result<(S::Tx, Result<(), ApplyError>), DatabaseError> {
+        let deps = Arc::clone(self);
+        let apply = async move {
+            let applied = catch_panic(deps.projection.apply(&mut tx, &events)).await;
+            (tx, applied)
+        };
+        self.run(id, apply).await
+    }
+
+    /// Deletes the rows of a stream in a transaction. Returns it with the projection's result.
+    pub(super) async fn forget(
+        self: &Arc<Self>,
+        id: &ReadModelId,
+        mut tx: S::Tx,
+        stream: StreamName,
+    ) -> Result<(S::Tx, Result<(), ApplyError>), DatabaseError> {
+        let deps = Arc::clone(self);
+        let forget = async move {
+            let forgotten = catch_panic(deps.projection.forget(&mut tx, &stream)).await;
+            (tx, forgotten)
+        };
+        self.run(id, forget).await
+    }
 }
 
 /// An error that ends a session of the runner, or of a rebuild.
@@ -122,12 +172,15 @@ pub(super) struct ReadModelWriter<P, S> {
     incarnation: Incarnation,
     state: WriterState,
     /// Streams with dead letters, and the position of the first one of each.
-    pub(super) blocked_streams: HashMap<StreamName, Position>,
+    pub(super) blocked_streams: Arc<BlockedStreams>,
     unsaved: u32,
 }
 
+/// The streams with dead letters, and the position of the first one of each.
+pub(super) type BlockedStreams = HashMap<StreamName, Position>;
+
 enum WriterState {
-    Subscribed(Subscription),
+    Subscribed(Deliveries),
     /// Filled by another version. Read-only.
     Retired,
     Halted(Halt),
@@ -135,6 +188,48 @@ enum WriterState {
     Damaged(String),
     /// Could not be opened. Retried after the pause.
     Failing(String, Sleep),
+}
+
+/// Neighbouring events of a page.
+#[derive(Clone)]
+struct EventRun {
+    page: Arc<Vec<RecordedEvent>>,
+    range: Range<usize>,
+}
+
+impl EventRun {
+    /// Splits a page. System events change a single stream and get a run of their own; ordinary
+    /// events share one.
+    fn split(page: Vec<RecordedEvent>) -> Vec<Self> {
+        let is_systems = |event: &RecordedEvent| event.stream.is_system();
+        let runs = page.chunk_by(|one, next| !is_systems(one) && !is_systems(next));
+        let lengths: Vec<usize> = runs.map(<[_]>::len).collect();
+        let (page, mut end) = (Arc::new(page), 0);
+        let run_of = |length| {
+            let start = end;
+            end += length;
+            Self { page: Arc::clone(&page), range: start..end }
+        };
+        lengths.into_iter().map(run_of).collect()
+    }
+
+    fn events(&self) -> &[RecordedEvent] {
+        self.page.get(self.range.clone()).unwrap_or_default()
+    }
+
+    /// Returns a run for each event.
+    fn one_by_one(&self) -> impl Iterator<Item = Self> {
+        self.range.clone().map(|one| Self { page: Arc::clone(&self.page), range: one..one + 1 })
+    }
+}
+
+/// A transaction that applies a run of ordinary events.
+struct Batch {
+    id: ReadModelId,
+    run: EventRun,
+    blocked_streams: Arc<BlockedStreams>,
+    dead_letter_changes: u64,
+    advance: Advance,
 }
 
 /// The last error of an event that becomes a dead letter, and the number of attempts.
@@ -162,7 +257,8 @@ where
     ) -> Result<Self, RunError> {
         let head = deps.store.head().await?;
         let incarnation = head.incarnation;
-        let (checkpoint, provenance) = prepare_or_load(deps, &id, head).await?;
+        let prepare = prepare_or_load(Arc::clone(deps), id.clone(), head);
+        let (checkpoint, provenance) = deps.run(&id, prepare).await??;
         let names = P::Event::NAMES;
         if let Some(why) = provenance.outdated(deps.store.as_ref(), names, checkpoint).await? {
             return Err(RunError::Outdated { read_model: id, why });
@@ -203,7 +299,7 @@ where
             dead_letter_changes: 0,
             incarnation: checkpoint.incarnation,
             state: WriterState::Retired,
-            blocked_streams: HashMap::new(),
+            blocked_streams: Arc::default(),
             unsaved: 0,
         }
     }
@@ -228,7 +324,8 @@ where
             .filter(Filter::EventTypes(types))
             .visibility(Visibility::Visible)
             .resume(self.checkpoint);
-        self.state = WriterState::Subscribed(self.deps.store.subscribe(subscribe));
+        let subscription = self.deps.store.subscribe(subscribe);
+        self.state = WriterState::Subscribed(Deliveries::of(subscription));
         Ok(())
     }
 
@@ -236,8 +333,8 @@ where
     ///
     /// Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Delivery, RunError> {
-        let subscription = match &mut self.state {
-            WriterState::Subscribed(subscription) => subscription,
+        let deliveries = match &mut self.state {
+            WriterState::Subscribed(deliveries) => deliveries,
             WriterState::Failing(trouble, pause) => {
                 pause.as_mut().await;
                 return Err(RunError::Again(trouble.clone()));
@@ -247,10 +344,7 @@ where
                 return future::pending().await;
             }
         };
-        let Some(delivery) = subscription.next().await else {
-            return Err(StoreError::unavailable("the subscription ended").into());
-        };
-        delivery.map_err(|error| match Outdated::of_refusal(&error) {
+        deliveries.next().await.map_err(|error| match Outdated::of_refusal(&error) {
             Some(why) => RunError::Outdated { read_model: self.id.clone(), why },
             None => error.into(),
         })
@@ -258,7 +352,7 @@ where
 
     pub(super) async fn take(&mut self, delivery: Delivery) -> Result<(), RunError> {
         match delivery {
-            Delivery::Events(page) => self.apply_page(&page).await,
+            Delivery::Events(page) => self.apply_page(page).await,
             Delivery::CaughtUp(position) => {
                 self.caught_up = true;
                 self.skip_to(position, UNSAVED_MAX).await
@@ -287,19 +381,16 @@ where
         Ok(())
     }
 
-    async fn apply_page(&mut self, page: &[RecordedEvent]) -> Result<(), RunError> {
-        let is_systems = |event: &RecordedEvent| event.stream.is_system();
-        // System events change a single stream and get a transaction of their own; ordinary events
-        // share one per run.
-        for run in page.chunk_by(|one, next| !is_systems(one) && !is_systems(next)) {
-            let Some(first) = run.first() else { continue };
-            match self.apply(run).await {
+    async fn apply_page(&mut self, page: Vec<RecordedEvent>) -> Result<(), RunError> {
+        for run in EventRun::split(page) {
+            let Some(first) = run.events().first() else { continue };
+            match self.apply(&run).await {
                 Err(error) if error.is_infrastructure() => {
                     return Err(RunError::held(error, first));
                 }
                 // The transaction was rolled back. Which event failed is unknown, so each gets its
                 // own.
-                Err(_) => self.apply_one_by_one(run).await?,
+                Err(_) => self.apply_one_by_one(&run).await?,
                 Ok(()) => {}
             }
             if matches!(self.state, WriterState::Halted(_)) {
@@ -311,35 +402,29 @@ where
 
     /// Applies events in one transaction. Events behind a dead letter become dead letters in it. A
     /// system event must come alone.
-    async fn apply(&mut self, page: &[RecordedEvent]) -> Result<(), ApplyError> {
-        let Some(last) = page.last() else { return Ok(()) };
+    async fn apply(&mut self, run: &EventRun) -> Result<(), ApplyError> {
+        let Some(last) = run.events().last() else { return Ok(()) };
         if last.stream.is_system() {
             return self.apply_stream_end(last).await;
         }
-        let mut tx = self.deps.read_models.begin(&self.id).await?;
-        // An event behind a dead letter of its stream must wait: applied now, it would overtake the
-        // one that failed.
-        let (behind, free): (Vec<_>, Vec<_>) =
-            page.iter().partition(|event| self.blocked_streams.contains_key(&event.stream));
-        let events = Recorded::read_all(free)?;
-        if !events.is_empty() {
-            catch_panic(self.deps.projection.apply(&mut tx, &events)).await?;
-        }
-        // An operator in another process may have discarded the letters. Checked in this
-        // transaction, so that no event is stored behind a letter that is gone.
-        if !behind.is_empty()
-            && provenance::dead_letter_changes(&mut tx).await? != self.dead_letter_changes
-        {
-            // The dead letters of these streams may be gone. Restart, which loads them again.
-            let reason = "another program has changed the dead letters";
-            return Err(DatabaseError::unavailable(reason).into());
-        }
-        for event in &behind {
-            let first = self.blocked_streams.get(&event.stream).copied().unwrap_or(event.position);
-            tx.put_dead_letter(DeadLetter::of(event, DeadLetterReason::Behind { first })).await?;
-        }
-        self.commit(tx, last.position, Some(HistoryMarker::of(last))).await?;
-        self.dead_letters += behind.len();
+        let advance = self.advance_to(last.position);
+        let batch = Batch {
+            id: self.id.clone(),
+            run: run.clone(),
+            blocked_streams: Arc::clone(&self.blocked_streams),
+            dead_letter_changes: self.dead_letter_changes,
+            advance,
+        };
+        let applying = self.deps.run(&self.id, apply_batch(Arc::clone(&self.deps), batch));
+        let behind = match &mut self.state {
+            WriterState::Subscribed(deliveries) => deliveries.beside(applying).await??,
+            WriterState::Retired
+            | WriterState::Halted(_)
+            | WriterState::Damaged(_)
+            | WriterState::Failing(..) => applying.await??,
+        };
+        self.moved_to(advance.to);
+        self.dead_letters += behind;
         if self.dead_letters > DEAD_LETTERS_MAX {
             let error = format!("more than {DEAD_LETTERS_MAX} dead letters");
             self.state = WriterState::Halted(Halt { position: last.position, error });
@@ -364,13 +449,15 @@ where
             tx.delete_dead_letter(letter.position).await?;
         }
         if let Some(stream) = &ended {
-            catch_panic(self.deps.projection.forget(&mut tx, stream)).await?;
+            let (forgotten_in, forgotten) = self.deps.forget(&self.id, tx, stream.clone()).await?;
+            forgotten?;
+            tx = forgotten_in;
         }
         self.commit(tx, event.position, Some(HistoryMarker::of(event))).await?;
         // Changed only after the commit: a rolled-back transaction must leave the count as it is.
         self.dead_letters = self.dead_letters.saturating_sub(letters.len());
         if let Some(stream) = &ended {
-            self.blocked_streams.remove(stream);
+            Arc::make_mut(&mut self.blocked_streams).remove(stream);
         }
         Ok(())
     }
@@ -387,34 +474,39 @@ where
 
     pub(super) async fn commit(
         &mut self,
-        mut tx: S::Tx,
+        tx: S::Tx,
         position: Position,
         last: Option<HistoryMarker>,
     ) -> Result<(), DatabaseError> {
-        if let Some(last) = last {
-            last.keep(&mut tx).await?;
-        }
-        let to = Checkpoint { position, incarnation: self.incarnation };
-        // Compare and swap: if another process moved the checkpoint, its rows have these events
-        // already.
-        tx.advance(Advance { from: Some(self.checkpoint), to }).await?;
-        tx.commit().await?;
-        self.checkpoint = to;
-        self.position = self.position.max(position);
-        self.unsaved = 0;
+        let advance = self.advance_to(position);
+        self.deps.run(&self.id, commit_advance(tx, advance, last)).await??;
+        self.moved_to(advance.to);
         Ok(())
     }
 
+    fn advance_to(&self, position: Position) -> Advance {
+        let to = Checkpoint { position, incarnation: self.incarnation };
+        Advance { from: Some(self.checkpoint), to }
+    }
+
+    /// Records a committed checkpoint.
+    fn moved_to(&mut self, checkpoint: Checkpoint) {
+        self.checkpoint = checkpoint;
+        self.position = self.position.max(checkpoint.position);
+        self.unsaved = 0;
+    }
+
     /// Isolates the failing event, with [`ATTEMPTS_MAX`] attempts for each.
-    async fn apply_one_by_one(&mut self, page: &[RecordedEvent]) -> Result<(), RunError> {
-        for event in page {
-            if let Err(failure) = self.apply_with_retries(event).await? {
+    async fn apply_one_by_one(&mut self, run: &EventRun) -> Result<(), RunError> {
+        for one in run.one_by_one() {
+            let Some(event) = one.events().first() else { continue };
+            if let Err(failure) = self.apply_with_retries(&one, event).await? {
                 self.write_dead_letter(event, failure).await?;
             }
             if matches!(self.state, WriterState::Halted(_)) {
                 return Ok(());
             }
-            // Embedded stores and databases never return pending; see the runner.
+            // Stores in memory never return pending; see the runner.
             tokio::task::yield_now().await;
         }
         Ok(())
@@ -423,11 +515,12 @@ where
     /// Returns the event's failure as the inner error, an infrastructure failure as the outer one.
     async fn apply_with_retries(
         &mut self,
+        run: &EventRun,
         event: &RecordedEvent,
     ) -> Result<Result<(), FailedEvent>, RunError> {
         let mut attempts = 1;
         loop {
-            let error = match self.apply(slice::from_ref(event)).await {
+            let error = match self.apply(run).await {
                 Ok(()) => return Ok(Ok(())),
                 Err(error) if error.is_infrastructure() => {
                     return Err(RunError::held(error, event));
@@ -466,7 +559,8 @@ where
         }
         self.commit(tx, event.position, Some(HistoryMarker::of(event))).await?;
         // Later events of the stream become dead letters behind this one.
-        self.blocked_streams.insert(event.stream.clone(), event.position);
+        let blocked_streams = Arc::make_mut(&mut self.blocked_streams);
+        blocked_streams.insert(event.stream.clone(), event.position);
         Ok(())
     }
 
@@ -515,17 +609,68 @@ where
     }
 }
 
+/// Applies a batch in one transaction. Returns the number of events that became dead letters.
+async fn apply_batch<P, S>(
+    deps: Arc<ProjectionDeps<P, S>>,
+    batch: Batch,
+) -> Result<usize, ApplyError>
+where
+    P: Apply<S::Tx>,
+    S: ReadModelStore,
+{
+    let Batch { id, run, blocked_streams, dead_letter_changes, advance } = batch;
+    let Some(last) = run.events().last() else { return Ok(0) };
+    let mut tx = deps.read_models.begin(&id).await?;
+    // An event behind a dead letter of its stream must wait: applied now, it would overtake the
+    // one that failed.
+    let (behind, free): (Vec<_>, Vec<_>) =
+        run.events().iter().partition(|event| blocked_streams.contains_key(&event.stream));
+    let events = Recorded::read_all(free)?;
+    if !events.is_empty() {
+        catch_panic(deps.projection.apply(&mut tx, &events)).await?;
+    }
+    // An operator in another process may have discarded the letters. Checked in this transaction,
+    // so that no event is stored behind a letter that is gone.
+    if !behind.is_empty() && provenance::dead_letter_changes(&mut tx).await? != dead_letter_changes
+    {
+        // The dead letters of these streams may be gone. Restart, which loads them again.
+        let reason = "another program has changed the dead letters";
+        return Err(DatabaseError::unavailable(reason).into());
+    }
+    for event in &behind {
+        let first = blocked_streams.get(&event.stream).copied().unwrap_or(event.position);
+        tx.put_dead_letter(DeadLetter::of(event, DeadLetterReason::Behind { first })).await?;
+    }
+    commit_advance(tx, advance, Some(HistoryMarker::of(last))).await?;
+    Ok(behind.len())
+}
+
+/// Commits with the new checkpoint, and the event that identifies the history up to it.
+async fn commit_advance<Tx: ReadModelTx>(
+    mut tx: Tx,
+    advance: Advance,
+    last: Option<HistoryMarker>,
+) -> Result<(), DatabaseError> {
+    if let Some(last) = last {
+        last.keep(&mut tx).await?;
+    }
+    // Compare and swap: if another process moved the checkpoint, its rows have these events
+    // already.
+    tx.advance(advance).await?;
+    tx.commit().await
+}
+
 /// Returns the checkpoint and provenance of a read model. Prepares a new one first.
 async fn prepare_or_load<P, S>(
-    deps: &ProjectionDeps<P, S>,
-    id: &ReadModelId,
+    deps: Arc<ProjectionDeps<P, S>>,
+    id: ReadModelId,
     head: Head,
 ) -> Result<(Checkpoint, Provenance), RunError>
 where
     P: Apply<S::Tx>,
     S: ReadModelStore,
 {
-    let mut tx = deps.read_models.begin(id).await?;
+    let mut tx = deps.read_models.begin(&id).await?;
     if let Some(checkpoint) = tx.checkpoint().await? {
         let provenance = Provenance::read(&mut tx).await?;
         tx.rollback().await?;

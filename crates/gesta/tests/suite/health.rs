@@ -2,18 +2,23 @@
 
 use std::{
     fs,
+    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use gesta::{Component, Gesta, HealthCause, Projection, Severity, prelude::*};
+use gesta::{
+    Component, Gesta, HealthCause, Projection, Severity,
+    prelude::*,
+    testing::{VirtualClock, drain},
+};
 use gesta_sqlite::{Reader, Sqlite};
 use gesta_store::{Damage, DatabaseError, EventStore, Overload, StoreError, memory::MemoryStore};
 
 use crate::{
     bank::{
-        AllBalances, Balances, Controls, Fault, StrictBalances, UNLUCKY, deposit, new_store,
-        operator,
+        AllBalances, Balances, Controls, Fault, HastyClock, PAUSE_MAX, StrictBalances, UNLUCKY,
+        deposit, new_store, operator,
     },
     library::{MONTH, Reminder},
     scripted::{Scene, Scripted},
@@ -33,11 +38,11 @@ fn only(causes: &[HealthCause], code: &str, severity: Severity) -> String {
 
 #[tokio::test]
 async fn an_application_without_troubles_has_no_causes() {
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     let gesta = Gesta::on(new_store()).project(Balances(Controls::free()), &models);
     let gesta = gesta.process_with(Reminder::after(MONTH)).open().await.unwrap();
-    let receipt = deposit(&gesta, "ann", 1).await;
-    gesta.wait_for::<Balances>(&receipt).await.unwrap();
+    deposit(&gesta, "ann", 1).await;
+    drain(&gesta).await;
     assert_eq!(causes(&gesta).await, []);
 }
 
@@ -62,9 +67,9 @@ async fn a_store_that_takes_no_appends_makes_unready_and_says_why() {
     assert_eq!(causes(&gesta).await, [], "each was a moment's");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_halted_projection_makes_unready_until_it_goes_on() {
-    let (models, controls) = (Sqlite::temporary().unwrap(), Controls::failing(Fault::Error));
+    let (models, controls) = (Sqlite::temporary().await.unwrap(), Controls::failing(Fault::Error));
     let strict = StrictBalances(Arc::clone(&controls));
     let gesta = Gesta::on(new_store()).project(strict, &models).open().await.unwrap();
     let failing = deposit(&gesta, "ann", UNLUCKY).await;
@@ -76,9 +81,9 @@ async fn a_halted_projection_makes_unready_until_it_goes_on() {
     assert!(halted.detail.contains("thirteen is unlucky"), "{halted:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn dead_letters_only_degrade_and_are_counted() {
-    let (models, controls) = (Sqlite::temporary().unwrap(), Controls::failing(Fault::Error));
+    let (models, controls) = (Sqlite::temporary().await.unwrap(), Controls::failing(Fault::Error));
     let gesta = Gesta::on(new_store()).project(Balances(controls), &models).open().await.unwrap();
     deposit(&gesta, "ann", UNLUCKY).await;
     let behind = deposit(&gesta, "ann", 1).await;
@@ -101,7 +106,7 @@ impl Answer<Reader> for ReadFlippedPage {
 
 #[tokio::test]
 async fn damage_that_only_a_query_met_is_remembered_until_the_read_model_is_rebuilt() {
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     let balances = Balances(Controls::free());
     let gesta = Gesta::on(new_store()).project(balances, &models).open().await.unwrap();
     let receipt = deposit(&gesta, "ann", 1).await;
@@ -144,34 +149,44 @@ async fn a_paused_process_manager_is_told() {
     assert_eq!(causes(&gesta).await, []);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_projection_that_is_held_up_says_by_which_event_and_why_until_it_goes_on() {
-    let (models, controls) = (Sqlite::temporary().unwrap(), Controls::failing(Fault::Busy(20)));
-    let gesta = Gesta::on(new_store()).project(Balances(controls), &models).open().await.unwrap();
+    let (models, controls) =
+        (Sqlite::temporary().await.unwrap(), Controls::failing(Fault::Busy(20)));
+    let clock = VirtualClock::new();
+    let store = MemoryStore::with_clock(|| RecordedAt::from_micros(0));
+    let builder = Gesta::on(Arc::new(store)).clock(clock.clone());
+    let gesta = builder.project(Balances(controls), &models).open().await.unwrap();
     let receipt = deposit(&gesta, "ann", 1).await;
     gesta.wait_for::<Balances>(&receipt).await.unwrap();
     let receipt = deposit(&gesta, "ben", UNLUCKY).await;
     for attempt in ["attempt 3", "attempt 9"] {
-        let held = async {
-            loop {
-                let causes = causes(&gesta).await;
-                if causes.iter().any(|cause| cause.detail.contains(attempt)) {
-                    break only(&causes, "projection-retrying", Severity::Degraded);
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
+        let detail = loop {
+            clock.until_asleep(PAUSE_MAX).await;
+            let causes = causes(&gesta).await;
+            if causes.iter().any(|cause| cause.detail.contains(attempt)) {
+                break only(&causes, "projection-retrying", Severity::Degraded);
             }
+            clock.advance(PAUSE_MAX);
         };
-        let detail = tokio::time::timeout(Duration::from_secs(60), held).await.unwrap();
         assert!(detail.contains("position 2 of stream account-ben"), "{detail}");
         assert!(detail.contains("busy"), "{detail}");
     }
-    gesta.wait_for::<Balances>(&receipt).within(Duration::from_secs(3_600)).await.unwrap();
+    let applied = gesta.wait_for::<Balances>(&receipt).within(Duration::from_secs(3_600));
+    let mut applied = pin!(applied.into_future());
+    loop {
+        tokio::select! {
+            biased;
+            applied = &mut applied => break applied.unwrap(),
+            () = clock.until_asleep(PAUSE_MAX) => clock.advance(PAUSE_MAX),
+        }
+    }
     assert_eq!(causes(&gesta).await, []);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_read_model_that_is_filled_for_the_first_time_is_unready_until_it_has_what_there_was() {
-    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
     let writer = Gesta::on(Arc::clone(&store)).open().await.unwrap();
     for number in 0..40 {
         deposit(&writer, &format!("a{number}"), 1).await;
@@ -211,15 +226,35 @@ impl Spoiled {
     }
 
     async fn open(&self) -> Gesta {
-        let models = Sqlite::open(self.directory.path()).unwrap();
+        self.open_with(&Sqlite::open(self.directory.path()).await.unwrap()).await
+    }
+
+    /// Opens it once, so that there are files.
+    async fn fill(&self) {
+        let models = Sqlite::open(self.directory.path()).await.unwrap();
+        self.open_with(&models).await.close().await;
+        models.close().await;
+    }
+
+    async fn open_with(&self, models: &Sqlite) -> Gesta {
         let balances = Balances(Controls::free());
-        let gesta = Gesta::on(Arc::clone(&self.store)).project(balances, &models);
+        let builder = Gesta::on(Arc::clone(&self.store)).clock(HastyClock);
+        let gesta = builder.project(balances, models);
         let gesta = gesta.open().await.unwrap();
         let receipt = deposit(&gesta, "ann", 1).await;
-        // One that cannot be opened is not waited for to the end.
-        let wait = gesta.wait_for::<Balances>(&receipt);
-        let _ = wait.within(Duration::from_secs(1)).await;
+        let applied = gesta.wait_for::<Balances>(&receipt);
+        tokio::select! {
+            applied = applied.into_future() => applied.unwrap(),
+            // One that cannot be opened is not waited for.
+            () = in_trouble(&gesta) => {}
+        }
         gesta
+    }
+}
+
+async fn in_trouble(gesta: &Gesta) {
+    while gesta.projections().await.unwrap()[0].trouble.is_none() {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -227,10 +262,10 @@ async fn ask(gesta: &Gesta) -> Result<Vec<(String, u64)>, gesta::AskError> {
     gesta.ask::<_, Reader>(AllBalances::<Balances>::of()).await
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_read_model_that_cannot_be_opened_is_unready_and_answers_no_query_with_nothing() {
     let spoiled = Spoiled::new();
-    spoiled.open().await.close().await;
+    spoiled.fill().await;
     let path = spoiled.path("balances-1.db");
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
@@ -248,7 +283,7 @@ async fn a_read_model_that_cannot_be_opened_is_unready_and_answers_no_query_with
     assert_eq!(ask(&gesta).await.unwrap(), [("account-ann".to_owned(), 2)]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn files_that_are_removed_replaced_or_emptied_while_the_program_runs_are_noticed() {
     type Spoil = fn(&std::path::Path);
     let spoils: [(&str, Spoil); 3] = [
@@ -282,11 +317,11 @@ async fn files_that_are_removed_replaced_or_emptied_while_the_program_runs_are_n
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn snapshots_that_cannot_be_opened_keep_nothing_from_starting_and_are_told() {
     for name in ["snapshots.db", "snapshots.db-wal", "snapshots.db-shm"] {
         let spoiled = Spoiled::new();
-        spoiled.open().await.close().await;
+        spoiled.fill().await;
         let path = spoiled.path(name);
         let _ = fs::remove_file(&path);
         fs::create_dir(&path).unwrap();

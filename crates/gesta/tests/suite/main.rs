@@ -43,4 +43,5 @@ mod scripted;
 mod selections;
 mod snapshots;
 mod turns;
+mod unblocked;
 mod watched;

@@ -17,7 +17,7 @@ use gesta_store::{
 
 use crate::bank::{
     AllBalances, Audit, BalanceEvent, Balances, Controls, Deposited, DoubledBalances, Fault,
-    StrictBalances, UNLUCKY, deposit, new_store, operator, replayed,
+    HastyClock, StrictBalances, UNLUCKY, deposit, new_store, operator, replayed,
 };
 
 /// More than the events of two pages, of which a memory store makes 256 each.
@@ -73,7 +73,8 @@ async fn filled(events: u64) -> Arc<dyn EventStore> {
 
 async fn open(store: &Arc<dyn EventStore>, controls: &Arc<Controls>, models: &Sqlite) -> Gesta {
     let projection = Balances(Arc::clone(controls));
-    Gesta::on(Arc::clone(store)).project(projection, models).open().await.unwrap()
+    let builder = Gesta::on(Arc::clone(store)).clock(HastyClock);
+    builder.project(projection, models).open().await.unwrap()
 }
 
 async fn status(gesta: &Gesta) -> ProjectionStatus {
@@ -93,9 +94,9 @@ async fn balances(gesta: &Gesta) -> Vec<(String, u64)> {
     gesta.ask::<_, Reader>(AllBalances::<Balances>::of()).await.unwrap()
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_query_reads_its_own_write() {
-    let gesta = open(&new_store(), &Controls::free(), &Sqlite::temporary().unwrap()).await;
+    let gesta = open(&new_store(), &Controls::free(), &Sqlite::temporary().await.unwrap()).await;
     for amount in 1..=20 {
         let receipt = deposit(&gesta, "ann", amount).await;
         let asked = gesta.ask::<_, Reader>(AllBalances::<Balances>::of()).at_least(&receipt);
@@ -106,7 +107,7 @@ async fn a_query_reads_its_own_write() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixteen_writers_each_read_their_own_writes() {
     let store = new_store();
-    let gesta = open(&store, &Controls::free(), &Sqlite::temporary().unwrap()).await;
+    let gesta = open(&store, &Controls::free(), &Sqlite::temporary().await.unwrap()).await;
     let writers = (0..16).map(|writer| {
         let gesta = gesta.clone();
         tokio::spawn(async move {
@@ -127,7 +128,7 @@ async fn sixteen_writers_each_read_their_own_writes() {
     assert_eq!(balances(&gesta).await, replayed(&store, 1).await);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_same_projection_runs_on_any_store_of_read_models() {
     let store = filled(THREE_PAGES).await;
     let models = MemoryReadModels::new();
@@ -140,10 +141,10 @@ async fn the_same_projection_runs_on_any_store_of_read_models() {
     assert!(matches!(other, Err(AskError::OtherDatabase { projection: "balances" })));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_projection_in_sql_makes_its_tables_once_for_each_read_model() {
     let store = filled(THREE_PAGES).await;
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     let turnover = THREE_PAGES * (THREE_PAGES - 1) / 2;
     for _ in 0..2 {
         let gesta = Gesta::on(Arc::clone(&store)).project(Ledger, &models).open().await.unwrap();
@@ -158,10 +159,10 @@ async fn a_projection_in_sql_makes_its_tables_once_for_each_read_model() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_crash_between_apply_and_commit_applies_nothing_twice() {
     let store = filled(THREE_PAGES).await;
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     for batches in [0, 1, 1] {
         let controls = Controls::gated(batches);
         let gesta = open(&store, &controls, &models).await;
@@ -176,10 +177,10 @@ async fn a_crash_between_apply_and_commit_applies_nothing_twice() {
     assert_eq!(balances(&gesta).await, replayed(&store, 1).await);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_restart_goes_on_from_the_checkpoint() {
     let store = filled(THREE_PAGES).await;
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     let gesta = open(&store, &Controls::free(), &models).await;
     caught_up::<Balances>(&gesta).await;
     gesta.close().await;
@@ -191,18 +192,18 @@ async fn a_restart_goes_on_from_the_checkpoint() {
     assert_eq!(again.applied.load(Ordering::SeqCst), 1, "only what was new");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn events_that_a_projection_never_sees_are_waited_past() {
-    let gesta = open(&new_store(), &Controls::free(), &Sqlite::temporary().unwrap()).await;
+    let gesta = open(&new_store(), &Controls::free(), &Sqlite::temporary().await.unwrap()).await;
     let receipt = gesta.execute(Audit { account: "ann".to_owned() }).await.unwrap();
     gesta.wait_for::<Balances>(&receipt).await.unwrap();
     assert_eq!(status(&gesta).await.lag.events, Some(0));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn waiting_says_why_it_ended() {
     let controls = Controls::gated(0);
-    let gesta = open(&new_store(), &controls, &Sqlite::temporary().unwrap()).await;
+    let gesta = open(&new_store(), &controls, &Sqlite::temporary().await.unwrap()).await;
     let receipt = deposit(&gesta, "ann", 5).await;
     let (projection, wanted) = ("balances", receipt.position);
     let unregistered = gesta.wait_for::<crate::on_read::Card>(&receipt).await;
@@ -211,7 +212,8 @@ async fn waiting_says_why_it_ended() {
     let late = gesta.wait_for::<Balances>(&receipt).within(Duration::from_secs(1)).await;
     let reached = Position::START;
     assert_eq!(late, Err(WaitError::TimedOut { projection, reached, wanted }));
-    let late = gesta.ask::<_, Reader>(AllBalances::<Balances>::of()).at_least(&receipt).await;
+    let late = gesta.ask::<_, Reader>(AllBalances::<Balances>::of()).at_least(&receipt);
+    let late = late.within(Duration::from_secs(1)).await;
     assert!(matches!(late, Err(AskError::Wait(WaitError::TimedOut { .. }))));
     assert!(balances(&gesta).await.is_empty(), "unless told to wait, a query answers at once");
 
@@ -219,11 +221,11 @@ async fn waiting_says_why_it_ended() {
     gesta.wait_for::<Balances>(&receipt).await.unwrap();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_event_that_fails_is_set_aside_and_a_retry_repairs_the_row() {
     let store = new_store();
     let controls = Controls::failing(Fault::Error);
-    let gesta = open(&store, &controls, &Sqlite::temporary().unwrap()).await;
+    let gesta = open(&store, &controls, &Sqlite::temporary().await.unwrap()).await;
     let first = deposit(&gesta, "ann", UNLUCKY).await;
     let behind = deposit(&gesta, "ann", 1).await;
     let other = deposit(&gesta, "ben", 2).await;
@@ -251,10 +253,10 @@ async fn an_event_that_fails_is_set_aside_and_a_retry_repairs_the_row() {
     assert_eq!(balances(&gesta).await, replayed(&store, 1).await, "the stream goes on");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn dead_letters_and_their_streams_are_remembered_over_a_restart() {
     let store = new_store();
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     let gesta = open(&store, &Controls::failing(Fault::Error), &models).await;
     let failed = deposit(&gesta, "ann", UNLUCKY).await;
     gesta.wait_for::<Balances>(&failed).within(Duration::from_secs(60)).await.unwrap();
@@ -269,10 +271,10 @@ async fn dead_letters_and_their_streams_are_remembered_over_a_restart() {
     assert_eq!(balances(&gesta).await, replayed(&store, 1).await);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_event_that_cannot_be_read_is_set_aside() {
     let store = new_store();
-    let gesta = open(&store, &Controls::free(), &Sqlite::temporary().unwrap()).await;
+    let gesta = open(&store, &Controls::free(), &Sqlite::temporary().await.unwrap()).await;
     let broken = NewEvent::json(
         EventId::random(),
         EventType::new("deposited").unwrap(),
@@ -285,10 +287,11 @@ async fn an_event_that_cannot_be_read_is_set_aside() {
     assert!(letter.reason.to_string().contains("cannot be read"), "{}", letter.reason);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_panic_is_the_events_failure_and_not_the_projections_end() {
     let store = new_store();
-    let gesta = open(&store, &Controls::failing(Fault::Panic), &Sqlite::temporary().unwrap()).await;
+    let gesta =
+        open(&store, &Controls::failing(Fault::Panic), &Sqlite::temporary().await.unwrap()).await;
     deposit(&gesta, "ann", UNLUCKY).await;
     let other = deposit(&gesta, "ben", 2).await;
     gesta.wait_for::<Balances>(&other).within(Duration::from_secs(60)).await.unwrap();
@@ -297,11 +300,11 @@ async fn a_panic_is_the_events_failure_and_not_the_projections_end() {
     assert_eq!(balances(&gesta).await, [("account-ben".to_owned(), 2)]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_databases_trouble_is_waited_out_and_blames_no_event() {
     let store = new_store();
     let controls = Controls::failing(Fault::Busy(20));
-    let gesta = open(&store, &controls, &Sqlite::temporary().unwrap()).await;
+    let gesta = open(&store, &controls, &Sqlite::temporary().await.unwrap()).await;
     let receipt = deposit(&gesta, "ann", UNLUCKY).await;
     gesta.wait_for::<Balances>(&receipt).within(Duration::from_secs(3_600)).await.unwrap();
     assert!(gesta.dead_letters().await.unwrap().is_empty());
@@ -309,11 +312,11 @@ async fn a_databases_trouble_is_waited_out_and_blames_no_event() {
     assert_eq!(status(&gesta).await.trouble, None);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_strict_projection_halts_before_the_event_until_a_retry() {
     let store = new_store();
     let controls = Controls::failing(Fault::Error);
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     let strict = StrictBalances(Arc::clone(&controls));
     let gesta = Gesta::on(Arc::clone(&store)).project(strict, &models).open().await.unwrap();
     let before = deposit(&gesta, "ann", 1).await;
@@ -336,10 +339,10 @@ async fn a_strict_projection_halts_before_the_event_until_a_retry() {
     assert_eq!(all, replayed(&store, 1).await);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_halted_projection_tries_again_when_the_program_is_started_again() {
     let store = new_store();
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     let failing = StrictBalances(Controls::failing(Fault::Error));
     let gesta = Gesta::on(Arc::clone(&store)).project(failing, &models).open().await.unwrap();
     let receipt = deposit(&gesta, "ann", UNLUCKY).await;
@@ -353,10 +356,10 @@ async fn a_halted_projection_tries_again_when_the_program_is_started_again() {
     assert!(gesta.dead_letters().await.unwrap().is_empty());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_new_version_is_filled_beside_the_old_one_which_answers_until_the_switch() {
     let store = filled(THREE_PAGES).await;
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     let old = open(&store, &Controls::free(), &models).await;
     caught_up::<Balances>(&old).await;
     old.close().await;
@@ -384,10 +387,10 @@ async fn a_new_version_is_filled_beside_the_old_one_which_answers_until_the_swit
     assert_eq!(stages, [(1, Stage::Retired), (2, Stage::Live)], "the old rows are kept");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_kill_in_the_middle_of_a_rebuild_resumes_it() {
     let store = filled(THREE_PAGES).await;
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     let old = open(&store, &Controls::free(), &models).await;
     caught_up::<Balances>(&old).await;
     old.close().await;
@@ -416,7 +419,7 @@ async fn a_kill_in_the_middle_of_a_rebuild_resumes_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_under_live_writes_loses_and_repeats_nothing() {
     let store = filled(THREE_PAGES).await;
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     let gesta = open(&store, &Controls::free(), &models).await;
     caught_up::<Balances>(&gesta).await;
     let before = models.list_read_models("balances").await.unwrap().remove(0).id;
@@ -446,11 +449,11 @@ async fn a_rebuild_under_live_writes_loses_and_repeats_nothing() {
     assert!(after[1].id.build > before.build);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_rebuild_repairs_what_a_fixed_projection_did_wrong() {
     let store = new_store();
     let controls = Controls::failing(Fault::Error);
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     let gesta = open(&store, &controls, &models).await;
     let receipt = deposit(&gesta, "ann", UNLUCKY).await;
     gesta.wait_for::<Balances>(&receipt).within(Duration::from_secs(60)).await.unwrap();
@@ -465,9 +468,9 @@ async fn a_rebuild_repairs_what_a_fixed_projection_did_wrong() {
     assert!(matches!(unknown, Err(OperationError::NotRegistered { .. })));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_read_model_of_another_life_of_the_store_is_filled_anew() {
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     let lost = filled(THREE_PAGES).await;
     let gesta = open(&lost, &Controls::free(), &models).await;
     caught_up::<Balances>(&gesta).await;
@@ -480,10 +483,10 @@ async fn a_read_model_of_another_life_of_the_store_is_filled_anew() {
     assert_eq!(status(&gesta).await.state, ProjectionState::Running);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_second_program_on_the_same_read_models_does_no_harm() {
     let store = new_store();
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     let one = open(&store, &Controls::free(), &models).await;
     let other = open(&store, &Controls::free(), &models).await;
     for amount in 1..=30 {
@@ -494,7 +497,7 @@ async fn a_second_program_on_the_same_read_models_does_no_harm() {
     assert_eq!(balances(&one).await, replayed(&store, 1).await);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn lag_is_told_in_events_and_in_time() {
     let now = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let clock = {
@@ -508,7 +511,7 @@ async fn lag_is_told_in_events_and_in_time() {
         deposit(&writer, "ann", 1).await;
     }
     let controls = Controls::gated(0);
-    let gesta = open(&store, &controls, &Sqlite::temporary().unwrap()).await;
+    let gesta = open(&store, &controls, &Sqlite::temporary().await.unwrap()).await;
     controls.until_at_gate().await;
     let lag = status(&gesta).await.lag;
     assert_eq!((lag.events, lag.time), (Some(4), Duration::from_secs(3)));
@@ -517,9 +520,9 @@ async fn lag_is_told_in_events_and_in_time() {
     assert_eq!(status(&gesta).await.lag, gesta::Lag::NONE);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn two_projections_of_one_name_are_refused() {
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     let builder = Gesta::on(new_store())
         .project(Balances(Controls::free()), &models)
         .project(DoubledBalances(Controls::free()), &models);
@@ -534,7 +537,7 @@ async fn a_projection_follows_the_log_over_restarts() {
     let read_models = directory.path().join("read-models");
     let controls = Controls::free();
     for start in 0..3 {
-        let models = Sqlite::open(&read_models).unwrap();
+        let models = Sqlite::open(&read_models).await.unwrap();
         let projection = Balances(Arc::clone(&controls));
         let gesta = Gesta::at(&url).project(projection, &models).open().await.unwrap();
         for number in 0..40 {

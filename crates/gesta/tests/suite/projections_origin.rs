@@ -98,9 +98,9 @@ async fn audit(gesta: &Gesta) {
     gesta.execute(Audit { account: "ann".to_owned() }).await.unwrap();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_event_type_that_a_projection_learns_of_is_applied_from_the_first_event_on() {
-    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
     let old = open(&store, SeenDeposits, &models).await;
     deposit(&old, "ann", 1).await;
     for _ in 0..10 {
@@ -117,9 +117,9 @@ async fn an_event_type_that_a_projection_learns_of_is_applied_from_the_first_eve
     assert!(listed.iter().any(|one| one.id.build == 2 && one.stage == Stage::Live));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_event_type_without_earlier_events_costs_no_rebuild() {
-    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
     let old = open(&store, SeenDeposits, &models).await;
     deposit(&old, "ann", 1).await;
     settled::<SeenDeposits>(&old).await;
@@ -156,13 +156,13 @@ impl Shop {
         self.0.path().join("events")
     }
 
-    fn models(&self) -> Sqlite {
-        Sqlite::open(self.0.path().join("read-models")).unwrap()
+    async fn models(&self) -> Sqlite {
+        Sqlite::open(self.0.path().join("read-models")).await.unwrap()
     }
 
     async fn open(&self, controls: &Arc<Controls>) -> Gesta {
         let policy = SnapshotPolicy { every: 2, fold_version: 1 };
-        let models = self.models();
+        let models = self.models().await;
         Gesta::at(format!("gesta:{}", self.events().display()))
             .project(Balances(Arc::clone(controls)), &models)
             .project_on_read(crate::on_read::Card, &models)
@@ -316,11 +316,11 @@ async fn a_copy_that_differs_only_in_events_that_the_projection_never_sees_is_no
 
 // ---- deletion
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_rebuild_and_a_released_letter_leave_out_what_was_deleted_before() {
     use gesta_store::{DeleteStream, ExpectedRevision};
 
-    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
     let controls = Controls::failing(Fault::Error);
     let gesta = open(&store, Balances(Arc::clone(&controls)), &models).await;
     deposit(&gesta, "ann", 1).await;
@@ -383,13 +383,13 @@ impl Answer<Reader> for Firsts {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn rows_and_letters_of_a_stream_that_ends_are_forgotten_and_it_may_begin_anew() {
     use gesta_store::{
         DeleteStream, ExpectedRevision, SetStreamMetadata, StreamMetadata, TombstoneStream,
     };
 
-    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
     let gesta = open(&store, Firsts, &models).await;
     for (name, amount) in [("ann", 1), ("ben", 2), ("ben", 3), ("cid", 4)] {
         deposit(&gesta, name, amount).await;
@@ -419,7 +419,7 @@ async fn rows_and_letters_of_a_stream_that_ends_are_forgotten_and_it_may_begin_a
     assert_eq!(gesta.ask::<_, Reader>(Firsts).await.unwrap(), rows, "as a rebuild has it");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_read_model_of_an_earlier_version_is_taken_as_it_is() {
     let store = new_store();
     let writer = Gesta::on(Arc::clone(&store)).open().await.unwrap();
@@ -473,18 +473,18 @@ named!(Nameless, "");
 named!(TwoLines, "orders\nof today");
 named!(Umlauts, "größen/je @ Tag");
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_name_that_could_not_be_operated_is_refused_when_the_application_opens() {
-    let models = Sqlite::temporary().unwrap();
+    let models = Sqlite::temporary().await.unwrap();
     let nameless = Gesta::on(new_store()).project(Nameless, &models).open().await.unwrap_err();
     assert!(nameless.to_string().contains("at least 1 character"), "{nameless}");
     let lines = Gesta::on(new_store()).project(TwoLines, &models).open().await.unwrap_err();
     assert!(lines.to_string().contains("control characters"), "{lines}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_projection_of_any_other_name_can_be_operated_by_it() {
-    let gesta = open(&new_store(), Umlauts, &Sqlite::temporary().unwrap()).await;
+    let gesta = open(&new_store(), Umlauts, &Sqlite::temporary().await.unwrap()).await;
     let receipt = deposit(&gesta, "ann", 1).await;
     let wait = gesta.wait_for::<Umlauts>(&receipt).within(Duration::from_secs(600));
     wait.await.unwrap();

@@ -79,9 +79,9 @@ async fn broken_since(store: &Arc<dyn EventStore>, models: &Sqlite) -> Gesta {
 
 // ---- a rebuild that has set events aside
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_rebuild_that_set_events_aside_does_not_take_over_until_an_operator_confirms_it() {
-    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
     let gesta = broken_since(&store, &models).await;
     let before = gesta.confirm_switch("balances", &operator()).await;
     assert!(matches!(before, Err(OperationError::NothingToConfirm { .. })));
@@ -104,9 +104,9 @@ async fn a_rebuild_that_set_events_aside_does_not_take_over_until_an_operator_co
     assert_eq!(balances(&gesta).await, names(&[("ben", 3)]));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_rebuild_whose_dead_letters_are_repaired_takes_over_by_itself() {
-    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
     broken_since(&store, &models).await.close().await;
     let controls = Controls::failing(Fault::Error);
     let gesta = open(&store, Balances(Arc::clone(&controls)), &models).await;
@@ -119,9 +119,9 @@ async fn a_rebuild_whose_dead_letters_are_repaired_takes_over_by_itself() {
     assert_eq!(balances(&gesta).await, replayed(&store, 1).await);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_new_version_that_sets_events_aside_awaits_confirmation_over_restarts() {
-    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
     broken_since(&store, &models).await.close().await;
     for _ in 0..2 {
         let doubled = DoubledBalances(Controls::failing(Fault::Error));
@@ -147,9 +147,9 @@ async fn a_new_version_that_sets_events_aside_awaits_confirmation_over_restarts(
 
 // ---- old rows
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_switch_over_is_rolled_back_to_the_old_rows_which_catch_up_first() {
-    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
     let gesta = broken_since(&store, &models).await;
     let none = gesta.roll_back("balances", &operator()).await;
     assert!(matches!(none, Err(OperationError::NoOldRows { projection: "balances" })));
@@ -180,9 +180,9 @@ async fn a_switch_over_is_rolled_back_to_the_old_rows_which_catch_up_first() {
     assert!(matches!(none, Err(OperationError::NoOldRows { .. })));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn old_rows_and_a_roll_back_survive_a_kill() {
-    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
     let gesta = open(&store, Balances(Controls::free()), &models).await;
     deposit(&gesta, "ann", 1).await;
     settled(&gesta).await;
@@ -208,9 +208,9 @@ async fn old_rows_and_a_roll_back_survive_a_kill() {
     assert_eq!(balances(&gesta).await, replayed(&store, 1).await);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_program_of_the_version_before_goes_on_with_its_old_rows() {
-    let (store, models) = (new_store(), Sqlite::temporary().unwrap());
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
     let old = open(&store, Balances(Controls::free()), &models).await;
     for amount in 1..=20 {
         deposit(&old, "ann", amount).await;
@@ -278,23 +278,23 @@ fn kept_aside(directory: &Path) -> usize {
     names.filter(|name| name.to_str().unwrap().ends_with(".corrupt-1")).count()
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_damaged_read_model_is_named_unready_and_rebuilt_in_place() {
     for damage in [Damage::Header, Damage::FlippedPages, Damage::CutShort, Damage::Empty] {
         let directory = tempfile::tempdir().unwrap();
         let store = new_store();
-        let models = Sqlite::open(directory.path()).unwrap();
+        let models = Sqlite::open(directory.path()).await.unwrap();
         let gesta = open(&store, Balances(Controls::free()), &models).await;
         for number in 0..40 {
             deposit(&gesta, &format!("a{number}"), number).await;
         }
         settled(&gesta).await;
         gesta.close().await;
-        drop(models);
+        models.close().await;
         let path = file_of(directory.path(), "balances");
         strike(&path, damage);
 
-        let models = Sqlite::open(directory.path()).unwrap();
+        let models = Sqlite::open(directory.path()).await.unwrap();
         let gesta = open(&store, Balances(Controls::free()), &models).await;
         let corrupt = until(&gesta, |state| matches!(state, ProjectionState::Corrupt { .. })).await;
         let ProjectionState::Corrupt { error } = corrupt.state else { panic!("{damage:?}") };
@@ -317,11 +317,11 @@ async fn a_damaged_read_model_is_named_unready_and_rebuilt_in_place() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn damage_that_a_query_meets_is_told_by_the_projection() {
     let directory = tempfile::tempdir().unwrap();
     let store = new_store();
-    let models = Sqlite::open(directory.path()).unwrap();
+    let models = Sqlite::open(directory.path()).await.unwrap();
     let gesta = open(&store, Balances(Controls::free()), &models).await;
     deposit(&gesta, "ann", 1).await;
     settled(&gesta).await;
@@ -341,11 +341,11 @@ async fn damage_that_a_query_meets_is_told_by_the_projection() {
     assert_eq!(balances(&gesta).await, replayed(&store, 1).await);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_damaged_rebuild_is_begun_anew_beside_the_one_that_answers() {
     let directory = tempfile::tempdir().unwrap();
     let store = new_store();
-    let models = Sqlite::open(directory.path()).unwrap();
+    let models = Sqlite::open(directory.path()).await.unwrap();
     let gesta = open(&store, Balances(Controls::free()), &models).await;
     for number in 0..40 {
         deposit(&gesta, &format!("a{number}"), number).await;
@@ -356,10 +356,10 @@ async fn a_damaged_rebuild_is_begun_anew_beside_the_one_that_answers() {
     let gesta = open(&store, DoubledBalances(Arc::clone(&gated)), &models).await;
     gated.until_at_gate().await;
     gesta.close().await;
-    drop(models);
+    models.close().await;
     strike(&directory.path().join("balances-2.db"), Damage::Header);
 
-    let models = Sqlite::open(directory.path()).unwrap();
+    let models = Sqlite::open(directory.path()).await.unwrap();
     let gesta = open(&store, DoubledBalances(Controls::free()), &models).await;
     until(&gesta, is_running).await;
     let ask = gesta.ask::<_, Reader>(AllBalances::<DoubledBalances>::of()).await.unwrap();
@@ -367,22 +367,22 @@ async fn a_damaged_rebuild_is_begun_anew_beside_the_one_that_answers() {
     assert_eq!(kept_aside(directory.path()), 1);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_read_model_that_cannot_be_opened_keeps_no_rebuild_from_taking_its_place() {
     let directory = tempfile::tempdir().unwrap();
     let store = new_store();
-    let models = Sqlite::open(directory.path()).unwrap();
+    let models = Sqlite::open(directory.path()).await.unwrap();
     let gesta = open(&store, Balances(Controls::free()), &models).await;
     deposit(&gesta, "ann", 1).await;
     settled(&gesta).await;
     gesta.close().await;
-    drop(models);
+    models.close().await;
     // A directory where the file was.
     let path = file_of(directory.path(), "balances");
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
 
-    let models = Sqlite::open(directory.path()).unwrap();
+    let models = Sqlite::open(directory.path()).await.unwrap();
     let gesta = open(&store, Balances(Controls::free()), &models).await;
     while status(&gesta).await.trouble.is_none() {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -405,14 +405,14 @@ impl Aggregate for Counted {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn damaged_snapshots_rows_on_read_and_unused_read_models_keep_nothing_from_starting() {
     use crate::on_read::Card;
 
     for damage in [Damage::Header, Damage::CutShort, Damage::Empty, Damage::FlippedPages] {
         let directory = tempfile::tempdir().unwrap();
         let store = new_store();
-        let models = Sqlite::open(directory.path()).unwrap();
+        let models = Sqlite::open(directory.path()).await.unwrap();
         let gesta = open(&store, Balances(Controls::free()), &models).await;
         for number in 1..=40 {
             deposit(&gesta, "ann", number).await;
@@ -427,13 +427,13 @@ async fn damaged_snapshots_rows_on_read_and_unused_read_models_keep_nothing_from
         cards.read_on_demand::<Card>(&ann, gesta::AsOf::Now).await.unwrap();
         cards.load::<Counted>(&ann).await.unwrap();
         cards.close().await;
-        drop(models);
+        models.close().await;
         for name in ["balances", "account-card"] {
             strike(&file_of(directory.path(), name), damage);
         }
         strike(&directory.path().join("snapshots.db"), damage);
 
-        let models = Sqlite::open(directory.path()).unwrap();
+        let models = Sqlite::open(directory.path()).await.unwrap();
         let cards = builder().snapshots::<Counted>(&models, policy);
         let cards = cards.project_on_read(Card, &models).open().await.unwrap();
         let loaded = cards.load::<Counted>(&ann).await.unwrap().unwrap();

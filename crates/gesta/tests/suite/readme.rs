@@ -179,7 +179,7 @@ fn a_paid_order_ships() {
 async fn the_example_ships_an_order_once_however_often_it_runs() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("gesta:{}", directory.path().join("events").display());
-    let read_models = sqlite::Sqlite::open(directory.path().join("read-models")).unwrap();
+    let read_models = sqlite::Sqlite::open(directory.path().join("read-models")).await.unwrap();
     let gesta = Gesta::at(&url).open().await.unwrap();
     gesta.execute(PlaceOrder { order: 42 }).await.unwrap();
     drop(gesta);

@@ -146,7 +146,7 @@ fn encoded(name: &str) -> String {
 
 #[tokio::test]
 async fn every_name_that_is_listed_can_be_operated() {
-    let (rows, models) = (Sqlite::temporary().unwrap(), MemoryReadModels::new());
+    let (rows, models) = (Sqlite::temporary().await.unwrap(), MemoryReadModels::new());
     let shop = read_side::project_all(Gesta::at("memory:"), &rows)
         .project(Underscore, &models)
         .project(Dotted, &models)
