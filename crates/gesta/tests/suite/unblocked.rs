@@ -231,7 +231,7 @@ async fn a_projection_that_catches_up_blocks_no_other_task() {
 /// A query whose only statement waits at a gate.
 struct AskGated(Gate);
 
-impl Query for AskGated {
+impl gesta::Query for AskGated {
     type Reads = Gated;
     type Answer = Option<u64>;
 }
@@ -281,7 +281,7 @@ enum AskRuntime {
     Panic,
 }
 
-impl Query for AskRuntime {
+impl gesta::Query for AskRuntime {
     type Reads = Gated;
     type Answer = u64;
 }
