@@ -4,11 +4,11 @@
 //! defaults.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{
     Attribute, Data, DeriveInput, Error, Expr, ExprLit, ExprPath, Field, Fields, Lit, LitStr,
     Member, Meta, MetaNameValue, Path, Result, Token, Type, meta::ParseNestedMeta, parse::Parser,
-    punctuated::Punctuated,
+    punctuated::Punctuated, spanned::Spanned,
 };
 
 use crate::attributes::{attribute_span, check_name, compact, for_each_entry, required, set_once};
@@ -37,7 +37,9 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let on =
         required(header.on, span, "the aggregate of the command: `#[command(on = Order, …)]`")?;
     let existence = format_ident!("{}", header.existence.unwrap_or("Existing"));
-    let id = id(&data.fields, header.ids.as_ref(), span)?;
+    let id = id(&data.fields, header.ids.as_ref(), &on, span)?;
+    // A constant cannot name type parameters.
+    let categories = input.generics.params.is_empty().then(|| category_check(&on));
     let payload = payload(input, &data.fields)?;
     let validate = header.validate.as_ref().map(validate);
     let ident = &input.ident;
@@ -56,7 +58,18 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             #payload
             #validate
         }
+
+        #categories
     })
+}
+
+/// Returns a check that `cargo check` evaluates, at the boundary's place.
+fn category_check(on: &Type) -> TokenStream {
+    quote_spanned! { on.span() =>
+        const _: () = ::gesta::__derive::assert_categories(
+            <#on as ::gesta::Boundary>::HAS_VALID_CATEGORIES,
+        );
+    }
 }
 
 fn header(input: &DeriveInput) -> Result<CommandHeader> {
@@ -97,13 +110,18 @@ fn existence(meta: &ParseNestedMeta<'_>) -> Result<&'static str> {
     Ok(variant)
 }
 
-fn id(fields: &Fields, path: Option<&Path>, span: Span) -> Result<TokenStream> {
-    let mut members = Vec::new();
+fn id(fields: &Fields, path: Option<&Path>, on: &Type, span: Span) -> Result<TokenStream> {
+    let (mut members, mut place) = (Vec::new(), None);
     for (member, field) in fields.members().zip(fields) {
         if has_mark(field, "id")? {
             members.push(member);
+            place = place.or_else(|| Some(field.ty.span()));
         }
     }
+    let given = match members.as_slice() {
+        [member] => quote!(::core::clone::Clone::clone(&self.#member)),
+        members => quote!((#(::core::clone::Clone::clone(&self.#members)),*)),
+    };
     match (members.as_slice(), path) {
         ([], None) => Err(Error::new(
             span,
@@ -115,8 +133,10 @@ fn id(fields: &Fields, path: Option<&Path>, span: Span) -> Result<TokenStream> {
             path,
             "the id is given twice: remove `id = path`, or `#[command(id)]` on the field",
         )),
-        ([member], None) => Ok(quote!(::core::clone::Clone::clone(&self.#member))),
-        (members, None) => Ok(quote!((#(::core::clone::Clone::clone(&self.#members)),*))),
+        // At the field's type, where an error about the id belongs.
+        (_, None) => Ok(quote_spanned! { place.unwrap_or(span) =>
+            ::gesta::__derive::id::<<#on as ::gesta::Boundary>::Id, _>(#given)
+        }),
     }
 }
 

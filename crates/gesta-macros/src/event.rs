@@ -286,11 +286,14 @@ fn push(member: &Member, field: &Field, key: &KeyOfTag) -> TokenStream {
             tags.push(::gesta::TagKey::tag(#key, #value)?);
         },
     };
+    let place = field.ty.span();
     if !holds_several(&field.ty) {
-        return one(quote!(&self.#member));
+        return one(quote_spanned!(place => &self.#member));
     }
-    let push = one(quote!(value));
-    quote!(for value in ::core::iter::IntoIterator::into_iter(&self.#member) { #push })
+    let push = one(quote_spanned!(place => value));
+    quote_spanned!(place =>
+        for value in ::core::iter::IntoIterator::into_iter(&self.#member) { #push }
+    )
 }
 
 fn holds_several(ty: &Type) -> bool {

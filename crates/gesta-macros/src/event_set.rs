@@ -210,13 +210,10 @@ fn conversion(set: &Ident, member: &Member<'_>) -> TokenStream {
                 Self::#variant(event)
             }
         }
-
-        #[automatically_derived]
-        impl ::gesta::HasEvent<#event> for #set {}
     }
 }
 
-/// Returns the conversions by which `decide` returns a single event with `.into()`.
+/// Returns the code by which `decide` returns a single event or a value of the set with `.into()`.
 fn decisions(set: &Ident, members: &[Member<'_>]) -> TokenStream {
     let events = members.iter().map(|member| member.event);
     quote! {
@@ -229,11 +226,7 @@ fn decisions(set: &Ident, members: &[Member<'_>]) -> TokenStream {
 
         #(
             #[automatically_derived]
-            impl ::core::convert::From<#events> for ::gesta::Events<#set> {
-                fn from(event: #events) -> Self {
-                    Self::none().and(event)
-                }
-            }
+            impl ::gesta::HasEvent<#events> for #set {}
         )*
     }
 }

@@ -58,8 +58,8 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 ///                                       has events of the same names
 /// ```
 ///
-/// `#[events(read_only)]` omits the conversions into `gesta::Events`, which the orphan rule forbids
-/// for another crate's events. Such a set is for projections and processes, not for aggregates.
+/// `#[events(read_only)]` omits `gesta::HasEvent`: the set is for projections and processes, and no
+/// decision returns its events.
 #[proc_macro_derive(EventSet, attributes(events))]
 pub fn derive_event_set(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

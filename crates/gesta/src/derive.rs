@@ -5,6 +5,28 @@ use crate::{
     event::own_version, store::ContentType,
 };
 
+/// The type of a command's id fields, which must be that of its boundary.
+#[diagnostic::on_unimplemented(
+    message = "the id of this command's boundary is `{Id}`; its fields give `{Self}`",
+    label = "not the id of the boundary",
+    note = "give the fields with `#[command(id)]` the type of the aggregate's `type Id`, one field \
+            for each aggregate in order, or name a function: `#[command(id = path)]`"
+)]
+pub trait IsIdOfBoundary<Id> {
+    fn into_id(self) -> Id;
+}
+
+impl<Id> IsIdOfBoundary<Id> for Id {
+    fn into_id(self) -> Id {
+        self
+    }
+}
+
+/// Returns the id of a command's boundary.
+pub fn id<Id, Given: IsIdOfBoundary<Id>>(given: Given) -> Id {
+    given.into_id()
+}
+
 /// Encodes an event by its codec.
 pub fn encode_by<C: EventCodec, E: Event>(
     event: &E,
@@ -123,6 +145,20 @@ pub const fn assert_upcasts<Old: Event, New: Event>() {
     assert!(
         Old::VERSION < New::VERSION,
         "`from` or `split` must name an event with a lower `version`"
+    );
+    assert!(
+        Old::VERSION + 1 == New::VERSION,
+        "`from` or `split` must name the version just before: declare the version in between with \
+         its own `from`, or lower this `version` if none was ever recorded"
+    );
+}
+
+/// Rejects at compile time a command on an aggregate whose category cannot begin a stream's name.
+pub const fn assert_categories(are_valid: bool) {
+    assert!(
+        are_valid,
+        "the CATEGORY of an aggregate must be non-empty and contain neither `-` nor `$`, since a \
+         stream's category ends at the first `-` of its name; change it"
     );
 }
 

@@ -2,9 +2,9 @@
 //!
 //! Invariant: two types have the same name only if the sets that use them are restricted to
 //! different categories; an aggregate is restricted to its own. Otherwise events of one type would
-//! be decoded as the other. Projections and process managers are checked when the application
-//! opens, an aggregate's events before its first command. Not here: duplicates within one set,
-//! which the compiler rejects.
+//! be decoded as the other. Projections, process managers with their commands, and aggregates that
+//! the application names are checked when it opens; another aggregate's events before its first
+//! command. Not here: duplicates within one set, which the compiler rejects.
 
 use std::{
     any::TypeId,
@@ -70,14 +70,23 @@ impl EventNames {
         if self.boundaries.read().unwrap_or_else(PoisonError::into_inner).contains(&id) {
             return Ok(());
         }
+        self.add_aggregates(B::events)?;
+        // Only now, so that a boundary with a duplicate name fails each time.
+        self.boundaries.write().unwrap_or_else(PoisonError::into_inner).insert(id);
+        Ok(())
+    }
+
+    /// Adds the events of aggregates, passed on with their categories.
+    pub(crate) fn add_aggregates(
+        &self,
+        events: impl FnOnce(&mut dyn FnMut(&'static str, Registry)),
+    ) -> Result<(), DuplicateEventName> {
         // Collect first: `events` takes a closure that cannot return an error.
         let mut aggregates = Vec::new();
-        B::events(&mut |category, registry| aggregates.push((category, registry)));
+        events(&mut |category, registry| aggregates.push((category, registry)));
         for (category, registry) in aggregates {
             self.add(&registry, Scope::Written(category))?;
         }
-        // Only now, so that a boundary with a duplicate name fails each time.
-        self.boundaries.write().unwrap_or_else(PoisonError::into_inner).insert(id);
         Ok(())
     }
 

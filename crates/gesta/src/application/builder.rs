@@ -13,9 +13,9 @@ use super::{
     Gesta, handle::Parts, process_side::ProcessRegistrations, read_side::ReadSideRegistrations,
 };
 use crate::{
-    Aggregate, Apply, Authorize, Clock, CommandRequest, Decide, DuplicateEventName, EventSet,
-    OnRead, OpenError, Pipeline, ProcessManager, ProcessSetup, Receipt, RetryPolicy, Rng,
-    SnapshotPolicy, SystemClock, SystemRng, Unauthorized,
+    Aggregate, Apply, Authorize, Boundary, Clock, CommandRequest, CommandSet, Decide,
+    DuplicateEventName, EventSet, OnRead, OpenError, Pipeline, ProcessManager, ProcessSetup,
+    Receipt, RetryPolicy, Rng, SnapshotPolicy, SystemClock, SystemRng, Unauthorized,
     event_names::Scope,
     log_hint, open,
     pipeline::{PipelineConfig, RememberedRejections},
@@ -197,7 +197,18 @@ impl Builder {
     /// Runs a process manager with a starting position or a former name.
     pub fn process_set_up<P: ProcessManager>(mut self, setup: ProcessSetup<P>) -> Self {
         self.processes.add(setup);
+        let added = self.config.event_names.add_aggregates(<P::Commands as CommandSet>::events);
+        self.duplicate_event = self.duplicate_event.or(added.err());
         self.reads_events::<P::Event>(Scope::of::<P::Event>())
+    }
+
+    /// Names the aggregates of commands, such as `(Order, Account)`, so that [`open`](Self::open)
+    /// fails if two types of their events have one name. Those of process managers' commands are
+    /// known. Of other aggregates, the first command fails.
+    pub fn aggregates<B: Boundary>(mut self) -> Self {
+        let added = self.config.event_names.add_boundary::<B>();
+        self.duplicate_event = self.duplicate_event.or(added.err());
+        self
     }
 
     /// Keeps snapshots of an aggregate in a store.
@@ -219,7 +230,7 @@ impl Builder {
         A: Aggregate + Serialize + DeserializeOwned,
     {
         self.config.snapshots.add::<A>(store, policy);
-        self
+        self.aggregates::<A>()
     }
 
     /// Keeps snapshots of an aggregate with partly hidden shape. Only `fold_version` covers the
@@ -233,7 +244,7 @@ impl Builder {
         A: Aggregate + Serialize + DeserializeOwned,
     {
         self.config.snapshots.add_by_version::<A>(store, policy);
-        self
+        self.aggregates::<A>()
     }
 
     /// Remembers the rejections of a command.
@@ -246,7 +257,7 @@ impl Builder {
         C: Decide<Rejection: Serialize + DeserializeOwned>,
     {
         self.config.remembered.insert::<C::Rejection>(C::NAME);
-        self
+        self.aggregates::<C::On>()
     }
 
     /// Opens the store and starts the registered projections and process managers.

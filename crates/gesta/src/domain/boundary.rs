@@ -8,6 +8,7 @@ use std::{any::Any, marker::PhantomData};
 
 use gesta_store::{EventQuery, InvalidName, RecordedEvent, StreamName};
 
+use super::aggregate::is_category;
 use crate::{
     Aggregate, DecodeError, EncodeError, EncodedEvent, EventSet, Events, Reads, Registry,
     event::{decode_each, is_of_a_category},
@@ -52,6 +53,10 @@ pub trait Boundary: Send + Sync + 'static {
     type History: Default + Send;
     /// The events decided for its aggregates.
     type Decided: Send + Sync + 'static;
+    /// Whether each aggregate's category can begin a stream's name. Derived commands check it when
+    /// they are compiled.
+    #[doc(hidden)]
+    const HAS_VALID_CATEGORIES: bool;
 
     /// Adds one read for each aggregate, in order.
     ///
@@ -120,6 +125,7 @@ impl<A: Aggregate> Boundary for A {
     type State = A;
     type History = Vec<A::Event>;
     type Decided = Events<A::Event>;
+    const HAS_VALID_CATEGORIES: bool = is_category(A::CATEGORY);
 
     fn plan(id: &A::Id, reads: &mut Vec<BoundaryRead>) -> Result<(), InvalidName> {
         let query = match A::reads(id) {
@@ -231,6 +237,7 @@ impl<B: Boundary> Boundary for Ref<B> {
     type State = B::State;
     type History = B::History;
     type Decided = ();
+    const HAS_VALID_CATEGORIES: bool = B::HAS_VALID_CATEGORIES;
 
     fn plan(id: &B::Id, reads: &mut Vec<BoundaryRead>) -> Result<(), InvalidName> {
         B::plan(id, reads)
@@ -279,6 +286,7 @@ impl<A: Aggregate> Boundary for Option<A> {
     type State = Option<A>;
     type History = Option<Vec<A::Event>>;
     type Decided = Option<Events<A::Event>>;
+    const HAS_VALID_CATEGORIES: bool = A::HAS_VALID_CATEGORIES;
 
     fn plan(id: &Option<A::Id>, reads: &mut Vec<BoundaryRead>) -> Result<(), InvalidName> {
         id.as_ref().map_or(Ok(()), |id| A::plan(id, reads))
@@ -327,6 +335,7 @@ impl<A: Aggregate> Boundary for Vec<A> {
     type State = Vec<A>;
     type History = Vec<Vec<A::Event>>;
     type Decided = Vec<Events<A::Event>>;
+    const HAS_VALID_CATEGORIES: bool = A::HAS_VALID_CATEGORIES;
 
     fn plan(ids: &Vec<A::Id>, reads: &mut Vec<BoundaryRead>) -> Result<(), InvalidName> {
         ids.iter().try_for_each(|id| A::plan(id, reads))
@@ -379,6 +388,7 @@ macro_rules! tuple_boundary {
             type State = ($($part::State,)+);
             type History = ($($part::History,)+);
             type Decided = ($($part::Decided,)+);
+            const HAS_VALID_CATEGORIES: bool = $($part::HAS_VALID_CATEGORIES)&&+;
 
             fn plan(
                 id: &Self::Id,

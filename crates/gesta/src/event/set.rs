@@ -143,7 +143,7 @@ pub trait EventSet: Clone + Send + Sync + 'static {
     }
 }
 
-/// A set with an event among its variants. Derived with the set.
+/// A set with an event among its variants, so that decisions return it. Derived with the set.
 ///
 /// ```
 /// use gesta::{HasEvent, prelude::*};
@@ -315,6 +315,12 @@ impl<E> Events<E> {
     #[must_use]
     pub fn as_slice(&self) -> &[E] {
         &self.0
+    }
+}
+
+impl<S: HasEvent<E>, E: Event> From<E> for Events<S> {
+    fn from(event: E) -> Self {
+        Self(vec![event.into()])
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! Not here: sending.
 
-use crate::{CommandContext, CommandRequest, Decide, TypeShape};
+use crate::{Boundary, CommandContext, CommandRequest, Decide, Registry, TypeShape};
 
 /// The commands that a process may send: a tuple of up to eight.
 ///
@@ -50,6 +50,10 @@ pub trait CommandSet: Send + Sync + 'static {
     /// Shapes of the commands' JSON, in the order of the names.
     #[must_use]
     fn shapes() -> Vec<TypeShape>;
+
+    /// Calls `each` with the category and the events of each aggregate that the commands decide on.
+    #[doc(hidden)]
+    fn events(each: &mut dyn FnMut(&'static str, Registry));
 
     /// Decodes a command that was stored as JSON.
     ///
@@ -147,6 +151,10 @@ macro_rules! command_set {
 
             fn shapes() -> Vec<TypeShape> {
                 vec![$(TypeShape::of::<$command>()),+]
+            }
+
+            fn events(each: &mut dyn FnMut(&'static str, Registry)) {
+                $(<$command::On as Boundary>::events(each);)+
             }
 
             fn request(

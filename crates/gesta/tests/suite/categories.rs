@@ -142,6 +142,15 @@ async fn an_aggregate_whose_events_would_reach_anothers_projection_gets_no_comma
 }
 
 #[tokio::test]
+async fn an_aggregate_that_the_program_names_is_checked_when_it_opens() {
+    let rows = MemoryReadModels::new();
+    let builder = Gesta::at("memory:").project(order::List, &rows);
+    let refused = builder.aggregates::<(order::Thing, invoice::Thing)>().open().await.unwrap_err();
+    let OpenError::DuplicateEventName(twice) = &refused else { panic!("{refused}") };
+    assert_eq!(twice.name, "cancelled");
+}
+
+#[tokio::test]
 async fn aggregates_of_two_categories_that_nobody_projects_may_share_a_name() {
     let gesta = Gesta::at("memory:").open().await.unwrap();
     gesta.execute(order::Cancel { id: 1 }).await.unwrap();
