@@ -507,34 +507,62 @@ mod tests {
         assert_eq!((location.offset, location.next), (1_100, Some(1_200)));
     }
 
-    #[test]
-    fn what_is_not_shown_yet_is_found_by_nobody_and_all_of_it_once_it_is() {
-        let placed = EventType::new("placed").unwrap();
-        let names = ["order-1", "order-1", "invoice-1"].map(|it| StreamName::new(it).unwrap());
-        let tags = ["a", "a", "b"].map(|id| [Tag::of("customer", id).unwrap()]);
-        let ids = [0, 1, 2].map(|n| EventId::derived_from("test", n));
-        let correlation = CorrelationId::new("request").unwrap();
-        let causation = CausationId::new("request").unwrap();
-        let mut memtable = empty(IndexedIds::ALL);
-        for (n, revision) in (0..).zip([0, 1, 0]) {
-            let entry = IndexEntry {
-                id: ids[n],
-                stream: &names[n],
+    /// Three events: two of one stream and tag, and one of others with a cause.
+    struct Three {
+        placed: EventType,
+        names: [StreamName; 3],
+        tags: [[Tag; 1]; 3],
+        ids: [EventId; 3],
+        correlation: CorrelationId,
+        causation: CausationId,
+    }
+
+    impl Three {
+        fn new() -> Self {
+            Self {
+                placed: EventType::new("placed").unwrap(),
+                names: ["order-1", "order-1", "invoice-1"].map(|it| StreamName::new(it).unwrap()),
+                tags: ["a", "a", "b"].map(|id| [Tag::of("customer", id).unwrap()]),
+                ids: [0, 1, 2].map(|n| EventId::derived_from("test", n)),
+                correlation: CorrelationId::new("request").unwrap(),
+                causation: CausationId::new("request").unwrap(),
+            }
+        }
+
+        fn entry(&self, n: usize, revision: u64) -> IndexEntry<'_> {
+            IndexEntry {
+                id: self.ids[n],
+                stream: &self.names[n],
                 revision: Revision::new(revision),
                 position: Position::new(10 + n as u64),
                 recorded_at: RecordedAt::from_micros(1),
                 offset: 100 + n as u64,
-                event_type: &placed,
-                tags: &tags[n],
-                correlation_id: Some(&correlation),
-                causation_id: (n == 2).then_some(&causation),
+                event_type: &self.placed,
+                tags: &self.tags[n],
+                correlation_id: Some(&self.correlation),
+                causation_id: (n == 2).then_some(&self.causation),
                 metadata: None,
-            };
-            memtable.append(once(entry));
-            if n == 0 {
-                memtable.publish();
             }
         }
+
+        /// A memtable of which only the first event is visible.
+        fn memtable(&self) -> Memtable {
+            let mut memtable = empty(IndexedIds::ALL);
+            for (n, revision) in (0..).zip([0, 1, 0]) {
+                memtable.append(once(self.entry(n, revision)));
+                if n == 0 {
+                    memtable.publish();
+                }
+            }
+            memtable
+        }
+    }
+
+    #[test]
+    fn what_is_not_shown_yet_is_found_by_nobody_and_all_of_it_once_it_is() {
+        let three = Three::new();
+        let mut memtable = three.memtable();
+        let Three { placed, names, tags, ids, correlation, causation } = three;
         let [order, _, invoice] = &names;
         let found = |memtable: &mut Memtable| {
             let from = |term: OwnedTerm, at| memtable.seek(&term, at, Direction::Forwards);
