@@ -213,7 +213,10 @@ fn remove_dropped(catalogue: &Catalogue, directory: &Path) -> Result<(), Databas
         match read_model_file::remove(&directory.join(&file.name)) {
             Ok(()) => catalogue.forget(&file)?,
             Err(error) => {
-                tracing::warn!(%error, "a dropped read model's file cannot be removed; the next start tries again")
+                tracing::warn!(
+                    %error,
+                    "a dropped read model's file cannot be removed; the next start tries again"
+                );
             }
         }
     }

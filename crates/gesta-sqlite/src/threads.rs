@@ -1,7 +1,7 @@
 //! Threads for SQLite's work, which blocks: a small executor of futures.
 //!
-//! Owns: [`Threads`] and [`Bound`], a value that stays on them. A read model's writer, the catalogue and the snapshots have one thread each;
-//! queries share a few.
+//! Owns: [`Threads`], and [`Bound`], a value that stays on them. A read model's writer, the
+//! catalogue and the snapshots have one thread each; queries share a few.
 //!
 //! Invariants:
 //! - A future that was handed over is polled on these threads only, and dropped there once it has
