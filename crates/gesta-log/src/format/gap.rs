@@ -6,41 +6,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use gesta_store::{
-    CorrelationId, EventId, EventType, Position, RecordedAt, RecordedEvent, Revision, StreamName,
-};
+use gesta_store::{EventId, Position, RecordedAt, Revision, StreamName};
 use uuid::Uuid;
 
-use super::{Fields, Malformed, gap_terms, put_varint, varint};
+use super::{
+    Fields, Malformed,
+    gap_terms::{self, GapEvent, take_count, take_position},
+    put_varint, varint,
+};
 
 /// Bytes of a gap frame's body before its lists.
 const GAP_HEADER_BYTES: usize = 16;
 /// Minimum size of a listed append: two numbers, an id, a digest.
 const APPEND_BYTES_MIN: usize = 26;
-
-/// A scavenged event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct GapEvent {
-    pub(crate) position: Position,
-    pub(crate) stream: StreamName,
-    pub(crate) revision: Revision,
-    /// `None` in a gap frame of an earlier version.
-    pub(crate) event_type: Option<EventType>,
-    pub(crate) correlation_id: Option<CorrelationId>,
-}
-
-impl From<&RecordedEvent> for GapEvent {
-    /// The remains of an event that is scavenged.
-    fn from(event: &RecordedEvent) -> Self {
-        Self {
-            position: event.position,
-            stream: event.stream.clone(),
-            revision: event.revision,
-            event_type: Some(event.event_type.clone()),
-            correlation_id: event.correlation_id.clone(),
-        }
-    }
-}
 
 /// An append that lost events to scavenging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,20 +249,4 @@ fn take_streams(fields: &mut Fields<'_>, first: Position) -> Result<Vec<GapEvent
     // Stored by stream, used by position.
     scavenged.sort_unstable_by_key(|scavenged| scavenged.position);
     Ok(scavenged)
-}
-
-/// Reads a count of items of at least `bytes_min` bytes each. Checked against the remaining bytes
-/// before memory is reserved.
-pub(super) fn take_count(fields: &mut Fields<'_>, bytes_min: usize) -> Result<usize, Malformed> {
-    let count = usize::try_from(varint(fields)?).map_err(|_| Malformed::Short)?;
-    if count > fields.0.len() / bytes_min { Err(Malformed::Short) } else { Ok(count) }
-}
-
-pub(super) fn take_position(
-    fields: &mut Fields<'_>,
-    before: Position,
-) -> Result<Position, Malformed> {
-    // Positions are stored as differences, which keeps them short and ascending.
-    let step = varint(fields)?;
-    before.number().checked_add(step).map(Position::new).ok_or(Malformed::Field("position"))
 }

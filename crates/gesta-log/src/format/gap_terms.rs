@@ -1,18 +1,38 @@
-//! The event types and correlation ids of a gap's scavenged events: the third and the fourth list
-//! of a gap frame.
+//! The scavenged events of a gap, and their event types and correlation ids: the third and the
+//! fourth list of a gap frame.
 //!
 //! They keep the ordinals of the remaining events, also when the index is rebuilt from the log.
 //! Gap frames of earlier versions end after the second list.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use gesta_store::{CorrelationId, EventType, Position};
+use gesta_store::{CorrelationId, EventType, Position, RecordedEvent, Revision, StreamName};
 
-use super::{
-    Fields, Malformed,
-    gap::{GapEvent, take_count, take_position},
-    put_varint, varint,
-};
+use super::{Fields, Malformed, put_varint, varint};
+
+/// A scavenged event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GapEvent {
+    pub(crate) position: Position,
+    pub(crate) stream: StreamName,
+    pub(crate) revision: Revision,
+    /// `None` in a gap frame of an earlier version.
+    pub(crate) event_type: Option<EventType>,
+    pub(crate) correlation_id: Option<CorrelationId>,
+}
+
+impl From<&RecordedEvent> for GapEvent {
+    /// The remains of an event that is scavenged.
+    fn from(event: &RecordedEvent) -> Self {
+        Self {
+            position: event.position,
+            stream: event.stream.clone(),
+            revision: event.revision,
+            event_type: Some(event.event_type.clone()),
+            correlation_id: event.correlation_id.clone(),
+        }
+    }
+}
 
 /// Upper bound of the bytes that an event needs in both lists, beside its texts: of each a length,
 /// a count and a position.
@@ -102,4 +122,20 @@ fn take_list(
         }
     }
     Ok(())
+}
+
+/// Reads a count of items of at least `bytes_min` bytes each. Checked against the remaining bytes
+/// before memory is reserved.
+pub(super) fn take_count(fields: &mut Fields<'_>, bytes_min: usize) -> Result<usize, Malformed> {
+    let count = usize::try_from(varint(fields)?).map_err(|_| Malformed::Short)?;
+    if count > fields.0.len() / bytes_min { Err(Malformed::Short) } else { Ok(count) }
+}
+
+pub(super) fn take_position(
+    fields: &mut Fields<'_>,
+    before: Position,
+) -> Result<Position, Malformed> {
+    // Positions are stored as differences, which keeps them short and ascending.
+    let step = varint(fields)?;
+    before.number().checked_add(step).map(Position::new).ok_or(Malformed::Field("position"))
 }

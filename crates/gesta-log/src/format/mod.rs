@@ -24,7 +24,8 @@ pub(crate) use frame::{
     Chain, ChainLink, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameKind, Opening, align,
     gap_positions, mark_offset,
 };
-pub(crate) use gap::{Gap, GapAppend, GapEvent, IdsDigest};
+pub(crate) use gap::{Gap, GapAppend, IdsDigest};
+pub(crate) use gap_terms::GapEvent;
 pub(crate) use group::{
     EventsFrameBuilder, GroupLocation, PendingFrame, copy_events, encode_bare, encode_gap,
     encode_opening, write_frame_headers,

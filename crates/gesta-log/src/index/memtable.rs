@@ -560,8 +560,7 @@ mod tests {
 
     #[test]
     fn what_is_not_shown_yet_is_found_by_nobody_and_all_of_it_once_it_is() {
-        let three = Three::new();
-        let mut memtable = three.memtable();
+        let (three, mut memtable) = (Three::new(), Three::new().memtable());
         let Three { placed, names, tags, ids, correlation, causation } = three;
         let [order, _, invoice] = &names;
         let found = |memtable: &mut Memtable| {

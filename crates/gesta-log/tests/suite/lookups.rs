@@ -79,7 +79,7 @@ fn check_ids(store: &LogStore) {
     }
 }
 
-/// What is counted, and the positions in the order of ordinals.
+/// The events that are counted, and their positions in the order of ordinals.
 type Counted = Vec<(OrdinalIndex, Vec<Position>)>;
 
 fn counted(all: &[RecordedEvent]) -> Counted {
