@@ -199,8 +199,9 @@ impl Append {
         if self.streams.len() > 1 {
             needed = needed.with(Capability::MultiStreamAppend);
         }
-        if self.condition.is_some() {
+        if let Some(condition) = &self.condition {
             needed = needed.with(Capability::AppendCondition);
+            needed = needed.union(condition.none_matching.capabilities());
         }
         if self.privileged {
             needed = needed.with(Capability::SystemStreams);

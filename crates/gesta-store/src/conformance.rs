@@ -305,8 +305,8 @@ macro_rules! __every_clause {
                 an_exact_revision_conflicts_beyond_the_head;
                 a_conflict_names_the_stream_the_expectation_and_the_head;
                 a_conflict_appends_nothing: [GlobalOrder];
-                a_check_without_events_holds_or_conflicts: [MultiStreamAppend];
-                a_check_without_events_answers_with_the_head: [MultiStreamAppend GlobalOrder];
+                a_check_without_events_holds_or_conflicts;
+                a_check_without_events_answers_with_the_head: [GlobalOrder];
             }
             several_streams {
                 events_of_several_streams_are_appended_in_their_order:
@@ -317,23 +317,23 @@ macro_rules! __every_clause {
             }
             conditions {
                 a_match_after_the_position_is_a_conflict: [AppendCondition Tags GlobalOrder];
-                a_match_at_or_before_the_position_is_none: [AppendCondition Tags GlobalOrder];
+                a_match_at_or_before_the_position_is_none: [AppendCondition Tags];
                 a_condition_beyond_the_head_is_rejected: [AppendCondition Tags GlobalOrder];
-                a_condition_means_any_of_the_types: [AppendCondition GlobalOrder];
-                a_condition_means_all_of_the_tags: [AppendCondition Tags GlobalOrder];
-                a_condition_means_a_type_and_its_tags_together: [AppendCondition Tags GlobalOrder];
-                a_condition_means_any_of_its_items: [AppendCondition Tags GlobalOrder];
-                a_condition_does_not_mean_the_append_itself: [AppendCondition Tags GlobalOrder];
+                a_condition_means_any_of_the_types: [AppendCondition];
+                a_condition_means_all_of_the_tags: [AppendCondition Tags];
+                a_condition_means_a_type_and_its_tags_together: [AppendCondition Tags];
+                a_condition_means_any_of_its_items: [AppendCondition Tags];
+                a_condition_does_not_mean_the_append_itself: [AppendCondition Tags];
                 a_condition_holds_together_with_the_expectations:
                     [AppendCondition Tags GlobalOrder];
                 a_condition_does_not_mean_streams_that_ended:
-                    [AppendCondition Tags GlobalOrder Deletion Tombstones];
+                    [AppendCondition Tags Deletion Tombstones];
                 a_condition_does_not_mean_what_metadata_hide:
-                    [AppendCondition Tags GlobalOrder StreamMetadata];
+                    [AppendCondition Tags StreamMetadata];
                 a_condition_means_what_is_shown_again:
-                    [AppendCondition Tags GlobalOrder StreamMetadata];
+                    [AppendCondition Tags StreamMetadata];
                 a_condition_means_what_has_revived_a_stream:
-                    [AppendCondition Tags GlobalOrder Deletion];
+                    [AppendCondition Tags Deletion];
             }
             repeats {
                 a_repeat_with_no_stream_gets_the_first_answer: [GlobalOrder];
@@ -407,7 +407,7 @@ macro_rules! __every_clause {
                 a_filter_picks_streams_by_name: [GlobalOrder StreamFilter];
                 a_filter_picks_streams_by_prefix: [GlobalOrder StreamPrefixFilter];
                 a_filter_picks_categories:
-                    [GlobalOrder CategoryFilter CategoryListing StreamMetadata];
+                    [GlobalOrder CategoryFilter StreamMetadata];
                 a_filter_picks_event_types: [GlobalOrder EventTypeFilter];
                 a_filter_picks_what_a_query_means: [Tags GlobalOrder QueryFilter];
                 a_filtered_read_begins_and_ends_where_it_is_told: [GlobalOrder StreamFilter];

@@ -98,6 +98,12 @@ impl EventQuery {
         self
     }
 
+    /// Returns the features that a store needs to evaluate the query: tags, if it asks for any.
+    pub(crate) fn capabilities(&self) -> CapabilitySet {
+        let tags = self.items.iter().any(|item| !item.tags.is_empty());
+        if tags { CapabilitySet::of(&[Capability::Tags]) } else { CapabilitySet::EMPTY }
+    }
+
     /// Returns the alternatives; at least one.
     #[must_use]
     pub fn items(&self) -> &[QueryItem] {
@@ -173,11 +179,12 @@ impl Filter {
     }
 
     /// Returns the features that a read of the whole store with this filter needs.
-    pub(crate) const fn capabilities(&self) -> CapabilitySet {
-        let needed = CapabilitySet::of(&[Capability::GlobalOrder]);
-        match self.capability() {
-            Some(capability) => needed.with(capability),
-            None => needed,
+    pub(crate) fn capabilities(&self) -> CapabilitySet {
+        let mut needed = CapabilitySet::of(&[Capability::GlobalOrder]);
+        needed = self.capability().map_or(needed, |capability| needed.with(capability));
+        match self {
+            Self::Query(query) => needed.union(query.capabilities()),
+            _ => needed,
         }
     }
 

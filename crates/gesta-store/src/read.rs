@@ -218,7 +218,7 @@ impl ReadStream {
 impl ReadAll {
     /// Returns the features that a store needs for this read.
     #[must_use]
-    pub const fn capabilities(&self) -> CapabilitySet {
+    pub fn capabilities(&self) -> CapabilitySet {
         self.filter.capabilities().union(self.from.capabilities())
     }
 }

@@ -191,7 +191,7 @@ impl<Place> SubscribeFrom<Place> {
 impl Subscribe {
     /// Returns the features that a store needs for this subscription.
     #[must_use]
-    pub const fn capabilities(&self) -> CapabilitySet {
+    pub fn capabilities(&self) -> CapabilitySet {
         match &self.to {
             SubscribeTo::All { from, filter, .. } => {
                 filter.capabilities().union(from.capabilities())

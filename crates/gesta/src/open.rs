@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use gesta_store::{EventStore, InvalidName, memory::MemoryStore};
+use gesta_store::{CapabilitySet, EventStore, InvalidName, memory::MemoryStore};
 
 use crate::DuplicateEventName;
 
@@ -114,6 +114,7 @@ fn no_log() -> OpenError {
 }
 
 /// An error of opening a store and starting an application on it.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL has no `:`. Write, for example, `memory:`.
@@ -142,6 +143,17 @@ pub enum OpenError {
     #[cfg(all(unix, feature = "log"))]
     #[error(transparent)]
     Url(#[from] gesta_log::InvalidUrl),
+    /// The store lacks features that a part of the application needs. Use another store, or leave
+    /// the part out.
+    #[error("the store lacks {missing}, which {part} needs; {remedy}")]
+    Unsupported {
+        /// The part of the application.
+        part: String,
+        /// The missing features.
+        missing: CapabilitySet,
+        /// The possible reactions.
+        remedy: &'static str,
+    },
     /// The program was built without this store. Build it with the feature.
     #[error("`{scheme}:` stores require the feature `{feature}` of gesta")]
     NotBuiltIn {

@@ -25,3 +25,16 @@ mod with_all_ids {
 
     gesta_store::conformance!(fixture);
 }
+
+/// The same by a runtime with one thread, as adapters for drivers that need one run it.
+mod in_a_runtime {
+    use gesta_store::conformance::Fixture;
+
+    fn fixture() -> Fixture {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("a runtime needs no resources");
+        super::fixture().executor(move |future| runtime.block_on(future))
+    }
+
+    gesta_store::conformance!(fixture);
+}

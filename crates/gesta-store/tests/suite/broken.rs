@@ -167,6 +167,10 @@ fn few() -> Limits {
 
 /// Compares the features that a clause states with those without which it fails.
 fn wrong_needs(clause: &Clause) -> Vec<String> {
+    // A store that lacks such a feature is not made by refusals.
+    if clause.refuses.is_some_and(|refused| NOT_REFUSED.contains(&refused)) {
+        return Vec::new();
+    }
     let optional = Capability::ALL.iter().copied();
     let optional = optional.filter(|one| !NOT_REFUSED.contains(one));
     // A refusal is what a clause about a missing feature expects.

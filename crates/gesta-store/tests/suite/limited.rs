@@ -76,8 +76,8 @@ pub(crate) fn refusing(supported: CapabilitySet, limits: Limits) -> FaultyStore 
     let one = move |capability| check(CapabilitySet::of(&[capability]));
     FaultyStore {
         append: Box::new(move |store, append| {
-            append.check(&limits)?;
             check(append.capabilities())?;
+            append.check(&limits)?;
             block_on(store.append(append))
         }),
         find_append: Box::new(move |store, id| {
@@ -128,6 +128,7 @@ pub(crate) fn refusing(supported: CapabilitySet, limits: Limits) -> FaultyStore 
             Ok(()) => block_on(store.close()),
             Err(_) => Ok(()),
         }),
+        breaks_closing: true,
         ..FaultyStore::correct()
     }
 }

@@ -5,12 +5,16 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use gesta_store::{EventStore, ReadModelStore, ReadRows, Rows, SnapshotStore};
+use gesta_store::{CapabilitySet, EventStore, ReadModelStore, ReadRows, Rows, SnapshotStore};
 use serde::{Serialize, de::DeserializeOwned};
 use tower::{BoxError, Layer, Service, ServiceExt as _, util::BoxCloneSyncService};
 
 use super::{
-    Gesta, handle::Parts, process_side::ProcessRegistrations, read_side::ReadSideRegistrations,
+    Gesta,
+    handle::Parts,
+    process_side::ProcessRegistrations,
+    read_side::ReadSideRegistrations,
+    requirements::{self, Requirements},
 };
 use crate::{
     Aggregate, Apply, Authorize, Boundary, Clock, CommandRequest, CommandSet, Decide,
@@ -63,6 +67,7 @@ pub struct Builder {
     layers: Vec<Box<dyn FnOnce(Pipeline) -> Pipeline + Send>>,
     read_side: ReadSideRegistrations,
     processes: ProcessRegistrations,
+    requirements: Requirements,
     hints_at_log: bool,
     duplicate_event: Option<DuplicateEventName>,
 }
@@ -88,6 +93,7 @@ impl Builder {
             layers: Vec::new(),
             read_side: ReadSideRegistrations::default(),
             processes: ProcessRegistrations::default(),
+            requirements: Requirements::default(),
             hints_at_log: true,
             duplicate_event: None,
         }
@@ -152,6 +158,27 @@ impl Builder {
         self
     }
 
+    /// Requires optional features of the store, for a part of the program that is not registered.
+    /// [`open`](Self::open) refuses a store that lacks one, and names the part.
+    ///
+    /// Commands are not registered. One that decides on several aggregates needs
+    /// [`MultiStreamAppend`](gesta_store::Capability::MultiStreamAppend); one whose boundary selects
+    /// events by tags needs [`Tags`](gesta_store::Capability::Tags),
+    /// [`QueryFilter`](gesta_store::Capability::QueryFilter) and
+    /// [`AppendCondition`](gesta_store::Capability::AppendCondition). Without this call the store
+    /// refuses such a command when it is executed.
+    pub fn requires(mut self, part: impl Into<String>, features: CapabilitySet) -> Self {
+        self.requirements.add(part.into(), features);
+        self
+    }
+
+    /// Accepts a store that cannot find appends. There, a command that is given twice with one
+    /// command id may take effect twice.
+    pub fn idempotency_optional(mut self) -> Self {
+        self.requirements.without_idempotency();
+        self
+    }
+
     /// Suppresses the hint printed once to standard error if the program installs no `tracing`
     /// subscriber, without which background errors are not logged.
     pub fn without_log_hint(mut self) -> Self {
@@ -166,6 +193,7 @@ impl Builder {
         P: Apply<S::Tx>,
         S: ReadModelStore,
     {
+        self.requirements.add(format!("projection `{}`", P::NAME), requirements::PROJECTION);
         self.read_side.add(projection, read_models.clone());
         self.reads_events::<P::Event>(Scope::of::<P::Event>())
     }
@@ -196,6 +224,7 @@ impl Builder {
 
     /// Runs a process manager with a starting position or a former name.
     pub fn process_set_up<P: ProcessManager>(mut self, setup: ProcessSetup<P>) -> Self {
+        self.requirements.add(format!("process manager `{}`", P::NAME), requirements::PROCESS);
         self.processes.add(setup);
         let added = self.config.event_names.add_aggregates(<P::Commands as CommandSet>::events);
         self.duplicate_event = self.duplicate_event.or(added.err());
@@ -256,6 +285,8 @@ impl Builder {
     where
         C: Decide<Rejection: Serialize + DeserializeOwned>,
     {
+        let part = format!("remembered rejections of `{}`", C::NAME);
+        self.requirements.add(part, requirements::REMEMBERED_REJECTIONS);
         self.config.remembered.insert::<C::Rejection>(C::NAME);
         self.aggregates::<C::On>()
     }
@@ -263,7 +294,8 @@ impl Builder {
     /// Opens the store and starts the registered projections and process managers.
     ///
     /// # Errors
-    /// [`OpenError`] if the URL or a registration is invalid, or the store does not open.
+    /// [`OpenError`] if the URL or a registration is invalid, or the store does not open or lacks a
+    /// feature that the application needs.
     pub async fn open(self) -> Result<Gesta, OpenError> {
         // Reported before the store opens, so that a faulty program changes nothing.
         if let Some(twice) = self.duplicate_event {
@@ -276,6 +308,7 @@ impl Builder {
             StoreSource::Url(url) => open::open(&url).await?,
             StoreSource::Store(store) => store,
         };
+        self.requirements.check(store.capabilities().supported)?;
         // Layers wrap in the order of their registration: the last one is outermost.
         let innermost = self.config.assemble(&store);
         let pipeline = self.layers.into_iter().fold(innermost, |inner, layer| layer(inner));

@@ -16,6 +16,7 @@ mod processes;
 mod projections;
 mod query;
 mod read_side;
+mod requirements;
 
 pub use builder::Builder;
 pub use execute::Execute;

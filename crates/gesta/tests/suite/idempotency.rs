@@ -371,14 +371,14 @@ impl Decide for Visit {
 #[derive(Debug, thiserror::Error, Rejection, Serialize, Deserialize)]
 #[error("{missing} cents are missing")]
 #[rejection(code = "too-little")]
-struct TooLittle {
+pub(crate) struct TooLittle {
     missing: u64,
 }
 
 /// Withdraws money; its rejections can be stored.
 #[derive(Command, Serialize, Deserialize)]
 #[command(name = "fetch", on = Account)]
-struct Fetch {
+pub(crate) struct Fetch {
     #[command(id)]
     account: u32,
     cents: u64,

@@ -25,6 +25,7 @@ mod moved;
 mod on_read;
 mod open;
 mod pipeline;
+mod poor;
 mod process_crashes;
 mod process_versions;
 mod processes;

@@ -150,9 +150,9 @@ pub(super) const SHARED: &[(&str, &[&str], &str)] = &[
         "deletes, too",
     ),
     (
-        "every_field_comes_back_from_a_stream",
-        &["a_causation_id_finds_what_it_caused"],
-        "compares with the field in streams",
+        "an_event_query_is_about_visible_events",
+        &["a_filtered_visible_read_leaves_out_the_same"],
+        "reads by a query, too",
     ),
     (
         "metadata_are_read_as_a_stream",

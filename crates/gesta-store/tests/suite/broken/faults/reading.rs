@@ -54,7 +54,8 @@ fn contents() -> Vec<Fault> {
     vec![
         Fault::of("every_field_comes_back_from_a_stream", || {
             recalling(|event| event.causation_id = None)
-        }),
+        })
+        .also("a_causation_id_finds_what_it_caused", "compares with the field in streams"),
         Fault::of("every_field_comes_back_from_a_stream", || {
             recalling(|event| event.schema_version = 1)
         }),
