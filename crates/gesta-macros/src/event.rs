@@ -139,7 +139,10 @@ fn coding(codec: &Type) -> TokenStream {
 fn upcast(Predecessor { event: old, .. }: &Predecessor) -> TokenStream {
     let versions = versions(old);
     quote! {
-        fn upcast(version: u16, data: ::gesta::EventData<'_>) -> ::core::result::Result<Self, ::gesta::DecodeError> {
+        fn upcast(
+            version: u16,
+            data: ::gesta::EventData<'_>,
+        ) -> ::core::result::Result<Self, ::gesta::DecodeError> {
             const { ::gesta::__derive::assert_upcasts::<#old, Self>() };
             ::gesta::__derive::upcast_from::<#old, Self>(version, data)
         }
@@ -159,7 +162,10 @@ fn upcast(Predecessor { event: old, .. }: &Predecessor) -> TokenStream {
 fn split(Predecessor { event: old, .. }: &Predecessor) -> TokenStream {
     let versions = versions(old);
     quote! {
-        fn upcast(version: u16, data: ::gesta::EventData<'_>) -> ::core::result::Result<Self, ::gesta::DecodeError> {
+        fn upcast(
+            version: u16,
+            data: ::gesta::EventData<'_>,
+        ) -> ::core::result::Result<Self, ::gesta::DecodeError> {
             const { ::gesta::__derive::assert_upcasts::<#old, Self>() };
             ::gesta::__derive::one(<Self as ::gesta::Event>::NAME, version, |each| {
                 <Self as ::gesta::Event>::upcast_each(version, data, each)

@@ -298,7 +298,10 @@ mod tests {
         let json = metadata.to_json();
         assert_eq!(
             json,
-            r#"{"commandId":"1","command":"pay","payloadDigest":"2:ab","actor":"ann","beginsAnew":true,"tenant":"a"}"#,
+            concat!(
+                r#"{"commandId":"1","command":"pay","payloadDigest":"2:ab","actor":"ann","#,
+                r#""beginsAnew":true,"tenant":"a"}"#,
+            ),
         );
         assert_eq!(EventMetadata::from_json(&json), metadata);
     }

@@ -246,9 +246,9 @@ impl Builder {
     /// of any stream change, as with a deletion, and not taken if a stream of its events has a
     /// maximum age or count.
     ///
-    /// Takes no snapshots if the state or its events hide a part of their shape from serde (untagged,
-    /// internally or adjacently tagged, or flattened types), because a change there could not be
-    /// detected; a warning names the places. Give such parts another representation, or use
+    /// Takes no snapshots if the state or its events hide a part of their shape from serde
+    /// (untagged, internally or adjacently tagged, or flattened types), because a change there could
+    /// not be detected; a warning names the places. Give such parts another representation, or use
     /// [`snapshots_by_version`](Self::snapshots_by_version).
     pub fn snapshots<A>(
         mut self,

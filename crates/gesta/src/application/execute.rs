@@ -96,8 +96,8 @@ impl<'g, C: Decide> Execute<'g, C> {
     /// Sets the command id, by which a retry is recognized. Without one, each execution is a
     /// separate command with a generated id.
     ///
-    /// The id is unique among this actor's executions of this command, unless [`scope`](Self::scope)
-    /// says otherwise.
+    /// The id is unique among this actor's executions of this command, unless
+    /// [`scope`](Self::scope) says otherwise.
     pub fn command_id(self, id: impl Into<String>) -> Self {
         Self { command_id: Some(id.into()), ..self }
     }

@@ -1,8 +1,9 @@
 //! Consistency boundaries: the aggregates that one command decides on.
 //!
 //! Owns: [`Boundary`], implemented for an aggregate, for tuples of up to four, for a `Vec` or an
-//! `Option` of one kind, and for [`Ref`], a part that is only read. Invariant: the reads of a boundary keep their order, and each event is folded into the
-//! aggregate whose read delivered it. Not here: reading and appending.
+//! `Option` of one kind, and for [`Ref`], a part that is only read. Invariant: the reads of a
+//! boundary keep their order, and each event is folded into the aggregate whose read delivered it.
+//! Not here: reading and appending.
 
 use std::{any::Any, marker::PhantomData};
 

@@ -44,6 +44,14 @@ struct Delivered {
     last: Option<RecordedEvent>,
 }
 
+/// A read of a selection, before its first event.
+struct SelectedRead<'r> {
+    store: &'r dyn EventStore,
+    stream: &'r StreamName,
+    fingerprint: Fingerprint,
+    head: Head,
+}
+
 impl Rule {
     /// Reads a selection, starting from a snapshot if a valid one exists.
     pub(super) async fn read_selected(
@@ -73,7 +81,8 @@ impl Rule {
         })
         .await?;
         if delivered.events >= self.every {
-            self.keep_selected(store, planned, fingerprint, (head, seen), delivered, fold).await;
+            let read = SelectedRead { store, stream: &planned.stream, fingerprint, head };
+            self.keep_selected(&read, seen, delivered, fold).await;
         }
         Ok(seen)
     }
@@ -107,14 +116,12 @@ impl Rule {
 
     async fn keep_selected(
         &self,
-        store: &dyn EventStore,
-        planned: &BoundaryRead,
-        fingerprint: Fingerprint,
-        (head, seen): (Head, ReadProgress),
+        read: &SelectedRead<'_>,
+        seen: ReadProgress,
         delivered: Delivered,
         fold: &mut dyn EventFold,
     ) {
-        let stream = &planned.stream;
+        let SelectedRead { store, stream, fingerprint, head } = *read;
         let (Some(last), Ok(true)) = (delivered.last, keep_all(store, &delivered.streams).await)
         else {
             return;

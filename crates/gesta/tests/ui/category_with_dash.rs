@@ -24,8 +24,8 @@ impl Aggregate for Door {
 
 #[derive(Command, Serialize, Deserialize)]
 #[command(name = "open-door", on = Door)]
-//~ ERROR evaluation panicked: the CATEGORY of an aggregate must be non-empty and contain neither `-`
-//~ nor `$`, since a stream's category ends at the first `-` of its name; change it
+//~ ERROR evaluation panicked: the CATEGORY of an aggregate must be non-empty and contain neither
+//~ `-` nor `$`, since a stream's category ends at the first `-` of its name; change it
 struct OpenDoor {
     #[command(id)]
     door: u32,
