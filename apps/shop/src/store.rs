@@ -72,7 +72,7 @@ impl StoreUrl {
         let opened = async {
             // Read models of a memory store are temporary as well: they would outlive the events.
             let read_models = self.read_models().await?;
-            let builder = Gesta::on(gesta::open(&self.to_string()).await?);
+            let builder = Gesta::at(self.to_string());
             let gesta = change(read_side::project_all(builder, &read_models)).open().await?;
             Ok::<_, anyhow::Error>(OpenShop { gesta, read_models })
         };

@@ -149,7 +149,10 @@ impl Deref for OpenStore {
 impl Drop for OpenStore {
     fn drop(&mut self) {
         let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.0.take());
+        if let Some(store) = self.0.take() {
+            // The program, or a test, needs the complete files at once.
+            futures_executor::block_on(store.close()).unwrap();
+        }
     }
 }
 

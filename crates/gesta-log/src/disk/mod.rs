@@ -156,6 +156,12 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
         Ok(bytes.len())
     }
 
+    /// Returns whether no call waits for a device, as on a disk in memory. Threads that poll futures
+    /// then make all calls themselves.
+    fn never_waits(&self) -> bool {
+        false
+    }
+
     /// Reads as [`read_into`](Self::read_into) if that needs no waiting for a device, and returns
     /// `None` otherwise. Runs on threads that poll futures.
     ///

@@ -58,6 +58,11 @@ pub(crate) fn may_wait() -> bool {
     RULE.with(Cell::get) == ReadRule::MayWait
 }
 
+/// Returns whether this thread may make any call to a disk.
+fn may_call(disk: &dyn Disk) -> bool {
+    may_wait() || disk.never_waits()
+}
+
 /// Notes that the work needs something that would wait, and returns the error for it.
 pub(crate) fn refuse() -> io::Error {
     debug_assert!(!may_wait(), "only work that must not wait is refused anything");
@@ -72,7 +77,7 @@ pub(crate) fn read_into(
     offset: u64,
     buffer: &mut [u8],
 ) -> io::Result<usize> {
-    if may_wait() {
+    if may_call(disk) {
         return disk.read_into(file, offset, buffer);
     }
     disk.read_cached(file, offset, buffer)?.ok_or_else(refuse)
@@ -80,7 +85,7 @@ pub(crate) fn read_into(
 
 /// Reads up to `length` bytes, as [`Disk::read`] does with [`Cache::Use`].
 pub(crate) fn read(disk: &dyn Disk, file: &str, offset: u64, length: usize) -> io::Result<Bytes> {
-    if may_wait() {
+    if may_call(disk) {
         return disk.read(file, offset, length, Cache::Use);
     }
     // The length may come from a damaged file: only small reads allocate before they look.
@@ -93,14 +98,14 @@ pub(crate) fn read(disk: &dyn Disk, file: &str, offset: u64, length: usize) -> i
     Ok(buffer.into())
 }
 
-/// Returns a file's length, as [`Disk::length`]. Always refused where nothing may wait.
+/// Returns a file's length, as [`Disk::length`]. Refused where nothing may wait.
 pub(crate) fn length(disk: &dyn Disk, file: &str) -> io::Result<u64> {
-    if may_wait() { disk.length(file) } else { Err(refuse()) }
+    if may_call(disk) { disk.length(file) } else { Err(refuse()) }
 }
 
-/// Checks the owner, as [`Disk::check_owner`]. Always refused where nothing may wait.
+/// Checks the owner, as [`Disk::check_owner`]. Refused where nothing may wait.
 pub(crate) fn check_owner(disk: &dyn Disk) -> io::Result<()> {
-    if may_wait() { disk.check_owner() } else { Err(refuse()) }
+    if may_call(disk) { disk.check_owner() } else { Err(refuse()) }
 }
 
 #[cfg(test)]

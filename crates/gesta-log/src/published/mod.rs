@@ -17,14 +17,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use gesta_store::{Damage, Direction, Incarnation, Position};
+use gesta_store::{Damage, Direction, Incarnation, Position, StoreError};
 
 use crate::{
     disk::waiting,
     format::{Frame, Seed},
     index::{Index, Location, OffsetOverrides, Run, RunContext, StagedMemtable},
     mutations::mutated,
-    sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard, TryLockError},
+    sync::{AtomicBool, AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard, TryLockError},
 };
 
 pub(crate) use group_events::{AppendEvents, GroupEvents, appended_at};
@@ -61,6 +61,9 @@ pub(crate) struct Published {
     /// Held while files are replaced, on disk and then in the index.
     replacing: Mutex<()>,
     wakers: Mutex<Wakers>,
+    /// True once the store was closed by a call: its reads end too. Reads outlive a store that is
+    /// only dropped.
+    reads_ended: AtomicBool,
     /// Damage found by recovery; with any, the store is read-only.
     pub(crate) damage: Vec<Damage>,
     /// Each incarnation with its first position; never empty.
@@ -95,6 +98,7 @@ impl Published {
             replaced: AtomicU64::new(0),
             replacing: Mutex::default(),
             wakers: Mutex::default(),
+            reads_ended: AtomicBool::new(false),
             damage,
             incarnations: RwLock::new(incarnations),
         }
@@ -339,6 +343,19 @@ impl Published {
         drop(wakers);
         drop(replaced);
         true
+    }
+
+    /// Ends all reads.
+    pub(crate) fn end_reads(&self) {
+        self.reads_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns an error after [`end_reads`](Self::end_reads).
+    pub(crate) fn check_open(&self) -> Result<(), StoreError> {
+        if self.reads_ended.load(Ordering::Relaxed) {
+            return Err(StoreError::Stopped { reason: "the store was closed".to_owned() });
+        }
+        Ok(())
     }
 
     /// Ends all subscriptions: nothing more will be published.

@@ -1,6 +1,6 @@
 //! The threads that read for futures: the second half of a read that memory cannot answer.
 //!
-//! A future first runs its read [without waiting](waiting::without_waiting) on the thread that
+//! A future first runs its read [without waiting](crate::disk::waiting::without_waiting) on the thread that
 //! polls it. If a byte is missing, the whole read is repeated here, where it may wait, and the
 //! answer wakes the task.
 //!
@@ -24,11 +24,9 @@ use std::{
 };
 
 use futures_channel::oneshot;
-use gesta_store::{StoreError, StoreFuture};
+use gesta_store::StoreError;
 
-use super::Reader;
 use crate::{
-    disk::waiting,
     mutations,
     sync::{Condvar, Mutex, MutexGuard, thread},
 };
@@ -165,21 +163,6 @@ impl<T> Future for IoAnswer<T> {
         };
         let panicked = |_| StoreError::unavailable("the read panicked; see the log");
         Pin::new(receiver).poll(cx).map(|answer| answer.map_err(panicked))
-    }
-}
-
-impl Reader {
-    /// Answers from memory at once, and otherwise on an I/O thread.
-    pub(crate) fn answer<T: Send + 'static>(
-        &self,
-        ask: impl Fn(&Self) -> Result<T, StoreError> + Send + 'static,
-    ) -> StoreFuture<'static, T> {
-        if let Some(answer) = waiting::without_waiting(|| ask(self)) {
-            return Box::pin(std::future::ready(answer));
-        }
-        let reader = self.clone();
-        let answer = self.io_threads.run(move || ask(&reader));
-        Box::pin(async move { answer.await? })
     }
 }
 

@@ -1,15 +1,29 @@
-//! Answers from the index alone: descriptions and lists of streams, categories.
+//! Answers that are not pages: descriptions and lists of streams, categories.
 //!
 //! Invariant: an answer that damage may have made incomplete is an error.
 
 use gesta_store::{
-    Category, ListCategories, ListStreams, Position, StoreError, StreamDescription, StreamName,
-    StreamState,
+    Category, ListCategories, ListStreams, Position, StoreError, StoreFuture, StreamDescription,
+    StreamName, StreamState,
 };
 
 use super::Reader;
+use crate::disk::waiting;
 
 impl Reader {
+    /// Answers from memory at once, and otherwise on an I/O thread.
+    pub(crate) fn answer<T: Send + 'static>(
+        &self,
+        ask: impl Fn(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> StoreFuture<'static, T> {
+        if let Some(answer) = waiting::without_waiting(|| ask(self)) {
+            return Box::pin(std::future::ready(answer));
+        }
+        let reader = self.clone();
+        let answer = self.io_threads.run(move || ask(&reader));
+        Box::pin(async move { answer.await? })
+    }
+
     /// Describes a stream.
     pub(crate) fn describe(&self, stream: &StreamName) -> Result<StreamDescription, StoreError> {
         self.retry_if_files_replaced(|| self.describe_now(stream))

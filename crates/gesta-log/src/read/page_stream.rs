@@ -99,6 +99,12 @@ impl<R: PagedRead> Stream for PageStream<R> {
     type Item = Result<Vec<R::Item>, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if !self.ended
+            && let Err(closed) = self.read.reader().published.check_open()
+        {
+            self.ended = true;
+            return Poll::Ready(Some(Err(closed)));
+        }
         while !self.ended {
             let Some(PageOnTheWay { answer, ahead_at }) = &mut self.on_the_way else {
                 if let Some(page) = self.read_now() {

@@ -49,7 +49,7 @@ use crate::{
     read::{AllPages, Follower, LogSubscription, OrdinalReads, Reader, StreamPages},
     recovery::Progress,
     segment::segment_file,
-    sync::{AtomicBool, Mutex, Ordering, thread},
+    sync::{Mutex, thread},
 };
 
 /// Number of appends within which a repeat without exact expectations is always recognized.
@@ -139,7 +139,6 @@ struct Shared {
     leader: OnceLock<Arc<CommitLeader>>,
     /// Set with `leader`.
     closing: OnceLock<Arc<Closing>>,
-    closed: AtomicBool,
     lane: Arc<AppendLane<LaneAppend>>,
     /// `None` for read-only stores.
     scavenger: Option<Scavenger>,
@@ -235,7 +234,6 @@ impl LogStore {
             report,
             leader: OnceLock::new(),
             closing: OnceLock::new(),
-            closed: AtomicBool::new(false),
             lane: Arc::default(),
             scavenger: compactor.map(Scavenger::new),
         };
@@ -387,6 +385,7 @@ impl LogStore {
     /// # Errors
     /// None today.
     pub fn close(&self) -> StoreFuture<'_, ()> {
+        self.shared.reader.published.end_reads();
         let closed = self.shared.begin_close();
         Box::pin(async move {
             if let Some(closed) = closed {
@@ -443,10 +442,7 @@ impl LogStore {
 
     /// Returns an error after [`close`](EventStore::close).
     fn check_open(&self) -> Result<(), StoreError> {
-        if self.shared.closed.load(Ordering::Relaxed) {
-            return Err(StoreError::Stopped { reason: "the store was closed".to_owned() });
-        }
-        Ok(())
+        self.shared.reader.published.check_open()
     }
 
     /// Answers from memory at once, and otherwise on an I/O thread.
@@ -536,8 +532,7 @@ impl Shared {
     /// Begins to close the store. Returns a receiver that ends when it is closed, or `None` if there
     /// is nothing to wait for.
     fn begin_close(&self) -> Option<oneshot::Receiver<()>> {
-        let Self { reader, queue, closing, closed, .. } = self;
-        closed.store(true, Ordering::Relaxed);
+        let Self { reader, queue, closing, .. } = self;
         // First of all, so that opening the directory again waits instead of being refused.
         reader.disk.begin_release();
         queue.request_stop();

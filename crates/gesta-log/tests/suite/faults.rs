@@ -76,9 +76,8 @@ impl Disk for FaultyDisk {
     fn read(&self, file: &str, offset: u64, length: usize, cache: Cache) -> io::Result<Bytes> {
         self.inner.read(file, offset, length, cache)
     }
-    fn read_cached(&self, file: &str, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        // The tests poll futures once: no read may take another thread.
-        self.read_into(file, offset, buffer).map(Some)
+    fn never_waits(&self) -> bool {
+        true
     }
     fn submit(&self, operation: Operation, lane: Lane, done: Done) {
         if lane == Lane::Background && self.hold.load(Ordering::Relaxed) {
@@ -199,9 +198,8 @@ impl Disk for SlowReadDisk {
         let second = self.inner.read(file, at, length - at as usize, cache)?;
         Ok([first, second].concat().into())
     }
-    fn read_cached(&self, file: &str, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        // The tests poll futures once: no read may take another thread.
-        self.read_into(file, offset, buffer).map(Some)
+    fn never_waits(&self) -> bool {
+        true
     }
     fn submit(&self, operation: Operation, lane: Lane, done: Done) {
         self.inner.submit(operation, lane, done);

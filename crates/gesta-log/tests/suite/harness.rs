@@ -144,8 +144,8 @@ impl Disk for InlineDisk {
     fn read(&self, file: &str, offset: u64, length: usize, cache: Cache) -> io::Result<Bytes> {
         self.0.read(file, offset, length, cache)
     }
-    fn read_cached(&self, file: &str, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        self.read_into(file, offset, buffer).map(Some)
+    fn never_waits(&self) -> bool {
+        true
     }
     fn submit(&self, operation: Operation, lane: Lane, done: Done) {
         self.0.submit(operation, lane, done);

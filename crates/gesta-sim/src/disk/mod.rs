@@ -204,8 +204,8 @@ impl Disk for SimDisk {
         self.state().read(file, offset, length, cache)
     }
 
-    fn read_cached(&self, file: &str, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        self.read_into(file, offset, buffer).map(Some)
+    fn never_waits(&self) -> bool {
+        true
     }
 
     fn submit(&self, operation: Operation, lane: Lane, done: Done) {

@@ -304,9 +304,9 @@ impl Builder {
         if self.hints_at_log {
             log_hint::print_once();
         }
-        let store = match self.source {
-            StoreSource::Url(url) => open::open(&url).await?,
-            StoreSource::Store(store) => store,
+        let (store, owns_store) = match self.source {
+            StoreSource::Url(url) => (open::open(&url).await?, true),
+            StoreSource::Store(store) => (store, false),
         };
         self.requirements.check(store.capabilities().supported)?;
         // Layers wrap in the order of their registration: the last one is outermost.
@@ -323,7 +323,16 @@ impl Builder {
         };
         // Started last: managers send commands through the complete pipeline.
         let processes = self.processes.start(&context).await?;
-        Ok(Gesta::of(Parts { store, pipeline, clock, rng, read_side, processes, snapshots }))
+        Ok(Gesta::of(Parts {
+            store,
+            owns_store,
+            pipeline,
+            clock,
+            rng,
+            read_side,
+            processes,
+            snapshots,
+        }))
     }
 }
 

@@ -41,6 +41,8 @@ struct Inner {
 /// The parts of an open application.
 pub(super) struct Parts {
     pub(super) store: Arc<dyn EventStore>,
+    /// True if the application opened the store itself, by its URL.
+    pub(super) owns_store: bool,
     pub(super) pipeline: Pipeline,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rng: Arc<dyn Rng>,
@@ -89,10 +91,11 @@ impl Gesta {
     }
 
     /// Stops projections and process managers, and waits until they have released their resources.
-    /// Once every clone is dropped as well, the stores can be opened again. Uncommitted events are
-    /// applied and decided commands are sent on the next start. A process manager with no work in
-    /// flight writes a checkpoint, which shortens its next start. Stores of read models stay open for
-    /// others; their own `close` waits until their files are closed.
+    /// Then closes the store, if the application opened it by its URL; one that was passed to
+    /// [`Gesta::on`] stays open, and its owner closes it. Uncommitted events are applied and decided
+    /// commands are sent on the next start. A process manager with no work in flight writes a
+    /// checkpoint, which shortens its next start. Stores of read models stay open for others; their
+    /// own `close` waits until their files are closed.
     ///
     /// Has no time limit of its own and may wait for the store. To limit it, wrap it in a timeout:
     /// dropping the returned future stops the rest without waiting.
@@ -106,6 +109,11 @@ impl Gesta {
         self.processes().stop().await;
         for handle in self.read_side().handles() {
             handle.stop().await;
+        }
+        if self.inner.parts.owns_store
+            && let Err(error) = self.store().close().await
+        {
+            tracing::error!(%error, "the store did not close cleanly; it recovers when it is opened");
         }
     }
 

@@ -47,6 +47,7 @@ async fn source(clock: &VirtualClock) -> TempDir {
     let store = log(directory.path());
     let options = ScavengeOptions { threshold_percent: 0 };
     assert!(store.scavenge(options, &mut |_| {}).unwrap().events > 0);
+    store.close().await.unwrap();
     directory
 }
 

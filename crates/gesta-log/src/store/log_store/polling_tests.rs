@@ -342,7 +342,12 @@ fn opening_and_closing_wait_elsewhere() {
         let store = beside(&gate, opened).await.unwrap();
         assert_eq!(store.report().events, EVENTS);
         store.append(append(EVENTS)).await.unwrap();
+        let mut begun = store.read_all(ReadAll::forwards());
+        begun.next().await.unwrap().unwrap();
         beside(&gate, store.close()).await.unwrap();
+        let ended = begun.next().await.unwrap().unwrap_err();
+        assert!(matches!(ended, StoreError::Stopped { .. }), "{ended}");
+        assert!(begun.next().await.is_none());
         store.close().await.expect("a closed store is closed");
         let refused = store.append(append(EVENTS + 1)).await.unwrap_err();
         assert!(matches!(refused, StoreError::Stopped { .. }), "{refused}");
