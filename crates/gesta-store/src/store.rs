@@ -37,9 +37,10 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 ///
 /// # Blocking
 ///
-/// The contract does not say which thread does I/O. A store in the same process may read local
-/// files while it is polled; a store on the network must not block. Use `spawn_blocking` or a
-/// runtime of its own for an embedded store if the latency of other tasks matters.
+/// No call, future, stream or destructor of a store waits for a device, a network or another thread
+/// on the thread that runs it: a task that polls a store delays no other task. A store that does
+/// blocking work has threads of its own for it. [`close`](Self::close) is the way to wait for the
+/// end of a store; dropping the last handle finishes in the background.
 ///
 /// # Examples
 ///
