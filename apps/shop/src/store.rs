@@ -5,12 +5,15 @@ use std::{fmt, path::PathBuf, str::FromStr};
 use anyhow::{Context as _, Result};
 use gesta::{Builder, Gesta, OpenError, sqlite::Sqlite, store::DatabaseError};
 use shop::{
+    outbox::Outbox,
     processes::{self, ProcessDelays},
-    read_side,
+    reactors, read_side,
 };
 
 /// Subdirectory of the read models.
 const READ_MODELS: &str = "read-models";
+/// Subdirectory of the mails.
+const OUTBOX: &str = "outbox";
 
 /// An open shop with its read models.
 pub(crate) struct OpenShop {
@@ -58,14 +61,22 @@ impl fmt::Display for StoreUrl {
 }
 
 impl StoreUrl {
-    /// Opens the shop without its process managers, for reports and imports.
+    /// Opens the shop without its process managers and reactors, for reports and imports.
     pub(crate) async fn open(&self) -> Result<OpenShop> {
         self.open_with(|builder| builder).await
     }
 
-    /// Opens the shop with its process managers.
+    /// Opens the shop with its process managers and reactors.
     pub(crate) async fn open_with_processes(&self, delays: ProcessDelays) -> Result<OpenShop> {
-        self.open_with(|builder| processes::run_all(builder, delays)).await
+        let outbox = self.outbox()?;
+        self.open_with(|builder| {
+            let builder = processes::run_all(builder, delays);
+            match outbox {
+                Some(outbox) => reactors::run_all(builder, outbox),
+                None => builder,
+            }
+        })
+        .await
     }
 
     async fn open_with(&self, change: impl FnOnce(Builder) -> Builder) -> Result<OpenShop> {
@@ -77,6 +88,14 @@ impl StoreUrl {
             Ok::<_, anyhow::Error>(OpenShop { gesta, read_models })
         };
         opened.await.with_context(|| format!("cannot open {self}"))
+    }
+
+    /// Opens the outbox next to the log. A memory store has none: nothing of it is kept.
+    fn outbox(&self) -> Result<Option<Outbox>> {
+        let Self::Directory(directory) = self else { return Ok(None) };
+        let directory = directory.join(OUTBOX);
+        let outbox = Outbox::open(&directory);
+        Ok(Some(outbox.with_context(|| format!("cannot open {}", directory.display()))?))
     }
 
     async fn read_models(&self) -> Result<Sqlite, DatabaseError> {

@@ -6,7 +6,8 @@
 //! - commands ([`Command`]), which decide on aggregates ([`Decide`]);
 //! - projections ([`Projection`], [`Apply`]) into read models, and queries on them ([`Query`],
 //!   [`Answer`]);
-//! - process managers ([`ProcessManager`]), which react to events and timers with commands.
+//! - process managers ([`ProcessManager`]), which react to events and timers with commands;
+//! - reactors ([`Reactor`]), which react to events with side effects.
 //!
 //! [`Gesta`] opens an event store and runs them.
 //!
@@ -68,6 +69,7 @@
 //! ```
 //!
 //! # Features
+//! - `calendar` (default): timers by dates, months and working days, in the module `calendar`.
 //! - `log` (default): the embedded event store behind `gesta:DIRECTORY`.
 //! - `sqlite` (default): read models and snapshots in SQLite files, in the module `sqlite`.
 //!
@@ -80,7 +82,7 @@
 //! - a rejection, a conflict and an unknown outcome are distinct.
 //!
 //! The modules are layers: values, events, domain traits, reads, the pipeline, projections, process
-//! managers, the application, the test kit. A module uses only layers before its own.
+//! managers, reactors, the application, the test kit. A module uses only layers before its own.
 //!
 //! Not here: event stores (see [`store`]), HTTP, a wire format of commands.
 
@@ -89,6 +91,8 @@ extern crate self as gesta;
 
 // Values and tools, which know no events and no store.
 mod backoff;
+#[cfg(feature = "calendar")]
+pub mod calendar;
 mod clock;
 mod command_id;
 mod error_line;
@@ -114,8 +118,12 @@ mod recorded;
 mod domain;
 mod event_names;
 
+// Positions of those who follow the store.
+mod following;
+
 // From events to state.
 mod error;
+mod loaded;
 mod read;
 mod snapshot;
 
@@ -124,6 +132,7 @@ mod open;
 mod pipeline;
 mod process;
 mod projection;
+mod reactor;
 
 // The application, which puts these together, and the test kit.
 mod application;
@@ -131,7 +140,8 @@ pub mod testing;
 
 pub use application::{
     Answer, Ask, AskError, Builder, Component, DeadLetterId, Execute, Gesta, Health, HealthCause,
-    Load, Loaded, ParseDeadLetterIdError, Query, QueryError, Severity, WAIT_MAX, Wait, WaitError,
+    Load, ParseDeadLetterIdError, Query, QueryError, ReactorStatus, Severity, WAIT_MAX, Wait,
+    WaitError,
 };
 pub use clock::{Clock, Rng, Sleep, SystemClock, SystemRng};
 pub use command_id::{CommandId, CommandIdScope};
@@ -146,6 +156,7 @@ pub use event::{
     EventData, EventSet, EventShape, EventTypes, EventVersion, Events, HasEvent, ReadError,
     Registry, TagKey, UndecodableEvent,
 };
+pub use following::Begin;
 pub use gesta_macros::{Command, Event, EventSet, Query, Rejection};
 #[cfg(feature = "sqlite")]
 pub use gesta_sqlite as sqlite;
@@ -155,6 +166,7 @@ pub use gesta_store::{
     StreamName, Tag,
 };
 pub use json::JsonFault;
+pub use loaded::Loaded;
 pub use metadata::{CustomMetadata, EventMetadata, InvalidMetadata};
 pub use open::{OpenError, directory_of, open};
 pub use payload::CommandPayload;
@@ -162,19 +174,22 @@ pub use pipeline::{
     Authorize, CommandContext, CommandIdFrom, CommandRequest, Pipeline, RetryPolicy,
 };
 pub use process::{
-    AfterEnd, Begin, CommandSet, EffectId, Effects, Includes, Input, InstanceCommand,
-    InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary,
-    InstanceTimer, NotUnderstood, NotUnderstoodInstance, ParseEffectIdError,
-    ParseInstanceStateError, ParseSubjectError, ProcessError, ProcessManager, ProcessNotRegistered,
-    ProcessSetup, ProcessState, ProcessStatus, RefusedCommand, RejectedCommand, Routing, SetAside,
-    SetAsideInput, Subject, TimerVersions, UnreadableCommand, UnreadableTimer, WaitingInput,
-    stored_processes,
+    AfterEnd, CommandSet, EffectId, Effects, Includes, Input, InstanceCommand, InstanceCounts,
+    InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary, InstanceTimer,
+    NotUnderstood, NotUnderstoodInstance, ParseEffectIdError, ParseInstanceStateError,
+    ParseSubjectError, ProcessError, ProcessManager, ProcessNotRegistered, ProcessSetup,
+    ProcessState, ProcessStatus, RefusedCommand, RejectedCommand, Routing, SetAside, SetAsideInput,
+    Subject, TimerVersions, UnreadableCommand, UnreadableTimer, WaitingInput, stored_processes,
 };
 pub use projection::{
     Apply, ApplyError, FailurePolicy, InvalidProjectionName, Lag, OldRows, OnRead, OnReadRow,
     OperationError, PROJECTION_NAME_BYTES_MAX, PendingSwitch, Projection, ProjectionState,
     ProjectionStatus, ReadOnDemandError, ReadTypedRows, RebuildProgress, TypedRows,
     check_projection_name,
+};
+pub use reactor::{
+    EffectContext, EffectDeadLetter, EffectError, EffectKey, Reactor, ReactorError, ReactorSetup,
+    ReactorState,
 };
 pub use read::{AsOf, TruncatedHistory};
 pub use receipt::Receipt;

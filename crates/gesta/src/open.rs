@@ -184,6 +184,20 @@ pub enum OpenError {
         /// The name.
         process: &'static str,
     },
+    /// Two reactors have the same name, which their journals are named by. Rename one.
+    #[error("two reactors are named {reactor}")]
+    DuplicateReactor {
+        /// The name.
+        reactor: &'static str,
+    },
+    /// The store failed while a new reactor recorded its starting position. Open again.
+    #[error("the starting position of reactor {reactor} was not recorded: {reason}")]
+    ReactorBegin {
+        /// The name.
+        reactor: &'static str,
+        /// The error.
+        reason: String,
+    },
     /// A process manager cannot take over the streams of its former name: streams of both names
     /// exist, or another manager has the former name. See
     /// [`ProcessSetup::formerly`](crate::ProcessSetup::formerly).

@@ -42,7 +42,7 @@ const THREAD_MUTATIONS: CargoRun = CargoRun {
 };
 
 #[rustfmt::skip]
-pub(super) const PROMISES: [Promise; 16] = [
+pub(super) const PROMISES: [Promise; 17] = [
     Promise {
         name: "1",
         statement: "two commands run the system and its tests, on a clean checkout",
@@ -137,6 +137,14 @@ pub(super) const PROMISES: [Promise; 16] = [
         checks: &[
             Check::e2e("kills while setting aside, skipping, switching a rebuild, importing",
                 "shop", "operations_kills::nothing_set_aside"),
+        ],
+    },
+    Promise {
+        name: "reactor-kills",
+        statement: "each effect of a reactor happens, in order and with one key, through any kill",
+        checks: &[
+            Check::e2e("kills in the middle of a thousand effects, one stream refused at first",
+                "gesta", "reactor_kills::every_effect"),
         ],
     },
     Promise {

@@ -14,6 +14,7 @@ mod read_model;
 mod routes;
 mod user;
 mod welcome;
+mod welcome_mail;
 
 pub use commands::{CreateUser, DeleteUser, UpdateUser, WelcomeUser};
 pub use email::{Email, InvalidEmail};
@@ -25,3 +26,4 @@ pub use read_model::{UserDetails, Users};
 pub(crate) use routes::routes;
 pub use user::{User, UserRejection};
 pub use welcome::{Welcome, WelcomeDue, WelcomeEvent};
+pub use welcome_mail::WelcomeMail;

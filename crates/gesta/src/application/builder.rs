@@ -13,18 +13,21 @@ use super::{
     Gesta,
     handle::Parts,
     process_side::ProcessRegistrations,
+    reactor_side::ReactorRegistrations,
     read_side::ReadSideRegistrations,
     requirements::{self, Requirements},
 };
 use crate::{
-    Aggregate, Apply, Authorize, Boundary, Clock, CommandRequest, CommandSet, Decide,
+    Aggregate, Apply, Authorize, Begin, Boundary, Clock, CommandRequest, CommandSet, Decide,
     DuplicateEventName, EventSet, OnRead, OpenError, Pipeline, ProcessManager, ProcessSetup,
-    Receipt, RetryPolicy, Rng, SnapshotPolicy, SystemClock, SystemRng, Unauthorized,
+    Reactor, ReactorSetup, Receipt, RetryPolicy, Rng, SnapshotPolicy, SystemClock, SystemRng,
+    Unauthorized,
     event_names::Scope,
     log_hint, open,
     pipeline::{PipelineConfig, RememberedRejections},
     process::ProcessContext,
     projection::{ProjectionContext, SharedStore},
+    reactor::{ReactorContext, StateSource},
     snapshot::Snapshots,
 };
 
@@ -68,6 +71,7 @@ pub struct Builder {
     read_side: ReadSideRegistrations,
     processes: ProcessRegistrations,
     requirements: Requirements,
+    reactors: ReactorRegistrations,
     hints_at_log: bool,
     duplicate_event: Option<DuplicateEventName>,
 }
@@ -94,6 +98,7 @@ impl Builder {
             read_side: ReadSideRegistrations::default(),
             processes: ProcessRegistrations::default(),
             requirements: Requirements::default(),
+            reactors: ReactorRegistrations::default(),
             hints_at_log: true,
             duplicate_event: None,
         }
@@ -240,6 +245,20 @@ impl Builder {
         self
     }
 
+    /// Runs a reactor while the application is open. Requires a tokio runtime.
+    ///
+    /// `begins` is the first event, if the reactor is new to the store. With
+    /// [`Begin::AtTheStart`] all of history has its effects, such as a mail for each past order.
+    pub fn react<R: Reactor>(self, reactor: R, begins: Begin) -> Self {
+        self.react_set_up(ReactorSetup::of(reactor, begins))
+    }
+
+    /// Runs a reactor with settings: its concurrency, attempts and time limit.
+    pub fn react_set_up<R: Reactor>(mut self, setup: ReactorSetup<R>) -> Self {
+        self.reactors.add(setup);
+        self.reads_events::<R::Event>(Scope::of::<R::Event>())
+    }
+
     /// Keeps snapshots of an aggregate in a store.
     ///
     /// A snapshot of an aggregate that selects events of several streams is used until the metadata
@@ -291,7 +310,7 @@ impl Builder {
         self.aggregates::<C::On>()
     }
 
-    /// Opens the store and starts the registered projections and process managers.
+    /// Opens the store and starts the registered projections, process managers and reactors.
     ///
     /// # Errors
     /// [`OpenError`] if the URL or a registration is invalid, or the store does not open or lacks a
@@ -323,6 +342,9 @@ impl Builder {
         };
         // Started last: managers send commands through the complete pipeline.
         let processes = self.processes.start(&context).await?;
+        let state = StateSource { store: Arc::clone(&store), snapshots: snapshots.clone() };
+        let context = ReactorContext { state, clock: Arc::clone(&clock) };
+        let reactors = self.reactors.start(&context).await?;
         Ok(Gesta::of(Parts {
             store,
             owns_store,
@@ -331,6 +353,7 @@ impl Builder {
             rng,
             read_side,
             processes,
+            reactors,
             snapshots,
         }))
     }

@@ -13,7 +13,7 @@ use std::{
 
 use gesta_store::EventStore;
 
-use super::{process_side::Processes, read_side::ReadSide};
+use super::{process_side::Processes, reactor_side::Reactors, read_side::ReadSide};
 use crate::{Clock, Pipeline, Rng, snapshot::Snapshots};
 
 /// The handle of an application: executes commands, loads aggregates, answers queries. Cheap to
@@ -48,6 +48,7 @@ pub(super) struct Parts {
     pub(super) rng: Arc<dyn Rng>,
     pub(super) read_side: ReadSide,
     pub(super) processes: Processes,
+    pub(super) reactors: Reactors,
     pub(super) snapshots: Snapshots,
 }
 
@@ -80,6 +81,10 @@ impl Gesta {
         &self.inner.parts.processes
     }
 
+    pub(crate) fn reactor_side(&self) -> &Reactors {
+        &self.inner.parts.reactors
+    }
+
     pub(crate) fn rng(&self) -> &dyn Rng {
         self.inner.parts.rng.as_ref()
     }
@@ -90,11 +95,13 @@ impl Gesta {
         self.inner.closed.load(Ordering::Acquire)
     }
 
-    /// Stops projections and process managers, and waits until they have released their resources.
+    /// Stops projections, process managers and reactors, and waits until they have released their
+    /// resources.
     /// Then closes the store, if the application opened it by its URL; one that was passed to
     /// [`Gesta::on`] stays open, and its owner closes it. Uncommitted events are applied and decided
     /// commands are sent on the next start. A process manager with no work in flight writes a
-    /// checkpoint, which shortens its next start. Stores of read models stay open for others; their
+    /// checkpoint, which shortens its next start. A reactor finishes the effects in progress and
+    /// records them. Stores of read models stay open for others; their
     /// own `close` waits until their files are closed.
     ///
     /// Has no time limit of its own and may wait for the store. To limit it, wrap it in a timeout:
@@ -107,6 +114,7 @@ impl Gesta {
         // Refuses new commands first, so that nothing is started after the stop.
         self.inner.closed.store(true, Ordering::Release);
         self.processes().stop().await;
+        self.reactor_side().stop().await;
         for handle in self.read_side().handles() {
             handle.stop().await;
         }

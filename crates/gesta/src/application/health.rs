@@ -9,7 +9,7 @@
 //! process manager is stopped. It is *degraded* if it serves requests, but an operator or time must
 //! resolve something: inputs or events are set aside, a rebuild is halted while the previous read
 //! model continues, an operation is being retried, the clock is behind the store, snapshots are
-//! missing.
+//! missing. A reactor only degrades: requests do not wait for its effects.
 
 use std::{
     collections::BTreeSet,
@@ -20,8 +20,8 @@ use gesta_store::{Append, ExpectedRevision, ReadAll, StoreError, StreamName};
 
 use super::Gesta;
 use crate::{
-    ProcessState, ProjectionState, SetAside, error_line::in_one_line, process::ProcessHandle,
-    projection::ProjectionHandle,
+    ProcessState, ProjectionState, ReactorState, SetAside, error_line::in_one_line,
+    process::ProcessHandle, projection::ProjectionHandle, reactor::ReactorHandle,
 };
 
 /// Time after which a store without an answer counts as unresponsive.
@@ -130,6 +130,8 @@ pub enum Component {
     ProcessManager,
     /// One instance of a process manager.
     Process,
+    /// A reactor.
+    Reactor,
 }
 
 impl Component {
@@ -143,6 +145,7 @@ impl Component {
             Self::ReadModels => "read-models",
             Self::ProcessManager => "process-manager",
             Self::Process => "process",
+            Self::Reactor => "reactor",
         }
     }
 
@@ -172,6 +175,9 @@ impl Gesta {
         causes.extend(self.read_models_causes().await);
         for handle in self.processes().handles() {
             causes.extend(process_manager_causes(handle));
+        }
+        for handle in self.reactor_side().handles() {
+            causes.extend(reactor_causes(handle));
         }
         // A stable sort: causes of one severity stay in the order of components.
         causes.sort_by_key(|cause| std::cmp::Reverse(cause.severity));
@@ -334,6 +340,33 @@ fn process_manager_causes(handle: &ProcessHandle) -> Vec<HealthCause> {
     if let Some(more) = set_aside.len().checked_sub(SUBJECTS_MAX).filter(|more| *more > 0) {
         let detail = format!("set-aside streams not listed here: {more}");
         causes.push(Component::Process.cause(handle.name, (Degraded, "set-aside"), detail));
+    }
+    causes
+}
+
+fn reactor_causes(handle: &ReactorHandle) -> Vec<HealthCause> {
+    let progress = handle.progress.borrow().clone();
+    let mut causes = Vec::new();
+    let mut report = |state, detail: &str| {
+        let state = (Severity::Degraded, state);
+        causes.push(Component::Reactor.cause(handle.name, state, detail));
+    };
+    match (progress.state, progress.trouble.as_deref()) {
+        (ReactorState::Halted, trouble) => {
+            report("halted", trouble.unwrap_or("the maximum of dead letters is reached"));
+        }
+        (ReactorState::Paused, trouble) => {
+            report("paused", trouble.unwrap_or("the reactor is paused; resume it to continue"));
+        }
+        (ReactorState::Starting | ReactorState::Running, Some(trouble)) => {
+            report(if progress.is_stuck { "stuck" } else { "retrying" }, trouble);
+        }
+        (ReactorState::Starting | ReactorState::Running, None) => {}
+    }
+    if let Some(first) = progress.letters.first() {
+        let (count, stream, error) = (progress.letters.len(), &first.stream, &first.error);
+        let detail = format!("dead letters: {count}; first error: stream {stream}: {error}");
+        report("dead-letters", &detail);
     }
     causes
 }

@@ -6,28 +6,7 @@ use std::{
     pin::Pin,
 };
 
-use gesta_store::{Position, Revision};
-
-use crate::{Aggregate, AsOf, Boundary, BoundaryRead, Gesta, LoadError, snapshot::FoldInto};
-
-/// An aggregate's state, with the revision and position of its last event.
-///
-/// ```
-/// use gesta::{Loaded, Position, Revision};
-///
-/// let door = Loaded { state: "open", revision: Revision::FIRST, position: Position::new(7) };
-/// assert_eq!(door.revision.next(), Revision::new(1), "where its next event will be");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loaded<A> {
-    /// The state folded from its events.
-    pub state: A,
-    /// Revision of the last event within its stream. For an aggregate that reads tags, that is the
-    /// stream of whichever event came last.
-    pub revision: Revision,
-    /// Position of the last event.
-    pub position: Position,
-}
+use crate::{Aggregate, AsOf, Gesta, LoadError, Loaded, loaded::load};
 
 /// A pending load, run when awaited. Yields `None` if there were no events.
 ///
@@ -99,24 +78,8 @@ impl<'g, A: Aggregate> Load<'g, A> {
     }
 
     async fn run(self) -> Result<Option<Loaded<A>>, LoadError> {
-        let mut reads = Vec::new();
-        A::plan(&self.id, &mut reads)?;
-        let mut state = A::start(&self.id);
-        let mut last = None;
-        for planned in &reads {
-            check_moment(planned, self.as_of)?;
-            let (store, fold) = (self.gesta.store().as_ref(), &mut FoldInto(&mut state));
-            // An aggregate has one read, so the last event is that of the aggregate.
-            last = self.gesta.snapshots().read(store, planned, self.as_of, fold).await?.last;
-        }
-        Ok(last.map(|(revision, position)| Loaded { state, revision, position }))
-    }
-}
-
-fn check_moment(read: &BoundaryRead, as_of: AsOf) -> Result<(), LoadError> {
-    match (as_of, &read.query) {
-        (AsOf::Revision(_), Some(_)) => Err(LoadError::NoRevision { stream: read.stream.clone() }),
-        (AsOf::Revision(_) | AsOf::Now | AsOf::Position(_) | AsOf::Time(_), _) => Ok(()),
+        let (store, snapshots) = (self.gesta.store().as_ref(), self.gesta.snapshots());
+        load(store, snapshots, &self.id, self.as_of).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! The application: its handle [`Gesta`], everything that is done through it, and its builder.
 //!
-//! `read_side` and `process_side` are the parts of the handle, `builder` starts them. A new
-//! operation of [`Gesta`] is an `impl` block in a module of its own.
+//! `read_side`, `process_side` and `reactor_side` are the parts of the handle, `builder` starts
+//! them. A new operation of [`Gesta`] is an `impl` block in a module of its own.
 //!
 //! Not here: anything that works without a handle, such as the pipeline and the tasks of
 //! projections.
@@ -10,11 +10,14 @@ mod builder;
 mod execute;
 mod handle;
 mod health;
+mod lag;
 mod load;
 mod process_side;
 mod processes;
 mod projections;
 mod query;
+mod reactor_side;
+mod reactors;
 mod read_side;
 mod requirements;
 
@@ -22,6 +25,7 @@ pub use builder::Builder;
 pub use execute::Execute;
 pub use handle::Gesta;
 pub use health::{Component, Health, HealthCause, Severity};
-pub use load::{Load, Loaded};
+pub use load::Load;
 pub use projections::{DeadLetterId, ParseDeadLetterIdError};
 pub use query::{Answer, Ask, AskError, Query, QueryError, WAIT_MAX, Wait, WaitError};
+pub use reactors::ReactorStatus;

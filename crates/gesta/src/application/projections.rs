@@ -3,16 +3,13 @@
 //! Invariant: operations address projections by name, so that edges need no types. Not here: the
 //! execution of projections ([`Projection`]), queries ([`Query`](crate::Query)).
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr};
 
-use gesta_store::{
-    Capability, DatabaseError, DeadLetter, Filter, Position, ReadAll, RecordedAt, RecordedEvent,
-    StoreError, Visibility,
-};
+use gesta_store::{DatabaseError, DeadLetter, Position, StoreError};
 
-use super::Gesta;
+use super::{Gesta, lag::lag};
 use crate::{
-    AsOf, Lag, OldRows, OnRead, OnReadRow, OperationError, Projection, ProjectionState,
+    AsOf, OldRows, OnRead, OnReadRow, OperationError, Projection, ProjectionState,
     ProjectionStatus, ReadOnDemandError,
     audit::{self, Operator},
     projection::{Operation, ProjectionHandle, ProjectionProgress},
@@ -92,7 +89,7 @@ impl Gesta {
             Some(error) => ProjectionState::Corrupt { error },
             None => state,
         };
-        let lag = self.lag(handle, position).await?;
+        let lag = lag(self.store().as_ref(), position, &handle.event_types).await?;
         let (name, version) = (handle.name, handle.version);
         Ok(ProjectionStatus {
             name,
@@ -105,29 +102,6 @@ impl Gesta {
             old_rows,
             trouble,
         })
-    }
-
-    async fn lag(&self, handle: &ProjectionHandle, position: Position) -> Result<Lag, StoreError> {
-        let store = self.store();
-        let head = store.head().await?.position;
-        // Positions with gaps have a difference that counts no events.
-        let counts = store.capabilities().has(Capability::DensePositions);
-        let events = counts.then(|| head.number().saturating_sub(position.number()));
-        let left = ReadAll::forwards()
-            .from(position.next())
-            .filter(Filter::EventTypes(handle.event_types.clone()))
-            .visibility(Visibility::Visible)
-            .limit(1);
-        let first = recorded_at(&store.read_all(left).collect_events().await?);
-        let last =
-            recorded_at(&store.read_all(ReadAll::backwards().limit(1)).collect_events().await?);
-        // From the first event that is left to the newest one, both by the time that the store
-        // recorded. At the head nothing is left.
-        let time = match (first, last) {
-            (Some(first), Some(last)) => last.since(first),
-            (None, _) | (_, None) => Duration::ZERO,
-        };
-        Ok(Lag { events, time })
     }
 
     /// Rebuilds a projection into a fresh read model, which becomes active once it reaches the
@@ -308,8 +282,4 @@ impl Gesta {
         let rows = rows.ok_or(ReadOnDemandError::NotRegistered { projection: P::NAME })?;
         rows.read(self.store(), id, as_of.into()).await
     }
-}
-
-fn recorded_at(events: &[RecordedEvent]) -> Option<RecordedAt> {
-    events.first().map(|event| event.recorded_at)
 }

@@ -10,12 +10,11 @@ use std::{
 };
 
 use gesta_store::{
-    EventId, EventStore, EventType, Filter, Head, ImportedPositions, Incarnation, ListStreams,
-    Position, ReadAll, RecordedAt, RecordedEvent, StoreError, StreamName, Subscribe,
+    EventStore, EventType, Filter, Head, Incarnation, ListStreams, Position, ReadAll, StoreError,
+    StreamName,
 };
 
 use super::{
-    Begin,
     aside::event_id_of,
     history::{ProcessEvent, StoredInput},
     journal::{Census, Checkpointed, Entry, Journal},
@@ -23,14 +22,10 @@ use super::{
     setup::Identity,
     trouble::InputError,
 };
-use crate::Recorded;
-
-/// A position, and the last event at or before it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) position: Position,
-    pub(super) event: Option<EventId>,
-}
+use crate::{
+    Begin, Recorded,
+    following::{Place, PlaceError},
+};
 
 impl Checkpointed {
     pub(super) fn at(place: &Place, incarnation: Incarnation, census: Census) -> Self {
@@ -62,12 +57,7 @@ pub(super) async fn begin(
         return Ok(());
     }
     let head = store.head().await?;
-    let position = match begin {
-        Begin::AtTheStart => Position::START,
-        Begin::Now => head.position,
-        Begin::At(time) => before(store, head.position, time).await?,
-    };
-    let place = Place { position, event: last_event(store, position, Filter::Everything).await? };
+    let place = Place::of(begin, store, &head).await?;
     let checkpoint = Checkpointed::at(&place, head.incarnation, Census::default());
     journal.write_checkpoint(store, Vec::new(), checkpoint).await
 }
@@ -76,42 +66,6 @@ pub(super) async fn begin(
 pub(super) async fn has_streams(store: &dyn EventStore, prefix: &str) -> Result<bool, StoreError> {
     let list = ListStreams { prefix: prefix.to_owned(), after: None, limit: 1 };
     Ok(!store.list_streams(list).await?.is_empty())
-}
-
-/// Returns the position before the first event of this time or later. Binary search: recorded times
-/// never decrease.
-async fn before(
-    store: &dyn EventStore,
-    head: Position,
-    time: RecordedAt,
-) -> Result<Position, StoreError> {
-    let (mut low, mut high) = (0, head.number());
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let read = ReadAll::forwards().from(Position::new(middle + 1)).limit(1);
-        match first(store, read).await? {
-            // No event between `middle + 1` and this one exists, for example after a scavenge.
-            Some(event) if event.recorded_at < time => low = event.position.number(),
-            Some(_) | None => high = middle,
-        }
-    }
-    Ok(Position::new(low))
-}
-
-async fn last_event(
-    store: &dyn EventStore,
-    at: Position,
-    filter: Filter,
-) -> Result<Option<EventId>, StoreError> {
-    if at == Position::START {
-        return Ok(None);
-    }
-    let read = ReadAll::backwards().from(at).filter(filter);
-    Ok(first(store, read).await?.map(|event| event.id))
-}
-
-async fn first(store: &dyn EventStore, read: ReadAll) -> Result<Option<RecordedEvent>, StoreError> {
-    Ok(store.read_all(read.limit(1)).collect_events().await?.into_iter().next())
 }
 
 /// The start position of a manager, with the state to load first.
@@ -136,12 +90,10 @@ pub(super) async fn resume(
     let head = store.head().await?;
     let Some(checkpoint) = journal.checkpoint.clone() else {
         let (place, entries) = read_instances(store, identity).await?;
-        let place = match found(store, place, types).await {
+        let place = match place.found(store, types).await {
             // The event may have been scavenged. Starting earlier is safe: each instance knows its
             // handled events.
-            Err(InputError::ForeignCheckpoint { .. }) => {
-                Place { position: Position::START, event: None }
-            }
+            Err(PlaceError::Foreign { .. }) => Place::START,
             found => found?,
         };
         return Ok(Resumed { place, head, census: Census::default(), entries, is_new: true });
@@ -156,12 +108,7 @@ pub(super) async fn resume(
         entries.extend(changed_since(store, identity, census.position()).await?);
         return Ok(Resumed { place, head, census, entries, is_new: false });
     }
-    // A store that continues the checkpoint's store translates the position. Otherwise the event
-    // identifies the place.
-    let moved = match moved(store, checkpoint.incarnation(), &place).await? {
-        Some(moved) => moved,
-        None => found(store, place.clone(), types).await?,
-    };
+    let moved = place.translated(store, checkpoint.incarnation(), types).await?;
     if moved.position == place.position {
         let census = checkpoint.census;
         entries.extend(changed_since(store, identity, census.position()).await?);
@@ -176,25 +123,6 @@ pub(super) async fn resume(
     // A reaction is appended after its event, so reading from the event position misses none.
     entries.extend(changed_since(store, identity, moved.position).await?);
     Ok(Resumed { place: moved, head, census: Census::default(), entries, is_new: true })
-}
-
-/// Translates a position to a store that continues another one: a restored, moved or imported one.
-async fn moved(
-    store: &dyn EventStore,
-    incarnation: Option<Incarnation>,
-    place: &Place,
-) -> Result<Option<Place>, InputError> {
-    let Some(incarnation) = incarnation else { return Ok(None) };
-    let subscribe = Subscribe::to_all().after(place.position).incarnation(incarnation);
-    // Only the store knows which incarnations it continues: it accepts or refuses a subscription.
-    match store.subscribe(subscribe).next().await {
-        Some(Ok(_)) => return Ok(Some(place.clone())),
-        Some(Err(StoreError::Rejected(_))) | None => {}
-        Some(Err(error)) => return Err(error.into()),
-    }
-    let imported = ImportedPositions::load(store).await?;
-    let reached = imported.resume_position(incarnation, place.position);
-    Ok(reached.map(|position| Place { position, event: place.event }))
 }
 
 /// Returns the instances whose streams have changed after a position.
@@ -220,7 +148,7 @@ async fn read_instances(
     store: &dyn EventStore,
     identity: &Identity,
 ) -> Result<(Place, Vec<Entry>), InputError> {
-    let mut last = Place { position: Position::START, event: None };
+    let mut last = Place::START;
     let mut found: BTreeMap<StreamName, Outstanding> = BTreeMap::new();
     let mut unclear = BTreeSet::new();
     let read = ReadAll::forwards().filter(Filter::Categories(vec![identity.category.clone()]));
@@ -259,43 +187,4 @@ impl Entry {
     pub(super) fn to_be_read(stream: String) -> Self {
         Self { stream, timers: Vec::new(), has_commands: true }
     }
-}
-
-/// Returns the position of its event in this store.
-async fn found(
-    store: &dyn EventStore,
-    place: Place,
-    types: &[EventType],
-) -> Result<Place, InputError> {
-    // The manager has seen no event of interest up to this place.
-    let Some(id) = place.event else { return Ok(Place { position: Position::START, event: None }) };
-    let of_interest = || Filter::EventTypes(types.to_vec());
-    if place.position <= store.head().await?.position {
-        for filter in [of_interest(), Filter::Everything] {
-            if last_event(store, place.position, filter).await? == Some(id) {
-                return Ok(place);
-            }
-        }
-    }
-    // A manager that starts now counts an event of any type as seen.
-    for filter in [of_interest(), Filter::Everything] {
-        if let Some(position) = position_of(store, id, filter).await? {
-            return Ok(Place { position, event: Some(id) });
-        }
-    }
-    Err(InputError::ForeignCheckpoint { position: place.position, event: id })
-}
-
-async fn position_of(
-    store: &dyn EventStore,
-    id: EventId,
-    filter: Filter,
-) -> Result<Option<Position>, StoreError> {
-    let mut pages = store.read_all(ReadAll::forwards().filter(filter));
-    while let Some(page) = pages.next().await {
-        if let Some(event) = page?.into_iter().find(|event| event.id == id) {
-            return Ok(Some(event.position));
-        }
-    }
-    Ok(None)
 }

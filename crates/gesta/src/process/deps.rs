@@ -5,11 +5,11 @@ use std::{sync::Arc, time::UNIX_EPOCH};
 use gesta_store::{EventStore, RecordedAt, RecordedEvent, StreamName};
 
 use super::{
-    Begin, ProcessManager, Routing,
+    ProcessManager, Routing,
     setup::Identity,
     trouble::{InputError, guarded},
 };
-use crate::{Clock, Pipeline, Recorded};
+use crate::{Begin, Clock, Pipeline, Recorded};
 
 /// Dependencies of a process manager.
 pub(super) struct ProcessDeps<P> {

@@ -6,6 +6,8 @@ use gesta_store::RecordedAt;
 
 use super::{Includes, ProcessManager, history::Json};
 use crate::Decide;
+#[cfg(feature = "calendar")]
+use crate::calendar::CalendarRule;
 
 /// Effects that a process decides on, in order.
 ///
@@ -121,13 +123,16 @@ pub(super) enum Effect<T> {
 }
 
 /// Due time of a timer.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Due {
     /// Counted from the occurrence of the input.
     After(Duration),
     /// Counted from the handling of the input.
     AfterHandling(Duration),
     At(RecordedAt),
+    /// By a rule of the calendar, counted from the occurrence of the input.
+    #[cfg(feature = "calendar")]
+    On(Box<CalendarRule>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -152,6 +157,8 @@ impl Due {
             Self::At(time) => time,
             Self::After(wait) => later(times.since, wait),
             Self::AfterHandling(wait) => later(times.handled, wait),
+            #[cfg(feature = "calendar")]
+            Self::On(rule) => rule.due_after(times.since),
         }
     }
 }
@@ -207,6 +214,85 @@ impl<P: ProcessManager> Effects<P> {
     /// Sets a timer that is due at this time. An equal pending timer is replaced.
     pub fn at(self, time: RecordedAt, timer: P::Timer) -> Self {
         self.and(Effect::SetTimer { due: Due::At(time), timer })
+    }
+
+    /// Sets a timer by a rule of the calendar, counted from the occurrence of the input as with
+    /// [`after`](Self::after). An equal pending timer is replaced.
+    ///
+    /// The due time is computed when the input is handled, and stored. Later changes of the rule,
+    /// of the holidays or of the zone's summer time do not move it. A repeated timer is set again
+    /// by the reaction to it: times that passed while the program did not run are due one after
+    /// the other.
+    ///
+    /// ```
+    /// use gesta::calendar::{Calendar, time};
+    /// # use gesta::{Effects, Input, ProcessManager, Recorded, RecordedAt, Routing, prelude::*};
+    /// # use gesta::testing::reaction_of;
+    /// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+    /// # #[event(name = "contract-signed")]
+    /// # struct ContractSigned;
+    /// # #[derive(EventSet, Clone, Debug, PartialEq)]
+    /// # enum ContractEvent {
+    /// #     Signed(ContractSigned),
+    /// # }
+    /// # #[derive(Default)]
+    /// # struct Contract;
+    /// # impl Aggregate for Contract {
+    /// #     const CATEGORY: &'static str = "contract";
+    /// #     type Id = u32;
+    /// #     type Event = ContractEvent;
+    /// #     fn evolve(&mut self, _: &ContractEvent) {}
+    /// # }
+    /// # #[derive(Command, Serialize, Deserialize)]
+    /// # #[command(name = "send-bill", on = Contract)]
+    /// # struct SendBill {
+    /// #     #[command(id)]
+    /// #     contract: u32,
+    /// # }
+    /// # impl Decide for SendBill {
+    /// #     type Rejection = std::convert::Infallible;
+    /// #     fn decide(&self, _: &Contract) -> Decision<Self> { Ok(Events::none()) }
+    /// # }
+    ///
+    /// #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+    /// struct BillDue;
+    ///
+    /// /// Sends a bill on the last day of each month.
+    /// #[derive(Clone)]
+    /// struct Billing {
+    ///     calendar: Calendar,
+    /// }
+    ///
+    /// impl ProcessManager for Billing {
+    /// #     const NAME: &'static str = "billing";
+    /// #     type Event = ContractEvent;
+    /// #     type Timer = BillDue;
+    /// #     type Commands = (SendBill,);
+    /// #     fn route(_: &Recorded<ContractEvent>) -> Routing { Routing::start(7) }
+    /// #     fn evolve(&mut self, _: &Input<Self>) {}
+    ///     // …
+    ///     fn react(&self, input: &Input<Self>, _: RecordedAt) -> Effects<Self> {
+    ///         let next = self.calendar.monthly(31).at(time(9, 0, 0, 0));
+    ///         match input {
+    ///             Input::Event(_) => Effects::none().on(next, BillDue),
+    ///             Input::Timer(BillDue) => {
+    ///                 Effects::none().send(SendBill { contract: 7 }).on(next, BillDue)
+    ///             }
+    ///             Input::Rejected(_) => Effects::none(),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let calendar = Calendar::in_zone("Europe/Berlin")?;
+    /// let next = calendar.monthly(31).at(time(9, 0, 0, 0));
+    /// let billing = reaction_of(Billing { calendar });
+    /// let signed = Input::event(ContractSigned);
+    /// billing.when(signed).then(Effects::none().on(next, BillDue));
+    /// # Ok::<(), gesta::calendar::UnknownZone>(())
+    /// ```
+    #[cfg(feature = "calendar")]
+    pub fn on(self, rule: CalendarRule, timer: P::Timer) -> Self {
+        self.and(Effect::SetTimer { due: Due::On(Box::new(rule)), timer })
     }
 
     /// Cancels this timer, if it is pending.

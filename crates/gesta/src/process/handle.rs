@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Begin, InstanceCounts, ProcessError, ProcessManager, ProcessSetup, ProcessState,
+    InstanceCounts, ProcessError, ProcessManager, ProcessSetup, ProcessState,
     checkpoint::{self, has_streams},
     deps::ProcessDeps,
     journal::Census,
@@ -25,7 +25,9 @@ use super::{
     status::ProcessProgress,
     trouble::InputError,
 };
-use crate::{Clock, EventSet, OpenError, Pipeline, ProcessNotRegistered, error_line::in_one_line};
+use crate::{
+    Begin, Clock, EventSet, OpenError, Pipeline, ProcessNotRegistered, error_line::in_one_line,
+};
 
 /// Capacity of the control channel. Further senders wait.
 const CONTROL_QUEUE_MAX: usize = 16;

@@ -39,7 +39,6 @@ mod control;
 mod deps;
 mod dispatch;
 mod effects;
-mod flow;
 mod handle;
 mod history;
 mod input;
@@ -82,7 +81,7 @@ pub use report::{
     InstanceSummary, InstanceTimer, ParseInstanceStateError, ParseSubjectError, ProcessError,
     ProcessNotRegistered, RefusedCommand, SetAside, SetAsideInput, Subject, WaitingInput,
 };
-pub use setup::{Begin, ProcessSetup};
+pub use setup::ProcessSetup;
 pub use status::{ProcessState, ProcessStatus};
 pub use stored::{NotUnderstoodInstance, stored_processes};
 pub use timers::{TimerVersions, UnreadableTimer};

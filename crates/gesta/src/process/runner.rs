@@ -24,7 +24,6 @@ use super::{
     aside::AsideRef,
     checkpoint::{self, Resumed},
     dispatch::Sent,
-    flow::Flow,
     history::EffectId,
     instance::Instances,
     journal::{Entry, Failing, Journal},
@@ -35,7 +34,7 @@ use super::{
     session::{ProcessRunner, Session, joined, system_time},
     trouble::InputError,
 };
-use crate::{EventSet, backoff::Backoff, error_line::in_one_line};
+use crate::{EventSet, backoff::Backoff, error_line::in_one_line, following::Flow};
 
 /// Maximum number of instances handled concurrently.
 const HANDLING_MAX: usize = 64;

@@ -25,7 +25,6 @@ use super::{
     aside::{AsideRef, SubjectKey, bounded},
     deps::ProcessDeps,
     dispatch::Sent,
-    flow::Flow,
     instance::Instances,
     journal::{Census, Checkpointed, Entry, Failing, Journal},
     lanes::{Done, Lanes},
@@ -34,7 +33,7 @@ use super::{
     status::ProcessProgress,
     trouble::InputError,
 };
-use crate::error_line::in_one_line;
+use crate::{error_line::in_one_line, following::Flow};
 
 pub(super) struct ProcessRunner<P> {
     pub(super) deps: Arc<ProcessDeps<P>>,

@@ -1,40 +1,19 @@
 //! The start position of a process manager, and the names of its streams.
 //!
-//! Owns [`ProcessSetup`] and [`Begin`].
+//! Owns [`ProcessSetup`].
 //!
 //! Invariant: a manager's streams keep their first name, because the ids of its commands derive
 //! from it.
 //!
 //! Not here: the first checkpoint ([`checkpoint`](super::checkpoint)).
 
-use gesta_store::{Category, InvalidName, RecordedAt, StreamName};
+use gesta_store::{Category, InvalidName, StreamName};
 
 use super::ProcessManager;
-use crate::domain::is_category;
+use crate::{Begin, domain::is_category};
 
 /// Prefix of the streams that hold a manager's checkpoints and set-aside inputs.
 const JOURNAL: &str = "processes:journal";
-
-/// The first event of a process manager that is new to a store.
-///
-/// Stored at the first run and ignored afterwards.
-///
-/// ```
-/// use gesta::{Begin, RecordedAt};
-///
-/// assert_eq!(Begin::default(), Begin::AtTheStart);
-/// assert_ne!(Begin::At(RecordedAt::from_micros(7)), Begin::Now);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Begin {
-    /// The first event of the store.
-    #[default]
-    AtTheStart,
-    /// The first event after the manager is opened for the first time.
-    Now,
-    /// The first event recorded at this time or later.
-    At(RecordedAt),
-}
 
 /// A process manager with its settings, for
 /// [`Builder::process_set_up`](crate::Builder::process_set_up).

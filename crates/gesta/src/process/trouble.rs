@@ -2,10 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use gesta_store::{EventId, InvalidName, Position, Revision, StoreError, StreamName};
+use gesta_store::{InvalidName, Position, Revision, StoreError, StreamName};
 
 use super::{ProcessManager, history::EffectId};
-use crate::{DecodeError, EncodeError, UndecodableEvent, panics};
+use crate::{DecodeError, EncodeError, UndecodableEvent, following::PlaceError, panics};
 
 /// The reason why an input could not be handled.
 #[derive(Debug, thiserror::Error)]
@@ -64,12 +64,21 @@ pub(super) enum InputError {
     /// A task of the manager ended early.
     #[error("a task of the manager failed: {message}")]
     Task { message: String },
-    /// The checkpoint belongs to another store or to another incarnation.
-    #[error("checkpoint {position} belongs to another store: its event {event} is not in this one")]
-    ForeignCheckpoint { position: Position, event: EventId },
+    /// The checkpoint's place was not found in the store.
+    #[error(transparent)]
+    Place(PlaceError),
     /// More inputs fail than may be set aside.
     #[error("the maximum of {count} set-aside inputs is reached; retry or skip some of them")]
     Full { count: usize },
+}
+
+impl From<PlaceError> for InputError {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::Store(error) => Self::Store(error),
+            foreign @ PlaceError::Foreign { .. } => Self::Place(foreign),
+        }
+    }
 }
 
 impl InputError {
@@ -86,7 +95,7 @@ impl InputError {
                 | StoreError::Corrupt(_) => true,
                 _ => false,
             },
-            Self::Task { .. } | Self::ForeignCheckpoint { .. } | Self::Full { .. } => false,
+            Self::Task { .. } | Self::Place(_) | Self::Full { .. } => false,
             Self::Unreadable(_)
             | Self::UnreadableEffect { .. }
             | Self::UnreadableCommand { .. }

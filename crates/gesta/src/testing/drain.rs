@@ -5,10 +5,11 @@ use gesta_store::Position;
 use crate::Gesta;
 
 /// Waits until all work due at the clock's current time is done: projections have applied every
-/// event, process managers have handled every event, due timers have fired, and all resulting
-/// commands are executed, repeatedly until nothing new follows.
+/// event, process managers have handled every event, due timers have fired, all resulting commands
+/// are executed, and reactors have attempted the effect of every event, repeatedly until nothing
+/// new follows.
 ///
-/// Work due later (a timer, a command that is retried after a pause) remains; move the
+/// Work due later (a timer, a command or an effect that is retried after a pause) remains; move the
 /// [`VirtualClock`](super::VirtualClock) and drain again. Paused and halted components are skipped.
 ///
 /// Also waits for pauses between attempts at a command, after a conflict. Where commands compete
@@ -26,8 +27,8 @@ use crate::Gesta;
 /// ```
 ///
 /// # Panics
-/// If the store returns no head, a projection or process manager has stopped, or a process manager
-/// fails and would continue only after a pause.
+/// If the store returns no head, a projection, process manager or reactor has stopped, or a process
+/// manager or reactor fails as a whole and would continue only after a pause.
 #[track_caller]
 pub fn drain(gesta: &Gesta) -> impl Future<Output = ()> + Send {
     let caller = std::panic::Location::caller();
@@ -70,10 +71,22 @@ async fn everything_handled(gesta: &Gesta, head: Position) -> Result<(), String>
             return Err(format!("process manager {}: {trouble}", handle.name));
         }
     }
+    for handle in gesta.reactor_side().handles() {
+        let mut progress = handle.progress.clone();
+        let idle = progress
+            .wait_for(|progress| progress.is_stuck || progress.is_idle(head, gesta.clock().now()))
+            .await
+            .map_err(|_| format!("reactor {} has stopped", handle.name))?;
+        if idle.is_stuck {
+            let trouble = idle.trouble.as_deref().unwrap_or_default();
+            return Err(format!("reactor {}: {trouble}", handle.name));
+        }
+    }
     Ok(())
 }
 
 fn is_idle(gesta: &Gesta, head: Position) -> bool {
     let now = gesta.clock().now();
     gesta.processes().handles().all(|handle| handle.progress.borrow().is_idle(head, now))
+        && gesta.reactor_side().handles().all(|handle| handle.progress.borrow().is_idle(head, now))
 }

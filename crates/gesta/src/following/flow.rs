@@ -1,4 +1,4 @@
-//! Position of a manager whose instances are handled concurrently.
+//! The position of a follower that handles events concurrently.
 //!
 //! Invariant: all events up to the position are handled or set aside. Events finish in any order;
 //! the position passes an event once all earlier ones have finished.
@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 
 use gesta_store::{EventId, Position};
 
-use super::checkpoint::Place;
+use super::Place;
 
 /// The low watermark of the events being handled.
 #[derive(Debug)]
-pub(super) struct Flow {
+pub(crate) struct Flow {
     done: Place,
     /// Last event that was accepted.
     delivered: Position,
@@ -28,36 +28,42 @@ struct Open {
 }
 
 impl Flow {
-    pub(super) const fn from(place: Place) -> Self {
+    pub(crate) const fn from(place: Place) -> Self {
         let delivered = place.position;
         Self { done: place, delivered, open: VecDeque::new(), passed: 0 }
     }
 
     /// Position up to which all events have finished.
-    pub(super) const fn done(&self) -> &Place {
+    pub(crate) const fn done(&self) -> &Place {
         &self.done
     }
 
-    pub(super) const fn delivered(&self) -> Position {
+    pub(crate) const fn delivered(&self) -> Position {
         self.delivered
     }
 
     /// Number of events that were accepted and that the watermark has not passed yet.
-    pub(super) fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.open.len()
     }
 
-    pub(super) const fn passed(&self) -> usize {
+    pub(crate) const fn passed(&self) -> usize {
         self.passed
     }
 
     /// Records that a checkpoint covers the watermark.
-    pub(super) const fn keep(&mut self) {
+    pub(crate) const fn keep(&mut self) {
         self.passed = 0;
     }
 
+    /// Events that have finished although an earlier one has not.
+    pub(crate) fn done_ahead(&self) -> impl Iterator<Item = &Place> {
+        let done = self.open.iter().filter(|open| open.is_done && open.place.event.is_some());
+        done.map(|open| &open.place)
+    }
+
     /// Takes up an event.
-    pub(super) fn begin(&mut self, position: Position, event: EventId) {
+    pub(crate) fn begin(&mut self, position: Position, event: EventId) {
         debug_assert!(position > self.delivered, "events are delivered in order");
         self.delivered = position;
         let place = Place { position, event: Some(event) };
@@ -65,7 +71,7 @@ impl Flow {
     }
 
     /// Marks an event as handled or set aside.
-    pub(super) fn end(&mut self, position: Position) {
+    pub(crate) fn end(&mut self, position: Position) {
         let found = self.open.binary_search_by_key(&position, |open| open.place.position);
         if let Some(open) = found.ok().and_then(|index| self.open.get_mut(index)) {
             open.is_done = true;
@@ -74,7 +80,7 @@ impl Flow {
     }
 
     /// Records that no further event of interest precedes this position.
-    pub(super) fn reach(&mut self, position: Position) {
+    pub(crate) fn reach(&mut self, position: Position) {
         // The events themselves have passed this position already.
         if position <= self.delivered {
             return;
@@ -112,7 +118,10 @@ mod tests {
         flow.reach(Position::new(9));
         flow.end(Position::new(5));
         assert_eq!(flow.done().position, Position::START);
+        let ahead: Vec<&Place> = flow.done_ahead().collect();
+        assert_eq!(ahead, [&Place { position: Position::new(5), event: Some(id(5)) }]);
         flow.end(Position::new(3));
+        assert_eq!(flow.done_ahead().next(), None);
         assert_eq!(flow.done(), &Place { position: Position::new(5), event: Some(id(5)) });
         flow.end(Position::new(8));
         assert_eq!(flow.done(), &Place { position: Position::new(9), event: Some(id(8)) });

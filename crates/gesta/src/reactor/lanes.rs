@@ -1,0 +1,129 @@
+//! Events that wait for their effects: one lane for each stream, in order.
+//!
+//! Invariant: of each stream at most one effect is in progress, that of the first event in its
+//! lane. A lane is ready, in progress, or rests until its next attempt.
+//!
+//! Not here: streams that are not taken from the subscription ([`held`](super::held)).
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use gesta_store::{RecordedEvent, StreamName};
+
+use crate::backoff::Backoff;
+
+/// The lanes of a reactor.
+#[derive(Debug, Default)]
+pub(super) struct EffectLanes {
+    lanes: HashMap<StreamName, EffectLane>,
+    ready: VecDeque<StreamName>,
+    resting: BTreeSet<(SystemTime, StreamName)>,
+    running: usize,
+}
+
+#[derive(Debug)]
+struct EffectLane {
+    events: VecDeque<Arc<RecordedEvent>>,
+    backoff: Backoff,
+}
+
+impl EffectLanes {
+    /// Appends an event to the lane of its stream.
+    pub(super) fn push(&mut self, event: Arc<RecordedEvent>) {
+        if let Some(lane) = self.lanes.get_mut(&event.stream) {
+            lane.events.push_back(event);
+            return;
+        }
+        let stream = event.stream.clone();
+        let lane = EffectLane { events: [event].into(), backoff: Backoff::new() };
+        self.lanes.insert(stream.clone(), lane);
+        self.ready.push_back(stream);
+    }
+
+    /// Takes the next event whose effect can be attempted, with the number of the attempt.
+    pub(super) fn start_next(&mut self) -> Option<(Arc<RecordedEvent>, u32)> {
+        let stream = self.ready.pop_front()?;
+        let lane = self.lanes.get(&stream);
+        debug_assert!(lane.is_some(), "a ready stream has a lane");
+        let lane = lane?;
+        let event = Arc::clone(lane.events.front()?);
+        self.running += 1;
+        Some((event, lane.backoff.attempt()))
+    }
+
+    /// Removes the first event of a stream after its effect.
+    pub(super) fn succeed(&mut self, stream: &StreamName) {
+        self.stop(stream);
+        let Some(lane) = self.lanes.get_mut(stream) else { return };
+        lane.events.pop_front();
+        lane.backoff.reset();
+        if lane.events.is_empty() {
+            self.lanes.remove(stream);
+        } else {
+            self.ready.push_back(stream.clone());
+        }
+    }
+
+    /// Schedules the next attempt of a stream's first event, after the back-off or the pause that
+    /// is asked for.
+    pub(super) fn rest(&mut self, stream: &StreamName, now: SystemTime, pause: Option<Duration>) {
+        self.stop(stream);
+        let Some(lane) = self.lanes.get_mut(stream) else { return };
+        let pause = lane.backoff.next().max(pause.unwrap_or_default());
+        // A pause beyond the range of the clock never ends.
+        let until = now.checked_add(pause).unwrap_or(now + Duration::from_secs(u32::MAX.into()));
+        self.resting.insert((until, stream.clone()));
+    }
+
+    /// Makes the first event of a stream ready again, without counting the attempt.
+    pub(super) fn put_back(&mut self, stream: &StreamName) {
+        self.stop(stream);
+        if self.lanes.contains_key(stream) {
+            self.ready.push_front(stream.clone());
+        }
+    }
+
+    /// Removes the lane of a stream whose first event failed for the last time. Returns its events.
+    pub(super) fn remove(&mut self, stream: &StreamName) -> VecDeque<Arc<RecordedEvent>> {
+        self.stop(stream);
+        self.lanes.remove(stream).map(|lane| lane.events).unwrap_or_default()
+    }
+
+    fn stop(&mut self, stream: &StreamName) {
+        debug_assert!(self.running > 0, "the effect of {stream} was in progress");
+        self.running = self.running.saturating_sub(1);
+    }
+
+    /// Ends the rests that are over.
+    pub(super) fn wake(&mut self, now: SystemTime) {
+        while self.resting.first().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, stream)) = self.resting.pop_first() else { return };
+            self.ready.push_back(stream);
+        }
+    }
+
+    pub(super) fn next_wake(&self) -> Option<SystemTime> {
+        self.resting.first().map(|(until, _)| *until)
+    }
+
+    pub(super) fn has(&self, stream: &StreamName) -> bool {
+        self.lanes.contains_key(stream)
+    }
+
+    /// Number of effects in progress.
+    pub(super) const fn running(&self) -> usize {
+        self.running
+    }
+
+    pub(super) fn resting(&self) -> usize {
+        self.resting.len()
+    }
+
+    /// Returns whether an effect is in progress or could be.
+    pub(super) fn is_busy(&self) -> bool {
+        self.running > 0 || !self.ready.is_empty()
+    }
+}

@@ -1,0 +1,3 @@
+//! The framework as a program that is killed.
+
+mod reactor_kills;
