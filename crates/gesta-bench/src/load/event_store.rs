@@ -201,10 +201,8 @@ impl Subscriber for StoreSubscriber {
             // A closed store ends the subscription.
             None | Some(Err(StoreError::Stopped { .. })) => Ok(false),
             Some(delivery) => {
-                match delivery? {
-                    Delivery::Events(page) => page.iter().for_each(|event| show(&event.data)),
-                    // Progress without events.
-                    _ => {}
+                if let Delivery::Events(page) = delivery? {
+                    page.iter().for_each(|event| show(&event.data));
                 }
                 Ok(true)
             }

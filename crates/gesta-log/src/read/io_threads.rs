@@ -166,7 +166,8 @@ impl<T> Future for IoAnswer<T> {
     }
 }
 
-#[cfg(all(test, not(gesta_shuttle)))]
+#[cfg(test)]
+#[cfg(not(gesta_shuttle))]
 mod tests {
     use std::sync::mpsc;
 

@@ -155,7 +155,8 @@ impl<T: CheckedAppend> Drop for LaneTicket<T> {
     }
 }
 
-#[cfg(all(test, not(gesta_shuttle)))]
+#[cfg(test)]
+#[cfg(not(gesta_shuttle))]
 mod tests {
     use std::sync::mpsc::{Sender, channel};
 

@@ -8,7 +8,8 @@
 //!
 //! Elsewhere: the life of an append ([`commit`](crate::commit)), reads ([`read`](crate::read)).
 
-#[cfg(all(test, not(gesta_shuttle)))]
+#[cfg(test)]
+#[cfg(not(gesta_shuttle))]
 mod polling_tests;
 #[cfg(test)]
 mod tests;

@@ -88,13 +88,13 @@ impl InputError {
     /// stream only.
     pub(super) fn is_of_the_instance(&self) -> bool {
         match self {
-            Self::Store(error) => match error {
+            Self::Store(error) => matches!(
+                error,
                 StoreError::Rejected(_)
-                | StoreError::Unsupported { .. }
-                | StoreError::Deleted { .. }
-                | StoreError::Corrupt(_) => true,
-                _ => false,
-            },
+                    | StoreError::Unsupported { .. }
+                    | StoreError::Deleted { .. }
+                    | StoreError::Corrupt(_)
+            ),
             Self::Task { .. } | Self::Place(_) | Self::Full { .. } => false,
             Self::Unreadable(_)
             | Self::UnreadableEffect { .. }

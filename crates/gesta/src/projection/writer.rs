@@ -103,7 +103,7 @@ pub(super) enum RunError {
         position: Position,
         stream: StreamName,
         #[source]
-        error: ApplyError,
+        error: Box<ApplyError>,
     },
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -118,31 +118,36 @@ pub(super) enum RunError {
 impl RunError {
     /// Returns the damage of a read model in one line, or `None` for any other error.
     pub(super) fn damage(&self) -> Option<String> {
-        match self {
-            Self::Apply(ApplyError::Database(error @ DatabaseError::Corrupt { .. }))
-            | Self::Held {
-                error: ApplyError::Database(error @ DatabaseError::Corrupt { .. }),
-                ..
-            } => Some(in_one_line(error)),
-            Self::Apply(_)
-            | Self::Held { .. }
-            | Self::Store(_)
-            | Self::Outdated { .. }
-            | Self::Again(_) => None,
+        match self.database() {
+            Some(error @ DatabaseError::Corrupt { .. }) => Some(in_one_line(error)),
+            _ => None,
         }
     }
 
-    pub(super) const fn is_missing(&self) -> bool {
-        matches!(
-            self,
-            Self::Apply(ApplyError::Database(DatabaseError::Missing { .. }))
-                | Self::Held { error: ApplyError::Database(DatabaseError::Missing { .. }), .. }
-        )
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self.database(), Some(DatabaseError::Missing { .. }))
+    }
+
+    /// Returns the error of the database, if it is one.
+    fn database(&self) -> Option<&DatabaseError> {
+        let error = match self {
+            Self::Apply(error) => error,
+            Self::Held { error, .. } => &**error,
+            Self::Store(_) | Self::Outdated { .. } | Self::Again(_) => return None,
+        };
+        match error {
+            ApplyError::Database(error) => Some(error),
+            _ => None,
+        }
     }
 
     /// Adds the first event of the page that could not be applied.
     fn held(error: ApplyError, event: &RecordedEvent) -> Self {
-        Self::Held { position: event.position, stream: event.stream.clone(), error }
+        Self::Held {
+            position: event.position,
+            stream: event.stream.clone(),
+            error: Box::new(error),
+        }
     }
 }
 

@@ -32,6 +32,13 @@ fn claiming(change: fn(&mut Limits)) -> FaultyStore {
 }
 
 pub(crate) fn faults() -> Vec<Fault> {
+    let mut faults = sizes();
+    faults.extend(system_streams());
+    faults
+}
+
+/// Faults with limits on sizes.
+fn sizes() -> Vec<Fault> {
     vec![
         Fault::of("an_event_at_the_limit_is_accepted", || {
             appending(|store, append| {
@@ -57,6 +64,15 @@ pub(crate) fn faults() -> Vec<Fault> {
         Fault::of("more_streams_than_the_limit_are_rejected", || {
             claiming(|limits| limits.streams_per_append_max = 5)
         }),
+        Fault::of("more_tags_than_the_limit_are_rejected", || {
+            cutting("tags", |events| events.iter_mut().for_each(|event| event.tags.truncate(1)))
+        }),
+    ]
+}
+
+/// Faults with streams that take only certain events.
+fn system_streams() -> Vec<Fault> {
+    vec![
         Fault::of("a_privileged_append_takes_events_of_system_streams", || {
             appending(|store, mut append| {
                 append.privileged = false;
@@ -70,9 +86,6 @@ pub(crate) fn faults() -> Vec<Fault> {
                 }
                 other => Err(other),
             })
-        }),
-        Fault::of("more_tags_than_the_limit_are_rejected", || {
-            cutting("tags", |events| events.iter_mut().for_each(|event| event.tags.truncate(1)))
         }),
         Fault::of("a_system_stream_takes_no_other_events", || {
             on_error(|store, mut append, error| match error {

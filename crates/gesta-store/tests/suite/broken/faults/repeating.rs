@@ -77,7 +77,10 @@ fn placed() -> Vec<Fault> {
             let known = Mutex::new(HashMap::new());
             appending(move |store, append| {
                 let Some(part) = single(&append) else { return block_on(store.append(append)) };
-                let (first_event, expected) = (part.events[0].id, part.expected);
+                let expected = part.expected;
+                let Some(first_event) = part.events.first().map(|event| event.id) else {
+                    return block_on(store.append(append));
+                };
                 let known = *known
                     .lock()
                     .expect("no panic under the lock")
