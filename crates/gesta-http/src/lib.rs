@@ -63,9 +63,9 @@
 //! Owns: the extractors ([`Commands`], [`UpdateCommands`], [`Queries`], [`JsonBody`], [`PathOf`],
 //! [`QueryOf`]), which work in every axum router whose state has a [`GestaState`]; the responses
 //! ([`Created`], [`Updated`], [`QueryResponse`], [`Resource`], [`Versioned`], [`Problem`]); the
-//! route table that both the router and the OpenAPI document are built from ([`Api`], [`ApiRoute`]);
-//! the event feed, the operator's routes, the rules of all responses ([`HttpRules`]), and the
-//! server ([`serve()`]).
+//! route table that both the router and the OpenAPI document are built from ([`Api`],
+//! [`ApiRoute`]); the event feed, the operator's routes, the rules of all responses
+//! ([`HttpRules`]), and the server ([`serve()`]).
 //!
 //! Invariants:
 //! - Every unsuccessful response is a problem document (RFC 9457) with a stable code.

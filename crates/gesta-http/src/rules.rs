@@ -1,6 +1,7 @@
 //! The rules that hold for all responses, as one tower layer.
 //!
-//! Owns: the order of the middleware. Not here: the middleware itself ([`requests`](crate::requests)).
+//! Owns: the order of the middleware. Not here: the middleware itself
+//! ([`requests`](crate::requests)).
 
 use std::convert::Infallible;
 
@@ -71,8 +72,8 @@ where
 
     fn layer(&self, inner: S) -> Self::Service {
         let state = || self.state.clone();
-        // The first layer is the outermost. Every response, including refusals by inner layers, must
-        // carry the CORS headers and the correlation id.
+        // The first layer is the outermost. Every response, including refusals by inner layers,
+        // must carry the CORS headers and the correlation id.
         let service = ServiceBuilder::new()
             .layer(from_fn_with_state(state(), cross_origin))
             .layer(from_fn(correlate))

@@ -117,12 +117,14 @@ fn anonymous(_: &Parts) -> Result<String, Problem> {
 ///
 /// async fn head(gesta: GestaState, State(shop): State<Shop>) -> String {
 ///     let head = gesta.gesta().store().head().await.map(|head| head.position);
-///     format!("{}: {}", shop.name, head.map_or_else(|error| error.to_string(), |at| at.to_string()))
+///     let head = head.map_or_else(|error| error.to_string(), |at| at.to_string());
+///     format!("{}: {head}", shop.name)
 /// }
 ///
 /// # tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
 /// let gesta = GestaState::new(Gesta::at("memory:").open().await?);
-/// let router: Router = Router::new().route("/head", get(head)).with_state(Shop { name: "tea", gesta });
+/// let shop = Shop { name: "tea", gesta };
+/// let router: Router = Router::new().route("/head", get(head)).with_state(shop);
 /// # drop(router);
 /// # Ok::<(), gesta::OpenError>(())
 /// # }).expect("a memory store opens");

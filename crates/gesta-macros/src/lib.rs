@@ -101,7 +101,8 @@ pub fn derive_rejection(input: TokenStream) -> TokenStream {
 /// of a request's body or parameters.
 ///
 /// Fields are camelCase in JSON, unknown ones are refused, those of type `Option` may be absent.
-/// Doc comments become descriptions in the OpenAPI document. `#[serde(rename = "…")]` names a field.
+/// Doc comments become descriptions in the OpenAPI document. `#[serde(rename = "…")]` names a
+/// field.
 ///
 /// ```text
 /// #[request(command = ShipOrder)]          fn into_command: fields by name, converted with `Into`

@@ -8,8 +8,6 @@
 
 use std::fmt;
 
-use crate::StoreError;
-
 macro_rules! capability_enum {
     ($($(#[$doc:meta])* $name:ident = $words:literal,)*) => {
         /// An optional feature of an event store.
@@ -274,24 +272,6 @@ impl Capabilities {
     #[must_use]
     pub const fn has(&self, capability: Capability) -> bool {
         self.supported.contains(capability)
-    }
-
-    /// Refuses a call that needs a feature that the store lacks.
-    ///
-    /// Requests say what they need: [`Append::capabilities`](crate::Append::capabilities),
-    /// [`ReadAll::capabilities`](crate::ReadAll::capabilities),
-    /// [`ReadStream::capabilities`](crate::ReadStream::capabilities),
-    /// [`ReadOrdinals::capabilities`](crate::ReadOrdinals::capabilities) and
-    /// [`Subscribe::capabilities`](crate::Subscribe::capabilities).
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Unsupported`], which names the first missing one.
-    pub fn check(&self, needed: CapabilitySet) -> Result<(), StoreError> {
-        match needed.missing_from(self.supported).iter().next() {
-            Some(capability) => Err(StoreError::Unsupported { capability }),
-            None => Ok(()),
-        }
     }
 }
 

@@ -7,8 +7,8 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{
-    Capability, EventId, ExpectedRevision, Incarnation, InvalidName, Position, Revision,
-    SharedError, StreamName,
+    Capabilities, Capability, CapabilitySet, EventId, ExpectedRevision, Incarnation, InvalidName,
+    Position, Revision, SharedError, StreamName,
 };
 
 /// The error of an [`EventStore`](crate::EventStore) call.
@@ -145,6 +145,26 @@ impl StoreError {
         match self {
             Self::Overloaded(Overload::Throttled { retry_after }) => *retry_after,
             _ => None,
+        }
+    }
+}
+
+impl Capabilities {
+    /// Refuses a call that needs a feature that the store lacks.
+    ///
+    /// Requests say what they need: [`Append::capabilities`](crate::Append::capabilities),
+    /// [`ReadAll::capabilities`](crate::ReadAll::capabilities),
+    /// [`ReadStream::capabilities`](crate::ReadStream::capabilities),
+    /// [`ReadOrdinals::capabilities`](crate::ReadOrdinals::capabilities) and
+    /// [`Subscribe::capabilities`](crate::Subscribe::capabilities).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unsupported`], which names the first missing one.
+    pub fn check(&self, needed: CapabilitySet) -> Result<(), StoreError> {
+        match needed.missing_from(self.supported).iter().next() {
+            Some(capability) => Err(StoreError::Unsupported { capability }),
+            None => Ok(()),
         }
     }
 }

@@ -176,9 +176,11 @@ mod compiled {
 
     /// Has no value: patterns are compiled by the feature `regex` only.
     #[derive(Clone)]
-    pub(super) struct Pattern(Infallible);
+    pub(super) struct NoPattern(Infallible);
 
-    impl Pattern {
+    pub(super) use self::NoPattern as Pattern;
+
+    impl NoPattern {
         pub(super) fn text(&self) -> &str {
             match self.0 {}
         }

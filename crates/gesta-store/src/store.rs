@@ -1,9 +1,10 @@
 //! The trait that every event store implements.
 //!
 //! Owns: [`EventStore`], and its default implementations: refusals of optional features, and
-//! setting metadata, deleting and tombstoning on top of `append`. The trait is object-safe and asynchronous, has no synchronous twin, and depends on
-//! no runtime. The [`conformance`](mod@crate::conformance) suite checks an implementation. Not
-//! here: the events that the default implementations append ([`lifecycle`](crate::lifecycle)).
+//! setting metadata, deleting and tombstoning on top of `append`. The trait is object-safe and
+//! asynchronous, has no synchronous twin, and depends on no runtime. The
+//! [`conformance`](mod@crate::conformance) suite checks an implementation. Not here: the events
+//! that the default implementations append ([`lifecycle`](crate::lifecycle)).
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -25,8 +26,8 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 ///
 /// - `append` calls [`Append::check`] first, so that all stores reject the same input.
 /// - A [`Capability`] that the store lacks is refused with [`StoreError::Unsupported`], which names
-///   it ([`Capabilities::check`]); a store never approximates it. Methods that belong to one capability have a default
-///   implementation that refuses.
+///   it ([`Capabilities::check`]); a store never approximates it. Methods that belong to one
+///   capability have a default implementation that refuses.
 /// - An event that was acknowledged is visible to every read that begins afterwards.
 /// - A future wakes its task when the result is ready. It must not depend on a particular runtime;
 ///   an adapter for a driver that needs one spawns its calls there.
@@ -81,7 +82,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// Otherwise it is a [`Conflict::PartialRepeat`](crate::Conflict::PartialRepeat). The other
     /// three expectations are met by every repeat, whatever the earlier append expected:
     ///
-    /// | earlier, at revision *r* | `Any` | `NoStream` | `StreamExists` | `Exact(r - 1)` | other `Exact` |
+    /// | earlier, at *r* | `Any` | `NoStream` | `StreamExists` | `Exact(r - 1)` | other `Exact` |
     /// | --- | --- | --- | --- | --- | --- |
     /// | any expectation | repeat | repeat | repeat | repeat | conflict |
     ///

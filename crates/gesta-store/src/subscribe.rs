@@ -1,8 +1,9 @@
 //! Subscriptions: reads that catch up and then stay live.
 //!
-//! Owns: [`Subscribe`], the request with its starting point, and [`Subscription`], the stream of deliveries. Positions of
-//! deliveries never decrease, no event in between is left out, and a consumer that stops polling
-//! does not hold up the store or other consumers. Not here: storage of checkpoints.
+//! Owns: [`Subscribe`], the request with its starting point, and [`Subscription`], the stream of
+//! deliveries. Positions of deliveries never decrease, no event in between is left out, and a
+//! consumer that stops polling does not hold up the store or other consumers. Not here: storage of
+//! checkpoints.
 
 use std::{
     fmt,

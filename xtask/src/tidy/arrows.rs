@@ -36,7 +36,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
 
 /// External dependencies of the contract; every implementer pays for them.
 const CONTRACT: (&str, &[&str]) =
-    ("gesta-store", &["bytes", "uuid", "futures-core", "thiserror", "serde_json"]);
+    ("gesta-store", &["bytes", "uuid", "futures-core", "thiserror", "serde_json", "fancy-regex"]);
 
 /// External crates restricted to some crates of the workspace.
 struct Reserved {

@@ -21,8 +21,8 @@ use gesta::{Aggregate, Answer, AsOf, Decide, Gesta, OnRead, Query, Revision, str
 use serde::Serialize;
 
 use super::{
-    parts::{RequestBody, RequestPath, RequestQuery, query_of},
-    route::{ApiRoute, Content, Description, RouteBuilder},
+    parts::{Content, RequestBody, RequestPath, RequestQuery, query_of},
+    route::{ApiRoute, Description, RouteBuilder},
 };
 use crate::{
     Commands, Created, Cursor, Describe, EdgeValues, Fields, GestaState, HistoryEntry, ListHistory,

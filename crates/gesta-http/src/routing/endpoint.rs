@@ -8,7 +8,7 @@ use axum::{
     routing::{MethodFilter, MethodRouter, on},
 };
 
-use super::route::Content;
+use super::parts::Content;
 use crate::{Describe, GestaState, Operation};
 
 /// An async handler whose extractors and response [describe themselves](Describe).

@@ -18,6 +18,21 @@ use crate::{
     wire::operation::{BodyPresence, ParameterIn},
 };
 
+/// Content of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Is read by the handler.
+    Read,
+    /// Is refused, because nothing reads it.
+    Refused,
+}
+
+impl Content {
+    pub(super) fn of<B: RequestBody>() -> Self {
+        if B::IS_READ { Self::Read } else { Self::Refused }
+    }
+}
+
 /// The type of a path's parameter, such as the id of a resource.
 ///
 /// ```

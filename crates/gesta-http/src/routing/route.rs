@@ -13,7 +13,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{endpoint::Endpoint, parts::RequestBody};
+use super::{endpoint::Endpoint, parts::Content};
 use crate::{
     GestaState, Operation, Schemas,
     requests::unexpected::{no_content, no_parameters},
@@ -58,21 +58,6 @@ pub struct RouteBuilder {
     filter: MethodFilter,
     path: String,
     summary: &'static str,
-}
-
-/// Content of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// Is read by the handler.
-    Read,
-    /// Is refused, because nothing reads it.
-    Refused,
-}
-
-impl Content {
-    pub(super) fn of<B: RequestBody>() -> Self {
-        if B::IS_READ { Self::Read } else { Self::Refused }
-    }
 }
 
 impl ApiRoute {

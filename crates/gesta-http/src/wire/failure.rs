@@ -60,9 +60,9 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
     }
 }
 
-/// Maps an event that cannot be encoded. Errors of its encoding and of names come from the command's
-/// values (such as a NaN from a division by zero), so they are rejections; the others are bugs of
-/// the program.
+/// Maps an event that cannot be encoded. Errors of its encoding and of names come from the
+/// command's values (such as a NaN from a division by zero), so they are rejections; the others are
+/// bugs of the program.
 fn unencodable(error: &EncodeError) -> Problem {
     match error {
         EncodeError::Json { .. } | EncodeError::Codec { .. } | EncodeError::Name(_) => {

@@ -156,8 +156,8 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
         Ok(bytes.len())
     }
 
-    /// Returns whether no call waits for a device, as on a disk in memory. Threads that poll futures
-    /// then make all calls themselves.
+    /// Returns whether no call waits for a device, as on a disk in memory. Threads that poll
+    /// futures then make all calls themselves.
     fn never_waits(&self) -> bool {
         false
     }
@@ -193,12 +193,12 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
         Ok(())
     }
 
-    /// Announces that the directory will be [released](Self::release). Does not wait: a store of this
-    /// process that opens the directory waits for the release instead of being refused.
+    /// Announces that the directory will be [released](Self::release). Does not wait: a store of
+    /// this process that opens the directory waits for the release instead of being refused.
     fn begin_release(&self) {}
 
-    /// Releases the directory to other processes. Waits for operations that are under way. Nothing may be submitted afterwards; reads still
-    /// work.
+    /// Releases the directory to other processes. Waits for operations that are under way. Nothing
+    /// may be submitted afterwards; reads still work.
     fn release(&self) {}
 
     /// Runs an operation and waits for it. For opening and maintenance; the writer submits.

@@ -1,8 +1,8 @@
 //! The threads that read for futures: the second half of a read that memory cannot answer.
 //!
-//! A future first runs its read [without waiting](crate::disk::waiting::without_waiting) on the thread that
-//! polls it. If a byte is missing, the whole read is repeated here, where it may wait, and the
-//! answer wakes the task.
+//! A future first runs its read [without waiting](crate::disk::waiting::without_waiting) on the
+//! thread that polls it. If a byte is missing, the whole read is repeated here, where it may wait,
+//! and the answer wakes the task.
 //!
 //! Invariants:
 //! - At most [`IO_THREADS_MAX`] threads, started when they are needed first.

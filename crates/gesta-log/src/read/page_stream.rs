@@ -27,7 +27,7 @@ pub(crate) type NextPage<Item = RecordedEvent> = Option<Result<Vec<Item>, StoreE
 /// A read that returns one page after the other.
 pub(crate) trait PagedRead: Send + Sync + 'static {
     type Item: Send + Unpin + 'static;
-    /// Where the read continues.
+    /// Place at which the read continues.
     type Progress: Clone + Send + Unpin + 'static;
 
     fn reader(&self) -> &Reader;

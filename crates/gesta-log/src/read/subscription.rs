@@ -25,7 +25,7 @@ use crate::{disk::waiting, mutations::mutated};
 /// A subscription to the whole store or to one stream.
 #[derive(Debug)]
 pub(crate) struct LogSubscription {
-    source: Arc<Source>,
+    source: Arc<SubscribedEvents>,
     cursor: Cursor,
     on_the_way: Option<DeliveryOnTheWay>,
     ended: bool,
@@ -36,7 +36,7 @@ pub(crate) struct LogSubscription {
 
 /// The events that a subscription delivers.
 #[derive(Debug)]
-struct Source {
+struct SubscribedEvents {
     reader: Reader,
     to: Target,
 }
@@ -47,7 +47,7 @@ enum Target {
     Stream(StreamName),
 }
 
-/// How far a subscription has come.
+/// Progress of a subscription.
 #[derive(Clone, Copy, Debug)]
 struct Cursor {
     after: After,
@@ -93,7 +93,7 @@ struct DeliveryOnTheWay {
     ahead_at: Option<u64>,
 }
 
-impl Source {
+impl SubscribedEvents {
     /// Looks for the next delivery after a cursor.
     fn attempt(&self, mut cursor: Cursor) -> Attempt {
         // Read before the events. What is published after it is left to the next poll, which the
@@ -271,7 +271,7 @@ impl LogSubscription {
             _ => unreachable!("a subscription is to the whole store or to a stream"),
         };
         let number = reader.published.new_subscription();
-        let source = Arc::new(Source { reader, to });
+        let source = Arc::new(SubscribedEvents { reader, to });
         let reported = match after {
             After::Position(after) => after,
             After::Revision(_) => Position::START,

@@ -46,11 +46,11 @@ struct LaneState<T> {
 #[derive(Debug)]
 struct LaneSlot<T> {
     bytes: usize,
-    stage: Stage<T>,
+    stage: LaneStage<T>,
 }
 
 #[derive(Debug)]
-enum Stage<T> {
+enum LaneStage<T> {
     Prechecking,
     Ready(T),
     /// The precheck ended without a result, by a panic or for lack of a thread.
@@ -94,20 +94,20 @@ impl<T: CheckedAppend> AppendLane<T> {
         }
         state.bytes += bytes;
         let number = state.first + state.slots.len() as u64;
-        state.slots.push_back(LaneSlot { bytes, stage: Stage::Prechecking });
+        state.slots.push_back(LaneSlot { bytes, stage: LaneStage::Prechecking });
         self.length.store(state.slots.len() as u64, Ordering::Release);
         Ok(LaneTicket { lane: Arc::clone(self), number })
     }
 
     /// Moves a slot on, and lets out what is ready at the front.
-    fn move_on(&self, number: u64, stage: Stage<T>) {
+    fn move_on(&self, number: u64, stage: LaneStage<T>) {
         let mut out = Vec::new();
         let mut state = self.lock();
         if let Some(slot) = state.prechecking(number) {
             slot.stage = stage;
         }
         while let Some(slot) = state.pop_front() {
-            if let Stage::Ready(mut append) = slot.stage {
+            if let LaneStage::Ready(mut append) = slot.stage {
                 // Under the lock: another thread may let out the next append.
                 append.enqueue();
                 out.push(append);
@@ -128,12 +128,12 @@ impl<T> LaneState<T> {
     /// The slot with this number, unless its precheck has ended.
     fn prechecking(&mut self, number: u64) -> Option<&mut LaneSlot<T>> {
         let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        self.slots.get_mut(at).filter(|slot| matches!(slot.stage, Stage::Prechecking))
+        self.slots.get_mut(at).filter(|slot| matches!(slot.stage, LaneStage::Prechecking))
     }
 
     /// Removes the first slot if its precheck has ended.
     fn pop_front(&mut self) -> Option<LaneSlot<T>> {
-        let ended = |slot: &mut LaneSlot<T>| !matches!(slot.stage, Stage::Prechecking);
+        let ended = |slot: &mut LaneSlot<T>| !matches!(slot.stage, LaneStage::Prechecking);
         let slot = self.slots.pop_front_if(ended)?;
         self.first += 1;
         self.bytes -= slot.bytes;
@@ -144,14 +144,14 @@ impl<T> LaneState<T> {
 impl<T: CheckedAppend> LaneTicket<T> {
     /// Lets the append out once all earlier ones have left the lane.
     pub(super) fn leave(self, append: T) {
-        self.lane.move_on(self.number, Stage::Ready(append));
+        self.lane.move_on(self.number, LaneStage::Ready(append));
     }
 }
 
 impl<T: CheckedAppend> Drop for LaneTicket<T> {
     fn drop(&mut self) {
         // Does nothing after `leave`.
-        self.lane.move_on(self.number, Stage::Abandoned);
+        self.lane.move_on(self.number, LaneStage::Abandoned);
     }
 }
 

@@ -530,8 +530,8 @@ impl CheckedAppend for LaneAppend {
 }
 
 impl Shared {
-    /// Begins to close the store. Returns a receiver that ends when it is closed, or `None` if there
-    /// is nothing to wait for.
+    /// Begins to close the store. Returns a receiver that ends when it is closed, or `None` if
+    /// there is nothing to wait for.
     fn begin_close(&self) -> Option<oneshot::Receiver<()>> {
         let Self { reader, queue, closing, .. } = self;
         // First of all, so that opening the directory again waits instead of being refused.

@@ -167,8 +167,8 @@ impl Builder {
     /// [`open`](Self::open) refuses a store that lacks one, and names the part.
     ///
     /// Commands are not registered. One that decides on several aggregates needs
-    /// [`MultiStreamAppend`](gesta_store::Capability::MultiStreamAppend); one whose boundary selects
-    /// events by tags needs [`Tags`](gesta_store::Capability::Tags),
+    /// [`MultiStreamAppend`](gesta_store::Capability::MultiStreamAppend); one whose boundary
+    /// selects events by tags needs [`Tags`](gesta_store::Capability::Tags),
     /// [`QueryFilter`](gesta_store::Capability::QueryFilter) and
     /// [`AppendCondition`](gesta_store::Capability::AppendCondition). Without this call the store
     /// refuses such a command when it is executed.
@@ -266,9 +266,9 @@ impl Builder {
     /// maximum age or count.
     ///
     /// Takes no snapshots if the state or its events hide a part of their shape from serde
-    /// (untagged, internally or adjacently tagged, or flattened types), because a change there could
-    /// not be detected; a warning names the places. Give such parts another representation, or use
-    /// [`snapshots_by_version`](Self::snapshots_by_version).
+    /// (untagged, internally or adjacently tagged, or flattened types), because a change there
+    /// could not be detected; a warning names the places. Give such parts another representation,
+    /// or use [`snapshots_by_version`](Self::snapshots_by_version).
     pub fn snapshots<A>(
         mut self,
         store: &(impl SnapshotStore + Clone),

@@ -96,13 +96,12 @@ impl Gesta {
     }
 
     /// Stops projections, process managers and reactors, and waits until they have released their
-    /// resources.
-    /// Then closes the store, if the application opened it by its URL; one that was passed to
-    /// [`Gesta::on`] stays open, and its owner closes it. Uncommitted events are applied and decided
-    /// commands are sent on the next start. A process manager with no work in flight writes a
-    /// checkpoint, which shortens its next start. A reactor finishes the effects in progress and
-    /// records them. Stores of read models stay open for others; their
-    /// own `close` waits until their files are closed.
+    /// resources. Then closes the store, if the application opened it by its URL; one that was
+    /// passed to [`Gesta::on`] stays open, and its owner closes it. Uncommitted events are applied
+    /// and decided commands are sent on the next start. A process manager with no work in flight
+    /// writes a checkpoint, which shortens its next start. A reactor finishes the effects in
+    /// progress and records them. Stores of read models stay open for others; their own `close`
+    /// waits until their files are closed.
     ///
     /// Has no time limit of its own and may wait for the store. To limit it, wrap it in a timeout:
     /// dropping the returned future stops the rest without waiting.

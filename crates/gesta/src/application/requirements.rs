@@ -1,10 +1,10 @@
 //! The features that an application needs of its store.
 //!
-//! Owns: [`Requirements`], which the builder collects and `open` compares with the store. Invariant:
-//! a part that would fail for ever on the store, or silently lose a promise, keeps the application
-//! from opening. Not here: what a single command needs. Commands are not registered, so a store
-//! refuses their appends when they are executed; [`Builder::requires`](super::Builder::requires)
-//! states such needs.
+//! Owns: [`Requirements`], which the builder collects and `open` compares with the store.
+//! Invariant: a part that would fail for ever on the store, or silently lose a promise, keeps the
+//! application from opening. Not here: what a single command needs. Commands are not registered, so
+//! a store refuses their appends when they are executed;
+//! [`Builder::requires`](super::Builder::requires) states such needs.
 
 use gesta_store::{Capability, CapabilitySet};
 
@@ -24,11 +24,11 @@ impl Default for Requirements {
     }
 }
 
-/// What a projection needs: it follows the events of its types in the order of their positions.
+/// Needs of a projection: it follows the events of its types in the order of their positions.
 pub(super) const PROJECTION: CapabilitySet =
     CapabilitySet::of(&[Capability::GlobalOrder, Capability::EventTypeFilter]);
 
-/// What a process manager needs: it also reads its instances, and truncates its journal.
+/// Needs of a process manager: it also reads its instances, and truncates its journal.
 pub(super) const PROCESS: CapabilitySet = CapabilitySet::of(&[
     Capability::GlobalOrder,
     Capability::EventTypeFilter,
@@ -36,7 +36,7 @@ pub(super) const PROCESS: CapabilitySet = CapabilitySet::of(&[
     Capability::StreamMetadata,
 ]);
 
-/// What remembered rejections need: the receipt is appended to a stream of its own, and found.
+/// Needs of remembered rejections: the receipt is appended to a stream of its own, and found.
 pub(super) const REMEMBERED_REJECTIONS: CapabilitySet =
     CapabilitySet::of(&[Capability::MultiStreamAppend, Capability::FindAppend]);
 

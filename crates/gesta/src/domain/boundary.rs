@@ -54,8 +54,8 @@ pub trait Boundary: Send + Sync + 'static {
     type History: Default + Send;
     /// The events decided for its aggregates.
     type Decided: Send + Sync + 'static;
-    /// Whether each aggregate's category can begin a stream's name. Derived commands check it when
-    /// they are compiled.
+    /// `true` if each aggregate's category can begin a stream's name. Derived commands check it
+    /// when they are compiled.
     #[doc(hidden)]
     const HAS_VALID_CATEGORIES: bool;
 

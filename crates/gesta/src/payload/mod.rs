@@ -46,7 +46,7 @@ pub struct CommandPayload {
 struct PayloadField {
     key: &'static str,
     json: FieldJson,
-    /// Whether the value is the one that an absent field has.
+    /// `true` if the value is the one that an absent field has.
     is_default: bool,
     /// Decodes a JSON value as the field's type and encodes it again; `None` for a field that
     /// serde decodes by other means than its type.

@@ -131,7 +131,7 @@ impl PipelineStep for Idempotency {
     }
 }
 
-/// Whether event ids derive from the command id within its scope.
+/// `true` if event ids derive from the command id within its scope.
 #[derive(Clone, Copy, PartialEq)]
 enum IdScoping {
     Scoped,

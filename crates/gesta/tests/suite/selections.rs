@@ -78,7 +78,7 @@ impl fmt::Display for Seat {
     }
 }
 
-/// Whether a student is in a course.
+/// `true` if a student is in a course.
 #[derive(Default)]
 struct Enrolment {
     taken: bool,
