@@ -175,6 +175,15 @@ impl fmt::Debug for Fixture {
 }
 
 /// The future of a clause, or of a thread that it starts.
+///
+/// ```
+/// use gesta_store::conformance::{ClauseFuture, block_on};
+///
+/// let run = |future: ClauseFuture<'_>| block_on(future);
+/// let mut has_run = false;
+/// run(Box::pin(async { has_run = true }));
+/// assert!(has_run);
+/// ```
 pub type ClauseFuture<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 trait Executor: Fn(ClauseFuture<'_>) + Send + Sync {}
@@ -201,6 +210,14 @@ pub struct Clause {
 }
 
 /// The outcome of a clause that did not fail.
+///
+/// ```
+/// use gesta_store::{conformance::{CLAUSES, ClauseOutcome, Fixture}, memory::MemoryStore};
+///
+/// let clause = CLAUSES.first().expect("the contract has clauses");
+/// let outcome = clause.check(Fixture::new(MemoryStore::new()));
+/// assert_eq!(outcome, ClauseOutcome::Passed);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClauseOutcome {
     /// The store keeps the promise.

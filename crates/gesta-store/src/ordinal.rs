@@ -52,6 +52,14 @@ impl fmt::Debug for Ordinal {
 }
 
 /// The events that share one count of ordinals.
+///
+/// ```
+/// use gesta_store::{Capability, Category, OrdinalIndex};
+///
+/// let orders = OrdinalIndex::Category(Category::new("order")?);
+/// assert_eq!(orders.capability(), Capability::CategoryOrdinals);
+/// # Ok::<(), gesta_store::InvalidName>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum OrdinalIndex {
@@ -151,6 +159,26 @@ impl ReadOrdinals {
 }
 
 /// An event and its ordinal.
+///
+/// ```
+/// use gesta_store::{
+///     Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, Ordinal, OrdinalIndex,
+///     ReadOrdinals, StreamName, memory::MemoryStore,
+/// };
+///
+/// # gesta_store::conformance::block_on(async {
+/// let store = MemoryStore::new();
+/// let stream = StreamName::new("order-1")?;
+/// let event_type = EventType::new("order-placed")?;
+/// let placed = NewEvent::json(EventId::random(), event_type.clone(), "{}");
+/// store.append(Append::to(stream, ExpectedRevision::NoStream, [placed])).await?;
+///
+/// let read = ReadOrdinals::forwards(OrdinalIndex::EventType(event_type));
+/// let events = store.read_ordinals(read).collect_events().await?;
+/// assert_eq!(events[0].ordinal, Ordinal::FIRST);
+/// # Ok::<(), gesta_store::StoreError>(())
+/// # }).expect("a memory store counts events");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrdinalEvent {
     /// The place among the events that are counted.
@@ -160,4 +188,18 @@ pub struct OrdinalEvent {
 }
 
 /// The result of a read by ordinals: a stream of pages.
+///
+/// ```
+/// use gesta_store::{
+///     Category, EventStore, OrdinalIndex, OrdinalPages, ReadOrdinals, memory::MemoryStore,
+/// };
+///
+/// # gesta_store::conformance::block_on(async {
+/// let store = MemoryStore::new();
+/// let orders = OrdinalIndex::Category(Category::new("order")?);
+/// let mut pages: OrdinalPages = store.read_ordinals(ReadOrdinals::forwards(orders));
+/// assert!(pages.next().await.is_none());
+/// # Ok::<(), gesta_store::InvalidName>(())
+/// # }).expect("the name is valid");
+/// ```
 pub type OrdinalPages = Pages<OrdinalEvent>;

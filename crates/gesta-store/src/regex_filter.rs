@@ -10,6 +10,16 @@ use std::fmt;
 use crate::{EventType, StoreError, StreamName};
 
 /// The name that a [`RegexFilter`] tests.
+///
+/// ```
+/// # #[cfg(feature = "regex")] {
+/// use gesta_store::{RegexFilter, RegexTarget};
+///
+/// let orders = RegexFilter::on_stream_name("^order-")?;
+/// assert_eq!(orders.target(), RegexTarget::StreamName);
+/// # }
+/// # Ok::<(), gesta_store::StoreError>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RegexTarget {
@@ -25,14 +35,15 @@ pub enum RegexTarget {
 /// back-references are supported, as the stock helpers of KurrentDB's clients send them: `^[^\$].*`
 /// and `^(?!\$).+` both exclude system events.
 ///
-#[cfg_attr(feature = "regex", doc = "```")]
-#[cfg_attr(not(feature = "regex"), doc = "```ignore")]
+/// ```
+/// # #[cfg(feature = "regex")] {
 /// use gesta_store::{EventType, RegexFilter, StreamName};
 ///
 /// let no_system = RegexFilter::on_event_type(r"^(?!\$)")?;
 /// let order = StreamName::new("order-1")?;
 /// assert!(no_system.matches(&order, &EventType::new("order-placed")?)?);
 /// assert!(!no_system.matches(&order, &EventType::new("$metadata")?)?);
+/// # }
 /// # Ok::<(), gesta_store::StoreError>(())
 /// ```
 #[derive(Clone)]

@@ -188,7 +188,7 @@ impl<A: Aggregate> Boundary for A {
 /// changed. The decision returns `()` for it.
 ///
 /// ```
-/// use gesta::{Ref, prelude::*, testing::given};
+/// use gesta::{Boundary, Ref, prelude::*, testing::given};
 /// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 /// # #[event(name = "door-opened")]
 /// # struct DoorOpened;
@@ -223,6 +223,9 @@ impl<A: Aggregate> Boundary for A {
 ///         Ok((opened, ()))
 ///     }
 /// }
+///
+/// let (door, before) = <(Door, Ref<Door>)>::after((vec![], vec![DoorOpened.into()]));
+/// assert_eq!((door.open, before.open), (false, true));
 ///
 /// let next = || OpenNext { door: 2, before: 1 };
 /// given::<(Door, Ref<Door>)>((vec![], vec![])).when(next()).then((Events::none(), ()));

@@ -14,7 +14,37 @@ use crate::{Event, EventSet, HasEvent, TagKey};
 
 /// The events that a decision about an aggregate depends on.
 ///
-/// See [`Selection`] for an example.
+/// ```
+/// use gesta::{Reads, Selection, TagKey, prelude::*};
+/// # #[derive(Event, Serialize, Deserialize, Clone)]
+/// # #[event(name = "student-enrolled")]
+/// # struct StudentEnrolled;
+/// # #[derive(EventSet, Clone)]
+/// # enum EnrolmentEvent {
+/// #     Enrolled(StudentEnrolled),
+/// # }
+///
+/// const COURSE: TagKey<u32> = TagKey::new("course");
+///
+/// #[derive(Default)]
+/// struct Enrolment { students: u32 }
+///
+/// impl Aggregate for Enrolment {
+///     const CATEGORY: &'static str = "enrolment";
+///     type Id = u32;
+///     type Event = EnrolmentEvent;
+///
+///     fn evolve(&mut self, _: &EnrolmentEvent) { self.students += 1 }
+///
+///     fn reads(course: &u32) -> Reads<EnrolmentEvent> {
+///         Selection::tagged(COURSE, course).into()
+///     }
+/// }
+///
+/// assert!(matches!(Enrolment::reads(&7), Reads::Selected(_)));
+/// ```
+///
+/// See [`Selection`] for more of them.
 pub enum Reads<S> {
     /// The aggregate's own stream.
     Stream,

@@ -148,20 +148,20 @@ pub trait EventSet: Clone + Send + Sync + 'static {
 /// ```
 /// use gesta::{HasEvent, prelude::*};
 ///
-/// #[derive(Event, Serialize, Deserialize, Clone)]
+/// #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 /// #[event(name = "door-opened")]
 /// struct DoorOpened;
 ///
-/// #[derive(EventSet, Clone)]
+/// #[derive(EventSet, Clone, Debug, PartialEq)]
 /// enum DoorEvent {
 ///     Opened(DoorOpened),
 /// }
 ///
-/// fn write<S: HasEvent<E>, E: Event>(event: E) -> S {
-///     event.into()
+/// fn opened<S: HasEvent<DoorOpened>>() -> S {
+///     DoorOpened.into()
 /// }
 ///
-/// let DoorEvent::Opened(DoorOpened) = write(DoorOpened);
+/// assert_eq!(opened::<DoorEvent>(), DoorEvent::Opened(DoorOpened));
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{E}` is not an event of the set `{Self}`",
