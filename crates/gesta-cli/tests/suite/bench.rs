@@ -17,7 +17,8 @@ fn measured_appends_are_in_the_store_afterwards() {
     assert!(report["events_per_second"].as_f64() > Some(0.0), "{report}");
     assert!(report["latency"]["p50_us"].as_f64() > Some(0.0), "{report}");
 
-    let read = scene.open().read_all(ReadAll::forwards()).collect_events();
+    let store = scene.open();
+    let read = store.read_all(ReadAll::forwards()).collect_events();
     let read = futures_executor::block_on(read).unwrap();
     assert_eq!(read.len() as u64, events);
     assert!(read.iter().all(|event| event.data.len() == 50 && event.tags.len() == 1));

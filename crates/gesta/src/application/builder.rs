@@ -255,6 +255,7 @@ impl Builder {
 
     /// Runs a reactor with settings: its concurrency, attempts and time limit.
     pub fn react_set_up<R: Reactor>(mut self, setup: ReactorSetup<R>) -> Self {
+        self.requirements.add(format!("reactor `{}`", R::NAME), requirements::REACTOR);
         self.reactors.add(setup);
         self.reads_events::<R::Event>(Scope::of::<R::Event>())
     }

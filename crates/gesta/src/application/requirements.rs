@@ -36,6 +36,13 @@ pub(super) const PROCESS: CapabilitySet = CapabilitySet::of(&[
     Capability::StreamMetadata,
 ]);
 
+/// Needs of a reactor: it also truncates its journal.
+pub(super) const REACTOR: CapabilitySet = CapabilitySet::of(&[
+    Capability::GlobalOrder,
+    Capability::EventTypeFilter,
+    Capability::StreamMetadata,
+]);
+
 /// Needs of remembered rejections: the receipt is appended to a stream of its own, and found.
 pub(super) const REMEMBERED_REJECTIONS: CapabilitySet =
     CapabilitySet::of(&[Capability::MultiStreamAppend, Capability::FindAppend]);

@@ -23,8 +23,10 @@ use tokio::{
 
 use super::{
     Apply, ControlMessage, Operation, OperationError, ProjectionProgress, ProjectionState,
-    lifecycle::ReadModelLifecycle, runner::ProjectionRunner, store_work::in_callers_context,
-    writer::ProjectionDeps,
+    lifecycle::ReadModelLifecycle,
+    runner::ProjectionRunner,
+    store_work::in_callers_context,
+    writer::{ProjectionDeps, ReadModelWork},
 };
 use crate::{Clock, EventSet, error_line::in_one_line};
 
@@ -290,11 +292,13 @@ where
         let (in_use, released) = mpsc::channel(1);
         let read_models = Arc::new(self.read_models.clone());
         let deps = Arc::new(ProjectionDeps {
-            projection: self.projection,
-            read_models: self.read_models,
             store: Arc::clone(&context.store.0),
             clock: Arc::clone(&context.clock),
-            _in_use: in_use,
+            work: Arc::new(ReadModelWork {
+                projection: self.projection,
+                read_models: self.read_models,
+                _in_use: in_use,
+            }),
         });
         // Checked here, so that an invalid name fails the open and not the task.
         let event_types = P::Event::event_types()?;

@@ -69,7 +69,7 @@ where
 
     async fn list(&self) -> Result<ListedReadModels, RunError> {
         let mut listed = ListedReadModels::default();
-        for read_model in self.deps.read_models.list_read_models(P::NAME).await? {
+        for read_model in self.deps.work.read_models.list_read_models(P::NAME).await? {
             match read_model.stage {
                 Stage::Live => listed.answering = Some(read_model),
                 Stage::Retired => listed.old = Some(read_model),
@@ -115,7 +115,7 @@ where
     ) -> Result<ReadModels<P, S>, RunError> {
         let id = match rebuilding {
             Some(id) => {
-                self.deps.read_models.switch_to(&id).await?;
+                self.deps.work.read_models.switch_to(&id).await?;
                 id
             }
             None => self.create(Stage::Live).await?,
@@ -164,7 +164,7 @@ where
         let is_complete = outdated.is_none() && self.knows_types(&read_model).await;
         let known = read_model.checkpoint.filter(|_| is_complete);
         let id = read_model.id;
-        let letters = self.deps.read_models.dead_letters(&id).await;
+        let letters = self.deps.work.read_models.dead_letters(&id).await;
         let mut writer = ReadModelWriter::retired(&self.deps, id, known.unwrap_or(nothing));
         writer.has_valid_rows = has_valid_rows;
         // Only for comparison with the rebuild. If damage hides the letters, the damage is reported
@@ -177,7 +177,7 @@ where
     async fn knows_types(&self, read_model: &ReadModel) -> bool {
         let Some(checkpoint) = read_model.checkpoint else { return true };
         let missed = async {
-            let mut tx = self.deps.read_models.begin(&read_model.id).await?;
+            let mut tx = self.deps.work.read_models.begin(&read_model.id).await?;
             let provenance = Provenance::read(&mut tx).await?;
             tx.rollback().await?;
             let store = self.deps.store.as_ref();
@@ -191,12 +191,12 @@ where
 
     async fn create(&self, stage: Stage) -> Result<ReadModelId, RunError> {
         let create = CreateReadModel { projection: P::NAME, version: P::VERSION, stage };
-        Ok(self.deps.read_models.create_read_model(create).await?)
+        Ok(self.deps.work.read_models.create_read_model(create).await?)
     }
 
     async fn drop_unfinished(&self, id: Option<ReadModelId>) -> Result<(), RunError> {
         if let Some(id) = id {
-            self.deps.read_models.drop_read_model(&id).await?;
+            self.deps.work.read_models.drop_read_model(&id).await?;
         }
         Ok(())
     }
@@ -211,7 +211,7 @@ where
             let id = self.create(Stage::Rebuilding).await?;
             return self.resume_rebuild(models, id).await;
         };
-        self.deps.read_models.resume(&kept.id).await?;
+        self.deps.work.read_models.resume(&kept.id).await?;
         self.resume_rebuild(models, kept.id).await?;
         if let RebuildState::Running(rebuild) = &mut models.rebuild_state {
             rebuild.is_resumed = true;
@@ -264,7 +264,7 @@ where
     }
 
     async fn quarantine(&self, id: &ReadModelId, damage: &str) -> Result<(), RunError> {
-        let kept_at = self.deps.read_models.quarantine(id).await?.unwrap_or_default();
+        let kept_at = self.deps.work.read_models.quarantine(id).await?.unwrap_or_default();
         tracing::warn!(read_model = %id, damage, kept_at, "the damaged read model is renamed");
         Ok(())
     }
@@ -317,9 +317,9 @@ where
         };
         // Rows from another history must not serve queries again, so the switch-over drops them.
         if !models.answering.has_valid_rows {
-            self.deps.read_models.switch_to(&rebuilt).await?;
+            self.deps.work.read_models.switch_to(&rebuilt).await?;
         } else {
-            self.deps.read_models.switch_keeping(&rebuilt).await?;
+            self.deps.work.read_models.switch_keeping(&rebuilt).await?;
             if let Some(damage) =
                 models.answering.trouble().filter(|_| models.answering.is_damaged())
             {
@@ -350,7 +350,7 @@ where
 
     /// Returns the retired read model, if there is one.
     async fn kept(&self) -> Result<Option<ReadModel>, RunError> {
-        let listed = self.deps.read_models.list_read_models(P::NAME).await?;
+        let listed = self.deps.work.read_models.list_read_models(P::NAME).await?;
         Ok(listed.into_iter().find(|read_model| read_model.stage == Stage::Retired))
     }
 
@@ -371,7 +371,7 @@ where
         }
         let resumed = async {
             self.drop_rebuild(models).await?;
-            self.deps.read_models.resume(&old.id).await?;
+            self.deps.work.read_models.resume(&old.id).await?;
             // Resumed in the store by now: it is the rebuild, and no longer old.
             models.old = None;
             self.resume_rebuild(models, old.id.clone()).await?;
@@ -385,14 +385,14 @@ where
         let outcome = resumed.await;
         if outcome.is_err() && matches!(models.rebuild_state, RebuildState::Nothing) {
             // Old rows that cannot be resumed are of no further use.
-            self.deps.read_models.drop_read_model(&old.id).await?;
+            self.deps.work.read_models.drop_read_model(&old.id).await?;
         }
         outcome.map_err(unavailable)
     }
 
     pub(super) async fn drop_old(&self, models: &mut ReadModels<P, S>) -> OperationResult {
         let old = models.old.take().ok_or(OperationError::NoOldRows { projection: P::NAME })?;
-        Ok(self.deps.read_models.drop_read_model(&old.id).await?)
+        Ok(self.deps.work.read_models.drop_read_model(&old.id).await?)
     }
 
     async fn drop_rebuild(&self, models: &mut ReadModels<P, S>) -> Result<(), RunError> {

@@ -38,10 +38,19 @@ const UNSAVED_MAX: u32 = 64;
 
 /// Shared dependencies of a projection and its read models.
 pub(super) struct ProjectionDeps<P, S> {
-    pub(super) projection: P,
-    pub(super) read_models: S,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Dropped last.
+    pub(super) work: Arc<ReadModelWork<P, S>>,
+}
+
+/// The part of the dependencies that work on the read models' threads has.
+///
+/// Without the event store: abandoned work may end after the application was dropped, and must not
+/// keep the event store open.
+pub(super) struct ReadModelWork<P, S> {
+    pub(super) projection: P,
+    pub(super) read_models: S,
     /// Dropped last, which tells the handle that nothing of the projection is in use.
     pub(super) _in_use: mpsc::Sender<()>,
 }
@@ -57,19 +66,19 @@ where
         id: &ReadModelId,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, DatabaseError> {
-        self.read_models.run_write(id, in_callers_context(work)).await
+        self.work.read_models.run_write(id, in_callers_context(work)).await
     }
 
     /// Applies events in a transaction. Returns it with the projection's result.
     pub(super) async fn apply(
-        self: &Arc<Self>,
+        &self,
         id: &ReadModelId,
         mut tx: S::Tx,
         events: Vec<Recorded<P::Event>>,
     ) -> Result<(S::Tx, Result<(), ApplyError>), DatabaseError> {
-        let deps = Arc::clone(self);
+        let own = Arc::clone(&self.work);
         let apply = async move {
-            let applied = catch_panic(deps.projection.apply(&mut tx, &events)).await;
+            let applied = catch_panic(own.projection.apply(&mut tx, &events)).await;
             (tx, applied)
         };
         self.run(id, apply).await
@@ -77,14 +86,14 @@ where
 
     /// Deletes the rows of a stream in a transaction. Returns it with the projection's result.
     pub(super) async fn forget(
-        self: &Arc<Self>,
+        &self,
         id: &ReadModelId,
         mut tx: S::Tx,
         stream: StreamName,
     ) -> Result<(S::Tx, Result<(), ApplyError>), DatabaseError> {
-        let deps = Arc::clone(self);
+        let own = Arc::clone(&self.work);
         let forget = async move {
-            let forgotten = catch_panic(deps.projection.forget(&mut tx, &stream)).await;
+            let forgotten = catch_panic(own.projection.forget(&mut tx, &stream)).await;
             (tx, forgotten)
         };
         self.run(id, forget).await
@@ -262,7 +271,7 @@ where
     ) -> Result<Self, RunError> {
         let head = deps.store.head().await?;
         let incarnation = head.incarnation;
-        let prepare = prepare_or_load(Arc::clone(deps), id.clone(), head);
+        let prepare = prepare_or_load(Arc::clone(&deps.work), id.clone(), head);
         let (checkpoint, provenance) = deps.run(&id, prepare).await??;
         let names = P::Event::NAMES;
         if let Some(why) = provenance.outdated(deps.store.as_ref(), names, checkpoint).await? {
@@ -271,7 +280,7 @@ where
         if provenance.has_other_types(names) {
             // The check above found no missed event of an added type. A read model of an earlier
             // version stores no types and is assumed to be complete.
-            let mut tx = deps.read_models.begin(&id).await?;
+            let mut tx = deps.work.read_models.begin(&id).await?;
             provenance::keep_event_types(&mut tx, names).await?;
             tx.commit().await?;
         }
@@ -381,7 +390,7 @@ where
         // The marker identifies the history up to the checkpoint: after a restore, another event
         // stands there.
         let last = HistoryMarker::up_to(self.deps.store.as_ref(), self.position).await?;
-        let tx = self.deps.read_models.begin(&self.id).await?;
+        let tx = self.deps.work.read_models.begin(&self.id).await?;
         self.commit(tx, self.position, last).await?;
         Ok(())
     }
@@ -420,7 +429,7 @@ where
             dead_letter_changes: self.dead_letter_changes,
             advance,
         };
-        let applying = self.deps.run(&self.id, apply_batch(Arc::clone(&self.deps), batch));
+        let applying = self.deps.run(&self.id, apply_batch(Arc::clone(&self.deps.work), batch));
         let behind = match &mut self.state {
             WriterState::Subscribed(deliveries) => deliveries.beside(applying).await??,
             WriterState::Retired
@@ -443,13 +452,13 @@ where
         let ended = self.ended_by(event).await?;
         let letters = match &ended {
             Some(stream) if self.blocked_streams.contains_key(stream) => {
-                let mut letters = self.deps.read_models.dead_letters(&self.id).await?;
+                let mut letters = self.deps.work.read_models.dead_letters(&self.id).await?;
                 letters.retain(|letter| letter.stream == *stream);
                 letters
             }
             Some(_) | None => Vec::new(),
         };
-        let mut tx = self.deps.read_models.begin(&self.id).await?;
+        let mut tx = self.deps.work.read_models.begin(&self.id).await?;
         for letter in &letters {
             tx.delete_dead_letter(letter.position).await?;
         }
@@ -552,7 +561,7 @@ where
             "an event is a dead letter now: correct the projection and retry it, or discard it"
         );
         let reason = DeadLetterReason::Failed { error: error.clone(), attempts };
-        let mut tx = self.deps.read_models.begin(&self.id).await?;
+        let mut tx = self.deps.work.read_models.begin(&self.id).await?;
         tx.put_dead_letter(DeadLetter::of(event, reason)).await?;
         self.dead_letters += 1;
         // Halting commits the letter without moving the checkpoint: after a restart the event is
@@ -615,24 +624,21 @@ where
 }
 
 /// Applies a batch in one transaction. Returns the number of events that became dead letters.
-async fn apply_batch<P, S>(
-    deps: Arc<ProjectionDeps<P, S>>,
-    batch: Batch,
-) -> Result<usize, ApplyError>
+async fn apply_batch<P, S>(own: Arc<ReadModelWork<P, S>>, batch: Batch) -> Result<usize, ApplyError>
 where
     P: Apply<S::Tx>,
     S: ReadModelStore,
 {
     let Batch { id, run, blocked_streams, dead_letter_changes, advance } = batch;
     let Some(last) = run.events().last() else { return Ok(0) };
-    let mut tx = deps.read_models.begin(&id).await?;
+    let mut tx = own.read_models.begin(&id).await?;
     // An event behind a dead letter of its stream must wait: applied now, it would overtake the
     // one that failed.
     let (behind, free): (Vec<_>, Vec<_>) =
         run.events().iter().partition(|event| blocked_streams.contains_key(&event.stream));
     let events = Recorded::read_all(free)?;
     if !events.is_empty() {
-        catch_panic(deps.projection.apply(&mut tx, &events)).await?;
+        catch_panic(own.projection.apply(&mut tx, &events)).await?;
     }
     // An operator in another process may have discarded the letters. Checked in this transaction,
     // so that no event is stored behind a letter that is gone.
@@ -667,7 +673,7 @@ async fn commit_advance<Tx: ReadModelTx>(
 
 /// Returns the checkpoint and provenance of a read model. Prepares a new one first.
 async fn prepare_or_load<P, S>(
-    deps: Arc<ProjectionDeps<P, S>>,
+    own: Arc<ReadModelWork<P, S>>,
     id: ReadModelId,
     head: Head,
 ) -> Result<(Checkpoint, Provenance), RunError>
@@ -675,7 +681,7 @@ where
     P: Apply<S::Tx>,
     S: ReadModelStore,
 {
-    let mut tx = deps.read_models.begin(&id).await?;
+    let mut tx = own.read_models.begin(&id).await?;
     if let Some(checkpoint) = tx.checkpoint().await? {
         let provenance = Provenance::read(&mut tx).await?;
         tx.rollback().await?;
@@ -683,7 +689,7 @@ where
     }
     // No checkpoint means a new read model. Preparation and first checkpoint commit together, so a
     // crash repeats both.
-    catch_panic(deps.projection.prepare(&mut tx)).await?;
+    catch_panic(own.projection.prepare(&mut tx)).await?;
     provenance::keep_event_types(&mut tx, P::Event::NAMES).await?;
     provenance::keep_fills_to(&mut tx, head.position).await?;
     let to = Checkpoint { position: Position::START, incarnation: head.incarnation };

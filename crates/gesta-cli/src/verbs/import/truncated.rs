@@ -1,7 +1,7 @@
 //! Detection of streams that lack their beginning in an export.
 //!
-//! Not reported: system streams, journals of process managers, which start with a checkpoint, and
-//! streams that were recreated after a deletion. Their state does not depend on the missing events.
+//! Not reported: system streams, journals of process managers and reactors, which start with a
+//! checkpoint, and streams that were recreated after a deletion. Their state does not depend on the missing events.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,8 +14,8 @@ use crate::{counted::counted, events::Printable};
 const DELETED_BEFORE: &str = "$deletedBefore";
 /// Member of an event's metadata: all earlier events of its stream were hidden.
 const BEGINS_ANEW: &str = "beginsAnew";
-/// Prefix of the journals of process managers.
-const JOURNALS: &str = "processes:journal-";
+/// Prefixes of the journals of process managers and of reactors.
+const JOURNALS: [&str; 2] = ["processes:journal-", "reactors:journal-"];
 /// Limit on the streams that an error names.
 const NAMED_MAX: usize = 5;
 
@@ -36,7 +36,7 @@ impl TruncatedStreams {
         // counts, a journal starts with a checkpoint of all that came before, and an event marked
         // as the first after a deletion was appended to an empty state.
         let whole = stream.is_system()
-            || (stream.as_str().starts_with(JOURNALS) && has_the_rest)
+            || (has_the_rest && JOURNALS.iter().any(|journals| stream.as_str().starts_with(journals)))
             || noted(event, BEGINS_ANEW) == Some(Value::Bool(true))
             // The events before this one were hidden, so nothing is missing.
             || self.hidden.get(stream).is_some_and(|before| *before >= revision);
