@@ -70,9 +70,10 @@ fn wait_for_release(identity: FileIdentity) {
 /// ```
 /// use gesta_log::{LogStore, Options, finish_dropped_stores};
 ///
-/// # let directory = tempfile::tempdir()?;
+/// # let directory = tempfile::tempdir().expect("a directory");
 /// drop(LogStore::open(directory.path(), Options::default())?);
 /// finish_dropped_stores();
+/// assert!(LogStore::open(directory.path(), Options::default()).is_ok());
 /// # Ok::<(), gesta_log::OpenError>(())
 /// ```
 pub fn finish_dropped_stores() {
