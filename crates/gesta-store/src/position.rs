@@ -1,8 +1,8 @@
 //! Revisions, positions and checkpoints, and the expectations of a writer.
 //!
 //! Owns: [`Revision`], [`Position`], [`Incarnation`], [`Checkpoint`], [`ExpectedRevision`].
-//! Positions are for comparison: unless [`Capabilities::dense_positions`](crate::Capabilities) is
-//! set, the difference of two positions has no meaning.
+//! Positions are for comparison: the difference of two positions has a meaning only in a store with
+//! [`Capability::DensePositions`](crate::Capability::DensePositions).
 
 use std::fmt;
 
@@ -55,7 +55,7 @@ impl Revision {
 /// The place of an event in the whole store, in commit order.
 ///
 /// The first event is at position 1 or later. Compare positions only; see
-/// [`Capabilities::dense_positions`](crate::Capabilities::dense_positions).
+/// [`Capability::DensePositions`](crate::Capability::DensePositions).
 ///
 /// ```
 /// use gesta_store::Position;
