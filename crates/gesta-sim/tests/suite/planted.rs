@@ -7,7 +7,7 @@ use gesta_log::mutations::{Mutation, enable};
 use gesta_sim::{Coverage, Failure, Shutdown, SweepOptions, run, sweep};
 
 /// Seeds within which each mutation must be caught.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 2_500;
 
 /// Returns the failure of the first seed that catches a mutation. Without the mutation, the same
 /// seed must break no promise.
