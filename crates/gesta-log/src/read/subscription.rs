@@ -311,7 +311,7 @@ impl LogSubscription {
         let answer = ready!(Pin::new(answer).poll(cx));
         let ahead_at = *ahead_at;
         self.on_the_way = None;
-        // What was read ahead may have been hidden since.
+        // Events that were read ahead may have been hidden since.
         let stale = ahead_at.is_some_and(|changes| changes != self.metadata_changes());
         Poll::Ready((!stale).then_some(answer))
     }

@@ -266,7 +266,7 @@ fn a_store_that_is_opened_with_more_ids_finds_all_earlier_events_by_them() {
     drop(store);
     let report = verify(directory.path(), &mut |_| {}).unwrap();
     assert_eq!((report.damage, report.index_damage), (vec![], vec![]));
-    // Who does not say which ids keeps those that are there.
+    // An open that names no ids keeps those that are indexed.
     let store = open(directory.path(), None);
     assert!(store.capabilities().has(Capability::EventIdFilter));
     check(&store, &expected);

@@ -99,7 +99,7 @@ impl<R: Reactor> ReactorRunner<R> {
         session.retrying.insert(event);
         let record = record_of::<R>(by, "retry-effect", event);
         let deps = Arc::clone(&self.deps);
-        // Beside the maximum of concurrent effects: an operator does not wait for them.
+        // Not counted in the maximum of concurrent effects: an operator does not wait for them.
         self.tasks.spawn(async move {
             let (found, outcome) = retry(&deps, &stream, &held).await;
             let letter = RetriedLetter { stream, event: found, outcome, record, reply };

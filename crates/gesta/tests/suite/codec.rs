@@ -140,7 +140,7 @@ async fn the_content_type_decides_how_an_event_is_decoded() {
     assert_eq!(watt_hours(&gesta).await.to_string(), "3000");
     append(store.as_ref(), 2, "application/json", br#"{"meter":1,"watt_hours":4.5}"#).await;
     assert_eq!(watt_hours(&gesta).await.to_string(), "4.5");
-    // What JSON could not record.
+    // JSON could not record this value.
     read_meter(&gesta, -1.0).await;
     assert!(watt_hours(&gesta).await.is_nan());
 }

@@ -1,7 +1,8 @@
 //! Detection of streams that lack their beginning in an export.
 //!
 //! Not reported: system streams, journals of process managers and reactors, which start with a
-//! checkpoint, and streams that were recreated after a deletion. Their state does not depend on the missing events.
+//! checkpoint, and streams that were recreated after a deletion. Their state does not depend on the
+//! missing events.
 
 use std::collections::{BTreeMap, HashMap};
 
