@@ -68,7 +68,10 @@ impl Call {
         let (arguments, end) = match end {
             Some(line) => {
                 let (arguments, result) = rest.rsplit_once(" = ")?;
-                (arguments, Some((line, result.split(' ').next()?.parse().ok()?)))
+                let result = result.split(' ').find(|word| !word.is_empty())?;
+                // strace prints `?` if the program ended during the call.
+                let end = if result == "?" { None } else { Some((line, result.parse().ok()?)) };
+                (arguments, end)
             }
             None => (rest, None),
         };
@@ -175,6 +178,11 @@ mod tests {
         assert_eq!((found[0].path.as_str(), found[0].end), ("/data/one", None));
         let found = calls("7 pwrite64(3</data/one>, \"a = b\", 5, 9 <unfinished ...>\n").unwrap();
         assert_eq!((found[0].number_from_end(0), found[0].end), (Some(9), None));
+        for spaces in [" ", "           "] {
+            let found = calls(&format!("7 pwrite64(3</data/one>, \"a\"..., 5, 9){spaces}= ?\n"));
+            let call = &found.unwrap()[0];
+            assert_eq!((call.number_from_end(0), call.end), (Some(9), None));
+        }
     }
 
     #[test]
@@ -196,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_an_error() {
-        for trace in ["7 <... fsync resumed>) = 0", "7 fsync(3", "7 fsync(3</one>) = ?"] {
+        for trace in ["7 <... fsync resumed>) = 0", "7 fsync(3", "7 fsync(3</one>) = !"] {
             assert!(calls(trace).is_err(), "{trace}");
         }
     }
