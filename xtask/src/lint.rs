@@ -9,7 +9,7 @@ use crate::{
 };
 
 const E2E: [&str; 4] = ["clippy", "--workspace", "--test", "e2e"];
-const UNPUBLISHED: [&str; 4] = ["gesta-bench", "gesta-sim", "shop", "xtask"];
+const UNPUBLISHED: [&str; 5] = ["gesta-bench", "gesta-services", "gesta-sim", "shop", "xtask"];
 
 pub(crate) fn run() -> Result<()> {
     step("formatting", cargo().args(["fmt", "--all", "--check"]))?;

@@ -1,4 +1,5 @@
-//! The project's automation in one program: `cargo xtask test`, `lint`, `tidy`, `prove`, `bench`.
+//! The project's automation in one program: `cargo xtask test`, `lint`, `tidy`, `prove`, `bench`,
+//! `services`.
 //!
 //! Owns: the steps of each command and its exit status. Invariant: a command with a failed step
 //! fails, and the output of every step is shown. Not here: the tests of the crates.
@@ -12,6 +13,7 @@ mod bench;
 mod lint;
 mod platforms;
 mod prove;
+mod services;
 mod step;
 mod test;
 mod tidy;
@@ -24,7 +26,11 @@ cargo xtask tidy                     the project's rules that no compiler checks
 cargo xtask prove [PROMISE] [--short]
                                      measurements of what the project promises
 cargo xtask bench [--runs N] [--seconds S] [--events N] [--engine NAME ...] [--load NAME ...]
-                  [--directory DIR]  benchmarks of the engine and its peers, for docs/benchmarks.md";
+                  [--directory DIR]  benchmarks of the engine and its peers, for docs/benchmarks.md
+cargo xtask services up [NAME ...]   start real servers for tests on loopback, and print their URLs
+cargo xtask services down [NAME ...] stop them and keep their data; `delete` also deletes the data
+cargo xtask services crash NAME      kill a server, as a machine that fails
+cargo xtask services status          the services and the URLs of those that run";
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1).collect()) {
@@ -44,6 +50,7 @@ fn run(arguments: Vec<String>) -> Result<()> {
         ("tidy", []) => tidy::run(),
         ("prove", rest) => prove::run(&prove::ProveRequest::parse(rest)?),
         ("bench", rest) => bench::run(&bench::BenchRequest::parse(rest)?),
+        ("services", rest) => services::run(&services::ServicesRequest::parse(rest)?),
         ("help" | "--help" | "-h", _) => {
             println!("{USAGE}");
             Ok(())

@@ -1,5 +1,5 @@
 //! `cargo xtask test`: the test command of the README. Needs only a Rust toolchain and a C
-//! compiler.
+//! compiler; tests of servers that do not run are skipped, and listed in the end.
 //!
 //! Invariants: mutations are compiled only here and by `prove`, behind a `cfg`, into separate
 //! target directories; no other build contains them.
@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
+    services::ServicesOfTests,
     step::{Stopwatch, cargo, rust_flags_and, step},
     tidy,
     workspace::Workspace,
@@ -23,7 +24,13 @@ pub(crate) fn run(crates: &[String]) -> Result<()> {
     let stopwatch = Stopwatch::start();
     tidy::run()?;
     let workspace = Workspace::open()?;
-    step(&format!("tests of {}", scope(crates)), &mut tests(crates))?;
+    let services = ServicesOfTests::begin(&workspace.target_directory)?;
+    let mut tests = tests(crates);
+    services.pass_to(&mut tests);
+    let tested = step(&format!("tests of {}", scope(crates)), &mut tests);
+    // The table belongs to failed tests as well, and servers that were started end in any case.
+    let served = services.end();
+    tested.and(served)?;
     if planted_belongs_to(crates, &workspace) {
         step("mutations are caught", &mut planted(&workspace))?;
     }

@@ -9,10 +9,12 @@ use crate::{
 };
 
 /// Each crate with the crates of the workspace that it may depend on.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("gesta-store", &[]),
     ("gesta-macros", &[]),
-    ("xtask", &[]),
+    // Unpublished: `cargo xtask services` and tests start real servers by it.
+    ("gesta-services", &[]),
+    ("xtask", &["gesta-services"]),
     ("gesta-log", &["gesta-store"]),
     ("gesta-sqlite", &["gesta-store"]),
     ("gesta-postgres", &["gesta-store"]),

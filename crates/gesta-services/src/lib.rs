@@ -1,0 +1,43 @@
+//! Real servers for tests: PostgreSQL and what belongs to it, on loopback ports.
+//!
+//! Owns: the table of services (`rows/`, one file each); the servers that all tests share
+//! ([`SharedServers`], behind `cargo xtask services`); servers of one test ([`OwnServer`]); the way
+//! in which a test asks for one and says its skip ([`url_or_skip`]); and [`FaultProxy`], which cuts
+//! and stalls connections at a chosen message.
+//!
+//! Invariants:
+//! - A server listens on loopback only, and keeps its port and data over crashes and restarts.
+//! - A process is known by its id and start time, so a signal never reaches another one.
+//! - A download is used only if its checksum is the pinned one.
+//! - A test without its server says so on standard error, and fails under `CI=true`.
+//!
+//! To add a service, write a file in `rows/` that implements `Service`, and enter it in
+//! `catalogue.rs`.
+//!
+//! Not here: clients of the servers, and what tests do with them. Nothing that users install
+//! depends on this crate. Servers are started on Linux only; elsewhere, tests take URLs from the
+//! environment.
+
+mod cache;
+mod catalogue;
+mod ledger;
+mod log_tail;
+mod need;
+mod own_server;
+mod ports;
+mod process;
+mod proxy;
+mod rows;
+mod server;
+mod service;
+mod shared;
+mod target_directory;
+mod unprivileged;
+mod urls;
+mod wait;
+
+pub use ledger::{Ledger, ServiceUse};
+pub use need::url_or_skip;
+pub use own_server::OwnServer;
+pub use proxy::{Fault, FaultProxy, Message};
+pub use shared::{ServerState, SharedServers};
