@@ -35,7 +35,7 @@ const RULES: [Rule; 12] = [
     ("functions and files are short, or listed with a reason", lengths::check),
     ("files open with what they own", openings::check),
     ("public types show an example that asserts", examples::check),
-    ("the README's example is the compiled one", readme::check),
+    ("examples of the README and of orders.md are the compiled ones", readme::check),
     ("every recipe of the troubleshooting guide is a test", recipes::check),
     ("a crate's folder has the crate's name, which says what it owns", folders::check),
     ("no machine paths, placeholders or unfinished code are left", leftovers::check),

@@ -1,12 +1,13 @@
 //! `derive(EventSet)`.
 //!
-//! Owns: decoding by event name, encoding by variant, and conversions from each event.
+//! Owns: decoding by event name, encoding by variant, and conversions from each event. A struct is
+//! the set of the one event that it is.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{
     Data, DeriveInput, Error, Fields, Ident, LitStr, Result, Token, Type, Variant, parenthesized,
-    parse::Parse, punctuated::Punctuated,
+    parse::Parse, parse_quote, punctuated::Punctuated,
 };
 
 use crate::attributes::{check_name, compact, for_each_entry};
@@ -17,30 +18,59 @@ struct Member<'i> {
     event: &'i Type,
 }
 
+/// An event of a set, and the form in which the set holds it.
+struct Held<'i> {
+    event: &'i Type,
+    /// Both the expression that makes a value of the set from `event`, and the pattern that takes
+    /// it apart.
+    form: TokenStream,
+}
+
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
-    let Data::Enum(data) = &input.data else {
-        return Err(Error::new(
-            input.ident.span(),
-            "`EventSet` can be derived for enums only, with one event per variant",
-        ));
-    };
-    if data.variants.is_empty() {
-        return Err(Error::new(input.ident.span(), "an event set must have at least one event"));
-    }
-    if !input.generics.params.is_empty() {
-        return Err(Error::new(
-            input.ident.span(),
-            "an event set must not have generic parameters",
-        ));
-    }
-    let members: Vec<Member<'_>> = data.variants.iter().map(member).collect::<Result<_>>()?;
-    check_distinct(&members)?;
     let set = &input.ident;
+    if !input.generics.params.is_empty() {
+        return Err(Error::new(set.span(), "an event set must not have generic parameters"));
+    }
     let header = header(input)?;
-    let implementation = implementation(set, &members, &header);
+    let members: Vec<Member<'_>> = match &input.data {
+        Data::Struct(_) => return Ok(single(set, &header)),
+        Data::Enum(data) => data.variants.iter().map(member).collect::<Result<_>>()?,
+        Data::Union(_) => {
+            let message = "`EventSet` can be derived for an enum with one event per variant, or \
+                           for the struct of a single event";
+            return Err(Error::new(set.span(), message));
+        }
+    };
+    if members.is_empty() {
+        return Err(Error::new(set.span(), "an event set must have at least one event"));
+    }
+    check_distinct(&members)?;
+    let held: Vec<Held<'_>> = members.iter().map(Member::held).collect();
+    let implementation = implementation(set, &held, &header);
     let conversions = members.iter().map(|member| conversion(set, member));
     let decisions = (!header.read_only).then(|| decisions(set, &members));
     Ok(quote! { #implementation #(#conversions)* #decisions })
+}
+
+/// Returns the set of a single event: the event itself.
+fn single(event: &Ident, header: &SetHeader) -> TokenStream {
+    let held = Held { event: &parse_quote!(#event), form: quote!(event) };
+    let implementation = implementation(event, &[held], header);
+    // It converts into `Events` as every event of a set does.
+    let decisions = (!header.read_only).then(|| {
+        quote! {
+            #[automatically_derived]
+            impl ::gesta::HasEvent<#event> for #event {}
+        }
+    });
+    quote! { #implementation #decisions }
+}
+
+impl<'i> Member<'i> {
+    fn held(&self) -> Held<'i> {
+        let Self { variant, event } = self;
+        Held { event, form: quote!(Self::#variant(event)) }
+    }
 }
 
 fn member(variant: &Variant) -> Result<Member<'_>> {
@@ -128,11 +158,11 @@ fn check_category(category: &LitStr) -> Result<()> {
     Ok(())
 }
 
-fn implementation(set: &Ident, members: &[Member<'_>], header: &SetHeader) -> TokenStream {
-    let events: Vec<_> = members.iter().map(|member| member.event).collect();
-    let variants: Vec<_> = members.iter().map(|member| member.variant).collect();
+fn implementation(set: &Ident, held: &[Held<'_>], header: &SetHeader) -> TokenStream {
+    let events: Vec<_> = held.iter().map(|each| each.event).collect();
+    let forms: Vec<_> = held.iter().map(|each| &each.form).collect();
     let SetHeader { ignored, categories, replaced, .. } = header;
-    let decoding = decoding(&variants, &events, replaced);
+    let decoding = decoding(&forms, &events, replaced);
     quote! {
         #[automatically_derived]
         impl ::gesta::EventSet for #set {
@@ -149,7 +179,7 @@ fn implementation(set: &Ident, members: &[Member<'_>], header: &SetHeader) -> To
                 &self,
             ) -> ::core::result::Result<::gesta::EncodedEvent, ::gesta::EncodeError> {
                 match self {
-                    #(Self::#variants(event) => ::gesta::EncodedEvent::of(event),)*
+                    #(#forms => ::gesta::EncodedEvent::of(event),)*
                 }
             }
 
@@ -169,7 +199,7 @@ fn implementation(set: &Ident, members: &[Member<'_>], header: &SetHeader) -> To
     }
 }
 
-fn decoding(variants: &[&Ident], events: &[&Type], replaced: &[Type]) -> TokenStream {
+fn decoding(forms: &[&TokenStream], events: &[&Type], replaced: &[Type]) -> TokenStream {
     quote! {
         fn decode(
             event_type: &str,
@@ -193,7 +223,7 @@ fn decoding(variants: &[&Ident], events: &[&Type], replaced: &[Type]) -> TokenSt
             })*
             #(if event_type == <#events as ::gesta::Event>::NAME {
                 return <#events as ::gesta::Event>::upcast_each(version, data, &mut |event| {
-                    each(Self::#variants(event));
+                    each(#forms);
                 });
             })*
             ::core::result::Result::Err(::gesta::DecodeError::unknown_event(event_type))

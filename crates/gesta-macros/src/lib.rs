@@ -48,7 +48,8 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
     event::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// Implements `gesta::EventSet` for an enum whose variants each hold one event.
+/// Implements `gesta::EventSet` for an enum whose variants each hold one event, or for the struct
+/// of an event that is a set by itself.
 ///
 /// ```text
 /// #[events(ignore("order-noted"))]      skips stored events of a type that has left the set

@@ -57,6 +57,20 @@ fn an_event_twice_in_a_set_is_refused_with_both_variants() {
 }
 
 #[test]
+fn a_set_is_an_enum_or_the_struct_of_one_event() {
+    let input = parse_quote! {
+        struct DoorOpened;
+    };
+    assert_eq!(error(event_set::derive, &input), "");
+    let input = parse_quote! {
+        union DoorEvent {
+            opened: u8,
+        }
+    };
+    assert!(error(event_set::derive, &input).contains("or for the struct of a single event"));
+}
+
+#[test]
 fn a_variant_without_an_event_is_told_what_it_holds() {
     let input = parse_quote! {
         enum DoorEvent {

@@ -5,6 +5,7 @@
 mod bodies;
 mod connections;
 mod declared;
+mod guide;
 mod health;
 mod messages;
 mod own_router;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{DecodeError, EncodeError, EncodedEvent, Event, EventData, Registry};
 
 /// The events that one aggregate, projection or process understands: an enum with one event in each
-/// variant. Usually derived.
+/// variant, or a single event. Usually derived.
 ///
 /// ```
 /// use gesta::prelude::*;
@@ -32,6 +32,19 @@ use super::{DecodeError, EncodeError, EncodedEvent, Event, EventData, Registry};
 ///
 /// assert_eq!(DoorEvent::decode("door-opened", 1, "null".into())?, DoorEvent::Opened(DoorOpened));
 /// assert!(DoorEvent::decode("door-painted", 1, "null".into()).is_err());
+/// # Ok::<(), gesta::DecodeError>(())
+/// ```
+///
+/// An event that stands alone is its own set: derive both on its struct.
+///
+/// ```
+/// use gesta::prelude::*;
+///
+/// #[derive(Event, EventSet, Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// #[event(name = "door-opened")]
+/// struct DoorOpened;
+///
+/// assert_eq!(DoorOpened::decode("door-opened", 1, "null".into())?, DoorOpened);
 /// # Ok::<(), gesta::DecodeError>(())
 /// ```
 ///
@@ -91,7 +104,8 @@ use super::{DecodeError, EncodeError, EncodedEvent, Event, EventData, Registry};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event set",
-    note = "derive it on an enum with one event per variant: `#[derive(EventSet, Clone)]`"
+    note = "derive it on an enum with one event per variant: `#[derive(EventSet, Clone)]`",
+    note = "a set of a single event is that event: add `EventSet` to the derives of its struct"
 )]
 pub trait EventSet: Clone + Send + Sync + 'static {
     /// The event types of the set in the order of its variants, followed by the replaced ones.

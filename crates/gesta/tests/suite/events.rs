@@ -293,3 +293,54 @@ fn a_replaced_event_is_known_to_the_registry_and_its_split_versions_too() {
     let read = registry.read("refunded", 1, r#"{"cents":[1,2]}"#.into()).unwrap();
     assert_eq!(read.to_string(), r#"[{"cents":1},{"cents":2}]"#);
 }
+
+/// An event without others: its own set.
+#[derive(Event, EventSet, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[event(name = "parcel-lost")]
+struct Lost {
+    #[event(tag)]
+    to: String,
+}
+
+#[derive(Default)]
+struct Parcel {
+    losses: u32,
+}
+
+impl Aggregate for Parcel {
+    const CATEGORY: &'static str = "parcel";
+    type Id = u8;
+    type Event = Lost;
+
+    fn evolve(&mut self, _: &Lost) {
+        self.losses += 1;
+    }
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(name = "lose-parcel", on = Parcel, either)]
+struct LoseParcel {
+    #[command(id)]
+    parcel: u8,
+    twice: bool,
+}
+
+impl Decide for LoseParcel {
+    type Rejection = std::convert::Infallible;
+
+    fn decide(&self, _: &Parcel) -> Decision<Self> {
+        let lost = Lost { to: "ann".to_owned() };
+        Ok(if self.twice { Events::none().and(lost.clone()).and(lost) } else { lost.into() })
+    }
+}
+
+#[tokio::test]
+async fn a_single_event_is_a_set_by_itself() {
+    assert_eq!(Lost::NAMES, ["parcel-lost"]);
+    assert_eq!(Lost::encode(&Lost { to: "ann".to_owned() }).unwrap().tags.len(), 1);
+    assert!(Lost::decode("parcel-sent", 1, r#"{"to":"ann"}"#.into()).is_err());
+    let gesta = Gesta::at("memory:").open().await.unwrap();
+    gesta.execute(LoseParcel { parcel: 1, twice: false }).await.unwrap();
+    gesta.execute(LoseParcel { parcel: 1, twice: true }).await.unwrap();
+    assert_eq!(gesta.load::<Parcel>(&1).await.unwrap().unwrap().state.losses, 3);
+}

@@ -1,4 +1,4 @@
-//! The examples of the README and of `docs/guide/orders.md`, compiled and run.
+//! The example of `docs/guide/orders.md`, compiled and run.
 
 // GUIDE BEGIN
 use gesta::{prelude::*, sqlite, testing::given};
@@ -70,7 +70,6 @@ fn status_after(event: &OrderEvent) -> Status {
     }
 }
 
-// README BEGIN
 #[derive(Default)]
 struct Order {
     status: Status,
@@ -109,7 +108,6 @@ impl Decide for ShipOrder {
 fn an_unpaid_order_does_not_ship() {
     given::<Order>([placed()]).when(ship()).then_rejected(NotPaid);
 }
-// README END
 
 struct OrderStatuses;
 
