@@ -1,0 +1,216 @@
+//! Errors of the server, sorted by the reaction of the caller.
+//!
+//! Owns: the meaning of SQLSTATE codes, and of a connection that breaks. A statement that the
+//! server refused changed nothing, because its transaction ended. The outcome of a statement that
+//! was cut off is unknown, also if the server's last word was that it ends the connection. Not
+//! here: retries ([`connection`](crate::connection), [`append`](crate::append)).
+
+use std::{error::Error, sync::Arc};
+
+use gesta_store::{Damage, Overload, StoreError};
+use tokio_postgres::error::{DbError, Severity, SqlState};
+
+use crate::url::InvalidUrl;
+
+/// An error of opening a store.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL cannot be read. Correct it.
+    #[error("{0}")]
+    Url(#[from] InvalidUrl),
+    /// The server refused the connection or a statement, or was not reached. The error says what
+    /// to do.
+    #[error("{url} did not open: {error}")]
+    Server {
+        /// The URL, without its password.
+        url: String,
+        /// The error.
+        #[source]
+        error: StoreError,
+    },
+    /// The server is too old. Use PostgreSQL 15 or later.
+    #[error("{url} runs PostgreSQL {version}; gesta needs version 15 or later")]
+    ServerVersion {
+        /// The URL, without its password.
+        url: String,
+        /// The server's version.
+        version: String,
+    },
+    /// The database does not store Unicode. Create one with the encoding UTF8.
+    #[error("the database of {url} has the encoding {encoding}; create one with ENCODING 'UTF8'")]
+    Encoding {
+        /// The URL, without its password.
+        url: String,
+        /// The encoding.
+        encoding: String,
+    },
+    /// A newer version of this crate changed the tables. Use that version or a later one.
+    #[error(
+        "the store {url} has version {found} of the tables, which this version of gesta does not \
+         know (it knows up to {known}); use the version that changed the tables, or a later one"
+    )]
+    NewerSchema {
+        /// The URL, without its password.
+        url: String,
+        /// Version of the tables.
+        found: i32,
+        /// Newest version that this crate knows.
+        known: i32,
+    },
+    /// The schema has tables, but none that tells a version. Choose another schema.
+    #[error(
+        "schema {schema} of {url} holds tables of something else; add ?schema=NAME to the URL to \
+         keep the store in a schema of its own"
+    )]
+    ForeignSchema {
+        /// The URL, without its password.
+        url: String,
+        /// Name of the schema.
+        schema: String,
+    },
+    /// The thread of the store did not start.
+    #[error("a thread for the store did not start: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// The reason why a statement has no result.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The server refused it; nothing changed.
+    Refused(StoreError),
+    /// The server gave way to another transaction; nothing changed. The same statement may succeed
+    /// at once.
+    Yielded(StoreError),
+    /// The connection broke, or the answer did not come in time. The statement may take effect.
+    Lost(StoreError),
+}
+
+impl Failure {
+    /// Returns the error of a statement that changes nothing, so that its outcome does not matter.
+    pub(crate) fn of_read(self) -> StoreError {
+        match self {
+            Self::Refused(error) | Self::Yielded(error) | Self::Lost(error) => error,
+        }
+    }
+
+    /// Sorts an error of a statement.
+    pub(crate) fn of_statement(error: tokio_postgres::Error) -> Self {
+        let Some(refusal) = error.as_db_error() else {
+            return Self::Lost(unreachable(
+                "the connection broke during a statement; the store connects again",
+                error,
+            ));
+        };
+        // After a fatal error the server closes the connection, and the commit may have happened.
+        if refusal.parsed_severity() != Some(Severity::Error) {
+            return Self::Lost(unreachable("the server ended the connection", error));
+        }
+        let again = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
+        if again.contains(refusal.code()) {
+            return Self::Yielded(unreachable("another transaction was in the way", error));
+        }
+        Self::Refused(refused(error))
+    }
+
+    /// The error of a statement whose answer did not come in time.
+    pub(crate) fn late() -> Self {
+        Self::Lost(StoreError::unreachable(
+            "the server did not answer in time; look for long transactions and full disks there",
+        ))
+    }
+}
+
+/// Sorts an error of connecting. Nothing was sent.
+pub(crate) fn of_connecting(error: tokio_postgres::Error, connections_max: usize) -> StoreError {
+    let Some(refusal) = error.as_db_error() else {
+        return unreachable("no connection; check that the server runs at this address", error);
+    };
+    match refusal.code() {
+        code if *code == SqlState::TOO_MANY_CONNECTIONS => {
+            StoreError::Overloaded(Overload::Connections { max: connections_max })
+        }
+        code if *code == SqlState::CANNOT_CONNECT_NOW => {
+            unreachable("the server is starting or stopping", error)
+        }
+        code if *code == SqlState::INVALID_CATALOG_NAME => {
+            unreachable("the database does not exist; create it with CREATE DATABASE", error)
+        }
+        _ => refused(error),
+    }
+}
+
+/// The meaning of a refusal, by its SQLSTATE code.
+fn refused(error: tokio_postgres::Error) -> StoreError {
+    let Some(refusal) = error.as_db_error() else {
+        return unreachable("the server refused a statement", error);
+    };
+    let reason = text_of(refusal);
+    match refusal.code() {
+        code if *code == SqlState::INVALID_PASSWORD
+            || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
+        {
+            StoreError::Denied {
+                reason: format!("{reason}; check user and password of the store's URL"),
+            }
+        }
+        code if *code == SqlState::INSUFFICIENT_PRIVILEGE => StoreError::Denied {
+            reason: format!("{reason}; grant it to the user of the store's URL"),
+        },
+        code if *code == SqlState::READ_ONLY_SQL_TRANSACTION => {
+            StoreError::ReadOnly { reason: format!("{reason}; use the URL of the primary server") }
+        }
+        code if *code == SqlState::DISK_FULL => StoreError::Overloaded(Overload::DiskFull),
+        code if *code == SqlState::TOO_MANY_CONNECTIONS
+            || *code == SqlState::OUT_OF_MEMORY
+            || *code == SqlState::LOCK_NOT_AVAILABLE =>
+        {
+            StoreError::Overloaded(Overload::System { reason })
+        }
+        code if *code == SqlState::QUERY_CANCELED => unreachable(
+            "the server cancelled the statement, which took too long or was cancelled by hand",
+            error,
+        ),
+        code if *code == SqlState::UNDEFINED_TABLE
+            || *code == SqlState::UNDEFINED_FUNCTION
+            || *code == SqlState::INVALID_SCHEMA_NAME =>
+        {
+            StoreError::Stopped {
+                reason: format!("{reason}; the store's tables are gone, restore the schema"),
+            }
+        }
+        code if *code == SqlState::DATA_CORRUPTED || *code == SqlState::INDEX_CORRUPTED => {
+            StoreError::Corrupt(damage(refusal.table().unwrap_or("a table"), reason))
+        }
+        _ => unreachable("the server refused a statement", error),
+    }
+}
+
+/// Damage of a table of the store.
+pub(crate) fn damage(table: &str, what: impl Into<String>) -> Damage {
+    Damage { file: table.to_owned(), offset: 0, positions: None, what: what.into() }
+}
+
+/// The error of a row that has no valid value in a column.
+pub(crate) fn invalid_row(what: impl Into<String>) -> StoreError {
+    StoreError::Corrupt(damage("events", what))
+}
+
+fn unreachable(summary: &str, error: tokio_postgres::Error) -> StoreError {
+    let mut reason = summary.to_owned();
+    let mut cause: Option<&dyn Error> = Some(&error);
+    while let Some(error) = cause {
+        reason.push_str(": ");
+        match error.downcast_ref::<DbError>() {
+            Some(refusal) => reason.push_str(&text_of(refusal)),
+            None => reason.push_str(&error.to_string()),
+        }
+        cause = error.source();
+    }
+    StoreError::Unreachable { reason, source: Some(Arc::new(error)) }
+}
+
+/// The server's message and its code. Details and hints may repeat values, so they are left out.
+fn text_of(refusal: &DbError) -> String {
+    format!("{} (SQLSTATE {})", refusal.message(), refusal.code().code())
+}

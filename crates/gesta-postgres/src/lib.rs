@@ -1,0 +1,34 @@
+//! A Gesta event store in PostgreSQL, version 15 or later.
+//!
+//! Owns: [`PostgresStore`], the whole contract of [`gesta_store`] over the tables of one schema.
+//! Several stores share a database, each in a schema of its own, and any number of processes share
+//! a store.
+//!
+//! Invariants:
+//! - Positions have no gaps and become visible in their order: one batch of appends at a time
+//!   assigns them, and the next one begins after the commit.
+//! - An append is acknowledged after its commit.
+//! - An append is retried after a lost connection, because its event ids make a repeat
+//!   recognizable. [`StoreError::Unavailable`](gesta_store::StoreError::Unavailable) is returned
+//!   only if the server stays away.
+//! - All work runs on one thread of the store. Futures, pages and subscriptions need no runtime and
+//!   wait for nothing on the thread that polls them.
+//! - A notification of the server is a hint. What is delivered was read.
+//!
+//! Not here: read models, and typed events, which belong to the `gesta` crate.
+
+mod append;
+mod connection;
+mod errors;
+mod incarnation;
+mod number;
+mod read;
+mod schema;
+mod store;
+mod subscribe;
+mod url;
+mod worker;
+
+pub use errors::OpenError;
+pub use store::PostgresStore;
+pub use url::{InvalidUrl, PostgresUrl};

@@ -1,0 +1,124 @@
+//! The tables and functions of a store, in a schema of their own.
+//!
+//! Owns: their versions, creation and migration. A migration runs in one transaction under an
+//! advisory lock, so processes that open a new store at the same time create it once. A store whose
+//! tables are of a newer version is not opened. Not here: the statements of appends and reads.
+
+use gesta_store::StoreError;
+use tokio_postgres::types::Type;
+
+use crate::{connection::Connection, errors::Failure};
+
+/// Version of the tables that this crate makes and knows.
+pub(crate) const VERSION: i32 = 1;
+
+/// Statements of each version, the first one first.
+const MIGRATIONS: [&[&str]; 1] = [&[
+    include_str!("schema/tables.sql"),
+    include_str!("schema/lookups.sql"),
+    include_str!("schema/append.sql"),
+    include_str!("schema/ordinals.sql"),
+]];
+
+/// First half of the keys of advisory locks: the letters `gest`.
+const LOCK_CLASS: i64 = 0x6765_7374;
+
+/// The schema of a store.
+#[derive(Clone, Debug)]
+pub(crate) struct Schema {
+    name: String,
+    /// Quoted for statements.
+    quoted: String,
+}
+
+/// The reason why the tables cannot be used.
+#[derive(Debug)]
+pub(crate) enum SchemaError {
+    Newer { found: i32 },
+    Foreign,
+    Failed(StoreError),
+}
+
+impl From<Failure> for SchemaError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure.of_read())
+    }
+}
+
+impl Schema {
+    pub(crate) fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), quoted: format!("\"{}\"", name.replace('"', "\"\"")) }
+    }
+
+    /// Puts the quoted name of the schema into a statement, in place of `{schema}`.
+    pub(crate) fn fill(&self, statement: &str) -> String {
+        statement.replace("{schema}", &self.quoted)
+    }
+
+    /// Returns the channel on which the store's appends are announced.
+    pub(crate) async fn channel(&self, connection: &Connection) -> Result<String, Failure> {
+        Ok(format!("gesta_{}", self.oid(connection).await?))
+    }
+
+    async fn oid(&self, connection: &Connection) -> Result<i64, Failure> {
+        let text = "SELECT oid::bigint FROM pg_namespace WHERE nspname = $1";
+        let rows = connection.query(text, &[(&self.name, Type::TEXT)]).await?;
+        Ok(rows.first().map_or(0, |row| row.get(0)))
+    }
+
+    /// Creates the tables, or brings them to this version. Changes nothing if they have it.
+    pub(crate) async fn migrate(&self, connection: &Connection) -> Result<(), SchemaError> {
+        if self.version(connection).await? == VERSION {
+            return Ok(());
+        }
+        connection.execute("BEGIN").await?;
+        let outcome = self.migrate_locked(connection).await;
+        let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        connection.execute(end).await?;
+        outcome
+    }
+
+    async fn migrate_locked(&self, connection: &Connection) -> Result<(), SchemaError> {
+        // Creations of all stores of a database follow each other.
+        connection.execute(&format!("SELECT pg_advisory_xact_lock({LOCK_CLASS})")).await?;
+        let found = self.version(connection).await?;
+        if found == 0 && self.has_tables(connection).await? {
+            return Err(SchemaError::Foreign);
+        }
+        let first = usize::try_from(found).unwrap_or_default();
+        if first == 0 {
+            connection.execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", self.quoted)).await?;
+            let store = "CREATE TABLE {schema}.store (version integer NOT NULL); \
+                         INSERT INTO {schema}.store VALUES (0)";
+            connection.execute(&self.fill(store)).await?;
+        }
+        let lock = (LOCK_CLASS << 32) | self.oid(connection).await?;
+        let missing = MIGRATIONS.get(first..).unwrap_or_default();
+        let statements = missing.concat().concat();
+        let filled = self.fill(&statements).replace("{lock}", &lock.to_string());
+        connection.execute(&filled).await?;
+        let done = self.fill(&format!("UPDATE {{schema}}.store SET version = {VERSION}"));
+        connection.execute(&done).await?;
+        Ok(())
+    }
+
+    /// Returns the version of the tables, or 0 if there are none.
+    async fn version(&self, connection: &Connection) -> Result<i32, SchemaError> {
+        let text = "SELECT to_regclass($1) IS NOT NULL";
+        let table = format!("{}.store", self.quoted);
+        let rows = connection.query(text, &[(&table, Type::TEXT)]).await?;
+        if !rows.first().is_some_and(|row| row.get(0)) {
+            return Ok(0);
+        }
+        let rows = connection.query(&self.fill("SELECT version FROM {schema}.store"), &[]).await?;
+        let found: i32 = rows.first().map_or(0, |row| row.get(0));
+        if found > VERSION { Err(SchemaError::Newer { found }) } else { Ok(found) }
+    }
+
+    async fn has_tables(&self, connection: &Connection) -> Result<bool, Failure> {
+        let text = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n \
+                    ON n.oid = c.relnamespace WHERE n.nspname = $1)";
+        let rows = connection.query(text, &[(&self.name, Type::TEXT)]).await?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
+    }
+}

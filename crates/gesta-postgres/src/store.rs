@@ -1,0 +1,335 @@
+//! The handle of a store, which callers clone.
+//!
+//! Owns: opening and closing, and the parts that calls share. Invariants: every call hands its work
+//! to the thread of the store; a call of a closed store is refused.
+
+use std::{
+    str::FromStr,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use futures_util::future::BoxFuture;
+use gesta_store::{
+    Append, Appended, Capabilities, CapabilitySet, Category, Durability, EventId, EventStore, Head,
+    Limits, ListCategories, ListStreams, OrdinalPages, Pages, Position, ReadAll, ReadOrdinals,
+    ReadStream, StoreError, StoreFuture, StreamDescription, StreamName, Subscribe, Subscription,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_postgres::Row;
+
+use crate::{
+    append::{AppendQueue, Committer, find_append},
+    connection::{Connection, Connector, Pool, STATEMENT_MILLIS_MAX, Value},
+    errors::{Failure, OpenError},
+    incarnation::Incarnations,
+    read::{
+        all_pages::AllPages, directory, ordinal_pages::OrdinalReader, paging::pages,
+        stream_pages::StreamPages,
+    },
+    schema::{Schema, SchemaError, VERSION},
+    subscribe::{
+        announcements::{self, KnownHead},
+        deliveries::subscription,
+    },
+    url::PostgresUrl,
+    worker::{Running, Worker},
+};
+
+/// Oldest version of the server, as `server_version_num` counts.
+const SERVER_VERSION_MIN: i32 = 150_000;
+
+/// An event store in PostgreSQL.
+///
+/// Cheap to clone; all clones are the same store. It has every capability of the contract. Appends
+/// of one process that wait at the same time are committed together. Futures need no runtime: the
+/// store has a thread of its own, which ends after [`close`](EventStore::close), or when the last
+/// handle, read and subscription is dropped.
+///
+/// ```no_run
+/// use gesta_postgres::PostgresStore;
+/// use gesta_store::{
+///     Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, StreamName,
+///     conformance::block_on,
+/// };
+///
+/// # block_on(async {
+/// let store = PostgresStore::connect("postgres://ann:secret@localhost/shop").await?;
+/// let event = NewEvent::json(EventId::random(), EventType::new("order-placed")?, "{}");
+/// store.append(Append::to(StreamName::new("order-1")?, ExpectedRevision::NoStream, [event])).await?;
+/// store.close().await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).expect("a server runs");
+/// ```
+#[derive(Clone, Debug)]
+pub struct PostgresStore {
+    shared: Arc<Shared>,
+}
+
+/// What handles, reads and subscriptions share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) core: Arc<Core>,
+    pub(crate) worker: Worker,
+    queue: AppendQueue,
+}
+
+/// What work on the thread of the store needs.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) head: KnownHead,
+    pool: Arc<Pool>,
+    schema: Schema,
+    incarnations: RwLock<Incarnations>,
+    durability: Durability,
+}
+
+impl Core {
+    /// Runs a statement that appends nothing.
+    ///
+    /// Boxed, because the compiler does not see that the future of a statement can be sent.
+    pub(crate) fn query<'a>(
+        &'a self,
+        statement: &'a str,
+        values: &'a [Value<'a>],
+    ) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
+        Box::pin(async move { self.pool.query(&self.schema.fill(statement), values).await })
+    }
+
+    pub(crate) fn incarnations(&self) -> Incarnations {
+        self.incarnations.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Shared {
+    pub(crate) fn check_open(&self) -> Result<(), StoreError> {
+        self.queue.check_open()
+    }
+
+    fn run<T, W>(&self, work: impl FnOnce(Arc<Core>) -> W) -> Result<Running<T>, StoreError>
+    where
+        T: Send + 'static,
+        W: Future<Output = T> + Send + 'static,
+    {
+        self.check_open()?;
+        Ok(self.worker.run(work(Arc::clone(&self.core))))
+    }
+}
+
+impl PostgresStore {
+    /// Opens the store behind a URL; see [`PostgresUrl`]. Creates its schema and tables if they do
+    /// not exist, or brings older ones to this version.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]. The tables of a newer version are left unchanged.
+    pub async fn connect(url: &str) -> Result<Self, OpenError> {
+        let url = PostgresUrl::from_str(url)?;
+        let (queue, queued) = AppendQueue::new();
+        let (ready, opened) = oneshot::channel();
+        let worker = Worker::start(run_thread(url, queued, ready)).map_err(OpenError::Thread)?;
+        // The thread answers before it ends.
+        let opened = opened.await.unwrap_or_else(|_| {
+            let error = StoreError::closed();
+            Err(OpenError::Server { url: String::new(), error })
+        });
+        Ok(Self { shared: Arc::new(Shared { core: opened?, worker, queue }) })
+    }
+}
+
+/// Opens the store, says so, and commits appends until the queue is closed.
+async fn run_thread(
+    url: PostgresUrl,
+    queued: mpsc::UnboundedReceiver<crate::append::Queued>,
+    ready: oneshot::Sender<Result<Arc<Core>, OpenError>>,
+) {
+    let opened = open(&url).await;
+    let (core, committer, channel) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    let connector = Arc::clone(&committer.connector);
+    tokio::spawn(announcements::look_while_awaited(Arc::clone(&core)));
+    tokio::spawn(announcements::listen(Arc::clone(&core), connector, channel.clone()));
+    let committed = committer.committed.subscribe();
+    tokio::spawn(announcements::announce(Arc::clone(&core), committed, channel));
+    if ready.send(Ok(core)).is_ok() {
+        committer.run(queued).await;
+    }
+}
+
+/// The state of the server that matters to a store.
+const SERVER: &str = "
+SELECT current_setting('server_version_num')::integer, current_setting('server_version'),
+       current_setting('server_encoding'), current_setting('synchronous_commit'),
+       current_setting('fsync'), current_setting('full_page_writes'),
+       current_setting('max_connections')::integer,
+       (SELECT s.setting FROM pg_settings s WHERE s.name = 'statement_timeout')";
+
+async fn open(url: &PostgresUrl) -> Result<(Arc<Core>, Committer, String), OpenError> {
+    let failed = |error| OpenError::Server { url: url.to_string(), error };
+    let refused = |failure: Failure| failed(failure.of_read());
+    let connector = Arc::new(Connector::new(url));
+    let mut connection = connector.connect().await.map_err(failed)?;
+    let durability = check_server(url, &connector, &connection).await?;
+    if connector.through_pooler() {
+        // The first connection may have prepared statements, which later ones do not find.
+        connection = connector.connect().await.map_err(failed)?;
+    }
+    let schema = Schema::new(&url.schema);
+    schema.migrate(&connection).await.map_err(|error| schema_error(url, error))?;
+    let incarnations = Incarnations::load(&schema, &connection).await.map_err(refused)?;
+    let channel = schema.channel(&connection).await.map_err(refused)?;
+    let (head, pool) = (KnownHead::new(), Arc::new(Pool::new(Arc::clone(&connector), url.readers)));
+    let committer = Committer {
+        connector,
+        connection: Some(connection),
+        pool: Arc::clone(&pool),
+        schema: schema.clone(),
+        head: head.clone(),
+        committed: watch::Sender::new(0),
+    };
+    let incarnations = RwLock::new(incarnations);
+    let core = Arc::new(Core { head, pool, schema, incarnations, durability });
+    announcements::look(&core).await.map_err(failed)?;
+    Ok((core, committer, channel))
+}
+
+/// Checks version and encoding, and returns the durability of an acknowledged append.
+async fn check_server(
+    url: &PostgresUrl,
+    connector: &Connector,
+    connection: &Connection,
+) -> Result<Durability, OpenError> {
+    let failed = |error| OpenError::Server { url: url.to_string(), error };
+    let rows = connection.query(SERVER, &[]).await.map_err(|failure| failed(failure.of_read()))?;
+    let Some(row) = rows.first() else {
+        return Err(failed(StoreError::unreachable("the server did not describe itself")));
+    };
+    let text = |column| crate::read::cell::<String>(row, column).map_err(failed);
+    let number = |column| crate::read::cell::<i32>(row, column).map_err(failed);
+    if number(0)? < SERVER_VERSION_MIN {
+        return Err(OpenError::ServerVersion { url: url.to_string(), version: text(1)? });
+    }
+    if text(2)? != "UTF8" {
+        return Err(OpenError::Encoding { url: url.to_string(), encoding: text(2)? });
+    }
+    connector.set_connections_max(usize::try_from(number(6)?).unwrap_or_default());
+    // Settings that did not arrive were kept by a pooler.
+    if text(7)? != STATEMENT_MILLIS_MAX.to_string() {
+        connector.set_through_pooler();
+    }
+    let mut durability = Durability::Synced;
+    for (column, setting) in [(3, "synchronous_commit"), (4, "fsync"), (5, "full_page_writes")] {
+        if text(column)? == "off" {
+            tracing::warn!(
+                store = %url,
+                "{setting} is off on the server: a crash there may lose acknowledged events or \
+                 damage tables; set it to on"
+            );
+            durability = Durability::Buffered;
+        }
+    }
+    Ok(durability)
+}
+
+fn schema_error(url: &PostgresUrl, error: SchemaError) -> OpenError {
+    let (shown, schema) = (url.to_string(), url.schema.clone());
+    match error {
+        SchemaError::Newer { found } => {
+            OpenError::NewerSchema { url: shown, found, known: VERSION }
+        }
+        SchemaError::Foreign => OpenError::ForeignSchema { url: shown, schema },
+        SchemaError::Failed(error) => OpenError::Server { url: shown, error },
+    }
+}
+
+impl EventStore for PostgresStore {
+    fn append(&self, append: Append) -> StoreFuture<'_, Appended> {
+        Box::pin(async move {
+            self.capabilities().check(append.capabilities())?;
+            append.check(&Limits::DEFAULT)?;
+            self.shared.queue.enqueue(append).await
+        })
+    }
+
+    fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
+        Box::pin(async move {
+            let found = self.shared.run(|core| async move {
+                find_append(&core.pool, &core.schema, first_event).await
+            });
+            found?.await?
+        })
+    }
+
+    fn read_stream(&self, read: ReadStream) -> Pages {
+        let reader = StreamPages::new(Arc::clone(&self.shared.core), read);
+        pages(Arc::clone(&self.shared), reader)
+    }
+
+    fn read_all(&self, read: ReadAll) -> Pages {
+        if let Err(error) = self.capabilities().check(read.capabilities()) {
+            return Pages::failed(error);
+        }
+        pages(Arc::clone(&self.shared), AllPages::new(Arc::clone(&self.shared.core), read))
+    }
+
+    fn read_ordinals(&self, read: ReadOrdinals) -> OrdinalPages {
+        match OrdinalReader::new(Arc::clone(&self.shared.core), read) {
+            Ok(reader) => pages(Arc::clone(&self.shared), reader),
+            Err(error) => OrdinalPages::failed(error),
+        }
+    }
+
+    fn subscribe(&self, subscribe: Subscribe) -> Subscription {
+        if let Err(error) = self.capabilities().check(subscribe.capabilities()) {
+            return Subscription::failed(error);
+        }
+        subscription(Arc::clone(&self.shared), subscribe)
+    }
+
+    fn describe_stream(&self, stream: &StreamName) -> StoreFuture<'_, StreamDescription> {
+        let stream = stream.clone();
+        Box::pin(async move {
+            let described =
+                self.shared.run(|core| async move { directory::describe(&core, &stream).await });
+            described?.await?
+        })
+    }
+
+    fn list_streams(&self, list: ListStreams) -> StoreFuture<'_, Vec<StreamName>> {
+        Box::pin(async move {
+            let listed =
+                self.shared.run(|core| async move { directory::list_streams(&core, &list).await });
+            listed?.await?
+        })
+    }
+
+    fn list_categories(&self, list: ListCategories) -> StoreFuture<'_, Vec<Category>> {
+        Box::pin(async move {
+            let listed = self
+                .shared
+                .run(|core| async move { directory::list_categories(&core, &list).await });
+            listed?.await?
+        })
+    }
+
+    fn head(&self) -> StoreFuture<'_, Head> {
+        Box::pin(async move {
+            let looked = self.shared.run(|core| async move { announcements::look(&core).await });
+            let position = Position::new(looked?.await??);
+            Ok(Head { position, incarnation: self.shared.core.incarnations().current() })
+        })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new(CapabilitySet::ALL, self.shared.core.durability)
+    }
+
+    fn close(&self) -> StoreFuture<'_, ()> {
+        self.shared.queue.close();
+        Box::pin(async move {
+            self.shared.worker.ended().await;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! The head of the store, as this process knows it.
+//!
+//! Owns: the tasks that raise it. One connection listens for all subscriptions of a process. A
+//! notification may be lost, with its connection or behind a transaction pooler, so the head is
+//! looked at as well while a subscription waits. Not here: the head that the process's own appends
+//! lead to, which their committer raises.
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+use tokio_postgres::{AsyncMessage, Socket, tls::NoTlsStream, types::Type};
+
+use crate::{
+    connection::Connector,
+    number::{from_sql, to_sql},
+    store::Core,
+};
+
+/// Time between two looks at the head while a listener is connected.
+const LOOK_LISTENING: Duration = Duration::from_secs(1);
+/// Time between two looks at the head without a listener.
+const LOOK_ALONE: Duration = Duration::from_millis(100);
+/// Pause before the listener connects again.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+
+const HEAD: &str = "SELECT coalesce(max(e.position), 0) FROM {schema}.events e";
+const ANNOUNCE: &str = "SELECT pg_notify($1, $2)";
+
+/// The last position that is known to be committed. It only rises.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownHead {
+    position: watch::Sender<u64>,
+    /// Another process says that it has appended.
+    announced: Arc<Notify>,
+    listening: Arc<AtomicBool>,
+}
+
+impl KnownHead {
+    pub(crate) fn new() -> Self {
+        Self {
+            position: watch::Sender::new(0),
+            announced: Arc::default(),
+            listening: Arc::default(),
+        }
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        *self.position.borrow()
+    }
+
+    pub(crate) fn raise(&self, position: u64) {
+        self.position.send_if_modified(|known| {
+            let rises = position > *known;
+            *known = position.max(*known);
+            rises
+        });
+    }
+
+    /// Waits until the head is beyond a position.
+    pub(crate) async fn beyond(&self, position: u64) {
+        let mut head = self.position.subscribe();
+        // The sender lives as long as this value.
+        drop(head.wait_for(|head| *head > position).await);
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.position.receiver_count() > 0
+    }
+
+    fn set_listening(&self, listening: bool) {
+        self.listening.store(listening, Ordering::Relaxed);
+    }
+
+    fn is_listening(&self) -> bool {
+        self.listening.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads the head, and makes it known.
+pub(crate) async fn look(core: &Core) -> Result<u64, gesta_store::StoreError> {
+    let rows = core.query(HEAD, &[]).await?;
+    let head: i64 = rows.first().map(|row| crate::read::cell(row, 0)).transpose()?.unwrap_or(0);
+    let head = from_sql(head);
+    core.head.raise(head);
+    Ok(head)
+}
+
+/// Looks at the head while a subscription waits: when another process announces an append, and now
+/// and then.
+pub(crate) async fn look_while_awaited(core: Arc<Core>) {
+    loop {
+        let pause = if core.head.is_listening() { LOOK_LISTENING } else { LOOK_ALONE };
+        // A timeout is the look now and then.
+        drop(timeout(pause, core.head.announced.notified()).await);
+        if !core.head.is_awaited() {
+            continue;
+        }
+        // The next look may succeed.
+        if let Err(error) = look(&core).await {
+            tracing::debug!(%error, "the head was not read");
+        }
+    }
+}
+
+/// Announces appends of this process to others. Several heads become one announcement while the
+/// one before is on its way.
+pub(crate) async fn announce(
+    core: Arc<Core>,
+    mut committed: watch::Receiver<u64>,
+    channel: String,
+) {
+    while committed.changed().await.is_ok() {
+        let head = to_sql(*committed.borrow_and_update()).to_string();
+        let announced = core.query(ANNOUNCE, &[(&channel, Type::TEXT), (&head, Type::TEXT)]).await;
+        // Others look at the head themselves after a while.
+        if let Err(error) = announced {
+            tracing::debug!(%error, "an append was not announced");
+        }
+    }
+}
+
+/// Listens for announcements of other processes, and connects again when the connection breaks.
+pub(crate) async fn listen(core: Arc<Core>, connector: Arc<Connector>, channel: String) {
+    loop {
+        if connector.through_pooler() {
+            tracing::info!(
+                "a transaction pooler passes on no notifications: subscriptions look for events \
+                 of other processes every {} ms; connect directly to be notified",
+                LOOK_ALONE.as_millis()
+            );
+            return;
+        }
+        if let Err(error) = listen_once(&core, &connector, &channel).await {
+            tracing::debug!(%error, "the connection for notifications broke");
+        }
+        core.head.set_listening(false);
+        sleep(RECONNECT_PAUSE).await;
+    }
+}
+
+async fn listen_once(
+    core: &Core,
+    connector: &Connector,
+    channel: &str,
+) -> Result<(), gesta_store::StoreError> {
+    let (client, connection) = connector.connect_raw().await?;
+    let driver = tokio::spawn(drive(connection, core.head.clone()));
+    let statement = format!("LISTEN \"{channel}\"");
+    if client.batch_execute(&statement).await.is_ok() {
+        core.head.set_listening(true);
+        // Appends before the statement were not announced to this connection.
+        look(core).await?;
+    }
+    // The client keeps the connection open until the driver ends.
+    drop(driver.await);
+    drop(client);
+    Ok(())
+}
+
+/// Drives the connection, and takes the announcements.
+async fn drive(mut connection: tokio_postgres::Connection<Socket, NoTlsStream>, head: KnownHead) {
+    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+        if let AsyncMessage::Notification(notification) = message {
+            // Anyone may notify on the channel, so the number is compared and not believed.
+            let announced = notification.payload().parse::<i64>().map_or(0, from_sql);
+            if announced > head.get() {
+                head.announced.notify_one();
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests on a real server, whose URL is in `GESTA_TEST_POSTGRES`.
+
+mod conformance;
+mod server;
