@@ -12,13 +12,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use gesta_store::{Checkpoint, CreateReadModel, DatabaseError, DeadLetter, ReadModelId};
+use gesta_store::{
+    Checkpoint, CreateReadModel, DatabaseError, DeadLetter, LeaseError, ReadModelId,
+};
 use tempfile::TempDir;
 
 use crate::{
     catalogue::{Catalogue, CatalogueEntry},
     checkpoint, dead_letters,
     error::file_error,
+    lease_file::{self, LeaseFile},
     read_model_file::{self, ReadModelFile},
     reader::OpenReader,
     snapshot_file::SnapshotFile,
@@ -32,6 +35,8 @@ pub(crate) struct Directory {
     path: PathBuf,
     catalogue: Mutex<Catalogue>,
     snapshot_file: Mutex<SnapshotFile>,
+    /// Opened on first use: many programs have no leases.
+    lease_file: Mutex<Option<LeaseFile>>,
     files: Mutex<HashMap<ReadModelId, Arc<FileSlot>>>,
     /// Last field, so that the directory is removed after its files are closed.
     _temporary: Option<TempDir>,
@@ -69,6 +74,7 @@ impl Directory {
             path: path.to_owned(),
             catalogue: Mutex::new(catalogue),
             snapshot_file: Mutex::new(SnapshotFile::open(&path.join("snapshots.db"))),
+            lease_file: Mutex::default(),
             files: Mutex::default(),
             _temporary: temporary,
         })
@@ -87,6 +93,24 @@ impl Directory {
 
     pub(crate) fn snapshot_file(&self) -> MutexGuard<'_, SnapshotFile> {
         self.snapshot_file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs an operation on the file of leases.
+    pub(crate) fn leases<T>(
+        &self,
+        operation: impl FnOnce(&LeaseFile) -> Result<T, LeaseError>,
+    ) -> Result<T, LeaseError> {
+        let path = self.path.join("leases.db");
+        let mut slot = self.lease_file.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = match slot.take() {
+            Some(file) => Ok(file),
+            None => {
+                let _lock = lock_opening(&self.path);
+                LeaseFile::open(&path).map_err(LeaseError::from)
+            }
+        };
+        let outcome = opened.and_then(|file| operation(slot.insert(file)));
+        outcome.map_err(|error| lease_file::with_remedy(error, &path))
     }
 
     /// Returns the thread that writes a read model. Does not block.

@@ -1,8 +1,9 @@
-//! Read models, checkpoints and snapshots in SQLite files of one directory.
+//! Read models, checkpoints, snapshots and leases in SQLite files of one directory.
 //!
 //! Owns: that directory. `catalogue.db` lists the read models and marks the live one of each
 //! projection. Each read model has a file of its own with its rows, checkpoint and dead letters.
-//! `snapshots.db` holds snapshots and the checkpoints of consumers without rows.
+//! `snapshots.db` holds snapshots and the checkpoints of consumers without rows, `leases.db` the
+//! leases of the processes of this machine.
 //!
 //! Invariants:
 //! - A read model's rows, checkpoint and dead letters change in one SQLite transaction.
@@ -23,6 +24,8 @@ mod dead_letters;
 mod directory;
 mod error;
 mod file_identity;
+mod lease_file;
+mod machine_clock;
 mod properties;
 mod query;
 mod read_model_file;

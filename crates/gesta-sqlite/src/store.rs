@@ -12,26 +12,33 @@ use std::{
 };
 
 use gesta_store::{
-    Checkpoint, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture, DeadLetter,
-    ReadModel, ReadModelId, ReadModelStore, Snapshot, SnapshotStore, StreamName,
+    AcquireLease, Checkpoint, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture,
+    DeadLetter, Lease, LeaseError, LeaseFuture, LeaseInForce, Leases, ReadModel, ReadModelId,
+    ReadModelStore, Snapshot, SnapshotStore, StreamName,
 };
 
-use crate::{Reader, Tx, directory::Directory, reader::OpenReader, threads::Threads, tx::OpenTx};
+use crate::{
+    Reader, Tx, directory::Directory, lease_file::LeaseFile, reader::OpenReader, threads::Threads,
+    tx::OpenTx,
+};
 
 /// Maximum number of threads that answer queries. More queries wait for a thread.
 const READER_THREADS_MAX: usize = 4;
 
-/// Read models, snapshots and checkpoints in SQLite files of one directory.
+/// Read models, snapshots, checkpoints and leases in SQLite files of one directory.
 ///
 /// Cheap to clone; clones share the store. At most one process may fill read models: commits of a
-/// second process on the same directory fail with [`DatabaseError::CheckpointConflict`].
+/// second process on the same directory fail with [`DatabaseError::CheckpointConflict`]. The
+/// [`Leases`] of this store are for the processes of one machine that share the directory: they
+/// decide which one fills a read model. Terms count by the time since the machine's start, so a
+/// restart of the machine ends all leases.
 ///
 /// # Blocking
 ///
 /// No future of the store blocks the thread that polls it: statements run on threads of the store,
-/// one for each read model that is written, up to four for queries, one for the catalogue and one
-/// for snapshots. They end when idle. Dropping the last clone closes the files in the background;
-/// [`close`](Self::close) waits for it.
+/// one for each read model that is written, up to four for queries, and one each for the catalogue,
+/// snapshots and leases. They end when idle. Dropping the last clone closes the files in the
+/// background; [`close`](Self::close) waits for it.
 ///
 /// A commit writes to the page cache; after every 16 MiB it also checkpoints the write-ahead log
 /// and syncs.
@@ -66,6 +73,7 @@ struct Inner {
     directory: Mutex<Option<Arc<Directory>>>,
     catalogue_thread: Arc<Threads>,
     snapshot_thread: Threads,
+    lease_thread: Threads,
     readers: Arc<Threads>,
 }
 
@@ -119,6 +127,7 @@ impl Sqlite {
             directory: Mutex::new(Some(Arc::new(directory))),
             catalogue_thread,
             snapshot_thread: Threads::new("gesta-sqlite-snapshots", 1),
+            lease_thread: Threads::new("gesta-sqlite-leases", 1),
             readers: Arc::new(Threads::new("gesta-sqlite-reader", READER_THREADS_MAX)),
         }))
     }
@@ -132,6 +141,7 @@ impl Sqlite {
         let directory = self.0.directory.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.0.readers.until_idle().await;
         self.0.snapshot_thread.until_idle().await;
+        self.0.lease_thread.until_idle().await;
         if let Some(directory) = directory {
             for thread in directory.writer_threads() {
                 thread.until_idle().await;
@@ -180,6 +190,14 @@ impl Sqlite {
         work: impl FnOnce(&Directory) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, DatabaseError> {
         self.on(&self.0.readers, work).await
+    }
+
+    async fn on_leases<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&LeaseFile) -> Result<T, LeaseError> + Send + 'static,
+    ) -> Result<T, LeaseError> {
+        let directory = self.directory()?;
+        self.0.lease_thread.run(async move { directory.leases(work) }).await?
     }
 
     /// Makes the rows of a read model survive a loss of power.
@@ -358,5 +376,25 @@ impl SnapshotStore for Sqlite {
         Box::pin(
             self.on_snapshots(move |directory| directory.snapshot_file().delete_snapshot(&stream)),
         )
+    }
+}
+
+impl Leases for Sqlite {
+    fn acquire(&self, acquire: AcquireLease) -> LeaseFuture<'_, Lease> {
+        Box::pin(self.on_leases(move |leases| leases.acquire(&acquire)))
+    }
+
+    fn renew<'a>(&'a self, lease: &'a Lease) -> LeaseFuture<'a, ()> {
+        let lease = lease.clone();
+        Box::pin(self.on_leases(move |leases| leases.renew(&lease)))
+    }
+
+    fn release<'a>(&'a self, lease: &'a Lease) -> LeaseFuture<'a, ()> {
+        let lease = lease.clone();
+        Box::pin(self.on_leases(move |leases| leases.release(&lease)))
+    }
+
+    fn list(&self) -> LeaseFuture<'_, Vec<LeaseInForce>> {
+        Box::pin(self.on_leases(LeaseFile::list))
     }
 }

@@ -26,6 +26,7 @@ mod concurrency;
 mod conditions;
 mod deletion;
 mod expectations;
+pub mod leases;
 mod limits;
 mod listing;
 mod lookups;

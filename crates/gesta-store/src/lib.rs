@@ -2,8 +2,8 @@
 //! an implementation.
 //!
 //! Owns: the values ([`StreamName`], [`Position`], [`NewEvent`], …), the [`EventStore`] trait and
-//! the traits of derived data ([`ReadModelStore`], [`CheckpointStore`], [`SnapshotStore`]),
-//! [`StoreError`], an in-memory [`MemoryStore`](memory::MemoryStore), and the
+//! the traits of derived data ([`ReadModelStore`], [`CheckpointStore`], [`SnapshotStore`]), the
+//! [`Leases`] of nodes, [`StoreError`], an in-memory [`MemoryStore`](memory::MemoryStore), and the
 //! [`conformance`](mod@conformance) suite.
 //!
 //! Implementing a store: implement [`EventStore`], report what it supports in [`Capabilities`],
@@ -27,6 +27,7 @@ mod error;
 mod event;
 mod id;
 mod imported;
+mod lease;
 mod lifecycle;
 pub mod memory;
 mod name;
@@ -47,6 +48,10 @@ pub use error::{Conflict, Damage, Invalid, Overload, StoreError};
 pub use event::{ContentType, NewEvent, RecordedAt, RecordedEvent};
 pub use id::{CausationId, CorrelationId, EventId};
 pub use imported::{ImportedPositions, PositionRange};
+pub use lease::{
+    AcquireLease, FencingToken, Lease, LeaseError, LeaseFuture, LeaseInForce, LeaseName,
+    LeaseRecord, Leases, MemoryLeases, NodeName,
+};
 pub use name::{Category, EventType, InvalidName, StreamName, Tag};
 pub use ordinal::{Ordinal, OrdinalEvent, OrdinalIndex, OrdinalPages, ReadOrdinals};
 pub use position::{Checkpoint, ExpectedRevision, Head, Incarnation, Position, Revision};

@@ -178,6 +178,7 @@ impl From<DatabaseError> for Problem {
         match error {
             DatabaseError::Unavailable { .. }
             | DatabaseError::CheckpointConflict { .. }
+            | DatabaseError::Fenced { .. }
             | DatabaseError::Missing { .. } => {
                 Self::unavailable("read-model-unavailable", error.to_string()).retry_after(PAUSE)
             }

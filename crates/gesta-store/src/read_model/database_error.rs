@@ -7,7 +7,7 @@
 use std::{error::Error, future::Future, pin::Pin, sync::Arc};
 
 use super::ReadModelId;
-use crate::Checkpoint;
+use crate::{Checkpoint, FencingToken};
 
 /// The boxed future that the methods of [`CheckpointStore`](crate::CheckpointStore) and
 /// [`SnapshotStore`](crate::SnapshotStore) return.
@@ -73,6 +73,14 @@ pub enum DatabaseError {
         /// The checkpoint that is stored.
         stored: Option<Checkpoint>,
     },
+    /// A node with a later lease has written. Roll back, and stop the work.
+    #[error("the lease with token {token} is over: the lease with token {admitted} has written")]
+    Fenced {
+        /// Token of the transaction's lease.
+        token: FencingToken,
+        /// Greatest token that the read model has admitted.
+        admitted: FencingToken,
+    },
     /// The read model was dropped. List the read models again.
     #[error("there is no read model {read_model}")]
     Missing {
@@ -108,6 +116,7 @@ impl DatabaseError {
             Self::Unavailable { .. } => true,
             Self::Rejected { .. }
             | Self::CheckpointConflict { .. }
+            | Self::Fenced { .. }
             | Self::Missing { .. }
             | Self::Corrupt { .. } => false,
         }

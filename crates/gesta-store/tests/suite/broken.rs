@@ -101,7 +101,7 @@ thread_local! {
 }
 
 /// Runs without printing the panics of this thread, which are expected.
-fn quietly<T>(run: impl FnOnce() -> T) -> T {
+pub(crate) fn quietly<T>(run: impl FnOnce() -> T) -> T {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let loud = panic::take_hook();

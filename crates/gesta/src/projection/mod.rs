@@ -274,6 +274,7 @@ impl ApplyError {
             Self::Database(error) => match error {
                 DatabaseError::Unavailable { .. }
                 | DatabaseError::CheckpointConflict { .. }
+                | DatabaseError::Fenced { .. }
                 | DatabaseError::Missing { .. }
                 | DatabaseError::Corrupt { .. } => true,
                 DatabaseError::Rejected { .. } => false,
