@@ -2,7 +2,7 @@
 //!
 //! Owns: [`PostgresStore`], the whole contract of [`gesta_store`] over the tables of one schema.
 //! Several stores share a database, each in a schema of its own, and any number of processes share
-//! a store.
+//! a store, and the [`Leases`](gesta_store::Leases) in its schema.
 //!
 //! Invariants:
 //! - Positions have no gaps and become visible in their order: one batch of appends at a time
@@ -21,6 +21,7 @@ mod append;
 mod connection;
 mod errors;
 mod incarnation;
+mod leases;
 mod number;
 mod read;
 mod schema;

@@ -10,15 +10,18 @@ use tokio_postgres::types::Type;
 use crate::{connection::Connection, errors::Failure};
 
 /// Version of the tables that this crate makes and knows.
-pub(crate) const VERSION: i32 = 1;
+pub(crate) const VERSION: i32 = 2;
 
 /// Statements of each version, the first one first.
-const MIGRATIONS: [&[&str]; 1] = [&[
-    include_str!("schema/tables.sql"),
-    include_str!("schema/lookups.sql"),
-    include_str!("schema/append.sql"),
-    include_str!("schema/ordinals.sql"),
-]];
+const MIGRATIONS: [&[&str]; 2] = [
+    &[
+        include_str!("schema/tables.sql"),
+        include_str!("schema/lookups.sql"),
+        include_str!("schema/append.sql"),
+        include_str!("schema/ordinals.sql"),
+    ],
+    &[include_str!("schema/leases.sql")],
+];
 
 /// First half of the keys of advisory locks: the letters `gest`.
 const LOCK_CLASS: i64 = 0x6765_7374;

@@ -105,7 +105,10 @@ impl Shared {
         self.queue.check_open()
     }
 
-    fn run<T, W>(&self, work: impl FnOnce(Arc<Core>) -> W) -> Result<Running<T>, StoreError>
+    pub(crate) fn run<T, W>(
+        &self,
+        work: impl FnOnce(Arc<Core>) -> W,
+    ) -> Result<Running<T>, StoreError>
     where
         T: Send + 'static,
         W: Future<Output = T> + Send + 'static,
@@ -133,6 +136,12 @@ impl PostgresStore {
             Err(OpenError::Server { url: String::new(), error })
         });
         Ok(Self { shared: Arc::new(Shared { core: opened?, worker, queue }) })
+    }
+}
+
+impl PostgresStore {
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 }
 

@@ -133,6 +133,15 @@ pub struct Lease {
     pub term: Duration,
 }
 
+impl Lease {
+    /// Creates the lease that a request was granted. For stores that assign tokens by themselves.
+    #[must_use]
+    pub fn granted(acquire: &AcquireLease, token: FencingToken) -> Self {
+        let AcquireLease { name, node, term } = acquire.clone();
+        Self { name, node, token, term }
+    }
+}
+
 /// A request for a lease.
 ///
 /// ```

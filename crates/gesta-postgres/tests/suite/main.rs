@@ -1,4 +1,5 @@
-//! Tests on a real server, whose URL is in `GESTA_TEST_POSTGRES`.
+//! Tests on a real server: `cargo xtask services up postgres` starts one.
 
 mod conformance;
+mod leases;
 mod server;

@@ -1,7 +1,5 @@
 //! The server of the tests, and a schema for each of them.
 
-use std::io::Write as _;
-
 use gesta_postgres::PostgresStore;
 use gesta_store::conformance::block_on;
 use tokio_postgres::{Client, NoTls};
@@ -9,15 +7,7 @@ use uuid::Uuid;
 
 /// Returns the URL of the server, or `None` after the skip was said aloud.
 pub(crate) fn url_or_skip() -> Option<String> {
-    let url = std::env::var("GESTA_TEST_POSTGRES").ok();
-    if url.is_none() {
-        let remedy =
-            "set GESTA_TEST_POSTGRES to the URL of a PostgreSQL server, version 15 or later";
-        assert!(std::env::var("CI").is_err(), "no server: {remedy}");
-        // Not `eprintln!`, which the test harness captures in a test that passes.
-        drop(writeln!(std::io::stderr(), "skipped: {remedy}"));
-    }
-    url
+    gesta_services::url_or_skip("postgres")
 }
 
 /// A store in a schema of its own, which is dropped at the end.

@@ -53,12 +53,7 @@ impl LeaseRecord {
         self.token += 1;
         self.node = Some(node.clone());
         self.expires_at = now.saturating_add(*term);
-        Ok(Lease {
-            name: name.clone(),
-            node: node.clone(),
-            token: FencingToken::new(self.token),
-            term: *term,
-        })
+        Ok(Lease::granted(acquire, FencingToken::new(self.token)))
     }
 
     /// Begins the term of a lease anew.
