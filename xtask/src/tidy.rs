@@ -12,6 +12,7 @@ mod circles;
 mod examples;
 mod finding;
 mod folders;
+mod growth;
 mod leftovers;
 mod lengths;
 mod modules;
@@ -29,12 +30,13 @@ use self::finding::Finding;
 /// The statement of a rule, and its check.
 type Rule = (&'static str, fn(&Workspace) -> Vec<Finding>);
 
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 13] = [
     ("crates depend only on what the table allows", arrows::check),
     ("modules of a crate use each other in one direction", circles::check),
     ("functions and files are short, or listed with a reason", lengths::check),
     ("files open with what they own", openings::check),
     ("public types show an example that asserts", examples::check),
+    ("public types that may grow are non-exhaustive", growth::check),
     ("examples of the README and of orders.md are the compiled ones", readme::check),
     ("every recipe of the troubleshooting guide is a test", recipes::check),
     ("a crate's folder has the crate's name, which says what it owns", folders::check),

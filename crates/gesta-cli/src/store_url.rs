@@ -73,13 +73,7 @@ impl StoreUrl {
             Ok(complete) => Ok(complete),
             // In use, or not writable by this user: the confirmed events can still be read.
             Err(OpenError::Directory(_)) => Ok(store),
-            Err(
-                error @ (OpenError::Io { .. }
-                | OpenError::OtherVersion { .. }
-                | OpenError::Restoring
-                | OpenError::Importing
-                | OpenError::AnotherStore { .. }),
-            ) => Err(error.into()),
+            Err(error) => Err(error.into()),
         }
     }
 

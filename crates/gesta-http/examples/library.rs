@@ -173,7 +173,7 @@ impl Answer<sqlite::Reader> for ListBooks {
         let limit = usize::from(self.page.limit.number());
         let after = self.page.after.as_deref();
         // One row more than the page has shows whether another page follows.
-        let list = ListRows { after, limit: limit + 1, ..ListRows::of("books") };
+        let list = ListRows::of("books").after(after).limit(limit + 1);
         let mut found: Vec<(String, BookRow)> = rows.list(list).await?;
         let more = found.len() > limit;
         found.truncate(limit);

@@ -18,6 +18,7 @@ use crate::{
 
 /// A page of a history.
 #[derive(RequestFields, Clone, Debug)]
+#[non_exhaustive]
 pub struct ListHistory {
     /// `next` of the previous page.
     pub cursor: Option<Cursor>,
@@ -28,6 +29,7 @@ pub struct ListHistory {
 /// An event of a resource's history.
 #[derive(Clone, Debug, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct HistoryEntry {
     /// Revision in the resource's stream.
     pub revision: u64,

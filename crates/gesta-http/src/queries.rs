@@ -72,6 +72,8 @@ async fn check_moment(gesta: &Gesta, as_of: AsOf) -> Result<(), Problem> {
         AsOf::Now | AsOf::Revision(_) => Ok(()),
         AsOf::Position(position) => check_reached(gesta, position).await,
         AsOf::Time(time) => check_past(gesta, time).await,
+        // `AsOf` is non-exhaustive; `Moment` parses no other point.
+        _ => Ok(()),
     }
 }
 
@@ -154,6 +156,7 @@ impl Queries {
 
 /// The response to a query: 200, with the position it reflects in `Gesta-Position`.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct QueryResponse<T> {
     /// The body.
     pub value: T,
@@ -167,6 +170,7 @@ pub struct Resource<T>(QueryResponse<T>);
 
 /// The response with one resource and its revision as the `ETag`: 200, or 304.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Versioned<T> {
     /// The body and its position.
     pub answer: QueryResponse<T>,

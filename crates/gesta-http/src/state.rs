@@ -20,9 +20,11 @@ use crate::{
 /// ```
 /// use gesta_http::Limits;
 ///
-/// assert_eq!(Limits::DEFAULT.body_bytes_max, 1 << 20);
+/// let small = Limits::DEFAULT.body_bytes_max(1 << 10);
+/// assert_eq!(small.body_bytes_max, 1 << 10);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Maximum size of a request body, in bytes, after decoding. A larger body is answered with
     /// 413.
@@ -58,6 +60,54 @@ impl Limits {
         body_wait_max: Duration::from_secs(30),
         write_wait_max: Duration::from_secs(120),
     };
+
+    /// Sets the maximum size of a request body, in bytes, after decoding.
+    #[must_use]
+    pub const fn body_bytes_max(self, bytes: usize) -> Self {
+        Self { body_bytes_max: bytes, ..self }
+    }
+
+    /// Sets the maximum time a query waits for its read model.
+    #[must_use]
+    pub const fn wait_max(self, wait: Duration) -> Self {
+        Self { wait_max: wait, ..self }
+    }
+
+    /// Sets the maximum time that running requests may take after serving has been asked to stop.
+    #[must_use]
+    pub const fn closing_max(self, time: Duration) -> Self {
+        Self { closing_max: time, ..self }
+    }
+
+    /// Sets the interval of silence after which an event feed sends a keep-alive comment.
+    #[must_use]
+    pub const fn keep_alive(self, silence: Duration) -> Self {
+        Self { keep_alive: silence, ..self }
+    }
+
+    /// Sets the maximum number of concurrent connections.
+    #[must_use]
+    pub const fn connections_max(self, connections: usize) -> Self {
+        Self { connections_max: connections, ..self }
+    }
+
+    /// Sets the maximum time until the whole head of the next request has arrived.
+    #[must_use]
+    pub const fn head_wait_max(self, wait: Duration) -> Self {
+        Self { head_wait_max: wait, ..self }
+    }
+
+    /// Sets the maximum time for the rest of a request's body.
+    #[must_use]
+    pub const fn body_wait_max(self, wait: Duration) -> Self {
+        Self { body_wait_max: wait, ..self }
+    }
+
+    /// Sets the maximum time a client may leave a response unread.
+    #[must_use]
+    pub const fn write_wait_max(self, wait: Duration) -> Self {
+        Self { write_wait_max: wait, ..self }
+    }
 }
 
 /// Extracts the actor from the head of a request.

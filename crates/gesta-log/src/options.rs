@@ -15,9 +15,11 @@ use crate::disk::{Access, LockError};
 /// ```
 /// use gesta_log::Options;
 ///
-/// assert_eq!(Options::default().segment_bytes_max, 16 << 20);
+/// let small = Options::default().segment_bytes_max(1 << 20);
+/// assert_eq!(small.segment_bytes_max, 1 << 20);
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// Read and write access, or read access only.
     pub access: Access,
@@ -67,6 +69,7 @@ pub struct Options {
 /// assert_eq!(Options::default().recorded_time, RecordedTime::Continues);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RecordedTime {
     /// Continues from the last event: the time never falls, and stands still while the clock is
     /// behind.
@@ -103,10 +106,83 @@ impl Options {
     pub fn read_only() -> Self {
         Self { access: Access::ReadOnly, ..Self::default() }
     }
+
+    /// Sets read and write access, or read access only.
+    #[must_use]
+    pub fn access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// Sets the size of the first segment after opening, in bytes.
+    #[must_use]
+    pub fn segment_bytes_first(self, bytes: u64) -> Self {
+        Self { segment_bytes_first: bytes, ..self }
+    }
+
+    /// Sets the maximum size of a segment, in bytes.
+    #[must_use]
+    pub fn segment_bytes_max(self, bytes: u64) -> Self {
+        Self { segment_bytes_max: bytes, ..self }
+    }
+
+    /// Sets the maximum size of queued appends, in bytes.
+    #[must_use]
+    pub fn queue_bytes_max(self, bytes: usize) -> Self {
+        Self { queue_bytes_max: bytes, ..self }
+    }
+
+    /// Sets the maximum size of one commit group, in bytes.
+    #[must_use]
+    pub fn group_bytes_max(self, bytes: usize) -> Self {
+        Self { group_bytes_max: bytes, ..self }
+    }
+
+    /// Sets the maximum size of a frame that several small appends share, in bytes.
+    #[must_use]
+    pub fn frame_bytes_max(self, bytes: usize) -> Self {
+        Self { frame_bytes_max: bytes, ..self }
+    }
+
+    /// Sets the size of the latest frames kept in memory, in bytes.
+    #[must_use]
+    pub fn tail_bytes_max(self, bytes: usize) -> Self {
+        Self { tail_bytes_max: bytes, ..self }
+    }
+
+    /// Sets the size of the block cache for index files, in bytes.
+    #[must_use]
+    pub fn index_cache_bytes_max(self, bytes: usize) -> Self {
+        Self { index_cache_bytes_max: bytes, ..self }
+    }
+
+    /// Sets the ids by which events are found; see [`index`](Self::index).
+    #[must_use]
+    pub fn index(self, ids: impl Into<Option<IndexedIds>>) -> Self {
+        Self { index: ids.into(), ..self }
+    }
+
+    /// Sets the size of the latest segments that are verified on opening, in bytes.
+    #[must_use]
+    pub fn checked_bytes_max(self, bytes: u64) -> Self {
+        Self { checked_bytes_max: bytes, ..self }
+    }
+
+    /// Sets the idle time after which a close frame records how far the log is durable.
+    #[must_use]
+    pub fn close_after(self, idle: Duration) -> Self {
+        Self { close_after: idle, ..self }
+    }
+
+    /// Sets the start of the recorded time of new events.
+    #[must_use]
+    pub fn recorded_time(self, start: RecordedTime) -> Self {
+        Self { recorded_time: start, ..self }
+    }
 }
 
 /// An error of opening a store. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// The directory is missing, locked or not accessible.
     #[error(transparent)]
@@ -150,6 +226,7 @@ pub enum OpenError {
 
 /// The findings of opening or verifying a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OpenReport {
     /// Number of events in the store.
     pub events: u64,
@@ -169,6 +246,7 @@ pub struct OpenReport {
 
 /// A torn write: bytes after the recovered part of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Torn {
     /// The segment's file.
     pub file: String,
@@ -180,6 +258,7 @@ pub struct Torn {
 
 /// Recovered events that no durable mark covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unmarked {
     /// The segment's file.
     pub file: String,

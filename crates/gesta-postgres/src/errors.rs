@@ -188,7 +188,7 @@ fn refused(error: tokio_postgres::Error) -> StoreError {
 
 /// Damage of a table of the store.
 pub(crate) fn damage(table: &str, what: impl Into<String>) -> Damage {
-    Damage { file: table.to_owned(), offset: 0, positions: None, what: what.into() }
+    Damage::new(table, 0, what)
 }
 
 /// The error of a row that has no valid value in a column.

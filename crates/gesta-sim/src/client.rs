@@ -141,15 +141,9 @@ impl Client {
         let head = model.history().next_revision(&stream);
         let before = self.rng.in_range(0..head.number() + 2);
         let metadata = match self.rng.below(3) {
-            0 => StreamMetadata { truncate_before: Some(head), ..StreamMetadata::default() },
-            1 => StreamMetadata {
-                truncate_before: Some(Revision::new(before)),
-                ..StreamMetadata::default()
-            },
-            _ => StreamMetadata {
-                max_count: self.rng.in_range(1..6).try_into().ok(),
-                ..StreamMetadata::default()
-            },
+            0 => StreamMetadata::default().truncate_before(head),
+            1 => StreamMetadata::default().truncate_before(Revision::new(before)),
+            _ => StreamMetadata::default().max_count(self.rng.in_range(1..6).try_into().ok()),
         };
         let event = self.event_of(StreamMetadata::EVENT_TYPE, metadata.to_json());
         let expected = self.expectation(model, &described);

@@ -30,7 +30,7 @@ use crate::{
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = Sqlite::temporary().await?;
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
+/// let create = CreateReadModel::new("names", 1, Stage::Live);
 /// let names = store.create_read_model(create).await?;
 /// let mut reader = store.reader(&names).await?;
 /// let sum = store.run_read(async move { reader.find("select 1 + ?1", [1], |row| row.get(0)) });

@@ -35,7 +35,7 @@ impl OwnedList {
 
     pub(crate) fn borrowed(&self) -> ListRows<'_> {
         let Self { table, prefix, after, limit } = self;
-        ListRows { table, prefix, after: after.as_deref(), limit: *limit }
+        ListRows::of(table).prefix(prefix).after(after.as_deref()).limit(*limit)
     }
 }
 

@@ -133,13 +133,13 @@ impl SnapshotFile {
         let sql = "select revision, incarnation, fingerprint, state from snapshots
                    where stream = ?1";
         let read = |row: &rusqlite::Row<'_>| {
-            Ok(Snapshot {
-                stream: stream.clone(),
-                revision: Revision::new(row.get(0)?),
-                incarnation: incarnation_of(row, 1)?,
-                fingerprint: Fingerprint::new(row.get::<_, i64>(2)?.cast_unsigned()),
-                state: Bytes::from(row.get::<_, Vec<u8>>(3)?),
-            })
+            Ok(Snapshot::new(
+                stream.clone(),
+                Revision::new(row.get(0)?),
+                incarnation_of(row, 1)?,
+                Fingerprint::new(row.get::<_, i64>(2)?.cast_unsigned()),
+                Bytes::from(row.get::<_, Vec<u8>>(3)?),
+            ))
         };
         self.if_available(|connection| find(connection, sql, [stream.as_str()], read))
     }

@@ -50,7 +50,7 @@ const READER_THREADS_MAX: usize = 4;
 /// # gesta_store::conformance::block_on(async {
 /// let directory = tempfile::tempdir().expect("a directory");
 /// let store = Sqlite::open(directory.path()).await?;
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
+/// let create = CreateReadModel::new("names", 1, Stage::Live);
 /// let names = store.create_read_model(create).await?;
 /// let mut tx = store.begin(&names).await?;
 /// tx.put_json("names", "1", &"Ann".into()).await?;
@@ -265,7 +265,7 @@ impl ReadModelStore for Sqlite {
                 // One damaged file must not hide the others. Its error is reported when it is used.
                 let checkpoint = directory.checkpoint(&listed.id).unwrap_or_default();
                 let (id, version, stage) = (listed.id, listed.version, listed.stage);
-                ReadModel { id, version, stage, checkpoint }
+                ReadModel::new(id, version, stage).checkpoint(checkpoint)
             });
             Ok(with_checkpoint.collect())
         })
@@ -276,10 +276,10 @@ impl ReadModelStore for Sqlite {
         &self,
         create: CreateReadModel<'_>,
     ) -> Result<ReadModelId, DatabaseError> {
-        let CreateReadModel { projection, version, stage } = create;
+        let CreateReadModel { projection, version, stage, .. } = create;
         let projection = projection.to_owned();
         self.on_catalogue(move |directory| {
-            directory.create(CreateReadModel { projection: &projection, version, stage })
+            directory.create(CreateReadModel::new(&projection, version, stage))
         })
         .await
     }

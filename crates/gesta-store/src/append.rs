@@ -17,15 +17,13 @@ use crate::{
 /// ```
 /// use gesta_store::{ExpectedRevision, StreamAppend, StreamName};
 ///
-/// let check = StreamAppend {
-///     stream: StreamName::new("account-1")?,
-///     expected: ExpectedRevision::StreamExists,
-///     events: vec![],
-/// };
+/// let account = StreamName::new("account-1")?;
+/// let check = StreamAppend::new(account, ExpectedRevision::StreamExists, []);
 /// assert!(check.events.is_empty());
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StreamAppend {
     /// The stream's name.
     pub stream: StreamName,
@@ -218,6 +216,16 @@ impl Append {
 }
 
 impl StreamAppend {
+    /// Appends events to a stream, in order, if it is as expected.
+    #[must_use]
+    pub fn new(
+        stream: StreamName,
+        expected: ExpectedRevision,
+        events: impl IntoIterator<Item = NewEvent>,
+    ) -> Self {
+        Self { stream, expected, events: events.into_iter().collect() }
+    }
+
     /// Rejects events that the stream cannot take: without privilege, system streams hold metadata
     /// and tombstones only, and a stream without room for its metadata stream could not be deleted.
     fn check_stream(&self, privileged: bool) -> Result<(), StoreError> {
@@ -283,10 +291,19 @@ fn within(limit: &'static str, actual: usize, max: usize) -> Result<(), StoreErr
 /// # }).expect("a memory store appends");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Appended {
     /// The position of the append's last event; for an append without events, the head that it was
     /// checked against.
     pub position: Position,
     /// The new head of each stream that got events, in the order of the append.
     pub revisions: Vec<(StreamName, Revision)>,
+}
+
+impl Appended {
+    /// Creates the answer of a store.
+    #[must_use]
+    pub const fn new(position: Position, revisions: Vec<(StreamName, Revision)>) -> Self {
+        Self { position, revisions }
+    }
 }

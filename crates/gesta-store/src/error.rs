@@ -348,12 +348,8 @@ fn pause_text(retry_after: &Option<Duration>) -> String {
 /// ```
 /// use gesta_store::{Damage, Position};
 ///
-/// let damage = Damage {
-///     file: "0000000001.seg".to_owned(),
-///     offset: 4_096,
-///     positions: Some(Position::new(17)..=Position::new(17)),
-///     what: "record checksum".to_owned(),
-/// };
+/// let damage = Damage::new("0000000001.seg", 4_096, "record checksum")
+///     .positions(Position::new(17)..=Position::new(17));
 /// assert_eq!(
 ///     damage.to_string(),
 ///     "0000000001.seg at offset 4096, positions 17 to 17: record checksum",
@@ -361,6 +357,7 @@ fn pause_text(retry_after: &Option<Duration>) -> String {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file} at offset {offset}, {}: {what}", positions_text(.positions))]
+#[non_exhaustive]
 pub struct Damage {
     /// Name of the file, or of whatever unit the store uses.
     pub file: String,
@@ -370,6 +367,19 @@ pub struct Damage {
     pub positions: Option<RangeInclusive<Position>>,
     /// The failed check.
     pub what: String,
+}
+
+impl Damage {
+    /// Creates a report of a failed check at a place, with unknown positions.
+    pub fn new(file: impl Into<String>, offset: u64, what: impl Into<String>) -> Self {
+        Self { file: file.into(), offset, positions: None, what: what.into() }
+    }
+
+    /// Sets the positions of the affected events.
+    #[must_use]
+    pub fn positions(self, positions: impl Into<Option<RangeInclusive<Position>>>) -> Self {
+        Self { positions: positions.into(), ..self }
+    }
 }
 
 fn positions_text(positions: &Option<RangeInclusive<Position>>) -> String {

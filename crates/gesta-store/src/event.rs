@@ -117,7 +117,7 @@ impl RecordedAt {
 
 /// An event that is not yet stored.
 ///
-/// All fields are public: start from [`NewEvent::json`] or [`NewEvent::new`] and set what differs.
+/// Start from [`NewEvent::json`] or [`NewEvent::new`] and set what differs.
 ///
 /// ```
 /// use gesta_store::{EventId, EventType, NewEvent, Tag};
@@ -133,6 +133,7 @@ impl RecordedAt {
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NewEvent {
     /// Identity of the event. A retry must use the same id.
     pub id: EventId,
@@ -182,6 +183,30 @@ impl NewEvent {
         Self::new(id, event_type, ContentType::JSON, data)
     }
 
+    /// Sets the version of the type's schema that the data follows, from 1.
+    #[must_use]
+    pub fn schema_version(self, schema_version: u16) -> Self {
+        Self { schema_version, ..self }
+    }
+
+    /// Sets the metadata, by convention JSON.
+    #[must_use]
+    pub fn metadata(self, metadata: impl Into<Bytes>) -> Self {
+        Self { metadata: metadata.into(), ..self }
+    }
+
+    /// Sets the conversation that the event belongs to.
+    #[must_use]
+    pub fn correlation_id(self, id: impl Into<Option<CorrelationId>>) -> Self {
+        Self { correlation_id: id.into(), ..self }
+    }
+
+    /// Sets the command or event that caused this event.
+    #[must_use]
+    pub fn causation_id(self, id: impl Into<Option<CausationId>>) -> Self {
+        Self { causation_id: id.into(), ..self }
+    }
+
     /// Replaces the tags.
     #[must_use]
     pub fn tagged(self, tags: impl IntoIterator<Item = Tag>) -> Self {
@@ -219,6 +244,7 @@ impl NewEvent {
 /// # }).expect("a memory store appends");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecordedEvent {
     /// The stream that the event belongs to.
     pub stream: StreamName,

@@ -14,6 +14,7 @@ use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 /// The reason why a text is not a valid name. Nothing was sent to a store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidName {
     /// The text is empty.
     #[error("{kind} is empty")]

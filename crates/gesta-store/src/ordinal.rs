@@ -180,11 +180,20 @@ impl ReadOrdinals {
 /// # }).expect("a memory store counts events");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OrdinalEvent {
     /// The place among the events that are counted.
     pub ordinal: Ordinal,
     /// The event.
     pub event: RecordedEvent,
+}
+
+impl OrdinalEvent {
+    /// Creates the answer of a store.
+    #[must_use]
+    pub const fn new(ordinal: Ordinal, event: RecordedEvent) -> Self {
+        Self { ordinal, event }
+    }
 }
 
 /// The result of a read by ordinals: a stream of pages.

@@ -71,6 +71,7 @@ pub enum ReadFrom<Place> {
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReadStream {
     /// The stream's name.
     pub stream: StreamName,
@@ -93,6 +94,21 @@ impl ReadStream {
     #[must_use]
     pub fn backwards(stream: StreamName) -> Self {
         Self { stream, direction: Direction::Backwards, from: ReadFrom::End, limit: u64::MAX }
+    }
+
+    /// Reads in this direction, from the end that lies behind it.
+    #[must_use]
+    pub fn towards(direction: Direction, stream: StreamName) -> Self {
+        match direction {
+            Direction::Forwards => Self::forwards(stream),
+            Direction::Backwards => Self::backwards(stream),
+        }
+    }
+
+    /// Starts at this place.
+    #[must_use]
+    pub fn starting(self, from: ReadFrom<Revision>) -> Self {
+        Self { from, ..self }
     }
 
     /// Starts at this revision, inclusive.
@@ -129,6 +145,7 @@ impl ReadStream {
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReadAll {
     /// Direction of the read.
     pub direction: Direction,
@@ -165,6 +182,21 @@ impl ReadAll {
             visibility: Visibility::Raw,
             limit: u64::MAX,
         }
+    }
+
+    /// Reads in this direction, from the end that lies behind it.
+    #[must_use]
+    pub const fn towards(direction: Direction) -> Self {
+        match direction {
+            Direction::Forwards => Self::forwards(),
+            Direction::Backwards => Self::backwards(),
+        }
+    }
+
+    /// Starts at this place.
+    #[must_use]
+    pub fn starting(self, from: ReadFrom<Position>) -> Self {
+        Self { from, ..self }
     }
 
     /// Starts at this position, inclusive.

@@ -60,7 +60,7 @@ impl fmt::Display for ReadModelId {
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Rebuilding };
+/// let create = CreateReadModel::new("names", 1, Stage::Rebuilding);
 /// let names = store.create_read_model(create).await?;
 /// store.switch_to(&names).await?;
 /// assert_eq!(store.list_read_models("names").await?[0].stage, Stage::Live);
@@ -83,10 +83,11 @@ pub enum Stage {
 /// use gesta_store::{ReadModel, ReadModelId, Stage};
 ///
 /// let id = ReadModelId { projection: "order-summaries".to_owned(), build: 1 };
-/// let empty = ReadModel { id, version: 1, stage: Stage::Live, checkpoint: None };
+/// let empty = ReadModel::new(id, 1, Stage::Live);
 /// assert!(empty.checkpoint.is_none());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReadModel {
     /// Identity of the read model.
     pub id: ReadModelId,
@@ -99,16 +100,30 @@ pub struct ReadModel {
     pub checkpoint: Option<Checkpoint>,
 }
 
+impl ReadModel {
+    /// Describes a read model to which no event was applied.
+    #[must_use]
+    pub const fn new(id: ReadModelId, version: u32, stage: Stage) -> Self {
+        Self { id, version, stage, checkpoint: None }
+    }
+
+    /// Sets the position up to which events are applied.
+    #[must_use]
+    pub fn checkpoint(self, checkpoint: impl Into<Option<Checkpoint>>) -> Self {
+        Self { checkpoint: checkpoint.into(), ..self }
+    }
+}
+
 /// A request for an empty read model.
 ///
 /// ```
 /// use gesta_store::{CreateReadModel, Stage};
 ///
-/// let create =
-///     CreateReadModel { projection: "order-summaries", version: 2, stage: Stage::Rebuilding };
+/// let create = CreateReadModel::new("order-summaries", 2, Stage::Rebuilding);
 /// assert_eq!(create.stage, Stage::Rebuilding);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CreateReadModel<'a> {
     /// Name of the projection.
     pub projection: &'a str,
@@ -116,6 +131,14 @@ pub struct CreateReadModel<'a> {
     pub version: u32,
     /// [`Stage::Live`], or [`Stage::Rebuilding`] while another one answers.
     pub stage: Stage,
+}
+
+impl<'a> CreateReadModel<'a> {
+    /// Requests a read model for this version of a projection.
+    #[must_use]
+    pub const fn new(projection: &'a str, version: u32, stage: Stage) -> Self {
+        Self { projection, version, stage }
+    }
 }
 
 /// A store of read models, each with its own checkpoint.
@@ -145,7 +168,7 @@ pub struct CreateReadModel<'a> {
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
+/// let create = CreateReadModel::new("names", 1, Stage::Live);
 /// let names = store.create_read_model(create).await?;
 /// let mut tx = store.begin(&names).await?;
 /// tx.put_json("names", "1", &"Ann".into()).await?;
@@ -335,7 +358,7 @@ pub struct Advance {
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
+/// let create = CreateReadModel::new("names", 1, Stage::Live);
 /// let names = store.create_read_model(create).await?;
 /// let to = Checkpoint { position: Position::new(7), incarnation: Incarnation::new(Uuid::nil()) };
 ///

@@ -28,14 +28,14 @@ const ACL: &str = "$acl";
 /// ```
 /// use gesta_store::{Revision, StreamMetadata};
 ///
-/// let metadata =
-///     StreamMetadata { truncate_before: Some(Revision::new(3)), ..StreamMetadata::default() };
+/// let metadata = StreamMetadata::default().truncate_before(Revision::new(3));
 /// let json = metadata.to_json();
 /// assert_eq!(json, br#"{"$tb":3}"#);
 /// assert_eq!(StreamMetadata::from_json(&json)?, metadata);
 /// # Ok::<(), gesta_store::StoreError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Default)]
+#[non_exhaustive]
 pub struct StreamMetadata {
     /// Hides events older than this. Whole seconds.
     pub max_age: Option<Duration>,
@@ -58,10 +58,12 @@ pub struct StreamMetadata {
 /// ```
 /// use gesta_store::Acl;
 ///
-/// let acl = Acl { read: vec!["auditors".to_owned()], ..Acl::default() };
+/// let mut acl = Acl::default();
+/// acl.read.push("auditors".to_owned());
 /// assert!(acl.append.is_empty());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Acl {
     /// Read events (`$r`).
     pub read: Vec<String>,
@@ -80,6 +82,42 @@ impl StreamMetadata {
     pub const EVENT_TYPE: &str = "$metadata";
     /// Names of the fields in the JSON form. Other names are kept in [`custom`](Self::custom).
     pub const NAMES: [&str; 5] = [MAX_AGE, MAX_COUNT, TRUNCATE_BEFORE, CACHE_CONTROL, ACL];
+
+    /// Hides events of the stream that are older.
+    #[must_use]
+    pub fn max_age(self, age: impl Into<Option<Duration>>) -> Self {
+        Self { max_age: age.into(), ..self }
+    }
+
+    /// Hides all but the last events of the stream.
+    #[must_use]
+    pub fn max_count(self, events: impl Into<Option<NonZeroU64>>) -> Self {
+        Self { max_count: events.into(), ..self }
+    }
+
+    /// Hides the events before this revision.
+    #[must_use]
+    pub fn truncate_before(self, revision: impl Into<Option<Revision>>) -> Self {
+        Self { truncate_before: revision.into(), ..self }
+    }
+
+    /// Sets how long clients may cache the head of the stream.
+    #[must_use]
+    pub fn cache_control(self, age: impl Into<Option<Duration>>) -> Self {
+        Self { cache_control: age.into(), ..self }
+    }
+
+    /// Sets the access control list.
+    #[must_use]
+    pub fn acl(self, acl: impl Into<Option<Acl>>) -> Self {
+        Self { acl: acl.into(), ..self }
+    }
+
+    /// Sets the application's own entries.
+    #[must_use]
+    pub fn custom(self, custom: Map<String, Value>) -> Self {
+        Self { custom, ..self }
+    }
 
     /// Encodes the metadata as a JSON object. Unset values are left out.
     #[must_use]
@@ -253,6 +291,7 @@ pub enum StreamState {
 /// # }).expect("a memory store answers");
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct StreamDescription {
     /// The stream's state.
     pub state: StreamState,
@@ -264,6 +303,27 @@ pub struct StreamDescription {
     pub metadata_revision: Option<Revision>,
 }
 
+impl StreamDescription {
+    /// Describes a stream in this state, without a head and metadata.
+    #[must_use]
+    pub fn new(state: StreamState) -> Self {
+        let metadata = StreamMetadata::default();
+        Self { state, head: None, metadata, metadata_revision: None }
+    }
+
+    /// Sets the last revision, hidden or not.
+    #[must_use]
+    pub fn head(self, head: impl Into<Option<Revision>>) -> Self {
+        Self { head: head.into(), ..self }
+    }
+
+    /// Sets the metadata, and the head of the stream `$$name`.
+    #[must_use]
+    pub fn metadata(self, metadata: StreamMetadata, at: impl Into<Option<Revision>>) -> Self {
+        Self { metadata, metadata_revision: at.into(), ..self }
+    }
+}
+
 /// A request that replaces the metadata of a stream.
 ///
 /// A deletion persists: events that it has hidden stay hidden, whatever `truncate_before` says. A
@@ -272,15 +332,14 @@ pub struct StreamDescription {
 /// ```
 /// use gesta_store::{ExpectedRevision, SetStreamMetadata, StreamMetadata, StreamName};
 ///
-/// let change = SetStreamMetadata {
-///     stream: StreamName::new("order-1")?,
-///     expected_metadata: ExpectedRevision::Any,
-///     metadata: StreamMetadata::default(),
-/// };
+/// let order = StreamName::new("order-1")?;
+/// let metadata = StreamMetadata::default();
+/// let change = SetStreamMetadata::new(order, ExpectedRevision::Any, metadata);
 /// assert_eq!(change.expected_metadata, ExpectedRevision::Any);
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct SetStreamMetadata {
     /// The stream's name. The stream need not exist.
     pub stream: StreamName,
@@ -290,6 +349,18 @@ pub struct SetStreamMetadata {
     pub metadata: StreamMetadata,
 }
 
+impl SetStreamMetadata {
+    /// Replaces the metadata of a stream if the stream `$$name` is as expected.
+    #[must_use]
+    pub const fn new(
+        stream: StreamName,
+        expected_metadata: ExpectedRevision,
+        metadata: StreamMetadata,
+    ) -> Self {
+        Self { stream, expected_metadata, metadata }
+    }
+}
+
 /// A request to delete a stream: hides all its events.
 ///
 /// An append revives the stream, and its revisions continue.
@@ -297,14 +368,12 @@ pub struct SetStreamMetadata {
 /// ```
 /// use gesta_store::{DeleteStream, ExpectedRevision, StreamName};
 ///
-/// let delete = DeleteStream {
-///     stream: StreamName::new("order-1")?,
-///     expected: ExpectedRevision::StreamExists,
-/// };
+/// let delete = DeleteStream::new(StreamName::new("order-1")?, ExpectedRevision::StreamExists);
 /// assert_eq!(delete.stream.as_str(), "order-1");
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeleteStream {
     /// The stream's name.
     pub stream: StreamName,
@@ -313,20 +382,26 @@ pub struct DeleteStream {
     pub expected: ExpectedRevision,
 }
 
+impl DeleteStream {
+    /// Deletes a stream if it is as expected.
+    #[must_use]
+    pub const fn new(stream: StreamName, expected: ExpectedRevision) -> Self {
+        Self { stream, expected }
+    }
+}
+
 /// A request to tombstone a stream: reads and appends then return
 /// [`StoreError::Deleted`](crate::StoreError::Deleted). Cannot be undone.
 ///
 /// ```
 /// use gesta_store::{ExpectedRevision, StreamName, TombstoneStream};
 ///
-/// let tombstone = TombstoneStream {
-///     stream: StreamName::new("order-1")?,
-///     expected: ExpectedRevision::Any,
-/// };
+/// let tombstone = TombstoneStream::new(StreamName::new("order-1")?, ExpectedRevision::Any);
 /// assert_eq!(tombstone.stream.as_str(), "order-1");
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TombstoneStream {
     /// The stream's name. The stream need not exist.
     pub stream: StreamName,
@@ -337,6 +412,12 @@ pub struct TombstoneStream {
 impl TombstoneStream {
     /// Type of the event in `$$name` that tombstones the stream.
     pub const EVENT_TYPE: &str = "$tombstone";
+
+    /// Tombstones a stream if it is as expected.
+    #[must_use]
+    pub const fn new(stream: StreamName, expected: ExpectedRevision) -> Self {
+        Self { stream, expected }
+    }
 }
 
 /// A request for names of streams that have events and are neither deleted nor tombstoned, in byte
@@ -347,10 +428,11 @@ impl TombstoneStream {
 /// ```
 /// use gesta_store::ListStreams;
 ///
-/// let first_ten = ListStreams { prefix: "order-".to_owned(), after: None, limit: 10 };
+/// let first_ten = ListStreams::all().prefix("order-").limit(10);
 /// assert!(first_ten.after.is_none());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ListStreams {
     /// Prefix of the names; empty for all.
     pub prefix: String,
@@ -360,21 +442,68 @@ pub struct ListStreams {
     pub limit: usize,
 }
 
+impl ListStreams {
+    /// Lists the names of all streams but the system's.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self { prefix: String::new(), after: None, limit: usize::MAX }
+    }
+
+    /// Lists only names with this prefix.
+    #[must_use]
+    pub fn prefix(self, prefix: impl Into<String>) -> Self {
+        Self { prefix: prefix.into(), ..self }
+    }
+
+    /// Lists names after this one: pass the last name of a page to get the next page.
+    #[must_use]
+    pub fn after(self, name: impl Into<Option<StreamName>>) -> Self {
+        Self { after: name.into(), ..self }
+    }
+
+    /// Limits the number of names.
+    #[must_use]
+    pub fn limit(self, names: usize) -> Self {
+        Self { limit: names, ..self }
+    }
+}
+
 /// A request for categories, in byte order. A category is listed once a stream in it has had an
 /// event.
 ///
 /// ```
 /// use gesta_store::ListCategories;
 ///
-/// let first_ten = ListCategories { after: None, limit: 10 };
+/// let first_ten = ListCategories::all().limit(10);
 /// assert!(first_ten.after.is_none());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ListCategories {
     /// Lists categories after this one.
     pub after: Option<Category>,
     /// Maximum number of categories.
     pub limit: usize,
+}
+
+impl ListCategories {
+    /// Lists all categories.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self { after: None, limit: usize::MAX }
+    }
+
+    /// Lists categories after this one.
+    #[must_use]
+    pub fn after(self, category: impl Into<Option<Category>>) -> Self {
+        Self { after: category.into(), ..self }
+    }
+
+    /// Limits the number of categories.
+    #[must_use]
+    pub fn limit(self, categories: usize) -> Self {
+        Self { limit: categories, ..self }
+    }
 }
 
 #[cfg(test)]

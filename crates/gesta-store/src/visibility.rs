@@ -23,7 +23,7 @@ use crate::Filter;
 /// let stream = StreamName::new("user-1")?;
 /// let event = NewEvent::json(EventId::random(), EventType::new("user-created")?, "{}");
 /// store.append(Append::to(stream.clone(), ExpectedRevision::NoStream, [event])).await?;
-/// store.delete_stream(DeleteStream { stream, expected: ExpectedRevision::Any }).await?;
+/// store.delete_stream(DeleteStream::new(stream, ExpectedRevision::Any)).await?;
 ///
 /// let count = async |visibility| {
 ///     let users = ReadAll::forwards().visibility(visibility);

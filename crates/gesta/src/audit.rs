@@ -70,6 +70,7 @@ impl Operator {
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(name = "operation-ordered")]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct OperationOrdered {
     /// The operation, such as `discard-dead-letter`.
     pub operation: String,
@@ -92,6 +93,7 @@ pub struct OperationOrdered {
 /// assert_eq!(stream().as_str(), "audit-operations");
 /// ```
 #[derive(EventSet, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AuditEvent {
     /// An operator ordered an operation.
     Ordered(OperationOrdered),
@@ -112,11 +114,7 @@ pub(crate) fn record_of(operator: &Operator, operation: &str, target: &str) -> N
     };
     let encoded = AuditEvent::Ordered(ordered).encode().expect("three texts have a JSON form");
     let metadata = EventMetadata::by(operator.actor.clone());
-    NewEvent {
-        metadata: metadata.to_json(),
-        // Random: an operation ordered twice is recorded twice.
-        ..encoded.with_id(EventId::random())
-    }
+    encoded.with_id(EventId::random()).metadata(metadata.to_json())
 }
 
 /// Appends the record of one operation, in an append of its own.

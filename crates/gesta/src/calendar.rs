@@ -50,6 +50,7 @@ pub struct Calendar {
 /// No time zone has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown time zone `{name}`; expected a name of the IANA database, such as Europe/Berlin")]
+#[non_exhaustive]
 pub struct UnknownZone {
     /// The rejected name.
     pub name: String,

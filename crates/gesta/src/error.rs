@@ -25,6 +25,7 @@ use crate::{
 /// assert!(error.is_definite());
 /// ```
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ExecuteError<R> {
     /// The business refused the command. Show the rejection to the caller; its code is stable.
     #[error("rejected: {0}")]
@@ -126,6 +127,7 @@ pub type CommandError = ExecuteError<AnyRejection>;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not allowed: {reason}")]
+#[non_exhaustive]
 pub struct Unauthorized {
     /// The reason shown to the caller.
     pub reason: String,
@@ -277,6 +279,7 @@ impl<R> From<InvalidName> for ExecuteError<R> {
             InvalidName::EmptyId { .. } => "id",
             InvalidName::CategoryHasDash { .. } => "category",
             InvalidName::KeyHasColon { .. } => "tag key",
+            _ => "name",
         };
         Self::Invalid(InvalidField::new(field, error.to_string()))
     }
@@ -294,6 +297,7 @@ impl<R> From<ReadFailure> for ExecuteError<R> {
 
 /// An error of loading an aggregate.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LoadError {
     /// The id does not form a valid stream name. Correct it.
     #[error(transparent)]

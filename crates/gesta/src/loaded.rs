@@ -10,14 +10,8 @@ use crate::{
 };
 
 /// An aggregate's state, with the revision and position of its last event.
-///
-/// ```
-/// use gesta::{Loaded, Position, Revision};
-///
-/// let door = Loaded { state: "open", revision: Revision::FIRST, position: Position::new(7) };
-/// assert_eq!(door.revision.next(), Revision::new(1), "where its next event will be");
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Loaded<A> {
     /// The state folded from its events.
     pub state: A,

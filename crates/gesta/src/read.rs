@@ -20,6 +20,7 @@ use crate::{BoundaryRead, EventMetadata, UndecodableEvent};
 /// assert_eq!(AsOf::from(Revision::new(3)), AsOf::Revision(Revision::new(3)));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AsOf {
     /// The current state.
     #[default]
@@ -86,20 +87,12 @@ pub(crate) enum ReadFailure {
 /// A stream without any visible event, as after a deletion, restarts with its next event and is not
 /// affected. Make the events visible again before they are scavenged (set the stream's metadata),
 /// restore the snapshots, or delete the stream to restart it.
-///
-/// ```
-/// use gesta::{Revision, StreamName, TruncatedHistory};
-///
-/// let stream = StreamName::new("door-1")?;
-/// let truncated = TruncatedHistory { stream, missing: Revision::FIRST, first: Revision::new(10) };
-/// assert!(truncated.to_string().starts_with("door-1 starts at revision 10: its events from"));
-/// # Ok::<(), gesta::InvalidName>(())
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{stream} starts at revision {first}: its events from revision {missing} up to there are \
      truncated or expired, no snapshot covers them, and the state cannot be folded from the rest"
 )]
+#[non_exhaustive]
 pub struct TruncatedHistory {
     /// The stream.
     pub stream: StreamName,

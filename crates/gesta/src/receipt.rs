@@ -8,21 +8,8 @@ use crate::CommandId;
 /// revisions.
 ///
 /// A repeated command returns the receipt of its first execution.
-///
-/// ```
-/// use gesta::{CommandId, Position, Receipt, Revision, StreamName};
-///
-/// let door = StreamName::new("door-7")?;
-/// let receipt = Receipt {
-///     command_id: CommandId::new("request-42")?,
-///     position: Position::new(3),
-///     revisions: vec![(door.clone(), Revision::FIRST)],
-///     judged_at: vec![],
-/// };
-/// assert_eq!(receipt.revision_of(&door), Some(Revision::FIRST));
-/// # Ok::<(), gesta::InvalidName>(())
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Receipt {
     /// Id of the command, generated if the caller gave none.
     pub command_id: CommandId,

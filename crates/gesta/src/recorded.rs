@@ -15,7 +15,7 @@ use crate::{
 ///
 /// ```
 /// use gesta::{Recorded, prelude::*};
-/// use gesta::store::{ContentType, RecordedAt, RecordedEvent};
+/// use gesta::store::{NewEvent, RecordedEvent};
 ///
 /// #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 /// #[event(name = "door-opened")]
@@ -26,27 +26,18 @@ use crate::{
 ///     Opened(DoorOpened),
 /// }
 ///
-/// let stored = RecordedEvent {
-///     stream: StreamName::new("door-1")?,
-///     revision: Revision::FIRST,
-///     position: Position::new(7),
-///     recorded_at: RecordedAt::from_micros(0),
-///     id: EventId::derived_from("request-42", 0),
-///     event_type: EventType::new("door-opened")?,
-///     schema_version: 1,
-///     content_type: ContentType::JSON,
-///     data: "null".into(),
-///     metadata: r#"{"actor":"ann"}"#.into(),
-///     tags: vec![],
-///     correlation_id: None,
-///     causation_id: None,
-/// };
+/// let id = EventId::derived_from("request-42", 0);
+/// let new = NewEvent::json(id, EventType::new("door-opened")?, "null")
+///     .metadata(r#"{"actor":"ann"}"#);
+/// let (door, time) = (StreamName::new("door-1")?, RecordedAt::from_micros(0));
+/// let stored = RecordedEvent::new(new, door, Revision::FIRST, Position::new(7), time);
 /// let opened = Recorded::<DoorEvent>::read(&stored)?;
 /// assert_eq!(opened.event, DoorEvent::Opened(DoorOpened));
 /// assert_eq!(opened.metadata.actor.as_deref(), Some("ann"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Recorded<E> {
     /// The event.
     pub event: E,

@@ -44,16 +44,31 @@ pub(crate) type AnyAggregate = dyn Any + Send + Sync;
 /// ```
 /// use gesta::SnapshotPolicy;
 ///
-/// let policy = SnapshotPolicy { every: 100, fold_version: 1 };
+/// let policy = SnapshotPolicy::every(100).fold_version(1);
 /// assert_eq!(policy.fold_version, 1, "greater, once `evolve` means something else");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SnapshotPolicy {
     /// Number of events after which a load takes a new snapshot.
     pub every: u64,
     /// Version of the code that folds: `evolve` and the upcasters. Raise it when the same events
     /// lead to another state.
     pub fold_version: u32,
+}
+
+impl SnapshotPolicy {
+    /// Takes a snapshot every so many events, of the first version of the fold.
+    #[must_use]
+    pub const fn every(events: u64) -> Self {
+        Self { every: events, fold_version: 1 }
+    }
+
+    /// Sets the version of the code that folds.
+    #[must_use]
+    pub const fn fold_version(self, version: u32) -> Self {
+        Self { fold_version: version, ..self }
+    }
 }
 
 /// The aggregates with snapshots, and their rules.
@@ -332,8 +347,7 @@ impl Rule {
             }
         };
         let (stream, fingerprint) = (stream.clone(), bound_to(self.fingerprint, event));
-        let snapshot =
-            Snapshot { stream: stream.clone(), revision, incarnation, fingerprint, state };
+        let snapshot = Snapshot::new(stream.clone(), revision, incarnation, fingerprint, state);
         if let Err(error) = self.store.save_snapshot(snapshot).await {
             warn(&stream, &error, "cannot save a snapshot");
         }

@@ -4,14 +4,12 @@
 //! framework, except errors (which users receive) and a list with reasons. Not here: running the
 //! examples (rustdoc's tests).
 
-use std::collections::HashSet;
-
-use syn::{Attribute, Expr, Item, Lit, Meta, Path, Token, UseTree, punctuated::Punctuated};
+use syn::{Attribute, Expr, Lit, Meta, Path, Token, punctuated::Punctuated};
 
 use crate::{
     tidy::{
         Finding,
-        types::{PublicType, is_public, public_types},
+        types::{PublicType, public_names, public_types},
     },
     workspace::{Package, RustFile, Workspace},
 };
@@ -33,6 +31,41 @@ const EXEMPT: &[Exempt] = &[
     Exempt { of: "gesta-store", name: "Page", reason: "received, from `Pages`" },
     Exempt { of: "gesta-store", name: "Delivery", reason: "received, from `Subscription`" },
     Exempt { of: "gesta-store", name: "StoreFuture", reason: "an alias for a boxed future" },
+    Exempt { of: "gesta", name: "HealthCause", reason: "received, in `Health`" },
+    Exempt { of: "gesta", name: "InstanceCommand", reason: "received, in `InstanceDetails`" },
+    Exempt {
+        of: "gesta",
+        name: "InstanceCounts",
+        reason: "received, from `Gesta::process_counts`",
+    },
+    Exempt {
+        of: "gesta",
+        name: "InstanceDetails",
+        reason: "received, from `Gesta::process_instance`",
+    },
+    Exempt {
+        of: "gesta",
+        name: "InstancePage",
+        reason: "received, from `Gesta::process_instances`",
+    },
+    Exempt { of: "gesta", name: "InstanceSummary", reason: "received, in `InstancePage`" },
+    Exempt { of: "gesta", name: "InstanceTimer", reason: "received, in `InstanceDetails`" },
+    Exempt { of: "gesta", name: "Loaded", reason: "received, from `Gesta::load`" },
+    Exempt {
+        of: "gesta",
+        name: "NotUnderstoodInstance",
+        reason: "received, from `stored_processes`",
+    },
+    Exempt { of: "gesta", name: "OldRows", reason: "received, in `ProjectionStatus`" },
+    Exempt { of: "gesta", name: "OnReadRow", reason: "received, from `Gesta::read_on_demand`" },
+    Exempt { of: "gesta", name: "PendingSwitch", reason: "received, in `ProjectionState`" },
+    Exempt { of: "gesta", name: "ProcessStatus", reason: "received, from `Gesta::processes`" },
+    Exempt { of: "gesta", name: "ProjectionStatus", reason: "received, from `Gesta::projections`" },
+    Exempt { of: "gesta", name: "RebuildProgress", reason: "received, in `ProjectionState`" },
+    Exempt { of: "gesta", name: "Receipt", reason: "received, from `Gesta::execute`" },
+    Exempt { of: "gesta", name: "RefusedCommand", reason: "received, in `InstanceDetails`" },
+    Exempt { of: "gesta", name: "SetAside", reason: "received, from `Gesta::process_set_aside`" },
+    Exempt { of: "gesta", name: "SetAsideInput", reason: "received, in `SetAside`" },
 ];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
@@ -47,7 +80,7 @@ fn check_package(workspace: &Workspace, package: &Package, exempt: &[Exempt]) ->
     let mut exempt: Vec<_> = exempt.iter().filter(|each| each.of == package.name).collect();
     let mut findings = Vec::new();
     for file in files {
-        for PublicType { name, attributes } in public_types(&file.syntax.items) {
+        for PublicType { name, attributes, .. } in public_types(&file.syntax.items) {
             if !public.contains(&name) || is_error(attributes) || shows_assertion(attributes) {
                 continue;
             }
@@ -66,54 +99,6 @@ fn check_package(workspace: &Workspace, package: &Package, exempt: &[Exempt]) ->
         Finding::new(&package.folder, format!("{name} ({reason}) needs no exemption: remove it"))
     }));
     findings
-}
-
-/// Names re-exported by the crate's root, and those in its public modules.
-fn public_names(files: &[&RustFile], package: &Package) -> HashSet<String> {
-    let root = items_of(files, &format!("{}/src/lib.rs", package.folder));
-    let mut brought = Brought::default();
-    for item in root {
-        match item {
-            Item::Use(item) if is_public(&item.vis) => brought.add(&item.tree, ""),
-            Item::Mod(module) if is_public(&module.vis) => {
-                brought.modules.insert(module.ident.to_string());
-            }
-            _ => {}
-        }
-    }
-    let Brought { mut names, modules } = brought;
-    names.extend(public_types(root).into_iter().map(|each| each.name));
-    for module in modules {
-        // A module is one of two files; the other one has no items.
-        for path in [format!("{module}.rs"), format!("{module}/mod.rs")] {
-            let items = items_of(files, &format!("{}/src/{path}", package.folder));
-            names.extend(public_types(items).into_iter().map(|each| each.name));
-        }
-    }
-    names
-}
-
-fn items_of<'a>(files: &[&'a RustFile], path: &str) -> &'a [Item] {
-    files.iter().find(|file| file.path == path).map_or(&[], |file| &file.syntax.items)
-}
-
-/// Names and modules brought in by a `use`.
-#[derive(Default)]
-struct Brought {
-    names: HashSet<String>,
-    modules: HashSet<String>,
-}
-
-impl Brought {
-    fn add(&mut self, tree: &UseTree, module: &str) {
-        match tree {
-            UseTree::Path(path) => self.add(&path.tree, &path.ident.to_string()),
-            UseTree::Group(group) => group.items.iter().for_each(|tree| self.add(tree, module)),
-            UseTree::Name(name) => drop(self.names.insert(name.ident.to_string())),
-            UseTree::Rename(rename) => drop(self.names.insert(rename.ident.to_string())),
-            UseTree::Glob(_) => drop(self.modules.insert(module.to_owned())),
-        }
-    }
 }
 
 /// Returns whether the type derives `Error`.

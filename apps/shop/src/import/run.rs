@@ -302,7 +302,9 @@ impl Importer {
             | ExecuteError::Truncated(_)
             | ExecuteError::Unencodable(_)
             | ExecuteError::Store(_)
-            | ExecuteError::Closed => Attempt::Stopped(reason),
+            | ExecuteError::Closed
+            // `ExecuteError` is non-exhaustive.
+            | _ => Attempt::Stopped(reason),
         }
     }
 }

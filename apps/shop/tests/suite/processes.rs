@@ -52,11 +52,8 @@ impl Shop {
         change: impl FnOnce(Builder) -> Builder,
     ) -> Self {
         // Orders compete for stock, and the clock stands still while they wait for a retry.
-        let at_once = RetryPolicy {
-            first_wait_max: Duration::ZERO,
-            wait_max: Duration::ZERO,
-            ..RetryPolicy::default()
-        };
+        let at_once =
+            RetryPolicy::default().first_wait_max(Duration::ZERO).wait_max(Duration::ZERO);
         let builder = Gesta::on(Arc::clone(&store)).clock(clock.clone()).retry(at_once);
         let builder = change(builder);
         let builder = read_side::project_all(builder, &Sqlite::temporary().await.unwrap());

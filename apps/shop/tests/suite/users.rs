@@ -101,7 +101,7 @@ async fn a_user_whose_stream_an_operator_deleted_is_in_no_list_and_may_be_create
     let receipt = created(&shop, "ann", Some("a@example.org")).await;
     shop.ask(FindUser { user_id: id("ann") }).at_least(&receipt).await.unwrap().unwrap();
     let stream = gesta::StreamName::new("user-ann").unwrap();
-    let delete = DeleteStream { stream, expected: ExpectedRevision::Any };
+    let delete = DeleteStream::new(stream, ExpectedRevision::Any);
     let deleted = shop.store().delete_stream(delete).await.unwrap();
     let found = shop.ask(FindUser { user_id: id("ann") }).at_least_position(deleted.position);
     assert_eq!(found.await.unwrap(), None);

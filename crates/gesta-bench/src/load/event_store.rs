@@ -113,14 +113,14 @@ struct StoreWriter<'a, Store> {
 impl<Store: ThreadStore> Writer for StoreWriter<'_, Store> {
     fn append(&mut self, offer: &Offer<'_>) -> Result<u64> {
         let tag = Tag::new(offer.tag)?;
-        let event = |(id, payload): (u128, &[u8])| NewEvent {
-            tags: vec![tag.clone()],
-            ..NewEvent::new(
+        let event = |(id, payload): (u128, &[u8])| {
+            NewEvent::new(
                 EventId::from(Uuid::from_u128(id)),
                 self.event_type.clone(),
                 ContentType::OCTET_STREAM,
                 Bytes::copy_from_slice(payload),
             )
+            .tagged(vec![tag.clone()])
         };
         let ids = ids(offer.first_id, offer.payloads.count);
         let events: Vec<_> = ids.zip(offer.payloads.iter()).map(event).collect();

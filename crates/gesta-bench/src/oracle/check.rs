@@ -361,7 +361,8 @@ mod tests {
         let (store, mut lines) = recorded();
         let (AppendId { writer, number, .. }, planned) = unmade(1_000);
         lines.push(LogEntry::Offer { writer, number });
-        let event = NewEvent { data: vec![1, 2, 3].into(), ..planned.event(0) };
+        let mut event = planned.event(0);
+        event.data = vec![1, 2, 3].into();
         append(&store, &planned.parts[0].0, vec![event]);
         assert!(complaint(&store, lines).contains("the data differ"));
     }

@@ -169,17 +169,15 @@ impl PlannedAppend {
             true => random.below(self.event_bytes + 1),
         };
         let metadata = if self.mixed { random.below(30) } else { 0 };
-        NewEvent {
-            schema_version: 1 + random.below(3) as u16,
-            metadata: drawn(&mut random, metadata),
-            tags: vec![self.tag.clone()],
-            ..NewEvent::new(
-                self.id.event(ordinal),
-                EventType::new(EVENT_TYPE).expect("it is a name"),
-                ContentType::OCTET_STREAM,
-                drawn(&mut random, bytes),
-            )
-        }
+        NewEvent::new(
+            self.id.event(ordinal),
+            EventType::new(EVENT_TYPE).expect("it is a name"),
+            ContentType::OCTET_STREAM,
+            drawn(&mut random, bytes),
+        )
+        .schema_version(1 + random.below(3) as u16)
+        .metadata(drawn(&mut random, metadata))
+        .tagged(vec![self.tag.clone()])
     }
 }
 

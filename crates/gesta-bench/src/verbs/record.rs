@@ -30,11 +30,9 @@ impl Record {
     pub(crate) fn run(self, store: &StoreUrl) -> Result<()> {
         let options = match self.segment_bytes {
             None => Options::default(),
-            Some(bytes) => Options {
-                segment_bytes_first: bytes,
-                segment_bytes_max: bytes.saturating_mul(2),
-                ..Options::default()
-            },
+            Some(bytes) => Options::default()
+                .segment_bytes_first(bytes)
+                .segment_bytes_max(bytes.saturating_mul(2)),
         };
         record(&store.open(options)?, &self.shape, self.appends_each, &stdout_sink()?)
     }

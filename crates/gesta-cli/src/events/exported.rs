@@ -24,22 +24,8 @@ pub(crate) struct ExportedEvent {
 impl ExportedEvent {
     /// Returns the event as it was recorded in the exported store.
     pub(crate) fn as_recorded(&self, position: Position, recorded_at: RecordedAt) -> RecordedEvent {
-        let event = self.event.clone();
-        RecordedEvent {
-            stream: self.stream.clone(),
-            revision: self.revision,
-            position,
-            recorded_at,
-            id: event.id,
-            event_type: event.event_type,
-            schema_version: event.schema_version,
-            content_type: event.content_type,
-            data: event.data,
-            metadata: event.metadata,
-            tags: event.tags,
-            correlation_id: event.correlation_id,
-            causation_id: event.causation_id,
-        }
+        let (stream, event) = (self.stream.clone(), self.event.clone());
+        RecordedEvent::new(event, stream, self.revision, position, recorded_at)
     }
 }
 
@@ -86,18 +72,18 @@ impl ExportedEvent {
             payload("metadata", line.metadata, line.metadata_base64)?.unwrap_or_default();
         // Names are parsed as stored ones: an older version may have accepted names that a new
         // event could not have, and an import must not lose their events.
-        let event = NewEvent {
-            id: line.id.parse().map_err(|_| format!("`id` must be a UUID; got {}", line.id))?,
-            event_type: checked("type", EventType::stored(line.event_type))?,
-            schema_version: line.schema_version,
-            content_type: optional("contentType", line.content_type, ContentType::stored)?
-                .unwrap_or(ContentType::JSON),
-            data: data.into(),
-            metadata: metadata.into(),
-            tags: checked("tags", line.tags.into_iter().map(Tag::stored).collect())?,
-            correlation_id: optional("correlationId", line.correlation_id, CorrelationId::stored)?,
-            causation_id: optional("causationId", line.causation_id, CausationId::stored)?,
-        };
+        let id = line.id.parse().map_err(|_| format!("`id` must be a UUID; got {}", line.id))?;
+        let content_type = optional("contentType", line.content_type, ContentType::stored)?;
+        let content_type = content_type.unwrap_or(ContentType::JSON);
+        let event_type = checked("type", EventType::stored(line.event_type))?;
+        let tags: Vec<Tag> = checked("tags", line.tags.into_iter().map(Tag::stored).collect())?;
+        let (correlation_id, causation_id) = (line.correlation_id, line.causation_id);
+        let event = NewEvent::new(id, event_type, content_type, data)
+            .schema_version(line.schema_version)
+            .metadata(metadata)
+            .tagged(tags)
+            .correlation_id(optional("correlationId", correlation_id, CorrelationId::stored)?)
+            .causation_id(optional("causationId", causation_id, CausationId::stored)?);
         Ok(Self {
             stream: checked("stream", StreamName::stored(line.stream))?,
             revision: Revision::new(line.revision),
@@ -157,21 +143,16 @@ mod tests {
     use super::*;
 
     fn recorded(content_type: ContentType, data: &[u8], metadata: &[u8]) -> RecordedEvent {
-        RecordedEvent {
-            stream: StreamName::stored("order-\u{1}\"é").unwrap(),
-            revision: Revision::new(3),
-            position: Position::new(7),
-            recorded_at: RecordedAt::from_micros(1),
-            id: EventId::random(),
-            event_type: EventType::new("order placed").unwrap(),
-            schema_version: 2,
-            content_type,
-            data: data.to_vec().into(),
-            metadata: metadata.to_vec().into(),
-            tags: vec![Tag::new("no-colon").unwrap(), Tag::of("a", "b:c").unwrap()],
-            correlation_id: Some(CorrelationId::new("call").unwrap()),
-            causation_id: None,
-        }
+        let tags = [Tag::new("no-colon").unwrap(), Tag::of("a", "b:c").unwrap()];
+        let event_type = EventType::new("order placed").unwrap();
+        let event = NewEvent::new(EventId::random(), event_type, content_type, data.to_vec())
+            .schema_version(2)
+            .metadata(metadata.to_vec())
+            .tagged(tags)
+            .correlation_id(CorrelationId::new("call").unwrap());
+        let stream = StreamName::stored("order-\u{1}\"é").unwrap();
+        let (revision, position) = (Revision::new(3), Position::new(7));
+        RecordedEvent::new(event, stream, revision, position, RecordedAt::from_micros(1))
     }
 
     #[test]

@@ -193,7 +193,7 @@ fn parse(text: &[u8]) -> Result<Line, String> {
         // An append of one event has no `append` around it, so version 1 and 2 share these lines.
         Some(event) => {
             let (first, events) = (event.position, vec![event]);
-            let append = StoredAppend { first, events, scavenged: None };
+            let append = StoredAppend::new(first, events);
             Line::Append { append, is_part: false }
         }
         None => Line::Event(event),
@@ -263,7 +263,7 @@ fn append(text: &[u8]) -> Result<Line, String> {
         }
     };
     let scavenged = scavenged.map(scavenged_events).transpose()?;
-    let append = StoredAppend { first, events, scavenged };
+    let append = StoredAppend::new(first, events).scavenged(scavenged);
     Ok(Line::Append { append, is_part: part_of.is_some() })
 }
 

@@ -160,14 +160,12 @@ impl Append {
             check_json(&payload.origin, &payload.bytes)?;
         }
         let event_type = self.event_type.clone();
-        Ok(NewEvent {
-            schema_version: self.schema_version,
-            metadata: self.metadata.clone().unwrap_or_default().into(),
-            tags: self.tags.clone(),
-            correlation_id: self.correlation.clone(),
-            causation_id: self.causation.clone(),
-            ..NewEvent::new(id, event_type, self.content_type.clone(), payload.bytes)
-        })
+        Ok(NewEvent::new(id, event_type, self.content_type.clone(), payload.bytes)
+            .schema_version(self.schema_version)
+            .metadata(self.metadata.clone().unwrap_or_default())
+            .tagged(self.tags.clone())
+            .correlation_id(self.correlation.clone())
+            .causation_id(self.causation.clone()))
     }
 }
 

@@ -49,7 +49,7 @@ impl Backup {
         // position that the application has confirmed as durable.
         let bar = bar(Unit::Bytes, 0);
         let report = gesta_log::backup(store.directory()?, self.target.path(), &mut |progress| {
-            let Progress { bytes_done, bytes_total } = progress;
+            let Progress { bytes_done, bytes_total, .. } = progress;
             bar.set_length(bytes_total);
             bar.set_position(bytes_done);
         });
@@ -64,7 +64,8 @@ impl Backup {
 }
 
 fn print_text(report: &BackupReport, output: &mut Output) -> Result<()> {
-    let BackupReport { end, segments, bytes, copied_segments, copied_bytes, unconfirmed } = report;
+    let BackupReport { end, segments, bytes, copied_segments, copied_bytes, unconfirmed, .. } =
+        report;
     if let Some(positions) = unconfirmed {
         notice(format_args!(
             "positions {} to {} are left out: the process that has the store open wrote them but has \
@@ -81,7 +82,8 @@ fn print_text(report: &BackupReport, output: &mut Output) -> Result<()> {
 }
 
 fn object(report: &BackupReport) -> Value {
-    let BackupReport { end, segments, bytes, copied_segments, copied_bytes, unconfirmed } = report;
+    let BackupReport { end, segments, bytes, copied_segments, copied_bytes, unconfirmed, .. } =
+        report;
     let range = |positions: &RangeInclusive<Position>| json!({ "first": positions.start().number(), "last": positions.end().number() });
     json!({
         "position": end.number(),

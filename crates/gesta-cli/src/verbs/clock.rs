@@ -75,7 +75,7 @@ impl Clock {
     fn restart(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         // Without this check, an append would create a store in an empty directory.
         url.directory()?;
-        let options = Options { recorded_time: RecordedTime::Restarts, ..Options::default() };
+        let options = Options::default().recorded_time(RecordedTime::Restarts);
         let store = url.open_to_append_with(options)?;
         let now = SystemClock::new().now();
         let ahead = block_on(store.recorded_ahead(now))?.as_secs();
@@ -112,9 +112,7 @@ impl Clock {
             "operation": "restart-recorded-time", "target": "recorded time", "reason": reason,
         });
         let event_type = EventType::new("operation-ordered")?;
-        Ok(NewEvent {
-            metadata: json!({ "actor": self.actor }).to_string().into(),
-            ..NewEvent::json(EventId::random(), event_type, data.to_string())
-        })
+        Ok(NewEvent::json(EventId::random(), event_type, data.to_string())
+            .metadata(json!({ "actor": self.actor }).to_string()))
     }
 }

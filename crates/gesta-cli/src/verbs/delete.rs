@@ -51,7 +51,7 @@ impl Delete {
         self.confirm.ask(&format!("this permanently hides {events} of {name}"))?;
         // Expect the confirmed head: events appended since the prompt must not be deleted.
         let expected = ExpectedRevision::Exact(head);
-        let delete = DeleteStream { stream: self.stream.clone(), expected };
+        let delete = DeleteStream::new(self.stream.clone(), expected);
         let deleted = block_on(url.open_to_append()?.delete_stream(delete))?;
         match output.style() {
             Style::Text => output.line(format_args!("deleted {name} up to revision {head}"))?,

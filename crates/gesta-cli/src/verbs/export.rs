@@ -156,7 +156,7 @@ impl Selection {
         // Scavenged positions are left out: a part of a store is imported at new positions.
         let first_left = events.first()?.position;
         let left_out = (events.len() as u64) < count;
-        let append = StoredAppend { first: first_left, events, scavenged: None };
+        let append = StoredAppend::new(first_left, events);
         Some((append, first.filter(|_| left_out).map(|first| (count, first))))
     }
 }

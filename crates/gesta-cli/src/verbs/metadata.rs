@@ -144,7 +144,7 @@ fn set(
     // Metadata that another process set since then is not overwritten.
     let expected_metadata =
         known.metadata_revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
-    let set = SetStreamMetadata { stream: stream.clone(), expected_metadata, metadata };
+    let set = SetStreamMetadata::new(stream.clone(), expected_metadata, metadata);
     let appended = block_on(url.open_to_append()?.set_stream_metadata(set))?;
     match output.style() {
         Style::Text => output.line(format_args!("set the metadata of {name}")),

@@ -60,12 +60,17 @@ impl Read {
                 let from = place(direction, from.map(Position::new));
                 // Operators look for everything that is still on disk, hidden or not.
                 let visibility = Visibility::Raw;
-                let read = ReadAll { direction, from, filter, visibility, limit };
+                let read = ReadAll::towards(direction)
+                    .starting(from)
+                    .filter(filter)
+                    .visibility(visibility)
+                    .limit(limit);
                 show_all(store.read_all(read), output)?;
             }
             Selected::Stream(stream) => {
                 let from = place(direction, from.map(Revision::new));
-                let read = ReadStream { stream: stream.clone(), direction, from, limit };
+                let read =
+                    ReadStream::towards(direction, stream.clone()).starting(from).limit(limit);
                 // A missing stream reads as empty, so the check decides about the exit code.
                 show_all(store.read_stream(read), output)?;
                 check_exists(&stream, &store)?;

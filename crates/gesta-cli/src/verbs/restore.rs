@@ -44,7 +44,7 @@ impl Restore {
         // Needs no --store: the new store is an argument, so that GESTA_STORE cannot redirect it.
         let report =
             gesta_log::restore(self.source.path(), self.directory.path(), &mut |progress| {
-                let Progress { bytes_done, bytes_total } = progress;
+                let Progress { bytes_done, bytes_total, .. } = progress;
                 bar.set_length(bytes_total);
                 bar.set_position(bytes_done);
             });
@@ -54,7 +54,7 @@ impl Restore {
     }
 
     fn print(&self, report: RestoreReport, output: &mut Output) -> Result<()> {
-        let RestoreReport { end, segments, bytes, incarnation } = report;
+        let RestoreReport { end, segments, bytes, incarnation, .. } = report;
         let store = format!("gesta:{}", self.directory);
         match output.style() {
             Style::Text => {

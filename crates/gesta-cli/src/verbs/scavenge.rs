@@ -44,7 +44,7 @@ impl Scavenge {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         let store = store.open_to_scavenge()?;
         let bar = bar(Unit::Bytes, 0);
-        let options = ScavengeOptions { threshold_percent: self.threshold };
+        let options = ScavengeOptions::default().threshold_percent(self.threshold);
         let report = store.scavenge(options, &mut |progress: Progress| {
             bar.set_length(progress.bytes_total);
             bar.set_position(progress.bytes_done);
@@ -61,7 +61,8 @@ impl Scavenge {
 }
 
 fn print_text(report: &ScavengeReport, output: &mut Output) -> Result<()> {
-    let ScavengeReport { segments, rewritten_segments, events, bytes_before, bytes_after } = report;
+    let ScavengeReport { segments, rewritten_segments, events, bytes_before, bytes_after, .. } =
+        report;
     let (events, all) = (counted(*events, "event"), counted(*segments as u64, "segment"));
     output.line(format_args!(
         "scavenged {events}: rewrote {rewritten_segments} of {all}, reclaimed {} of {bytes_before} bytes",
@@ -70,7 +71,8 @@ fn print_text(report: &ScavengeReport, output: &mut Output) -> Result<()> {
 }
 
 fn object(report: &ScavengeReport) -> Value {
-    let ScavengeReport { segments, rewritten_segments, events, bytes_before, bytes_after } = report;
+    let ScavengeReport { segments, rewritten_segments, events, bytes_before, bytes_after, .. } =
+        report;
     json!({
         "events": events,
         "segments": segments,

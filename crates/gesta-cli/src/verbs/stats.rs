@@ -183,7 +183,7 @@ impl Sizes {
         let bar = bar(Unit::Streams, 0);
         let mut after = None;
         loop {
-            let list = ListStreams { prefix: String::new(), after, limit: PAGE_NAMES_MAX };
+            let list = ListStreams::all().after(after).limit(PAGE_NAMES_MAX);
             let names = block_on(store.list_streams(list))?;
             for name in &names {
                 self.count_stream(store, name)?;

@@ -67,7 +67,7 @@ impl Streams {
         // Printed before the first row, so that an empty listing has no header.
         let mut header = Some("    HEAD  STATE       STREAM");
         let page = |after, limit| {
-            let list = ListStreams { prefix: prefix.clone(), after, limit };
+            let list = ListStreams::all().prefix(prefix.clone()).after(after).limit(limit);
             Ok(block_on(store.list_streams(list))?)
         };
         each(self.limit, after, page, |name| {
@@ -84,8 +84,9 @@ impl Streams {
             if text.contains('-') { Category::new(text) } else { Category::stored(text) }
         };
         let after = self.after.map(named).transpose()?;
-        let page =
-            |after, limit| Ok(block_on(store.list_categories(ListCategories { after, limit }))?);
+        let page = |after, limit| {
+            Ok(block_on(store.list_categories(ListCategories::all().after(after).limit(limit)))?)
+        };
         each(self.limit, after, page, |category| match output.style() {
             Style::Text => output.line(Printable(category.as_str())),
             Style::Json => output.json(&json!({ "category": category.as_str() })),

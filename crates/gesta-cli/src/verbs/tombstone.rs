@@ -60,8 +60,9 @@ impl Tombstone {
             Some(head) => ExpectedRevision::Exact(head),
             None => ExpectedRevision::NoStream,
         };
-        let ended =
-            block_on(url.open_to_append()?.tombstone_stream(TombstoneStream { stream, expected }))?;
+        let ended = block_on(
+            url.open_to_append()?.tombstone_stream(TombstoneStream::new(stream, expected)),
+        )?;
         match output.style() {
             Style::Text => output.line(format_args!("tombstoned {name}"))?,
             Style::Json => output.json(&json!({

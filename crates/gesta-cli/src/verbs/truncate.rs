@@ -3,9 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use futures_executor::block_on;
-use gesta_store::{
-    EventStore as _, ExpectedRevision, Revision, SetStreamMetadata, StreamMetadata, StreamName,
-};
+use gesta_store::{EventStore as _, ExpectedRevision, Revision, SetStreamMetadata, StreamName};
 use serde_json::json;
 
 use super::journal::ForgetSetAside;
@@ -81,8 +79,8 @@ impl Truncate {
         let expected_metadata =
             known.metadata_revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
         // Truncation is one field of the metadata; the other fields stay.
-        let metadata = StreamMetadata { truncate_before: Some(before), ..known.metadata };
-        let set = SetStreamMetadata { stream: self.stream.clone(), expected_metadata, metadata };
+        let metadata = known.metadata.truncate_before(before);
+        let set = SetStreamMetadata::new(self.stream.clone(), expected_metadata, metadata);
         let truncated = block_on(url.open_to_append()?.set_stream_metadata(set))?;
         match output.style() {
             Style::Text => output.line(format_args!("{name} starts at revision {before}"))?,

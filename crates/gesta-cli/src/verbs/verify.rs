@@ -105,18 +105,18 @@ fn object(report: &OpenReport) -> Value {
 }
 
 fn damage_object(damage: &Damage) -> Value {
-    let Damage { file, offset, positions, what } = damage;
+    let Damage { file, offset, positions, what, .. } = damage;
     let positions = positions.as_ref().map(range_object);
     json!({ "file": file, "offset": offset, "positions": positions, "what": what })
 }
 
 fn torn_object(torn: &Torn) -> Value {
-    let Torn { file, offset, bytes } = torn;
+    let Torn { file, offset, bytes, .. } = torn;
     json!({ "file": file, "offset": offset, "bytes": bytes })
 }
 
 fn unmarked_object(unmarked: &Unmarked) -> Value {
-    let Unmarked { file, offset, positions } = unmarked;
+    let Unmarked { file, offset, positions, .. } = unmarked;
     json!({ "file": file, "offset": offset, "positions": range_object(positions) })
 }
 

@@ -30,15 +30,13 @@ fn of_all_kinds() -> Scene {
     let spaced = event(ContentType::JSON, b"{ \"price\" : 1.10,\n \"paid\": false }");
     append_event(&store, "order-1", spaced);
     let bytes = event(ContentType::OCTET_STREAM, b"\xff\0\n");
-    append_event(&store, "order-2", NewEvent { metadata: b"not json".to_vec().into(), ..bytes });
-    let all = NewEvent {
-        schema_version: 3,
-        metadata: b"{\"actor\":\"ann\"}".to_vec().into(),
-        tags: vec![Tag::of("customer", "17850").unwrap(), Tag::new("old").unwrap()],
-        correlation_id: Some(CorrelationId::new("call-1").unwrap()),
-        causation_id: Some(CausationId::new("click-2").unwrap()),
-        ..event(ContentType::new("text/plain").unwrap(), b"hello")
-    };
+    append_event(&store, "order-2", bytes.metadata(b"not json".to_vec()));
+    let all = event(ContentType::new("text/plain").unwrap(), b"hello")
+        .schema_version(3)
+        .metadata(b"{\"actor\":\"ann\"}".to_vec())
+        .tagged(vec![Tag::of("customer", "17850").unwrap(), Tag::new("old").unwrap()])
+        .correlation_id(CorrelationId::new("call-1").unwrap())
+        .causation_id(CausationId::new("click-2").unwrap());
     append_event(&store, "no_category", all);
     hide_some(&store);
     drop(store);
@@ -53,17 +51,17 @@ fn hide_some(store: &OpenStore) {
         append(store, stream, "noted", "1");
         append(store, stream, "noted", "2");
     }
-    block_on(store.set_stream_metadata(SetStreamMetadata {
-        stream: name("kept-1"),
-        expected_metadata: ExpectedRevision::NoStream,
-        metadata: StreamMetadata { max_count: NonZero::new(1), ..StreamMetadata::default() },
-    }))
+    block_on(store.set_stream_metadata(SetStreamMetadata::new(
+        name("kept-1"),
+        ExpectedRevision::NoStream,
+        StreamMetadata::default().max_count(NonZero::new(1)),
+    )))
     .unwrap();
     let (stream, expected) = (name("gone-1"), ExpectedRevision::StreamExists);
-    block_on(store.delete_stream(DeleteStream { stream, expected })).unwrap();
+    block_on(store.delete_stream(DeleteStream::new(stream, expected))).unwrap();
     append(store, "gone-1", "noted", "3");
     let stream = name("dead-1");
-    block_on(store.tombstone_stream(TombstoneStream { stream, expected })).unwrap();
+    block_on(store.tombstone_stream(TombstoneStream::new(stream, expected))).unwrap();
 }
 
 /// The events of an export, one by one.
@@ -123,9 +121,10 @@ fn old_format(lines: &str) -> String {
 
 /// Three events in two streams, appended together.
 fn transfer() -> Append {
-    let event = |nth| NewEvent {
-        id: EventId::derived_from("transfer", nth),
-        ..event(ContentType::JSON, b"{\"amount\":5}")
+    let event = |nth| {
+        let mut event = event(ContentType::JSON, b"{\"amount\":5}");
+        event.id = EventId::derived_from("transfer", nth);
+        event
     };
     let name = |text| StreamName::new(text).unwrap();
     Append::to(name("account-1"), ExpectedRevision::Any, [event(0), event(1)]).and(
@@ -337,12 +336,9 @@ fn the_journal_of_a_process_manager_is_imported_from_its_checkpoint_on() {
         append(&scene.open(), journal, "process-checkpointed", &n.to_string());
     }
     let stream = StreamName::new(journal).unwrap();
-    let metadata = StreamMetadata {
-        truncate_before: Some(gesta_store::Revision::new(2)),
-        ..StreamMetadata::default()
-    };
+    let metadata = StreamMetadata::default().truncate_before(gesta_store::Revision::new(2));
     let expected_metadata = ExpectedRevision::Any;
-    let change = SetStreamMetadata { stream, expected_metadata, metadata };
+    let change = SetStreamMetadata::new(stream, expected_metadata, metadata);
     block_on(scene.open().set_stream_metadata(change)).unwrap();
     scene.run(&["scavenge", "--threshold", "0"]).stdout();
     let ran = import(&copy, &exported(&scene, &[]));

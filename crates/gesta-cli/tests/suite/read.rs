@@ -127,9 +127,9 @@ fn deleted_streams_read_as_what_they_are() {
 
 fn end_both_orders(store: &LogStore) {
     let [deleted, tombstoned] = ["order-1", "order-2"].map(|name| StreamName::new(name).unwrap());
-    let delete = DeleteStream { stream: deleted, expected: ExpectedRevision::Any };
+    let delete = DeleteStream::new(deleted, ExpectedRevision::Any);
     futures_executor::block_on(store.delete_stream(delete)).unwrap();
-    let tombstone = TombstoneStream { stream: tombstoned, expected: ExpectedRevision::Any };
+    let tombstone = TombstoneStream::new(tombstoned, ExpectedRevision::Any);
     futures_executor::block_on(store.tombstone_stream(tombstone)).unwrap();
 }
 

@@ -17,7 +17,7 @@ fn half_deleted() -> Scene {
     }
     for number in (1..20).step_by(2) {
         let stream = StreamName::new(format!("session-{number}")).unwrap();
-        let delete = DeleteStream { stream, expected: ExpectedRevision::Any };
+        let delete = DeleteStream::new(stream, ExpectedRevision::Any);
         block_on(store.delete_stream(delete)).unwrap();
     }
     drop(store);

@@ -48,7 +48,7 @@ impl Scene {
     /// confirmed as durable.
     pub(crate) fn of_two_orders_killed_at_the_last_event() -> Self {
         let scene = Self::empty();
-        let never_idle = Options { close_after: Duration::from_secs(3_600), ..Options::default() };
+        let never_idle = Options::default().close_after(Duration::from_secs(3_600));
         let store = scene.open_with(never_idle);
         append_two_orders(&store);
         scene.as_killed()

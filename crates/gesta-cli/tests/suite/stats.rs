@@ -13,7 +13,7 @@ fn scene() -> Scene {
     append(&store, "log", "noted", "{}");
     append(&store, "order-3", "order-placed", "{}");
     let (stream, expected) = (StreamName::new("order-3").unwrap(), ExpectedRevision::StreamExists);
-    futures_executor::block_on(store.delete_stream(DeleteStream { stream, expected })).unwrap();
+    futures_executor::block_on(store.delete_stream(DeleteStream::new(stream, expected))).unwrap();
     drop(store);
     scene
 }

@@ -59,10 +59,7 @@ fn more_streams_than_one_page_are_listed_once_each() {
 #[test]
 fn the_systems_streams_are_listed_when_asked_for() {
     let scene = Scene::of_two_orders();
-    let delete = DeleteStream {
-        stream: StreamName::new("order-1").unwrap(),
-        expected: ExpectedRevision::Any,
-    };
+    let delete = DeleteStream::new(StreamName::new("order-1").unwrap(), ExpectedRevision::Any);
     futures_executor::block_on(scene.open().delete_stream(delete)).unwrap();
     let names = |arguments: &[&str]| {
         let listed = scene.run(&[&["streams", "--json"], arguments].concat()).objects();

@@ -21,7 +21,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use gesta::{Health, HealthCause, Severity};
+use gesta::{HealthCause, Severity};
 use serde_json::{Value, json};
 
 use crate::{
@@ -42,7 +42,7 @@ async fn is_live() -> Live {
 }
 
 async fn is_ready(state: GestaState) -> Result<Ready, Problem> {
-    let Health { causes } = state.gesta().health().await;
+    let causes = state.gesta().health().await.causes;
     let details = causes.iter().map(CauseDetails::of).collect();
     match causes.first() {
         // Sorted by severity, the worst first. Load balancers look only at the status.

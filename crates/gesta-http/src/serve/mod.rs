@@ -33,6 +33,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// An error that ended the server early.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServeError {
     /// The listener failed permanently.
     #[error("the listener failed and accepts no more connections")]

@@ -26,6 +26,8 @@ impl CauseDetails {
             severity: match cause.severity {
                 Severity::Degraded => "degraded",
                 Severity::Unready => "unready",
+                // `Severity` is non-exhaustive.
+                _ => "other",
             },
             detail: cause.detail.clone(),
         }

@@ -91,17 +91,25 @@ impl Schema for Cursor {
 /// ```
 /// use gesta_http::{Cursor, Paged};
 ///
-/// let page = Paged { items: vec![1, 2], next: Some(Cursor::new("numbers", "2")) };
+/// let page = Paged::new(vec![1, 2], Cursor::new("numbers", "2"));
 /// assert_eq!(serde_json::to_value(page)?["items"], serde_json::json!([1, 2]));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Paged<T> {
     /// The entries.
     pub items: Vec<T>,
     /// Cursor of the next page; `None` on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<Cursor>,
+}
+
+impl<T> Paged<T> {
+    /// Creates a page, with the cursor of the next one unless it is the last.
+    pub fn new(items: Vec<T>, next: impl Into<Option<Cursor>>) -> Self {
+        Self { items, next: next.into() }
+    }
 }
 
 impl<T: Schema> Schema for Paged<T> {
@@ -184,6 +192,7 @@ impl Schema for PageLimit {
 /// assert_eq!(PageRequest::after(7, 2).after, Some(7));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PageRequest<K> {
     /// Key of the previous page's last entry; `None` for the first page.
     pub after: Option<K>,

@@ -75,6 +75,7 @@ impl Payload {
 /// A recorded event.
 #[derive(Clone, Debug, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct EventDetails {
     /// Position in the store.
     pub position: u64,

@@ -56,6 +56,8 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
             ExecuteError::Store(error) => error.into(),
             // No `Retry-After`: this process does not open its store again.
             ExecuteError::Closed => Self::unavailable("closed", detail),
+            // `ExecuteError` is non-exhaustive. An error that is not known here may be of any kind.
+            _ => Self::unavailable("outcome-unknown", detail).with_unknown_outcome(),
         }
     }
 }
@@ -155,6 +157,8 @@ impl From<AskError> for Problem {
             // The query is the application's code: its failure is a bug, not the client's mistake.
             AskError::Query(QueryError::Failed(error)) => Self::internal(error.as_ref()),
             AskError::OtherDatabase { .. } => Self::internal(&error),
+            // `AskError` and `QueryError` are non-exhaustive.
+            other => Self::internal(&other),
         }
     }
 }
@@ -169,6 +173,8 @@ impl From<WaitError> for Problem {
             WaitError::TimedOut { .. } => {
                 Self::unavailable("not-yet-visible", detail).retry_after(PAUSE)
             }
+            // `WaitError` is non-exhaustive.
+            other => Self::internal(&other),
         }
     }
 }
@@ -190,6 +196,8 @@ impl From<DatabaseError> for Problem {
                 )
             }
             DatabaseError::Rejected { .. } => Self::internal(&error),
+            // `DatabaseError` is non-exhaustive.
+            other => Self::internal(&other),
         }
     }
 }
@@ -202,6 +210,8 @@ impl From<ReadOnDemandError> for Problem {
             ReadOnDemandError::Truncated(error) => truncated(&error),
             ReadOnDemandError::Name(error) => Self::invalid("id", error.to_string()),
             ReadOnDemandError::Store(error) => error.into(),
+            // `ReadOnDemandError` is non-exhaustive.
+            other => Self::internal(&other),
         }
     }
 }
@@ -214,6 +224,8 @@ impl From<LoadError> for Problem {
             LoadError::Truncated(error) => truncated(&error),
             LoadError::NoRevision { .. } => Self::internal(&error),
             LoadError::Store(error) => error.into(),
+            // `LoadError` is non-exhaustive.
+            other => Self::internal(&other),
         }
     }
 }
@@ -295,8 +307,7 @@ mod tests {
 
     #[test]
     fn a_stopped_store_has_no_retry_after() {
-        let damage =
-            Damage { file: "1".to_owned(), offset: 0, positions: None, what: "bits".to_owned() };
+        let damage = Damage::new("1".to_owned(), 0, "bits".to_owned());
         let stopped = Problem::from(StoreError::Corrupt(damage));
         assert_eq!((stopped.status().as_u16(), stopped.code()), (503, "store-stopped"));
     }

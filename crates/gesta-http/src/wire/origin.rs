@@ -31,6 +31,7 @@ pub struct Origin(HeaderValue);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not an origin; expected one such as https://shop.example, or `*`")]
+#[non_exhaustive]
 pub struct ParseOriginError {
     /// The text that was parsed.
     pub text: String,

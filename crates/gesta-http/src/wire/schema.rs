@@ -44,6 +44,7 @@ impl Schemas {
 
 /// One field of an object, or one parameter.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Field {
     /// Name in JSON.
     pub name: String,

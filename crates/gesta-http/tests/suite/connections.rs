@@ -46,7 +46,7 @@ async fn rest(connection: &mut TcpStream) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_excess_connection_gets_a_503_and_others_continue() {
-    let address = served(Limits { connections_max: 2, ..Limits::DEFAULT }).await;
+    let address = served(Limits::DEFAULT.connections_max(2)).await;
     let mut first = TcpStream::connect(address).await.unwrap();
     let mut second = TcpStream::connect(address).await.unwrap();
     assert_eq!(ask(&mut first).await, "HTTP/1.1 200");

@@ -51,7 +51,7 @@ async fn a_shutdown_ends_the_server_and_its_feeds() {
 async fn a_silent_feed_says_that_it_is_still_there() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let limits = Limits { keep_alive: Duration::from_millis(10), ..Limits::DEFAULT };
+    let limits = Limits::DEFAULT.keep_alive(Duration::from_millis(10));
     let state = state().await.limits(limits);
     let serving =
         tokio::spawn(serve(listener, api().router(state.clone()), state, std::future::pending()));

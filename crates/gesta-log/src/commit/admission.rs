@@ -28,7 +28,7 @@ pub(super) fn admit(
         Verdict::Accept(revisions) if revisions.is_empty() => {
             // A pure check that holds. It saw the groups in flight, so it depends on them.
             let position = Position::new(open.events.next().number() - 1);
-            let appended = Appended { position, revisions: Vec::new() };
+            let appended = Appended::new(position, Vec::new());
             (Ok(appended), !mutated!(CheckFromInFlightAppend))
         }
         Verdict::Accept(revisions) => {

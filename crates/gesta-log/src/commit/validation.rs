@@ -376,7 +376,7 @@ fn of_earlier(earlier: EarlierAppend) -> EarlierByStream {
     let heads = streams.iter().map(|(stream, first, ids)| {
         (stream.clone(), Revision::new(first.number() + ids.len() as u64 - 1))
     });
-    let appended = Appended { position, revisions: heads.collect() };
+    let appended = Appended::new(position, heads.collect());
     EarlierByStream { streams, ids: earlier.ids, appended }
 }
 

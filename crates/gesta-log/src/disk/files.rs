@@ -42,6 +42,7 @@ const MADE_HANDLES_MAX: usize = 8;
 
 /// The mode in which a directory is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Access {
     /// Reads and appends. Exclusive.
     ReadWrite,

@@ -83,6 +83,7 @@ pub fn finish_dropped_stores() {
 
 /// The reason why a directory could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LockError {
     /// Another process holds the lock.
     #[error("{} is in use by process {owner}; stop it or open read-only", .directory.display())]

@@ -43,13 +43,11 @@ fn events() -> [NewEvent; 2] {
     let plain = NewEvent::json(EventId::derived_from("hostile", 0), event_type.clone(), "{}");
     let content_type = ContentType::new("text/plain").unwrap();
     let id = EventId::derived_from("hostile", 1);
-    let full = NewEvent {
-        tags: vec![Tag::of("customer", "1").unwrap(), Tag::new("urgent").unwrap()],
-        metadata: Bytes::from_static(b"{\"actor\":\"ann\"}"),
-        correlation_id: Some(CorrelationId::new("talk").unwrap()),
-        causation_id: Some(CausationId::new("cause").unwrap()),
-        ..NewEvent::new(id, event_type, content_type, "some text".repeat(9))
-    };
+    let full = NewEvent::new(id, event_type, content_type, "some text".repeat(9))
+        .tagged(vec![Tag::of("customer", "1").unwrap(), Tag::new("urgent").unwrap()])
+        .metadata(Bytes::from_static(b"{\"actor\":\"ann\"}"))
+        .correlation_id(CorrelationId::new("talk").unwrap())
+        .causation_id(CausationId::new("cause").unwrap());
     [plain, full]
 }
 
@@ -210,19 +208,17 @@ fn seal_records(frame: &mut [u8]) {
 
 /// Converts an event to a new one with the same contents.
 fn offered(event: &RecordedEvent) -> NewEvent {
-    NewEvent {
-        schema_version: event.schema_version,
-        metadata: event.metadata.clone(),
-        tags: event.tags.clone(),
-        correlation_id: event.correlation_id.clone(),
-        causation_id: event.causation_id.clone(),
-        ..NewEvent::new(
-            event.id,
-            event.event_type.clone(),
-            event.content_type.clone(),
-            event.data.clone(),
-        )
-    }
+    NewEvent::new(
+        event.id,
+        event.event_type.clone(),
+        event.content_type.clone(),
+        event.data.clone(),
+    )
+    .schema_version(event.schema_version)
+    .metadata(event.metadata.clone())
+    .tagged(event.tags.clone())
+    .correlation_id(event.correlation_id.clone())
+    .causation_id(event.causation_id.clone())
 }
 
 /// Checks that the other decoder agrees, and that encoding the event again keeps its meaning.

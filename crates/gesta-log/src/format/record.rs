@@ -233,21 +233,13 @@ fn decode_fields(
     if !fields.0.is_empty() {
         return Err(Malformed::Field("record length"));
     }
-    Ok(RecordedEvent {
-        stream,
-        revision,
-        position,
-        recorded_at,
-        id,
-        event_type,
-        schema_version,
-        content_type,
-        data,
-        metadata,
-        tags,
-        correlation_id,
-        causation_id,
-    })
+    let event = NewEvent::new(id, event_type, content_type, data)
+        .schema_version(schema_version)
+        .metadata(metadata)
+        .tagged(tags)
+        .correlation_id(correlation_id)
+        .causation_id(causation_id);
+    Ok(RecordedEvent::new(event, stream, revision, position, recorded_at))
 }
 
 /// Shares the name with the event before, if it is the same: comparing bytes is cheaper than

@@ -336,15 +336,14 @@ impl RunPostings {
 /// Converts an error of the index's files for readers.
 pub(crate) fn store_error(error: RunError) -> StoreError {
     match error {
-        RunError::Damaged { file, offset, what } => StoreError::Corrupt(Damage {
+        RunError::Damaged { file, offset, what } => StoreError::Corrupt(Damage::new(
             file,
             offset,
-            positions: None,
-            what: format!(
+            format!(
                 "the index: {what}; remove the file INDEX; the index is then rebuilt the next time \
                  the store is opened"
             ),
-        }),
+        )),
         RunError::Io { file, source } => StoreError::Unavailable {
             reason: format!("cannot read {file}"),
             source: Some(Arc::new(source)),

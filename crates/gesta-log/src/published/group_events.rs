@@ -122,7 +122,7 @@ pub(crate) fn appended_at(append: &Append, first: Position, revisions: &[Revisio
     let heads =
         parts.zip(revisions).map(|(part, revision)| (part.stream.clone(), last(part, *revision)));
     let events = append.events().count() as u64;
-    Appended { position: Position::new(first.number() + events - 1), revisions: heads.collect() }
+    Appended::new(Position::new(first.number() + events - 1), heads.collect())
 }
 
 fn last(part: &StreamAppend, first: Revision) -> Revision {

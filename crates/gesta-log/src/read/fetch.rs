@@ -305,12 +305,10 @@ impl Reader {
     }
 
     fn damaged(&self, location: &Location, what: Malformed) -> StoreError {
-        StoreError::Corrupt(Damage {
-            file: segment_file(location.segment),
-            offset: location.offset,
-            positions: Some(location.position..=location.position),
-            what: what.to_string(),
-        })
+        StoreError::Corrupt(
+            Damage::new(segment_file(location.segment), location.offset, what.to_string())
+                .positions(location.position..=location.position),
+        )
     }
 }
 
@@ -343,7 +341,7 @@ pub(super) fn cannot_read(segment: u64, offset: u64, source: std::io::Error) -> 
     let file = segment_file(segment);
     if source.kind() == std::io::ErrorKind::NotFound {
         let what = "missing".to_owned();
-        return StoreError::Corrupt(Damage { file, offset, positions: None, what });
+        return StoreError::Corrupt(Damage::new(file, offset, what));
     }
     StoreError::Unavailable {
         reason: format!("cannot read {file}"),

@@ -42,12 +42,8 @@ impl Reader {
         };
         let (head, meta) = (head_of(stream)?, index.stream_meta(stream));
         self.stream_is_known(stream)?;
-        Ok(StreamDescription {
-            state: meta.state(head),
-            head,
-            metadata: meta.metadata(),
-            metadata_revision,
-        })
+        let described = StreamDescription::new(meta.state(head)).head(head);
+        Ok(described.metadata(meta.metadata(), metadata_revision))
     }
 
     /// Lists the names of live streams.

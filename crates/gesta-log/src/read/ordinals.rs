@@ -160,7 +160,7 @@ impl OrdinalReads {
         };
         let events = events.into_iter().zip(&kept);
         let events =
-            events.map(|(event, ordinal)| OrdinalEvent { ordinal: Ordinal::new(*ordinal), event });
+            events.map(|(event, ordinal)| OrdinalEvent::new(Ordinal::new(*ordinal), event));
         // Hashes of terms may collide; the event itself decides.
         let page = events.filter(|counted| self.of.counts(&counted.event)).collect();
         Ok((page, processed.copied()))

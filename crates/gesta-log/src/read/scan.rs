@@ -270,10 +270,7 @@ fn damaged(
     positions: std::ops::RangeInclusive<Position>,
     what: Malformed,
 ) -> StoreError {
-    StoreError::Corrupt(Damage {
-        file: segment_file(range.segment),
-        offset,
-        positions: Some(positions),
-        what: what.to_string(),
-    })
+    StoreError::Corrupt(
+        Damage::new(segment_file(range.segment), offset, what.to_string()).positions(positions),
+    )
 }

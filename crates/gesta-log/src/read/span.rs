@@ -90,7 +90,7 @@ impl Reader {
         let known = self.published.damage_from(span.first, Direction::Forwards);
         StoreError::Corrupt(match known {
             Some((first, damage)) if first.number() < end => damage.clone(),
-            _ => Damage { file: "index".to_owned(), offset: 0, positions: None, what },
+            _ => Damage::new("index".to_owned(), 0, what),
         })
     }
 

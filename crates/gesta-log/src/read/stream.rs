@@ -49,7 +49,7 @@ impl StreamPlace {
 
 impl StreamPages {
     pub(crate) fn stream(reader: Reader, read: ReadStream) -> PageStream<Self> {
-        let ReadStream { stream, direction, from, limit } = read;
+        let ReadStream { stream, direction, from, limit, .. } = read;
         let pages = Self { reader, stream, direction, from, limit };
         // The end of the read is taken now if memory has it, and with the first page otherwise.
         let begun = waiting::without_waiting(|| pages.begin());
@@ -314,8 +314,11 @@ impl Reader {
     fn lost(&self, stream: &StreamName, revision: Revision) -> StoreError {
         let what = format!("revision {revision} of {stream} is missing");
         StoreError::Corrupt(match self.published.damage.first() {
-            Some(damage) => Damage { what: format!("{}; {what}", damage.what), ..damage.clone() },
-            None => Damage { file: "index".to_owned(), offset: 0, positions: None, what },
+            Some(damage) => {
+                Damage::new(&damage.file, damage.offset, format!("{}; {what}", damage.what))
+                    .positions(damage.positions.clone())
+            }
+            None => Damage::new("index", 0, what),
         })
     }
 }
@@ -344,13 +347,15 @@ fn check_record(
     if event.stream == *stream && event.revision == revision {
         return Ok(());
     }
-    Err(StoreError::Corrupt(Damage {
-        file: "index".to_owned(),
-        offset: 0,
-        positions: Some(event.position..=event.position),
-        what: format!(
-            "expected revision {revision} of {stream}, found revision {} of {}",
-            event.revision, event.stream
-        ),
-    }))
+    Err(StoreError::Corrupt(
+        Damage::new(
+            "index".to_owned(),
+            0,
+            format!(
+                "expected revision {revision} of {stream}, found revision {} of {}",
+                event.revision, event.stream
+            ),
+        )
+        .positions(event.position..=event.position),
+    ))
 }

@@ -213,12 +213,10 @@ impl Recovery<'_> {
         for bad in scanned.bad.iter().rev() {
             let resumes = bad.resumes.unwrap_or(Position::new(covered.end));
             let last = Position::new(resumes.number().saturating_sub(1));
-            self.report.damage.push(Damage {
-                file: file.clone(),
-                offset: bad.offset,
-                positions: (last >= bad.missing).then_some(bad.missing..=last),
-                what: bad.what.to_string(),
-            });
+            self.report.damage.push(
+                Damage::new(file.clone(), bad.offset, bad.what.to_string())
+                    .positions((last >= bad.missing).then_some(bad.missing..=last)),
+            );
         }
         // Valid frames of another history are damage as well.
         let ends = (scanned.chain.map(|chain| chain.0), scanned.next.number());
@@ -252,12 +250,10 @@ impl Recovery<'_> {
     fn damaged_covered(&mut self, covered: &CoveredSegment, offset: u64, what: String) {
         let last = Position::new(covered.end.saturating_sub(1));
         let first = Position::new(covered.first);
-        self.report.damage.push(Damage {
-            file: segment_file(covered.number),
-            offset,
-            positions: (last >= first).then_some(first..=last),
-            what,
-        });
+        self.report.damage.push(
+            Damage::new(segment_file(covered.number), offset, what)
+                .positions((last >= first).then_some(first..=last)),
+        );
     }
 
     /// Returns the part of a segment that belongs to the log. Reports the end of the last one.
@@ -357,9 +353,10 @@ impl Recovery<'_> {
     ) {
         // After damage, missing revisions are expected.
         if self.report.damage.is_empty()
-            && let Some(misplaced) = misplaced()
+            && let Some(mut misplaced) = misplaced()
         {
-            self.report.damage.push(Damage { file: segment.file.clone(), ..misplaced });
+            misplaced.file.clone_from(&segment.file);
+            self.report.damage.push(misplaced);
         }
     }
 
@@ -424,12 +421,9 @@ impl Recovery<'_> {
             let last = resumes.and_then(|resumes| resumes.number().checked_sub(1));
             let positions =
                 last.map(Position::new).filter(|last| last >= missing).map(|last| *missing..=last);
-            self.report.damage.push(Damage {
-                file: segment.file.clone(),
-                offset: *offset,
-                positions,
-                what: what.to_string(),
-            });
+            self.report.damage.push(
+                Damage::new(segment.file.clone(), *offset, what.to_string()).positions(positions),
+            );
         }
     }
 
@@ -528,12 +522,14 @@ fn find_misplaced<'a>(
             }
         };
         if expected != revision {
-            return Some(Damage {
-                file: String::new(),
-                offset,
-                positions: Some(position..=position),
-                what: format!("{stream} continues with revision {revision} instead of {expected}"),
-            });
+            return Some(
+                Damage::new(
+                    String::new(),
+                    offset,
+                    format!("{stream} continues with revision {revision} instead of {expected}"),
+                )
+                .positions(position..=position),
+            );
         }
         known.set(stream, revision.next());
     }

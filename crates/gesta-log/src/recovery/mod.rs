@@ -88,6 +88,7 @@ impl OpenedSegment {
 
 /// Progress of an operation that reads the whole store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Bytes read so far.
     pub bytes_done: u64,
@@ -296,7 +297,7 @@ impl Recovery<'_> {
     }
 
     fn damaged(&mut self, file: String, offset: u64, what: String) {
-        self.report.damage.push(Damage { file, offset, positions: None, what });
+        self.report.damage.push(Damage::new(file, offset, what));
     }
 
     fn sync(&self, file: &str) -> Result<(), OpenError> {

@@ -84,8 +84,7 @@ fn read(store: LogStore, times: usize) -> thread::JoinHandle<()> {
 /// As `delete_stream` appends it, but with an id that is the same in every schedule.
 fn deletion(stream: &str, before: Revision) -> Append {
     let stream = StreamName::new(stream).unwrap().metadata_stream().unwrap();
-    let metadata =
-        StreamMetadata { truncate_before: Some(before), ..StreamMetadata::default() }.to_json();
+    let metadata = StreamMetadata::default().truncate_before(before).to_json();
     let event_type = EventType::new(StreamMetadata::EVENT_TYPE).unwrap();
     let event = NewEvent::json(EventId::derived_from("deletion", 0), event_type, metadata);
     Append::to(stream, ExpectedRevision::NoStream, [event])

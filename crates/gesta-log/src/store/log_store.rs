@@ -147,6 +147,7 @@ struct Shared {
 
 /// The place of an event's record on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EventPlace {
     /// File name of the segment.
     pub file: String,
@@ -302,7 +303,7 @@ impl LogStore {
     /// let name = StreamName::new("session-1")?;
     /// # let event = NewEvent::json(EventId::random(), EventType::new("opened")?, "{}");
     /// # block_on(store.append(Append::to(name.clone(), ExpectedRevision::NoStream, [event])))?;
-    /// # let delete = DeleteStream { stream: name.clone(), expected: ExpectedRevision::Any };
+    /// # let delete = DeleteStream::new(name.clone(), ExpectedRevision::Any);
     /// block_on(store.delete_stream(delete))?;
     /// drop(store); // seals the segment
     ///

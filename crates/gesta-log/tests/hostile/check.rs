@@ -94,8 +94,7 @@ fn read_every_way(
     let all = read(store.read_all(ReadAll::forwards()), &mut lost, what);
     known(&all, "forwards");
     known(&read(store.read_all(ReadAll::backwards()), &mut lost, what), "backwards");
-    let listed =
-        block_on(store.list_streams(ListStreams { prefix: String::new(), after: None, limit: 20 }));
+    let listed = block_on(store.list_streams(ListStreams::all().limit(20)));
     for stream in taken(listed, &mut lost, what).unwrap_or_default() {
         let events = read(store.read_stream(ReadStream::forwards(stream)), &mut lost, what);
         known(&events, "by stream");

@@ -49,13 +49,13 @@ pub(crate) fn stores() -> Vec<IntactStore> {
 }
 
 fn small() -> Options {
-    Options { segment_bytes_first: 6 << 10, segment_bytes_max: 12 << 10, ..Options::default() }
+    Options::default().segment_bytes_first(6 << 10).segment_bytes_max(12 << 10)
 }
 
 fn fill(directory: &Path, appends: u64) -> Vec<RecordedEvent> {
     let store = LogStore::open(directory, small()).unwrap();
     (0..appends).for_each(|number| append(&store, number));
-    let described = StreamMetadata { cache_control: Some(MINUTE), ..StreamMetadata::default() };
+    let described = StreamMetadata::default().cache_control(MINUTE);
     describe(&store, "order-1", described);
     ended(&store)
 }
@@ -71,13 +71,11 @@ fn ended(store: &LogStore) -> Vec<RecordedEvent> {
 fn scavenge(directory: &Path) -> Vec<RecordedEvent> {
     let store = LogStore::open(directory, small()).unwrap();
     for stream in ["order-2", "order-3", "order-4"] {
-        let truncated = StreamMetadata {
-            truncate_before: Some(Revision::new(12)),
-            ..StreamMetadata::default()
-        };
+        let truncated = StreamMetadata::default().truncate_before(Revision::new(12));
         describe(&store, stream, truncated);
     }
-    let report = store.scavenge(ScavengeOptions { threshold_percent: 0 }, &mut |_| {}).unwrap();
+    let report =
+        store.scavenge(ScavengeOptions::default().threshold_percent(0), &mut |_| {}).unwrap();
     assert!(report.events > 20, "{report:?}");
     ended(&store)
 }
@@ -85,7 +83,7 @@ fn scavenge(directory: &Path) -> Vec<RecordedEvent> {
 fn describe(store: &LogStore, stream: &str, metadata: StreamMetadata) {
     let stream = StreamName::new(stream).unwrap();
     let expected_metadata = ExpectedRevision::Any;
-    let change = SetStreamMetadata { stream, expected_metadata, metadata };
+    let change = SetStreamMetadata::new(stream, expected_metadata, metadata);
     block_on(store.set_stream_metadata(change)).unwrap();
 }
 

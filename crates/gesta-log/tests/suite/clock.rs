@@ -14,7 +14,7 @@ fn at_day(directory: &Path, day: u32, recorded_time: RecordedTime) -> TurnedStor
     let disk = Arc::new(FileDisk::open(directory, Access::ReadWrite).unwrap());
     let clock = Arc::new(ManualClock::default());
     clock.pass(DAY * day);
-    let options = Options { recorded_time, ..Options::default() };
+    let options = Options::default().recorded_time(recorded_time);
     let (engine, store) = Engine::open(disk, clock.clone(), Box::new(SystemRng), options).unwrap();
     TurnedStore { engine, store, clock }
 }
@@ -82,11 +82,11 @@ fn max_age_counts_from_what_was_recorded_of_each_event() {
         .append_together(vec![append_to("order-1", "future")]);
     let mut anew = at_day(directory.path(), 100, RecordedTime::Restarts);
     anew.append_together(vec![append_to("order-1", "anew")]);
-    let change = gesta_store::SetStreamMetadata {
-        stream: name("order-1"),
-        expected_metadata: gesta_store::ExpectedRevision::Any,
-        metadata: StreamMetadata { max_age: Some(DAY * 5), ..StreamMetadata::default() },
-    };
+    let change = gesta_store::SetStreamMetadata::new(
+        name("order-1"),
+        gesta_store::ExpectedRevision::Any,
+        StreamMetadata::default().max_age(DAY * 5),
+    );
     let store = anew.store.clone();
     anew.turn_until(store.set_stream_metadata(change)).unwrap();
     let shown = |turned: &TurnedStore| {

@@ -20,7 +20,7 @@ mod with_all_ids {
     use super::{Fixture, IndexedIds, Options, fixture_of};
 
     fn fixture() -> Fixture {
-        fixture_of(Options { index: Some(IndexedIds::ALL), ..Options::default() })
+        fixture_of(Options::default().index(IndexedIds::ALL))
     }
 
     gesta_store::conformance!(fixture);

@@ -174,11 +174,7 @@ fn a_reader_next_to_a_writer_sees_what_is_surely_durable() {
 #[test]
 fn a_reader_next_to_a_writer_learns_of_what_came_since() {
     let directory = tempfile::tempdir().unwrap();
-    let options = || Options {
-        segment_bytes_first: 16 << 10,
-        segment_bytes_max: 32 << 10,
-        ..Options::default()
-    };
+    let options = || Options::default().segment_bytes_first(16 << 10).segment_bytes_max(32 << 10);
     let mut turned = TurnedStore::open(directory.path(), options());
     turned.append_together(vec![append_to("order-1", "first")]);
     turned.idle();

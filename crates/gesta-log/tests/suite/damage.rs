@@ -16,7 +16,7 @@ use crate::harness::{
 /// Creates a store of ten appends, one of them with several events, and closes it.
 fn ended() -> (tempfile::TempDir, Vec<RecordedEvent>) {
     let directory = tempfile::tempdir().unwrap();
-    let small = Options { segment_bytes_first: 12 << 10, ..Options::default() };
+    let small = Options::default().segment_bytes_first(12 << 10);
     let store = open_with(directory.path(), small);
     for number in 0..9 {
         append(&store, &format!("order-{}", number % 3), &format!("{number}"));
@@ -353,8 +353,7 @@ fn a_file_of_the_index_that_says_other_things_than_the_log_is_named_and_damages_
 #[test]
 fn verifying_names_each_damaged_range_of_a_store_of_several_segments() {
     let directory = tempfile::tempdir().unwrap();
-    let small =
-        Options { segment_bytes_first: 8 << 10, segment_bytes_max: 8 << 10, ..Options::default() };
+    let small = Options::default().segment_bytes_first(8 << 10).segment_bytes_max(8 << 10);
     let store = open_with(directory.path(), small);
     for number in 0..60 {
         append(&store, &format!("order-{}", number % 3), &"x".repeat(400));

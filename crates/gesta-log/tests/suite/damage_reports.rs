@@ -11,12 +11,10 @@ use tempfile::TempDir;
 use crate::harness::{OpenStore, append, flip, open_with, read_all, run_files, segment_files};
 
 fn small() -> Options {
-    Options {
-        segment_bytes_first: 12 << 10,
-        segment_bytes_max: 12 << 10,
-        checked_bytes_max: 0,
-        ..Options::default()
-    }
+    Options::default()
+        .segment_bytes_first(12 << 10)
+        .segment_bytes_max(12 << 10)
+        .checked_bytes_max(0)
 }
 
 fn open(directory: &Path) -> OpenStore {
@@ -187,11 +185,11 @@ fn opening_verifying_reading_and_listing_tell_the_same_of_each_damage() {
                 Err(StoreError::Corrupt(_)) => assert!(lost || !index_is_sound, "{what}"),
                 Err(other) => panic!("{what}: {other}"),
             };
-        let list = ListStreams { prefix: String::new(), after: None, limit: usize::MAX };
+        let list = ListStreams::all();
         let names = block_on(store.list_streams(list));
         let text = |name: gesta_store::StreamName| name.as_str().to_owned();
         complete(names.map(|names| names.into_iter().map(text).collect()), stages.names());
-        let list = ListCategories { after: None, limit: usize::MAX };
+        let list = ListCategories::all();
         let categories = block_on(store.list_categories(list));
         let text = |category: gesta_store::Category| category.as_str().to_owned();
         complete(
@@ -208,7 +206,7 @@ fn names_are_listed_though_their_events_are_lost_where_the_index_has_them() {
     let directory = stages.damaged(|at| remove(at, 1));
     let store = open(directory.path());
     assert!(!store.report().damage.is_empty());
-    let list = ListStreams { prefix: String::new(), after: None, limit: usize::MAX };
+    let list = ListStreams::all();
     assert_eq!(block_on(store.list_streams(list)).unwrap().len(), stages.names().len());
 }
 

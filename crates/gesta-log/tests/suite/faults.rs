@@ -147,7 +147,7 @@ fn a_stream_subscription_is_caught_up_only_after_the_events_that_are_shown() {
     let mut turned = TurnedStore::open(directory.path(), Options::default());
     let many: Vec<_> = (0..600).map(|n| event(&n.to_string())).collect();
     turned.append_together(vec![Append::to(name("order-1"), ExpectedRevision::Any, many)]);
-    let metadata = StreamMetadata { max_age: Some(Duration::from_secs(5)), ..Default::default() };
+    let metadata = StreamMetadata::default().max_age(Duration::from_secs(5));
     let described = name("order-1").metadata_stream().unwrap();
     let change = NewEvent::json(
         gesta_store::EventId::random(),
@@ -229,7 +229,7 @@ fn a_reader_beside_a_busy_writer_sees_no_damage_that_is_not_there() {
 #[test]
 fn verifying_a_busy_store_finds_no_damage_that_is_not_there() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options { segment_bytes_first: 32 << 20, ..Options::default() };
+    let options = Options::default().segment_bytes_first(32 << 20);
     let store = open_with(directory.path(), options);
     append(&store, "order-1", "1");
     let stop = AtomicBool::new(false);
@@ -249,7 +249,7 @@ fn verifying_a_busy_store_finds_no_damage_that_is_not_there() {
 #[test]
 fn a_follower_does_not_pass_over_damage_in_silence() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options { segment_bytes_first: 16 << 10, ..Options::default() };
+    let options = Options::default().segment_bytes_first(16 << 10);
     let mut turned = TurnedStore::open(directory.path(), options);
     turned.append_together(vec![append_to("order-1", "first")]);
     turned.idle();
@@ -291,7 +291,7 @@ fn a_read_of_a_stream_meets_damage_at_the_end() {
 #[test]
 fn a_writer_that_waits_for_a_segment_does_not_spin() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options { segment_bytes_first: 16 << 10, ..Options::default() };
+    let options = Options::default().segment_bytes_first(16 << 10);
     let mut fixture = EngineFixture::open(directory.path(), options);
     fixture.disk.hold.store(true, Ordering::Relaxed);
     fixture.append(big("order-1", 7_000)).unwrap();
@@ -308,11 +308,7 @@ fn a_writer_that_waits_for_a_segment_does_not_spin() {
 #[test]
 fn a_large_append_never_grows_a_segment_that_was_made_for_less() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options {
-        segment_bytes_first: 16 << 10,
-        segment_bytes_max: 16 << 10,
-        ..Options::default()
-    };
+    let options = Options::default().segment_bytes_first(16 << 10).segment_bytes_max(16 << 10);
     let mut fixture = EngineFixture::open(directory.path(), options);
     // More than half full: the next segment of ordinary size is prepared.
     fixture.append(big("order-1", 7_000)).unwrap();
@@ -327,7 +323,7 @@ fn a_large_append_never_grows_a_segment_that_was_made_for_less() {
 fn a_close_frame_leaves_room_for_the_seal() {
     for bytes in (6_700..7_500).step_by(64) {
         let directory = tempfile::tempdir().unwrap();
-        let options = Options { segment_bytes_first: 12 << 10, ..Options::default() };
+        let options = Options::default().segment_bytes_first(12 << 10);
         let mut fixture = EngineFixture::open(directory.path(), options);
         fixture.append(big("order-1", 4_000)).unwrap();
         fixture.append(big("order-1", bytes)).unwrap();
@@ -343,7 +339,7 @@ fn a_close_frame_leaves_room_for_the_seal() {
 #[test]
 fn a_large_append_that_found_no_room_does_not_make_small_ones_need_as_much() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options { segment_bytes_first: 64 << 10, ..Options::default() };
+    let options = Options::default().segment_bytes_first(64 << 10);
     let mut fixture = EngineFixture::open(directory.path(), options);
     fixture.disk.free_bytes.store(1 << 20, Ordering::Relaxed);
     let refused = fixture.append(big("order-1", 4 << 20)).unwrap_err();
@@ -455,9 +451,6 @@ fn a_thousand_threads_append() {
     assert_eq!(read_all(&store).unwrap().len(), 3_000);
     drop(store);
     assert_eq!(open(directory.path()).report().events, 3_000);
-    let _ = SetStreamMetadata {
-        stream: name("order-1"),
-        expected_metadata: ExpectedRevision::Any,
-        metadata: StreamMetadata::default(),
-    };
+    let _ =
+        SetStreamMetadata::new(name("order-1"), ExpectedRevision::Any, StreamMetadata::default());
 }

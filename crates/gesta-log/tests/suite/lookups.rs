@@ -18,12 +18,7 @@ use crate::harness::{ManualClock, TurnedStore, flip, name, read_all, run_files, 
 
 /// Segments of a few kibibytes, so that there are many.
 fn small(index: Option<IndexedIds>) -> Options {
-    Options {
-        segment_bytes_first: 8 << 10,
-        segment_bytes_max: 16 << 10,
-        index,
-        ..Options::default()
-    }
+    Options::default().segment_bytes_first(8 << 10).segment_bytes_max(16 << 10).index(index)
 }
 
 fn open(directory: &Path, index: Option<IndexedIds>) -> LogStore {
@@ -180,12 +175,12 @@ fn check(store: &LogStore, counted: &Counted) {
 }
 
 fn delete(store: &LogStore, stream: &str) {
-    let delete = DeleteStream { stream: name(stream), expected: ExpectedRevision::Any };
+    let delete = DeleteStream::new(name(stream), ExpectedRevision::Any);
     block_on(store.delete_stream(delete)).unwrap();
 }
 
 fn scavenge(store: &LogStore) -> u64 {
-    let options = ScavengeOptions { threshold_percent: 0 };
+    let options = ScavengeOptions::default().threshold_percent(0);
     store.scavenge(options, &mut |_| {}).unwrap().events
 }
 
@@ -257,7 +252,7 @@ fn a_store_that_is_opened_with_more_ids_finds_all_earlier_events_by_them() {
     assert!(!store.capabilities().has(Capability::CorrelationFilter), "it was switched off");
     drop(store);
     // A reader cannot write, so it indexes in memory what the files lack.
-    let read_only = Options { access: Access::ReadOnly, ..small(Some(IndexedIds::ALL)) };
+    let read_only = small(Some(IndexedIds::ALL)).access(Access::ReadOnly);
     let reader = LogStore::open(directory.path(), read_only).unwrap();
     let expected = counted(&read_all(&reader).unwrap());
     check(&reader, &expected);
@@ -499,7 +494,7 @@ fn after_recorded_time_was_restarted_a_time_is_still_found() {
         let disk = Arc::new(FileDisk::open(directory.path(), Access::ReadWrite).unwrap());
         let clock = Arc::new(ManualClock::default());
         clock.pass(Duration::from_micros(from));
-        let options = Options { recorded_time, ..Options::default() };
+        let options = Options::default().recorded_time(recorded_time);
         let (engine, store) =
             Engine::open(disk, clock.clone(), Box::new(SystemRng), options).unwrap();
         TurnedStore { engine, store, clock }

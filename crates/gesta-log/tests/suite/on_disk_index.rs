@@ -33,7 +33,7 @@ fn filed(directory: &Path) -> OpenStore {
 }
 
 fn list(store: &LogStore, after: Option<StreamName>, limit: usize) -> Vec<StreamName> {
-    let list = ListStreams { prefix: "order-".to_owned(), after, limit };
+    let list = ListStreams::all().prefix("order-".to_owned()).after(after).limit(limit);
     block_on(store.list_streams(list)).unwrap()
 }
 
@@ -99,7 +99,7 @@ fn a_list_of_streams_goes_on_after_any_of_many_names() {
 #[test]
 fn the_last_segment_is_checked_whole_however_large() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options { segment_bytes_first: 16 << 20, ..Options::default() };
+    let options = Options::default().segment_bytes_first(16 << 20);
     let store = open_with(directory.path(), options);
     let data = "x".repeat(1 << 20);
     for number in 0..10 {
@@ -131,8 +131,7 @@ fn segments_without_events_are_merged_with_their_neighbours_and_gone_then() {
     for _ in 0..10 {
         append(&open(store.path()), "order-1", "there");
     }
-    let small =
-        Options { segment_bytes_first: 8 << 10, segment_bytes_max: 8 << 10, ..Options::default() };
+    let small = Options::default().segment_bytes_first(8 << 10).segment_bytes_max(8 << 10);
     let mut turned = TurnedStore::open(store.path(), small);
     while turned.engine.compact_some() {}
     for _ in 0..3 {

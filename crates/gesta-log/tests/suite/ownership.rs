@@ -8,11 +8,7 @@ use gesta_store::{Append, EventStore, ExpectedRevision, StoreError, conformance:
 use crate::harness::{OpenStore, append, append_to, event_texts, name, open, open_with};
 
 fn small(directory: &Path) -> OpenStore {
-    let options = Options {
-        segment_bytes_first: 12 << 10,
-        segment_bytes_max: 12 << 10,
-        ..Options::default()
-    };
+    let options = Options::default().segment_bytes_first(12 << 10).segment_bytes_max(12 << 10);
     open_with(directory, options)
 }
 

@@ -59,8 +59,7 @@ fn varied(number: usize) -> NewEvent {
 
 /// Creates appends of one and of many events, to one and to several streams, over several segments.
 fn varied_store(directory: &Path) -> TurnedStore {
-    let small =
-        Options { segment_bytes_first: 8 << 10, segment_bytes_max: 24 << 10, ..Options::default() };
+    let small = Options::default().segment_bytes_first(8 << 10).segment_bytes_max(24 << 10);
     let mut turned = TurnedStore::open(directory, small);
     let mut number = 0;
     let mut some = |count: usize| {
@@ -118,22 +117,19 @@ fn the_reader_lists_exactly_what_scavenging_has_left() {
     let turned = varied_store(directory.path());
     drop(turned);
     let hide = |store: &LogStore, before| {
-        let metadata =
-            StreamMetadata { truncate_before: Some(Revision::new(before)), ..Default::default() };
+        let metadata = StreamMetadata::default().truncate_before(Revision::new(before));
         let (stream, expected_metadata) = (name("order-1"), ExpectedRevision::Any);
-        let change = SetStreamMetadata { stream, metadata, expected_metadata };
+        let change = SetStreamMetadata::new(stream, expected_metadata, metadata);
         block_on(store.set_stream_metadata(change)).unwrap();
     };
     for before in [20, 70] {
         hide(&open(directory.path()), before);
         let store = open(directory.path());
-        let delete = DeleteStream {
-            stream: name(&format!("stock-{}", before / 10)),
-            expected: ExpectedRevision::Any,
-        };
+        let delete =
+            DeleteStream::new(name(&format!("stock-{}", before / 10)), ExpectedRevision::Any);
         block_on(store.delete_stream(delete)).unwrap();
         let all = read_all(&store).unwrap().len();
-        let options = ScavengeOptions { threshold_percent: 0 };
+        let options = ScavengeOptions::default().threshold_percent(0);
         let report = store.scavenge(options, &mut |_| {}).unwrap();
         assert!(report.rewritten_segments > 1, "{report:?}");
         let events = read_all(&store).unwrap();

@@ -14,9 +14,8 @@ use gesta_log::{
 use gesta_store::{
     Append, AppendCondition, Conflict, DeleteStream, Delivery, Direction, EventId, EventQuery,
     EventStore, EventType, ExpectedRevision, Filter, ListStreams, NewEvent, Position, QueryItem,
-    ReadAll, ReadFrom, ReadStream, RecordedEvent, Revision, SetStreamMetadata, StoreError,
-    StreamMetadata, StreamState, Subscribe, Tag, TombstoneStream, Visibility,
-    conformance::block_on,
+    ReadAll, ReadStream, RecordedEvent, Revision, SetStreamMetadata, StoreError, StreamMetadata,
+    StreamState, Subscribe, Tag, TombstoneStream, Visibility, conformance::block_on,
 };
 use tempfile::TempDir;
 
@@ -24,7 +23,7 @@ use crate::harness::{OpenStore, TurnedStore, append, name, open_with, read_all, 
 
 /// Segments of a few kibibytes, so that there are many.
 fn small() -> Options {
-    Options { segment_bytes_first: 8 << 10, segment_bytes_max: 16 << 10, ..Options::default() }
+    Options::default().segment_bytes_first(8 << 10).segment_bytes_max(16 << 10)
 }
 
 fn open(directory: &Path) -> OpenStore {
@@ -32,28 +31,28 @@ fn open(directory: &Path) -> OpenStore {
 }
 
 fn scavenge(store: &LogStore) -> ScavengeReport {
-    let options = ScavengeOptions { threshold_percent: 0 };
+    let options = ScavengeOptions::default().threshold_percent(0);
     store.scavenge(options, &mut |_| {}).unwrap()
 }
 
 fn set(store: &LogStore, stream: &str, metadata: StreamMetadata) {
     let (stream, expected_metadata) = (name(stream), ExpectedRevision::Any);
-    let change = SetStreamMetadata { stream, metadata, expected_metadata };
+    let change = SetStreamMetadata::new(stream, expected_metadata, metadata);
     block_on(store.set_stream_metadata(change)).unwrap();
 }
 
 fn delete(store: &LogStore, stream: &str) {
-    let delete = DeleteStream { stream: name(stream), expected: ExpectedRevision::Any };
+    let delete = DeleteStream::new(name(stream), ExpectedRevision::Any);
     block_on(store.delete_stream(delete)).unwrap();
 }
 
 fn tombstone(store: &LogStore, stream: &str) {
-    let tombstone = TombstoneStream { stream: name(stream), expected: ExpectedRevision::Any };
+    let tombstone = TombstoneStream::new(name(stream), ExpectedRevision::Any);
     block_on(store.tombstone_stream(tombstone)).unwrap();
 }
 
 fn truncated(before: u64) -> StreamMetadata {
-    StreamMetadata { truncate_before: Some(Revision::new(before)), ..StreamMetadata::default() }
+    StreamMetadata::default().truncate_before(Revision::new(before))
 }
 
 /// Creates an event with a large payload, a type and a tag.
@@ -145,12 +144,12 @@ fn shows_exactly(store: &LogStore, events: &[RecordedEvent]) {
     let names: BTreeSet<_> = events.iter().map(|event| event.stream.clone()).collect();
     for name in names {
         let filter = Filter::Streams(vec![name.clone()]);
-        let read = ReadAll { filter, ..ReadAll::forwards() };
+        let read = ReadAll::forwards().filter(filter);
         let of_stream = block_on(store.read_all(read).collect_events()).unwrap();
         assert!(of_stream.iter().eq(events.iter().filter(|event| event.stream == name)));
     }
     for at in 0..=store_head(store) + 1 {
-        let read = ReadAll { limit: 1, ..ReadAll::forwards().from(Position::new(at)) };
+        let read = ReadAll::forwards().from(Position::new(at)).limit(1);
         let next = block_on(store.read_all(read).collect_events()).unwrap();
         let expected = events.iter().find(|event| event.position.number() >= at);
         assert_eq!(next.first(), expected, "from {at}");
@@ -206,7 +205,7 @@ fn the_next_revision_of_an_emptied_stream_is_known_for_ever() {
     assert_eq!(again.revisions, vec![(name("session-7"), Revision::new(12))]);
     let shown = stream(&store, "session-7");
     assert!(shown.iter().map(|event| event.revision.number()).eq([12]));
-    let list = ListStreams { prefix: "session-".to_owned(), after: None, limit: 9 };
+    let list = ListStreams::all().prefix("session-".to_owned()).limit(9);
     assert_eq!(block_on(store.list_streams(list)).unwrap(), vec![name("session-7")]);
     drop(store);
     let store = open(directory.path());
@@ -267,9 +266,9 @@ fn what_is_too_many_or_too_old_goes_and_what_is_not_stays() {
         let event = NewEvent::json(EventId::random(), event_type, metadata.to_json());
         Append::to(name(stream).metadata_stream().unwrap(), ExpectedRevision::Any, [event])
     };
-    let three = StreamMetadata { max_count: NonZeroU64::new(3), ..StreamMetadata::default() };
+    let three = StreamMetadata::default().max_count(NonZeroU64::new(3));
     let day = Duration::from_secs(86_400);
-    let fresh = StreamMetadata { max_age: Some(day), ..StreamMetadata::default() };
+    let fresh = StreamMetadata::default().max_age(day);
     turned.append_together(vec![metadata("few-1", three), metadata("fresh-1", fresh)]);
     for _ in 0..20 {
         turned.append_together(vec![of("few-1"), of("fresh-1"), of("kept-1")]);
@@ -428,13 +427,13 @@ fn hidden_events_match_no_query_and_no_condition_before_scavenging_and_after() {
 fn segments_of_which_little_would_be_won_stay_as_they_are() {
     let directory = closed_store_of_sessions();
     let store = open(directory.path());
-    let everything = ScavengeOptions { threshold_percent: 100 };
+    let everything = ScavengeOptions::default().threshold_percent(100);
     let nothing = store.scavenge(everything, &mut |_| {}).unwrap();
     assert_eq!((nothing.rewritten_segments, nothing.events), (0, 0));
     assert_eq!(nothing.bytes_before, nothing.bytes_after);
     assert!(nothing.segments > 3);
     let mut told = Vec::new();
-    let half = ScavengeOptions { threshold_percent: 50 };
+    let half = ScavengeOptions::default().threshold_percent(50);
     let report = store.scavenge(half, &mut |progress| told.push(progress)).unwrap();
     assert!(report.rewritten_segments > 0 && report.rewritten_segments < report.segments);
     assert!(told.windows(2).all(|two| two[0].bytes_done <= two[1].bytes_done));
@@ -616,12 +615,8 @@ fn events_that_are_shown_again_by_other_metadata_are_gone_and_the_stream_reads_o
     assert_eq!(scavenge(&store).events, 20);
     set(&store, "order-1", StreamMetadata::default());
     let revisions = |direction| {
-        let read = ReadStream { direction, ..ReadStream::forwards(name("order-1")) };
-        let from = match direction {
-            Direction::Forwards => ReadFrom::Start,
-            Direction::Backwards => ReadFrom::End,
-        };
-        let events = block_on(store.read_stream(ReadStream { from, ..read }).collect_events());
+        let read = ReadStream::towards(direction, name("order-1"));
+        let events = block_on(store.read_stream(read).collect_events());
         events.unwrap().iter().map(|event| event.revision.number()).collect::<Vec<_>>()
     };
     assert_eq!(revisions(Direction::Forwards), (20..30).collect::<Vec<_>>());

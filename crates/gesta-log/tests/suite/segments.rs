@@ -14,7 +14,7 @@ use crate::harness::{
 };
 
 fn small() -> Options {
-    Options { segment_bytes_first: 16 << 10, segment_bytes_max: 32 << 10, ..Options::default() }
+    Options::default().segment_bytes_first(16 << 10).segment_bytes_max(32 << 10)
 }
 
 #[test]

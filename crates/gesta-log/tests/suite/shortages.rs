@@ -97,13 +97,11 @@ impl Scene {
             failing_reads: Mutex::default(),
         });
         let clock = Arc::new(ManualClock::default());
-        let small = Options {
-            segment_bytes_first: 12 << 10,
-            segment_bytes_max: 12 << 10,
-            tail_bytes_max: 0,
-            index_cache_bytes_max: 0,
-            ..Options::default()
-        };
+        let small = Options::default()
+            .segment_bytes_first(12 << 10)
+            .segment_bytes_max(12 << 10)
+            .tail_bytes_max(0)
+            .index_cache_bytes_max(0);
         let (engine, store) =
             Engine::open(disk.clone(), clock.clone(), Box::new(SystemRng), small).unwrap();
         Self { engine, store, disk, clock }
@@ -254,11 +252,7 @@ fn a_store_goes_on_though_something_else_takes_every_descriptor() {
 fn append_without_descriptors(directory: &Path) {
     let limit = Some(64);
     setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
-    let small = Options {
-        segment_bytes_first: 12 << 10,
-        segment_bytes_max: 12 << 10,
-        ..Options::default()
-    };
+    let small = Options::default().segment_bytes_first(12 << 10).segment_bytes_max(12 << 10);
     let store = open_with(directory, small);
     block_on(store.append(large("before"))).unwrap();
     let mut taken = Vec::new();

@@ -16,8 +16,7 @@ use crate::harness::{OpenStore, name, open_with, read_all};
 
 /// Opens a store with segments of a few kibibytes, so that there are many.
 fn open(directory: &Path) -> OpenStore {
-    let options =
-        Options { segment_bytes_first: 8 << 10, segment_bytes_max: 16 << 10, ..Options::default() };
+    let options = Options::default().segment_bytes_first(8 << 10).segment_bytes_max(16 << 10);
     open_with(directory, options)
 }
 
@@ -50,19 +49,18 @@ fn source(directory: &Path) -> Vec<Append> {
         block_on(store.append(append.clone())).unwrap();
     }
     let delete = |stream: &str| {
-        let delete = DeleteStream { stream: name(stream), expected: ExpectedRevision::Any };
+        let delete = DeleteStream::new(name(stream), ExpectedRevision::Any);
         block_on(store.delete_stream(delete)).unwrap();
     };
     delete("thing-1");
     delete("other-0");
-    let truncated =
-        StreamMetadata { truncate_before: Some(Revision::new(9)), ..StreamMetadata::default() };
+    let truncated = StreamMetadata::default().truncate_before(Revision::new(9));
     let (stream, expected_metadata) = (name("thing-2"), ExpectedRevision::Any);
-    let set = SetStreamMetadata { stream, expected_metadata, metadata: truncated };
+    let set = SetStreamMetadata::new(stream, expected_metadata, truncated);
     block_on(store.set_stream_metadata(set)).unwrap();
     drop(store);
     let store = open(directory);
-    let options = ScavengeOptions { threshold_percent: 0 };
+    let options = ScavengeOptions::default().threshold_percent(0);
     assert!(store.scavenge(options, &mut |_| {}).unwrap().events > 20);
     for append in late {
         block_on(store.append(append.clone())).unwrap();

@@ -238,10 +238,9 @@ impl Verdicts {
     fn outcome(&self, nth: usize, part: usize, append: &Append) -> Result<Appended, StoreError> {
         let detail = self.details.get(nth).map_or(0, |detail| from_sql(*detail));
         match self.verdicts.get(nth).copied() {
-            Some(RECORDED) => Ok(Appended {
-                position: Position::new(detail),
-                revisions: self.revisions(part, append),
-            }),
+            Some(RECORDED) => {
+                Ok(Appended::new(Position::new(detail), self.revisions(part, append)))
+            }
             Some(EXPECTATION_FAILED) => Err(self.conflict(nth, part, append)?.into()),
             Some(TOMBSTONED) => {
                 let (name, _, _) = self.failed(nth, part, append)?;

@@ -90,7 +90,7 @@ impl PastAppend {
             let later = (part.ids.len() as u64).saturating_sub(1);
             (part.stream.clone(), Revision::new(part.first.number() + later))
         };
-        Appended { position: self.position, revisions: self.parts.iter().map(head).collect() }
+        Appended::new(self.position, self.parts.iter().map(head).collect())
     }
 
     /// Returns the result if `append` repeats this one.

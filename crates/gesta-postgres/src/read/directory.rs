@@ -60,12 +60,8 @@ pub(crate) async fn describe(
         Some(head) if truncated.map_or(0, from_sql) > head.number() => StreamState::Deleted,
         Some(_) => StreamState::Live,
     };
-    Ok(StreamDescription {
-        state,
-        head,
-        metadata: metadata.map(StreamMetadata::from_json).transpose()?.unwrap_or_default(),
-        metadata_revision: head_of(heads.1),
-    })
+    let metadata = metadata.map(StreamMetadata::from_json).transpose()?.unwrap_or_default();
+    Ok(StreamDescription::new(state).head(head).metadata(metadata, head_of(heads.1)))
 }
 
 /// Lists streams, in byte order.
@@ -73,7 +69,7 @@ pub(crate) async fn list_streams(
     core: &Core,
     list: &ListStreams,
 ) -> Result<Vec<StreamName>, StoreError> {
-    let ListStreams { prefix, after, limit } = list;
+    let ListStreams { prefix, after, limit, .. } = list;
     // No name with the prefix is greater: a name is short, and this is the greatest character.
     let last = format!("{prefix}{}", "\u{10ffff}".repeat(StreamName::BYTES_MAX / 4 + 2));
     let after = after.as_ref().map(StreamName::as_str).filter(|after| *after >= prefix.as_str());

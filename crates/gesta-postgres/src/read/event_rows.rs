@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use gesta_store::{
-    CausationId, ContentType, CorrelationId, Direction, EventType, Position, RecordedAt,
+    CausationId, ContentType, CorrelationId, Direction, EventType, NewEvent, Position, RecordedAt,
     RecordedEvent, Revision, StoreError, StreamName, Tag,
 };
 use tokio_postgres::Row;
@@ -93,24 +93,24 @@ fn event_of(row: &Row) -> Result<RecordedEvent, StoreError> {
     let (correlation, causation): (Option<&str>, Option<&str>) = (cell(row, 8)?, cell(row, 9)?);
     let joined: Option<&[u8]> = cell(row, 10)?;
     let (metadata, data): (Option<&[u8]>, &[u8]) = (cell(row, 11)?, cell(row, 12)?);
-    Ok(RecordedEvent {
-        stream: StreamName::stored(cell::<&str>(row, 1)?).map_err(invalid)?,
-        revision: Revision::new(from_sql(revision)),
-        position: Position::new(from_sql(position)),
-        recorded_at: RecordedAt::from_micros(from_sql(recorded_at)),
-        id: id.into(),
-        event_type: EventType::stored(cell::<&str>(row, 5)?).map_err(invalid)?,
-        schema_version: schema_version.map_err(|_| invalid(format!("version {version}")))?,
-        content_type: match content {
-            None => ContentType::JSON,
-            Some(text) => ContentType::stored(text).map_err(invalid)?,
-        },
-        data: Bytes::copy_from_slice(data),
-        metadata: metadata.map(Bytes::copy_from_slice).unwrap_or_default(),
-        tags: joined.map(tags_of).transpose()?.unwrap_or_default(),
-        correlation_id: correlation.map(CorrelationId::stored).transpose().map_err(invalid)?,
-        causation_id: causation.map(CausationId::stored).transpose().map_err(invalid)?,
-    })
+    let content_type = match content {
+        None => ContentType::JSON,
+        Some(text) => ContentType::stored(text).map_err(invalid)?,
+    };
+    let event_type = EventType::stored(cell::<&str>(row, 5)?).map_err(invalid)?;
+    let correlation = correlation.map(CorrelationId::stored).transpose().map_err(invalid)?;
+    let causation = causation.map(CausationId::stored).transpose().map_err(invalid)?;
+    let event = NewEvent::new(id.into(), event_type, content_type, Bytes::copy_from_slice(data))
+        .schema_version(schema_version.map_err(|_| invalid(format!("version {version}")))?)
+        .metadata(metadata.map(Bytes::copy_from_slice).unwrap_or_default())
+        .tagged(joined.map(tags_of).transpose()?.unwrap_or_default())
+        .correlation_id(correlation)
+        .causation_id(causation);
+    let stream = StreamName::stored(cell::<&str>(row, 1)?).map_err(invalid)?;
+    let (revision, position) =
+        (Revision::new(from_sql(revision)), Position::new(from_sql(position)));
+    let recorded_at = RecordedAt::from_micros(from_sql(recorded_at));
+    Ok(RecordedEvent::new(event, stream, revision, position, recorded_at))
 }
 
 /// Tags are separated by zero bytes, which no tag has.

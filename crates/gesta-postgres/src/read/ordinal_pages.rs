@@ -141,7 +141,7 @@ impl PageReader for OrdinalReader {
             }
         };
         let page = ordinals.map(Ordinal::new).zip(events);
-        let page: Vec<_> = page.map(|(ordinal, event)| OrdinalEvent { ordinal, event }).collect();
+        let page: Vec<_> = page.map(|(ordinal, event)| OrdinalEvent::new(ordinal, event)).collect();
         Ok(Some(page).filter(|page| !page.is_empty()))
     }
 }

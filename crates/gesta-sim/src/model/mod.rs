@@ -234,7 +234,7 @@ impl Model {
         let revision = |stream| self.history.next_revision(stream).previous();
         let revisions =
             parts.filter_map(|part| Some((part.stream.clone(), revision(&part.stream)?)));
-        Appended { position: self.history.head(), revisions: revisions.collect() }
+        Appended::new(self.history.head(), revisions.collect())
     }
 
     /// Checks the complete contents of the store after a restart.
@@ -441,17 +441,5 @@ impl Model {
 
 /// Returns whether an event was recorded as submitted.
 fn is_same(stream: &StreamName, new: &NewEvent, recorded: &RecordedEvent) -> bool {
-    *stream == recorded.stream
-        && *new
-            == NewEvent {
-                id: recorded.id,
-                event_type: recorded.event_type.clone(),
-                schema_version: recorded.schema_version,
-                content_type: recorded.content_type.clone(),
-                data: recorded.data.clone(),
-                metadata: recorded.metadata.clone(),
-                tags: recorded.tags.clone(),
-                correlation_id: recorded.correlation_id.clone(),
-                causation_id: recorded.causation_id.clone(),
-            }
+    *stream == recorded.stream && *new == NewEvent::from(recorded)
 }

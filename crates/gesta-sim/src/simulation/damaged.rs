@@ -13,9 +13,9 @@ use std::{
 use futures_core::Stream;
 use gesta_log::{Engine, LogStore, OpenError};
 use gesta_store::{
-    Append, Delivery, Direction, EventId, EventStore, EventType, ExpectedRevision, ListStreams,
-    NewEvent, Position, ReadAll, ReadFrom, ReadStream, RecordedEvent, StoreError, StreamName,
-    StreamState, Subscribe, Visibility,
+    Append, Delivery, EventId, EventStore, EventType, ExpectedRevision, ListStreams, NewEvent,
+    Position, ReadAll, ReadStream, RecordedEvent, StoreError, StreamName, StreamState, Subscribe,
+    Visibility,
 };
 use uuid::Uuid;
 
@@ -132,7 +132,7 @@ impl Simulation {
         }
         for _ in 0..4 {
             let filter = reads::random_filter(&mut self.client, &mut self.rng);
-            let read = ReadAll { filter, ..ReadAll::forwards() };
+            let read = ReadAll::forwards().filter(filter);
             // The filter may override the requested visibility.
             let hidden = match read.filter.visibility(read.visibility) {
                 Visibility::Raw => BTreeSet::new(),
@@ -228,7 +228,7 @@ impl Simulation {
 
 /// Checks that streams with proven events are listed, or damage is reported.
 fn check_listing(store: &LogStore, history: &History, proven: Position) -> CheckResult {
-    let list = ListStreams { prefix: String::new(), after: None, limit: usize::MAX };
+    let list = ListStreams::all();
     let Some(listed) = reads::none_if_damaged(answer_now(store.list_streams(list)))? else {
         return Ok(());
     };
@@ -297,7 +297,7 @@ fn readable_streams(history: &History) -> impl Iterator<Item = &StreamName> {
 }
 
 fn backwards() -> ReadAll {
-    ReadAll { direction: Direction::Backwards, from: ReadFrom::End, ..ReadAll::forwards() }
+    ReadAll::backwards()
 }
 
 /// Collects the deliveries of a new subscription up to the head or an error.

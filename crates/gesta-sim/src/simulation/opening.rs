@@ -75,22 +75,19 @@ impl Simulation {
 
     /// Picks options with small segments, so that they fill up often.
     fn options(&mut self) -> Options {
-        Options {
-            segment_bytes_first: self.rng.pick(&[8 << 10, 12 << 10, 24 << 10]),
-            segment_bytes_max: self.rng.pick(&[8 << 10, 24 << 10]),
-            tail_bytes_max: self.rng.pick(&[0, 4 << 10, 1 << 20]),
-            group_bytes_max: self.rng.pick(&[1 << 10, 16 << 10, 4 << 20]),
-            frame_bytes_max: self.rng.pick(&[0, 0, 1 << 10, 4 << 10]),
-            // Another choice than before often makes the store build its index anew.
-            index: self.rng.pick(&[
+        Options::default()
+            .segment_bytes_first(self.rng.pick(&[8 << 10, 12 << 10, 24 << 10]))
+            .segment_bytes_max(self.rng.pick(&[8 << 10, 24 << 10]))
+            .tail_bytes_max(self.rng.pick(&[0, 4 << 10, 1 << 20]))
+            .group_bytes_max(self.rng.pick(&[1 << 10, 16 << 10, 4 << 20]))
+            .frame_bytes_max(self.rng.pick(&[0, 0, 1 << 10, 4 << 10]))
+            .index(self.rng.pick(&[
                 None,
                 None,
                 Some(IndexedIds::CORRELATION),
                 Some(IndexedIds::ALL),
                 Some(IndexedIds::NONE),
-            ]),
-            ..Options::default()
-        }
+            ]))
     }
 
     /// Picks the fault rates of a session.

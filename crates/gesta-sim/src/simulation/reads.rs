@@ -131,13 +131,11 @@ fn read_all(
 ) -> CheckResult {
     let filter = random_filter(client, rng);
     let place = Position::new(rng.in_range(0..history.head().number() + 2));
-    let read = ReadAll {
-        direction: rng.pick(&[Direction::Forwards, Direction::Backwards]),
-        from: rng.pick(&[ReadFrom::Start, ReadFrom::End, ReadFrom::At(place)]),
-        filter: filter.clone(),
-        visibility: rng.pick(&[Visibility::Raw, Visibility::Visible]),
-        limit: rng.pick(&[1, 3, 20, u64::MAX]),
-    };
+    let read = ReadAll::towards(rng.pick(&[Direction::Forwards, Direction::Backwards]))
+        .starting(rng.pick(&[ReadFrom::Start, ReadFrom::End, ReadFrom::At(place)]))
+        .filter(filter.clone())
+        .visibility(rng.pick(&[Visibility::Raw, Visibility::Visible]))
+        .limit(rng.pick(&[1, 3, 20, u64::MAX]));
     let hidden = match filter.visibility(read.visibility) {
         Visibility::Raw => BTreeSet::new(),
         Visibility::Visible => history.hidden(),
@@ -157,12 +155,10 @@ fn read_stream(
     rng: &mut SimRng,
 ) -> CheckResult {
     let place = Revision::new(rng.in_range(0..history.next_revision(&stream).number() + 2));
-    let read = ReadStream {
-        stream: stream.clone(),
-        direction: rng.pick(&[Direction::Forwards, Direction::Backwards]),
-        from: rng.pick(&[ReadFrom::Start, ReadFrom::End, ReadFrom::At(place)]),
-        limit: rng.pick(&[1, 3, 20, u64::MAX]),
-    };
+    let read =
+        ReadStream::towards(rng.pick(&[Direction::Forwards, Direction::Backwards]), stream.clone())
+            .starting(rng.pick(&[ReadFrom::Start, ReadFrom::End, ReadFrom::At(place)]))
+            .limit(rng.pick(&[1, 3, 20, u64::MAX]));
     let found = collected(store.read_stream(read.clone()))?;
     let past = history.stream_state_at(&stream, history.head());
     if past.state == StreamState::Tombstoned {
@@ -348,12 +344,9 @@ pub(crate) fn describe(
     stream: &StreamName,
 ) -> CheckResult<Option<()>> {
     let past = history.stream_state_at(stream, history.head());
-    let expected = StreamDescription {
-        state: past.state,
-        head: past.head,
-        metadata: past.metadata,
-        metadata_revision: past.metadata_head,
-    };
+    let expected = StreamDescription::new(past.state)
+        .head(past.head)
+        .metadata(past.metadata, past.metadata_head);
     let found = none_if_damaged(answer_now(store.describe_stream(stream)))?;
     ensure(found.is_none() || found.as_ref() == Some(&expected), || {
         format!("{stream} was described as {found:?} instead of {expected:?}")
@@ -390,7 +383,7 @@ pub(crate) fn list(
 ) -> CheckResult<Option<()>> {
     let limit = rng.pick(&[2, usize::MAX]);
     let prefix = rng.pick(&["", "order-", "$$"]).to_owned();
-    let list = ListStreams { prefix: prefix.clone(), after: None, limit };
+    let list = ListStreams::all().prefix(prefix.clone()).limit(limit);
     let is_listed = |stream: &&StreamName| {
         let state = history.stream_state_at(stream, history.head()).state;
         stream.as_str().starts_with(&prefix)
@@ -406,7 +399,7 @@ pub(crate) fn list(
         format!("a listing returned streams {found:?} instead of {expected:?}")
     })?;
     let expected: Vec<_> = history.categories().into_iter().take(limit).collect();
-    let list = ListCategories { after: None, limit };
+    let list = ListCategories::all().limit(limit);
     let Some(found) = none_if_damaged(answer_now(store.list_categories(list)))? else {
         return Ok(None);
     };

@@ -26,7 +26,7 @@ impl Simulation {
         if with_crash {
             self.disk.crash_after(self.rng.in_range(0..CALLS_MAX));
         }
-        let options = ScavengeOptions { threshold_percent: self.rng.pick(&[0, 0, 10, 40]) };
+        let options = ScavengeOptions::default().threshold_percent(self.rng.pick(&[0, 0, 10, 40]));
         let scavenged = self.disk.while_flushing(|| session.store().scavenge(options, &mut |_| {}));
         self.trace.record(|| match &scavenged {
             Ok(report) => format!("scavenged {} events", report.events),

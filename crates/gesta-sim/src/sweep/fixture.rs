@@ -110,12 +110,11 @@ pub(super) fn event(id: u128, bytes: usize) -> NewEvent {
 /// Options for a store of this size.
 pub(super) fn options(bytes: usize) -> Options {
     let segment_bytes = (bytes / SEGMENTS).max(SEGMENT_BYTES_MIN) as u64;
-    Options {
-        segment_bytes_first: segment_bytes,
-        segment_bytes_max: segment_bytes,
-        frame_bytes_max: 1 << 10, // so that groups of several frames are common
-        ..Options::default()
-    }
+    Options::default()
+        .segment_bytes_first(segment_bytes)
+        .segment_bytes_max(segment_bytes)
+        // So that groups of several frames are common.
+        .frame_bytes_max(1 << 10)
 }
 
 /// Writer of the store.

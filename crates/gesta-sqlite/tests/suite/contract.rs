@@ -70,7 +70,7 @@ pub(crate) async fn create(
     stage: Stage,
 ) -> Result<ReadModelId, DatabaseError> {
     let projection = "order-summaries";
-    store.create_read_model(CreateReadModel { projection, version: 1, stage }).await
+    store.create_read_model(CreateReadModel::new(projection, 1, stage)).await
 }
 
 fn letter(position: u64, reason: DeadLetterReason) -> DeadLetter {
@@ -175,7 +175,7 @@ async fn read_models_keep_apart(store: impl Portable) -> Outcome {
 async fn a_switch_leaves_one_live_read_model(store: impl Portable) -> Outcome {
     let old = create(&store, Stage::Live).await?;
     let new = create(&store, Stage::Rebuilding).await?;
-    let another = CreateReadModel { projection: "users", version: 1, stage: Stage::Live };
+    let another = CreateReadModel::new("users", 1, Stage::Live);
     store.create_read_model(another).await?;
     assert!(new.build > old.build);
     store.switch_to(&new).await?;
@@ -311,11 +311,11 @@ async fn rows_are_listed_in_order_by_prefix_and_page(store: impl Portable) -> Ou
     let mut reader = store.reader(&id).await?;
     let everything = keys(&mut reader, ListRows::of("orders")).await?;
     assert_eq!(everything, ["a-1", "b-1", "b-3", "c-1", "é"]);
-    let prefix = ListRows { prefix: "b-", ..ListRows::of("orders") };
+    let prefix = ListRows::of("orders").prefix("b-");
     assert_eq!(keys(&mut reader, prefix.clone()).await?, ["b-1", "b-3"]);
-    let page = ListRows { after: Some("b-1"), limit: 1, ..prefix.clone() };
+    let page = prefix.clone().after("b-1").limit(1);
     assert_eq!(keys(&mut reader, page).await?, ["b-3"]);
-    let before = ListRows { after: Some("a"), ..prefix };
+    let before = prefix.after("a");
     assert_eq!(keys(&mut reader, before).await?, ["b-1", "b-3"]);
     assert!(keys(&mut reader, ListRows::of("nothing")).await?.is_empty());
     Ok(())
@@ -363,12 +363,14 @@ async fn a_consumers_checkpoint_never_goes_back_in_one_incarnation(
 }
 
 async fn an_older_snapshot_does_not_win(store: impl Portable) -> Outcome {
-    let at = |revision, fingerprint| Snapshot {
-        stream: StreamName::new("order-1").unwrap(),
-        revision: Revision::new(revision),
-        incarnation: Incarnation::new(Uuid::nil()),
-        fingerprint: Fingerprint::new(fingerprint),
-        state: format!("state at {revision}").into(),
+    let at = |revision, fingerprint| {
+        Snapshot::new(
+            StreamName::new("order-1").unwrap(),
+            Revision::new(revision),
+            Incarnation::new(Uuid::nil()),
+            Fingerprint::new(fingerprint),
+            format!("state at {revision}").into(),
+        )
     };
     let stream = at(0, 0).stream;
     store.save_snapshot(at(9, u64::MAX)).await?;

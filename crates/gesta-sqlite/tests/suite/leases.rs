@@ -94,7 +94,7 @@ fn a_file_that_is_no_database_is_an_error_with_its_cause() -> Result<(), LeaseEr
     assert!(matches!(error, LeaseError::Unreadable { .. }), "{error}");
     assert!(error.to_string().contains("leases.db"), "{error}");
     // Read models go on without leases.
-    let create = CreateReadModel { projection: "orders", version: 1, stage: Stage::Live };
+    let create = CreateReadModel::new("orders", 1, Stage::Live);
     block_on(store.create_read_model(create))?;
     Ok(())
 }
@@ -105,7 +105,7 @@ fn a_transaction_of_an_earlier_lease_is_refused() -> Result<(), DatabaseError> {
     let directory = tempfile::tempdir().expect("a directory");
     block_on(async {
         let one = Sqlite::open(directory.path()).await?;
-        let create = CreateReadModel { projection: "orders", version: 1, stage: Stage::Live };
+        let create = CreateReadModel::new("orders", 1, Stage::Live);
         let orders = one.create_read_model(create).await?;
         let first = acquired(directory.path(), "one").expect("the lease is free");
         let two = Sqlite::open(directory.path()).await?;

@@ -22,7 +22,7 @@ impl FencingToken {
     ///
     /// # gesta_store::conformance::block_on(async {
     /// let store = MemoryReadModels::new();
-    /// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
+    /// let create = CreateReadModel::new("names", 1, Stage::Live);
     /// let names = store.create_read_model(create).await?;
     /// let mut tx = store.begin(&names).await?;
     /// FencingToken::new(2).fence(&mut tx).await?;

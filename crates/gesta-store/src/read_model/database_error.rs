@@ -46,6 +46,7 @@ pub type SharedError = Arc<dyn Error + Send + Sync>;
 /// assert!(!DatabaseError::rejected("no such table: orders").is_transient());
 /// ```
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DatabaseError {
     /// The database is busy, full or unreachable. Back off and continue from the stored checkpoint.
     #[error("database unavailable: {reason}")]

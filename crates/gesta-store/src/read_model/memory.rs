@@ -223,7 +223,7 @@ impl ReadModelStore for MemoryReadModels {
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
+/// let create = CreateReadModel::new("names", 1, Stage::Live);
 /// let names = store.create_read_model(create).await?;
 /// let mut tx = store.begin(&names).await?;
 /// tx.put_json("names", "1", &"Ann".into()).await?;
@@ -344,7 +344,7 @@ impl Rows for MemoryTx {
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
+/// let create = CreateReadModel::new("names", 1, Stage::Live);
 /// let names = store.create_read_model(create).await?;
 /// let mut before = store.reader(&names).await?;
 /// let mut tx = store.begin(&names).await?;

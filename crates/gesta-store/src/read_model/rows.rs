@@ -30,10 +30,11 @@ pub struct Row {
 /// ```
 /// use gesta_store::ListRows;
 ///
-/// let first_ten = ListRows { limit: 10, ..ListRows::of("orders") };
+/// let first_ten = ListRows::of("orders").limit(10);
 /// assert!(first_ten.after.is_none());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ListRows<'a> {
     /// Name of the table.
     pub table: &'a str,
@@ -51,6 +52,24 @@ impl<'a> ListRows<'a> {
     pub const fn of(table: &'a str) -> Self {
         Self { table, prefix: "", after: None, limit: usize::MAX }
     }
+
+    /// Lists only keys with this prefix.
+    #[must_use]
+    pub const fn prefix(self, prefix: &'a str) -> Self {
+        Self { prefix, ..self }
+    }
+
+    /// Lists rows after this key: pass the last key of a page to get the next page.
+    #[must_use]
+    pub fn after(self, key: impl Into<Option<&'a str>>) -> Self {
+        Self { after: key.into(), ..self }
+    }
+
+    /// Limits the number of rows.
+    #[must_use]
+    pub const fn limit(self, rows: usize) -> Self {
+        Self { limit: rows, ..self }
+    }
 }
 
 /// Read access to portable rows.
@@ -62,7 +81,7 @@ impl<'a> ListRows<'a> {
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
+/// let create = CreateReadModel::new("names", 1, Stage::Live);
 /// let names = store.create_read_model(create).await?;
 /// let mut reader = store.reader(&names).await?;
 /// assert_eq!(reader.get_json("names", "1").await?, None);
@@ -95,7 +114,7 @@ pub trait ReadRows: Send {
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
+/// let create = CreateReadModel::new("names", 1, Stage::Live);
 /// let names = store.create_read_model(create).await?;
 /// let mut tx = store.begin(&names).await?;
 /// tx.put_json("names", "1", &"Ann".into()).await?;

@@ -48,17 +48,18 @@ impl fmt::Display for Fingerprint {
 /// use gesta_store::{Fingerprint, Incarnation, Revision, Snapshot, StreamName};
 /// use uuid::Uuid;
 ///
-/// let snapshot = Snapshot {
-///     stream: StreamName::new("order-1")?,
-///     revision: Revision::new(99),
-///     incarnation: Incarnation::new(Uuid::nil()),
-///     fingerprint: Fingerprint::new(1),
-///     state: r#"{"status":"paid"}"#.into(),
-/// };
+/// let snapshot = Snapshot::new(
+///     StreamName::new("order-1")?,
+///     Revision::new(99),
+///     Incarnation::new(Uuid::nil()),
+///     Fingerprint::new(1),
+///     r#"{"status":"paid"}"#.into(),
+/// );
 /// assert_eq!(snapshot.revision.next(), Revision::new(100), "the next event to fold");
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// The stream's name.
     pub stream: StreamName,
@@ -70,6 +71,20 @@ pub struct Snapshot {
     pub fingerprint: Fingerprint,
     /// The encoded state.
     pub state: Bytes,
+}
+
+impl Snapshot {
+    /// Creates a snapshot of the state at a revision.
+    #[must_use]
+    pub const fn new(
+        stream: StreamName,
+        revision: Revision,
+        incarnation: Incarnation,
+        fingerprint: Fingerprint,
+        state: Bytes,
+    ) -> Self {
+        Self { stream, revision, incarnation, fingerprint, state }
+    }
 }
 
 impl Snapshot {
@@ -93,12 +108,11 @@ impl Snapshot {
 ///
 /// # gesta_store::conformance::block_on(async {
 /// let store: &dyn SnapshotStore = &MemoryReadModels::new();
-/// let at = |revision| Snapshot {
-///     stream: StreamName::new("order-1").expect("a name"),
-///     revision: Revision::new(revision),
-///     incarnation: Incarnation::new(Uuid::nil()),
-///     fingerprint: Fingerprint::new(1),
-///     state: "{}".into(),
+/// let order = StreamName::new("order-1").expect("a name");
+/// let (incarnation, fingerprint) = (Incarnation::new(Uuid::nil()), Fingerprint::new(1));
+/// let at = |revision| {
+///     let revision = Revision::new(revision);
+///     Snapshot::new(order.clone(), revision, incarnation, fingerprint, "{}".into())
 /// };
 /// store.save_snapshot(at(9)).await?;
 /// store.save_snapshot(at(5)).await?;

@@ -41,7 +41,7 @@ fn a_deletion_by_an_earlier_version_is_carried_over_and_a_truncation_is_not()
         };
         let grow = |count| (0..count).try_for_each(|_| append(&stream, "kept", vec![]).map(drop));
         let truncate_before = Some(Revision::new(3));
-        let truncation = StreamMetadata { truncate_before, ..StreamMetadata::default() };
+        let truncation = StreamMetadata::default().truncate_before(truncate_before);
         let described = stream.metadata_stream()?;
         let truncate = || append(&described, StreamMetadata::EVENT_TYPE, truncation.to_json());
         grow(if deleted { 3 } else { 5 })?;
@@ -49,7 +49,7 @@ fn a_deletion_by_an_earlier_version_is_carried_over_and_a_truncation_is_not()
         grow(if deleted { 2 } else { 0 })?;
         let expected_metadata = ExpectedRevision::Any;
         let metadata = StreamMetadata::default();
-        let change = SetStreamMetadata { stream: stream.clone(), expected_metadata, metadata };
+        let change = SetStreamMetadata::new(stream.clone(), expected_metadata, metadata);
         block_on(store.set_stream_metadata(change))?;
         let events = block_on(store.read_stream(ReadStream::forwards(stream)).collect_events())?;
         let revisions: Vec<u64> = events.iter().map(|event| event.revision.number()).collect();

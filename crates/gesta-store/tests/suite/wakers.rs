@@ -67,7 +67,7 @@ impl Wake for ListsOnWake {
 fn a_waker_of_a_transaction_that_waits_may_call_the_store() {
     ends(|| {
         let store = MemoryReadModels::new();
-        let create = CreateReadModel { projection: "names", version: 1, stage: Stage::Live };
+        let create = CreateReadModel::new("names", 1, Stage::Live);
         let names = block_on(store.create_read_model(create)).unwrap();
         let first = block_on(store.begin(&names)).unwrap();
         let mut second = pin!(store.begin(&names));

@@ -47,6 +47,7 @@ const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(10);
 /// # }).expect("a memory store opens");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Health {
     /// The causes, worst first.
     pub causes: Vec<HealthCause>,
@@ -61,20 +62,8 @@ impl Health {
 }
 
 /// One cause of failing or degraded service.
-///
-/// ```
-/// use gesta::{Component, HealthCause, Severity};
-///
-/// let cause = HealthCause {
-///     component: Component::Projection,
-///     name: "orders".to_owned(),
-///     state: "halted",
-///     severity: Severity::Unready,
-///     detail: "the event at position 7 cannot be applied".to_owned(),
-/// };
-/// assert_eq!(cause.code(), "projection-halted");
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HealthCause {
     /// The part of the application.
     pub component: Component,
@@ -103,6 +92,7 @@ impl HealthCause {
 /// assert!(gesta::Severity::Unready > gesta::Severity::Degraded);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Severity {
     /// Requests are served, but an operator or time must resolve something.
     Degraded,

@@ -42,6 +42,7 @@ impl fmt::Display for DeadLetterId {
 /// An invalid dead letter id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a dead letter id; expected PROJECTION@POSITION, such as `users@12`")]
+#[non_exhaustive]
 pub struct ParseDeadLetterIdError {
     /// The rejected text.
     pub text: String,

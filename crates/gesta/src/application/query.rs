@@ -164,6 +164,7 @@ pub trait Answer<Conn>: Query {
 ///     "a page has 100 rows at most");
 /// ```
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum QueryError {
     /// The database failed.
     #[error(transparent)]
@@ -191,6 +192,7 @@ impl From<crate::ApplyError> for QueryError {
 
 /// An error of waiting for a read model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum WaitError {
     /// The projection does not run in this application. Register it.
     #[error("projection {projection} is not registered")]
@@ -230,6 +232,7 @@ pub enum WaitError {
 
 /// An error of a query.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AskError {
     /// The read model did not reach the requested position.
     #[error(transparent)]

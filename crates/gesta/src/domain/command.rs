@@ -264,6 +264,7 @@ pub type Decision<C> = Result<<<C as Command>::On as Boundary>::Decided, <C as D
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
+#[non_exhaustive]
 pub struct InvalidField {
     /// Path of the field, such as `lines[0].quantity`.
     pub field: String,

@@ -19,6 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 /// assert_eq!(EventData::from(r#"{"to":"ann"}"#), json);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EventData<'d> {
     /// Media type of the bytes.
     pub content_type: &'d ContentType,

@@ -59,7 +59,9 @@ impl EncodedEvent {
     #[must_use]
     pub fn with_id(self, id: EventId) -> NewEvent {
         let Self { event_type, schema_version, tags, content_type, data } = self;
-        NewEvent { schema_version, tags, ..NewEvent::new(id, event_type, content_type, data) }
+        NewEvent::new(id, event_type, content_type, data)
+            .schema_version(schema_version)
+            .tagged(tags)
     }
 }
 

@@ -156,6 +156,7 @@ impl DecodeError {
     "the event at revision {revision} of {stream} cannot be read \
      (type {event_type}, position {position})"
 )]
+#[non_exhaustive]
 pub struct UndecodableEvent {
     /// Event type.
     pub event_type: EventType,
@@ -178,6 +179,7 @@ pub struct UndecodableEvent {
     "event type {name} is declared by both {first} and {second}; rename one, or restrict the event \
      sets that read it to categories, as in #[events(categories(\"order\"))]"
 )]
+#[non_exhaustive]
 pub struct DuplicateEventName {
     /// The event name.
     pub name: &'static str,

@@ -76,6 +76,7 @@ type Read = fn(u16, EventData<'_>) -> Result<Value, ReadError>;
 
 /// An error of decoding stored data, or of encoding the result.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// The data does not decode.
     #[error("does not decode")]

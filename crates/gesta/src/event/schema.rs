@@ -224,9 +224,11 @@ impl EventVersion {
 ///     to: String,
 /// }
 ///
-/// assert_eq!(ParcelSent::shapes(), [EventShape { version: 1, shape: "{to: String}" }]);
+/// let [first]: [EventShape; 1] = ParcelSent::shapes().try_into().expect("one version");
+/// assert_eq!((first.version, first.shape), (1, "{to: String}"));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EventShape {
     /// Schema version, from 1.
     pub version: u16,

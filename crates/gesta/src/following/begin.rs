@@ -13,6 +13,7 @@ use gesta_store::RecordedAt;
 /// assert_ne!(Begin::At(RecordedAt::from_micros(7)), Begin::Now);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Begin {
     /// The first event of the store.
     #[default]

@@ -197,10 +197,8 @@ impl LoadedBoundary<'_> {
             return None;
         }
         // Streams are checked by expectations, queries by the condition.
-        let part = |(read, seen): &(BoundaryRead, ReadProgress)| StreamAppend {
-            stream: read.stream.clone(),
-            expected: expectation(read, seen),
-            events: Vec::new(),
+        let part = |(read, seen): &(BoundaryRead, ReadProgress)| {
+            StreamAppend::new(read.stream.clone(), expectation(read, seen), Vec::new())
         };
         let mut streams = self.reads.iter().map(part).collect();
         without_idle(&mut streams);
@@ -230,21 +228,23 @@ impl LoadedBoundary<'_> {
         for (place, ((read, seen), events)) in self.reads.iter().zip(events).enumerate() {
             // The caller's expected revision applies to the first aggregate.
             let expected_here = expected.filter(|_| place == 0);
-            streams.push(StreamAppend {
-                stream: read.stream.clone(),
-                expected: expected_here.unwrap_or_else(|| expectation(read, seen)),
-                events: recording.new_events(events, seen.hidden.is_some()),
-            });
+            streams.push(StreamAppend::new(
+                read.stream.clone(),
+                expected_here.unwrap_or_else(|| expectation(read, seen)),
+                recording.new_events(events, seen.hidden.is_some()),
+            ));
         }
         if streams.is_empty() {
             return Err(InvalidField::new("id", "must name an aggregate").into());
         }
         // The receipt goes into the same append, so that it is recorded if and only if the checks
         // pass.
-        streams.extend(receipt.map(|receipt| StreamAppend {
-            stream: receipts::stream(),
-            expected: ExpectedRevision::Any,
-            events: recording.new_events(vec![receipt], false),
+        streams.extend(receipt.map(|receipt| {
+            StreamAppend::new(
+                receipts::stream(),
+                ExpectedRevision::Any,
+                recording.new_events(vec![receipt], false),
+            )
         }));
         without_idle(&mut streams);
         Ok(self.conditioned(streams))
@@ -355,11 +355,10 @@ impl<'c> Recording<'c> {
         // recognizes.
         let id = self.request.event_id(self.ordinal);
         self.ordinal += 1;
-        NewEvent {
-            metadata,
-            correlation_id: Some(correlation_id.clone().unwrap_or_else(|| command_id.begins())),
-            causation_id: Some(causation_id.clone().unwrap_or_else(|| command_id.causes())),
-            ..event.with_id(id)
-        }
+        event
+            .with_id(id)
+            .metadata(metadata)
+            .correlation_id(correlation_id.clone().unwrap_or_else(|| command_id.begins()))
+            .causation_id(causation_id.clone().unwrap_or_else(|| command_id.causes()))
     }
 }

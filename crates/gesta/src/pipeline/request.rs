@@ -129,10 +129,7 @@ pub struct CommandContext {
 /// use gesta::{CommandContext, CommandId, CommandIdFrom};
 ///
 /// fn may_be_a_repeat(context: &CommandContext) -> bool {
-///     match context.command_id_from {
-///         CommandIdFrom::Caller => true,
-///         CommandIdFrom::Gesta => false,
-///     }
+///     context.command_id_from == CommandIdFrom::Caller
 /// }
 ///
 /// let id = CommandId::new("request-42")?;
@@ -140,6 +137,7 @@ pub struct CommandContext {
 /// # Ok::<(), gesta::InvalidName>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CommandIdFrom {
     /// Supplied by the caller, so the command may be a repeat.
     Caller,

@@ -26,10 +26,11 @@ use crate::{Clock, CommandError, Receipt, Rng};
 /// use std::num::NonZeroU32;
 /// use gesta::RetryPolicy;
 ///
-/// let once = RetryPolicy { attempts_max: NonZeroU32::MIN, ..RetryPolicy::default() };
+/// let once = RetryPolicy::default().attempts_max(NonZeroU32::MIN);
 /// assert!(once.attempts_max < RetryPolicy::default().attempts_max);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetryPolicy {
     /// Maximum number of attempts, the first included.
     pub attempts_max: NonZeroU32,
@@ -51,6 +52,24 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// Sets the maximum number of attempts, the first included.
+    #[must_use]
+    pub const fn attempts_max(self, attempts: NonZeroU32) -> Self {
+        Self { attempts_max: attempts, ..self }
+    }
+
+    /// Sets the upper bound of the first pause.
+    #[must_use]
+    pub const fn first_wait_max(self, wait: Duration) -> Self {
+        Self { first_wait_max: wait, ..self }
+    }
+
+    /// Sets the upper bound of every pause.
+    #[must_use]
+    pub const fn wait_max(self, wait: Duration) -> Self {
+        Self { wait_max: wait, ..self }
+    }
+
     /// Returns the pause after a number of attempts, from a uniformly distributed number.
     fn wait(&self, attempts: u32, chance: u64) -> Duration {
         let doublings = attempts.saturating_sub(1);

@@ -64,7 +64,7 @@ pub(super) async fn begin(
 
 /// Returns whether the store has a stream with this prefix.
 pub(super) async fn has_streams(store: &dyn EventStore, prefix: &str) -> Result<bool, StoreError> {
-    let list = ListStreams { prefix: prefix.to_owned(), after: None, limit: 1 };
+    let list = ListStreams::all().prefix(prefix.to_owned()).limit(1);
     Ok(!store.list_streams(list).await?.is_empty())
 }
 

@@ -122,6 +122,7 @@ mod sealed {
 
 /// The reason why a stored command cannot be decoded. Deploy code that can decode it.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum UnreadableCommand {
     /// The process no longer sends this command.
     #[error("the process does not send command {name}")]

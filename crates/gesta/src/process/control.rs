@@ -102,8 +102,8 @@ impl<P: ProcessManager> ProcessRunner<P> {
 
     /// Returns the append of an operation's audit record.
     fn recorded(&self, by: &Operator, operation: &str, target: &Subject) -> StreamAppend {
-        let events = self.record(by, operation, target).into_iter().collect();
-        StreamAppend { stream: audit::stream(), expected: ExpectedRevision::Any, events }
+        let events = self.record(by, operation, target);
+        StreamAppend::new(audit::stream(), ExpectedRevision::Any, events)
     }
 
     fn fire(
@@ -197,7 +197,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
                 settled(identity, &stream, *command, CommandOutcome::Refused(refusal.clone()))?
             }
         };
-        Ok(Some(StreamAppend { stream, expected: ExpectedRevision::Any, events: vec![event] }))
+        Ok(Some(StreamAppend::new(stream, ExpectedRevision::Any, vec![event])))
     }
 
     /// Appends a change of the journal together with other streams. Leaves out the stream of a
@@ -269,11 +269,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         }
         let cancelled: ProcessEvent = ProcessCancelled { was_running }.into();
         let cancelled = encoded(&self.deps.identity, EventId::random(), &cancelled).map_err(Err)?;
-        let instance = StreamAppend {
-            stream: stream.clone(),
-            expected: ExpectedRevision::Any,
-            events: vec![cancelled],
-        };
+        let instance = StreamAppend::new(stream.clone(), ExpectedRevision::Any, vec![cancelled]);
         let also = vec![self.recorded(by, "cancel-process", &subject), instance];
         let inputs = queue.map(|queue| queue.inputs).unwrap_or_default();
         let numbers = inputs.iter().map(|input| input.number).collect();
@@ -320,7 +316,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         // Expects the revision that was read: of two concurrent resends, one succeeds.
         let (stream, expected) = (stream, ExpectedRevision::Exact(head));
         let text = stream.as_str().to_owned();
-        let instance = StreamAppend { stream, expected, events: vec![resent] };
+        let instance = StreamAppend::new(stream, expected, vec![resent]);
         let also = vec![self.recorded(by, "resend-process-command", &subject), instance];
         // The journal learns of it in the same append: no earlier checkpoint lists an instance
         // without outstanding work.

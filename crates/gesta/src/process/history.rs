@@ -204,6 +204,7 @@ pub struct EffectId {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not an effect id; expected REVISION.ORDINAL, such as `3.0`")]
+#[non_exhaustive]
 pub struct ParseEffectIdError {
     /// The rejected text.
     pub text: String,

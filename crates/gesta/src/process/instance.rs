@@ -422,7 +422,7 @@ impl<P: ProcessManager> Instance<P> {
         let reacted = ProcessReacted { input: stored, at, effects, begins };
         let event: ProcessEvent = reacted.into();
         let event = encoded_with(&deps.identity, id, &event, metadata)?;
-        Ok(NewEvent { causation_id: Some(cause), correlation_id, ..event })
+        Ok(event.causation_id(cause).correlation_id(correlation_id))
     }
 
     /// Returns the kind of run that the next input starts, if it starts one.

@@ -64,7 +64,10 @@ impl ProcessHandle {
         let after = after.map(|id| self.identity.stream(id)).transpose();
         let after = after.map_err(gesta_store::StoreError::from)?;
         let prefix = self.identity.prefix() + prefix.unwrap_or_default();
-        Ok(self.store.list_streams(ListStreams { prefix, after, limit: STREAMS_LISTED }).await?)
+        Ok(self
+            .store
+            .list_streams(ListStreams::all().prefix(prefix).after(after).limit(STREAMS_LISTED))
+            .await?)
     }
 
     /// Set-aside instances are known without reading streams, including those without a stream.

@@ -317,7 +317,7 @@ impl Journal {
         let expected = self.revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
         let new = |event: &JournalEvent| encoded(&self.identity, EventId::random(), event);
         let events = events.iter().map(new).collect::<Result<Vec<NewEvent>, InputError>>()?;
-        Ok(StreamAppend { stream: self.identity.journal.clone(), expected, events })
+        Ok(StreamAppend::new(self.identity.journal.clone(), expected, events))
     }
 
     /// Sets inputs of one subject aside, except for events that are set aside already.
@@ -410,12 +410,9 @@ impl Journal {
         if first == Revision::FIRST {
             return;
         }
-        let metadata = StreamMetadata { truncate_before: Some(first), ..StreamMetadata::default() };
-        let change = SetStreamMetadata {
-            stream: self.identity.journal.clone(),
-            expected_metadata: ExpectedRevision::Any,
-            metadata,
-        };
+        let metadata = StreamMetadata::default().truncate_before(first);
+        let change =
+            SetStreamMetadata::new(self.identity.journal.clone(), ExpectedRevision::Any, metadata);
         if let Err(error) = store.set_stream_metadata(change).await {
             tracing::debug!(journal = %self.identity.journal, %error, "old checkpoints stay");
         }

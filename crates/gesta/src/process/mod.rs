@@ -222,6 +222,7 @@ pub trait ProcessManager: Clone + Send + Sync + 'static {
 /// assert_eq!(AfterEnd::default(), AfterEnd::BeginAnew);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AfterEnd {
     /// Starts a new run of the process, without the state of the former run, whose timers and
     /// refusals do not reach the new one.
@@ -243,6 +244,7 @@ pub enum AfterEnd {
 /// assert_eq!(NotUnderstood::default(), NotUnderstood::SetAside);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NotUnderstood {
     /// Sets the process aside when it reaches the data. Other processes continue.
     #[default]
@@ -260,6 +262,7 @@ pub enum NotUnderstood {
 /// assert_eq!(Routing::continue_with("order-7"), Routing::Continue("order-7".to_owned()));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Routing {
     /// Starts the process with this id, or continues it; see [`AfterEnd`] for one that has ended.
     Start(String),

@@ -19,7 +19,7 @@ pub(super) fn settled(
     let cause = command.command_id(stream).causes();
     let settled: ProcessEvent = CommandSettled { command, outcome }.into();
     let event = encoded(identity, command.settled_id(stream), &settled)?;
-    Ok(NewEvent { causation_id: Some(cause), ..event })
+    Ok(event.causation_id(cause))
 }
 
 /// Builds the event that cancels a timer.
@@ -46,5 +46,5 @@ pub(super) fn encoded_with<E: EventSet>(
 ) -> Result<NewEvent, InputError> {
     let encoded = event.encode()?;
     let metadata = EventMetadata { custom, ..EventMetadata::by(identity.actor()) };
-    Ok(NewEvent { metadata: metadata.to_json(), ..encoded.with_id(id) })
+    Ok(encoded.with_id(id).metadata(metadata.to_json()))
 }

@@ -55,6 +55,7 @@ impl fmt::Display for InstanceState {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown state `{text}`; expected running, troubled, ended or cancelled")]
+#[non_exhaustive]
 pub struct ParseInstanceStateError {
     /// The rejected text.
     pub text: String,
@@ -72,14 +73,8 @@ impl FromStr for InstanceState {
 }
 
 /// Numbers of a manager's instances by state, at one position.
-///
-/// ```
-/// use gesta::{InstanceCounts, Position};
-///
-/// let counts = InstanceCounts { running: 3, troubled: 1, ..InstanceCounts::default() };
-/// assert_eq!(counts.as_of, Position::START);
-/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InstanceCounts {
     /// Instances that have started and not ended, including those set aside.
     pub running: u64,
@@ -102,6 +97,7 @@ pub struct InstanceCounts {
 /// assert_eq!((query.process.as_str(), query.limit), ("welcome", 10));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InstanceQuery {
     /// Name of the manager.
     pub process: String,
@@ -151,12 +147,8 @@ impl InstanceQuery {
 }
 
 /// One page of instances.
-///
-/// ```
-/// let page = gesta::InstancePage { instances: vec![], next: Some("order-7".to_owned()) };
-/// assert!(page.next.is_some(), "the search continues after this id");
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InstancePage {
     /// Instances, by id.
     pub instances: Vec<InstanceSummary>,
@@ -168,20 +160,8 @@ pub struct InstancePage {
 }
 
 /// One instance in a list.
-///
-/// ```
-/// use gesta::{InstanceState, InstanceSummary};
-///
-/// let ann = InstanceSummary {
-///     id: "ann".to_owned(),
-///     state: InstanceState::Running,
-///     revision: None,
-///     set_aside: 0,
-///     error: None,
-/// };
-/// assert_eq!(ann.state, InstanceState::Running);
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InstanceSummary {
     /// Id of the instance, as [`ProcessManager::route`](crate::ProcessManager::route) gave it.
     pub id: String,
@@ -196,28 +176,8 @@ pub struct InstanceSummary {
 }
 
 /// One instance in full.
-///
-/// ```
-/// use gesta::{InstanceDetails, InstanceState};
-///
-/// fn is_waiting(instance: &InstanceDetails) -> bool {
-///     instance.state == InstanceState::Running && !instance.timers.is_empty()
-/// }
-/// let ended = InstanceDetails {
-///     id: "ann".to_owned(),
-///     stream: gesta::StreamName::new("process:welcome-ann")?,
-///     state: InstanceState::Ended,
-///     revision: Some(gesta::Revision::FIRST),
-///     timers: vec![],
-///     commands: vec![],
-///     refused: vec![],
-///     set_aside: vec![],
-///     trouble: None,
-/// };
-/// assert!(!is_waiting(&ended));
-/// # Ok::<(), gesta::InvalidName>(())
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InstanceDetails {
     /// Id of the instance.
     pub id: String,
@@ -240,19 +200,8 @@ pub struct InstanceDetails {
 }
 
 /// A pending timer of an instance.
-///
-/// ```
-/// use gesta::{EffectId, InstanceTimer, RecordedAt};
-///
-/// let timer = InstanceTimer {
-///     id: "3.1".parse()?,
-///     due: RecordedAt::from_micros(7),
-///     timer: "\"payment-due\"".to_owned(),
-/// };
-/// assert_eq!(timer.id, EffectId { revision: 3, ordinal: 1 });
-/// # Ok::<(), gesta::ParseEffectIdError>(())
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InstanceTimer {
     /// Effect id of the timer.
     pub id: EffectId,
@@ -263,19 +212,8 @@ pub struct InstanceTimer {
 }
 
 /// A command of an instance that is not executed yet.
-///
-/// ```
-/// use gesta::InstanceCommand;
-///
-/// let ship = InstanceCommand {
-///     id: "4.0".parse()?,
-///     name: "ship-order".to_owned(),
-///     payload: "{}".to_owned(),
-/// };
-/// assert_eq!(ship.id.to_string(), "4.0");
-/// # Ok::<(), gesta::ParseEffectIdError>(())
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InstanceCommand {
     /// Effect id of the command.
     pub id: EffectId,
@@ -286,19 +224,8 @@ pub struct InstanceCommand {
 }
 
 /// A command of an instance that was permanently refused.
-///
-/// ```
-/// let refused = gesta::RefusedCommand {
-///     id: "4.0".parse()?,
-///     name: "ship-order".to_owned(),
-///     payload: "{}".to_owned(),
-///     code: "out-of-stock".to_owned(),
-///     reason: "no mug is left".to_owned(),
-/// };
-/// assert_eq!(refused.code, "out-of-stock");
-/// # Ok::<(), gesta::ParseEffectIdError>(())
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RefusedCommand {
     /// Effect id of the command.
     pub id: EffectId,
@@ -324,6 +251,7 @@ pub struct RefusedCommand {
 /// # Ok::<(), gesta::ParseSubjectError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Subject {
     /// The instance with this id.
     Instance(String),
@@ -349,6 +277,7 @@ impl fmt::Display for Subject {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown subject `{text}`; expected `instance:ID` or `stream:NAME`")]
+#[non_exhaustive]
 pub struct ParseSubjectError {
     /// The rejected text.
     pub text: String,
@@ -368,15 +297,8 @@ impl FromStr for Subject {
 }
 
 /// The set-aside inputs of one stream.
-///
-/// ```
-/// use gesta::{SetAside, Subject};
-///
-/// let subject = Subject::Instance("ann".to_owned());
-/// let set_aside = SetAside { subject, inputs: vec![] };
-/// assert_eq!(set_aside.subject.to_string(), "instance:ann");
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SetAside {
     /// The stream.
     pub subject: Subject,
@@ -385,21 +307,8 @@ pub struct SetAside {
 }
 
 /// A set-aside input.
-///
-/// ```
-/// use gesta::{RecordedAt, SetAsideInput, WaitingInput};
-///
-/// let input = SetAsideInput {
-///     number: 12,
-///     input: WaitingInput::Timer { timer: "3.1".parse()? },
-///     error: Some("process reminder panicked".to_owned()),
-///     attempts: 1,
-///     since: RecordedAt::from_micros(7),
-/// };
-/// assert!(input.error.is_some(), "it failed; one that only waits has no error");
-/// # Ok::<(), gesta::ParseEffectIdError>(())
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SetAsideInput {
     /// Number of the input, unique within its manager.
     pub number: u64,
@@ -467,6 +376,7 @@ pub enum WaitingInput {
 /// No process manager of this name is registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("process manager {process} is not registered")]
+#[non_exhaustive]
 pub struct ProcessNotRegistered {
     /// The name.
     pub process: String,

@@ -124,10 +124,8 @@ impl<P: ProcessManager> ProcessRunner<P> {
         if handled.is_empty() && moved.is_empty() && failed.is_none() {
             return Ok(());
         }
-        let also = record.map(|record| StreamAppend {
-            stream: audit::stream(),
-            expected: ExpectedRevision::Any,
-            events: vec![record.clone()],
+        let also = record.map(|record| {
+            StreamAppend::new(audit::stream(), ExpectedRevision::Any, vec![record.clone()])
         });
         let at = (session.flow.delivered(), self.deps.now().micros());
         let key = SubjectKey::of(subject);

@@ -17,6 +17,7 @@ use super::{
 /// assert_ne!(ProcessState::Running, ProcessState::Paused);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProcessState {
     /// Loading its instances.
     Starting,
@@ -30,25 +31,8 @@ pub enum ProcessState {
 }
 
 /// A process manager with its state, position and outstanding work.
-///
-/// ```
-/// use gesta::{Position, ProcessState, ProcessStatus};
-///
-/// let status = ProcessStatus {
-///     name: "welcome",
-///     state: ProcessState::Running,
-///     position: Position::new(7),
-///     timers: 1,
-///     commands: 0,
-///     trouble: None,
-///     troubled: 0,
-///     set_aside: 0,
-///     error: None,
-///     ignored: 0,
-/// };
-/// assert_eq!(status.state, ProcessState::Running);
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ProcessStatus {
     /// Name of the manager.
     pub name: &'static str,

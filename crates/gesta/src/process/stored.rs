@@ -12,16 +12,8 @@ use crate::error_line::in_one_line;
 const STREAMS_LISTED: usize = 200;
 
 /// A stored instance that a definition does not understand.
-///
-/// ```
-/// let cy = gesta::NotUnderstoodInstance {
-///     stream: gesta::StreamName::new("process:welcome-cy")?,
-///     reasons: vec!["effect 0.0 of process:welcome-cy cannot be read".to_owned()],
-/// };
-/// assert_eq!(cy.stream.as_str(), "process:welcome-cy");
-/// # Ok::<(), gesta::InvalidName>(())
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NotUnderstoodInstance {
     /// Stream of the instance.
     pub stream: StreamName,
@@ -46,7 +38,8 @@ pub async fn stored_processes<P: ProcessManager>(
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let (prefix, limit) = (identity.prefix(), STREAMS_LISTED);
-        let streams = store.list_streams(ListStreams { prefix, after, limit }).await?;
+        let streams =
+            store.list_streams(ListStreams::all().prefix(prefix).after(after).limit(limit)).await?;
         let is_last = streams.len() < STREAMS_LISTED;
         after = streams.last().cloned();
         for stream in streams {

@@ -190,7 +190,7 @@ where
     }
 
     async fn create(&self, stage: Stage) -> Result<ReadModelId, RunError> {
-        let create = CreateReadModel { projection: P::NAME, version: P::VERSION, stage };
+        let create = CreateReadModel::new(P::NAME, P::VERSION, stage);
         Ok(self.deps.work.read_models.create_read_model(create).await?)
     }
 

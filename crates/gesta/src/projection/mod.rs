@@ -128,6 +128,7 @@ pub trait Projection: Send + Sync + 'static {
 /// assert_ne!(Strict::FAILURE_POLICY, FailurePolicy::SetAside);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FailurePolicy {
     /// Stores the event as a dead letter and continues. Later events of the same stream are stored
     /// behind it, so that a retry applies them in order.
@@ -174,7 +175,7 @@ pub enum FailurePolicy {
 ///
 /// # gesta::store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "count", version: 1, stage: Stage::Live };
+/// let create = CreateReadModel::new("count", 1, Stage::Live);
 /// let mut tx = store.begin(&store.create_read_model(create).await?).await?;
 /// Count.prepare(&mut tx).await?;
 /// assert_eq!(tx.get("count", "events").await?, Some(0));
@@ -235,6 +236,7 @@ pub trait Apply<Tx>: Projection {
 /// assert_eq!(error.to_string(), "the order has no customer");
 /// ```
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ApplyError {
     /// The read model's database failed.
     #[error(transparent)]
@@ -271,14 +273,7 @@ impl ApplyError {
     /// or through another writer.
     fn is_infrastructure(&self) -> bool {
         match self {
-            Self::Database(error) => match error {
-                DatabaseError::Unavailable { .. }
-                | DatabaseError::CheckpointConflict { .. }
-                | DatabaseError::Fenced { .. }
-                | DatabaseError::Missing { .. }
-                | DatabaseError::Corrupt { .. } => true,
-                DatabaseError::Rejected { .. } => false,
-            },
+            Self::Database(error) => !matches!(error, DatabaseError::Rejected { .. }),
             Self::Unreadable(_) | Self::Json(_) | Self::Failed(_) | Self::Panicked { .. } => false,
         }
     }

@@ -18,6 +18,7 @@ pub const PROJECTION_NAME_BYTES_MAX: usize = 1_024;
 /// assert_eq!(check_projection_name(".."), Err(InvalidProjectionName::Dots));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidProjectionName {
     /// The name is empty.
     #[error("a projection's name must have at least 1 character; got none")]

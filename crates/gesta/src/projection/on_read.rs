@@ -92,14 +92,8 @@ pub trait OnRead: Projection {
 }
 
 /// A row, with the last event folded into it.
-///
-/// ```
-/// use gesta::{OnReadRow, Position, Revision};
-///
-/// let found = OnReadRow { row: 3, revision: Revision::new(2), position: Position::new(9) };
-/// assert_eq!(found.row, 3);
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OnReadRow<Row> {
     /// The folded row.
     pub row: Row,
@@ -111,6 +105,7 @@ pub struct OnReadRow<Row> {
 
 /// The reason why a row was not read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadOnDemandError {
     /// The projection was not registered with `project_on_read`.
     #[error("projection {projection} is not registered")]
@@ -422,7 +417,7 @@ impl<P: OnRead, S: ReadModelStore> OnReadStorage<P, S> {
         // Becomes live only with its event types recorded, so a crash leaves no live read model
         // without them.
         let stage = Stage::Rebuilding;
-        let create = CreateReadModel { projection: P::NAME, version: P::VERSION, stage };
+        let create = CreateReadModel::new(P::NAME, P::VERSION, stage);
         let id = self.read_models.create_read_model(create).await?;
         let mut tx = self.read_models.begin(&id).await?;
         provenance::keep_event_types(&mut tx, P::Event::NAMES).await?;

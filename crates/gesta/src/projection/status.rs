@@ -40,15 +40,8 @@ pub enum ProjectionState {
 }
 
 /// A switch-over that awaits an operator's confirmation.
-///
-/// ```
-/// use gesta::{PendingSwitch, Position};
-///
-/// let pending =
-///     PendingSwitch { position: Position::new(100), dead_letters: 3, dead_letters_before: 1 };
-/// assert!(pending.dead_letters > pending.dead_letters_before, "rows would be missing");
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PendingSwitch {
     /// Position up to which the new read model has handled all events.
     pub position: Position,
@@ -59,14 +52,8 @@ pub struct PendingSwitch {
 }
 
 /// The rows from before the last switch-over, kept until they are dropped.
-///
-/// ```
-/// use gesta::{OldRows, Position};
-///
-/// let old = OldRows { build: 1, version: 1, position: Position::new(100) };
-/// assert_eq!(old.version, 1, "a program with this version of the projection can resume them");
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OldRows {
     /// Build number of their read model.
     pub build: u64,
@@ -77,19 +64,8 @@ pub struct OldRows {
 }
 
 /// Progress of a rebuild.
-///
-/// ```
-/// use gesta::{Position, RebuildProgress};
-///
-/// let half = RebuildProgress {
-///     position: Position::new(50),
-///     head: Position::new(100),
-///     remaining: None,
-///     halted: None,
-/// };
-/// assert!((half.fraction() - 0.5).abs() < f64::EPSILON);
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RebuildProgress {
     /// Position up to which all events are handled.
     pub position: Position,
@@ -122,6 +98,7 @@ impl RebuildProgress {
 /// assert_eq!(Lag::NONE.events, Some(0));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Lag {
     /// Number of events of any type after the last handled one. `None` if the store's positions
     /// have gaps.
@@ -136,24 +113,8 @@ impl Lag {
 }
 
 /// A projection with its state, position and lag.
-///
-/// ```
-/// use gesta::{Lag, Position, ProjectionState, ProjectionStatus};
-///
-/// let status = ProjectionStatus {
-///     name: "openings",
-///     version: 1,
-///     state: ProjectionState::Running,
-///     position: Position::new(7),
-///     checkpoint: None,
-///     lag: Lag::NONE,
-///     dead_letters: 0,
-///     old_rows: None,
-///     trouble: None,
-/// };
-/// assert_eq!(status.state, ProjectionState::Running);
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ProjectionStatus {
     /// Name of the projection.
     pub name: &'static str,

@@ -15,7 +15,7 @@ use super::ApplyError;
 ///
 /// # gesta::store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "doors", version: 1, stage: Stage::Live };
+/// let create = CreateReadModel::new("doors", 1, Stage::Live);
 /// let doors = store.create_read_model(create).await?;
 /// let mut tx = store.begin(&doors).await?;
 /// tx.put("openings", "door-1", &3).await?;
@@ -59,7 +59,7 @@ impl<R: ReadRows + ?Sized> ReadTypedRows for R {}
 ///
 /// # gesta::store::conformance::block_on(async {
 /// let store = MemoryReadModels::new();
-/// let create = CreateReadModel { projection: "doors", version: 1, stage: Stage::Live };
+/// let create = CreateReadModel::new("doors", 1, Stage::Live);
 /// let doors = store.create_read_model(create).await?;
 /// let mut tx = store.begin(&doors).await?;
 /// tx.put("openings", "door-1", &(3, "Ann")).await?;

@@ -174,7 +174,7 @@ impl<R: Reactor> ReactorRunner<R> {
         session.readings.entry(stream.clone()).or_default().is_behind = held.letter.is_none();
         session.hold(stream, held);
         let (audit, expected) = (audit::stream(), ExpectedRevision::Any);
-        let also = StreamAppend { stream: audit, expected, events: vec![record] };
+        let also = StreamAppend::new(audit, expected, vec![record]);
         self.record(session, vec![also]).await?;
         if session.letters() < self.deps.limits.dead_letters {
             self.halted = None;

@@ -312,22 +312,19 @@ impl ReactorJournal {
         let expected = self.revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
         let events = events.iter().map(|event| self.encoded(event));
         let events = events.collect::<Result<Vec<NewEvent>, ReactorTrouble>>()?;
-        Ok(StreamAppend { stream: self.identity.journal.clone(), expected, events })
+        Ok(StreamAppend::new(self.identity.journal.clone(), expected, events))
     }
 
     fn encoded(&self, event: &ReactorEvent) -> Result<NewEvent, ReactorTrouble> {
         let metadata = EventMetadata::by(self.identity.actor()).to_json();
-        Ok(NewEvent { metadata, ..event.encode()?.with_id(EventId::random()) })
+        Ok(event.encode()?.with_id(EventId::random()).metadata(metadata))
     }
 
     /// Truncates the journal before a checkpoint. A failure is repeated by the next checkpoint.
     async fn hide_before(&self, store: &dyn EventStore, first: Revision) {
-        let metadata = StreamMetadata { truncate_before: Some(first), ..StreamMetadata::default() };
-        let change = SetStreamMetadata {
-            stream: self.identity.journal.clone(),
-            expected_metadata: ExpectedRevision::Any,
-            metadata,
-        };
+        let metadata = StreamMetadata::default().truncate_before(first);
+        let change =
+            SetStreamMetadata::new(self.identity.journal.clone(), ExpectedRevision::Any, metadata);
         if let Err(error) = store.set_stream_metadata(change).await {
             tracing::debug!(journal = %self.identity.journal, %error, "old checkpoints stay");
         }

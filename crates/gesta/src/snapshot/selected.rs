@@ -137,13 +137,13 @@ impl Rule {
                 return;
             }
         };
-        let snapshot = Snapshot {
-            stream: stream.clone(),
-            revision: last.revision,
-            incarnation: head.incarnation,
-            fingerprint: bound_to(fingerprint, last.id),
-            state: state.into(),
-        };
+        let snapshot = Snapshot::new(
+            stream.clone(),
+            last.revision,
+            head.incarnation,
+            bound_to(fingerprint, last.id),
+            state.into(),
+        );
         if let Err(error) = self.store.save_snapshot(snapshot).await {
             warn(stream, &error, "cannot save a snapshot");
         }

@@ -154,10 +154,10 @@ async fn an_aggregate_of_tags_is_loaded_but_has_no_revision() {
 #[tokio::test]
 async fn a_stream_that_was_deleted_for_ever_is_told_so() {
     let gesta = bank(&[10]).await;
-    let tombstone = gesta::store::TombstoneStream {
-        stream: StreamName::new("account-1").unwrap(),
-        expected: gesta::store::ExpectedRevision::Any,
-    };
+    let tombstone = gesta::store::TombstoneStream::new(
+        StreamName::new("account-1").unwrap(),
+        gesta::store::ExpectedRevision::Any,
+    );
     gesta.store().tombstone_stream(tombstone).await.unwrap();
     let outcome = gesta.execute(deposit(1, 1)).await;
     assert!(matches!(outcome, Err(ExecuteError::Store(StoreError::Deleted { .. }))), "{outcome:?}");
@@ -181,7 +181,7 @@ async fn what_a_deleted_owner_had_taken_is_free_again() {
     let gesta = bank(&[]).await;
     gesta.execute(register(1, "ann@example.org")).await.unwrap();
     let stream = StreamName::new("owner-1").unwrap();
-    let delete = DeleteStream { stream, expected: ExpectedRevision::StreamExists };
+    let delete = DeleteStream::new(stream, ExpectedRevision::StreamExists);
     gesta.store().delete_stream(delete).await.unwrap();
     gesta.execute(register(2, "ann@example.org")).await.unwrap();
     assert!(matches!(

@@ -103,7 +103,7 @@ async fn append(store: &dyn EventStore, version: u16, content_type: &str, data: 
     let content_type = ContentType::new(content_type).unwrap();
     let event_type = EventType::new("meter-read").unwrap();
     let event = NewEvent::new(EventId::random(), event_type, content_type, data);
-    let event = NewEvent { schema_version: version, ..event };
+    let event = event.schema_version(version);
     let meter = stream_of::<Meter>(&1).unwrap();
     store.append(Append::to(meter, ExpectedRevision::Any, [event])).await.unwrap();
 }
@@ -172,7 +172,7 @@ async fn data_that_no_codec_reads_is_refused_with_its_content_type() {
 #[tokio::test]
 async fn snapshots_and_replays_of_events_with_a_codec_are_equal() {
     let (store, snapshots) = (new_store(), MemoryReadModels::new());
-    let policy = SnapshotPolicy { every: 2, fold_version: 1 };
+    let policy = SnapshotPolicy::every(2).fold_version(1);
     let builder = Gesta::on(Arc::clone(&store)).snapshots::<Meter>(&snapshots, policy);
     let gesta = builder.open().await.unwrap();
     for reading in [1.5, 2.5, 3.5] {

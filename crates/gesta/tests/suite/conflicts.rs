@@ -20,7 +20,7 @@ use crate::{
 /// A bank with hooks between a decision and its append.
 async fn bank(money: &[u64]) -> (Gesta, Gesta, Scripted) {
     let store = Scripted::new();
-    let no_wait = RetryPolicy { wait_max: Duration::ZERO, ..RetryPolicy::default() };
+    let no_wait = RetryPolicy::default().wait_max(Duration::ZERO);
     let gesta = Gesta::on(Arc::new(store.clone())).retry(no_wait).open().await.unwrap();
     open_accounts(&gesta, money).await;
     // Another program: commands within one program wait for each other.
@@ -160,11 +160,10 @@ impl Clock for Pauses {
 async fn attempts_are_bounded_and_so_are_the_pauses_between_them() {
     let store = Scripted::new();
     let pauses = Pauses::default();
-    let policy = RetryPolicy {
-        attempts_max: NonZeroU32::new(3).unwrap(),
-        first_wait_max: Duration::from_millis(10),
-        wait_max: Duration::from_millis(15),
-    };
+    let policy = RetryPolicy::default()
+        .attempts_max(NonZeroU32::new(3).unwrap())
+        .first_wait_max(Duration::from_millis(10))
+        .wait_max(Duration::from_millis(15));
     let open = || Gesta::on(Arc::new(store.clone())).clock(pauses.clone()).retry(policy).open();
     let (slow, other) = (open().await.unwrap(), open().await.unwrap());
     open_accounts(&slow, &[0]).await;

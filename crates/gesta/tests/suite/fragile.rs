@@ -165,7 +165,7 @@ impl Shelves {
     pub(crate) async fn only_trouble(&self) -> (Subject, String) {
         let mut all = self.set_aside().await;
         assert_eq!(all.len(), 1, "{all:?}");
-        let SetAside { subject, inputs } = all.remove(0);
+        let SetAside { subject, inputs, .. } = all.remove(0);
         (subject, inputs[0].error.clone().unwrap())
     }
 

@@ -50,8 +50,7 @@ async fn an_application_without_troubles_has_no_causes() {
 async fn a_store_that_takes_no_appends_makes_unready_and_says_why() {
     let store = Scripted::new();
     let gesta = Gesta::on(Arc::new(store.clone())).open().await.unwrap();
-    let damage =
-        Damage { file: "7.seg".to_owned(), offset: 512, positions: None, what: "bits".to_owned() };
+    let damage = Damage::new("7.seg".to_owned(), 512, "bits".to_owned());
     for (error, code, says) in [
         (StoreError::Stopped { reason: "the disk is gone".to_owned() }, "store-stopped", "gone"),
         (StoreError::Corrupt(damage), "store-damaged", "7.seg"),

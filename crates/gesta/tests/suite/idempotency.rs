@@ -93,7 +93,7 @@ async fn deposited_by_an_earlier_version(store: &Scripted, actor: &str) -> Appen
     );
     let id = EventId::derived_from("request-1", 0);
     let event = NewEvent::json(id, EventType::new("money-deposited").unwrap(), r#"{"cents":5}"#);
-    let event = NewEvent { metadata: metadata.into(), ..event };
+    let event = event.metadata(metadata);
     let account = gesta::stream_of::<Account>(&1).unwrap();
     store.append(Append::to(account, ExpectedRevision::Any, [event])).await.unwrap()
 }

@@ -20,11 +20,7 @@ fn log(directory: &Path) -> Arc<LogStore> {
 }
 
 async fn open(store: Arc<LogStore>, clock: &VirtualClock) -> Gesta {
-    let at_once = RetryPolicy {
-        first_wait_max: Duration::ZERO,
-        wait_max: Duration::ZERO,
-        ..RetryPolicy::default()
-    };
+    let at_once = RetryPolicy::default().first_wait_max(Duration::ZERO).wait_max(Duration::ZERO);
     let builder = Gesta::on(store).clock(clock.clone()).retry(at_once);
     builder.process_with(Reminder::after(MONTH)).open().await.unwrap()
 }
@@ -42,10 +38,10 @@ async fn source(clock: &VirtualClock) -> TempDir {
     let store = log(directory.path());
     let stream = StreamName::new("book-ulysses").unwrap();
     let expected = ExpectedRevision::StreamExists;
-    store.delete_stream(DeleteStream { stream, expected }).await.unwrap();
+    store.delete_stream(DeleteStream::new(stream, expected)).await.unwrap();
     drop(store);
     let store = log(directory.path());
-    let options = ScavengeOptions { threshold_percent: 0 };
+    let options = ScavengeOptions::default().threshold_percent(0);
     assert!(store.scavenge(options, &mut |_| {}).unwrap().events > 0);
     store.close().await.unwrap();
     directory
@@ -116,26 +112,24 @@ async fn import_as_the_program_does(from: &Path, to: &LogStore) {
         let append = append.unwrap();
         let mut parts: Vec<StreamAppend> = Vec::new();
         for event in &append.events {
-            let new = NewEvent {
-                schema_version: event.schema_version,
-                metadata: event.metadata.clone(),
-                tags: event.tags.clone(),
-                correlation_id: event.correlation_id.clone(),
-                causation_id: event.causation_id.clone(),
-                ..NewEvent::new(
-                    event.id,
-                    event.event_type.clone(),
-                    event.content_type.clone(),
-                    event.data.clone(),
-                )
-            };
+            let new = NewEvent::new(
+                event.id,
+                event.event_type.clone(),
+                event.content_type.clone(),
+                event.data.clone(),
+            )
+            .schema_version(event.schema_version)
+            .metadata(event.metadata.clone())
+            .tagged(event.tags.clone())
+            .correlation_id(event.correlation_id.clone())
+            .causation_id(event.causation_id.clone());
             match parts.last_mut().filter(|part| part.stream == event.stream) {
                 Some(part) => part.events.push(new),
-                None => parts.push(StreamAppend {
-                    stream: event.stream.clone(),
-                    expected: ExpectedRevision::Any,
-                    events: vec![new],
-                }),
+                None => parts.push(StreamAppend::new(
+                    event.stream.clone(),
+                    ExpectedRevision::Any,
+                    vec![new],
+                )),
             }
         }
         let Some(first) = append.events.first() else { continue };

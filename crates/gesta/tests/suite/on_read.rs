@@ -121,7 +121,7 @@ async fn a_row_whose_events_are_gone_is_of_no_use() {
     deposit(&gesta, "ann", 1).await;
     card(&gesta).await;
     let stream = StreamName::new("account-ann").unwrap();
-    let delete = DeleteStream { stream, expected: ExpectedRevision::Any };
+    let delete = DeleteStream::new(stream, ExpectedRevision::Any);
     store.delete_stream(delete).await.unwrap();
     assert_eq!(card(&gesta).await, None);
     deposit(&gesta, "ann", 5).await;
@@ -163,9 +163,8 @@ async fn a_row_of_a_truncated_stream_covers_what_is_hidden_or_there_is_none() {
     assert_eq!(card(&gesta).await, Some(vec![1]));
     deposit(&gesta, "ann", 2).await;
     let stream = StreamName::new("account-ann").unwrap();
-    let metadata =
-        StreamMetadata { truncate_before: Some(Revision::new(1)), ..StreamMetadata::default() };
-    let set = SetStreamMetadata { stream, metadata, expected_metadata: ExpectedRevision::Any };
+    let metadata = StreamMetadata::default().truncate_before(Revision::new(1));
+    let set = SetStreamMetadata::new(stream, ExpectedRevision::Any, metadata);
     store.set_stream_metadata(set).await.unwrap();
     assert_eq!(card(&gesta).await, Some(vec![1, 2]), "from the row that was kept");
 

@@ -274,7 +274,7 @@ impl Branch {
         let told = events.iter().map(|event| {
             let read =
                 AuditEvent::decode(event.event_type.as_str(), event.schema_version, event.into());
-            let AuditEvent::Ordered(ordered) = read.unwrap();
+            let AuditEvent::Ordered(ordered) = read.unwrap() else { unreachable!("one kind") };
             format!("{} {}", ordered.operation, ordered.target)
         });
         told.collect()

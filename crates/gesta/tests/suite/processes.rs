@@ -17,8 +17,8 @@ use crate::{
 };
 
 fn library(store: Arc<dyn EventStore>, clock: &VirtualClock) -> Builder {
-    let at_once = RetryPolicy { first_wait_max: Duration::ZERO, ..RetryPolicy::default() };
-    let at_once = RetryPolicy { wait_max: Duration::ZERO, ..at_once };
+    let at_once = RetryPolicy::default().first_wait_max(Duration::ZERO);
+    let at_once = at_once.wait_max(Duration::ZERO);
     Gesta::on(store).clock(clock.clone()).retry(at_once).process_with(Reminder::after(MONTH))
 }
 
@@ -141,7 +141,7 @@ async fn what_was_deleted_before_a_manager_was_there_is_not_handled() {
     before.execute(LendBook::new("persuasion", "ben")).await.unwrap();
     for (stream, _) in lent.revisions {
         let expected = ExpectedRevision::StreamExists;
-        store.delete_stream(DeleteStream { stream, expected }).await.unwrap();
+        store.delete_stream(DeleteStream::new(stream, expected)).await.unwrap();
     }
     let library = Scenery::on(store).await;
     drain(&library.gesta).await;

@@ -230,7 +230,7 @@ async fn an_event_too_large_to_copy_is_read_again_and_missed_where_it_is_gone() 
     let kept = memory.read_stream(read).collect_events().await.unwrap();
     assert!(kept[0].data.len() < 1_000, "{} bytes are kept", kept[0].data.len());
     let stream = StreamName::new("book-momo").unwrap();
-    let delete = DeleteStream { stream, expected: ExpectedRevision::Any };
+    let delete = DeleteStream::new(stream, ExpectedRevision::Any);
     memory.delete_stream(delete).await.unwrap();
     let shelves = shelves.reopen().await;
     shelves.day_passes().await;

@@ -107,7 +107,7 @@ async fn a_tombstoned_process_stream_sets_the_process_aside_until_it_is_cancelle
     shelves.lend("gone").await;
     drain(&shelves.gesta).await;
     let stream = StreamName::new("process:fragile-gone").unwrap();
-    let tombstone = TombstoneStream { stream, expected: ExpectedRevision::Any };
+    let tombstone = TombstoneStream::new(stream, ExpectedRevision::Any);
     shelves.store.tombstone_stream(tombstone).await.unwrap();
     shelves.lend("gone").await;
     shelves.lend_others().await;
@@ -130,10 +130,10 @@ async fn a_truncated_process_stream_sets_the_process_aside() {
     shelves.lend("cut").await;
     drain(&shelves.gesta).await;
     let truncate_before = Some(Revision::new(1));
-    let metadata = StreamMetadata { truncate_before, ..StreamMetadata::default() };
+    let metadata = StreamMetadata::default().truncate_before(truncate_before);
     let stream = StreamName::new("process:fragile-cut").unwrap();
     let expected_metadata = ExpectedRevision::Any;
-    let change = SetStreamMetadata { stream, expected_metadata, metadata };
+    let change = SetStreamMetadata::new(stream, expected_metadata, metadata);
     shelves.store.set_stream_metadata(change).await.unwrap();
     let shelves = shelves.reopen().await;
     shelves.lend("cut").await;

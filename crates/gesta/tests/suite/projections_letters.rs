@@ -254,7 +254,8 @@ async fn audited(store: &Arc<dyn EventStore>) -> Vec<(String, String, String, Op
     events
         .iter()
         .map(|event| {
-            let AuditEvent::Ordered(ordered) = Recorded::<AuditEvent>::read(event).unwrap().event;
+            let read = Recorded::<AuditEvent>::read(event).unwrap().event;
+            let AuditEvent::Ordered(ordered) = read else { unreachable!("one kind") };
             let actor = EventMetadata::from_json(&event.metadata).actor.unwrap_or_default();
             (actor, ordered.operation, ordered.target, ordered.reason)
         })

@@ -161,7 +161,7 @@ impl Shop {
     }
 
     async fn open(&self, controls: &Arc<Controls>) -> Gesta {
-        let policy = SnapshotPolicy { every: 2, fold_version: 1 };
+        let policy = SnapshotPolicy::every(2).fold_version(1);
         let models = self.models().await;
         Gesta::at(format!("gesta:{}", self.events().display()))
             .project(Balances(Arc::clone(controls)), &models)
@@ -330,7 +330,7 @@ async fn a_rebuild_and_a_released_letter_leave_out_what_was_deleted_before() {
     settled::<Balances>(&gesta).await;
     for name in ["account-ann", "account-cid"] {
         let stream = StreamName::new(name).unwrap();
-        let delete = DeleteStream { stream, expected: ExpectedRevision::Any };
+        let delete = DeleteStream::new(stream, ExpectedRevision::Any);
         store.delete_stream(delete).await.unwrap();
     }
     // Dead letters of a deleted stream are removed with it and never applied.
@@ -398,11 +398,10 @@ async fn rows_and_letters_of_a_stream_that_ends_are_forgotten_and_it_may_begin_a
     assert_eq!(gesta.dead_letters().await.unwrap().len(), 1, "the second of ben");
     let stream = |name: &str| StreamName::new(format!("account-{name}")).unwrap();
     let expected = ExpectedRevision::Any;
-    store.delete_stream(DeleteStream { stream: stream("ann"), expected }).await.unwrap();
-    store.tombstone_stream(TombstoneStream { stream: stream("ben"), expected }).await.unwrap();
-    let metadata = StreamMetadata { truncate_before: Some(Revision::FIRST), ..Default::default() };
-    let harmless =
-        SetStreamMetadata { stream: stream("cid"), expected_metadata: expected, metadata };
+    store.delete_stream(DeleteStream::new(stream("ann"), expected)).await.unwrap();
+    store.tombstone_stream(TombstoneStream::new(stream("ben"), expected)).await.unwrap();
+    let metadata = StreamMetadata::default().truncate_before(Revision::FIRST);
+    let harmless = SetStreamMetadata::new(stream("cid"), expected, metadata);
     store.set_stream_metadata(harmless).await.unwrap();
     settled::<Firsts>(&gesta).await;
     let row = |name: &str, amount: u64| (format!("account-{name}"), amount);
@@ -427,7 +426,7 @@ async fn a_read_model_of_an_earlier_version_is_taken_as_it_is() {
     deposit(&writer, "ann", 2).await;
     // Rows and a checkpoint without properties.
     let models = MemoryReadModels::new();
-    let create = CreateReadModel { projection: "balances", version: 1, stage: Stage::Live };
+    let create = CreateReadModel::new("balances", 1, Stage::Live);
     let id = models.create_read_model(create).await.unwrap();
     let mut tx = models.begin(&id).await.unwrap();
     tx.put("balances", "account-ann", &1).await.unwrap();

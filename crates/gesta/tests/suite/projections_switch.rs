@@ -419,7 +419,7 @@ async fn damaged_snapshots_rows_on_read_and_unused_read_models_keep_nothing_from
         }
         settled(&gesta).await;
         gesta.close().await;
-        let policy = SnapshotPolicy { every: 2, fold_version: 1 };
+        let policy = SnapshotPolicy::every(2).fold_version(1);
         let ann = "ann".to_owned();
         let builder = || Gesta::on(Arc::clone(&store));
         let cards = builder().snapshots::<Counted>(&models, policy);

@@ -138,23 +138,10 @@ fn foreign(content_type: &str, data: &'static [u8]) -> gesta_store::RecordedEven
     let event_type = EventType::new("measured").unwrap();
     let content_type = ContentType::new(content_type).unwrap();
     let id = EventId::derived_from("foreign", 0);
-    let NewEvent { id, event_type, content_type, data, metadata, .. } =
-        NewEvent::new(id, event_type, content_type, data);
-    gesta_store::RecordedEvent {
-        stream: StreamName::new("gauge-1").unwrap(),
-        revision: Revision::FIRST,
-        position: Position::new(1),
-        recorded_at: RecordedAt::from_micros(0),
-        id,
-        event_type,
-        schema_version: 1,
-        content_type,
-        data,
-        metadata,
-        tags: vec![],
-        correlation_id: None,
-        causation_id: None,
-    }
+    let event = NewEvent::new(id, event_type, content_type, data);
+    let stream = StreamName::new("gauge-1").unwrap();
+    let (position, recorded_at) = (Position::new(1), RecordedAt::from_micros(0));
+    gesta_store::RecordedEvent::new(event, stream, Revision::FIRST, position, recorded_at)
 }
 
 #[test]

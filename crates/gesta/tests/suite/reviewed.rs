@@ -306,7 +306,7 @@ async fn a_load_from_a_snapshot_of_a_float_equals_a_full_replay() {
     let store = new_store();
     let plain = Gesta::on(Arc::clone(&store)).open().await.unwrap();
     let snapshots = MemoryReadModels::new();
-    let policy = SnapshotPolicy { every: 1, fold_version: 1 };
+    let policy = SnapshotPolicy::every(1).fold_version(1);
     let gesta = Gesta::on(Arc::clone(&store)).snapshots::<Gauge>(&snapshots, policy);
     let gesta = gesta.open().await.unwrap();
     for step in 1..=300_u32 {
@@ -331,10 +331,9 @@ async fn a_stream_whose_events_have_all_expired_takes_commands() {
     let store: Arc<dyn EventStore> = Arc::new(gesta_store::memory::MemoryStore::with_clock(clock));
     let gesta = Gesta::on(Arc::clone(&store)).open().await.unwrap();
     deposit(&gesta, "ann", 1).await;
-    let metadata =
-        StreamMetadata { max_age: Some(Duration::from_secs(1)), ..StreamMetadata::default() };
+    let metadata = StreamMetadata::default().max_age(Duration::from_secs(1));
     let stream = gesta_store::StreamName::new("account-ann").unwrap();
-    let change = SetStreamMetadata { stream, expected_metadata: ExpectedRevision::Any, metadata };
+    let change = SetStreamMetadata::new(stream, ExpectedRevision::Any, metadata);
     store.set_stream_metadata(change).await.unwrap();
     now.store(10_000_000, Ordering::SeqCst);
     let command = crate::bank::Deposit { account: "ann".to_owned(), amount: 2 };

@@ -250,7 +250,7 @@ fn a_part_that_is_only_read_is_tested_with_a_history() {
 
 // ---- Snapshots
 
-const EVERY_THIRD: SnapshotPolicy = SnapshotPolicy { every: 3, fold_version: 1 };
+const EVERY_THIRD: SnapshotPolicy = SnapshotPolicy::every(3).fold_version(1);
 
 struct Office {
     store: Arc<dyn EventStore>,
@@ -286,11 +286,11 @@ impl Office {
 
     /// Changes the stored snapshot, so that a load that uses it differs.
     async fn doctor(&self) {
-        let snapshot = self.snapshot().await.unwrap();
+        let mut snapshot = self.snapshot().await.unwrap();
         let mut stored: serde_json::Value = serde_json::from_slice(&snapshot.state).unwrap();
         stored["state"]["seats"] = 1_000.into();
-        let state = stored.to_string().into();
-        self.snapshots.save_snapshot(Snapshot { state, ..snapshot }).await.unwrap();
+        snapshot.state = stored.to_string().into();
+        self.snapshots.save_snapshot(snapshot).await.unwrap();
     }
 }
 
@@ -321,7 +321,7 @@ async fn a_deletion_ends_the_use_of_a_snapshot_of_a_selection() {
     office.doctor().await;
     let stream = StreamName::new("enrolment-algebra/ann").unwrap();
     let expected = ExpectedRevision::StreamExists;
-    office.store.delete_stream(DeleteStream { stream, expected }).await.unwrap();
+    office.store.delete_stream(DeleteStream::new(stream, expected)).await.unwrap();
     assert_eq!(office.course().await, (9, 1));
 }
 
@@ -329,12 +329,9 @@ async fn a_deletion_ends_the_use_of_a_snapshot_of_a_selection() {
 async fn no_snapshot_of_a_selection_is_taken_of_events_that_may_expire() {
     let office = Office::new().await;
     let stream = StreamName::new("enrolment-algebra/ann").unwrap();
-    let metadata = StreamMetadata {
-        max_age: Some(std::time::Duration::from_secs(3_600)),
-        ..StreamMetadata::default()
-    };
+    let metadata = StreamMetadata::default().max_age(std::time::Duration::from_secs(3_600));
     let expected_metadata = ExpectedRevision::Any;
-    let limits = SetStreamMetadata { stream, expected_metadata, metadata };
+    let limits = SetStreamMetadata::new(stream, expected_metadata, metadata);
     office.store.set_stream_metadata(limits).await.unwrap();
     office.plan(9).await;
     office.enrol("ann").await;

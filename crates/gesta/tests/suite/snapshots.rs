@@ -72,7 +72,7 @@ impl Decide for Pour {
     }
 }
 
-const EVERY_THIRD: SnapshotPolicy = SnapshotPolicy { every: 3, fold_version: 1 };
+const EVERY_THIRD: SnapshotPolicy = SnapshotPolicy::every(3).fold_version(1);
 
 struct Cellar {
     store: Arc<dyn EventStore>,
@@ -96,9 +96,9 @@ impl Cellar {
 
     /// Changes the stored snapshot, so that a load that uses it differs.
     async fn doctor(&self, state: &'static str) {
-        let snapshot = self.snapshot().await.unwrap();
-        let doctored = Snapshot { state: state.into(), ..snapshot };
-        self.snapshots.save_snapshot(doctored).await.unwrap();
+        let mut snapshot = self.snapshot().await.unwrap();
+        snapshot.state = state.into();
+        self.snapshots.save_snapshot(snapshot).await.unwrap();
     }
 }
 
@@ -141,7 +141,7 @@ async fn a_snapshot_of_another_fold_is_ignored_and_replaced() {
     assert_eq!(litres(&gesta).await, 3);
     cellar.doctor(r#"{"litres":70}"#).await;
     assert_eq!(litres(&gesta).await, 70);
-    let changed = cellar.open(SnapshotPolicy { fold_version: 2, ..EVERY_THIRD }).await;
+    let changed = cellar.open(EVERY_THIRD.fold_version(2)).await;
     assert_eq!(litres(&changed).await, 3);
     assert_eq!(cellar.snapshot().await.unwrap().state, r#"{"litres":3}"#);
 }
@@ -167,7 +167,7 @@ async fn a_snapshot_of_events_that_are_gone_is_ignored() {
     }
     assert_eq!(litres(&gesta).await, 3);
     let stream = stream_of::<Barrel>(&1).unwrap();
-    let delete = DeleteStream { stream, expected: ExpectedRevision::Any };
+    let delete = DeleteStream::new(stream, ExpectedRevision::Any);
     cellar.store.delete_stream(delete).await.unwrap();
     assert_eq!(litres(&gesta).await, 0, "the stream was deleted");
 
@@ -181,17 +181,14 @@ async fn a_snapshot_of_events_that_are_gone_is_ignored() {
 
 /// Hides the events before this revision.
 async fn truncate(store: &Arc<dyn EventStore>, before: u64) {
-    let metadata = StreamMetadata {
-        truncate_before: Some(Revision::new(before)),
-        ..StreamMetadata::default()
-    };
+    let metadata = StreamMetadata::default().truncate_before(Revision::new(before));
     set_metadata(store, metadata).await;
 }
 
 async fn set_metadata(store: &Arc<dyn EventStore>, metadata: StreamMetadata) {
     let stream = stream_of::<Barrel>(&1).unwrap();
     let expected_metadata = ExpectedRevision::Any;
-    let set = SetStreamMetadata { stream, metadata, expected_metadata };
+    let set = SetStreamMetadata::new(stream, expected_metadata, metadata);
     store.set_stream_metadata(set).await.unwrap();
 }
 
@@ -208,7 +205,7 @@ async fn a_truncated_history_is_folded_from_a_snapshot_that_covers_it_or_not_at_
     assert_eq!(litres(&gesta).await, 4, "the snapshot covers what is hidden");
     pour(&gesta, 1).await;
 
-    let changed = cellar.open(SnapshotPolicy { fold_version: 2, ..EVERY_THIRD }).await;
+    let changed = cellar.open(EVERY_THIRD.fold_version(2)).await;
     let refused = changed.load::<Barrel>(&1).await.unwrap_err();
     let LoadError::Truncated(history) = &refused else { panic!("{refused}") };
     assert_eq!((history.missing, history.first), (Revision::FIRST, Revision::new(3)));
@@ -230,7 +227,7 @@ async fn a_limit_of_events_or_of_their_age_is_no_state_of_the_rest() {
         pour(&gesta, 1).await;
     }
     let max_count = std::num::NonZeroU64::new(2);
-    set_metadata(&cellar.store, StreamMetadata { max_count, ..StreamMetadata::default() }).await;
+    set_metadata(&cellar.store, StreamMetadata::default().max_count(max_count)).await;
     let refused = gesta.load::<Barrel>(&1).await.unwrap_err();
     assert!(refused.to_string().contains("starts at revision 1"), "{refused}");
 }
@@ -244,7 +241,7 @@ async fn a_stream_of_which_nothing_was_left_begins_anew_with_every_command_after
     }
     assert_eq!(litres(&gesta).await, 40);
     let stream = stream_of::<Barrel>(&1).unwrap();
-    let delete = DeleteStream { stream: stream.clone(), expected: ExpectedRevision::Any };
+    let delete = DeleteStream::new(stream.clone(), ExpectedRevision::Any);
     cellar.store.delete_stream(delete).await.unwrap();
     for expected in [1, 2, 3, 4, 5] {
         pour(&gesta, 1).await;
@@ -264,7 +261,7 @@ async fn a_deleted_stream_that_another_program_revives_begins_anew() {
     let gesta = Gesta::on(Arc::clone(&cellar.store)).open().await.unwrap();
     pour(&gesta, 10).await;
     let stream = stream_of::<Barrel>(&1).unwrap();
-    let delete = DeleteStream { stream: stream.clone(), expected: ExpectedRevision::Any };
+    let delete = DeleteStream::new(stream.clone(), ExpectedRevision::Any);
     cellar.store.delete_stream(delete).await.unwrap();
     let EncodedEvent { event_type, data, .. } = EncodedEvent::of(&Poured { litres: 2 }).unwrap();
     let event = NewEvent::json(EventId::random(), event_type, data);
@@ -324,7 +321,7 @@ carts!(
 #[tokio::test]
 async fn a_change_deep_inside_of_the_state_makes_snapshots_of_before_useless() {
     let cellar = Cellar::new();
-    let policy = SnapshotPolicy { every: 1, fold_version: 1 };
+    let policy = SnapshotPolicy::every(1).fold_version(1);
     let old = Gesta::on(Arc::clone(&cellar.store));
     let old = old.snapshots::<before::Cart>(&cellar.snapshots, policy).open().await.unwrap();
     pour(&old, 8).await;
@@ -362,7 +359,7 @@ impl Aggregate for Tagged {
 
 #[tokio::test]
 async fn a_state_that_hides_its_shape_has_snapshots_only_by_version() {
-    let policy = SnapshotPolicy { every: 1, fold_version: 1 };
+    let policy = SnapshotPolicy::every(1).fold_version(1);
     for (by_version, expected) in [(false, false), (true, true)] {
         let cellar = Cellar::new();
         let gesta = Gesta::on(Arc::clone(&cellar.store));
@@ -411,7 +408,7 @@ async fn a_state_that_could_not_be_read_back_is_no_snapshot() {
         }
     }
     let cellar = Cellar::new();
-    let policy = SnapshotPolicy { every: 1, fold_version: 1 };
+    let policy = SnapshotPolicy::every(1).fold_version(1);
     let gesta = Gesta::on(Arc::clone(&cellar.store));
     let gesta = gesta.snapshots::<Mean>(&cellar.snapshots, policy).open().await.unwrap();
     pour(&gesta, 1).await;

@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// A bank with a single attempt per command, so that one conflict makes it fail.
 async fn bank(money: &[u64]) -> Gesta {
-    let once = RetryPolicy { attempts_max: NonZeroU32::MIN, ..RetryPolicy::default() };
+    let once = RetryPolicy::default().attempts_max(NonZeroU32::MIN);
     let gesta = Gesta::at("memory:").retry(once).open().await.unwrap();
     open_accounts(&gesta, money).await;
     gesta

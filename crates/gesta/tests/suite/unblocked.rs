@@ -89,13 +89,13 @@ async fn beside<T: Send + 'static>(
 }
 
 fn snapshot() -> Snapshot {
-    Snapshot {
-        stream: StreamName::new("account-1").unwrap(),
-        revision: Revision::new(1),
-        incarnation: Incarnation::new(Uuid::nil()),
-        fingerprint: Fingerprint::new(1),
-        state: "{}".into(),
-    }
+    Snapshot::new(
+        StreamName::new("account-1").unwrap(),
+        Revision::new(1),
+        Incarnation::new(Uuid::nil()),
+        Fingerprint::new(1),
+        "{}".into(),
+    )
 }
 
 async fn opened() -> (TempDir, Sqlite) {
@@ -118,7 +118,7 @@ async fn opening_read_models_blocks_no_other_task() {
 async fn creating_and_switching_read_models_blocks_no_other_task() {
     let (directory, models) = opened().await;
     let catalogue = directory.path().join("catalogue.db");
-    let create = CreateReadModel { projection: "sums", version: 1, stage: Stage::Rebuilding };
+    let create = CreateReadModel::new("sums", 1, Stage::Rebuilding);
     let held = HeldFile::lock(&catalogue);
     let store = models.clone();
     let creating = async move { store.create_read_model(create).await };
@@ -135,7 +135,7 @@ async fn creating_and_switching_read_models_blocks_no_other_task() {
 #[tokio::test]
 async fn beginning_a_transaction_blocks_no_other_task() {
     let (directory, models) = opened().await;
-    let create = CreateReadModel { projection: "sums", version: 1, stage: Stage::Live };
+    let create = CreateReadModel::new("sums", 1, Stage::Live);
     let id = models.create_read_model(create).await.unwrap();
     drop(models.begin(&id).await.unwrap());
     // Waits for the rollback of the transaction that was dropped.
@@ -312,7 +312,7 @@ async fn a_query_uses_the_callers_runtime_and_its_panic_is_its_error() {
 #[tokio::test]
 async fn a_panic_in_a_transaction_rolls_it_back_and_ends_no_thread() {
     let models = Sqlite::temporary().await.unwrap();
-    let create = CreateReadModel { projection: "sums", version: 1, stage: Stage::Live };
+    let create = CreateReadModel::new("sums", 1, Stage::Live);
     let id = models.create_read_model(create).await.unwrap();
     let mut tx = models.begin(&id).await.unwrap();
     let panics = async move {

@@ -129,14 +129,12 @@ pub(crate) async fn moved(
         if event.stream.is_system() || !keep(&event.stream) {
             continue;
         }
-        let copy = NewEvent {
-            schema_version: event.schema_version,
-            metadata: event.metadata,
-            tags: event.tags,
-            correlation_id: event.correlation_id,
-            causation_id: event.causation_id,
-            ..NewEvent::json(event.id, event.event_type, event.data)
-        };
+        let copy = NewEvent::json(event.id, event.event_type, event.data)
+            .schema_version(event.schema_version)
+            .metadata(event.metadata)
+            .tagged(event.tags)
+            .correlation_id(event.correlation_id)
+            .causation_id(event.causation_id);
         append(&to, event.stream, copy).await;
     }
     to

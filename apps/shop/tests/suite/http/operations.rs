@@ -97,7 +97,8 @@ async fn an_order_over_http_is_recorded_with_actor_and_reason() {
     let read = ReadStream::forwards(audit::stream());
     let events = client.shop.store().read_stream(read).collect_events().await.unwrap();
     let [event] = &events[..] else { panic!("one order is recorded: {events:?}") };
-    let AuditEvent::Ordered(ordered) = Recorded::<AuditEvent>::read(event).unwrap().event;
+    let read = Recorded::<AuditEvent>::read(event).unwrap().event;
+    let AuditEvent::Ordered(ordered) = read else { panic!("{read:?}") };
     let recorded = (ordered.operation.as_str(), ordered.target.as_str(), ordered.reason.as_deref());
     assert_eq!(recorded, ("rebuild-projection", "users", Some("a fixed bug")));
     assert_eq!(EventMetadata::from_json(&event.metadata).actor.as_deref(), Some("ben"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::Method;
 use gesta::{
     EventId, EventType, Gesta, Recorded, StreamName,
-    audit::{self, AuditEvent, OperationOrdered},
+    audit::{self, AuditEvent},
     sqlite::Sqlite,
     store::{Append, DeleteStream, ExpectedRevision, NewEvent, ReadStream},
     testing::drain,
@@ -49,9 +49,9 @@ async fn audited(client: &Client) -> Vec<(String, String, Option<String>)> {
     let read = ReadStream::forwards(audit::stream());
     let events = client.shop.store().read_stream(read).collect_events().await.unwrap();
     let ordered = events.iter().map(|event| {
-        let AuditEvent::Ordered(OperationOrdered { operation, target, reason }) =
-            Recorded::<AuditEvent>::read(event).unwrap().event;
-        (operation, target, reason)
+        let read = Recorded::<AuditEvent>::read(event).unwrap().event;
+        let AuditEvent::Ordered(ordered) = read else { unreachable!("one kind") };
+        (ordered.operation, ordered.target, ordered.reason)
     });
     ordered.collect()
 }
@@ -193,7 +193,7 @@ async fn set_an_instance_aside(client: &Client) {
     let retry = "/v1/processes/welcome/set-aside/instance:cy/retry";
     assert_eq!(post(client, retry).await.problem(), (422, "still-fails"));
     let stream = StreamName::new("process:welcome-cy").unwrap();
-    let delete = DeleteStream { stream, expected: ExpectedRevision::Any };
+    let delete = DeleteStream::new(stream, ExpectedRevision::Any);
     client.shop.store().delete_stream(delete).await.unwrap();
     assert_eq!(post(client, retry).await.status, 204);
     settled(client).await;

@@ -91,7 +91,7 @@ async fn what_is_tombstoned_is_neither_created_nor_changed() {
     client.post("/v1/accounts/a/deposit", deposit("8")).ok().await;
     for stream in ["user-ann", "account-b"] {
         let stream = StreamName::new(stream).unwrap();
-        let tombstone = TombstoneStream { stream, expected: ExpectedRevision::Any };
+        let tombstone = TombstoneStream::new(stream, ExpectedRevision::Any);
         client.shop.store().tombstone_stream(tombstone).await.unwrap();
     }
     let created = client.post("/v1/users", ann()).send().await;

@@ -46,7 +46,7 @@ impl AppendSource {
         let events: Vec<_> = (0..events)
             .map(|_| {
                 let data = self.data();
-                NewEvent { tags: vec![tag.clone()], ..self.event(data) }
+                self.event(data).tagged(vec![tag.clone()])
             })
             .collect();
         Ok(Append::to(stream(number)?, ExpectedRevision::Any, events))

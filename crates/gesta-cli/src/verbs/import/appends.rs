@@ -69,7 +69,7 @@ fn for_each_event(
                 // The first files of version 1 have neither positions nor times. The values stand
                 // in for them and are not imported.
                 let event = event.as_recorded(Position::START, RecordedAt::from_micros(0));
-                StoredAppend { first: event.position, events: vec![event], scavenged: None }
+                StoredAppend::new(event.position, vec![event])
             }
             Line::Append { is_part: true, .. } | Line::Header(_) | Line::Closing(_) => {
                 let reason = "it belongs to an export whose first line is missing; import the \

@@ -285,11 +285,7 @@ impl<'store> Merge<'store> {
                     let head =
                         self.pipeline.head(stream).with_context(|| format!("line {line}"))?;
                     let expected = head.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
-                    parts.push(StreamAppend {
-                        stream: stream.clone(),
-                        expected,
-                        events: Vec::new(),
-                    });
+                    parts.push(StreamAppend::new(stream.clone(), expected, Vec::new()));
                     // Not the head yet for a new stream: the first event replaces it.
                     heads.push((stream.clone(), head.unwrap_or(Revision::FIRST)));
                     parts.len() - 1
@@ -401,7 +397,7 @@ impl<'store> Merge<'store> {
         let lowered = |before: Revision| Revision::new(before.number().saturating_sub(offset));
         if let Some(before) = before {
             let truncate_before = Some(lowered(before)).filter(|before| *before > Revision::FIRST);
-            renumbered.data = StreamMetadata { truncate_before, ..metadata }.to_json().into();
+            renumbered.data = metadata.truncate_before(truncate_before).to_json().into();
         }
         if let Some(deleted) = truncated::deleted_before(event) {
             renumbered.metadata = truncated::with_deleted_before(event, lowered(deleted)).into();

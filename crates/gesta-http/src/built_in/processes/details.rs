@@ -63,6 +63,8 @@ impl ProcessDetails {
                 ProcessState::Running => "running",
                 ProcessState::Paused => "paused",
                 ProcessState::Halted => "halted",
+                // `ProcessState` is non-exhaustive.
+                _ => "other",
             },
             position: status.position.number(),
             timers: status.timers as u64,

@@ -8,6 +8,7 @@ use crate::{disk::LockError, options::OpenError};
 
 /// An error of [`backup`](super::backup) or [`restore`](super::restore).
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BackupError {
     /// One of the directories is missing, locked or not accessible.
     #[error(transparent)]

@@ -41,6 +41,7 @@ pub use restore::{RestoreReport, restore};
 
 /// The result of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BackupReport {
     /// The last event's position.
     pub end: Position,

@@ -30,6 +30,7 @@ use crate::{
 
 /// The result of a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RestoreReport {
     /// The last event's position.
     pub end: Position,
@@ -103,7 +104,7 @@ fn read_verified(backup: &FileDisk, copied: &CopiedSegment) -> Result<Bytes, Bac
             true => (bytes.len() as u64, "the file is truncated".to_owned()),
             false => (0, "its checksum differs from the manifest's".to_owned()),
         };
-        return Err(BackupError::DamagedBackup(Damage { file, offset, positions: None, what }));
+        return Err(BackupError::DamagedBackup(Damage::new(file, offset, what)));
     }
     Ok(bytes)
 }
@@ -162,7 +163,7 @@ fn write(
     let back = read(to, &file, expected.len() as u64, Cache::Bypass)?;
     if *back != *expected {
         let what = "the data read back differ from the data written".to_owned();
-        return Err(BackupError::Damaged(Damage { file, offset: 0, positions: None, what }));
+        return Err(BackupError::Damaged(Damage::new(file, 0, what)));
     }
     Ok(())
 }

@@ -69,7 +69,7 @@ impl SegmentPart {
     pub(super) fn damage(&self, bytes: &Bytes) -> Option<Damage> {
         let damage = |offset, what: String| {
             let file = segment_file(self.number);
-            Some(Damage { file, offset, positions: None, what })
+            Some(Damage::new(file, offset, what))
         };
         let header = match SegmentHeader::decode(bytes) {
             Ok(header) => header,
@@ -443,5 +443,5 @@ fn failed(doing: &str, file: &str, source: io::Error) -> BackupError {
 }
 
 fn damaged(file: String, offset: u64, what: &str) -> BackupError {
-    BackupError::Damaged(Damage { file, offset, positions: None, what: what.to_owned() })
+    BackupError::Damaged(Damage::new(file, offset, what.to_owned()))
 }

@@ -93,12 +93,7 @@ impl BackupDirectory {
         let back = self.read(&file, part.bytes)?;
         if blake3::hash(&back) != copied.hash {
             let what = "the data read back differ from the data written".to_owned();
-            return Err(BackupError::DamagedBackup(Damage {
-                file,
-                offset: 0,
-                positions: None,
-                what,
-            }));
+            return Err(BackupError::DamagedBackup(Damage::new(file, 0, what)));
         }
         Ok(copied)
     }
@@ -151,7 +146,7 @@ pub(super) fn manifest(disk: &dyn Disk) -> Result<Option<Manifest>, BackupError>
     let bytes = read.map_err(|source| failed("read", MANIFEST, source))?;
     let damaged = || {
         let (file, what) = (MANIFEST.to_owned(), "its checksum does not match".to_owned());
-        BackupError::DamagedBackup(Damage { file, offset: 0, positions: None, what })
+        BackupError::DamagedBackup(Damage::new(file, 0, what))
     };
     Manifest::decode(&bytes).map(Some).ok_or_else(damaged)
 }

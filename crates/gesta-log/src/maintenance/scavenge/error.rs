@@ -11,6 +11,7 @@ use crate::{
 
 /// An error of a scavenge. Space reclaimed so far stays reclaimed, and no visible event was lost.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ScavengeError {
     /// The store was opened read-only. Open it for writing.
     #[error("the store was opened read-only")]

@@ -50,9 +50,11 @@ const SWAPPED_MAX: usize = 32;
 /// ```
 /// use gesta_log::ScavengeOptions;
 ///
-/// assert_eq!(ScavengeOptions::default().threshold_percent, 10);
+/// let everything = ScavengeOptions::default().threshold_percent(0);
+/// assert_eq!(everything.threshold_percent, 0);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ScavengeOptions {
     /// Minimum share of a segment that must be reclaimable, in percent. Others are left unchanged.
     pub threshold_percent: u8,
@@ -64,8 +66,17 @@ impl Default for ScavengeOptions {
     }
 }
 
+impl ScavengeOptions {
+    /// Sets the minimum share of a segment that must be reclaimable, in percent.
+    #[must_use]
+    pub const fn threshold_percent(self, percent: u8) -> Self {
+        Self { threshold_percent: percent }
+    }
+}
+
 /// The result of a scavenge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ScavengeReport {
     /// Number of sealed segments that were examined.
     pub segments: usize,

@@ -227,7 +227,7 @@ fn ends_as_covered(scanned: &scan::ScanResult, covered: &CoveredSegment) -> bool
 
 fn damaged(covered: &CoveredSegment, offset: u64, what: &str) -> ScavengeError {
     let file = segment_file(covered.number);
-    ScavengeError::Damaged(Damage { file, offset, positions: None, what: what.to_owned() })
+    ScavengeError::Damaged(Damage::new(file, offset, what.to_owned()))
 }
 
 /// Builds the part of the file that follows the header.

@@ -28,6 +28,7 @@ use crate::{
 
 /// The result of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ImportReport {
     /// The last event's position.
     pub end: Position,

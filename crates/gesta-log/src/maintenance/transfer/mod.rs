@@ -34,10 +34,11 @@ use crate::{
 /// use gesta_log::StoredAppend;
 /// use gesta_store::Position;
 ///
-/// let empty = StoredAppend { first: Position::new(7), events: vec![], scavenged: None };
+/// let empty = StoredAppend::new(Position::new(7), vec![]);
 /// assert_eq!(empty.count(), 0);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoredAppend {
     /// The position of its first event.
     pub first: Position,
@@ -48,6 +49,18 @@ pub struct StoredAppend {
 }
 
 impl StoredAppend {
+    /// Creates an append of which no event was scavenged.
+    #[must_use]
+    pub const fn new(first: Position, events: Vec<RecordedEvent>) -> Self {
+        Self { first, events, scavenged: None }
+    }
+
+    /// Sets the remains of its scavenged events.
+    #[must_use]
+    pub fn scavenged(self, scavenged: impl Into<Option<Scavenged>>) -> Self {
+        Self { scavenged: scavenged.into(), ..self }
+    }
+
     /// Returns the number of events at the time of the append.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -315,7 +315,7 @@ fn write(disk: &FileDisk, number: u64, bytes: Bytes) -> Result<(), ImportError> 
     let back = disk.read(&unfinished(), 0, bytes.len() + 1, Cache::Bypass).map_err(cannot)?;
     if back != bytes {
         let what = "the data read back differ from the data written".to_owned();
-        return Err(ImportError::Damaged(Damage { file, offset: 0, positions: None, what }));
+        return Err(ImportError::Damaged(Damage::new(file, 0, what)));
     }
     // Each segment is durable before the next one begins, so an interrupted import continues behind
     // the last of them.

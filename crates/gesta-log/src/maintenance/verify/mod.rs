@@ -158,6 +158,6 @@ fn note(wrong: &mut Option<Damage>, file: &str, misplaced: Option<Misplaced>) {
     let Some(Misplaced { offset, position, what }) = misplaced else { return };
     wrong.get_or_insert_with(|| {
         let positions = Some(position..=position);
-        Damage { file: file.to_owned(), offset, positions, what }
+        Damage::new(file.to_owned(), offset, what).positions(positions)
     });
 }

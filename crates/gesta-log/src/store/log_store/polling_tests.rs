@@ -322,11 +322,11 @@ fn lookups_wait_elsewhere() {
         assert_eq!(found.unwrap().position.number(), 8);
     });
     on_a_cold_store(|store| async move {
-        let list = ListStreams { prefix: String::new(), after: None, limit: 9 };
+        let list = ListStreams::all().limit(9);
         assert_eq!(store.list_streams(list).await.unwrap().len(), 3);
     });
     on_a_cold_store(|store| async move {
-        let list = ListCategories { after: None, limit: 9 };
+        let list = ListCategories::all().limit(9);
         assert_eq!(store.list_categories(list).await.unwrap(), [Category::new("order").unwrap()]);
     });
 }

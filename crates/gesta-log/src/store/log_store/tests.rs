@@ -64,7 +64,7 @@ fn streams_without_room_for_their_metadata_in_an_old_store_are_read_deleted_and_
     }
     for forget_index in [false, true] {
         store = open_again(store, directory.path(), forget_index);
-        let list = ListStreams { prefix: "n".to_owned(), after: None, limit: 9 };
+        let list = ListStreams::all().prefix("n".to_owned()).limit(9);
         assert_eq!(block_on(store.list_streams(list)).unwrap(), streams);
         for stream in &streams {
             assert_eq!(count(&store, stream), 2);
@@ -74,7 +74,7 @@ fn streams_without_room_for_their_metadata_in_an_old_store_are_read_deleted_and_
     }
     for stream in streams.clone() {
         let expected = ExpectedRevision::StreamExists;
-        block_on(store.delete_stream(DeleteStream { stream, expected })).unwrap();
+        block_on(store.delete_stream(DeleteStream::new(stream, expected))).unwrap();
     }
     for forget_index in [false, true] {
         store = open_again(store, directory.path(), forget_index);
@@ -83,7 +83,7 @@ fn streams_without_room_for_their_metadata_in_an_old_store_are_read_deleted_and_
         }
     }
     let [first, last] = streams;
-    let end = TombstoneStream { stream: last.clone(), expected: ExpectedRevision::Any };
+    let end = TombstoneStream::new(last.clone(), ExpectedRevision::Any);
     block_on(store.tombstone_stream(end)).unwrap();
     store = open_again(store, directory.path(), false);
     store.scavenge(ScavengeOptions { threshold_percent: 0 }, &mut |_| {}).unwrap();

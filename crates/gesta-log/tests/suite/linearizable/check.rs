@@ -431,7 +431,7 @@ mod doctored {
 
     fn truncated(before: u64) -> Append {
         let truncate_before = Some(Revision::new(before));
-        let metadata = StreamMetadata { truncate_before, ..StreamMetadata::default() };
+        let metadata = StreamMetadata::default().truncate_before(truncate_before);
         let event_type = EventType::new(StreamMetadata::EVENT_TYPE).unwrap();
         let event = NewEvent::json(EventId::random(), event_type, metadata.to_json());
         Append::to(name("$$a-1"), ExpectedRevision::Any, [event])

@@ -182,12 +182,12 @@ impl Racer<'_> {
             0 => StreamMetadata::default(),
             1 => {
                 let max_count = NonZeroU64::new(1 + self.draws.below(2));
-                StreamMetadata { max_count, ..StreamMetadata::default() }
+                StreamMetadata::default().max_count(max_count)
             }
             _ => {
                 let before = next.saturating_sub(self.draws.below(3));
                 let truncate_before = Some(Revision::new(before));
-                StreamMetadata { truncate_before, ..StreamMetadata::default() }
+                StreamMetadata::default().truncate_before(truncate_before)
             }
         };
         let event_type = EventType::new(StreamMetadata::EVENT_TYPE).unwrap();

@@ -48,7 +48,7 @@ fn race(hiding: bool, is_enough: impl Fn(&CheckReport) -> bool) {
         }
         assert!(seed < rounds().max(MOST_ROUNDS), "too little raced: {all:?}");
         let directory = tempfile::tempdir().unwrap();
-        let small = Options { segment_bytes_first: 32 << 10, ..Options::default() };
+        let small = Options::default().segment_bytes_first(32 << 10);
         let store = open_with(directory.path(), small.clone());
         let load = Load { seed, threads: 2 + seed % 7, operations_each: 150, hiding };
         let mut history = record(&*store, &load);

@@ -17,8 +17,8 @@ use std::{
 use futures_core::Stream;
 use gesta_store::{
     Append, Appended, Capabilities, Category, DeleteStream, Delivery, EventId, EventStore,
-    ExpectedRevision, Filter, Head, ListCategories, ListStreams, NewEvent, OrdinalPages, Pages,
-    ReadAll, ReadOrdinals, ReadStream, RecordedEvent, SetStreamMetadata, StoreError, StoreFuture,
+    ExpectedRevision, Filter, Head, ListCategories, ListStreams, OrdinalPages, Pages, ReadAll,
+    ReadOrdinals, ReadStream, RecordedEvent, SetStreamMetadata, StoreError, StoreFuture,
     StreamAppend, StreamDescription, StreamName, Subscribe, Subscription, TombstoneStream,
     conformance::block_on, memory::MemoryStore,
 };
@@ -272,18 +272,15 @@ pub(crate) fn forced(store: &MemoryStore, append: Append) -> Outcome<Appended> {
 }
 
 pub(crate) fn expecting_any(append: Append) -> Append {
-    let any = |part| StreamAppend { expected: ExpectedRevision::Any, ..part };
-    with_streams(append, any)
+    with_streams(append, |part| StreamAppend::new(part.stream, ExpectedRevision::Any, part.events))
 }
 
 /// Replaces the event ids by new ones.
 pub(crate) fn renamed(append: Append) -> Append {
-    let fresh = |event| NewEvent { id: EventId::random(), ..event };
-    let part = |part: StreamAppend| StreamAppend {
-        events: part.events.into_iter().map(fresh).collect(),
-        ..part
-    };
-    with_streams(append, part)
+    with_streams(append, |mut part| {
+        part.events.iter_mut().for_each(|event| event.id = EventId::random());
+        part
+    })
 }
 
 /// Changes the part of an append for each stream.
@@ -298,7 +295,7 @@ pub(crate) fn with_streams(
 /// Returns the result of an append that recorded nothing.
 pub(crate) fn pretended(store: &MemoryStore) -> Outcome<Appended> {
     let position = block_on(store.head())?.position;
-    Ok(Appended { position, revisions: vec![] })
+    Ok(Appended::new(position, vec![]))
 }
 
 pub(crate) fn described(store: &MemoryStore, stream: &StreamName) -> StreamDescription {

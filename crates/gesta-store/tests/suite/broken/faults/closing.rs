@@ -9,7 +9,7 @@ use std::{
 use futures_core::Stream;
 use gesta_store::{
     Appended, Delivery, EventStore, Head, Incarnation, Overload, Position, StoreError,
-    StreamDescription, StreamMetadata, StreamState, Subscription, conformance::block_on,
+    StreamDescription, StreamState, Subscription, conformance::block_on,
 };
 use uuid::Uuid;
 
@@ -29,18 +29,13 @@ pub(crate) fn faults() -> Vec<Fault> {
         Fault::of("a_closed_store_refuses_appends", || FaultyStore {
             breaks_closing: true,
             ..on_error(|_, _, error| {
-                let nothing = Appended { position: Position::START, revisions: vec![] };
+                let nothing = Appended::new(Position::START, vec![]);
                 unless_closed(Err(error), || Ok(nothing))
             })
         }),
         Fault::of("a_closed_store_refuses_reads", || FaultyStore {
             describe: Box::new(|store, stream| {
-                let missing = StreamDescription {
-                    state: StreamState::Missing,
-                    head: None,
-                    metadata: StreamMetadata::default(),
-                    metadata_revision: None,
-                };
+                let missing = StreamDescription::new(StreamState::Missing);
                 unless_closed(block_on(store.describe_stream(&stream)), || Ok(missing))
             }),
             breaks_closing: true,

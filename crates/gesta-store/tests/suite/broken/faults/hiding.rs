@@ -24,7 +24,7 @@ fn ids_of(pages: Pages) -> HashSet<EventId> {
 
 /// Reads all events that the filter selects, hidden or not, event queries included.
 fn raw(store: &MemoryStore, read: &ReadAll) -> Pages {
-    let all = ReadAll { filter: Filter::Everything, ..read.clone() };
+    let all = read.clone().filter(Filter::Everything);
     let filter = read.filter.clone();
     changed(store.read_all(all.visibility(Visibility::Raw).limit(u64::MAX)), move |mut events| {
         events.retain(|event| selects(&filter, event));

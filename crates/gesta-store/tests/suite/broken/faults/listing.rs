@@ -75,7 +75,7 @@ fn order_and_pages() -> Vec<Fault> {
                     return listed(store, list);
                 }
                 let limit = list.limit;
-                let all = ListStreams { prefix: String::new(), limit: usize::MAX, ..list };
+                let all = list.prefix(String::new()).limit(usize::MAX);
                 let mut names = listed(store, all);
                 names.retain(|name| name.as_str().to_lowercase().starts_with(&prefix));
                 names.truncate(limit);
@@ -92,7 +92,7 @@ fn membership() -> Vec<Fault> {
                 let all = asks_for_all(&list);
                 let mut names = listed(store, list.clone());
                 if all {
-                    names.extend(listed(store, ListStreams { prefix: "$".to_owned(), ..list }));
+                    names.extend(listed(store, list.prefix("$".to_owned())));
                     names.sort();
                 }
                 names
@@ -112,7 +112,7 @@ fn membership() -> Vec<Fault> {
                 let all = asks_for_all(&list);
                 let mut names = listed(store, list.clone());
                 if all {
-                    let system = listed(store, ListStreams { prefix: "$$".to_owned(), ..list });
+                    let system = listed(store, list.prefix("$$".to_owned()));
                     let known = system.iter().filter_map(StreamName::described_stream);
                     names.extend(
                         known.filter(|name| described(store, name).state == StreamState::Missing),
@@ -147,7 +147,7 @@ fn of_categories() -> Vec<Fault> {
             listing_categories(|store, list| {
                 let prefix = |name: &Category| format!("{}-", name.as_str());
                 let live = |name: &Category| {
-                    let first = ListStreams { prefix: prefix(name), after: None, limit: 1 };
+                    let first = ListStreams::all().prefix(prefix(name)).limit(1);
                     !listed(store, first).is_empty()
                 };
                 categories(store, list).into_iter().filter(live).collect()

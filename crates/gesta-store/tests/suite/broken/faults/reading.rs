@@ -36,11 +36,14 @@ fn recalling(change: fn(&mut RecordedEvent)) -> FaultyStore {
 fn naming(other: fn(StreamName) -> StreamName) -> FaultyStore {
     FaultyStore {
         append: Box::new(move |store, append| {
-            let named = |part: StreamAppend| StreamAppend { stream: other(part.stream), ..part };
+            let named = |part: StreamAppend| {
+                StreamAppend::new(other(part.stream), part.expected, part.events)
+            };
             block_on(store.append(with_streams(append, named)))
         }),
-        read_stream: Box::new(move |store, read| {
-            store.read_stream(ReadStream { stream: other(read.stream), ..read })
+        read_stream: Box::new(move |store, mut read| {
+            read.stream = other(read.stream);
+            store.read_stream(read)
         }),
         ..FaultyStore::correct()
     }
@@ -191,6 +194,7 @@ fn stream_order() -> Vec<Fault> {
                     from: ReadFrom::End,
                     limit: u64::MAX,
                     stream,
+                    ..
                 } => store.read_stream(ReadStream::forwards(stream)),
                 other => store.read_stream(other),
             })
@@ -236,7 +240,7 @@ fn stream_places() -> Vec<Fault> {
         Fault::of("a_stream_reads_from_either_end", || {
             stream_reading(|store, read| match (read.direction, read.from) {
                 (Direction::Forwards, ReadFrom::End) => {
-                    store.read_stream(ReadStream { from: ReadFrom::Start, ..read })
+                    store.read_stream(read.starting(ReadFrom::Start))
                 }
                 _ => store.read_stream(read),
             })
@@ -378,7 +382,7 @@ fn all_places() -> Vec<Fault> {
         Fault::of("the_whole_store_reads_from_either_end", || {
             all_reading(|store, read| match (read.direction, read.from) {
                 (Direction::Forwards, ReadFrom::End) => {
-                    store.read_all(ReadAll { from: ReadFrom::Start, ..read })
+                    store.read_all(read.starting(ReadFrom::Start))
                 }
                 _ => store.read_all(read),
             })
@@ -394,9 +398,9 @@ fn all_places() -> Vec<Fault> {
 
 /// A store that replaces the filter.
 fn filtering(other: fn(Filter) -> Filter) -> FaultyStore {
-    all_reading(move |store, read| {
-        let filter = other(read.filter);
-        store.read_all(ReadAll { filter, ..read })
+    all_reading(move |store, mut read| {
+        read.filter = other(read.filter);
+        store.read_all(read)
     })
 }
 

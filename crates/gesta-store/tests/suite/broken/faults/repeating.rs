@@ -216,7 +216,7 @@ fn finding() -> Vec<Fault> {
                 }
                 let events = block_on(store.read_all(ReadAll::forwards()).collect_events())?;
                 let event = events.into_iter().find(|event| event.id == id);
-                Ok(event.map(|event| Appended { position: event.position, revisions: vec![] }))
+                Ok(event.map(|event| Appended::new(event.position, vec![])))
             }),
             ..FaultyStore::correct()
         }),
