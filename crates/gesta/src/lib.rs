@@ -121,6 +121,9 @@ mod event_names;
 // Positions of those who follow the store.
 mod following;
 
+// Tasks of several nodes.
+mod leased_task;
+
 // From events to state.
 mod error;
 mod loaded;
@@ -166,6 +169,7 @@ pub use gesta_store::{
     StreamName, Tag,
 };
 pub use json::JsonFault;
+pub use leased_task::LeasedTask;
 pub use loaded::Loaded;
 pub use metadata::{CustomMetadata, EventMetadata, InvalidMetadata};
 pub use open::{OpenError, directory_of, open};

@@ -68,6 +68,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "domain",
             "event_names",
             "following",
+            "leased_task",
             "read",
             "error",
             "snapshot",
