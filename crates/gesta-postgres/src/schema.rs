@@ -107,9 +107,10 @@ impl Schema {
 
     /// Returns the version of the tables, or 0 if there are none.
     async fn version(&self, connection: &Connection) -> Result<i32, SchemaError> {
-        let text = "SELECT to_regclass($1) IS NOT NULL";
-        let table = format!("{}.store", self.quoted);
-        let rows = connection.query(text, &[(&table, Type::TEXT)]).await?;
+        // Not `to_regclass`, which may remember from before the lock that there is no table.
+        let text = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n \
+                    ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'store')";
+        let rows = connection.query(text, &[(&self.name, Type::TEXT)]).await?;
         if !rows.first().is_some_and(|row| row.get(0)) {
             return Ok(0);
         }

@@ -21,7 +21,7 @@ use crate::{
 /// The statement that appends a batch.
 pub(super) const APPEND: &str = "SELECT * FROM {schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9, \
     $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, \
-    $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39)";
+    $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)";
 
 /// The arguments of one batch.
 #[derive(Debug, Default)]
@@ -87,6 +87,8 @@ struct Tags<'a> {
 #[derive(Debug, Default)]
 struct Conditions<'a> {
     appends: Vec<i32>,
+    /// The tag of an item that has one tag and no types.
+    lone_tags: Vec<Option<&'a str>>,
     types: Vec<&'a str>,
     type_ends: Vec<i32>,
     tags: Vec<&'a str>,
@@ -252,7 +254,7 @@ impl<'a> Columns<'a> {
     }
 
     /// Returns the arguments, in the order of the function's parameters.
-    pub(super) fn values(&self) -> [Value<'_>; 39] {
+    pub(super) fn values(&self) -> [Value<'_>; 40] {
         let (parts, events) = (&self.parts, &self.events);
         let (tags, conditions, effects) = (&self.tags, &self.conditions, &self.effects);
         [
@@ -285,6 +287,7 @@ impl<'a> Columns<'a> {
             (&tags.nths, Type::INT4_ARRAY),
             (&tags.names, Type::TEXT_ARRAY),
             (&conditions.appends, Type::INT4_ARRAY),
+            (&conditions.lone_tags, Type::TEXT_ARRAY),
             (&conditions.types, Type::TEXT_ARRAY),
             (&conditions.type_ends, Type::INT4_ARRAY),
             (&conditions.tags, Type::TEXT_ARRAY),
@@ -304,6 +307,10 @@ impl<'a> Conditions<'a> {
         let end = |texts: &[&str]| i32::try_from(texts.len()).unwrap_or(i32::MAX);
         for item in query.items() {
             self.appends.push(append);
+            self.lone_tags.push(match (item.types(), item.tags()) {
+                ([], [tag]) => Some(tag.as_str()),
+                _ => None,
+            });
             self.types.extend(item.types().iter().map(|event_type| event_type.as_str()));
             self.type_ends.push(end(&self.types));
             self.tags.extend(item.tags().iter().map(|tag| tag.as_str()));

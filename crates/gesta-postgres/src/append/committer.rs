@@ -16,6 +16,7 @@ use gesta_store::{
 };
 use tokio::{
     sync::{mpsc, watch},
+    task::yield_now,
     time::{Instant, sleep},
 };
 use tokio_postgres::Row;
@@ -39,6 +40,10 @@ use crate::{
 const RESEND_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pause before another connection is tried.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The part of a batch's time that the next one waits for writers, and its maximum.
+const PAUSE_FRACTION: u32 = 8;
+const PAUSE_MAX: Duration = Duration::from_millis(1);
 
 /// Verdicts of the function `append`.
 const RECORDED: i32 = 0;
@@ -65,6 +70,7 @@ impl Committer {
     /// Commits what is queued, until the queue is closed.
     pub(crate) async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Queued>) {
         let mut waiting = None;
+        let mut patience = Patience::default();
         loop {
             let first = match waiting.take() {
                 Some(queued) => queued,
@@ -73,9 +79,12 @@ impl Committer {
                     Some(Queued::Close) | None => return,
                 },
             };
+            patience.wait(&queue).await;
             let (batch, left, closed) = gather(first, &mut queue);
             waiting = left;
+            let (appends, begun) = (batch.appends.len(), Instant::now());
             self.commit(batch.appends).await;
+            patience.learn(appends + queue.len(), begun.elapsed());
             if closed {
                 return;
             }
@@ -182,6 +191,35 @@ impl Committer {
         let past = past_append(&self.pool, &self.schema, position).await;
         // Nothing new was appended, but this may have been the second attempt.
         past.map_err(|error| unknown(&error))?.repeated_by(append)
+    }
+}
+
+/// The moment that a batch waits for writers that were just answered.
+///
+/// Writers that append again after each answer come one after the other. A batch that begins with
+/// the first of them leaves the others to the next one, and each batch costs a sync.
+#[derive(Debug, Default)]
+struct Patience {
+    /// Appends that were in the last batch, or queued when it ended.
+    writers: usize,
+    /// A fraction of the time that the last batch took.
+    pause: Duration,
+}
+
+impl Patience {
+    fn learn(&mut self, writers: usize, took: Duration) {
+        self.writers = writers;
+        self.pause = (took / PAUSE_FRACTION).min(PAUSE_MAX);
+    }
+
+    /// Waits until as many appends are queued as there were writers, or the pause is over. Other
+    /// work of the thread goes on.
+    async fn wait(&self, queue: &mpsc::UnboundedReceiver<Queued>) {
+        let end = Instant::now() + self.pause;
+        // One append is in hand. A timer has milliseconds, which may be more than the batch takes.
+        while queue.len() + 1 < self.writers && Instant::now() < end {
+            yield_now().await;
+        }
     }
 }
 

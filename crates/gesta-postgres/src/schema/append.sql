@@ -18,7 +18,7 @@ CREATE FUNCTION {schema}.append(
     event_correlations text[], event_causations text[], event_tags bytea[],
     event_metadata bytea[], event_data bytea[],
     tag_parts integer[], tag_nths integer[], tag_names text[],
-    item_appends integer[], item_types text[], item_type_ends integer[],
+    item_appends integer[], item_lone_tags text[], item_types text[], item_type_ends integer[],
     item_tags text[], item_tag_ends integer[],
     effect_streams integer[], effect_metadata bytea[], effect_truncations bigint[],
     effect_counts bigint[], effect_ages bigint[], effect_tombstones boolean[],
@@ -42,6 +42,7 @@ DECLARE
     written integer[];
     seen bigint[];
     matches bigint[];
+    item_matches bigint[];
     type_ids integer[];
     category_ids integer[];
     part_positions bigint[];
@@ -81,13 +82,33 @@ BEGIN
     SELECT array_agg(coalesce(k.position, 0) ORDER BY a.nr) INTO seen
       FROM unnest(first_ids, first_streams) WITH ORDINALITY a(id, stream, nr)
       LEFT JOIN LATERAL (
-          SELECT e.position FROM {schema}.events e
-           WHERE e.id = a.id AND e.stream_id = stream_ids[a.stream] AND e.append_events > 0
+          SELECT i.position
+            -- OFFSET keeps the look-up on the index of ids: a stream may be long.
+            FROM (SELECT e.position, e.stream_id, e.append_events
+                    FROM {schema}.events e WHERE e.id = a.id OFFSET 0) i
+           WHERE i.stream_id = stream_ids[a.stream] AND i.append_events > 0
            LIMIT 1) k ON true;
-    -- Visible events that meet a condition.
+    -- Visible events that meet a condition. Items of one tag are looked up together.
     matches := array_fill(0::bigint, ARRAY[appends]);
+    IF cardinality(item_appends) > 0 THEN
+        SELECT array_agg(k.position ORDER BY i.nr) INTO item_matches
+          FROM unnest(item_appends, item_lone_tags) WITH ORDINALITY i(append, tag, nr)
+          LEFT JOIN LATERAL (
+              SELECT g.position
+                FROM {schema}.tags g
+                JOIN {schema}.events e ON e.position = g.position
+                JOIN {schema}.streams s ON s.id = e.stream_id
+               WHERE g.tag = i.tag AND g.position > after_positions[i.append]
+                 AND NOT s.tombstoned
+                 AND e.revision >= greatest(s.truncate_before, s.head + 1 - s.max_count)
+                 AND (s.max_age_micros IS NULL OR now_at - e.recorded_at <= s.max_age_micros)
+               ORDER BY g.position LIMIT 1) k ON true;
+    END IF;
     FOR i IN 1..cardinality(item_appends) LOOP
-        IF matches[item_appends[i]] = 0 THEN
+        IF item_lone_tags[i] IS NOT NULL THEN
+            matches[item_appends[i]] :=
+                greatest(matches[item_appends[i]], item_matches[i]);
+        ELSIF matches[item_appends[i]] = 0 THEN
             matches[item_appends[i]] := coalesce({schema}.first_match(
                 after_positions[item_appends[i]],
                 item_types[type_begin + 1:item_type_ends[i]],
@@ -159,8 +180,21 @@ BEGIN
         RETURN;
     END IF;
 
-    type_ids := {schema}.ids_of_types(type_names);
-    category_ids := {schema}.ids_of_categories(category_names);
+    SELECT array_agg(k.id ORDER BY n.nr) INTO type_ids
+      FROM unnest(type_names) WITH ORDINALITY n(name, nr)
+      JOIN LATERAL (SELECT t.id FROM {schema}.types t WHERE t.name = n.name LIMIT 1) k ON true;
+    IF cardinality(type_ids) = cardinality(type_names) IS NOT TRUE THEN
+        type_ids := {schema}.ids_of_types(type_names);
+    END IF;
+    IF cardinality(category_names) > 0 THEN
+        SELECT array_agg(k.id ORDER BY n.nr) INTO category_ids
+          FROM unnest(category_names) WITH ORDINALITY n(name, nr)
+          JOIN LATERAL (
+              SELECT c.id FROM {schema}.categories c WHERE c.name = n.name LIMIT 1) k ON true;
+        IF cardinality(category_ids) = cardinality(category_names) IS NOT TRUE THEN
+            category_ids := {schema}.ids_of_categories(category_names);
+        END IF;
+    END IF;
     IF 1 = ANY (written) THEN
         UPDATE {schema}.streams s SET head = n.head
           FROM unnest(stream_ids, heads, written) n(id, head, written)

@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gesta_store::conformance::{CLAUSES, ClauseOutcome, Fixture};
 
-use crate::server::{TestStore, url_or_skip};
+use crate::server::TestStore;
 
-#[test]
-fn the_store_passes_every_clause() {
-    let Some(server) = url_or_skip() else { return };
+/// Checks every clause, and reports all that failed together.
+fn check_clauses(service: &str) {
+    let Some(server) = gesta_services::url_or_skip(service) else { return };
     let mut failed = Vec::new();
     for clause in CLAUSES {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -24,4 +24,19 @@ fn the_store_passes_every_clause() {
         }
     }
     assert!(failed.is_empty(), "{} clauses failed: {failed:#?}", failed.len());
+}
+
+#[test]
+fn the_store_passes_every_clause() {
+    check_clauses("postgres");
+}
+
+#[test]
+fn the_store_passes_every_clause_on_the_oldest_server() {
+    check_clauses("postgres-15");
+}
+
+#[test]
+fn the_store_passes_every_clause_through_a_transaction_pooler() {
+    check_clauses("pgbouncer");
 }

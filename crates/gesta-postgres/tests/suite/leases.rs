@@ -14,7 +14,7 @@ use gesta_store::{
     },
 };
 
-use crate::server::{TestStore, url_or_skip, with_client};
+use crate::server::{TestStore, with_client};
 
 /// Each node opens the store by itself. The server's clock cannot be moved, so leases are.
 fn fixture(server: &str) -> LeaseFixture {
@@ -61,7 +61,7 @@ fn leases_pass_every_clause_through_a_pooler() {
 /// A store that was made before there were leases gets their table when it is opened.
 #[test]
 fn an_earlier_store_gets_leases() {
-    let Some(server) = url_or_skip() else { return };
+    let Some(server) = gesta_services::url_or_skip("postgres") else { return };
     let store = TestStore::create(&server);
     block_on(store.open().close()).expect("the store closes");
     let earlier = format!(

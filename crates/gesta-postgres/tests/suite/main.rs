@@ -1,5 +1,11 @@
-//! Tests on a real server: `cargo xtask services up postgres` starts one.
+//! Tests on real servers: those of `cargo xtask services`, and servers of single tests.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod conformance;
+mod failures;
+mod interleaving;
 mod leases;
+mod opening;
+mod processes;
 mod server;

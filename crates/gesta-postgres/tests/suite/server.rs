@@ -1,19 +1,17 @@
-//! The server of the tests, and a schema for each of them.
+//! A schema for each test, and connections beside the store's.
 
 use gesta_postgres::PostgresStore;
-use gesta_store::conformance::block_on;
+use gesta_store::{
+    Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, ReadStream, StreamName,
+    conformance::block_on,
+};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
-
-/// Returns the URL of the server, or `None` after the skip was said aloud.
-pub(crate) fn url_or_skip() -> Option<String> {
-    gesta_services::url_or_skip("postgres")
-}
 
 /// A store in a schema of its own, which is dropped at the end.
 #[derive(Debug)]
 pub(crate) struct TestStore {
-    server: String,
+    pub(crate) server: String,
     pub(crate) schema: String,
 }
 
@@ -23,27 +21,42 @@ impl TestStore {
         Self { server: server.to_owned(), schema }
     }
 
-    pub(crate) fn url(&self) -> String {
-        let separator = if self.server.contains('?') { '&' } else { '?' };
-        format!("{}{separator}schema={}", self.server, self.schema)
+    /// Returns the URL of the store on a server, such as a proxy before the test's own.
+    pub(crate) fn url_on(&self, server: &str) -> String {
+        let separator = if server.contains('?') { '&' } else { '?' };
+        format!("{server}{separator}schema={}", self.schema)
     }
 
     pub(crate) fn open(&self) -> PostgresStore {
-        block_on(PostgresStore::connect(&self.url())).expect("the store opens")
+        self.open_on(&self.server)
+    }
+
+    pub(crate) fn open_on(&self, server: &str) -> PostgresStore {
+        block_on(PostgresStore::connect(&self.url_on(server))).expect("the store opens")
+    }
+
+    /// Runs statements in which `{schema}` is the store's.
+    pub(crate) fn execute(&self, statements: &str) {
+        let statements = statements.replace("{schema}", &self.schema);
+        with_client(&self.server, async |client| {
+            client.batch_execute(&statements).await.expect("the statements are right");
+        });
     }
 }
 
 impl Drop for TestStore {
     fn drop(&mut self) {
         let drop_schema = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.schema);
-        with_client(&self.server, async |client| {
-            // The next run is not disturbed by what is left.
-            drop(client.batch_execute(&drop_schema).await);
-        });
+        // A server of the test itself may be gone, and what is left disturbs no other test.
+        drop(std::panic::catch_unwind(|| {
+            with_client(&self.server, async |client| {
+                drop(client.batch_execute(&drop_schema).await);
+            });
+        }));
     }
 }
 
-/// Runs statements on a connection of its own.
+/// Runs work on a connection of its own.
 pub(crate) fn with_client<T>(server: &str, work: impl AsyncFnOnce(&Client) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime needs no resources").block_on(async {
@@ -55,4 +68,26 @@ pub(crate) fn with_client<T>(server: &str, work: impl AsyncFnOnce(&Client) -> T)
         drop(driver.await);
         result
     })
+}
+
+pub(crate) fn name(text: &str) -> StreamName {
+    StreamName::new(text).expect("a test names streams well")
+}
+
+/// Returns an event with this text as its data.
+pub(crate) fn event(text: &str) -> NewEvent {
+    let event_type = EventType::new("happened").expect("a name");
+    NewEvent::json(EventId::random(), event_type, text.to_owned())
+}
+
+/// Returns an append of one event with this text as its data.
+pub(crate) fn append_of(stream: &str, text: &str) -> Append {
+    Append::to(name(stream), ExpectedRevision::Any, [event(text)])
+}
+
+/// Returns the data of a stream's events.
+pub(crate) fn texts_of(store: &PostgresStore, stream: &str) -> Vec<String> {
+    let read = store.read_stream(ReadStream::forwards(name(stream)));
+    let events = block_on(read.collect_events()).expect("the stream is read");
+    events.iter().map(|event| String::from_utf8_lossy(&event.data).into_owned()).collect()
 }

@@ -1,0 +1,195 @@
+//! Servers that go away, and connections that break: nothing is lost, doubled or reported wrongly.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use gesta_postgres::PostgresStore;
+use gesta_services::{Fault, FaultProxy, Message, OwnServer};
+use gesta_store::{
+    Append, EventStore, ExpectedRevision, Overload, ReadAll, Revision, StoreError,
+    conformance::{block_on, block_on_within},
+};
+
+use crate::server::{TestStore, append_of, event, name, texts_of, with_client};
+
+/// Selects the end of the answer to a statement that has this text among its values. The commit
+/// has happened by then.
+fn answer_to(text: &'static str) -> impl FnMut(&Message) -> bool + Send + 'static {
+    let mut sent = false;
+    move |message| {
+        sent |= message.from_client() && message.contains(text);
+        sent && message.from_server() && message.is(b'Z')
+    }
+}
+
+#[test]
+fn an_append_whose_answer_is_lost_happens_once() {
+    let Some(server) = gesta_services::url_or_skip("postgres") else { return };
+    let test = TestStore::create(&server);
+    let proxy = FaultProxy::start(&server).unwrap();
+    let store = test.open_on(proxy.url());
+    for expected in [ExpectedRevision::Any, ExpectedRevision::Exact(Revision::FIRST)] {
+        proxy.inject(Fault::cut_before(answer_to("marked")));
+        let append = Append::to(name("order-1"), expected, [event("marked")]);
+        let answer = block_on(store.append(append.clone())).unwrap();
+        proxy.wait_until_injected();
+        assert_eq!(block_on(store.append(append)).unwrap(), answer);
+    }
+    assert_eq!(texts_of(&store, "order-1"), ["marked", "marked"]);
+}
+
+#[test]
+fn an_append_that_never_arrives_is_sent_again() {
+    let Some(server) = gesta_services::url_or_skip("postgres") else { return };
+    let test = TestStore::create(&server);
+    let proxy = FaultProxy::start(&server).unwrap();
+    let store = test.open_on(proxy.url());
+    proxy.inject(Fault::cut_before(|message| message.from_client() && message.contains("marked")));
+    block_on(store.append(append_of("order-1", "marked"))).unwrap();
+    proxy.wait_until_injected();
+    assert_eq!(texts_of(&store, "order-1"), ["marked"]);
+}
+
+/// It was recorded, and the server stays away: neither an answer nor a failure would be true.
+#[test]
+fn an_append_whose_outcome_cannot_be_found_out_is_reported_as_unknown() {
+    let Some(server) = gesta_services::url_or_skip("postgres") else { return };
+    let test = TestStore::create(&server);
+    let mut proxy = FaultProxy::start(&server).unwrap();
+    let store = test.open_on(proxy.url());
+    let append = append_of("order-1", "marked");
+    proxy.inject(Fault::stall_before(answer_to("marked")));
+    let error = std::thread::scope(|scope| {
+        let appending = scope.spawn(|| block_on(store.append(append.clone())));
+        proxy.wait_until_injected();
+        proxy.refuse().unwrap();
+        proxy.cut_all();
+        appending.join().unwrap().unwrap_err()
+    });
+    assert!(!error.is_definite(), "{error}");
+    let later = block_on(store.append(append_of("order-1", "later"))).unwrap_err();
+    assert!(matches!(later, StoreError::Unreachable { .. }), "it was never sent: {later}");
+    proxy.accept().unwrap();
+    let answer = block_on(store.append(append)).unwrap();
+    assert_eq!(texts_of(&store, "order-1"), ["marked"]);
+    assert_eq!(answer.position, block_on(store.head()).unwrap().position);
+}
+
+#[test]
+fn a_server_that_is_down_refuses_definitely_and_is_used_again_without_reopening() {
+    let Some(mut server) = OwnServer::start_or_skip("postgres") else { return };
+    let test = TestStore::create(&server.url());
+    let store = test.open();
+    block_on(store.append(append_of("order-1", "before"))).unwrap();
+    server.stop().unwrap();
+    let error = block_on(store.append(append_of("order-1", "lost"))).unwrap_err();
+    assert!(error.is_definite() && error.is_transient(), "{error}");
+    let read = block_on(store.read_all(ReadAll::forwards()).collect_events()).unwrap_err();
+    assert!(matches!(read, StoreError::Unreachable { .. }), "{read}");
+    server.start().unwrap();
+    block_on(store.append(append_of("order-1", "after"))).unwrap();
+    assert_eq!(texts_of(&store, "order-1"), ["before", "after"]);
+}
+
+#[test]
+fn writers_lose_and_double_nothing_while_the_server_crashes() {
+    let Some(mut server) = OwnServer::start_or_skip("postgres") else { return };
+    const WRITERS: usize = 8;
+    let test = TestStore::create(&server.url());
+    let store = test.open();
+    let (stop, appended) = (&AtomicBool::new(false), &AtomicUsize::new(0));
+    let counts: Vec<usize> = std::thread::scope(|scope| {
+        let store = &store;
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| scope.spawn(move || write_until(store, writer, stop, appended)))
+            .collect();
+        for crash in 1..=3 {
+            while appended.load(Ordering::Relaxed) < crash * 100 {
+                std::thread::yield_now();
+            }
+            server.crash().unwrap();
+            server.start().unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    for (writer, count) in counts.into_iter().enumerate() {
+        let expected: Vec<String> = (0..count).map(|nth| nth.to_string()).collect();
+        assert_eq!(texts_of(&store, &format!("writer-{writer}")), expected);
+    }
+}
+
+/// Appends numbered events, each until it is acknowledged. Returns their number.
+fn write_until(
+    store: &PostgresStore,
+    writer: usize,
+    stop: &AtomicBool,
+    appended: &AtomicUsize,
+) -> usize {
+    let mut nth = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let append = append_of(&format!("writer-{writer}"), &nth.to_string());
+        loop {
+            match block_on_within(std::time::Duration::from_secs(120), store.append(append.clone()))
+            {
+                Ok(_) => break,
+                Err(error) => assert!(error.is_transient(), "{error}"),
+            }
+            std::thread::yield_now();
+        }
+        nth += 1;
+        appended.fetch_add(1, Ordering::Relaxed);
+    }
+    nth
+}
+
+#[test]
+fn a_server_that_became_read_only_says_so_and_is_read() {
+    let Some(server) = OwnServer::start_or_skip("postgres") else { return };
+    let test = TestStore::create(&server.url());
+    let store = test.open();
+    block_on(store.append(append_of("order-1", "before"))).unwrap();
+    test.execute(
+        "ALTER DATABASE postgres SET default_transaction_read_only = on; \
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+          WHERE application_name = 'gesta' AND pid <> pg_backend_pid()",
+    );
+    let error = block_on(store.append(append_of("order-1", "refused"))).unwrap_err();
+    let StoreError::ReadOnly { reason } = &error else { panic!("expected read-only: {error}") };
+    assert!(reason.contains("primary server"), "{reason}");
+    assert_eq!(texts_of(&store, "order-1"), ["before"]);
+}
+
+#[test]
+fn a_server_without_connections_left_refuses_definitely() {
+    let settings = ["max_connections=8", "superuser_reserved_connections=0", "max_wal_senders=0"];
+    let Some(server) = OwnServer::with_or_skip("postgres", &settings) else { return };
+    let test = TestStore::create(&server.url());
+    let store = test.open();
+    block_on(store.append(append_of("order-1", "before"))).unwrap();
+    let error = with_client(&server.url(), async |client| {
+        let mut others = Vec::new();
+        // Others take what is left, and what the store loses.
+        for _ in 0..2 {
+            while let Ok((other, connection)) =
+                tokio_postgres::connect(&server.url(), tokio_postgres::NoTls).await
+            {
+                others.push((other, tokio::spawn(connection)));
+            }
+            let ended = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity \
+                         WHERE application_name = 'gesta'";
+            client.query_one(ended, &[]).await.unwrap();
+        }
+        while let Ok((other, connection)) =
+            tokio_postgres::connect(&server.url(), tokio_postgres::NoTls).await
+        {
+            others.push((other, tokio::spawn(connection)));
+        }
+        block_on(store.append(append_of("order-1", "refused"))).unwrap_err()
+    });
+    assert!(
+        matches!(error, StoreError::Overloaded(Overload::Connections { max: 8 })),
+        "expected no connections: {error}"
+    );
+    block_on(store.append(append_of("order-1", "after"))).unwrap();
+    assert_eq!(texts_of(&store, "order-1"), ["before", "after"]);
+}
