@@ -1,4 +1,5 @@
-//! `gesta-bench`: loads on a store of the engine, and recordings for crash tests.
+//! `gesta-bench`: loads on a store of the engine and on the framework, and recordings for crash
+//! tests.
 //!
 //! Invariants: a result is one JSON object on standard output; a load that appends runs only in an
 //! empty directory. Not here: loads of other engines (`bench/`).
@@ -14,14 +15,15 @@ use serde::Serialize;
 
 use crate::{
     store_url::StoreUrl,
-    verbs::{Append, Check, Read, Record, Subscribe},
+    verbs::{Append, Check, Framework, Read, Record, Subscribe},
 };
 
-/// Measure a store, or test it with crashes
+/// Measure a store or the framework, or test a store with crashes
 #[derive(Parser, Debug)]
 #[command(name = "gesta-bench", arg_required_else_help = true)]
 struct Arguments {
-    /// Store to use: gesta:DIR, where DIR is the store's directory
+    /// Store to use: gesta:DIR, where DIR is the store's directory; gesta:DIR?index=LIST finds
+    /// events by these ids, too: event-id, correlation, causation
     #[arg(long, global = true, value_name = "gesta:DIR", default_value = "gesta:.")]
     store: StoreUrl,
     #[command(subcommand)]
@@ -33,6 +35,7 @@ enum Verb {
     Append(Append),
     Read(Read),
     Subscribe(Subscribe),
+    Framework(Framework),
     Record(Record),
     Check(Check),
 }
@@ -49,6 +52,7 @@ fn run(verb: Verb, store: &StoreUrl) -> Result<()> {
         Verb::Append(append) => print(&append.run(store)?),
         Verb::Read(read) => print(&read.run(store)?),
         Verb::Subscribe(subscribe) => print(&subscribe.run(store)?),
+        Verb::Framework(framework) => print(&framework.run(store)?),
         // Prints its log while it runs.
         Verb::Record(record) => record.run(store),
         Verb::Check(check) => print(&check.run(store)?),

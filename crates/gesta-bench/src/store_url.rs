@@ -7,38 +7,52 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use gesta_log::{LogStore, Options, directory_of_url};
+use gesta_log::{IndexedIds, LogStore, Options, directory_of_url, options_of_url};
 
 /// Value of `--store`.
 #[derive(Clone, Debug)]
-pub(crate) struct StoreUrl(PathBuf);
+pub(crate) struct StoreUrl {
+    directory: PathBuf,
+    /// The ids by which a new store finds events. `None`: those of the existing store, or none.
+    index: Option<IndexedIds>,
+}
 
 impl FromStr for StoreUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let directory = text.strip_prefix("gesta:").ok_or("expected a URL gesta:DIR")?;
-        directory_of_url(directory).map(Self).map_err(|wrong| wrong.to_string())
+        let rest = text.strip_prefix("gesta:").ok_or("expected a URL gesta:DIR")?;
+        let directory = directory_of_url(rest).map_err(|wrong| wrong.to_string())?;
+        let options = options_of_url(rest).map_err(|wrong| wrong.to_string())?;
+        Ok(Self { directory, index: options.index })
     }
 }
 
 impl StoreUrl {
     pub(crate) fn directory(&self) -> &Path {
-        &self.0
+        &self.directory
+    }
+
+    pub(crate) fn index(&self) -> Option<IndexedIds> {
+        self.index
     }
 
     pub(crate) fn is_empty(&self) -> Result<bool> {
-        let mut entries = fs::read_dir(&self.0).with_context(|| self.0.display().to_string())?;
+        let directory = &self.directory;
+        let mut entries =
+            fs::read_dir(directory).with_context(|| directory.display().to_string())?;
         Ok(entries.next().is_none())
     }
 
-    /// Opens a new store. Fails if the directory is not empty, because a load's events remain.
+    /// Opens a new store that indexes the ids of the URL. Fails if the directory is not empty,
+    /// because a load's events remain.
     pub(crate) fn create(&self) -> Result<LogStore> {
-        ensure!(self.is_empty()?, "{} is not empty: use an empty directory", self.0.display());
+        let directory = self.directory.display();
+        ensure!(self.is_empty()?, "{directory} is not empty: use an empty directory");
         self.open(Options::default())
     }
 
     pub(crate) fn open(&self, options: Options) -> Result<LogStore> {
-        Ok(LogStore::open(&self.0, options)?)
+        Ok(LogStore::open(&self.directory, options.index(self.index))?)
     }
 }

@@ -31,7 +31,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("gesta-server", &["gesta-store", "gesta-log", "gesta-postgres", "gesta-dynamodb"]),
     ("gesta-sim", &["gesta-store", "gesta-log"]),
     // Unpublished: nothing may depend on it, except tests and `bench/`.
-    ("gesta-bench", &["gesta-store", "gesta-log"]),
+    ("gesta-bench", &["gesta", "gesta-store", "gesta-log"]),
     ("gesta-cli", &["gesta-store", "gesta-server", "gesta-log", "gesta-sqlite", "gesta-postgres"]),
     ("shop", &["gesta", "gesta-http", "gesta-graphql"]),
 ];

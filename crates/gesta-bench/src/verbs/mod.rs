@@ -2,10 +2,12 @@
 
 mod append;
 mod check;
+mod framework;
 mod read;
 mod record;
 mod subscribe;
 
 pub(crate) use self::{
-    append::Append, check::Check, read::Read, record::Record, subscribe::Subscribe,
+    append::Append, check::Check, framework::Framework, read::Read, record::Record,
+    subscribe::Subscribe,
 };

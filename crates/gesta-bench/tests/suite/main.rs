@@ -10,7 +10,7 @@ use std::{
 };
 
 use gesta_log::{LogStore, Options};
-use gesta_store::Position;
+use gesta_store::{Capability, EventStore as _, Position};
 use serde_json::Value;
 
 fn run(store: &Path, words: &str) -> Output {
@@ -94,6 +94,66 @@ fn deliveries_are_reported_with_appends() {
     assert!(report["events"].as_u64() > Some(0), "{report}");
     assert!(report["delivery"]["p99_us"].as_f64() > Some(0.0), "{report}");
     fails(store.path(), words, "is not empty");
+}
+
+#[test]
+fn a_store_is_measured_with_the_look_ups_of_its_url() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("gesta:{}?index=event-id,correlation", directory.path().display());
+    let mut append = Command::new(env!("CARGO_BIN_EXE_gesta-bench"));
+    append.args(["append", "--seconds", "0.05", "--store", &url]);
+    let output = append.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let opened = LogStore::open(directory.path(), Options::default()).unwrap();
+    let capabilities = opened.capabilities();
+    assert!(capabilities.has(Capability::CorrelationFilter), "{capabilities:?}");
+    assert!(!capabilities.has(Capability::CausationFilter), "{capabilities:?}");
+}
+
+#[test]
+fn commands_are_measured_over_memory_and_log_beside_the_store_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let words = "framework execute --tasks 1,4 --writers 4 --seconds 0.05 --rounds 1";
+    let report = report(directory.path(), words);
+    for (store, name) in ["memory", "log"].iter().enumerate() {
+        let store = &report["stores"][store];
+        assert_eq!(store["store"], *name);
+        for own in ["append_by_threads", "append_by_tasks"] {
+            assert!(store[own]["per_second"].as_f64() > Some(0.0), "{report}");
+        }
+        let execute = store["execute"].as_array().unwrap();
+        assert_eq!(execute.len(), 2);
+        for tasks in execute {
+            let rate = tasks["per_second"].as_f64();
+            assert!(rate > Some(0.0) && tasks["processor_us"].as_f64() > Some(0.0), "{report}");
+            assert!(tasks["of_append"].as_f64() > Some(0.0), "{report}");
+        }
+    }
+    assert!(report["event_bytes"].as_u64() > Some(128), "{report}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left");
+}
+
+#[test]
+fn loads_projections_and_reactions_are_measured_and_complete() {
+    let directory = tempfile::tempdir().unwrap();
+    let words = "framework load --events 500 --loads 2 --snapshot-loads 2 --rounds 1";
+    let loads = report(directory.path(), words);
+    assert_eq!(loads["events"], 500);
+    assert!(loads["faster"].as_f64() > Some(0.0), "{loads}");
+
+    let words = "framework project --events 5000 --accounts 7 --rounds 1";
+    let projected = report(directory.path(), words);
+    assert!((1..=5_000).contains(&projected["batch_events"].as_u64().unwrap()), "{projected}");
+    assert!(projected["of_bare"].as_f64() > Some(0.0), "{projected}");
+
+    let words = "framework react --instances 20 --events-each 3 --rounds 1";
+    let reactions = report(directory.path(), words);
+    assert_eq!(reactions["events"], 60);
+    assert!(reactions["appended_each"].as_f64() >= Some(3.0), "{reactions}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left");
+
+    fs::write(directory.path().join("own"), "a user's file").unwrap();
+    fails(directory.path(), "framework load", "is not empty");
 }
 
 #[test]
