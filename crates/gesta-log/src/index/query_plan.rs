@@ -23,7 +23,7 @@ pub(crate) struct QueryPlan {
 enum PlanNode {
     Every(Arc<Vec<IndexPart>>),
     Term(TermScan),
-    Any(Vec<PlanNode>),
+    Any(Vec<Member>),
     All(Vec<PlanNode>),
 }
 
@@ -56,7 +56,11 @@ impl QueryPlan {
 
     /// Returns the union of plans.
     pub(super) fn any(plans: impl Iterator<Item = Self>) -> Self {
-        Self::of(plans, PlanNode::Any)
+        let union = |steps: Vec<PlanNode>| {
+            let member = |list| Member { list, last_answer: None };
+            PlanNode::Any(steps.into_iter().map(member).collect())
+        };
+        Self::of(plans, union)
     }
 
     /// Returns the intersection of plans, or `every` if there is none.
@@ -104,15 +108,55 @@ impl QueryPlan {
     }
 }
 
+/// A list of a union.
+#[derive(Debug)]
+struct Member {
+    list: PlanNode,
+    last_answer: Option<Answer>,
+}
+
+/// The nearest position of a list from `at`, in a direction.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    at: u64,
+    direction: Direction,
+    found: Option<u64>,
+}
+
+impl Member {
+    /// Seeks only if the union has passed the list's last answer. A list without postings, or with
+    /// the next one far away, is then not searched for each position of the others.
+    fn seek(&mut self, at: u64, direction: Direction) -> Result<Option<u64>, StoreError> {
+        if let Some(answer) = self.last_answer.filter(|answer| answer.holds_at(at, direction)) {
+            return Ok(answer.found);
+        }
+        let found = self.list.seek(at, direction)?;
+        self.last_answer = Some(Answer { at, direction, found });
+        Ok(found)
+    }
+}
+
+impl Answer {
+    /// Returns whether a search from `at` would find the same, but for postings that were added in
+    /// the meantime. Those are after the head with which the read began, so it ends before them.
+    fn holds_at(&self, at: u64, direction: Direction) -> bool {
+        let (from, to) = match direction {
+            Direction::Forwards => (self.at, self.found.unwrap_or(u64::MAX)),
+            Direction::Backwards => (self.found.unwrap_or(0), self.at),
+        };
+        direction == self.direction && (from..=to).contains(&at)
+    }
+}
+
 impl PlanNode {
     fn seek(&mut self, at: u64, direction: Direction) -> Result<Option<u64>, StoreError> {
         match self {
             Self::Every(parts) => Ok(seek_every(parts, at, direction)),
             Self::Term(term) => term.seek(at, direction),
-            Self::Any(steps) => {
+            Self::Any(members) => {
                 let mut nearest = None;
-                for step in steps {
-                    let found = step.seek(at, direction)?;
+                for member in members {
+                    let found = member.seek(at, direction)?;
                     nearest = match direction {
                         // The union yields the nearest answer of any list.
                         Direction::Forwards => nearest.into_iter().chain(found).min(),
