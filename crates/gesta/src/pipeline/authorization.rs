@@ -5,8 +5,6 @@
 
 use std::{fmt, sync::Arc};
 
-use tower::ServiceExt as _;
-
 use super::{
     CommandRequest,
     step::{InnerPipeline, PipelineStep},
@@ -59,10 +57,10 @@ impl PipelineStep for Authorization {
     async fn pass(
         &self,
         request: CommandRequest,
-        rest: InnerPipeline,
+        rest: &impl InnerPipeline,
     ) -> Result<Receipt, CommandError> {
         // Before the turn: a refused command must not make others wait.
         self.0.authorize(&request).map_err(CommandError::Unauthorized)?;
-        rest.oneshot(request).await
+        rest.execute(request).await
     }
 }

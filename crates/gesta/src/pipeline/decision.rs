@@ -10,7 +10,6 @@ use gesta_store::{
     Append, AppendCondition, Capability, Conflict, EventQuery, EventStore, ExpectedRevision,
     NewEvent, Position, RecordedEvent, Revision, StoreError, StreamAppend, StreamName,
 };
-use tower::{service_fn, util::BoxCloneSyncService};
 
 use super::{
     CommandContext, CommandIdFrom, CommandRequest,
@@ -26,31 +25,33 @@ use crate::{
     snapshot::{AnyAggregate, EventFold, Snapshots},
 };
 
-pub(super) fn service(
+/// The innermost step.
+pub(super) struct DecisionStep {
     store: Arc<dyn EventStore>,
     snapshots: Snapshots,
     event_names: Arc<EventNames>,
     remembered: Arc<RememberedRejections>,
-) -> InnerPipeline {
-    let step = Arc::new(DecisionStep { store, snapshots, remembered });
-    BoxCloneSyncService::new(service_fn(move |request: CommandRequest| {
-        let step = Arc::clone(&step);
-        let registered = request.erased().register_events(&event_names);
-        async move {
-            registered.map_err(EncodeError::from)?;
-            step.execute(request).await
-        }
-    }))
 }
 
-struct DecisionStep {
-    store: Arc<dyn EventStore>,
-    snapshots: Snapshots,
-    remembered: Arc<RememberedRejections>,
+impl InnerPipeline for DecisionStep {
+    async fn execute(&self, request: CommandRequest) -> Result<Receipt, CommandError> {
+        let registered = request.erased().register_events(&self.event_names);
+        registered.map_err(EncodeError::from)?;
+        self.decide(request).await
+    }
 }
 
 impl DecisionStep {
-    async fn execute(&self, request: CommandRequest) -> Result<Receipt, CommandError> {
+    pub(super) const fn new(
+        store: Arc<dyn EventStore>,
+        snapshots: Snapshots,
+        event_names: Arc<EventNames>,
+        remembered: Arc<RememberedRejections>,
+    ) -> Self {
+        Self { store, snapshots, event_names, remembered }
+    }
+
+    async fn decide(&self, request: CommandRequest) -> Result<Receipt, CommandError> {
         let store = self.store.as_ref();
         let command = request.erased();
         let loaded = load(store, &self.snapshots, command).await?;
@@ -338,10 +339,13 @@ impl<'c> Recording<'c> {
     /// Creates the events of one stream. The first event after hidden ones is marked as a restart,
     /// which distinguishes the stream from a truncated one.
     fn new_events(&mut self, events: Vec<EncodedEvent>, after_hidden: bool) -> Vec<NewEvent> {
+        if events.is_empty() {
+            return Vec::new();
+        }
         let metadata = self.metadata.to_json();
-        let begins = EventMetadata { begins_anew: after_hidden, ..self.metadata.clone() };
+        let begins = || EventMetadata { begins_anew: true, ..self.metadata.clone() };
         // Consumed by the first event only.
-        let mut first = after_hidden.then(|| begins.to_json());
+        let mut first = after_hidden.then(|| begins().to_json());
         let mut new_event = |event| {
             let metadata = first.take().unwrap_or_else(|| metadata.clone());
             self.new_event(event, metadata)

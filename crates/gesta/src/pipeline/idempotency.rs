@@ -7,15 +7,13 @@
 
 use std::sync::Arc;
 
-use gesta_store::{Appended, Capability, EventStore, ReadAll, RecordedEvent};
-use tower::ServiceExt as _;
-
 use super::{
     CommandIdFrom, CommandRequest,
     receipts::{CommandAnswered, RememberedRejections},
     step::{InnerPipeline, PipelineStep},
 };
 use crate::{CommandError, EventMetadata, Receipt};
+use gesta_store::{Appended, Capability, EventStore, ReadAll, RecordedEvent};
 
 pub(super) struct Idempotency {
     store: Arc<dyn EventStore>,
@@ -104,11 +102,11 @@ impl PipelineStep for Idempotency {
     async fn pass(
         &self,
         request: CommandRequest,
-        rest: InnerPipeline,
+        rest: &impl InnerPipeline,
     ) -> Result<Receipt, CommandError> {
         match request.context.command_id_from {
             // A generated id is new; a lookup would find nothing.
-            CommandIdFrom::Gesta => return rest.oneshot(request).await,
+            CommandIdFrom::Gesta => return rest.execute(request).await,
             CommandIdFrom::Caller => {}
         }
         if let Some(first) = self.looked_up(&request).await? {
@@ -117,7 +115,7 @@ impl PipelineStep for Idempotency {
         if let Some(first) = self.unscoped(&request).await.map_err(outcome_unknown)? {
             return first;
         }
-        match rest.oneshot(request.clone()).await {
+        match rest.execute(request.clone()).await {
             // The first execution may have happened concurrently and changed the state that this
             // one was decided on.
             Err(error) if is_judgement(&error) => {

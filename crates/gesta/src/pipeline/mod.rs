@@ -19,15 +19,16 @@ mod validation;
 use std::{sync::Arc, time::Duration};
 
 use gesta_store::EventStore;
-use tower::{BoxError, ServiceExt as _, util::BoxCloneSyncService};
+use tower::{BoxError, service_fn, util::BoxCloneSyncService};
 
 use crate::{Clock, Receipt, Rng, event_names::EventNames, snapshot::Snapshots};
 
 pub use authorization::Authorize;
+use decision::DecisionStep;
 pub(crate) use receipts::RememberedRejections;
 pub use request::{CommandContext, CommandIdFrom, CommandRequest};
 pub use retry::RetryPolicy;
-use step::around;
+use step::{InnerPipeline as _, around};
 
 /// The pipeline as a tower service, as layers of an application see it.
 ///
@@ -66,7 +67,7 @@ impl PipelineConfig {
         let (snapshots, known) = (self.snapshots.clone(), Arc::clone(&remembered));
         let event_names = Arc::clone(&self.event_names);
         // From the inside out: each `around` wraps what was built before.
-        let rest = decision::service(Arc::clone(store), snapshots, event_names, known);
+        let rest = DecisionStep::new(Arc::clone(store), snapshots, event_names, known);
         // Inside of the turns, so that a repeat waits for the first execution instead of racing it.
         let rest = around(idempotency::Idempotency::new(Arc::clone(store), remembered), rest);
         let rest = around(
@@ -83,7 +84,10 @@ impl PipelineConfig {
             around(timeout::Timeout { limit: self.timeout, clock: Arc::clone(&self.clock) }, rest);
         let rest = around(authorization::Authorization(Arc::clone(&self.authorize)), rest);
         let rest = around(validation::Validation, rest);
-        let rest = around(trace::Trace, rest);
-        BoxCloneSyncService::new(rest.map_err(BoxError::from))
+        let pipeline = Arc::new(around(trace::Trace, rest));
+        BoxCloneSyncService::new(service_fn(move |request| {
+            let pipeline = Arc::clone(&pipeline);
+            async move { pipeline.execute(request).await.map_err(BoxError::from) }
+        }))
     }
 }

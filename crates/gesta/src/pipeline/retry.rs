@@ -7,8 +7,6 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use tower::ServiceExt as _;
-
 use super::{
     CommandRequest,
     step::{InnerPipeline, PipelineStep},
@@ -91,7 +89,7 @@ impl PipelineStep for RetryStep {
     async fn pass(
         &self,
         request: CommandRequest,
-        rest: InnerPipeline,
+        rest: &impl InnerPipeline,
     ) -> Result<Receipt, CommandError> {
         let mut plan = self.turns.plan(&request)?;
         // Kept during the pauses below: a command behind it in this program would conflict as well.
@@ -100,7 +98,7 @@ impl PipelineStep for RetryStep {
         request.started().set();
         let mut attempts = 0;
         loop {
-            let outcome = rest.clone().oneshot(request.clone()).await;
+            let outcome = rest.execute(request.clone()).await;
             match &outcome {
                 // The receipt names the streams written to; the rest of the boundary was only read.
                 Ok(receipt) => self.turns.learn(&plan, receipt),

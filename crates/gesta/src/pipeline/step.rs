@@ -1,14 +1,21 @@
 //! The shape of a step, which wraps the steps inside it.
+//!
+//! Invariant: the steps of a command are one future, so that a command is allocated once and not
+//! once for each step.
 
-use std::{future::Future, sync::Arc};
-
-use tower::{service_fn, util::BoxCloneSyncService};
+use std::future::Future;
 
 use super::CommandRequest;
 use crate::{CommandError, Receipt};
 
 /// The steps inside a step.
-pub(super) type InnerPipeline = BoxCloneSyncService<CommandRequest, Receipt, CommandError>;
+pub(super) trait InnerPipeline: Send + Sync + 'static {
+    /// Executes a command.
+    fn execute(
+        &self,
+        request: CommandRequest,
+    ) -> impl Future<Output = Result<Receipt, CommandError>> + Send;
+}
 
 /// A step around the inner part of the pipeline.
 pub(super) trait PipelineStep: Send + Sync + 'static {
@@ -16,16 +23,26 @@ pub(super) trait PipelineStep: Send + Sync + 'static {
     fn pass(
         &self,
         request: CommandRequest,
-        rest: InnerPipeline,
+        rest: &impl InnerPipeline,
     ) -> impl Future<Output = Result<Receipt, CommandError>> + Send;
 }
 
+/// A step with the part of the pipeline that it wraps.
+pub(super) struct Around<Step, Rest> {
+    step: Step,
+    rest: Rest,
+}
+
 /// Wraps a step around the inner part of the pipeline.
-pub(super) fn around(step: impl PipelineStep, rest: InnerPipeline) -> InnerPipeline {
-    let step = Arc::new(step);
-    BoxCloneSyncService::new(service_fn(move |request| {
-        // A clone per command: a step may call the inner service several times.
-        let (step, rest) = (Arc::clone(&step), rest.clone());
-        async move { step.pass(request, rest).await }
-    }))
+pub(super) const fn around<Step, Rest>(step: Step, rest: Rest) -> Around<Step, Rest> {
+    Around { step, rest }
+}
+
+impl<Step: PipelineStep, Rest: InnerPipeline> InnerPipeline for Around<Step, Rest> {
+    fn execute(
+        &self,
+        request: CommandRequest,
+    ) -> impl Future<Output = Result<Receipt, CommandError>> + Send {
+        self.step.pass(request, &self.rest)
+    }
 }

@@ -5,8 +5,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tower::ServiceExt as _;
-
 use super::{
     CommandRequest,
     request::StartedFlag,
@@ -23,14 +21,14 @@ impl PipelineStep for Timeout {
     async fn pass(
         &self,
         mut request: CommandRequest,
-        rest: InnerPipeline,
+        rest: &impl InnerPipeline,
     ) -> Result<Receipt, CommandError> {
         let started = StartedFlag::default();
         request.set_started(started.clone());
         tokio::select! {
             // Prefer an outcome that arrives together with the deadline.
             biased;
-            outcome = rest.oneshot(request) => outcome,
+            outcome = rest.execute(request) => outcome,
             () = self.clock.sleep(self.limit) => {
                 let limit = self.limit.as_millis();
                 if started.is_set() {
@@ -48,8 +46,6 @@ impl PipelineStep for Timeout {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
-
-    use tower::{service_fn, util::BoxCloneSyncService};
 
     use super::*;
     use crate::{CommandContext, CommandId, CommandIdFrom, prelude::*, testing::VirtualClock};
@@ -93,21 +89,29 @@ mod tests {
         }
     }
 
+    /// A rest of the pipeline that never ends.
+    struct Endless {
+        had_its_turn: bool,
+    }
+
+    impl InnerPipeline for Endless {
+        async fn execute(&self, request: CommandRequest) -> Result<Receipt, CommandError> {
+            if self.had_its_turn {
+                request.started().set();
+            }
+            pending().await
+        }
+    }
+
     /// The error of a command that never ends, and whose turn has come or has not.
     async fn timed_out(had_its_turn: bool) -> CommandError {
         let (clock, limit) = (VirtualClock::new(), Duration::from_secs(5));
         let step = Timeout { limit, clock: Arc::new(clock.clone()) };
-        let rest =
-            BoxCloneSyncService::new(service_fn(move |request: CommandRequest| async move {
-                if had_its_turn {
-                    request.started().set();
-                }
-                pending().await
-            }));
         let id = CommandId::new("request-1").unwrap();
         let context = CommandContext::new(id, CommandIdFrom::Caller);
         let request = CommandRequest::new(context, OpenDoor { door: 1 });
-        let passed = tokio::spawn(async move { step.pass(request, rest).await });
+        let passed =
+            tokio::spawn(async move { step.pass(request, &Endless { had_its_turn }).await });
         clock.until_asleep(limit).await;
         clock.advance(limit);
         passed.await.unwrap().unwrap_err()

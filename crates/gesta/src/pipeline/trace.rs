@@ -2,7 +2,6 @@
 //!
 //! Not here: logging of errors, which is up to their handler.
 
-use tower::ServiceExt as _;
 use tracing::{Instrument as _, field, info_span};
 
 use super::{
@@ -17,7 +16,7 @@ impl PipelineStep for Trace {
     async fn pass(
         &self,
         request: CommandRequest,
-        rest: InnerPipeline,
+        rest: &impl InnerPipeline,
     ) -> Result<Receipt, CommandError> {
         let span = info_span!(
             "command",
@@ -27,7 +26,7 @@ impl PipelineStep for Trace {
             outcome = field::Empty,
             position = field::Empty,
         );
-        let outcome = rest.oneshot(request).instrument(span.clone()).await;
+        let outcome = rest.execute(request).instrument(span.clone()).await;
         match &outcome {
             Ok(receipt) => {
                 span.record("outcome", "executed");

@@ -1,7 +1,5 @@
 //! Validation: invalid commands fail before anything is read.
 
-use tower::ServiceExt as _;
-
 use super::{
     CommandRequest,
     step::{InnerPipeline, PipelineStep},
@@ -14,10 +12,10 @@ impl PipelineStep for Validation {
     async fn pass(
         &self,
         request: CommandRequest,
-        rest: InnerPipeline,
+        rest: &impl InnerPipeline,
     ) -> Result<Receipt, CommandError> {
         // Outside of the retries, since another attempt would find the same fault.
         request.erased().validate()?;
-        rest.oneshot(request).await
+        rest.execute(request).await
     }
 }
