@@ -69,6 +69,10 @@ impl EventMetadata {
     /// that is not a JSON object yields the default.
     #[must_use]
     pub fn from_json(json: &[u8]) -> Self {
+        // Events of other programs often have none.
+        if json.is_empty() {
+            return Self::default();
+        }
         // The usual case, without copies of the framework's keys.
         if let Ok(metadata) = serde_json::from_slice(json) {
             return metadata;

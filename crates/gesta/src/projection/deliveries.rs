@@ -1,34 +1,85 @@
-//! The deliveries of a read model's subscription, fetched ahead while a batch is applied.
+//! The deliveries of a read model's subscription, fetched and decoded ahead while a batch is
+//! applied.
 //!
 //! Invariant: deliveries come in order, and none is lost when a future is dropped. Pages that were
-//! fetched ahead come as one, so that they share a transaction.
+//! fetched ahead come as one, so that they share a transaction. Events that do not decode come
+//! undecoded; the batch that applies them reports why.
 
-use std::{collections::VecDeque, future::Future, pin::pin};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+};
 
 use gesta_store::{Delivery, RecordedEvent, StoreError, Subscription};
+
+use crate::{EventSet, Recorded};
 
 /// Number of events fetched ahead from which no more are fetched.
 const EVENTS_AHEAD_MAX: usize = 1_024;
 
-pub(super) struct Deliveries {
+pub(super) struct Deliveries<E> {
     subscription: Subscription,
-    ahead: VecDeque<Result<Delivery, StoreError>>,
+    ahead: VecDeque<Result<Fetched<E>, StoreError>>,
     events_ahead: usize,
 }
 
-impl Deliveries {
+/// A delivery to a read model.
+pub(super) enum Fetched<E> {
+    Events(FetchedEvents<E>),
+    Other(Delivery),
+}
+
+/// Events in order, decoded if that was done ahead.
+pub(super) struct FetchedEvents<E> {
+    pub(super) stored: Vec<RecordedEvent>,
+    /// `None` also if one of the events does not decode or describes a stream.
+    pub(super) decoded: Option<Vec<Recorded<E>>>,
+}
+
+impl<E: EventSet> Fetched<E> {
+    fn undecoded(delivery: Delivery) -> Self {
+        match delivery {
+            Delivery::Events(stored) => Self::Events(FetchedEvents { stored, decoded: None }),
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl<E: EventSet> FetchedEvents<E> {
+    fn decode(&mut self) {
+        if self.stored.iter().any(|event| event.stream.is_system()) {
+            return;
+        }
+        // An upcaster may panic. The batch decodes again, where a panic fails its event only.
+        let decoded = catch_unwind(AssertUnwindSafe(|| Recorded::read_all(&self.stored)));
+        self.decoded = decoded.ok().and_then(Result::ok);
+    }
+
+    fn append(&mut self, next: Self) {
+        self.stored.extend(next.stored);
+        match (&mut self.decoded, next.decoded) {
+            (Some(all), Some(decoded)) => all.extend(decoded),
+            (all, _) => *all = None,
+        }
+    }
+}
+
+impl<E: EventSet> Deliveries<E> {
     pub(super) fn of(subscription: Subscription) -> Self {
         Self { subscription, ahead: VecDeque::new(), events_ahead: 0 }
     }
 
     /// Returns the next delivery. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Result<Delivery, StoreError> {
+    pub(super) async fn next(&mut self) -> Result<Fetched<E>, StoreError> {
         if let Some(events) = self.take_events() {
-            return Ok(Delivery::Events(events));
+            return Ok(events);
         }
         match self.ahead.pop_front() {
-            Some(delivery) => delivery,
-            None => self.fetch().await,
+            Some(fetched) => fetched,
+            // Nothing is being applied beside which the events could be decoded.
+            None => self.fetch().await.map(Fetched::undecoded),
         }
     }
 
@@ -45,18 +96,18 @@ impl Deliveries {
     }
 
     /// Takes the events that were fetched ahead, up to the first other delivery.
-    fn take_events(&mut self) -> Option<Vec<RecordedEvent>> {
-        let mut events: Option<Vec<RecordedEvent>> = None;
-        while let Some(Ok(Delivery::Events(page))) =
-            self.ahead.pop_front_if(|one| matches!(one, Ok(Delivery::Events(_))))
+    fn take_events(&mut self) -> Option<Fetched<E>> {
+        let mut all: Option<FetchedEvents<E>> = None;
+        while let Some(Ok(Fetched::Events(events))) =
+            self.ahead.pop_front_if(|one| matches!(one, Ok(Fetched::Events(_))))
         {
-            self.events_ahead -= page.len();
-            match &mut events {
-                Some(events) => events.extend(page),
-                None => events = Some(page),
+            self.events_ahead -= events.stored.len();
+            match &mut all {
+                Some(all) => all.append(events),
+                None => all = Some(events),
             }
         }
-        events
+        all.map(Fetched::Events)
     }
 
     /// Cancel-safe.
@@ -72,9 +123,11 @@ impl Deliveries {
     }
 
     fn keep(&mut self, delivery: Result<Delivery, StoreError>) {
-        if let Ok(Delivery::Events(page)) = &delivery {
-            self.events_ahead += page.len();
+        let mut fetched = delivery.map(Fetched::undecoded);
+        if let Ok(Fetched::Events(events)) = &mut fetched {
+            self.events_ahead += events.stored.len();
+            events.decode();
         }
-        self.ahead.push_back(delivery);
+        self.ahead.push_back(fetched);
     }
 }

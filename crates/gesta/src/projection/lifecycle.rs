@@ -273,7 +273,7 @@ where
     pub(super) async fn step(
         &self,
         models: &mut ReadModels<P, S>,
-        step: RebuildStep,
+        step: RebuildStep<P::Event>,
     ) -> Result<(), RunError> {
         let rebuild = match &mut models.rebuild_state {
             RebuildState::Nothing => return Ok(()),

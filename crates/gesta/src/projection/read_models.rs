@@ -12,15 +12,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use gesta_store::{Delivery, Position, ReadModel, ReadModelId, ReadModelStore};
+use gesta_store::{Position, ReadModel, ReadModelId, ReadModelStore};
 
 use super::{
-    Apply, OldRows, OperationError, PendingSwitch, ProjectionState, RebuildProgress,
+    Apply, OldRows, OperationError, PendingSwitch, Projection, ProjectionState, RebuildProgress,
+    deliveries::Fetched,
     writer::{ReadModelWriter, RunError},
 };
 use crate::{Sleep, backoff::Backoff};
 
-pub(super) struct ReadModels<P, S> {
+pub(super) struct ReadModels<P: Projection, S> {
     pub(super) answering: ReadModelWriter<P, S>,
     pub(super) rebuild_state: RebuildState<P, S>,
     /// The live read model before the last switch-over.
@@ -29,7 +30,7 @@ pub(super) struct ReadModels<P, S> {
 }
 
 /// The rebuild, if there is one.
-pub(super) enum RebuildState<P, S> {
+pub(super) enum RebuildState<P: Projection, S> {
     Nothing,
     Running(Box<Rebuild<P, S>>),
     /// Could not be opened or written. Retried after the pause.
@@ -40,7 +41,7 @@ pub(super) enum RebuildState<P, S> {
     },
 }
 
-pub(super) struct Rebuild<P, S> {
+pub(super) struct Rebuild<P: Projection, S> {
     pub(super) writer: ReadModelWriter<P, S>,
     pub(super) head: Position,
     /// Time and position of its start in this run, for the estimate.
@@ -51,8 +52,8 @@ pub(super) struct Rebuild<P, S> {
     pub(super) is_resumed: bool,
 }
 
-pub(super) enum RebuildStep {
-    Delivery(Result<Delivery, RunError>),
+pub(super) enum RebuildStep<E> {
+    Delivery(Result<Fetched<E>, RunError>),
     TryAgain,
 }
 
@@ -136,7 +137,7 @@ where
     /// Waits for the next delivery or retry. Pending forever if there is neither.
     ///
     /// Cancel-safe.
-    pub(super) async fn next(&mut self) -> NextWork {
+    pub(super) async fn next(&mut self) -> NextWork<P::Event> {
         let delivery = match &mut self.rebuild_state {
             RebuildState::Nothing => self.answering.next().await,
             RebuildState::Failing { pause, .. } => tokio::select! {
@@ -205,9 +206,9 @@ where
     }
 }
 
-pub(super) enum NextWork {
-    Answering(Result<Delivery, RunError>),
-    Rebuild(RebuildStep),
+pub(super) enum NextWork<E> {
+    Answering(Result<Fetched<E>, RunError>),
+    Rebuild(RebuildStep<E>),
 }
 
 pub(super) type OperationResult = Result<(), OperationError>;

@@ -29,10 +29,10 @@ pub(super) struct ProjectionRunner<P, S> {
     pub(super) last_error: Option<String>,
 }
 
-enum NextAction {
+enum NextAction<E> {
     /// `None` once all handles are dropped.
     Control(Option<ControlMessage>),
-    Work(NextWork),
+    Work(NextWork<E>),
 }
 
 impl<P, S> ProjectionRunner<P, S>

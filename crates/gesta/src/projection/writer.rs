@@ -16,9 +16,9 @@ use gesta_store::{
 use tokio::sync::mpsc;
 
 use super::{
-    Apply, ApplyError, FailurePolicy,
+    Apply, ApplyError, FailurePolicy, Projection,
     catch_panic::catch_panic,
-    deliveries::Deliveries,
+    deliveries::{Deliveries, Fetched, FetchedEvents},
     provenance::{self, HistoryMarker, Outdated, Provenance},
     store_work::in_callers_context,
     stream_end,
@@ -166,7 +166,7 @@ impl From<DatabaseError> for RunError {
     }
 }
 
-pub(super) struct ReadModelWriter<P, S> {
+pub(super) struct ReadModelWriter<P: Projection, S> {
     pub(super) id: ReadModelId,
     /// Stored checkpoint.
     pub(super) checkpoint: Checkpoint,
@@ -184,7 +184,7 @@ pub(super) struct ReadModelWriter<P, S> {
     pub(super) dead_letter_changes: u64,
     /// Current incarnation of the store, for the next checkpoint.
     incarnation: Incarnation,
-    state: WriterState,
+    state: WriterState<P::Event>,
     /// Streams with dead letters, and the position of the first one of each.
     pub(super) blocked_streams: Arc<BlockedStreams>,
     unsaved: u32,
@@ -193,8 +193,8 @@ pub(super) struct ReadModelWriter<P, S> {
 /// The streams with dead letters, and the position of the first one of each.
 pub(super) type BlockedStreams = HashMap<StreamName, Position>;
 
-enum WriterState {
-    Subscribed(Deliveries),
+enum WriterState<E> {
+    Subscribed(Deliveries<E>),
     /// Filled by another version. Read-only.
     Retired,
     Halted(Halt),
@@ -238,9 +238,11 @@ impl EventRun {
 }
 
 /// A transaction that applies a run of ordinary events.
-struct Batch {
+struct Batch<E> {
     id: ReadModelId,
     run: EventRun,
+    /// The events of the run, if they were decoded ahead.
+    decoded: Option<Vec<Recorded<E>>>,
     blocked_streams: Arc<BlockedStreams>,
     dead_letter_changes: u64,
     advance: Advance,
@@ -346,7 +348,7 @@ where
     /// Returns the next delivery. Pending forever if the writer is stopped.
     ///
     /// Cancel-safe.
-    pub(super) async fn next(&mut self) -> Result<Delivery, RunError> {
+    pub(super) async fn next(&mut self) -> Result<Fetched<P::Event>, RunError> {
         let deliveries = match &mut self.state {
             WriterState::Subscribed(deliveries) => deliveries,
             WriterState::Failing(trouble, pause) => {
@@ -364,16 +366,16 @@ where
         })
     }
 
-    pub(super) async fn take(&mut self, delivery: Delivery) -> Result<(), RunError> {
-        match delivery {
-            Delivery::Events(page) => self.apply_page(page).await,
-            Delivery::CaughtUp(position) => {
+    pub(super) async fn take(&mut self, fetched: Fetched<P::Event>) -> Result<(), RunError> {
+        match fetched {
+            Fetched::Events(events) => self.apply_page(events).await,
+            Fetched::Other(Delivery::CaughtUp(position)) => {
                 self.caught_up = true;
                 self.skip_to(position, UNSAVED_MAX).await
             }
-            Delivery::Checkpoint(position) => self.skip_to(position, 1).await,
+            Fetched::Other(Delivery::Checkpoint(position)) => self.skip_to(position, 1).await,
             // Neither events nor progress.
-            _ => Ok(()),
+            Fetched::Other(_) => Ok(()),
         }
     }
 
@@ -395,10 +397,12 @@ where
         Ok(())
     }
 
-    async fn apply_page(&mut self, page: Vec<RecordedEvent>) -> Result<(), RunError> {
-        for run in EventRun::split(page) {
+    async fn apply_page(&mut self, events: FetchedEvents<P::Event>) -> Result<(), RunError> {
+        let FetchedEvents { stored, mut decoded } = events;
+        for run in EventRun::split(stored) {
             let Some(first) = run.events().first() else { continue };
-            match self.apply(&run).await {
+            // A page that was decoded has no system events, so it is one run.
+            match self.apply(&run, decoded.take()).await {
                 Err(error) if error.is_infrastructure() => {
                     return Err(RunError::held(error, first));
                 }
@@ -416,7 +420,11 @@ where
 
     /// Applies events in one transaction. Events behind a dead letter become dead letters in it. A
     /// system event must come alone.
-    async fn apply(&mut self, run: &EventRun) -> Result<(), ApplyError> {
+    async fn apply(
+        &mut self,
+        run: &EventRun,
+        decoded: Option<Vec<Recorded<P::Event>>>,
+    ) -> Result<(), ApplyError> {
         let Some(last) = run.events().last() else { return Ok(()) };
         if last.stream.is_system() {
             return self.apply_stream_end(last).await;
@@ -425,6 +433,8 @@ where
         let batch = Batch {
             id: self.id.clone(),
             run: run.clone(),
+            // Events behind a dead letter are not applied.
+            decoded: decoded.filter(|_| self.blocked_streams.is_empty()),
             blocked_streams: Arc::clone(&self.blocked_streams),
             dead_letter_changes: self.dead_letter_changes,
             advance,
@@ -534,7 +544,7 @@ where
     ) -> Result<Result<(), FailedEvent>, RunError> {
         let mut attempts = 1;
         loop {
-            let error = match self.apply(run).await {
+            let error = match self.apply(run, None).await {
                 Ok(()) => return Ok(Ok(())),
                 Err(error) if error.is_infrastructure() => {
                     return Err(RunError::held(error, event));
@@ -624,19 +634,22 @@ where
 }
 
 /// Applies a batch in one transaction. Returns the number of events that became dead letters.
-async fn apply_batch<P, S>(own: Arc<ReadModelWork<P, S>>, batch: Batch) -> Result<usize, ApplyError>
+async fn apply_batch<P, S>(
+    own: Arc<ReadModelWork<P, S>>,
+    batch: Batch<P::Event>,
+) -> Result<usize, ApplyError>
 where
     P: Apply<S::Tx>,
     S: ReadModelStore,
 {
-    let Batch { id, run, blocked_streams, dead_letter_changes, advance } = batch;
+    let Batch { id, run, decoded, blocked_streams, dead_letter_changes, advance } = batch;
     let Some(last) = run.events().last() else { return Ok(0) };
     let mut tx = own.read_models.begin(&id).await?;
     // An event behind a dead letter of its stream must wait: applied now, it would overtake the
     // one that failed.
     let (behind, free): (Vec<_>, Vec<_>) =
         run.events().iter().partition(|event| blocked_streams.contains_key(&event.stream));
-    let events = Recorded::read_all(free)?;
+    let events = decoded.map_or_else(|| Recorded::read_all(free), Ok)?;
     if !events.is_empty() {
         catch_panic(own.projection.apply(&mut tx, &events)).await?;
     }
