@@ -6,7 +6,7 @@
 
 use std::{fmt, str::FromStr};
 
-use gesta_store::{EventId, Revision, StreamName};
+use gesta_store::{EventId, RecordedEvent, Revision, StreamName};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -133,6 +133,20 @@ pub(super) enum StoredInput {
         command: EffectId,
         refusal: Refusal,
     },
+}
+
+impl StoredInput {
+    /// Returns whether this is a reference to the event, without a copy of its data.
+    pub(super) fn refers_to(&self, event: &RecordedEvent) -> bool {
+        match self {
+            Self::Event { source: Some(source), data: None, id, .. } => {
+                source.revision == event.revision.number()
+                    && source.stream == event.stream.as_str()
+                    && id.parse() == Ok(event.id)
+            }
+            Self::Event { .. } | Self::Timer { .. } | Self::Rejected { .. } => false,
+        }
+    }
 }
 
 /// Reference to an event whose data are not copied.

@@ -6,7 +6,7 @@
 //! Not here: scheduling of inputs ([`runner`](super::runner)) and errors
 //! ([`trouble`](super::trouble)).
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 
 use gesta_store::{
     Append, Capability, CausationId, CorrelationId, EventId, EventStore, ExpectedRevision,
@@ -30,9 +30,6 @@ use crate::{
     CommandContext, CommandIdFrom, CustomMetadata, EventData, EventMetadata, EventSet, Recorded,
     audit, event::decode_each,
 };
-
-/// Maximum number of cached processes.
-const INSTANCES_MAX: usize = 256;
 
 /// An input for a process.
 #[derive(Clone, Debug)]
@@ -93,33 +90,6 @@ enum Response {
     Append(NewEvent, Handled),
 }
 
-/// Cache of recently loaded processes.
-///
-/// A busy process is not read from its beginning each time; new events of its stream always are.
-pub(super) struct Instances<P>(VecDeque<Instance<P>>);
-
-impl<P: ProcessManager> Instances<P> {
-    pub(super) const fn new() -> Self {
-        Self(VecDeque::new())
-    }
-
-    /// Takes a process out of the cache. Its task owns it until it is put back.
-    pub(super) fn take(&mut self, deps: &ProcessDeps<P>, stream: &StreamName) -> Instance<P> {
-        let known = self.0.iter().position(|instance| instance.stream == *stream);
-        let known = known.and_then(|place| self.0.remove(place));
-        known.unwrap_or_else(|| Instance::new(&deps.manager, stream))
-    }
-
-    pub(super) fn put(&mut self, instance: Instance<P>) {
-        // An instance without a stream costs nothing to create again.
-        if instance.outstanding.revision.is_some() {
-            self.0.push_front(instance);
-            // The least recently used one is dropped. Its stream restores it.
-            self.0.truncate(INSTANCES_MAX);
-        }
-    }
-}
-
 impl<P: ProcessManager> Instance<P> {
     pub(super) fn new(manager: &P, stream: &StreamName) -> Self {
         Self {
@@ -138,6 +108,10 @@ impl<P: ProcessManager> Instance<P> {
         incoming: &Incoming,
     ) -> Result<Handled, InputError> {
         let store = deps.store.as_ref();
+        let arrived = match incoming {
+            Incoming::Event { event, .. } => Some(event),
+            Incoming::Timer(_) | Incoming::Fire { .. } | Incoming::Refused { .. } => None,
+        };
         let mut refused_at = None;
         loop {
             self.catch_up(store).await?;
@@ -156,7 +130,7 @@ impl<P: ProcessManager> Instance<P> {
                 }
                 Err(error) => return Err(error.into()),
                 // The append may be a repeat of an earlier one: take the state from the stream.
-                Ok(_) => return self.catch_up(store).await.map(|()| handled),
+                Ok(_) => return self.fold_new(store, arrived).await.map(|()| handled),
             }
         }
     }
@@ -184,6 +158,15 @@ impl<P: ProcessManager> Instance<P> {
     }
 
     pub(super) async fn catch_up(&mut self, store: &dyn EventStore) -> Result<(), InputError> {
+        self.fold_new(store, None).await
+    }
+
+    /// Folds the new events of the stream. The event that has just arrived is not read again.
+    async fn fold_new(
+        &mut self,
+        store: &dyn EventStore,
+        arrived: Option<&RecordedEvent>,
+    ) -> Result<(), InputError> {
         let read = ReadStream::forwards(self.stream.clone());
         let read = self.revision().map_or(read.clone(), |seen| read.from(seen.next()));
         let past = Past::read(store, read).await?;
@@ -194,7 +177,7 @@ impl<P: ProcessManager> Instance<P> {
             // Only the outstanding effects of a former run matter.
             let is_former = beginning.is_some_and(|beginning| recorded.revision < beginning);
             if !is_former {
-                self.evolve(store, recorded).await?;
+                self.evolve(store, recorded, arrived).await?;
             }
             self.handled.extend(handled_event(recorded));
             self.outstanding.take(recorded)?;
@@ -206,12 +189,18 @@ impl<P: ProcessManager> Instance<P> {
         &mut self,
         store: &dyn EventStore,
         recorded: &Recorded<ProcessEvent>,
+        arrived: Option<&RecordedEvent>,
     ) -> Result<(), InputError> {
         let ProcessEvent::Reacted(reacted) = &recorded.event else { return Ok(()) };
         if reacted.begins.is_some() || self.outstanding.ended.is_some() {
             self.state = self.fresh.clone();
         }
-        for input in self.stored_inputs(store, reacted, recorded.revision).await? {
+        let arrived = arrived.filter(|event| reacted.input.refers_to(event));
+        let inputs = match arrived.map(decoded::<P>) {
+            Some(Ok(inputs)) => inputs,
+            Some(Err(_)) | None => self.stored_inputs(store, reacted, recorded.revision).await?,
+        };
+        for input in inputs {
             guarded::<P, _>(|| self.state.evolve(&input))?;
         }
         Ok(())

@@ -43,6 +43,7 @@ mod handle;
 mod history;
 mod input;
 mod instance;
+mod instance_cache;
 mod instances;
 mod intake;
 mod journal;

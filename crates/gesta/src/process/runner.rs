@@ -25,7 +25,7 @@ use super::{
     checkpoint::{self, Resumed},
     dispatch::Sent,
     history::EffectId,
-    instance::Instances,
+    instance_cache::InstanceCache,
     journal::{Entry, Failing, Journal},
     lanes::{Done, Lanes},
     operation::ProcessControlMessage,
@@ -188,7 +188,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let subscribe = subscribe.incarnation(head.incarnation);
         let mut session = Session {
             journal,
-            instances: Instances::new(),
+            instances: InstanceCache::new(),
             lanes: Lanes::default(),
             schedule: Schedule::default(),
             flow: Flow::from(place),

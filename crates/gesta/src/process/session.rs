@@ -25,7 +25,7 @@ use super::{
     aside::{AsideRef, SubjectKey, bounded},
     deps::ProcessDeps,
     dispatch::Sent,
-    instance::Instances,
+    instance_cache::InstanceCache,
     journal::{Census, Checkpointed, Entry, Failing, Journal},
     lanes::{Done, Lanes},
     operation::{ProcessControlMessage, Reply},
@@ -50,7 +50,7 @@ pub(super) struct ProcessRunner<P> {
 /// State from loading the journal until an infrastructure error.
 pub(super) struct Session<P> {
     pub(super) journal: Journal,
-    pub(super) instances: Instances<P>,
+    pub(super) instances: InstanceCache<P>,
     pub(super) lanes: Lanes,
     pub(super) schedule: Schedule,
     pub(super) flow: Flow,
