@@ -42,7 +42,7 @@ const THREAD_MUTATIONS: CargoRun = CargoRun {
 };
 
 #[rustfmt::skip]
-pub(super) const PROMISES: [Promise; 17] = [
+pub(super) const PROMISES: [Promise; 18] = [
     Promise {
         name: "1",
         statement: "two commands run the system and its tests, on a clean checkout",
@@ -145,6 +145,14 @@ pub(super) const PROMISES: [Promise; 17] = [
         checks: &[
             Check::e2e("kills in the middle of a thousand effects, one stream refused at first",
                 "gesta", "reactor_kills::every_effect"),
+        ],
+    },
+    Promise {
+        name: "lease-kills",
+        statement: "a task runs on one node at a time, through kills and stops of nodes",
+        checks: &[
+            Check::e2e("three processes that share a lease, killed and stopped in turns",
+                "gesta", "lease_kills::no_node_writes"),
         ],
     },
     Promise {

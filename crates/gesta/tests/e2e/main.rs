@@ -1,3 +1,4 @@
 //! The framework as a program that is killed.
 
+mod lease_kills;
 mod reactor_kills;
