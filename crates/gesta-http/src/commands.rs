@@ -36,6 +36,7 @@ use crate::{
     requests::{
         keys::Key,
         preconditions::{self, Preconditions, condition_schema, etag_schema},
+        trace_context::{TRACE_PARENT, TRACE_STATE, TraceContext},
     },
     wire::{
         cursor::invalid_name,
@@ -49,12 +50,18 @@ use crate::{
 /// For requests that create a resource, or that change several. A request that changes one
 /// existing resource takes [`UpdateCommands`]. Works in every router whose state has a
 /// [`GestaState`] (axum's `FromRef`).
+///
+/// The metadata of the commands' events have the request's trace context: the entries `traceparent`
+/// and `tracestate`, from the headers of these names (W3C Trace Context). Headers of another form
+/// are ignored, as the standard says; a long `tracestate` is shortened to 512 characters. Processes
+/// pass the context on to their commands.
 #[derive(Clone, Debug)]
 pub struct Commands {
     state: GestaState,
     key: Option<Key>,
     actor: String,
     correlation_id: Option<CorrelationId>,
+    trace: Option<TraceContext>,
     conditions: Preconditions,
     /// Number of commands given so far; the ordinal of the next one, part of its command id.
     given: Arc<AtomicU64>,
@@ -80,6 +87,7 @@ where
             key: Key::of(parts, &actor, state.gesta()).await?,
             actor,
             correlation_id: parts.extensions.get().cloned(),
+            trace: TraceContext::of(&parts.headers),
             conditions: Preconditions::of(&parts.headers)?,
             state,
             given: Arc::default(),
@@ -194,6 +202,12 @@ impl Commands {
         }
         if let Some(id) = &self.correlation_id {
             execute = execute.correlation_id(id.as_str());
+        }
+        if let Some(TraceContext { parent, state }) = &self.trace {
+            execute = execute.metadata(TRACE_PARENT, parent);
+            if let Some(state) = state {
+                execute = execute.metadata(TRACE_STATE, state);
+            }
         }
         if let Some(revision) = expected {
             execute = execute.expect_revision(revision);

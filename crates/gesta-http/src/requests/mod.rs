@@ -11,4 +11,5 @@ pub(crate) mod extract;
 pub(crate) mod keys;
 pub(crate) mod operator;
 pub(crate) mod preconditions;
+pub(crate) mod trace_context;
 pub(crate) mod unexpected;

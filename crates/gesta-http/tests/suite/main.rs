@@ -164,6 +164,40 @@ async fn the_actor_of_a_request_is_recorded_with_its_events() {
     assert_eq!(metadata.actor.as_deref(), Some("night"));
 }
 
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// Opens a door with these headers. Returns the trace context in the metadata of its event.
+async fn traced(headers: &[(&'static str, &str)]) -> [Option<String>; 2] {
+    let state = state().await;
+    let mut request = asked("POST", "/doors/7/open");
+    for (name, value) in headers {
+        request.headers_mut().append(*name, value.parse().unwrap());
+    }
+    let (status, ..) = send(api().router(state.clone()), request).await;
+    assert_eq!(status, 200, "a trace context never refuses a request");
+    let read = gesta::store::ReadAll::forwards();
+    let events = state.gesta().store().read_all(read).collect_events().await.unwrap();
+    let custom = gesta::EventMetadata::from_json(&events[0].metadata).custom;
+    ["traceparent", "tracestate"].map(|key| custom.get(key))
+}
+
+#[tokio::test]
+async fn events_have_the_trace_context_of_their_request() {
+    let state = || Some("shop=1,bank=2".to_owned());
+    let headers = [("traceparent", TRACE), ("tracestate", "shop=1"), ("tracestate", "bank=2")];
+    assert_eq!(traced(&headers).await, [Some(TRACE.to_owned()), state()]);
+    assert_eq!(traced(&headers[..1]).await, [Some(TRACE.to_owned()), None]);
+}
+
+#[tokio::test]
+async fn a_trace_context_that_is_none_is_ignored() {
+    let upper = TRACE.to_uppercase();
+    assert_eq!(traced(&[("traceparent", &upper), ("tracestate", "shop=1")]).await, [None, None]);
+    let odd = [("traceparent", TRACE), ("tracestate", "SHOP")];
+    assert_eq!(traced(&odd).await, [Some(TRACE.to_owned()), None]);
+    assert_eq!(traced(&[("tracestate", "shop=1")]).await, [None, None]);
+}
+
 #[tokio::test]
 async fn a_number_in_a_path_that_does_not_fit_is_named() {
     let router = api().router(state().await);
