@@ -13,8 +13,9 @@ use ureq::{Agent, Body, http::Response};
 
 use crate::exit::Refusal;
 
-/// Timeout of one request.
-const RESPONSE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Timeout of one request. Longer than the default time limit of an effect, which a retry waits
+/// for.
+const RESPONSE_WAIT_MAX: Duration = Duration::from_secs(90);
 
 /// Limit on the size of a response body.
 const RESPONSE_BYTES_MAX: u64 = 64 << 20;

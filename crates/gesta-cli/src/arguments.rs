@@ -11,8 +11,8 @@ use crate::{
     store_url::StoreUrl,
     verbs::{
         Append, Backup, Bench, Clock, DeadLetters, Delete, Export, Import, Metadata, Processes,
-        Projections, Read, Restore, Scavenge, Stats, Streams, Subscribe, Tombstone, Truncate,
-        Verify,
+        Projections, Reactors, Read, Restore, Scavenge, Stats, Streams, Subscribe, Tombstone,
+        Truncate, Verify,
     },
 };
 
@@ -43,7 +43,8 @@ With --json, errors are JSON objects on standard error: code, message, hint.";
 #[derive(Parser, Debug)]
 #[command(name = "gesta", version, after_help = HINT, arg_required_else_help = true)]
 pub(crate) struct Arguments {
-    /// Store to use: gesta:DIR, where DIR is the store's directory
+    /// Store to use: gesta:DIR, where DIR is the store's directory. A command that writes can add
+    /// ids by which events are found: gesta:DIR?index=event-id,correlation,causation
     #[arg(long, global = true, value_name = "gesta:DIR", env = "GESTA_STORE", hide_env_values = true, help_heading = HEADING)]
     store: Option<StoreUrl>,
     /// Print JSON, one object per line
@@ -74,6 +75,7 @@ enum Command {
     Processes(Processes),
     Projections(Projections),
     DeadLetters(DeadLetters),
+    Reactors(Reactors),
     Clock(Clock),
 }
 
@@ -110,6 +112,7 @@ impl Arguments {
             Command::Processes(processes) => processes.run(output),
             Command::Projections(projections) => projections.run(output),
             Command::DeadLetters(letters) => letters.run(output),
+            Command::Reactors(reactors) => reactors.run(output),
             Command::Clock(clock) => clock.run(store()?, output),
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     ApiRoute, GestaState, HttpRules, Problem, Schemas,
     built_in::{
         docs::{self, Document},
-        feed, health, processes, projections,
+        feed, health, processes, projections, reactors,
     },
 };
 
@@ -46,12 +46,13 @@ impl Api {
         Self { title, version, routes }
     }
 
-    /// Adds the event feed and the operator's routes for projections and process managers, under a
-    /// path prefix.
+    /// Adds the event feed and the operator's routes for projections, process managers and
+    /// reactors, under a path prefix.
     #[must_use]
     pub fn operated_under(mut self, prefix: &str) -> Self {
         let routes = projections::routes(prefix).into_iter();
-        let routes = routes.chain(processes::routes(prefix)).chain([feed::route(prefix)]);
+        let routes = routes.chain(processes::routes(prefix)).chain(reactors::routes(prefix));
+        let routes = routes.chain([feed::route(prefix)]);
         // Operators change things by hand, where a misspelt parameter must not be ignored.
         self.routes.extend(routes.map(ApiRoute::strict));
         self

@@ -40,8 +40,9 @@ fn schemathesis_finds_nothing_and_reaches_every_operation() -> Result<()> {
     let store = shop.store("store");
     stage::put_odd_events(&shop, &store)?;
     stage::set_instances_aside(&shop, &store)?;
+    stage::put_effects_that_fail(&shop, &store)?;
     let server = shop.serve_with_late_welcomes(&store, stage::WELCOME_SECONDS)?;
-    stage::prepare(&server)?;
+    stage::prepare(&server, &store)?;
     let document = document(&server)?;
     let run = Run { tool, configuration: Path::new(CONFIGURATION).to_owned(), shop: &shop };
     fs::write(shop.store(DOCUMENT), document.to_string())?;

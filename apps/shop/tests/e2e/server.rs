@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use gesta::EventId;
 use gesta_bench::e2e::{empty_directory, program};
 use serde_json::Value;
 
@@ -56,9 +57,21 @@ impl Shop {
         event_type: &str,
         data: &Value,
     ) -> Result<()> {
+        let id = EventId::random().to_string();
+        self.append_with_id(store, stream, &id, (event_type, data))
+    }
+
+    /// Appends an event with this id to a store that is not served.
+    pub(super) fn append_with_id(
+        &self,
+        store: &Path,
+        stream: &str,
+        id: &str,
+        (event_type, data): (&str, &Value),
+    ) -> Result<()> {
         fs::create_dir_all(store)?;
         let output = Command::new(&self.gesta)
-            .args(["append", "--store", &url(store), "--type", event_type])
+            .args(["append", "--store", &url(store), "--type", event_type, "--id", id])
             .args(["--data", &data.to_string(), stream])
             .output()?;
         let error = String::from_utf8_lossy(&output.stderr);

@@ -10,6 +10,7 @@ mod lists;
 mod operations;
 mod orders;
 mod processes;
+mod reactors;
 mod repeats;
 mod standards;
 mod statuses;

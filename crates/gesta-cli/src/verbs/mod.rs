@@ -12,6 +12,7 @@ mod journal;
 mod metadata;
 mod processes;
 mod projections;
+mod reactors;
 mod read;
 mod restore;
 mod scavenge;
@@ -25,7 +26,7 @@ mod verify;
 pub(crate) use self::{
     append::Append, backup::Backup, bench::Bench, clock::Clock, dead_letters::DeadLetters,
     delete::Delete, export::Export, import::Import, metadata::Metadata, processes::Processes,
-    projections::Projections, read::Read, restore::Restore, scavenge::Scavenge, stats::Stats,
-    streams::Streams, subscribe::Subscribe, tombstone::Tombstone, truncate::Truncate,
+    projections::Projections, reactors::Reactors, read::Read, restore::Restore, scavenge::Scavenge,
+    stats::Stats, streams::Streams, subscribe::Subscribe, tombstone::Tombstone, truncate::Truncate,
     verify::Verify,
 };

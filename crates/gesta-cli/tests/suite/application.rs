@@ -129,6 +129,54 @@ fn an_instance_is_shown_with_its_timers_and_numbers_as_they_were_written() {
     );
 }
 
+const EVENT: &str = "0192d3f0-7c1e-7000-8000-3f1c5a7b9e21";
+
+const REACTOR: &str = concat!(
+    r#"{"name":"welcome-mail","state":"running","position":12,"lagEvents":3,"lagSeconds":0.5,"#,
+    r#""retrying":1,"deadLetters":2,"trouble":"stream user-ann: no room"}"#,
+);
+
+#[test]
+fn reactors_are_listed_and_shown_with_their_progress_and_trouble() {
+    let table = "STATE     DEAD LETTERS  RETRYING       LAG    POSITION  REACTOR\n\
+                 running              2         1         3          12  welcome-mail\n\
+                 \x20   stream user-ann: no room\n";
+    let all = format!(r#"{{"items":[{REACTOR}]}}"#);
+    let application = Application::answering(&[(200, &all), (200, REACTOR), (200, REACTOR)]);
+    assert_eq!(application.run(&["reactors", "list"]).stdout(), table);
+    let show = ["reactors", "show", "welcome-mail"];
+    assert_eq!(application.run(&show).stdout(), table);
+    let shown = application.run(&[&show[..], &["--json"]].concat());
+    assert_eq!(shown.objects()[0]["lagSeconds"], 0.5);
+    let asked = ["GET /v1/reactors", "GET /v1/reactors/welcome-mail"];
+    assert_eq!(application.asked(), [asked[0], asked[1], asked[1]]);
+    let other = Application::answering(&[(200, "<h1>welcome</h1>")]);
+    other.run(&show).fails_with(2, "must be the URL of a Gesta application");
+}
+
+#[test]
+fn dead_letters_of_a_reactor_are_listed_with_their_errors() {
+    let letters = format!(
+        r#"{{"items":[{{"id":"{EVENT}","type":"user-welcomed","stream":"welcome-ann","revision":0,
+"position":7,"error":"no room","attempts":10,"since":"2026-01-01T00:00:00Z"}}]}}"#
+    );
+    let application = Application::answering(&[(200, &letters), (200, r#"{"items":[]}"#)]);
+    let list = ["reactors", "dead-letters", "welcome-mail"];
+    assert_eq!(
+        application.run(&list).stdout(),
+        format!(
+            "EVENT                                 TYPE                      ATTEMPTS  REVISION  \
+             STREAM\n\
+             {EVENT}  user-welcomed                   10         0  welcome-ann\n\
+             \x20   no room\n"
+        )
+    );
+    let none = application.run(&list);
+    assert_eq!((none.code, none.err.as_str()), (0, "no dead letters\n"));
+    let asked = "GET /v1/reactors/welcome-mail/dead-letters";
+    assert_eq!(application.asked(), [asked, asked]);
+}
+
 #[test]
 fn orders_name_their_target_escaped_and_carry_the_reason() {
     for (arguments, asked) in [
@@ -156,6 +204,14 @@ fn orders_name_their_target_escaped_and_carry_the_reason() {
         (&["projections", "roll-back", "orders"], "POST /v1/projections/orders/roll-back"),
         (&["dead-letters", "retry", "users@12"], "POST /v1/dead-letters/users@12/retry"),
         (&["dead-letters", "discard", "users@12"], "DELETE /v1/dead-letters/users@12"),
+        (
+            &["reactors", "retry", "welcome-mail", EVENT],
+            "POST /v1/reactors/welcome-mail/dead-letters/0192d3f0-7c1e-7000-8000-3f1c5a7b9e21/retry",
+        ),
+        (
+            &["reactors", "discard", "a/b c", EVENT],
+            "DELETE /v1/reactors/a%2Fb%20c/dead-letters/0192d3f0-7c1e-7000-8000-3f1c5a7b9e21",
+        ),
     ] {
         let application = Application::answering(&[(204, ""), (204, "")]);
         assert_eq!(application.run(arguments).stdout(), "done\n");

@@ -329,11 +329,15 @@ fn a_stream_that_began_anew_after_a_deletion_is_whole_wherever_it_is_imported() 
 }
 
 #[test]
-fn the_journal_of_a_process_manager_is_imported_from_its_checkpoint_on() {
+fn the_journal_of_a_process_manager_or_reactor_is_imported_from_its_checkpoint_on() {
+    is_imported_from_its_checkpoint_on("processes:journal-welcome", "process-checkpointed");
+    is_imported_from_its_checkpoint_on("reactors:journal-welcome-mail", "reactor-checkpointed");
+}
+
+fn is_imported_from_its_checkpoint_on(journal: &str, event_type: &str) {
     let (scene, copy) = (Scene::empty(), Scene::of_two_orders());
-    let journal = "processes:journal-welcome";
     for n in 0..3 {
-        append(&scene.open(), journal, "process-checkpointed", &n.to_string());
+        append(&scene.open(), journal, event_type, &n.to_string());
     }
     let stream = StreamName::new(journal).unwrap();
     let metadata = StreamMetadata::default().truncate_before(gesta_store::Revision::new(2));

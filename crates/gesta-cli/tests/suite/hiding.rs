@@ -200,3 +200,71 @@ fn the_journal_of_a_process_manager_with_nothing_set_aside_is_deleted_like_anoth
     append(&scene.open(), journal, "process-checkpointed", r#"{"pieces":0}"#);
     assert!(scene.run(&["delete", journal, "--yes"]).stdout().starts_with("deleted "));
 }
+
+/// A store with the journal of a reactor that has two dead letters, after one before a checkpoint
+/// and one that was retried.
+fn with_a_reactors_journal() -> Scene {
+    let scene = Scene::empty();
+    let store = scene.open();
+    let advanced = |position: u64, held: serde_json::Value, released: &[&str]| {
+        let place = json!({ "position": position, "incarnation": "i" });
+        json!({ "place": place, "held": held, "released": released }).to_string()
+    };
+    let letter = |stream: &str| {
+        let letter = json!({
+            "id": "i", "eventType": "t", "position": 1, "error": "e", "attempts": 1, "since": 1,
+        });
+        json!({ "stream": stream, "next": 0, "through": 1, "letter": letter })
+    };
+    let moving_on = |stream: &str| json!({ "stream": stream, "next": 1, "through": 1 });
+    let append = |event_type, data: &str| append(&store, REACTOR, event_type, data);
+    append("reactor-advanced", &advanced(3, json!([letter("user-before")]), &[]));
+    append("reactor-checkpointed", r#"{"place":{"position":5,"incarnation":"i"},"ahead":[]}"#);
+    append("reactor-advanced", &advanced(5, json!([letter("user-ann"), letter("user-bea")]), &[]));
+    append("reactor-advanced", &advanced(6, json!([letter("user-cy"), letter("user-di")]), &[]));
+    append("reactor-advanced", &advanced(7, json!([moving_on("user-bea")]), &["user-cy"]));
+    drop(store);
+    scene
+}
+
+const REACTOR: &str = "reactors:journal-welcome-mail";
+
+#[test]
+fn the_position_and_the_dead_letters_of_a_reactor_are_forgotten_only_if_that_is_said() {
+    let scene = with_a_reactors_journal();
+    let before = scene.files();
+    let verbs = [
+        &["truncate", REACTOR, "--before", "4", "--yes"][..],
+        &["metadata", "set", REACTOR, r#"{"$maxCount":1}"#, "--yes"],
+        &["delete", REACTOR, "--yes"],
+        &["tombstone", REACTOR, "--yes"],
+    ];
+    for verb in verbs {
+        let refused = scene.run(verb);
+        refused.fails_with(
+            1,
+            "reactor welcome-mail would lose its position 7, and 2 dead letters (stream user-ann, \
+             stream user-di)",
+        );
+        refused.fails_with(1, "--forget-set-aside");
+        let error = scene.run(&[verb, &["--json"]].concat()).error();
+        assert_eq!(error["code"], "would-forget-set-aside");
+    }
+    assert_eq!(scene.files(), before);
+    for verb in verbs {
+        let scene = with_a_reactors_journal();
+        scene.run(&[verb, &["--forget-set-aside"]].concat()).stdout();
+    }
+}
+
+#[test]
+fn a_reactor_without_dead_letters_loses_its_position_only_if_that_is_said() {
+    let scene = Scene::empty();
+    let begun = r#"{"place":{"position":5,"incarnation":"i"},"ahead":[]}"#;
+    append(&scene.open(), REACTOR, "reactor-checkpointed", begun);
+    let delete = ["delete", REACTOR, "--yes"];
+    scene.run(&delete).fails_with(1, "reactor welcome-mail would lose its position 5\n");
+    scene.run(&[&delete[..], &["--forget-set-aside"]].concat()).stdout();
+    // A stream without events holds nothing.
+    scene.run(&["tombstone", "reactors:journal-unknown", "--yes"]).stdout();
+}

@@ -11,10 +11,10 @@
 //! | a problem | 503 | an [unready](gesta::Severity::Unready) component, such as a full store |
 //!
 //! Degraded: a process instance set aside, dead letters, a halted rebuild whose old read model
-//! still answers, an operation being retried, a paused process manager, a clock behind the store,
-//! snapshots that cannot be written. Unready: a store that is stopped, damaged, full or not
-//! answering; a projection that is halted, cannot be opened or fills its first read model; a
-//! corrupt read model; a halted process manager.
+//! still answers, an operation being retried, a paused process manager, a reactor that is halted,
+//! paused or has dead letters, a clock behind the store, snapshots that cannot be written. Unready:
+//! a store that is stopped, damaged, full or not answering; a projection that is halted, cannot be
+//! opened or fills its first read model; a corrupt read model; a halted process manager.
 
 use axum::{
     Json,

@@ -1,16 +1,17 @@
-//! Identifiers in the operator's URLs: names, ids, states, subjects, effects.
+//! Identifiers in the operator's URLs: names, ids, states, subjects, effects, events.
 //!
 //! Invariant: a schema here accepts exactly the texts that deserialization accepts. An identifier
 //! of the right form that names nothing is a 404 of its handler, even if nothing could have that
 //! name: the limits of names are in bytes and in Unicode's classes, which no JSON schema expresses.
 
-use gesta::{DeadLetterId, EffectId, InstanceState, Subject};
+use gesta::{DeadLetterId, EffectId, EventId, InstanceState, Subject};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value, json};
 
 use crate::{Problem, Schema, Schemas, wire::headers::whole_number};
 
-/// A non-empty text: the name of a projection or process manager, an instance's id, or a prefix.
+/// A non-empty text: the name of a projection, process manager or reactor, an instance's id, or a
+/// prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Name(pub(super) String);
 
@@ -124,5 +125,34 @@ impl Schema for EffectName {
     fn schema(_: &mut Schemas) -> Value {
         let number = "(0|[1-9][0-9]{0,17})";
         json!({ "type": "string", "pattern": format!(r"^{number}\.{number}$") })
+    }
+}
+
+/// The id of an event, as a UUID with hyphens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EventName(pub(super) EventId);
+
+impl EventName {
+    /// Length of a UUID with hyphens. The forms without them have other lengths.
+    const CHARS: usize = 36;
+}
+
+impl<'de> Deserialize<'de> for EventName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let id = if text.len() == Self::CHARS { text.parse().ok() } else { None };
+        id.map(Self).ok_or_else(|| {
+            D::Error::custom(format!(
+                "must be an event id, such as 0192d3f0-7c1e-7000-8000-3f1c5a7b9e21; got `{text}`"
+            ))
+        })
+    }
+}
+
+impl Schema for EventName {
+    fn schema(_: &mut Schemas) -> Value {
+        let hex = "[0-9a-fA-F]";
+        let pattern = format!("^{hex}{{8}}-{hex}{{4}}-{hex}{{4}}-{hex}{{4}}-{hex}{{12}}$");
+        json!({ "type": "string", "pattern": pattern })
     }
 }

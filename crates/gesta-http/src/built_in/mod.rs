@@ -1,5 +1,5 @@
 //! Routes of every application: the OpenAPI document and its page, health, the event feed, and the
-//! operator's routes for projections and process managers.
+//! operator's routes for projections, process managers and reactors.
 
 pub(crate) mod docs;
 pub(crate) mod feed;
@@ -7,5 +7,6 @@ pub(crate) mod health;
 mod identifiers;
 pub(crate) mod processes;
 pub(crate) mod projections;
+pub(crate) mod reactors;
 mod responses;
 mod swagger_ui;

@@ -39,6 +39,24 @@ impl<T: Schema> Schema for Listed<T> {
     }
 }
 
+/// The response with the current state of something: 200.
+#[derive(Debug)]
+pub(crate) struct CurrentState<T>(pub(crate) T);
+
+impl<T: Serialize> IntoResponse for CurrentState<T> {
+    fn into_response(self) -> Response {
+        Json(self.0).into_response()
+    }
+}
+
+impl<T: Schema> Describe for CurrentState<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers::<T>(StatusCode::OK, "the current state");
+        operation.problem(404, RESOURCE_NOT_FOUND);
+        operation.problem(412, "If-Match is set and the resource does not exist");
+    }
+}
+
 /// The response to a completed operation: 204.
 #[derive(Debug)]
 pub(crate) struct Done;

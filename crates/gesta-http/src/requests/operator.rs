@@ -1,7 +1,7 @@
 //! The operator behind a request: its actor, with the reason from the query string.
 //!
-//! Every route that changes the state of projections or process managers takes [`RequestOperator`],
-//! so that the audit stream records who changed it and why.
+//! Every route that changes the state of projections, process managers or reactors takes
+//! [`RequestOperator`], so that the audit stream records who changed it and why.
 
 use axum::{
     extract::{FromRef, FromRequestParts},

@@ -43,10 +43,13 @@ impl Schema for CauseDetails {
                 "description": "A cause of degraded or missing readiness.",
                 "properties": {
                     "component": text(
-                        "`store`, `clock`, `projection`, `read-models`, `process-manager` or \
-                         `process`.",
+                        "`store`, `clock`, `projection`, `read-models`, `process-manager`, \
+                         `process` or `reactor`.",
                     ),
-                    "name": text("Name of the projection or process manager, or stream of the process."),
+                    "name": text(
+                        "Name of the projection, process manager or reactor, or stream of the \
+                         process.",
+                    ),
                     "state": text("Stable identifier of the state, such as `halted`."),
                     "severity": {
                         "enum": ["degraded", "unready"],

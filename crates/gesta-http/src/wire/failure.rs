@@ -9,7 +9,8 @@ use std::{error::Error, time::Duration};
 use axum::http::StatusCode;
 use gesta::{
     AskError, DecodeError, EncodeError, ExecuteError, LoadError, OperationError, ProcessError,
-    QueryError, ReadOnDemandError, Rejection, TruncatedHistory, UndecodableEvent, WaitError,
+    QueryError, ReactorError, ReadOnDemandError, Rejection, TruncatedHistory, UndecodableEvent,
+    WaitError,
     store::{DatabaseError, Invalid, StoreError},
 };
 
@@ -280,10 +281,28 @@ impl From<ProcessError> for Problem {
     }
 }
 
+impl From<ReactorError> for Problem {
+    fn from(error: ReactorError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ReactorError::NotRegistered { .. } | ReactorError::NoSuchDeadLetter { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+            }
+            ReactorError::StillFails { .. } => Self::rejected("still-fails", detail),
+            ReactorError::Unavailable { .. } => {
+                Self::unavailable("reactor-unavailable", detail).retry_after(PAUSE)
+            }
+            // `ReactorError` is non-exhaustive.
+            other => Self::internal(&other),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
 
+    use axum::response::IntoResponse as _;
     use gesta::{
         Position,
         store::{Damage, Overload},
@@ -303,6 +322,35 @@ mod tests {
         let busy =
             of_command(ExecuteError::Overloaded { reason: "full".to_owned(), retry_after: None });
         assert_eq!(busy, (503, "overloaded".to_owned()));
+    }
+
+    #[test]
+    fn each_error_of_a_store_has_a_code_and_says_if_a_retry_may_succeed() {
+        let reason = || "a reason".to_owned();
+        let throttled = Overload::Throttled { retry_after: Some(Duration::from_secs(60)) };
+        let connections = Overload::Connections { max: 8 };
+        for (error, of_read, of_command, pause) in [
+            (StoreError::unreachable("no route"), "overloaded", "overloaded", Some("1")),
+            (
+                StoreError::unavailable("no answer"),
+                "store-unavailable",
+                "outcome-unknown",
+                Some("1"),
+            ),
+            (StoreError::Overloaded(throttled), "overloaded", "overloaded", Some("60")),
+            (StoreError::Overloaded(connections), "overloaded", "overloaded", Some("1")),
+            (StoreError::Denied { reason: reason() }, "store-refused", "store-refused", None),
+            (StoreError::ReadOnly { reason: reason() }, "store-refused", "store-refused", None),
+            (StoreError::Stopped { reason: reason() }, "store-stopped", "store-stopped", None),
+        ] {
+            let command = Problem::from(ExecuteError::<Infallible>::from(error.clone()));
+            for (problem, code) in [(Problem::from(error), of_read), (command, of_command)] {
+                assert_eq!((problem.status().as_u16(), problem.code()), (503, code));
+                let response = problem.into_response();
+                let told = response.headers().get("retry-after");
+                assert_eq!(told.map(|value| value.to_str().unwrap()), pause, "{code}");
+            }
+        }
     }
 
     #[test]

@@ -4,9 +4,15 @@
 //! gets no 2xx, and the check says which. Everything but events that no command leads to is made
 //! over HTTP.
 
-use std::{path::Path, thread, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
+use gesta::EffectKey;
 use serde_json::{Value, json};
 
 use crate::{
@@ -19,6 +25,8 @@ use crate::{
 const ORDERS: usize = 8;
 /// Dead letters of each kind, and users whose `user-created` event cannot be read.
 const LETTERS: usize = 4;
+/// Number before those of the events whose mail cannot be written until its place is cleared.
+const BLOCKED: usize = 10;
 /// Process instances for each of an operator's operations.
 const INSTANCES: usize = 8;
 /// Delay of a welcome; longer than the check, so that its timer stays pending.
@@ -57,15 +65,65 @@ pub(super) fn set_instances_aside(shop: &Shop, store: &Path) -> Result<()> {
     for id in &ids {
         create_user(&mut client, id)?;
     }
+    for number in 1..=LETTERS {
+        let id = format!("blocked-{number}");
+        let email = format!("{id}@example.org");
+        let user = json!({ "userId": id, "firstName": "A", "lastName": "B", "email": email });
+        client.command("/v1/users", &user)?;
+    }
     until_processes_set_aside(&mut client, INSTANCES + LETTERS)?;
     server.kill()?;
     ids.iter().try_for_each(|id| shop.delete(store, &format!("process:welcome-{id}")))
 }
 
+/// Records that users were welcomed whose mail cannot be written, and that one was whose event
+/// cannot be read. The shop has been served before: its reactor begins with what comes later.
+pub(super) fn put_effects_that_fail(shop: &Shop, store: &Path) -> Result<()> {
+    for number in 1..=LETTERS {
+        let (poison, blocked) = (effect_id(number), effect_id(BLOCKED + number));
+        let welcomed = ("user-welcomed", &json!({}));
+        shop.append_with_id(store, &format!("welcome-poison-{number}"), &poison, welcomed)?;
+        let id = format!("blocked-{number}");
+        let welcomed = ("user-welcomed", &json!({ "userId": id }));
+        shop.append_with_id(store, &format!("welcome-{id}"), &blocked, welcomed)?;
+        // A directory in the place of the mail.
+        fs::create_dir_all(mail(store, &blocked)?)?;
+    }
+    Ok(())
+}
+
+/// The id of an event whose effect fails.
+fn effect_id(number: usize) -> String {
+    format!("00000000-0000-4000-8000-{number:012}")
+}
+
+/// The file of the mail that an event leads to.
+fn mail(store: &Path, event: &str) -> Result<PathBuf> {
+    let key = EffectKey::new("welcome-mail", event.parse()?);
+    Ok(store.join("outbox").join(format!("{key}.eml")))
+}
+
+/// Waits until all effects that fail are dead letters, and clears the place of the mails.
+fn mend_effects(client: &mut Client, store: &Path) -> Result<()> {
+    // The attempts of an effect take 25 seconds.
+    for _ in 0..2 * POLLS_MAX {
+        let reply = client.get("/v1/reactors/welcome-mail", &[])?;
+        let shown: Value = serde_json::from_slice(&reply.body)?;
+        if shown.get("deadLetters").and_then(Value::as_u64) == Some(2 * LETTERS as u64) {
+            return (1..=LETTERS).try_for_each(|number| {
+                Ok(fs::remove_dir(mail(store, &effect_id(BLOCKED + number))?)?)
+            });
+        }
+        thread::park_timeout(POLL);
+    }
+    bail!("expected {} dead letters of the reactor, timed out", 2 * LETTERS)
+}
+
 /// A product, accounts, orders at each step, and dead letters of which half can be mended.
-pub(super) fn prepare(server: &Server) -> Result<()> {
+pub(super) fn prepare(server: &Server, store: &Path) -> Result<()> {
     let mut client = Client::connect(server.address)?;
     dead_letters::until_set_aside(&mut client, 3 * LETTERS)?;
+    mend_effects(&mut client, store)?;
     for number in 1..=LETTERS {
         open_account(&mut client, &format!("early-{number}"))?;
     }

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::Client;
 
 /// Values that name nothing. Each parameter in a path accepts one of them.
-const UNKNOWN: [&str; 7] =
-    ["nobody", "instance:nobody", "1.0", "users@999", "1", "stream:nobody", "start.js"];
+const UNKNOWN: [&str; 8] =
+    ["nobody", "instance:nobody", "1.0", "users@999", "1", "stream:nobody", "start.js", EVENT];
+const EVENT: &str = "0192d3f0-7c1e-7000-8000-3f1c5a7b9e21";
 
 /// Returns texts at the edges of what names, ids and numbers may be.
 fn odd_texts() -> Vec<String> {
@@ -52,6 +53,12 @@ fn odd_texts() -> Vec<String> {
         "18446744073709551615",
         "18446744073709551616",
         "-1",
+        "0192D3F0-7C1E-7000-8000-3F1C5A7B9E21",
+        "0192d3f07c1e700080003f1c5a7b9e21",
+        "{0192d3f0-7c1e-7000-8000-3f1c5a7b9e21}",
+        "0192d3f0-7c1e-7000-8000-3f1c5a7b9e2",
+        "0192d3f0-7c1e-7000-8000-3f1c5a7b9e2g",
+        "0192d3f07-c1e-7000-8000-3f1c5a7b9e21",
     ];
     texts.extend(short.map(str::to_owned));
     texts
@@ -186,6 +193,9 @@ async fn a_name_that_nothing_can_have_is_unknown() {
             (Method::POST, format!("/v1/projections/{name}/roll-back")),
             (Method::POST, format!("/v1/projections/{name}/drop-old-rows")),
             (Method::POST, format!("/v1/dead-letters/{name}@1/retry")),
+            (Method::GET, format!("/v1/reactors/{name}")),
+            (Method::GET, format!("/v1/reactors/{name}/dead-letters")),
+            (Method::DELETE, format!("/v1/reactors/{name}/dead-letters/{EVENT}")),
         ] {
             let answer = client.ask(method, &path).send().await;
             assert_eq!(answer.problem(), (404, "not-found"), "{path}");

@@ -64,7 +64,8 @@ fn successes() -> Vec<(Method, &'static str, Option<Value>)> {
         (get.clone(), "/v1/projections", None),
         (post, "/v1/projections/users/rebuild", None),
         (get.clone(), "/v1/dead-letters", None),
-        (get, "/v1/processes", None),
+        (get.clone(), "/v1/processes", None),
+        (get, "/v1/reactors", None),
         (delete, "/v1/users/ann", None),
     ]
 }
@@ -124,7 +125,9 @@ async fn every_operation_is_answered_with_every_status_that_the_document_says() 
     let said: BTreeSet<_> =
         said(&client).into_iter().filter(|(_, status)| !OF_OUR_OWN.contains(status)).collect();
     let operated = super::processes::operate_everything().await;
+    let reacted = super::reactors::operate_everything().await;
     let seen: BTreeSet<_> = client.seen().union(&operated.seen()).cloned().collect();
+    let seen: BTreeSet<_> = seen.union(&reacted.seen()).cloned().collect();
     let missing: Vec<_> = said.difference(&seen).cloned().collect();
     // A test cannot fill an account up to its limit; the feed has tests of its own.
     let apart = ["listEvents", "showFile"];
@@ -234,9 +237,10 @@ impl Odd<'_> {
         if self.path.contains('{') {
             let answer = self.asking("%20").send().await;
             let name = self.path.split(['{', '}']).nth(1).unwrap();
-            // Any text may be the name of a projection or process manager; other ids have a form.
+            // Any text may be the name of a projection, process manager or reactor; other ids have
+            // a form.
             match self.path.split('/').nth(2) {
-                Some("projections" | "processes") => {
+                Some("projections" | "processes" | "reactors") => {
                     assert_eq!(answer.problem(), (404, "not-found"), "{}", self.path);
                 }
                 Some(_) | None => assert_eq!(answer.field(), (400, name), "{}", self.path),
@@ -292,6 +296,7 @@ impl Odd<'_> {
             ("{number}", "1"),
             ("{timer}", "1.0"),
             ("{command}", "1.0"),
+            ("{event}", "0192d3f0-7c1e-7000-8000-3f1c5a7b9e21"),
         ];
         let path = others.iter().fold(path, |path, (name, value)| path.replace(name, value));
         self.client.ask(self.method.clone(), &path)

@@ -12,15 +12,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gesta::InstanceQuery;
-use serde::Serialize;
 
 use self::details::{ListedInstance, ProcessDetails, ShownInstance, SubjectDetails};
 use crate::{
     ApiRoute, Cursor, Describe, GestaState, Operation, PageLimit, Paged, PathOf, Problem, QueryOf,
-    RequestFields, Schema,
+    RequestFields,
     built_in::{
         identifiers::{EffectName, Name, StateName, SubjectName},
-        responses::{Done, Listed},
+        responses::{CurrentState, Done, Listed},
     },
     requests::operator::RequestOperator,
 };
@@ -235,24 +234,6 @@ async fn resend_process_command(
     let (process, id, command) = (&path.process.0, &path.id.0, path.command.0);
     state.gesta().resend_process_command(process, id, command, &operator.0).await?;
     Ok(Done)
-}
-
-/// The response with the current state of something: 200.
-#[derive(Debug)]
-struct CurrentState<T>(T);
-
-impl<T: Serialize> IntoResponse for CurrentState<T> {
-    fn into_response(self) -> Response {
-        Json(self.0).into_response()
-    }
-}
-
-impl<T: Schema> Describe for CurrentState<T> {
-    fn describe(operation: &mut Operation<'_>) {
-        operation.answers::<T>(StatusCode::OK, "the current state");
-        operation.problem(404, "the process manager or instance does not exist");
-        operation.problem(412, "If-Match is set and the resource does not exist");
-    }
 }
 
 /// A page of instances: 200.

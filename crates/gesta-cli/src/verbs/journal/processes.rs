@@ -1,56 +1,18 @@
-//! Protection of the journals of process managers, `processes:journal-NAME`.
+//! The journal of a process manager, as far as it says what is set aside.
 //!
-//! Invariant: entries that are set aside are hidden only with `--forget-set-aside`; the error
-//! without it names them. Knows the journal's events by type name and JSON members only.
+//! Knows the journal's events by type name and JSON members only.
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
-use clap::Args;
-use futures_executor::block_on;
-use gesta_log::LogStore;
-use gesta_store::{EventStore as _, ReadStream, RecordedEvent, StreamName};
+use gesta_store::RecordedEvent;
 use serde::Deserialize;
 
-use crate::{counted::counted, events::Printable, exit::Refusal};
-
-const PREFIX: &str = "processes:journal-";
-/// Limit on the set-aside streams that an error names.
-const NAMED_MAX: usize = 5;
-
-/// Options of commands that hide events.
-#[derive(Args, Clone, Copy, Debug)]
-pub(super) struct ForgetSetAside {
-    /// If the stream is the journal of a process manager, also hide inputs set aside in it
-    #[arg(long)]
-    forget_set_aside: bool,
-}
-
-impl ForgetSetAside {
-    /// Returns an error if the journal has entries that are set aside, unless
-    /// `--forget-set-aside` is given.
-    pub(super) fn check(self, stream: &StreamName, store: &LogStore) -> Result<()> {
-        let Some(manager) = stream.as_str().strip_prefix(PREFIX) else { return Ok(()) };
-        if self.forget_set_aside {
-            return Ok(());
-        }
-        let Some(lost) = Journal::read(stream, store)?.description() else { return Ok(()) };
-        let manager = Printable(manager);
-        Err(Refusal::refused(
-            "would-forget-set-aside",
-            format!("nothing was changed: process manager {manager} would lose {lost}"),
-        )
-        .hint(format!(
-            "retry or skip these first (see `gesta processes set-aside {manager}`), or use \
-             --forget-set-aside to lose them"
-        ))
-        .into())
-    }
-}
+use super::fold::{Folded, Forgotten, named, read};
+use crate::{counted::counted, events::Printable};
 
 /// Set-aside and skipped entries of a journal, as far as they can be parsed.
 #[derive(Default)]
-struct Journal {
+pub(super) struct ProcessJournal {
     set_aside: BTreeMap<Subject, Vec<u64>>,
     skipped: u64,
     /// Pieces of an incomplete checkpoint.
@@ -95,16 +57,7 @@ struct Released {
     skipped: Vec<String>,
 }
 
-impl Journal {
-    fn read(stream: &StreamName, store: &LogStore) -> Result<Self> {
-        let mut journal = Self::default();
-        let mut pages = store.read_stream(ReadStream::forwards(stream.clone()));
-        while let Some(page) = block_on(pages.next()) {
-            page?.iter().for_each(|event| journal.take(event));
-        }
-        Ok(journal)
-    }
-
+impl Folded for ProcessJournal {
     /// Applies an event of the journal. Malformed events are ignored, as process managers ignore
     /// them.
     fn take(&mut self, event: &RecordedEvent) {
@@ -145,6 +98,18 @@ impl Journal {
         }
     }
 
+    fn forgotten(&self, manager: &str) -> Option<Forgotten> {
+        Some(Forgotten {
+            lost: format!("process manager {manager} would lose {}", self.description()?),
+            remedy: format!(
+                "retry or skip these first (see `gesta processes set-aside {manager}`), or use \
+                 --forget-set-aside to lose them"
+            ),
+        })
+    }
+}
+
+impl ProcessJournal {
     fn add(&mut self, Queue { subject, inputs }: Queue) {
         let numbers = inputs.iter().map(|input| input.number);
         self.set_aside.entry(subject).or_default().extend(numbers);
@@ -157,16 +122,10 @@ impl Journal {
         let inputs: usize = subjects.iter().map(|(_, inputs)| inputs.len()).sum();
         let mut parts = Vec::new();
         if inputs > 0 {
-            let mut named: Vec<_> = subjects
+            let of = subjects
                 .iter()
-                .take(NAMED_MAX)
-                .map(|(subject, inputs)| format!("{} of {}", inputs.len(), subject.id()))
-                .collect();
-            if let Some(more @ 1..) = subjects.len().checked_sub(named.len()) {
-                named.push(format!("{more} more"));
-            }
-            let inputs = counted(inputs as u64, "input");
-            parts.push(format!("{inputs} set aside ({})", named.join(", ")));
+                .map(|(subject, inputs)| format!("{} of {}", inputs.len(), subject.id()));
+            parts.push(format!("{} set aside ({})", counted(inputs as u64, "input"), named(of)));
         }
         if self.skipped > 0 {
             parts.push(counted(self.skipped, "skipped event"));
@@ -183,8 +142,4 @@ impl Subject {
             Self::Source(stream) => format!("stream:{}", Printable(stream)),
         }
     }
-}
-
-fn read<T: for<'de> Deserialize<'de>>(event: &RecordedEvent) -> Option<T> {
-    serde_json::from_slice(&event.data).ok()
 }
