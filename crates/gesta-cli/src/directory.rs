@@ -26,6 +26,11 @@ impl FromStr for Directory {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(rest) = text.strip_prefix("gesta:") {
+            if let Some((_, parameters)) = rest.split_once('?') {
+                return Err(format!(
+                    "expected a directory without parameters; remove ?{parameters}"
+                ));
+            }
             return directory_of_url(rest).map(Self).map_err(|wrong| wrong.to_string());
         }
         check_path(text)?;

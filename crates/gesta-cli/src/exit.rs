@@ -168,3 +168,32 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The errors of stores behind a network. No command opens one, so no run of the program has
+    /// them.
+    #[test]
+    fn each_error_of_a_store_has_its_code_and_says_what_to_do() {
+        let reason = || "a reason".to_owned();
+        let throttled = Overload::Throttled { retry_after: None };
+        for (error, code, hinted) in [
+            (StoreError::unreachable("no route"), "unreachable", "address"),
+            (StoreError::unavailable("no answer"), "outcome-unknown", ""),
+            (StoreError::Denied { reason: reason() }, "denied", "credentials"),
+            (StoreError::ReadOnly { reason: reason() }, "read-only", "primary store"),
+            (StoreError::Stopped { reason: reason() }, "stopped", "restart"),
+            (StoreError::Overloaded(throttled), "overloaded", "retry later"),
+            (StoreError::Overloaded(Overload::Connections { max: 8 }), "overloaded", "retry later"),
+            (StoreError::Overloaded(Overload::DiskFull), "overloaded", "free disk space"),
+        ] {
+            // Commands add where it happened.
+            let error = anyhow::Error::from(error).context("cannot append to order-1");
+            assert_eq!(kind(&error), (code, UNUSABLE), "{error:#}");
+            assert!(hint(&error).unwrap_or_default().contains(hinted), "{error:#}");
+            assert_eq!(hint(&error).is_some(), !hinted.is_empty(), "{error:#}");
+        }
+    }
+}

@@ -1,7 +1,8 @@
 //! Store URLs (`gesta:DIR`, `memory:`) and the ways to open a store.
 //!
 //! Invariants: a missing directory is never created. A store is created only in an empty directory,
-//! and only by an append or import. Reading never blocks a writer, except briefly after a crash
+//! and only by an append or import. The ids that the URL lists (`?index=`) are those of writers; a
+//! reader takes the index as it is. Reading never blocks a writer, except briefly after a crash
 //! (see [`StoreUrl::open_to_read`]).
 
 use std::{
@@ -11,7 +12,10 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
-use gesta_log::{LockError, LogStore, OpenError, Options, StoreExport, directory_of_url};
+use gesta_log::{
+    IndexedIds, LockError, LogStore, OpenError, Options, StoreExport, directory_of_url,
+    options_of_url,
+};
 use gesta_store::Position;
 
 use crate::exit::Refusal;
@@ -19,7 +23,11 @@ use crate::exit::Refusal;
 /// Value of `--store`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
-    Directory(PathBuf),
+    Directory {
+        path: PathBuf,
+        /// Ids by which events are found; `None` for those that the store has.
+        index: Option<IndexedIds>,
+    },
     /// A store that lives as long as the process.
     Memory,
 }
@@ -35,11 +43,20 @@ enum Contents {
 impl StoreUrl {
     fn named_directory(&self) -> Result<&Path> {
         match self {
-            Self::Directory(directory) => Ok(directory),
+            Self::Directory { path, .. } => Ok(path),
             Self::Memory => Err(no_store(
                 "a memory store exists only within its own process; use a store on disk, gesta:DIR",
             )),
         }
+    }
+
+    /// Returns the options of a writer.
+    pub(crate) fn options(&self) -> Options {
+        let index = match self {
+            Self::Directory { index, .. } => *index,
+            Self::Memory => None,
+        };
+        Options::default().index(index)
     }
 
     /// Returns the directory of an existing store.
@@ -69,7 +86,7 @@ impl StoreUrl {
         }
         // Opening as a writer runs the recovery that confirms the last events. No running process
         // is disturbed: the lock is refused while another one holds it.
-        match LogStore::open(self.named_directory()?, Options::default()) {
+        match LogStore::open(self.named_directory()?, self.options()) {
             Ok(complete) => Ok(complete),
             // In use, or not writable by this user: the confirmed events can still be read.
             Err(OpenError::Directory(_)) => Ok(store),
@@ -123,7 +140,7 @@ impl StoreUrl {
 
     /// Opens the store with exclusive access, to append.
     pub(crate) fn open_to_append(&self) -> Result<LogStore> {
-        self.open_to_append_with(Options::default())
+        self.open_to_append_with(self.options())
     }
 
     /// Same as [`StoreUrl::open_to_append`], with options.
@@ -141,7 +158,7 @@ impl StoreUrl {
 
     /// Opens an existing store with exclusive access, to scavenge.
     pub(crate) fn open_to_scavenge(&self) -> Result<LogStore> {
-        match LogStore::open(self.directory()?, Options::default()) {
+        match LogStore::open(self.directory()?, self.options()) {
             Err(OpenError::Directory(LockError::InUse { owner, .. })) => Err(in_use(format!(
                 "cannot scavenge: process {owner} has {self} open; scavenge through that process, or \
                  stop it first"
@@ -191,8 +208,11 @@ impl FromStr for StoreUrl {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
-            Some(("gesta", directory)) => {
-                directory_of_url(directory).map(Self::Directory).map_err(|wrong| wrong.to_string())
+            Some(("gesta", rest)) => {
+                let parsed = directory_of_url(rest).and_then(|path| {
+                    Ok(Self::Directory { path, index: options_of_url(rest)?.index })
+                });
+                parsed.map_err(|wrong| wrong.to_string())
             }
             Some(("memory", "")) => Ok(Self::Memory),
             None if text.is_empty() => Err("the store URL is empty; expected gesta:DIR".to_owned()),
@@ -208,7 +228,7 @@ impl FromStr for StoreUrl {
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Directory(directory) => write!(f, "gesta:{}", directory.display()),
+            Self::Directory { path, .. } => write!(f, "gesta:{}", path.display()),
             Self::Memory => f.write_str("memory:"),
         }
     }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use futures_executor::block_on;
-use gesta_log::{Clock as _, Options, RecordedTime, SystemClock};
+use gesta_log::{Clock as _, RecordedTime, SystemClock};
 use gesta_store::{
     Append, EventId, EventStore as _, EventType, ExpectedRevision, NewEvent, StreamName,
 };
@@ -75,7 +75,7 @@ impl Clock {
     fn restart(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         // Without this check, an append would create a store in an empty directory.
         url.directory()?;
-        let options = Options::default().recorded_time(RecordedTime::Restarts);
+        let options = url.options().recorded_time(RecordedTime::Restarts);
         let store = url.open_to_append_with(options)?;
         let now = SystemClock::new().now();
         let ahead = block_on(store.recorded_ahead(now))?.as_secs();

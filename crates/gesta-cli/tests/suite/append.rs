@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use crate::scene::Scene;
+use futures_executor::block_on;
+use gesta_store::{Capability, CorrelationId, EventStore as _, Filter, ReadAll};
+
+use crate::scene::{Scene, program, run};
 
 const ORDER: [&str; 4] = ["append", "order-1", "--type", "order-placed"];
 
@@ -43,6 +46,41 @@ fn what_was_appended_is_read_again_with_all_that_was_said_of_it() {
         ),
         "to the letter: 9.90 stays 9.90"
     );
+}
+
+#[test]
+fn a_writer_adds_the_ids_that_the_url_lists_and_later_ones_keep_them() {
+    let scene = Scene::of_two_orders();
+    let has = |capability| scene.open().capabilities().has(capability);
+    assert!(!has(Capability::CorrelationFilter));
+    let url = format!("gesta:{}?index=correlation", scene.path().display());
+    let at = |arguments: &[&str]| run(program(&[&["--store", &url], arguments].concat()));
+    at(&["read", "order-1"]).stdout();
+    assert!(!has(Capability::CorrelationFilter), "a reader changes nothing");
+    at(&order(&["--data", "{}", "--correlation", "call-1"])).stdout();
+    scene.run(&order(&["--data", "{}"])).stdout();
+    assert!(has(Capability::CorrelationFilter));
+    assert!(!has(Capability::CausationFilter));
+    let correlation = Filter::Correlation(CorrelationId::new("call-1").unwrap());
+    let read = ReadAll::forwards().filter(correlation);
+    let found = block_on(scene.open().read_all(read).collect_events()).unwrap();
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn a_parameter_of_the_url_that_is_none_is_refused() {
+    let scene = Scene::empty();
+    for (parameters, explanation) in [
+        ("index=correlations", "correlations"),
+        ("cache=7", "`cache=7` is no parameter of a gesta: URL"),
+    ] {
+        let url = format!("gesta:{}?{parameters}", scene.path().display());
+        let refused = run(program(&[&["--store", &url], &order(&["--data", "{}"])[..]].concat()));
+        refused.fails_with(2, explanation);
+    }
+    let url = format!("gesta:{}?index=all", scene.path().display());
+    let refused = scene.run(&["backup", &url]);
+    refused.fails_with(2, "expected a directory without parameters; remove ?index=all");
 }
 
 #[test]

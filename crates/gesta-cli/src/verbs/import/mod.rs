@@ -91,7 +91,12 @@ impl Import {
                 input.lines.hash(&line);
                 let Line::Header(header) = line else { unreachable!("it was just matched") };
                 // One pass: nothing is a store until the end, so nothing has to be undone.
-                exact::import(input.lines, &header, directory, options)?
+                let imported = exact::import(input.lines, &header, directory, options)?;
+                if store.options().index.is_some() {
+                    // Builds the index with the ids that the URL lists.
+                    drop(store.open_to_append()?);
+                }
+                imported
             }
             (first, _) => {
                 // Two passes: appends cannot be undone, so all of it is checked first.
