@@ -116,9 +116,11 @@ fn version_number(given: Option<&LitInt>, from: Option<&Type>) -> Result<u16> {
     }
 }
 
-/// Returns the methods that encode and decode by a codec.
+/// Returns the content type of a codec, and the methods that encode and decode by it.
 fn coding(codec: &Type) -> TokenStream {
     quote_spanned! { codec.span() =>
+        const CONTENT_TYPE: &'static str = <#codec as ::gesta::EventCodec>::CONTENT_TYPE;
+
         fn to_data(
             &self,
         ) -> ::core::result::Result<

@@ -139,7 +139,7 @@ impl Shapes {
         let events = Registry::of::<A::Event>();
         for name in events.names() {
             for version in events.type_shapes(name) {
-                let EventVersion { version, type_name, shape } = version;
+                let EventVersion { version, type_name, shape, .. } = version;
                 parts.push(format!("{name} {version} {type_name} {shape}"));
                 let places = shape.untraced();
                 hidden.extend(places.map(|(place, why)| format!("{name} {place} ({why})")));

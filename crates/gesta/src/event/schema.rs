@@ -111,6 +111,8 @@ pub trait Event: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     const VERSION: u16 = 1;
     /// The names and types of the fields as written in the source, compared by event lock files.
     const SHAPE: &'static str = "";
+    /// The content type that is written: JSON, unless the event has a codec.
+    const CONTENT_TYPE: &'static str = "application/json";
 
     /// Encodes the event, and returns the content type of the result: JSON, unless the event has a
     /// codec (`codec = Codec`).
@@ -199,6 +201,8 @@ pub struct EventVersion {
     pub type_name: &'static str,
     /// The shape of its JSON form.
     pub shape: TypeShape,
+    /// The content type that it is written as.
+    pub content_type: &'static str,
 }
 
 impl EventVersion {
@@ -209,6 +213,7 @@ impl EventVersion {
             version: E::VERSION,
             type_name: std::any::type_name::<E>(),
             shape: TypeShape::of::<E>(),
+            content_type: E::CONTENT_TYPE,
         }
     }
 }

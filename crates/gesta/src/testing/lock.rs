@@ -7,16 +7,17 @@
 mod processes;
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     env, fs, io,
     path::Path,
 };
 
+use gesta_store::ContentType;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::processes::ProcessLine;
-use crate::{Registry, TypeShape};
+use crate::{DecodeError, EventData, ReadError, Registry, TypeShape};
 
 /// The environment variable that allows adding to the lock file.
 const UPDATE: &str = "GESTA_UPDATE_LOCK";
@@ -24,11 +25,12 @@ const UPDATE: &str = "GESTA_UPDATE_LOCK";
 /// Compares the events of a program with the lock file next to its source.
 ///
 /// Fails if a locked version has changed fields, types or serde attributes; if a type at any depth
-/// within it lost or renamed a field or variant; if it no longer decodes; if a locked example
-/// encodes differently; or if a version is not locked yet. `GESTA_UPDATE_LOCK=1` in the environment
-/// adds new versions, and new variants and optional fields of nested types; it never changes
-/// existing content. To change an event that was never stored, delete its line. Lines written
-/// before nested types were locked lack them; the next update adds them.
+/// within it lost or renamed a field or variant; if it no longer decodes, or no longer decodes a
+/// content type that it was written as; if a locked example encodes differently; or if a version is
+/// not locked yet. `GESTA_UPDATE_LOCK=1` in the environment adds new versions, new content types,
+/// and new variants and optional fields of nested types; it never changes existing content. To
+/// change an event that was never stored, delete its line. Lines written before nested types were
+/// locked lack them; the next update adds them.
 ///
 /// Types that hide their shape from serde (untagged, internally or adjacently tagged, flattened)
 /// are covered by examples alone: give one for each of their variants.
@@ -73,6 +75,9 @@ struct Line {
     /// Each place of its JSON, with the kind of value.
     #[serde(default, skip_serializing_if = "TypeShape::is_empty")]
     types: TypeShape,
+    /// Content types that it is or was written as, beside JSON.
+    #[serde(default, rename = "contentTypes", skip_serializing_if = "BTreeSet::is_empty")]
+    content_types: BTreeSet<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     examples: Vec<Value>,
 }
@@ -129,7 +134,7 @@ fn differences(line: &Line, registry: &Registry) -> Vec<String> {
         let (now, then) = (today.shape, &line.shape);
         problems.push(format!("{event} version {version} is {now}, but is locked as {then}"));
     }
-    let types = types_of(registry, event, *version);
+    let (types, _) = types_of(registry, event, *version);
     // A line from before shapes were locked has nothing to compare with.
     let broken = if line.types.is_empty() { Vec::new() } else { types.breaks(&line.types) };
     problems.extend(
@@ -137,16 +142,40 @@ fn differences(line: &Line, registry: &Registry) -> Vec<String> {
             format!("{event} version {version} no longer matches its lock: {broken}")
         }),
     );
+    problems.extend(unread_content_types(line, registry));
     let newest = versions.last().is_some_and(|last| last.version == *version);
     problems
         .extend(line.examples.iter().filter_map(|example| reread(line, example, newest, registry)));
     problems
 }
 
-fn types_of(registry: &Registry, event: &str, version: u16) -> TypeShape {
+/// Returns a problem for each locked content type that the program does not decode any more.
+fn unread_content_types(line: &Line, registry: &Registry) -> Vec<String> {
+    let Line { event, version, content_types, .. } = line;
+    let is_unread = |name: &&String| {
+        // Codecs are asked for the content type first, so no data is needed.
+        ContentType::new(name.as_str()).map_or(true, |content_type| {
+            let data = EventData { content_type: &content_type, bytes: &[] };
+            let read = registry.read(event, *version, data);
+            matches!(read, Err(ReadError::Decode(DecodeError::UnknownContentType { .. })))
+        })
+    };
+    let unread = content_types.iter().filter(is_unread);
+    let problem = |content_type| {
+        format!("{event} version {version} was written as {content_type}, which no codec reads")
+    };
+    unread.map(problem).collect()
+}
+
+/// Returns the full shape of a version, and its content type if that is not JSON.
+fn types_of(registry: &Registry, event: &str, version: u16) -> (TypeShape, BTreeSet<String>) {
     let versions = registry.type_shapes(event);
-    let known = versions.into_iter().find(|known| known.version == version);
-    known.map(|known| known.shape).unwrap_or_default()
+    let Some(known) = versions.into_iter().find(|known| known.version == version) else {
+        return Default::default();
+    };
+    let is_json = known.content_type == ContentType::JSON.as_str();
+    let other = (!is_json).then(|| known.content_type.to_owned());
+    (known.shape, other.into_iter().collect())
 }
 
 /// Decodes an example like stored data. In the current version it must encode to the same JSON.
@@ -172,11 +201,13 @@ fn add_new(locked: &mut Lines, registry: &Registry) -> Vec<(String, u16)> {
             // Examples are in the current form, which older versions do not decode.
             let examples = if newest { registry.examples(event).to_vec() } else { Vec::new() };
             let version = known.version;
+            let (types, content_types) = types_of(registry, event, version);
             let today = Line {
                 event: event.to_owned(),
                 version,
                 shape: known.shape.to_owned(),
-                types: types_of(registry, event, version),
+                types,
+                content_types,
                 examples,
             };
             let key = (event.to_owned(), version);
@@ -220,11 +251,13 @@ fn grow(line: &mut Line, today: Line) -> bool {
     let had_types = !line.types.is_empty();
     let has_grown = line.types != today.types;
     line.types = today.types;
+    let is_encoded_anew = !line.content_types.is_superset(&today.content_types);
+    line.content_types.extend(today.content_types);
     let lacks_examples = line.examples.is_empty() && !today.examples.is_empty();
     if lacks_examples {
         line.examples = today.examples;
     }
-    lacks_examples || had_types && has_grown
+    lacks_examples || is_encoded_anew || had_types && has_grown
 }
 
 fn read(file: &Path) -> io::Result<Locked> {

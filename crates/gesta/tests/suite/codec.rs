@@ -7,7 +7,7 @@ use gesta::{
     Registry, Routing, SnapshotPolicy,
     prelude::*,
     stream_of,
-    testing::{assert_snapshots_hold, drain},
+    testing::{assert_events_locked, assert_snapshots_hold, drain},
 };
 use gesta_store::{
     Append, ContentType, EventStore, ExpectedRevision, MemoryReadModels, NewEvent, ReadStream,
@@ -243,4 +243,75 @@ async fn a_process_handles_events_with_a_codec() {
         read.watt_hours.to_string()
     });
     assert_eq!(readings.collect::<Vec<_>>(), ["0.5", "1.5", "3"]);
+}
+
+/// A lock file of the meter's events: of the current version with an example, and of both with
+/// these content types.
+fn locked(content_types: [&[&str]; 2], example: serde_json::Value) -> String {
+    let registry = Registry::of::<MeterEvent>();
+    let [first, second] = registry.versions("meter-read") else { panic!("two versions") };
+    let lines = [(first, content_types[0], None), (second, content_types[1], Some(example))];
+    let lines = lines.map(|(known, content_types, example)| {
+        let line = serde_json::json!({
+            "event": "meter-read",
+            "version": known.version,
+            "shape": known.shape,
+            "contentTypes": content_types,
+            "examples": example.as_slice(),
+        });
+        format!("{line}\n")
+    });
+    lines.concat()
+}
+
+/// The problems that a check against a lock file reports.
+fn complaint(lock: &str, registry: &Registry) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), lock).unwrap();
+    let check = std::panic::AssertUnwindSafe(|| assert_events_locked(file.path(), registry));
+    let refused = std::panic::catch_unwind(check);
+    refused.map_or_else(|refused| *refused.downcast::<String>().unwrap(), |()| String::new())
+}
+
+#[test]
+fn the_lock_file_holds_the_content_types_and_examples_of_an_event_with_a_codec() {
+    let reading = || MeterRead { meter: 1, watt_hours: 2.5 };
+    let registry = Registry::of::<MeterEvent>().example(&reading()).unwrap();
+    let example = || serde_json::to_value(reading()).unwrap();
+    let cbor: &[&str] = &["application/cbor"];
+    assert_eq!(complaint(&locked([&[], cbor], example()), &registry), "");
+
+    let new = complaint(&locked([&[], &[]], example()), &registry);
+    assert!(new.contains("meter-read version 2 is not locked"), "{new}");
+    let mut longer = example();
+    longer["phase"] = 1.into();
+    let changed = complaint(&locked([&[], cbor], longer), &registry);
+    assert!(changed.contains("would be written as"), "{changed}");
+    let unread = complaint(&locked([cbor, cbor], example()), &registry);
+    let expected = "meter-read version 1 was written as application/cbor, which no codec reads";
+    assert!(unread.contains(expected), "{unread}");
+}
+
+#[test]
+fn an_event_that_loses_its_codec_is_found_by_its_lock_file() {
+    #[derive(Event, Serialize, Deserialize, Clone)]
+    #[event(name = "meter-read", version = 2, from = MeterReadV1)]
+    struct MeterRead {
+        #[event(tag = "meter")]
+        meter: u32,
+        watt_hours: f64,
+    }
+
+    impl From<MeterReadV1> for MeterRead {
+        fn from(old: MeterReadV1) -> Self {
+            Self { meter: 1, watt_hours: f64::from(old.kwh) * 1_000.0 }
+        }
+    }
+
+    let example = serde_json::json!({ "meter": 1, "watt_hours": 2.5 });
+    let mut registry = Registry::new();
+    registry.add::<MeterRead>();
+    let lost = complaint(&locked([&[], &["application/cbor"]], example), &registry);
+    let expected = "meter-read version 2 was written as application/cbor, which no codec reads";
+    assert!(lost.contains(expected), "{lost}");
 }
