@@ -1,7 +1,8 @@
 //! The order of appends whose precheck has to read index files.
 //!
 //! Most prechecks are answered from memory, and the call enqueues the append. Otherwise I/O threads
-//! precheck several appends at a time, and this lane puts them back in order.
+//! precheck several appends at a time, and this lane puts them back in order. A thread that appends
+//! and may block prechecks by itself, and waits in the lane for its turn.
 //!
 //! Invariants: appends leave the lane in the order in which they entered; while the lane is not
 //! empty, every later append enters it too.
@@ -15,7 +16,7 @@ use std::{
 
 use gesta_store::{Overload, StoreError};
 
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 
 /// An append after its precheck.
 pub(super) trait CheckedAppend {
@@ -32,6 +33,8 @@ pub(super) struct AppendLane<T> {
     state: Mutex<LaneState<T>>,
     /// Number of appends in the lane, for a look without the lock.
     length: AtomicU64,
+    /// Signalled when the first append has left the lane.
+    moved: Condvar,
 }
 
 #[derive(Debug)]
@@ -67,7 +70,7 @@ pub(super) struct LaneTicket<T: CheckedAppend> {
 impl<T> Default for AppendLane<T> {
     fn default() -> Self {
         let state = LaneState { slots: VecDeque::new(), first: 0, bytes: 0 };
-        Self { state: Mutex::new(state), length: AtomicU64::new(0) }
+        Self { state: Mutex::new(state), length: AtomicU64::new(0), moved: Condvar::new() }
     }
 }
 
@@ -75,6 +78,13 @@ impl<T: CheckedAppend> AppendLane<T> {
     /// Returns whether an append may be enqueued without entering the lane.
     pub(super) fn is_empty(&self) -> bool {
         self.length.load(Ordering::Acquire) == 0
+    }
+
+    /// Number of appends in the lane.
+    #[cfg(test)]
+    #[cfg(not(gesta_shuttle))]
+    pub(super) fn len(&self) -> u64 {
+        self.length.load(Ordering::Acquire)
     }
 
     /// Takes the last place in the lane.
@@ -116,6 +126,7 @@ impl<T: CheckedAppend> AppendLane<T> {
         // After they are enqueued: from here on, later appends may pass by an empty lane.
         self.length.store(state.slots.len() as u64, Ordering::Release);
         drop(state);
+        self.moved.notify_all();
         out.into_iter().for_each(CheckedAppend::answer);
     }
 
@@ -142,6 +153,15 @@ impl<T> LaneState<T> {
 }
 
 impl<T: CheckedAppend> LaneTicket<T> {
+    /// Blocks until all earlier appends have left the lane. Later ones wait until this ticket is
+    /// dropped.
+    pub(super) fn wait_for_turn(&self) {
+        let mut state = self.lane.lock();
+        while state.first < self.number {
+            state = self.lane.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Lets the append out once all earlier ones have left the lane.
     pub(super) fn leave(self, append: T) {
         self.lane.move_on(self.number, LaneStage::Ready(append));
@@ -184,6 +204,25 @@ mod tests {
         assert!(receiver.try_recv().is_err());
         first.leave(Numbered(1, sender));
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [1, 3, 4]);
+        assert!(lane.is_empty());
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_its_turn_is_behind_the_earlier_and_before_the_later_appends() {
+        let lane = Arc::new(AppendLane::default());
+        let (sender, receiver) = channel();
+        let [first, waiting, last] = [1, 2, 3].map(|_| lane.enter(1, 100).unwrap());
+        last.leave(Numbered(3, sender.clone()));
+        let thread = std::thread::spawn({
+            let sender = sender.clone();
+            move || {
+                waiting.wait_for_turn();
+                sender.send(2).unwrap();
+            }
+        });
+        first.leave(Numbered(1, sender));
+        thread.join().unwrap();
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
         assert!(lane.is_empty());
     }
 

@@ -31,7 +31,7 @@ use gesta_store::{
 };
 
 use super::{
-    append_lane::{AppendLane, CheckedAppend},
+    append_lane::{AppendLane, CheckedAppend, LaneTicket},
     engine::{Engine, RecoveredStore, StoreParts, recover},
     threads::{self, Closing},
 };
@@ -339,14 +339,26 @@ impl LogStore {
     /// calling thread writes to the device itself, which saves two context switches: the fastest
     /// way to append for a thread that may block. Not for async code.
     ///
+    /// Takes its place in the order behind every [`append`](EventStore::append) that was called
+    /// before, also behind those whose future nobody awaits yet.
+    ///
     /// # Errors
     /// As [`append`](EventStore::append).
     pub fn append_blocking(&self, append: Append) -> Result<Appended, StoreError> {
+        // Earlier appends may still wait for index files.
+        let is_first = self.shared.lane.is_empty();
+        let place = if is_first { None } else { Some(self.enter_lane(&append)?) };
         let precheck = self.check(&append)?;
         let pending = Arc::new(PendingAppend::new(append, precheck));
         let (responder, waiter) = Responder::to_thread();
         let leader = self.shared.leader.get();
-        match self.enqueue(&pending, responder, leader.is_some())? {
+        if let Some(place) = &place {
+            place.wait_for_turn();
+        }
+        let enqueued = self.enqueue(&pending, responder, leader.is_some());
+        // Lets later appends out, before this thread waits or leads.
+        drop(place);
+        match enqueued? {
             Enqueued::Lead => {
                 leader.expect("only a store with threads elects callers").lead_until(&waiter)
             }
@@ -404,9 +416,8 @@ impl LogStore {
         append: Append,
         responder: Responder,
     ) -> Result<oneshot::Receiver<Result<Arc<PendingAppend>, StoreError>>, StoreError> {
-        let Shared { options, reader, lane, .. } = &*self.shared;
-        let bytes = append.events().map(NewEvent::content_bytes).sum();
-        let ticket = lane.enter(bytes, options.queue_bytes_max)?;
+        let reader = &self.shared.reader;
+        let ticket = self.enter_lane(&append)?;
         let (told, answer) = oneshot::channel();
         let store = self.clone();
         // Without a thread for it, the work is dropped, and its ticket with it.
@@ -416,6 +427,13 @@ impl LogStore {
             ticket.leave(LaneAppend { store, pending, responder: Some(responder), told });
         }));
         Ok(answer)
+    }
+
+    /// Takes the last place in the lane.
+    fn enter_lane(&self, append: &Append) -> Result<LaneTicket<LaneAppend>, StoreError> {
+        let Shared { options, lane, .. } = &*self.shared;
+        let bytes = append.events().map(NewEvent::content_bytes).sum();
+        lane.enter(bytes, options.queue_bytes_max)
     }
 
     /// Checks an append and looks it up in the index.

@@ -8,7 +8,11 @@ use std::{
     future::Future,
     io,
     path::Path,
-    sync::{Arc, Condvar, Mutex, MutexGuard, mpsc},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread::{self, ThreadId},
     time::Duration,
 };
@@ -18,6 +22,7 @@ use futures_channel::oneshot;
 use gesta_store::{
     Append, Category, Delivery, EventId, EventStore, EventType, ExpectedRevision, ListCategories,
     ListStreams, NewEvent, Pages, ReadAll, ReadStream, StoreError, StreamName, Subscribe,
+    conformance::block_on,
 };
 
 use super::{LogStore, on_own_thread};
@@ -83,6 +88,8 @@ impl Gate {
 struct GatedDisk {
     inner: FileDisk,
     gate: Arc<Gate>,
+    /// Writes pass the closed gate.
+    writes_pass: bool,
 }
 
 impl fmt::Debug for GatedDisk {
@@ -108,7 +115,9 @@ impl Disk for GatedDisk {
     }
 
     fn submit(&self, operation: Operation, lane: Lane, done: Done) {
-        self.gate.pass();
+        if !self.writes_pass {
+            self.gate.pass();
+        }
         self.inner.submit(operation, lane, done);
     }
 
@@ -140,9 +149,13 @@ fn options() -> Options {
     }
 }
 
-fn open(gate: &Arc<Gate>, directory: &Path) -> LogStore {
+fn gated(gate: &Arc<Gate>, directory: &Path) -> GatedDisk {
     let inner = FileDisk::open(directory, Access::ReadWrite).unwrap();
-    LogStore::open_on(Arc::new(GatedDisk { inner, gate: Arc::clone(gate) }), options()).unwrap()
+    GatedDisk { inner, gate: Arc::clone(gate), writes_pass: false }
+}
+
+fn open(gate: &Arc<Gate>, directory: &Path) -> LogStore {
+    LogStore::open_on(Arc::new(gated(gate, directory)), options()).unwrap()
 }
 
 /// The n-th event, whose id is known.
@@ -254,6 +267,36 @@ fn an_append_waits_for_index_files_and_for_the_device_elsewhere() {
 }
 
 #[test]
+fn a_blocking_append_follows_those_that_were_called_before() {
+    let directory = block_on(filled());
+    let gate = Arc::new(Gate::default());
+    let disk = GatedDisk { writes_pass: true, ..gated(&gate, directory.path()) };
+    let store = LogStore::open_on(Arc::new(disk), options()).unwrap();
+    // Closed by another thread, because this one is allowed to wait.
+    let held = thread::scope(|scope| scope.spawn(|| gate.close()).join().unwrap());
+    let first = store.append(append(EVENTS));
+    block_on(held).expect("the first append waits for index files");
+    // The second one needs none: nothing but its place in the order keeps it back.
+    let fresh = StreamName::new("fresh-1").unwrap();
+    let second = Append::to(fresh, ExpectedRevision::Any, [event(EVENTS + 1)]);
+    let is_done = AtomicBool::new(false);
+    let second = thread::scope(|scope| {
+        scope.spawn(|| {
+            while store.shared.lane.len() < 2 && !is_done.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+            gate.open();
+        });
+        let second = store.append_blocking(second);
+        is_done.store(true, Ordering::Release);
+        second
+    });
+    let positions = [block_on(first), second].map(|appended| appended.unwrap().position.number());
+    assert_eq!(positions, [EVENTS + 1, EVENTS + 2]);
+    block_on(EventStore::close(&store)).unwrap();
+}
+
+#[test]
 fn a_repeat_is_looked_up_elsewhere() {
     on_a_cold_store(|store| async move {
         let repeat = store.append(append(0)).await.unwrap();
@@ -336,8 +379,7 @@ fn opening_and_closing_wait_elsewhere() {
     on_one_thread(async {
         let directory = filled().await;
         let gate = Arc::new(Gate::default());
-        let inner = FileDisk::open(directory.path(), Access::ReadWrite).unwrap();
-        let disk = Arc::new(GatedDisk { inner, gate: Arc::clone(&gate) });
+        let disk = Arc::new(gated(&gate, directory.path()));
         let opened = on_own_thread("gesta-open", move || LogStore::open_on(disk, options()));
         let store = beside(&gate, opened).await.unwrap();
         assert_eq!(store.report().events, EVENTS);
