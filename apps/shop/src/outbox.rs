@@ -1,7 +1,8 @@
 //! The outbox: a directory with one file for each mail, from which a mail program sends.
 //!
 //! Invariant: a file appears whole or not at all, and a mail has one file, however often it is
-//! written, because the file is named by the mail's key.
+//! written, because the file is named by the mail's key. Until it is whole, it has a hidden name of
+//! its own: an attempt that exceeded its time limit may still write beside the next one.
 //!
 //! Not here: sending.
 
@@ -9,9 +10,16 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use gesta::EffectKey;
+
+/// End of the names of files that are not whole yet.
+const PART: &str = ".part";
+
+/// Number of the next file that is not whole yet.
+static NEXT_PART: AtomicU64 = AtomicU64::new(0);
 
 /// A mail.
 ///
@@ -61,13 +69,22 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Opens an outbox, and creates its directory if it is missing.
+    /// Opens an outbox, and creates its directory if it is missing. Removes files that a program
+    /// did not write to their end.
     ///
     /// # Errors
     /// The error of the file system.
     pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let directory = directory.into();
         fs::create_dir_all(&directory)?;
+        for entry in fs::read_dir(&directory)? {
+            let name = entry?.file_name();
+            let is_part =
+                name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(PART));
+            if is_part {
+                fs::remove_file(directory.join(name))?;
+            }
+        }
         Ok(Self { directory })
     }
 
@@ -82,8 +99,9 @@ impl Outbox {
     /// # Errors
     /// The error of the file system. The mail may have been written.
     pub fn write(&self, key: EffectKey, mail: &Mail) -> io::Result<()> {
-        // Hidden until it is complete. Two attempts at once have the same content.
-        let part = self.directory.join(format!(".{key}.part"));
+        // Relaxed: only the number matters, and no other memory depends on it.
+        let number = NEXT_PART.fetch_add(1, Ordering::Relaxed);
+        let part = self.directory.join(format!(".{key}.{number}{PART}"));
         let mut file = File::create(&part)?;
         file.write_all(mail.to_message(key).as_bytes())?;
         file.sync_all()?;
@@ -111,5 +129,53 @@ impl Mail {
              \r\n\
              {text}\r\n"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use gesta::EventId;
+
+    use super::*;
+
+    fn key() -> EffectKey {
+        EffectKey::new("welcome-mail", EventId::derived_from("request-42", 0))
+    }
+
+    fn mail(text: &str) -> Mail {
+        let (to, subject) = ("ann@example.org".to_owned(), "Welcome".to_owned());
+        Mail { to, subject, text: text.repeat(50_000) }
+    }
+
+    #[test]
+    fn attempts_at_once_leave_one_of_their_mails_and_never_a_mixture() {
+        let directory = tempfile::tempdir().unwrap();
+        let outbox = Outbox::open(directory.path()).unwrap();
+        let [first, second] = ["first ", "second "].map(mail);
+        thread::scope(|scope| {
+            for mail in [&first, &second] {
+                let outbox = &outbox;
+                scope.spawn(move || (0..30).for_each(|_| outbox.write(key(), mail).unwrap()));
+            }
+            let wholes = [&first, &second].map(|mail| mail.to_message(key()));
+            for _ in 0..60 {
+                // Not there before the first attempt has ended.
+                let Ok(read) = fs::read_to_string(outbox.path(key())) else { continue };
+                assert!(wholes.contains(&read), "{} bytes", read.len());
+            }
+        });
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_a_killed_program_left_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        Outbox::open(directory.path()).unwrap().write(key(), &mail("a")).unwrap();
+        fs::write(directory.path().join(format!(".{}.7.part", key())), "From: ").unwrap();
+        let outbox = Outbox::open(directory.path()).unwrap();
+        assert!(outbox.path(key()).exists());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -1,7 +1,8 @@
 //! Events that wait for their effects: one lane for each stream, in order.
 //!
 //! Invariant: of each stream at most one effect is in progress, that of the first event in its
-//! lane. A lane is ready, in progress, or rests until its next attempt.
+//! lane. A lane is ready, in progress, or rests until its next attempt. A clock that is set back
+//! ends the rests, which would otherwise last as much longer.
 //!
 //! Not here: streams that are not taken from the subscription ([`held`](super::held)).
 
@@ -21,6 +22,8 @@ pub(super) struct EffectLanes {
     lanes: HashMap<StreamName, EffectLane>,
     ready: VecDeque<StreamName>,
     resting: BTreeSet<(SystemTime, StreamName)>,
+    /// Latest time at which a rest began.
+    rested_at: Option<SystemTime>,
     running: usize,
 }
 
@@ -76,6 +79,7 @@ impl EffectLanes {
         // A pause beyond the range of the clock never ends.
         let until = now.checked_add(pause).unwrap_or(now + Duration::from_secs(u32::MAX.into()));
         self.resting.insert((until, stream.clone()));
+        self.rested_at = self.rested_at.max(Some(now));
     }
 
     /// Makes the first event of a stream ready again, without counting the attempt.
@@ -97,9 +101,13 @@ impl EffectLanes {
         self.running = self.running.saturating_sub(1);
     }
 
-    /// Ends the rests that are over.
+    /// Ends the rests that are over; all of them if the clock was set back.
     pub(super) fn wake(&mut self, now: SystemTime) {
-        while self.resting.first().is_some_and(|(until, _)| *until <= now) {
+        let was_set_back = self.rested_at.is_some_and(|rested_at| now < rested_at);
+        if was_set_back {
+            self.rested_at = None;
+        }
+        while self.resting.first().is_some_and(|(until, _)| was_set_back || *until <= now) {
             let Some((_, stream)) = self.resting.pop_first() else { return };
             self.ready.push_back(stream);
         }
@@ -125,5 +133,50 @@ impl EffectLanes {
     /// Returns whether an effect is in progress or could be.
     pub(super) fn is_busy(&self) -> bool {
         self.running > 0 || !self.ready.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use gesta_store::{EventId, EventType, NewEvent, Position, RecordedAt, Revision};
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn resting_at(now: SystemTime) -> (EffectLanes, StreamName) {
+        let stream = StreamName::new("user-ann").unwrap();
+        let event_type = EventType::new("user-created").unwrap();
+        let event = NewEvent::json(EventId::random(), event_type, "{}");
+        let (position, recorded_at) = (Position::new(1), RecordedAt::from_micros(0));
+        let event =
+            RecordedEvent::new(event, stream.clone(), Revision::FIRST, position, recorded_at);
+        let mut lanes = EffectLanes::default();
+        lanes.push(Arc::new(event));
+        lanes.start_next().expect("an event is ready");
+        lanes.rest(&stream, now, Some(HOUR));
+        (lanes, stream)
+    }
+
+    #[test]
+    fn a_rest_ends_at_its_time() {
+        let noon = UNIX_EPOCH + 12 * HOUR;
+        let (mut lanes, _) = resting_at(noon);
+        lanes.wake(noon + HOUR / 2);
+        assert!(lanes.start_next().is_none());
+        lanes.wake(noon + HOUR);
+        assert_eq!(lanes.start_next().expect("the rest is over").1, 2);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_prolongs_no_rest() {
+        let (mut lanes, stream) = resting_at(UNIX_EPOCH + 1_000_000 * HOUR);
+        lanes.wake(UNIX_EPOCH);
+        assert_eq!(lanes.start_next().expect("the rest is over").1, 2);
+        lanes.rest(&stream, UNIX_EPOCH, Some(HOUR));
+        lanes.wake(UNIX_EPOCH + HOUR / 2);
+        assert!(lanes.start_next().is_none(), "the next rest is by the clock as it is now");
     }
 }
