@@ -60,13 +60,17 @@ pub(super) async fn attempt<R: Reactor>(
 ) -> Result<(), FailedAttempt> {
     let context =
         |part| EffectContext::new(deps.identity.key_of(event.id, part), attempt, &deps.state);
-    // The reactor's code runs in this future only, so a panic in any of it is caught.
-    let reacted = panics::catch(react_each(&deps.reactor, event, context));
+    // All code of the reactor runs in this future, also the text of its error, so a panic in any of
+    // it is caught.
+    let reacted = panics::catch(async {
+        let reacted = react_each(&deps.reactor, event, context).await;
+        reacted.map_err(|error| FailedAttempt::of(&error))
+    });
     tokio::select! {
         // An effect that is done counts, even if the limit is reached in the same moment.
         biased;
         reacted = reacted => match reacted {
-            Ok(reacted) => reacted.map_err(|error| FailedAttempt::of(&error)),
+            Ok(reacted) => reacted,
             Err(message) => Err(FailedAttempt::again(format!("reactor {} panicked: {message}", R::NAME))),
         },
         () = deps.clock.sleep(deps.limits.time) => {

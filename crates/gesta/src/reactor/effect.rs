@@ -176,6 +176,10 @@ pub struct EffectError {
 }
 
 impl EffectError {
+    /// Longest pause before the next attempt, a day. A receiver that asks for more would keep the
+    /// later events of the stream waiting where no operator could act.
+    pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
     /// Creates a failure that is attempted again.
     pub fn message(text: impl Into<String>) -> Self {
         Self { source: text.into().into(), is_permanent: false, retry_after: None }
@@ -187,10 +191,11 @@ impl EffectError {
         Self { source: error.into(), is_permanent: true, retry_after: None }
     }
 
-    /// Sets the shortest pause before the next attempt, as the receiver asks for it.
+    /// Sets the shortest pause before the next attempt, as the receiver asks for it: at most
+    /// [`RETRY_AFTER_MAX`](Self::RETRY_AFTER_MAX).
     #[must_use]
     pub fn retry_after(self, pause: Duration) -> Self {
-        Self { retry_after: Some(pause), ..self }
+        Self { retry_after: Some(pause.min(Self::RETRY_AFTER_MAX)), ..self }
     }
 
     /// Returns the error itself.

@@ -76,8 +76,8 @@ impl EffectLanes {
         self.stop(stream);
         let Some(lane) = self.lanes.get_mut(stream) else { return };
         let pause = lane.backoff.next().max(pause.unwrap_or_default());
-        // A pause beyond the range of the clock never ends.
-        let until = now.checked_add(pause).unwrap_or(now + Duration::from_secs(u32::MAX.into()));
+        // Beyond the range of the clock there is no pause.
+        let until = now.checked_add(pause).unwrap_or(now);
         self.resting.insert((until, stream.clone()));
         self.rested_at = self.rested_at.max(Some(now));
     }

@@ -35,9 +35,24 @@ pub(crate) enum Failing {
     Fails,
     Permanently,
     Panics,
+    /// The text of its error panics.
+    PanicsInText,
     NeverEnds,
     AfterAMinute,
+    AfterAMillennium,
 }
+
+/// An error without a text.
+#[derive(Debug)]
+struct Illegible;
+
+impl std::fmt::Display for Illegible {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("the ink is wet")
+    }
+}
+
+impl std::error::Error for Illegible {}
 
 /// The receiver of the effects. Clones share it.
 #[derive(Clone, Default)]
@@ -107,6 +122,10 @@ impl PostOffice {
             Some(Failing::Fails) => return Err(EffectError::message("the post is on strike")),
             Some(Failing::Permanently) => return Err(EffectError::permanent("no such street")),
             Some(Failing::Panics) => panic!("the clerk fell asleep"),
+            Some(Failing::PanicsInText) => return Err(Illegible.into()),
+            Some(Failing::AfterAMillennium) => {
+                return Err(EffectError::message("closed").retry_after(Duration::MAX));
+            }
             Some(Failing::NeverEnds) => std::future::pending().await,
             Some(Failing::AfterAMinute) => {
                 let minute = Duration::from_secs(60);

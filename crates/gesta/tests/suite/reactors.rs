@@ -120,6 +120,17 @@ async fn a_receiver_that_asks_for_a_pause_gets_it() {
     assert_eq!(branch.office.of("book-emma"), [0]);
 }
 
+#[tokio::test]
+async fn a_receiver_that_asks_for_ever_is_asked_again_after_a_day() {
+    let branch = Branch::open().await;
+    branch.office.fail("book-emma", Failing::AfterAMillennium);
+    branch.lend("emma").await;
+    branch.drain().await;
+    branch.office.mend("book-emma");
+    branch.pass(EffectError::RETRY_AFTER_MAX).await;
+    assert_eq!(branch.office.of("book-emma"), [0]);
+}
+
 /// An event becomes a dead letter; the stream behind it waits, and is handled after a retry.
 async fn becomes_a_dead_letter(how: Failing, attempts: u32, error: &str) {
     let branch = Branch::with(|setup| setup.attempts(3)).await;
@@ -165,6 +176,11 @@ async fn an_effect_that_fails_permanently_is_a_dead_letter_at_once() {
 #[tokio::test]
 async fn an_effect_that_panics_is_a_dead_letter_after_its_attempts() {
     becomes_a_dead_letter(Failing::Panics, 3, "reactor notices panicked: the clerk fell").await;
+}
+
+#[tokio::test]
+async fn an_effect_whose_error_panics_is_a_dead_letter_after_its_attempts() {
+    becomes_a_dead_letter(Failing::PanicsInText, 3, "reactor notices panicked: the ink").await;
 }
 
 #[tokio::test]
