@@ -6,7 +6,7 @@
 use anyhow::{Result, bail, ensure};
 use gesta_services::{ServerState, SharedServers};
 
-use crate::workspace::Workspace;
+use crate::workspace::target_directory;
 
 mod of_tests;
 
@@ -41,7 +41,7 @@ impl ServicesRequest {
 }
 
 pub(crate) fn run(request: &ServicesRequest) -> Result<()> {
-    let servers = SharedServers::of(&Workspace::open()?.target_directory);
+    let servers = SharedServers::of(&target_directory()?);
     let failed = match request {
         ServicesRequest::Up(names) => failures(servers.up(names)?),
         ServicesRequest::Down(names) => servers.down(names).map(|()| Vec::new())?,

@@ -110,6 +110,11 @@ impl Workspace {
     }
 }
 
+/// Returns the target directory, without reading the checkout.
+pub(crate) fn target_directory() -> Result<PathBuf> {
+    Ok(PathBuf::from(text_at(&metadata()?, "/target_directory")?))
+}
+
 fn metadata() -> Result<Value> {
     let mut command = cargo();
     command.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]);
