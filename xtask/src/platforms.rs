@@ -22,7 +22,7 @@ const PLATFORMS: [Platform; 2] = [
         target: "aarch64-apple-darwin",
         checks: &[
             &["-p", "gesta-store", "-p", "gesta-log", "--features", "blake3/pure"],
-            &["-p", "gesta", "--no-default-features", "--features", "log,blake3/pure"],
+            &["-p", "gesta", "--no-default-features", "--features", "embedded-store,blake3/pure"],
         ],
     },
     Platform {
@@ -30,7 +30,7 @@ const PLATFORMS: [Platform; 2] = [
         target: "x86_64-pc-windows-gnu",
         checks: &[
             &["-p", "gesta-store"],
-            &["-p", "gesta", "--no-default-features", "--features", "log,blake3/pure"],
+            &["-p", "gesta", "--no-default-features", "--features", "embedded-store,blake3/pure"],
         ],
     },
 ];

@@ -14,7 +14,7 @@ use crate::DuplicateEventName;
 /// | URL | store | feature |
 /// | --- | --- | --- |
 /// | `memory:` | a new store that ends with the process | |
-/// | `gesta:DIRECTORY` | the embedded log in that directory | `log` (default) |
+/// | `gesta:DIRECTORY` | the embedded log in that directory | `embedded-store` (default) |
 ///
 /// `gesta:DIRECTORY?index=event-id,correlation,causation` opens a log that finds events by these
 /// ids, too. A log that has them keeps them when it is opened without `index`.
@@ -46,7 +46,7 @@ pub async fn open(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
 ///
 /// ```
 /// assert_eq!(gesta::directory_of("memory:")?, None);
-/// # #[cfg(all(unix, feature = "log"))]
+/// # #[cfg(all(unix, feature = "embedded-store"))]
 /// assert_eq!(gesta::directory_of("gesta:./data")?, Some("./data".into()));
 /// assert!(gesta::directory_of("gesta://data").is_err(), "it would mean /data");
 /// # Ok::<(), gesta::OpenError>(())
@@ -67,47 +67,32 @@ pub fn directory_of(url: &str) -> Result<Option<PathBuf>, OpenError> {
     }
 }
 
-#[cfg(all(unix, feature = "log"))]
+#[cfg(all(unix, feature = "embedded-store"))]
 fn log_directory(rest: &str) -> Result<PathBuf, OpenError> {
     Ok(gesta_log::directory_of_url(rest)?)
 }
 
-#[cfg(all(unix, feature = "log"))]
+#[cfg(all(unix, feature = "embedded-store"))]
 async fn open_log(directory: &Path, rest: &str) -> Result<Arc<dyn EventStore>, OpenError> {
     let options = gesta_log::options_of_url(rest)?;
-    let store = gesta_log::LogStore::open_async(directory, options).await?;
-    log_report(store.report());
-    Ok(Arc::new(store))
+    // The store itself logs the findings of its recovery.
+    Ok(Arc::new(gesta_log::LogStore::open_async(directory, options).await?))
 }
 
-/// Logs the findings of recovery. They do not keep the store from opening.
-#[cfg(all(unix, feature = "log"))]
-fn log_report(report: &gesta_log::OpenReport) {
-    for damage in &report.damage {
-        tracing::error!(%damage, "the store is damaged and refuses appends");
-    }
-    if let Some(torn) = &report.torn {
-        tracing::warn!(%torn, "left out a write that was never acknowledged");
-    }
-    if let Some(unmarked) = &report.unmarked {
-        tracing::info!(%unmarked, "opened after a crash");
-    }
-}
-
-#[cfg(not(all(unix, feature = "log")))]
+#[cfg(not(all(unix, feature = "embedded-store")))]
 fn log_directory(_: &str) -> Result<PathBuf, OpenError> {
     Err(no_log())
 }
 
-#[cfg(not(all(unix, feature = "log")))]
+#[cfg(not(all(unix, feature = "embedded-store")))]
 async fn open_log(_: &Path, _: &str) -> Result<Arc<dyn EventStore>, OpenError> {
     Err(no_log())
 }
 
-#[cfg(not(all(unix, feature = "log")))]
+#[cfg(not(all(unix, feature = "embedded-store")))]
 fn no_log() -> OpenError {
     if cfg!(unix) {
-        OpenError::NotBuiltIn { scheme: "gesta", feature: "log" }
+        OpenError::NotBuiltIn { scheme: "gesta", feature: "embedded-store" }
     } else {
         OpenError::NotOnThisPlatform
     }
@@ -140,7 +125,7 @@ pub enum OpenError {
     NoDirectory,
     /// The path after `gesta:` names a directory other than it seems to. The error says how to
     /// write it.
-    #[cfg(all(unix, feature = "log"))]
+    #[cfg(all(unix, feature = "embedded-store"))]
     #[error(transparent)]
     Url(#[from] gesta_log::InvalidUrl),
     /// The store lacks features that a part of the application needs. Use another store, or leave
@@ -169,7 +154,7 @@ pub enum OpenError {
     )]
     NotOnThisPlatform,
     /// The log did not open; nothing was changed. The error says what to do.
-    #[cfg(all(unix, feature = "log"))]
+    #[cfg(all(unix, feature = "embedded-store"))]
     #[error(transparent)]
     Log(#[from] gesta_log::OpenError),
     /// Projections and process managers run on tokio. Call `open` within its runtime.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use axum::{
-    extract::{FromRequestParts as _, MatchedPath, Request, State},
+    extract::{FromRequestParts, MatchedPath, Request, State},
     http::request::Parts,
     response::IntoResponse,
     routing::{MethodRouter, on},
@@ -131,23 +131,7 @@ impl RouteBuilder {
         G: Fn(Gesta, C) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<C, Problem>> + Send,
     {
-        let name = self.parameter();
-        let describe = command_description::<Commands, B, P, Created>(Arc::clone(&name));
-        let handler = move |State(state): State<GestaState>, request: Request| {
-            let (make, complete, name) = (make.clone(), complete.clone(), Arc::clone(&name));
-            async move {
-                let (mut parts, body) = request.into_parts();
-                let commands = Commands::from_request_parts(&mut parts, &state).await?;
-                let path = <P as RequestPath>::read(&mut parts, &name).await?;
-                let collection = whole_path(&mut parts).await?;
-                let body = B::read(Request::from_parts(parts, body), &state).await?;
-                let command = make(body, path, commands.edge())?;
-                let command = complete(state.gesta().clone(), command).await?;
-                commands.create_in(command, &collection).await
-            }
-        };
-        let router = on::<_, (_, State<GestaState>, Request), _>(self.filter(), handler);
-        self.finish(operation_id_of(C::NAME), Content::of::<B>(), router, describe)
+        self.command::<Commands, _, _, _, _, _, _>(make, complete)
     }
 
     /// Changes a resource by the command that `make` returns for the request's body, path and
@@ -175,22 +159,7 @@ impl RouteBuilder {
         G: Fn(Gesta, C) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<C, Problem>> + Send,
     {
-        let name = self.parameter();
-        let describe = command_description::<UpdateCommands, B, P, Updated>(Arc::clone(&name));
-        let handler = move |State(state): State<GestaState>, request: Request| {
-            let (make, complete, name) = (make.clone(), complete.clone(), Arc::clone(&name));
-            async move {
-                let (mut parts, body) = request.into_parts();
-                let commands = UpdateCommands::from_request_parts(&mut parts, &state).await?;
-                let path = <P as RequestPath>::read(&mut parts, &name).await?;
-                let body = B::read(Request::from_parts(parts, body), &state).await?;
-                let command = make(body, path, commands.edge())?;
-                let command = complete(state.gesta().clone(), command).await?;
-                commands.execute(command).await
-            }
-        };
-        let router = on::<_, (_, State<GestaState>, Request), _>(self.filter(), handler);
-        self.finish(operation_id_of(C::NAME), Content::of::<B>(), router, describe)
+        self.command::<UpdateCommands, _, _, _, _, _, _>(make, complete)
     }
 
     /// Returns the resource that the query of `ask` finds; `kind` is its kind, such as "order".
@@ -354,6 +323,37 @@ impl RouteBuilder {
         )
     }
 
+    /// Finishes a route whose commands `E` executes.
+    fn command<E, B, P, C, F, G, Fut>(self, make: F, complete: G) -> ApiRoute
+    where
+        E: ExecuteCommand,
+        B: RequestBody,
+        P: RequestPath,
+        C: Decide,
+        F: Fn(B, P, EdgeValues<'_>) -> Result<C, Problem> + Clone + Send + Sync + 'static,
+        G: Fn(Gesta, C) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<C, Problem>> + Send,
+    {
+        let name = self.parameter();
+        let describe = command_description::<E, B, P, E::Response>(Arc::clone(&name));
+        let handler = move |State(state): State<GestaState>, request: Request| {
+            let (make, complete, name) = (make.clone(), complete.clone(), Arc::clone(&name));
+            async move {
+                let (mut parts, body) = request.into_parts();
+                let commands = E::from_request_parts(&mut parts, &state).await?;
+                let path = <P as RequestPath>::read(&mut parts, &name).await?;
+                let target = E::target(&mut parts).await?;
+                // The body last: everything else may refuse the request without reading it.
+                let body = B::read(Request::from_parts(parts, body), &state).await?;
+                let command = make(body, path, commands.edge_values())?;
+                let command = complete(state.gesta().clone(), command).await?;
+                commands.run(command, target).await
+            }
+        };
+        let router = on::<_, (_, State<GestaState>, Request), _>(self.filter(), handler);
+        self.finish(operation_id_of(C::NAME), Content::of::<B>(), router, describe)
+    }
+
     /// Finishes a route that reads, with `read` as its handler and `V` as its query parameters.
     fn answer<Res, P, V, F, Fut>(self, id: String, read: F) -> ApiRoute
     where
@@ -399,6 +399,60 @@ struct Asked<F> {
 
 /// The item of a page.
 type ItemOf<P> = <P as ListPage>::Item;
+
+/// An extractor that executes the command of a declared route.
+trait ExecuteCommand:
+    FromRequestParts<GestaState, Rejection = Problem> + Describe + Send + Sync + 'static
+{
+    type Response: IntoResponse + Describe + 'static;
+    /// The part of the request that the response needs.
+    type Target: Send;
+
+    fn target(parts: &mut Parts) -> impl Future<Output = Result<Self::Target, Problem>> + Send;
+
+    fn edge_values(&self) -> EdgeValues<'_>;
+
+    fn run<C: Decide>(
+        &self,
+        command: C,
+        target: Self::Target,
+    ) -> impl Future<Output = Result<Self::Response, Problem>> + Send;
+}
+
+impl ExecuteCommand for Commands {
+    type Response = Created;
+    /// The path of the collection.
+    type Target = String;
+
+    async fn target(parts: &mut Parts) -> Result<String, Problem> {
+        whole_path(parts).await
+    }
+
+    fn edge_values(&self) -> EdgeValues<'_> {
+        self.edge()
+    }
+
+    async fn run<C: Decide>(&self, command: C, collection: String) -> Result<Created, Problem> {
+        self.create_in(command, &collection).await
+    }
+}
+
+impl ExecuteCommand for UpdateCommands {
+    type Response = Updated;
+    type Target = ();
+
+    async fn target(_: &mut Parts) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn edge_values(&self) -> EdgeValues<'_> {
+        self.edge()
+    }
+
+    async fn run<C: Decide>(&self, command: C, (): ()) -> Result<Updated, Problem> {
+        self.execute(command).await
+    }
+}
 
 /// The documentation of a route's query parameters.
 trait QueryDescription {

@@ -389,27 +389,6 @@ impl LogStore {
         result
     }
 
-    /// Closes the store: finishes accepted appends, seals the log and frees the directory. Later
-    /// calls of this and other handles return [`Stopped`](StoreError::Stopped). May be called
-    /// several times.
-    ///
-    /// The store begins to close when this is called. The future only waits for the end, and does
-    /// not block.
-    ///
-    /// # Errors
-    /// None today.
-    pub fn close(&self) -> StoreFuture<'_, ()> {
-        self.shared.reader.published.end_reads();
-        let closed = self.shared.begin_close();
-        Box::pin(async move {
-            if let Some(closed) = closed {
-                // The sender is dropped at the end.
-                closed.await.ok();
-            }
-            Ok(())
-        })
-    }
-
     /// Lets an I/O thread check an append. It is enqueued after those that were handed over before.
     fn enqueue_later(
         &self,
@@ -677,8 +656,18 @@ impl EventStore for LogStore {
         Box::pin(async move { Ok(last.map_or(Duration::ZERO, |last| last.since(now))) })
     }
 
+    /// Finishes accepted appends, seals the log and frees the directory. The store begins to close
+    /// when this is called; the future only waits for the end.
     fn close(&self) -> StoreFuture<'_, ()> {
-        LogStore::close(self)
+        self.shared.reader.published.end_reads();
+        let closed = self.shared.begin_close();
+        Box::pin(async move {
+            if let Some(closed) = closed {
+                // The sender is dropped at the end.
+                closed.await.ok();
+            }
+            Ok(())
+        })
     }
 
     fn capabilities(&self) -> Capabilities {

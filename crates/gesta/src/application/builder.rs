@@ -238,7 +238,11 @@ impl Builder {
 
     /// Names the aggregates of commands, such as `(Order, Account)`, so that [`open`](Self::open)
     /// fails if two types of their events have one name. Those of process managers' commands are
-    /// known. Of other aggregates, the first command fails.
+    /// known.
+    ///
+    /// Commands are not registered, so an aggregate that is not named is checked before its first
+    /// command, which fails without appending. A load needs no check: it reads only events of the
+    /// aggregate's own category, and only checked commands append there.
     pub fn aggregates<B: Boundary>(mut self) -> Self {
         let added = self.config.event_names.add_boundary::<B>();
         self.duplicate_event = self.duplicate_event.or(added.err());

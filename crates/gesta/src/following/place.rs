@@ -4,8 +4,8 @@
 //! Not here: the place of a manager without a journal, which is derived from its instances.
 
 use gesta_store::{
-    EventId, EventStore, EventType, Filter, Head, ImportedPositions, Incarnation, Position,
-    ReadAll, RecordedAt, RecordedEvent, StoreError, Subscribe,
+    Capability, EventId, EventStore, EventType, Filter, Head, ImportedPositions, Incarnation,
+    Position, ReadAll, RecordedAt, RecordedEvent, StoreError, Subscribe,
 };
 
 use super::Begin;
@@ -109,9 +109,25 @@ impl Place {
     }
 }
 
-/// Returns the position before the first event of this time or later. Binary search: recorded times
-/// never decrease.
+/// Returns the position before the first event of this time or later.
 async fn before(
+    store: &dyn EventStore,
+    head: Position,
+    time: RecordedAt,
+) -> Result<Position, StoreError> {
+    if !store.capabilities().has(Capability::TimeStarts) {
+        return searched(store, head, time).await;
+    }
+    let first = first_event(store, ReadAll::forwards().from_time(time)).await?;
+    // Nothing is recorded between a position and the one before it.
+    let before = first.map(|event| Position::new(event.position.number().saturating_sub(1)));
+    // An event that was recorded since the head was read is a later one.
+    Ok(before.map_or(head, |before| before.min(head)))
+}
+
+/// Finds that position in a store that cannot start at a time. Binary search: recorded times never
+/// decrease.
+async fn searched(
     store: &dyn EventStore,
     head: Position,
     time: RecordedAt,

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use futures_executor::block_on;
 use gesta_log::LogStore;
+use gesta_store::EventStore as _;
 use serde::Serialize;
 
 use super::{
