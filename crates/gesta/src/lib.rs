@@ -70,8 +70,10 @@
 //!
 //! # Features
 //! - `calendar` (default): timers by dates, months and working days, in the module `calendar`.
-//! - `log` (default): the embedded event store behind `gesta:DIRECTORY`.
+//! - `embedded-store` (default): the embedded event store behind `gesta:DIRECTORY`.
 //! - `sqlite` (default): read models and snapshots in SQLite files, in the module `sqlite`.
+//!
+//! Without them the framework has the memory store, and no C code but that of `blake3`.
 //!
 //! # Scope
 //! Owns: the derives and traits that applications are written with, the pipeline that executes
@@ -182,8 +184,9 @@ pub use process::{
     InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary, InstanceTimer,
     NotUnderstood, NotUnderstoodInstance, ParseEffectIdError, ParseInstanceStateError,
     ParseSubjectError, ProcessError, ProcessManager, ProcessNotRegistered, ProcessSetup,
-    ProcessState, ProcessStatus, RefusedCommand, RejectedCommand, Routing, SetAside, SetAsideInput,
-    Subject, TimerVersions, UnreadableCommand, UnreadableTimer, WaitingInput, stored_processes,
+    ProcessState, ProcessStatus, RefusalKind, RefusedCommand, RejectedCommand, Routing, SetAside,
+    SetAsideInput, Subject, TimerVersions, UnreadableCommand, UnreadableTimer, WaitingInput,
+    stored_processes,
 };
 pub use projection::{
     Apply, ApplyError, FailurePolicy, InvalidProjectionName, Lag, OldRows, OnRead, OnReadRow,

@@ -55,7 +55,7 @@ impl Cursor {
     fn unknown() -> Problem {
         let detail = "`cursor` must be the `next` of a page of this list; leave it out to start at the \
                       first page";
-        Problem::rejected("unknown-cursor", detail)
+        Problem::unprocessable("unknown-cursor", detail)
     }
 
     fn read(&self, list: &str) -> Option<String> {

@@ -70,7 +70,7 @@ fn unencodable(error: &EncodeError) -> Problem {
     match error {
         EncodeError::Json { .. } | EncodeError::Codec { .. } | EncodeError::Name(_) => {
             tracing::warn!(error = error as &dyn Error, "cannot encode the events of a decision");
-            Problem::rejected("unencodable", error.to_string())
+            Problem::unprocessable("unencodable", error.to_string())
         }
         _ => Problem::internal(error),
     }
@@ -238,8 +238,8 @@ impl From<OperationError> for Problem {
             OperationError::NotRegistered { .. } | OperationError::NoSuchDeadLetter { .. } => {
                 Self::new(StatusCode::NOT_FOUND, "not-found", detail)
             }
-            OperationError::EventGone { .. } => Self::rejected("event-gone", detail),
-            OperationError::StillFails { .. } => Self::rejected("still-fails", detail),
+            OperationError::EventGone { .. } => Self::unprocessable("event-gone", detail),
+            OperationError::StillFails { .. } => Self::unprocessable("still-fails", detail),
             OperationError::Database(error) => error.into(),
             OperationError::Store(error) => error.into(),
             OperationError::NothingToConfirm { .. } => conflict("nothing-to-confirm", detail),
@@ -267,10 +267,10 @@ impl From<ProcessError> for Problem {
                 Self::new(StatusCode::NOT_FOUND, "not-found", detail)
             }
             // The instance exists; its state does not allow the operation.
-            ProcessError::Ended { .. } => Self::rejected("instance-ended", detail),
-            ProcessError::IsSetAside { .. } => Self::rejected("instance-set-aside", detail),
-            ProcessError::StillFails { .. } => Self::rejected("still-fails", detail),
-            ProcessError::Unusable { .. } => Self::rejected("instance-unusable", detail),
+            ProcessError::Ended { .. } => Self::unprocessable("instance-ended", detail),
+            ProcessError::IsSetAside { .. } => Self::unprocessable("instance-set-aside", detail),
+            ProcessError::StillFails { .. } => Self::unprocessable("still-fails", detail),
+            ProcessError::Unusable { .. } => Self::unprocessable("instance-unusable", detail),
             ProcessError::Store(error) => error.into(),
             ProcessError::Unavailable { .. } => {
                 Self::unavailable("process-manager-unavailable", detail).retry_after(PAUSE)
@@ -288,7 +288,7 @@ impl From<ReactorError> for Problem {
             ReactorError::NotRegistered { .. } | ReactorError::NoSuchDeadLetter { .. } => {
                 Self::new(StatusCode::NOT_FOUND, "not-found", detail)
             }
-            ReactorError::StillFails { .. } => Self::rejected("still-fails", detail),
+            ReactorError::StillFails { .. } => Self::unprocessable("still-fails", detail),
             ReactorError::Unavailable { .. } => {
                 Self::unavailable("reactor-unavailable", detail).retry_after(PAUSE)
             }

@@ -32,6 +32,62 @@ pub(crate) const VALIDATION_FAILED: &str = "validation failed: see `field` and `
 /// Description of the 404 in the OpenAPI document.
 pub(crate) const RESOURCE_NOT_FOUND: &str = "the resource does not exist";
 
+/// The prefix of an application's code that this crate uses, too.
+const OF_APPLICATION: &str = "rejected:";
+
+/// The codes of this crate's problems.
+const CODES: [&str; 49] = [
+    "already-exists",
+    "body-too-late",
+    "closed",
+    "closing",
+    "command-id-reused",
+    "conflict",
+    "deleted",
+    "event-gone",
+    "expectation-failed",
+    "forbidden",
+    "head-too-late",
+    "instance-ended",
+    "instance-set-aside",
+    "instance-unusable",
+    "internal",
+    "invalid",
+    "method-not-allowed",
+    "no-old-rows",
+    "no-such-route",
+    "not-found",
+    "not-yet-visible",
+    "nothing-to-confirm",
+    "other-version",
+    "outcome-unknown",
+    "overloaded",
+    "position-beyond-head",
+    "precondition-failed",
+    "process-manager-unavailable",
+    "projection-halted",
+    "projection-unavailable",
+    "reactor-unavailable",
+    "read-model-corrupt",
+    "read-model-unavailable",
+    "revision-beyond-head",
+    "revision-mismatch",
+    "still-fails",
+    "store-refused",
+    "store-stopped",
+    "store-unavailable",
+    "time-in-future",
+    "tombstoned",
+    "too-large",
+    "too-many-connections",
+    "truncated-history",
+    "undecodable-event",
+    "unencodable",
+    "unknown-cursor",
+    "unsupported-encoding",
+    "unsupported-media-type",
+];
+
 /// An unsuccessful response: a status, a stable code, and a detail for people.
 ///
 /// ```
@@ -101,7 +157,18 @@ impl Problem {
     }
 
     /// Creates a 422: the application rejects a well-formed request.
+    ///
+    /// A code that this crate uses itself becomes `rejected:CODE`, so that clients never take one
+    /// for the other.
     pub fn rejected(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        let code = code.into();
+        let is_ambiguous = CODES.contains(&&*code) || code.starts_with(OF_APPLICATION);
+        let code = if is_ambiguous { format!("{OF_APPLICATION}{code}").into() } else { code };
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    /// Creates a 422 of this crate: a well-formed request that the current state does not allow.
+    pub(crate) fn unprocessable(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
     }
 
@@ -268,6 +335,8 @@ impl Schema for Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
     use super::*;
 
     #[test]
@@ -275,6 +344,59 @@ mod tests {
         let problem = Problem::unavailable("outcome-unknown", "no answer").with_unknown_outcome();
         assert_eq!(problem.to_json()["outcome"], "unknown");
         assert!(Problem::unavailable("overloaded", "full").to_json().get("outcome").is_none());
+    }
+
+    /// The code that the call at the start of this text passes as a literal.
+    fn literal_code(call: &str) -> Option<&str> {
+        let arguments = call.split_once('(')?.1;
+        let (before, rest) = arguments.split_once('"')?;
+        // The code is the first literal, before the end of the call's statement.
+        if before.contains([';', '}', '{']) {
+            return None;
+        }
+        let code = rest.split_once('"')?.0;
+        let is_code = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+        code.bytes().all(is_code).then_some(code)
+    }
+
+    fn sources(folder: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => sources(&path, found),
+                false => found.push(fs::read_to_string(path).unwrap()),
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_of_this_crate_is_listed() {
+        let (mut texts, mut used) = (Vec::new(), BTreeSet::new());
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut texts);
+        for text in &texts {
+            for maker in [
+                "Problem::new(",
+                "Self::new(",
+                "unavailable(",
+                "conflict(",
+                "unprocessable(",
+                "beyond_head(",
+            ] {
+                let calls = text.match_indices(maker).filter_map(|(at, _)| text.get(at..));
+                used.extend(calls.filter_map(literal_code).filter(|code| code.len() > 3));
+            }
+        }
+        let unlisted: Vec<_> = used.iter().filter(|code| !CODES.contains(code)).collect();
+        assert!(unlisted.is_empty(), "{unlisted:?}");
+        assert!(used.len() > 30, "found {used:?}");
+    }
+
+    #[test]
+    fn a_rejection_is_never_taken_for_a_problem_of_this_crate() {
+        assert_eq!(Problem::rejected("not-paid", "").code(), "not-paid");
+        for code in ["conflict", "unknown-cursor", "rejected:conflict"] {
+            assert_eq!(Problem::rejected(code, "").code(), format!("rejected:{code}"));
+        }
     }
 
     #[test]

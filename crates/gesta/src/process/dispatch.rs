@@ -10,7 +10,7 @@ use gesta_store::{Append, CausationId, ExpectedRevision, StoreError, StreamName}
 use tower::ServiceExt as _;
 
 use super::{
-    CommandSet, NotUnderstood, ProcessManager,
+    CommandSet, NotUnderstood, ProcessManager, RefusalKind,
     deps::ProcessDeps,
     history::{CommandOutcome, EffectId, Refusal},
     outstanding::PendingCommand,
@@ -101,14 +101,18 @@ async fn execute<P: ProcessManager>(
 
 fn classify(error: CommandError) -> Verdict {
     let again = |error: &CommandError| Verdict::Again { reason: in_one_line(error) };
-    let refused = |code: &str, error: &CommandError| {
-        let (code, reason) = (code.to_owned(), error.to_string());
-        Verdict::Refused(Refusal { code, reason })
+    let refused = |kind: RefusalKind, reason: String| {
+        Verdict::Refused(Refusal { code: kind.to_string(), reason })
+    };
+    let by_gesta = |error: &CommandError| {
+        // The kinds of errors that are refusals have the names of outcomes.
+        let kind = RefusalKind::outcome(error.kind()).unwrap_or(RefusalKind::Store);
+        refused(kind, error.to_string())
     };
     match &error {
         CommandError::Rejected(rejection) => {
-            let (code, reason) = (rejection.code().to_owned(), rejection.to_string());
-            Verdict::Refused(Refusal { code, reason })
+            let kind = RefusalKind::Rejected { code: rejection.code().to_owned() };
+            refused(kind, rejection.to_string())
         }
         // Ids are unique to this command, so the digest differs only because an earlier program
         // encoded the payload differently. The command was executed.
@@ -118,7 +122,7 @@ fn classify(error: CommandError) -> Verdict {
         | CommandError::NotFound { .. }
         | CommandError::AlreadyExists { .. }
         | CommandError::RevisionMismatch { .. }
-        | CommandError::Unencodable(_) => refused(error.kind(), &error),
+        | CommandError::Unencodable(_) => by_gesta(&error),
         CommandError::Conflict(_)
         | CommandError::Overloaded { .. }
         | CommandError::Unavailable { .. } => again(&error),
@@ -126,7 +130,7 @@ fn classify(error: CommandError) -> Verdict {
         CommandError::Undecodable(_) | CommandError::Truncated(_) => {
             Verdict::Faulty { error: in_one_line(&error) }
         }
-        CommandError::Store(store) if is_permanent(store) => refused(error.kind(), &error),
+        CommandError::Store(store) if is_permanent(store) => by_gesta(&error),
         // Passes with a restart or a repair of the store.
         CommandError::Store(_) | CommandError::Closed => again(&error),
     }

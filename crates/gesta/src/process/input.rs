@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ProcessManager, history::Json};
+use super::{ProcessManager, RefusalKind, history::Json};
 use crate::{Command, Rejection};
 
 /// An input that a process reacts to.
@@ -55,7 +55,7 @@ use crate::{Command, Rejection};
 ///     match input {
 ///         Input::Event(DoorEvent::Opened(_)) => "opened".to_owned(),
 ///         Input::Timer(()) => "open for long".to_owned(),
-///         Input::Rejected(rejected) => format!("not closed: {}", rejected.code),
+///         Input::Rejected(rejected) => format!("not closed: {}", rejected.kind),
 ///     }
 /// }
 ///
@@ -85,7 +85,7 @@ impl<P: ProcessManager> Input<P> {
     pub fn rejected<C: Command>(command: &C, rejection: &impl Rejection) -> Self {
         Self::Rejected(RejectedCommand {
             name: C::NAME.to_owned(),
-            code: rejection.code().to_owned(),
+            kind: RefusalKind::Rejected { code: rejection.code().to_owned() },
             reason: rejection.to_string(),
             payload: Json::of(command).expect("the command has a JSON form"),
         })
@@ -112,7 +112,7 @@ where
 /// use gesta::{Input, RejectedCommand};
 ///
 /// fn out_of_stock(rejected: &RejectedCommand) -> bool {
-///     rejected.name == "reserve-stock" && rejected.code == "insufficient-stock"
+///     rejected.is::<ReserveStock>() && rejected.code() == Some("insufficient-stock")
 /// }
 /// # use gesta::{Effects, ProcessManager, Recorded, RecordedAt, Routing, prelude::*};
 /// # #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -165,9 +165,8 @@ where
 pub struct RejectedCommand {
     /// Name of the command.
     pub name: String,
-    /// Kind of the refusal: the rejection's code, or `invalid`, `unauthorized`, `not-found`,
-    /// `already-exists`, `revision-mismatch`, `unencodable`, `store`.
-    pub code: String,
+    /// Kind of the refusal.
+    pub kind: RefusalKind,
     /// Reason, for people.
     pub reason: String,
     pub(super) payload: Json,
@@ -178,6 +177,12 @@ impl RejectedCommand {
     #[must_use]
     pub fn is<C: Command>(&self) -> bool {
         self.name == C::NAME
+    }
+
+    /// Returns the code of the rejection, or `None` if the business did not refuse the command.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.kind.rejection_code()
     }
 
     /// Decodes the command, if it is of this type.

@@ -14,7 +14,8 @@ use gesta_store::{
 };
 
 use super::{
-    AfterEnd, CommandSet as _, Effects, Input, NotUnderstood, ProcessManager, RejectedCommand,
+    AfterEnd, CommandSet as _, Effects, Input, NotUnderstood, ProcessManager, RefusalKind,
+    RejectedCommand,
     deps::ProcessDeps,
     effects::{Effect, Times},
     history::{
@@ -304,7 +305,7 @@ impl<P: ProcessManager> Instance<P> {
         let pending = self.outstanding.commands.get(&id).ok_or_else(|| self.no_such(id))?;
         let rejected = RejectedCommand {
             name: pending.name.clone(),
-            code: refusal.code.clone(),
+            kind: RefusalKind::read(&refusal.code),
             reason: refusal.reason.clone(),
             payload: pending.payload.clone(),
         };

@@ -4,7 +4,7 @@ use gesta_store::{ListStreams, StreamName};
 
 use super::{
     InstanceCommand, InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary,
-    InstanceTimer, ProcessError, RefusedCommand, Subject,
+    InstanceTimer, ProcessError, RefusalKind, RefusedCommand, Subject,
     aside::Asides,
     handle::{ProcessHandle, operation_error},
     outstanding::{EndedBy, Outstanding},
@@ -157,7 +157,7 @@ impl ProcessHandle {
             id: *id,
             name: pending.name.clone(),
             payload: pending.payload.text().to_owned(),
-            code: refusal.code.clone(),
+            kind: RefusalKind::read(&refusal.code),
             reason: refusal.reason.clone(),
         });
         Ok(InstanceDetails {

@@ -51,6 +51,7 @@ mod lanes;
 mod operation;
 mod outstanding;
 mod recording;
+mod refusal;
 mod report;
 mod retry;
 mod retrying;
@@ -77,6 +78,7 @@ pub use history::{EffectId, ParseEffectIdError};
 pub use input::{Input, RejectedCommand};
 pub(crate) use instance::react;
 pub(crate) use operation::ProcessOperation;
+pub use refusal::RefusalKind;
 pub use report::{
     InstanceCommand, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState,
     InstanceSummary, InstanceTimer, ParseInstanceStateError, ParseSubjectError, ProcessError,

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 
 use gesta_store::{EventId, EventType, Position, RecordedAt, Revision, StoreError, StreamName};
 
-use super::history::EffectId;
+use super::{RefusalKind, history::EffectId};
 
 /// The state of one instance of a process manager.
 ///
@@ -234,7 +234,7 @@ pub struct RefusedCommand {
     /// The command, as JSON.
     pub payload: String,
     /// Kind of the refusal.
-    pub code: String,
+    pub kind: RefusalKind,
     /// Reason, for people.
     pub reason: String,
 }
@@ -358,7 +358,7 @@ pub enum WaitingInput {
     Refused {
         /// Effect id of the command.
         command: EffectId,
-        /// Kind of the refusal.
+        /// Kind of the refusal, as [`RefusalKind`] in text.
         code: String,
         /// Reason, for people.
         reason: String,

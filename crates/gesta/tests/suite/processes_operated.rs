@@ -71,8 +71,8 @@ async fn a_refused_command_is_sent_again_as_a_new_one() {
     assert_eq!(details.state, InstanceState::Ended);
     let refused = &details.refused[0];
     assert_eq!(
-        (refused.name.as_str(), refused.code.as_str()),
-        ("remind-reader", "reader-moved-away")
+        (refused.name.as_str(), refused.kind.rejection_code()),
+        ("remind-reader", Some("reader-moved-away"))
     );
     let resend = async |command| {
         shelves.gesta.resend_process_command("fragile", "emma", command, &operator()).await

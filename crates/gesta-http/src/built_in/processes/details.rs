@@ -200,7 +200,7 @@ impl ShownInstance {
             id: command.id.to_string(),
             name: command.name,
             payload: json_of(&command.payload),
-            code: command.code,
+            code: command.kind.to_string(),
             reason: command.reason,
         });
         Self {
