@@ -28,7 +28,11 @@ use shop::{
     users::Welcome,
 };
 
-use crate::{progress::Progress, serve::ListenOptions, store::StoreUrl};
+use crate::{
+    progress::Progress,
+    serve::ListenOptions,
+    store::{Places, StoreUrl},
+};
 
 /// Sample that ships with the shop; `data/README.md` states its origin and licence.
 const SAMPLE: &[u8] = include_bytes!("../data/sample.csv");
@@ -40,9 +44,20 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(3_600);
 #[derive(Parser, Debug)]
 #[command(name = "shop", version)]
 struct Arguments {
-    /// Event store: `gesta:DIRECTORY`, or `memory:` for a store that is lost when the program ends
-    #[arg(long, global = true, value_name = "URL", default_value = "gesta:./shop-data")]
+    /// Event store: `gesta:DIRECTORY`, `postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME`,
+    /// or `memory:` for a store that is lost when the program ends
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        default_value = "gesta:./shop-data",
+        env = "GESTA_STORE",
+        hide_env_values = true
+    )]
     store: StoreUrl,
+    /// Directory of the read models and the outbox; by default that of a `gesta:` store
+    #[arg(long, global = true, value_name = "DIRECTORY", env = "GESTA_LOCAL")]
+    local: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -78,7 +93,8 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let Arguments { store, command } = Arguments::parse();
+    let Arguments { store, local, command } = Arguments::parse();
+    let store = Places { store, local };
     log::start()?;
     match command {
         Command::Demo { listen } => demo(&store, &listen).await,
@@ -113,11 +129,11 @@ async fn main() -> Result<ExitCode> {
     }
 }
 
-async fn demo(store: &StoreUrl, listen: &ListenOptions) -> Result<ExitCode> {
+async fn demo(store: &Places, listen: &ListenOptions) -> Result<ExitCode> {
     let server = listen.bind().await?;
     let shop = store.open_with_processes(ProcessDelays::default()).await?;
     let outcome = import(&shop.gesta, SAMPLE).await?;
-    writeln!(io::stdout(), "\n{}\nevent store: {store}", report(&shop.gesta).await?)?;
+    writeln!(io::stdout(), "\n{}\nevent store: {}", report(&shop.gesta).await?, store.store)?;
     server.serve(shop).await?;
     Ok(outcome)
 }

@@ -1,9 +1,13 @@
 //! The location of the event store and its read models.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
-use anyhow::{Context as _, Result};
-use gesta::{Builder, Gesta, OpenError, sqlite::Sqlite, store::DatabaseError};
+use anyhow::{Context as _, Result, anyhow};
+use gesta::{Builder, Gesta, OpenError, sqlite::Sqlite};
 use shop::{
     outbox::Outbox,
     processes::{self, ProcessDelays},
@@ -30,10 +34,26 @@ impl OpenShop {
 }
 
 /// Location of the event store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     Directory(PathBuf),
     Memory,
+    Postgres(DatabaseUrl),
+}
+
+/// The URL of a store in a database. It may have a password, which is not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct DatabaseUrl {
+    url: String,
+    without_password: String,
+}
+
+/// Locations of everything that the shop keeps.
+#[derive(Debug)]
+pub(crate) struct Places {
+    pub(crate) store: StoreUrl,
+    /// Directory of the read models and the outbox, if it is not the store's.
+    pub(crate) local: Option<PathBuf>,
 }
 
 /// The error for a text that is not a store URL.
@@ -46,8 +66,14 @@ impl FromStr for StoreUrl {
 
     fn from_str(text: &str) -> Result<Self, InvalidStoreUrl> {
         // Parsed before anything is opened, so that a wrong URL is a usage error.
-        let directory = gesta::directory_of(text).map_err(InvalidStoreUrl)?;
-        Ok(directory.map_or(Self::Memory, Self::Directory))
+        if let Some(directory) = gesta::directory_of(text).map_err(InvalidStoreUrl)? {
+            return Ok(Self::Directory(directory));
+        }
+        let without_password = gesta::url_without_password(text).map_err(InvalidStoreUrl)?;
+        Ok(match without_password.as_str() {
+            "memory:" => Self::Memory,
+            _ => Self::Postgres(DatabaseUrl { url: text.to_owned(), without_password }),
+        })
     }
 }
 
@@ -56,11 +82,28 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Directory(directory) => write!(f, "gesta:{}", directory.display()),
             Self::Memory => f.write_str("memory:"),
+            Self::Postgres(database) => f.write_str(&database.without_password),
         }
     }
 }
 
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreUrl({self})")
+    }
+}
+
 impl StoreUrl {
+    /// Returns the text that opens the store, with the password.
+    fn to_open(&self) -> String {
+        match self {
+            Self::Postgres(database) => database.url.clone(),
+            Self::Directory(_) | Self::Memory => self.to_string(),
+        }
+    }
+}
+
+impl Places {
     /// Opens the shop without its process managers and reactors, for reports and imports.
     pub(crate) async fn open(&self) -> Result<OpenShop> {
         self.open_with(|builder| builder).await
@@ -83,27 +126,40 @@ impl StoreUrl {
         let opened = async {
             // Read models of a memory store are temporary as well: they would outlive the events.
             let read_models = self.read_models().await?;
-            let builder = Gesta::at(self.to_string());
+            let builder = Gesta::at(self.store.to_open());
             let gesta = change(read_side::project_all(builder, &read_models)).open().await?;
             Ok::<_, anyhow::Error>(OpenShop { gesta, read_models })
         };
-        opened.await.with_context(|| format!("cannot open {self}"))
+        opened.await.with_context(|| format!("cannot open {}", self.store))
     }
 
-    /// Opens the outbox next to the log. A memory store has none: nothing of it is kept.
+    /// Returns the directory of what is kept beside the events. A memory store has none: nothing of
+    /// it is kept.
+    fn directory(&self) -> Result<Option<&Path>> {
+        match (&self.local, &self.store) {
+            (_, StoreUrl::Memory) => Ok(None),
+            (Some(directory), _) => Ok(Some(directory)),
+            // Next to the log: moving the directory moves both.
+            (None, StoreUrl::Directory(directory)) => Ok(Some(directory)),
+            (None, StoreUrl::Postgres(_)) => Err(anyhow!(
+                "read models need a directory beside a store in a database; say which with \
+                 --local DIRECTORY"
+            )),
+        }
+    }
+
     fn outbox(&self) -> Result<Option<Outbox>> {
-        let Self::Directory(directory) = self else { return Ok(None) };
+        let Some(directory) = self.directory()? else { return Ok(None) };
         let directory = directory.join(OUTBOX);
         let outbox = Outbox::open(&directory);
         Ok(Some(outbox.with_context(|| format!("cannot open {}", directory.display()))?))
     }
 
-    async fn read_models(&self) -> Result<Sqlite, DatabaseError> {
-        match self {
-            Self::Memory => Sqlite::temporary().await,
-            // Next to the log: moving the directory moves both. The read models may also be
-            // deleted, and are then rebuilt from the log.
-            Self::Directory(directory) => Sqlite::open(directory.join(READ_MODELS)).await,
-        }
+    async fn read_models(&self) -> Result<Sqlite> {
+        Ok(match self.directory()? {
+            None => Sqlite::temporary().await?,
+            // The read models may also be deleted, and are then rebuilt from the events.
+            Some(directory) => Sqlite::open(directory.join(READ_MODELS)).await?,
+        })
     }
 }

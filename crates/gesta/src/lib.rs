@@ -174,7 +174,7 @@ pub use json::JsonFault;
 pub use leased_task::LeasedTask;
 pub use loaded::Loaded;
 pub use metadata::{CustomMetadata, EventMetadata, InvalidMetadata};
-pub use open::{OpenError, directory_of, open};
+pub use open::{OpenError, directory_of, open, url_without_password};
 pub use payload::CommandPayload;
 pub use pipeline::{
     Authorize, CommandContext, CommandIdFrom, CommandRequest, Pipeline, RetryPolicy,

@@ -15,6 +15,7 @@ use crate::DuplicateEventName;
 /// | --- | --- | --- |
 /// | `memory:` | a new store that ends with the process | |
 /// | `gesta:DIRECTORY` | the embedded log in that directory | `embedded-store` (default) |
+/// | `postgres://USER:PASSWORD@HOST:PORT/DATABASE` | tables in that database | `postgres` |
 ///
 /// `gesta:DIRECTORY?index=event-id,correlation,causation` opens a log that finds events by these
 /// ids, too. A log that has them keeps them when it is opened without `index`.
@@ -32,6 +33,9 @@ use crate::DuplicateEventName;
 /// # Errors
 /// [`OpenError`] if the URL is invalid or the store does not open.
 pub async fn open(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
+    if is_postgres(url) {
+        return open_postgres(url).await;
+    }
     match directory_of(url)? {
         Some(directory) => {
             let rest = url.split_once(':').map_or(url, |(_, rest)| rest);
@@ -63,8 +67,62 @@ pub fn directory_of(url: &str) -> Result<Option<PathBuf>, OpenError> {
         "memory" => Err(OpenError::MemoryHasNoPlace { rest: rest.to_owned() }),
         "gesta" if rest.is_empty() => Err(OpenError::NoDirectory),
         "gesta" => log_directory(rest).map(Some),
+        "postgres" | "postgresql" => postgres_without_password(url).map(|_| None),
         unknown => Err(OpenError::UnknownScheme { scheme: unknown.to_owned() }),
     }
+}
+
+/// Returns the URL of a store for messages and logs: without its password. Does not open the store.
+///
+/// ```
+/// assert_eq!(gesta::url_without_password("memory:")?, "memory:");
+/// # #[cfg(feature = "postgres")]
+/// assert_eq!(
+///     gesta::url_without_password("postgres://ann:secret@db/shop")?,
+///     "postgres://ann@db:5432/shop?schema=gesta",
+/// );
+/// # Ok::<(), gesta::OpenError>(())
+/// ```
+///
+/// # Errors
+/// [`OpenError`] if the URL is invalid.
+pub fn url_without_password(url: &str) -> Result<String, OpenError> {
+    if is_postgres(url) {
+        return postgres_without_password(url);
+    }
+    directory_of(url).map(|_| url.to_owned())
+}
+
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres:") || url.starts_with("postgresql:")
+}
+
+#[cfg(feature = "postgres")]
+fn postgres_without_password(url: &str) -> Result<String, OpenError> {
+    let parsed = url.parse::<gesta_postgres::PostgresUrl>();
+    let invalid = |invalid| Box::new(gesta_postgres::OpenError::from(invalid));
+    Ok(parsed.map_err(invalid)?.to_string())
+}
+
+#[cfg(feature = "postgres")]
+async fn open_postgres(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
+    let store = gesta_postgres::PostgresStore::connect(url).await.map_err(Box::new)?;
+    Ok(Arc::new(store))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres_without_password(_: &str) -> Result<String, OpenError> {
+    Err(no_postgres())
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn open_postgres(_: &str) -> Result<Arc<dyn EventStore>, OpenError> {
+    Err(no_postgres())
+}
+
+#[cfg(not(feature = "postgres"))]
+fn no_postgres() -> OpenError {
+    OpenError::NotBuiltIn { scheme: "postgres", feature: "postgres" }
 }
 
 #[cfg(all(unix, feature = "embedded-store"))]
@@ -103,13 +161,15 @@ fn no_log() -> OpenError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL has no `:`. Write, for example, `memory:`.
-    #[error("`{url}` has no scheme; expected `memory:` or `gesta:DIRECTORY`")]
+    #[error("`{url}` has no scheme; expected `memory:`, `gesta:DIRECTORY` or `postgres://…`")]
     NoScheme {
         /// The URL.
         url: String,
     },
     /// No store has this scheme. Correct it.
-    #[error("unknown store scheme `{scheme}:`; expected `memory:` or `gesta:DIRECTORY`")]
+    #[error(
+        "unknown store scheme `{scheme}:`; expected `memory:`, `gesta:DIRECTORY` or `postgres://…`"
+    )]
     UnknownScheme {
         /// The part before the first `:`.
         scheme: String,
@@ -157,6 +217,10 @@ pub enum OpenError {
     #[cfg(all(unix, feature = "embedded-store"))]
     #[error(transparent)]
     Log(#[from] gesta_log::OpenError),
+    /// The store in PostgreSQL did not open. The error says what to do.
+    #[cfg(feature = "postgres")]
+    #[error(transparent)]
+    Postgres(#[from] Box<gesta_postgres::OpenError>),
     /// Projections and process managers run on tokio. Call `open` within its runtime.
     #[error("projections and process managers need a tokio runtime")]
     NoRuntime,

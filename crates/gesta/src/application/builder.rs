@@ -32,7 +32,7 @@ use crate::{
 };
 
 impl Gesta {
-    /// Starts a builder for the store behind a URL: `memory:` or `gesta:DIRECTORY`.
+    /// Starts a builder for the store behind a URL; see [`open`](crate::open()).
     pub fn at(url: impl Into<String>) -> Builder {
         Builder::new(StoreSource::Url(url.into()))
     }

@@ -40,8 +40,11 @@ async fn a_second_opening_of_a_log_is_refused() {
 #[tokio::test]
 async fn urls_that_mean_no_store_are_told_why() {
     for (url, reason) in [
-        ("order", "`order` has no scheme; expected `memory:` or `gesta:DIRECTORY`"),
-        ("pigeon:ann", "unknown store scheme `pigeon:`; expected `memory:` or `gesta:DIRECTORY`"),
+        ("order", "`order` has no scheme; expected `memory:`, `gesta:DIRECTORY` or `postgres://…`"),
+        (
+            "pigeon:ann",
+            "unknown store scheme `pigeon:`; expected `memory:`, `gesta:DIRECTORY` or `postgres://…`",
+        ),
         ("memory:here", "`memory:` takes no path; got `here`"),
         ("gesta:", "`gesta:` needs a directory, as in `gesta:./data`"),
     ] {
