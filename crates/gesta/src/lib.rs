@@ -173,7 +173,7 @@ pub use gesta_store::{
 pub use json::JsonFault;
 pub use leased_task::LeasedTask;
 pub use loaded::Loaded;
-pub use metadata::{CustomMetadata, EventMetadata, InvalidMetadata};
+pub use metadata::{CustomMetadata, EventMetadata, InvalidMetadata, RecordedMetadata};
 pub use open::{OpenError, directory_of, open, url_without_password};
 pub use payload::CommandPayload;
 pub use pipeline::{

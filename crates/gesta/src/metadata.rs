@@ -1,11 +1,12 @@
 //! Metadata of events: the entries of the framework, and those of the application.
 //!
-//! Owns: [`EventMetadata`] and [`CustomMetadata`], and their JSON form. Invariants: metadata
+//! Owns: [`EventMetadata`] and [`CustomMetadata`], and their JSON form; [`RecordedMetadata`], which
+//! is decoded at its first use. Invariants: metadata
 //! written by another program never prevents reading the event, and its entries are kept; an
 //! application cannot write the entries of the framework. Not here: ids of the correlation and the
 //! cause, which are fields of a stored event.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, ops::Deref, sync::OnceLock};
 
 use bytes::Bytes;
 use serde::{
@@ -102,6 +103,60 @@ impl EventMetadata {
             _ => return None,
         }
         Some(())
+    }
+}
+
+/// The metadata of a recorded event. It is an [`EventMetadata`], decoded at its first use: most
+/// projections use none.
+///
+/// ```
+/// # use gesta::{Recorded, prelude::*};
+/// # use gesta::store::{NewEvent, RecordedEvent};
+/// # #[derive(Event, Serialize, Deserialize, Clone)]
+/// # #[event(name = "door-opened")]
+/// # struct DoorOpened;
+/// # #[derive(EventSet, Clone)]
+/// # enum DoorEvent { Opened(DoorOpened) }
+/// # let id = EventId::derived_from("request-42", 0);
+/// # let new = NewEvent::json(id, EventType::new("door-opened")?, "null");
+/// # let new = new.metadata(r#"{"actor":"ann"}"#);
+/// # let (door, time) = (StreamName::new("door-1")?, RecordedAt::from_micros(0));
+/// # let stored = RecordedEvent::new(new, door, Revision::FIRST, Position::new(7), time);
+/// let opened = Recorded::<DoorEvent>::read(&stored)?;
+/// assert_eq!(opened.metadata.actor.as_deref(), Some("ann"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct RecordedMetadata {
+    json: Bytes,
+    decoded: OnceLock<Box<EventMetadata>>,
+}
+
+impl RecordedMetadata {
+    pub(crate) const fn stored(json: Bytes) -> Self {
+        Self { json, decoded: OnceLock::new() }
+    }
+}
+
+impl Deref for RecordedMetadata {
+    type Target = EventMetadata;
+
+    fn deref(&self) -> &EventMetadata {
+        self.decoded.get_or_init(|| Box::new(EventMetadata::from_json(&self.json)))
+    }
+}
+
+impl PartialEq for RecordedMetadata {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for RecordedMetadata {}
+
+impl fmt::Debug for RecordedMetadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
     }
 }
 

@@ -7,7 +7,7 @@ use gesta_store::{
 };
 
 use crate::{
-    EventMetadata, EventSet, UndecodableEvent,
+    EventSet, RecordedMetadata, UndecodableEvent,
     event::{decode_each, decode_recorded, is_of_a_category},
 };
 
@@ -56,7 +56,7 @@ pub struct Recorded<E> {
     /// Id of the event or command that caused it.
     pub causation_id: Option<CausationId>,
     /// The command and the actor behind it, and entries of the application.
-    pub metadata: EventMetadata,
+    pub metadata: RecordedMetadata,
 }
 
 impl<E: EventSet> Recorded<E> {
@@ -109,7 +109,7 @@ impl<E: EventSet> Recorded<E> {
             id: stored.id,
             correlation_id: stored.correlation_id.clone(),
             causation_id: stored.causation_id.clone(),
-            metadata: EventMetadata::from_json(&stored.metadata),
+            metadata: RecordedMetadata::stored(stored.metadata.clone()),
         }
     }
 }
