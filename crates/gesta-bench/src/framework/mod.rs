@@ -1,10 +1,10 @@
 //! Loads on the framework, each beside what it is compared with.
 //!
-//! Owns: the loads ([`execute`], [`load`], [`project`], [`react`]), their domain ([`accounts`]), and
-//! medians over rounds ([`rounds`]). Invariants: everything that is compared runs in one process,
-//! in turns, with the same events; a turn that appends has a new store; a figure is a median over
-//! the rounds, and a ratio is the median of each round's. Not here: output, and bars that a figure
-//! must reach.
+//! Owns: the loads ([`execute`], [`load`], [`project`], [`react`]), their domain ([`accounts`]),
+//! and medians over rounds ([`rounds`]). Invariants: everything that is compared runs in one
+//! process, in turns, with the same events; a turn that appends has a new store; a figure is a
+//! median over the rounds, and a ratio is the median of each round's. Not here: output, and bars
+//! that a figure must reach.
 
 pub mod accounts;
 pub mod appends;
