@@ -1,6 +1,6 @@
 //! Public types: those that a list of Rust items declares, and those that a crate exports.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, slice};
 
 use syn::{Attribute, Fields, Item, ItemStruct, UseTree, Visibility};
 
@@ -69,7 +69,10 @@ pub(super) fn public_names(files: &[&RustFile], package: &Package) -> HashSet<St
         }
     }
     let Brought { mut names, modules } = brought;
-    names.extend(public_types(root).into_iter().map(|each| each.name));
+    let is_private = |item: &Item| matches!(item, Item::Mod(module) if !is_public(&module.vis));
+    let outside = root.iter().filter(|item| !is_private(item));
+    names
+        .extend(outside.flat_map(|item| public_types(slice::from_ref(item))).map(|each| each.name));
     for module in modules {
         // A module is one of two files; the other one has no items.
         for path in [format!("{module}.rs"), format!("{module}/mod.rs")] {
