@@ -70,7 +70,7 @@ pub(super) struct LaneTicket<T: CheckedAppend> {
 impl<T> Default for AppendLane<T> {
     fn default() -> Self {
         let state = LaneState { slots: VecDeque::new(), first: 0, bytes: 0 };
-        Self { state: Mutex::new(state), length: AtomicU64::new(0), moved: Condvar::new() }
+        Self { state: Mutex::new(state), length: AtomicU64::new(0), moved: Condvar::default() }
     }
 }
 
