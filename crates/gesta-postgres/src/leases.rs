@@ -2,8 +2,8 @@
 //!
 //! Owns: one statement for each call. Each locks and changes one row, so nodes that ask at the same
 //! time are served one after the other. Terms count by the server's clock, read after the row was
-//! locked. Invariant: the token of a row grows, also if the row comes from an older backup: it is at
-//! least the milliseconds since 1970. A statement whose answer was lost is repeated: a node that
+//! locked. Invariant: the token of a row grows, also if the row comes from an older backup: it is
+//! at least the milliseconds since 1970. A statement whose answer was lost is repeated: a node that
 //! asks again gets a later lease. Not here: writes under a lease.
 
 use std::{sync::Arc, time::Duration};
@@ -19,7 +19,7 @@ use crate::{
     connection::Value,
     number::{from_sql, to_sql},
     read::cell,
-    store::{Core, Shared},
+    shared::{Core, Shared},
 };
 
 /// Grants the lease $1 to the node $2 for $3 microseconds, unless another node has it.

@@ -20,11 +20,13 @@
 mod append;
 mod connection;
 mod errors;
+mod head;
 mod incarnation;
 mod leases;
 mod number;
 mod read;
 mod schema;
+mod shared;
 mod store;
 mod subscribe;
 mod url;

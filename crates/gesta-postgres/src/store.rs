@@ -1,38 +1,36 @@
 //! The handle of a store, which callers clone.
 //!
-//! Owns: opening and closing, and the parts that calls share. Invariants: every call hands its work
-//! to the thread of the store; a call of a closed store is refused.
+//! Owns: opening and closing. Invariants: every call hands its work to the thread of the store; a
+//! call of a closed store is refused. Not here: the state that calls share
+//! ([`shared`](crate::shared)).
 
 use std::{
     str::FromStr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
 };
 
-use futures_util::future::BoxFuture;
 use gesta_store::{
     Append, Appended, Capabilities, CapabilitySet, Category, Durability, EventId, EventStore, Head,
     Limits, ListCategories, ListStreams, OrdinalPages, Pages, Position, ReadAll, ReadOrdinals,
     ReadStream, StoreError, StoreFuture, StreamDescription, StreamName, Subscribe, Subscription,
 };
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_postgres::Row;
 
 use crate::{
     append::{AppendQueue, Committer, find_append},
-    connection::{Connection, Connector, Pool, STATEMENT_MILLIS_MAX, Value},
+    connection::{Connection, Connector, Pool, STATEMENT_MILLIS_MAX},
     errors::{Failure, OpenError},
+    head::KnownHead,
     incarnation::Incarnations,
     read::{
         all_pages::AllPages, directory, ordinal_pages::OrdinalReader, paging::pages,
         stream_pages::StreamPages,
     },
     schema::{Schema, SchemaError, VERSION},
-    subscribe::{
-        announcements::{self, KnownHead},
-        deliveries::subscription,
-    },
+    shared::{Core, Shared},
+    subscribe::{announcements, deliveries::subscription},
     url::PostgresUrl,
-    worker::{Running, Worker},
+    worker::Worker,
 };
 
 /// Oldest version of the server, as `server_version_num` counts.
@@ -55,7 +53,8 @@ const SERVER_VERSION_MIN: i32 = 150_000;
 /// # block_on(async {
 /// let store = PostgresStore::connect("postgres://ann:secret@localhost/shop").await?;
 /// let event = NewEvent::json(EventId::random(), EventType::new("order-placed")?, "{}");
-/// store.append(Append::to(StreamName::new("order-1")?, ExpectedRevision::NoStream, [event])).await?;
+/// let append = Append::to(StreamName::new("order-1")?, ExpectedRevision::NoStream, [event]);
+/// store.append(append).await?;
 /// store.close().await?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).expect("a server runs");
@@ -63,59 +62,6 @@ const SERVER_VERSION_MIN: i32 = 150_000;
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     shared: Arc<Shared>,
-}
-
-/// What handles, reads and subscriptions share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) core: Arc<Core>,
-    pub(crate) worker: Worker,
-    queue: AppendQueue,
-}
-
-/// What work on the thread of the store needs.
-#[derive(Debug)]
-pub(crate) struct Core {
-    pub(crate) head: KnownHead,
-    pool: Arc<Pool>,
-    schema: Schema,
-    incarnations: RwLock<Incarnations>,
-    durability: Durability,
-}
-
-impl Core {
-    /// Runs a statement that appends nothing.
-    ///
-    /// Boxed, because the compiler does not see that the future of a statement can be sent.
-    pub(crate) fn query<'a>(
-        &'a self,
-        statement: &'a str,
-        values: &'a [Value<'a>],
-    ) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
-        Box::pin(async move { self.pool.query(&self.schema.fill(statement), values).await })
-    }
-
-    pub(crate) fn incarnations(&self) -> Incarnations {
-        self.incarnations.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Shared {
-    pub(crate) fn check_open(&self) -> Result<(), StoreError> {
-        self.queue.check_open()
-    }
-
-    pub(crate) fn run<T, W>(
-        &self,
-        work: impl FnOnce(Arc<Core>) -> W,
-    ) -> Result<Running<T>, StoreError>
-    where
-        T: Send + 'static,
-        W: Future<Output = T> + Send + 'static,
-    {
-        self.check_open()?;
-        Ok(self.worker.run(work(Arc::clone(&self.core))))
-    }
 }
 
 impl PostgresStore {

@@ -27,8 +27,8 @@ const READERS_MAX: usize = 64;
 /// | `schema=NAME` | the schema that holds the store; created if it does not exist | `gesta` |
 /// | `readers=NUMBER` | connections for reads, 1 to 64; one more appends, one more listens | 4 |
 ///
-/// Parameters of the connection, such as `connect_timeout` and `sslmode`, are those of libpq, as far
-/// as the driver has them. `Display` and `Debug` leave the password out.
+/// Parameters of the connection, such as `connect_timeout` and `sslmode`, are those of libpq, as
+/// far as the driver has them. `Display` and `Debug` leave the password out.
 ///
 /// ```
 /// use gesta_postgres::PostgresUrl;

@@ -17,6 +17,7 @@ const WITHOUT_CIRCLES: &[&str] = &[
     "gesta-log",
     "gesta-macros",
     "gesta-sim",
+    "gesta-postgres",
     "gesta-sqlite",
     "gesta-store",
     "shop",

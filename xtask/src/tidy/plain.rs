@@ -14,6 +14,7 @@ const CRATES: &[&str] = &[
     "gesta-http",
     "gesta-log",
     "gesta-macros",
+    "gesta-postgres",
     "gesta-services",
     "gesta-sim",
     "gesta-sqlite",

@@ -30,10 +30,10 @@ use super::{
 use crate::{
     connection::{Connection, Connector, Pool},
     errors::{Failure, invalid_row},
+    head::KnownHead,
     number::from_sql,
     read::cell,
     schema::Schema,
-    subscribe::announcements::KnownHead,
 };
 
 /// Time in which a batch is sent again after its connection broke.

@@ -16,7 +16,7 @@ use super::{
     paging::PageReader,
     source::{PageRequest, PositionRange, Source},
 };
-use crate::{number::from_sql, number::to_sql, store::Core};
+use crate::{number::from_sql, number::to_sql, shared::Core};
 
 /// Minimum number of rows to ask for if some may be left out.
 const ROWS_MIN: u64 = 64;

@@ -9,7 +9,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::cell;
 use crate::{
     number::{count_to_sql, from_sql},
-    store::Core,
+    shared::Core,
 };
 
 const DESCRIBE: &str = "
@@ -18,8 +18,8 @@ SELECT s.head, s.tombstoned, s.truncate_before, s.metadata, m.head
   LEFT JOIN {schema}.streams s ON s.name = v.name
   LEFT JOIN {schema}.streams m ON m.name = '$$' || v.name";
 
-/// Names from $1 ($5: inclusive) up to $2, without streams that have no events or have ended. Names that begin
-/// with `$` are between `$` and `%`, and are left out if $4.
+/// Names from $1 ($5: inclusive) up to $2, without streams that have no events or have ended. Names
+/// that begin with `$` are between `$` and `%`, and are left out if $4.
 const STREAMS: &str = "
 SELECT n.name FROM (
     (SELECT s.name FROM {schema}.streams s

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     number::{from_sql, to_sql},
-    store::Core,
+    shared::Core,
 };
 
 /// The number of events of the index $1 $2.

@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 use futures_util::stream::unfold;
 use gesta_store::{Pages, StoreError};
 
-use crate::store::Shared;
+use crate::shared::Shared;
 
 /// A read that returns its pages in order.
 pub(crate) trait PageReader: Send + 'static {

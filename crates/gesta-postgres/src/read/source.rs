@@ -14,7 +14,7 @@ use super::{
     cell,
     event_rows::{FetchedPage, page_statement},
 };
-use crate::{connection::Value, number, store::Core};
+use crate::{connection::Value, number, shared::Core};
 
 /// Number of positions that a filter without an index looks at in one statement.
 const SCAN_POSITIONS: u64 = 4_096;

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     number::{from_sql, to_sql},
-    store::Core,
+    shared::Core,
 };
 
 /// Revisions of the stream $3 that a read shows: from `first`, bounded by the start $4 and by the

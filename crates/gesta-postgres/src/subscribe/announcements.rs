@@ -1,29 +1,23 @@
-//! The head of the store, as this process knows it.
+//! Announcements of appends, between the processes of a store.
 //!
-//! Owns: the tasks that raise it. One connection listens for all subscriptions of a process. A
-//! notification may be lost, with its connection or behind a transaction pooler, so the head is
-//! looked at as well while a subscription waits. Not here: the head that the process's own appends
-//! lead to, which their committer raises.
+//! Owns: the tasks that raise the known head ([`KnownHead`]). One connection listens for all
+//! subscriptions of a process. A notification may be lost, with its connection or behind a
+//! transaction pooler, so the head is looked at as well while a subscription waits. Not here: the
+//! head that the process's own appends lead to, which their committer raises.
 
-use std::{
-    future::poll_fn,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     time::{sleep, timeout},
 };
 use tokio_postgres::{AsyncMessage, Socket, tls::NoTlsStream, types::Type};
 
 use crate::{
     connection::Connector,
+    head::KnownHead,
     number::{from_sql, to_sql},
-    store::Core,
+    shared::Core,
 };
 
 /// Time between two looks at the head while a listener is connected.
@@ -35,56 +29,6 @@ const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 const HEAD: &str = "SELECT coalesce(max(e.position), 0) FROM {schema}.events e";
 const ANNOUNCE: &str = "SELECT pg_notify($1, $2)";
-
-/// The last position that is known to be committed. It only rises.
-#[derive(Clone, Debug)]
-pub(crate) struct KnownHead {
-    position: watch::Sender<u64>,
-    /// Another process says that it has appended.
-    announced: Arc<Notify>,
-    listening: Arc<AtomicBool>,
-}
-
-impl KnownHead {
-    pub(crate) fn new() -> Self {
-        Self {
-            position: watch::Sender::new(0),
-            announced: Arc::default(),
-            listening: Arc::default(),
-        }
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        *self.position.borrow()
-    }
-
-    pub(crate) fn raise(&self, position: u64) {
-        self.position.send_if_modified(|known| {
-            let rises = position > *known;
-            *known = position.max(*known);
-            rises
-        });
-    }
-
-    /// Waits until the head is beyond a position.
-    pub(crate) async fn beyond(&self, position: u64) {
-        let mut head = self.position.subscribe();
-        // The sender lives as long as this value.
-        drop(head.wait_for(|head| *head > position).await);
-    }
-
-    fn is_awaited(&self) -> bool {
-        self.position.receiver_count() > 0
-    }
-
-    fn set_listening(&self, listening: bool) {
-        self.listening.store(listening, Ordering::Relaxed);
-    }
-
-    fn is_listening(&self) -> bool {
-        self.listening.load(Ordering::Relaxed)
-    }
-}
 
 /// Reads the head, and makes it known.
 pub(crate) async fn look(core: &Core) -> Result<u64, gesta_store::StoreError> {

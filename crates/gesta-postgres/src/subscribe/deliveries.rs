@@ -17,7 +17,7 @@ use crate::{
         source::{PageRequest, PositionRange, Source},
         stream_pages::{StreamPlace, start},
     },
-    store::{Core, Shared},
+    shared::{Core, Shared},
 };
 
 /// Makes a subscription.

@@ -1,0 +1,73 @@
+//! The state that handles, reads and subscriptions of one store share.
+//!
+//! Owns: [`Core`], for work on the thread of the store, and [`Shared`], which hands work to it.
+//! Invariant: a closed store gets no new work. Not here: opening, and the calls
+//! ([`store`](crate::store)).
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use futures_util::future::BoxFuture;
+use gesta_store::{Durability, StoreError};
+use tokio_postgres::Row;
+
+use crate::{
+    append::AppendQueue,
+    connection::{Pool, Value},
+    head::KnownHead,
+    incarnation::Incarnations,
+    schema::Schema,
+    worker::{Running, Worker},
+};
+
+/// The state that handles, reads and subscriptions share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) core: Arc<Core>,
+    pub(crate) worker: Worker,
+    pub(crate) queue: AppendQueue,
+}
+
+/// The connections and the head, for work on the thread of the store.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) head: KnownHead,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) schema: Schema,
+    pub(crate) incarnations: RwLock<Incarnations>,
+    pub(crate) durability: Durability,
+}
+
+impl Core {
+    /// Runs a statement that appends nothing.
+    ///
+    /// Boxed, because the compiler does not see that the future of a statement can be sent.
+    pub(crate) fn query<'a>(
+        &'a self,
+        statement: &'a str,
+        values: &'a [Value<'a>],
+    ) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
+        Box::pin(async move { self.pool.query(&self.schema.fill(statement), values).await })
+    }
+
+    pub(crate) fn incarnations(&self) -> Incarnations {
+        self.incarnations.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Shared {
+    pub(crate) fn check_open(&self) -> Result<(), StoreError> {
+        self.queue.check_open()
+    }
+
+    pub(crate) fn run<T, W>(
+        &self,
+        work: impl FnOnce(Arc<Core>) -> W,
+    ) -> Result<Running<T>, StoreError>
+    where
+        T: Send + 'static,
+        W: Future<Output = T> + Send + 'static,
+    {
+        self.check_open()?;
+        Ok(self.worker.run(work(Arc::clone(&self.core))))
+    }
+}
