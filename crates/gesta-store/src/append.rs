@@ -6,7 +6,7 @@
 use std::{collections::HashSet, hash::Hash};
 
 use crate::{
-    Capability, CapabilitySet, ContentType, EventQuery, ExpectedRevision, Invalid, Limits,
+    Capability, CapabilitySet, ContentType, EventId, EventQuery, ExpectedRevision, Invalid, Limits,
     NewEvent, Position, Revision, StoreError, StreamMetadata, StreamName, TombstoneStream,
 };
 
@@ -224,6 +224,15 @@ impl StreamAppend {
         events: impl IntoIterator<Item = NewEvent>,
     ) -> Self {
         Self { stream, expected, events: events.into_iter().collect() }
+    }
+
+    /// Returns `true` if this part repeats an earlier one: the one that recorded events with these
+    /// ids in this stream, the first of them at the revision `first`.
+    #[must_use]
+    pub fn repeats(&self, stream: &StreamName, first: Revision, ids: &[EventId]) -> bool {
+        self.expected.could_begin_at(first)
+            && self.stream == *stream
+            && self.events.iter().map(|event| event.id).eq(ids.iter().copied())
     }
 
     /// Rejects events that the stream cannot take: without privilege, system streams hold metadata

@@ -195,6 +195,17 @@ impl ExpectedRevision {
             Self::Exact(revision) => head == Some(revision),
         }
     }
+
+    /// Returns `true` if an append with this expectation can have recorded its first event of the
+    /// stream at a revision. A repeat is recognized by that, however the stream has changed since
+    /// ([`EventStore::append`](crate::EventStore::append)).
+    #[must_use]
+    pub fn could_begin_at(self, first: Revision) -> bool {
+        match self {
+            Self::Exact(before) => before.next() == first,
+            Self::Any | Self::NoStream | Self::StreamExists => true,
+        }
+    }
 }
 
 impl fmt::Display for ExpectedRevision {

@@ -333,7 +333,7 @@ fn compare(
             part.stream == *stream
                 && part.events.len() == ids.len()
                 && pairs.all(|(event, id)| id.is_none_or(|id| event.id == id))
-                && could_have_satisfied(part.expected, *revision)
+                && part.expected.could_begin_at(*revision)
         })
     });
     let offered_ids = || IdsDigest::of(append.events().map(|event| event.id));
@@ -342,14 +342,6 @@ fn compare(
         Verdict::Answer { result: Ok(earlier.appended.clone()), depends }
     } else {
         Verdict::error(Conflict::PartialRepeat { first_event }, depends)
-    }
-}
-
-/// Returns whether events that start at this revision can have met the expectation.
-fn could_have_satisfied(expected: ExpectedRevision, revision: Revision) -> bool {
-    match expected {
-        ExpectedRevision::Exact(before) => before.next() == revision,
-        ExpectedRevision::Any | ExpectedRevision::NoStream | ExpectedRevision::StreamExists => true,
     }
 }
 

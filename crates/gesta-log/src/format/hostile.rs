@@ -206,21 +206,6 @@ fn seal_records(frame: &mut [u8]) {
     }
 }
 
-/// Converts an event to a new one with the same contents.
-fn offered(event: &RecordedEvent) -> NewEvent {
-    NewEvent::new(
-        event.id,
-        event.event_type.clone(),
-        event.content_type.clone(),
-        event.data.clone(),
-    )
-    .schema_version(event.schema_version)
-    .metadata(event.metadata.clone())
-    .tagged(event.tags.clone())
-    .correlation_id(event.correlation_id.clone())
-    .causation_id(event.causation_id.clone())
-}
-
 /// Checks that the other decoder agrees, and that encoding the event again keeps its meaning.
 fn check_event(frame: &[u8], offset: u64, event: &RecordedEvent, what: &str) {
     let at = usize::try_from(offset - OFFSET).unwrap();
@@ -234,7 +219,7 @@ fn check_event(frame: &[u8], offset: u64, event: &RecordedEvent, what: &str) {
     assert!(at + length <= frame.len(), "{what}");
 
     let again = Record {
-        event: &offered(event),
+        event: &NewEvent::from(event),
         stream: &event.stream,
         revision: event.revision,
         position: event.position,

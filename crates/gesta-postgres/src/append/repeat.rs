@@ -3,8 +3,7 @@
 //! What was recorded never changes, so the comparison needs no lock.
 
 use gesta_store::{
-    Append, Appended, Conflict, EventId, ExpectedRevision, Position, Revision, StoreError,
-    StreamAppend, StreamName,
+    Append, Appended, Conflict, EventId, Position, Revision, StoreError, StreamAppend, StreamName,
 };
 use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
@@ -100,7 +99,9 @@ impl PastAppend {
     /// [`Conflict::PartialRepeat`] if it differs.
     pub(crate) fn repeated_by(&self, append: &Append) -> Result<Appended, StoreError> {
         let parts = append.streams.iter().filter(|part| !part.events.is_empty());
-        let alike = |(past, part): (&PastPart, &StreamAppend)| past.is_repeated_by(part);
+        let alike = |(past, part): (&PastPart, &StreamAppend)| {
+            part.repeats(&past.stream, past.first, &past.ids)
+        };
         if parts.clone().count() == self.parts.len() && self.parts.iter().zip(parts).all(alike) {
             return Ok(self.appended());
         }
@@ -109,21 +110,5 @@ impl PastAppend {
             Some(first_event) => Err(Conflict::PartialRepeat { first_event }.into()),
             None => Err(invalid_row("an append without events was taken for a repeat")),
         }
-    }
-}
-
-impl PastPart {
-    /// Returns `true` if these events are offered again, and the expectation says nothing else of
-    /// their place.
-    fn is_repeated_by(&self, part: &StreamAppend) -> bool {
-        let placed = match part.expected {
-            ExpectedRevision::Exact(before) => before.next() == self.first,
-            ExpectedRevision::Any | ExpectedRevision::NoStream | ExpectedRevision::StreamExists => {
-                true
-            }
-        };
-        placed
-            && part.stream == self.stream
-            && part.events.iter().map(|event| event.id).eq(self.ids.iter().copied())
     }
 }

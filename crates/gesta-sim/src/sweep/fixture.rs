@@ -113,7 +113,7 @@ pub(super) fn options(bytes: usize) -> Options {
     Options::default()
         .segment_bytes_first(segment_bytes)
         .segment_bytes_max(segment_bytes)
-        // So that groups of several frames are common.
+        // Small, for groups of several frames.
         .frame_bytes_max(1 << 10)
 }
 

@@ -50,22 +50,6 @@ struct StreamPart {
     ids: Vec<EventId>,
 }
 
-impl StreamPart {
-    /// Returns `true` if these events are offered again, and the expectation says nothing else of
-    /// their place.
-    fn is_repeated_by(&self, part: &StreamAppend) -> bool {
-        let placed = match part.expected {
-            ExpectedRevision::Exact(before) => before.next() == self.first,
-            ExpectedRevision::Any | ExpectedRevision::NoStream | ExpectedRevision::StreamExists => {
-                true
-            }
-        };
-        placed
-            && part.stream == self.stream
-            && part.events.iter().map(|event| event.id).eq(self.ids.iter().copied())
-    }
-}
-
 impl Log {
     /// Checks an append and records it. Returns the wakers of the subscriptions that wait; the
     /// caller wakes them outside the lock.
@@ -97,8 +81,8 @@ impl Log {
         // Appends are known by their first id and its stream, so ids that occur later in an append
         // are not found, as the contract requires.
         let Some(past) = self.past_append(first_event, &part.stream) else { return Ok(None) };
-        let alike =
-            past.parts.iter().zip(with_events()).all(|(past, part)| past.is_repeated_by(part));
+        let mut pairs = past.parts.iter().zip(with_events());
+        let alike = pairs.all(|(past, part)| part.repeats(&past.stream, past.first, &past.ids));
         if alike && past.parts.len() == with_events().count() {
             return Ok(Some(past.answer.clone()));
         }

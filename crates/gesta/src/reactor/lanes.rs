@@ -76,7 +76,7 @@ impl EffectLanes {
         self.stop(stream);
         let Some(lane) = self.lanes.get_mut(stream) else { return };
         let pause = lane.backoff.next().max(pause.unwrap_or_default());
-        // Beyond the range of the clock there is no pause.
+        // A pause beyond the range of the clock is none.
         let until = now.checked_add(pause).unwrap_or(now);
         self.resting.insert((until, stream.clone()));
         self.rested_at = self.rested_at.max(Some(now));

@@ -112,17 +112,7 @@ async fn import_as_the_program_does(from: &Path, to: &LogStore) {
         let append = append.unwrap();
         let mut parts: Vec<StreamAppend> = Vec::new();
         for event in &append.events {
-            let new = NewEvent::new(
-                event.id,
-                event.event_type.clone(),
-                event.content_type.clone(),
-                event.data.clone(),
-            )
-            .schema_version(event.schema_version)
-            .metadata(event.metadata.clone())
-            .tagged(event.tags.clone())
-            .correlation_id(event.correlation_id.clone())
-            .causation_id(event.causation_id.clone());
+            let new = NewEvent::from(event);
             match parts.last_mut().filter(|part| part.stream == event.stream) {
                 Some(part) => part.events.push(new),
                 None => parts.push(StreamAppend::new(

@@ -387,9 +387,7 @@ async fn a_store_with_other_positions_repeats_no_effect() {
     let filler_stream = StreamName::new("filler-1").unwrap();
     copy.append(Append::to(filler_stream, ExpectedRevision::Any, [filler])).await.unwrap();
     for event in store.read_all(ReadAll::forwards()).collect_events().await.unwrap() {
-        let new = NewEvent::json(event.id, event.event_type, event.data)
-            .schema_version(event.schema_version)
-            .metadata(event.metadata);
+        let new = NewEvent::from(&event);
         copy.append(Append::to(event.stream, ExpectedRevision::Any, [new])).await.unwrap();
     }
     office.mend("book-poison");

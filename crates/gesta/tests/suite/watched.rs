@@ -129,12 +129,7 @@ pub(crate) async fn moved(
         if event.stream.is_system() || !keep(&event.stream) {
             continue;
         }
-        let copy = NewEvent::json(event.id, event.event_type, event.data)
-            .schema_version(event.schema_version)
-            .metadata(event.metadata)
-            .tagged(event.tags)
-            .correlation_id(event.correlation_id)
-            .causation_id(event.causation_id);
+        let copy = NewEvent::from(&event);
         append(&to, event.stream, copy).await;
     }
     to

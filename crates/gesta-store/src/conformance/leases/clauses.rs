@@ -181,7 +181,7 @@ pub(super) async fn tokens_grow_with_each_lease(fixture: &LeaseFixture) {
         let released = acquired(&*one, "one").await;
         one.release(&released).await.expect("a lease is released");
         tokens.push(released.token);
-        // Of the same node again, and of another one.
+        // The same node acquires it again, then another one.
         tokens.push(acquired(&*one, "one").await.token);
         (fixture.pass)(TERM);
         tokens.push(acquired(&*two, "two").await.token);
