@@ -65,7 +65,7 @@ fn wait_for_release(identity: FileIdentity) {
 
 /// Blocks until every store of this process whose last handle was dropped is closed. For the end of
 /// a program, which ends threads that still seal a log. Not needed after
-/// [`close`](crate::LogStore::close).
+/// [`close`](gesta_store::EventStore::close).
 ///
 /// ```
 /// use gesta_log::{LogStore, Options, finish_dropped_stores};
