@@ -37,6 +37,10 @@ pub(crate) const STATEMENT_MILLIS_MAX: u64 = 30_000;
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(STATEMENT_MILLIS_MAX + 5_000);
 /// Time to wait for a new connection, with its authentication.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time in which a statement is sent again after its connection broke.
+pub(crate) const RESEND_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pause before another connection is tried.
+pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A value of a statement, and its type.
 pub(crate) type Value<'a> = (&'a (dyn ToSql + Sync), Type);

@@ -69,5 +69,8 @@ pub use stream::{
     Acl, DeleteStream, ListCategories, ListStreams, SetStreamMetadata, StreamDescription,
     StreamMetadata, StreamState, TombstoneStream,
 };
-pub use subscribe::{Delivery, Subscribe, SubscribeFrom, SubscribeTo, Subscription};
+pub use subscribe::{
+    Delivery, Subscribe, SubscribeFrom, SubscribeTo, SubscribeToAll, SubscribeToStream,
+    Subscription,
+};
 pub use visibility::Visibility;

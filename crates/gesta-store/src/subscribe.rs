@@ -55,7 +55,7 @@ pub enum SubscribeFrom<Place> {
 ///
 /// let order = StreamName::new("order-1")?;
 /// let to = SubscribeTo::Stream { stream: order.clone(), from: SubscribeFrom::Start };
-/// assert_eq!(Subscribe::to_stream(order).to, to);
+/// assert_eq!(Subscribe::from(Subscribe::to_stream(order)).to, to);
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
 #[non_exhaustive]
@@ -84,9 +84,10 @@ pub enum SubscribeTo {
 /// ```
 /// use gesta_store::{EventType, Filter, Position, Subscribe};
 ///
-/// let shipped = Subscribe::to_all()
+/// let shipped: Subscribe = Subscribe::to_all()
 ///     .after(Position::new(41))
-///     .filter(Filter::EventTypes(vec![EventType::new("order-shipped")?]));
+///     .filter(Filter::EventTypes(vec![EventType::new("order-shipped")?]))
+///     .into();
 /// assert!(shipped.incarnation.is_none());
 /// # Ok::<(), gesta_store::InvalidName>(())
 /// ```
@@ -102,47 +103,50 @@ pub struct Subscribe {
 impl Subscribe {
     /// Subscribes to the whole store, from its first event.
     #[must_use]
-    pub const fn to_all() -> Self {
-        let to = SubscribeTo::All {
+    pub const fn to_all() -> SubscribeToAll {
+        SubscribeToAll {
             from: SubscribeFrom::Start,
             filter: Filter::Everything,
             visibility: Visibility::Raw,
-        };
-        Self { to, incarnation: None }
+            incarnation: None,
+        }
     }
 
     /// Subscribes to one stream, from its first event.
     #[must_use]
-    pub const fn to_stream(stream: StreamName) -> Self {
-        Self { to: SubscribeTo::Stream { stream, from: SubscribeFrom::Start }, incarnation: None }
+    pub const fn to_stream(stream: StreamName) -> SubscribeToStream {
+        SubscribeToStream { stream, from: SubscribeFrom::Start }
     }
+}
 
-    /// Starts after this position. Ignored for a subscription to a stream.
-    #[must_use]
-    pub fn after(mut self, position: Position) -> Self {
-        if let SubscribeTo::All { from, .. } = &mut self.to {
-            *from = SubscribeFrom::After(position);
-        }
-        self
-    }
+/// Builds a subscription to the whole store; see [`Subscribe::to_all`].
+///
+/// ```
+/// use gesta_store::{Position, RecordedAt, Subscribe, SubscribeFrom, SubscribeTo};
+///
+/// let subscribe: Subscribe = Subscribe::to_all().after(Position::new(41)).into();
+/// let SubscribeTo::All { from, .. } = subscribe.to else { unreachable!() };
+/// assert_eq!(from, SubscribeFrom::After(Position::new(41)));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribeToAll {
+    from: SubscribeFrom<Position>,
+    filter: Filter,
+    visibility: Visibility,
+    incarnation: Option<Incarnation>,
+}
 
-    /// Starts after this revision. Ignored for a subscription to the whole store.
+impl SubscribeToAll {
+    /// Starts after this position.
     #[must_use]
-    pub fn after_revision(mut self, revision: Revision) -> Self {
-        if let SubscribeTo::Stream { from, .. } = &mut self.to {
-            *from = SubscribeFrom::After(revision);
-        }
-        self
+    pub fn after(self, position: Position) -> Self {
+        Self { from: SubscribeFrom::After(position), ..self }
     }
 
     /// Starts at the first event recorded at or after this time; see [`SubscribeFrom::Time`].
     #[must_use]
-    pub fn from_time(mut self, time: RecordedAt) -> Self {
-        match &mut self.to {
-            SubscribeTo::All { from, .. } => *from = SubscribeFrom::Time(time),
-            SubscribeTo::Stream { from, .. } => *from = SubscribeFrom::Time(time),
-        }
-        self
+    pub fn from_time(self, time: RecordedAt) -> Self {
+        Self { from: SubscribeFrom::Time(time), ..self }
     }
 
     /// Says that the starting point belongs to this incarnation of the store.
@@ -151,7 +155,7 @@ impl Subscribe {
         Self { incarnation: Some(incarnation), ..self }
     }
 
-    /// Starts after a checkpoint. Ignored for a subscription to a stream.
+    /// Starts after a checkpoint.
     ///
     /// If the checkpoint is beyond the last event kept from its incarnation, the subscription
     /// ends with [`Invalid::OtherIncarnation`](crate::Invalid::OtherIncarnation).
@@ -160,23 +164,61 @@ impl Subscribe {
         self.after(checkpoint.position).incarnation(checkpoint.incarnation)
     }
 
-    /// Delivers only events that the filter selects. Ignored for a subscription to a stream.
+    /// Delivers only events that the filter selects.
     #[must_use]
-    pub fn filter(mut self, wanted: Filter) -> Self {
-        if let SubscribeTo::All { filter, .. } = &mut self.to {
-            *filter = wanted;
-        }
-        self
+    pub fn filter(self, filter: Filter) -> Self {
+        Self { filter, ..self }
     }
 
-    /// Includes or excludes hidden events. Ignored for a subscription to a stream, which delivers
-    /// visible events only.
+    /// Includes or excludes hidden events.
     #[must_use]
-    pub fn visibility(mut self, wanted: Visibility) -> Self {
-        if let SubscribeTo::All { visibility, .. } = &mut self.to {
-            *visibility = wanted;
-        }
-        self
+    pub fn visibility(self, visibility: Visibility) -> Self {
+        Self { visibility, ..self }
+    }
+}
+
+impl From<SubscribeToAll> for Subscribe {
+    fn from(built: SubscribeToAll) -> Self {
+        let SubscribeToAll { from, filter, visibility, incarnation } = built;
+        Self { to: SubscribeTo::All { from, filter, visibility }, incarnation }
+    }
+}
+
+/// Builds a subscription to one stream; see [`Subscribe::to_stream`].
+///
+/// ```
+/// use gesta_store::{Revision, StreamName, Subscribe, SubscribeFrom, SubscribeTo};
+///
+/// let order = StreamName::new("order-1")?;
+/// let subscribe: Subscribe = Subscribe::to_stream(order).after(Revision::new(2)).into();
+/// let SubscribeTo::Stream { from, .. } = subscribe.to else { unreachable!() };
+/// assert_eq!(from, SubscribeFrom::After(Revision::new(2)));
+/// # Ok::<(), gesta_store::InvalidName>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribeToStream {
+    stream: StreamName,
+    from: SubscribeFrom<Revision>,
+}
+
+impl SubscribeToStream {
+    /// Starts after this revision.
+    #[must_use]
+    pub fn after(self, revision: Revision) -> Self {
+        Self { from: SubscribeFrom::After(revision), ..self }
+    }
+
+    /// Starts at the first event recorded at or after this time; see [`SubscribeFrom::Time`].
+    #[must_use]
+    pub fn from_time(self, time: RecordedAt) -> Self {
+        Self { from: SubscribeFrom::Time(time), ..self }
+    }
+}
+
+impl From<SubscribeToStream> for Subscribe {
+    fn from(built: SubscribeToStream) -> Self {
+        let SubscribeToStream { stream, from } = built;
+        Self { to: SubscribeTo::Stream { stream, from }, incarnation: None }
     }
 }
 

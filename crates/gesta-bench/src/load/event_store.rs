@@ -92,7 +92,7 @@ impl<Store: ThreadStore> Engine for StoreEngine<Store> {
                 Filter::Query(EventQuery::of(absent))
             }
         };
-        let subscription = self.0.subscribe(Subscribe::to_all().after(head).filter(filter));
+        let subscription = self.0.subscribe(Subscribe::to_all().after(head).filter(filter).into());
         Ok(Box::new(StoreSubscriber { subscription, parked: None }))
     }
 

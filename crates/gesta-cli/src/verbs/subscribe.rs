@@ -91,13 +91,13 @@ impl Subscribe {
             Selected::Stream(stream) => {
                 let all = gesta_store::Subscribe::to_stream(stream);
                 match self.after {
-                    Some(revision) => all.after_revision(Revision::new(revision)),
-                    None => all,
+                    Some(revision) => all.after(Revision::new(revision)).into(),
+                    None => all.into(),
                 }
             }
             Selected::All(filter) => {
                 let after = self.after.map_or(Position::START, Position::new);
-                gesta_store::Subscribe::to_all().after(after).filter(filter)
+                gesta_store::Subscribe::to_all().after(after).filter(filter).into()
             }
         }
     }

@@ -135,7 +135,7 @@ impl Feed {
         check_reached(self.state.gesta(), self.after).await?;
         let (indexed, remaining) = self.selection.filters();
         let subscribe = Subscribe::to_all().after(self.after).filter(indexed);
-        let subscription = self.state.gesta().store().subscribe(subscribe);
+        let subscription = self.state.gesta().store().subscribe(subscribe.into());
         let closing = self.state.closing();
         Ok(EventStream {
             reader: FeedReader { subscription, remaining, closing, ready: VecDeque::new() },

@@ -42,7 +42,7 @@ pub(super) fn reads_are_cold() {
 
 fn fill_segments(harness: Harness) {
     let large = |name| harness.client(name).with(EVENT_BYTES);
-    let follower = follow(harness.store.subscribe(Subscribe::to_all()));
+    let follower = follow(harness.store.subscribe(Subscribe::to_all().into()));
     let clients = vec![large("a").blocking(3), large("b").awaiting(3)];
     let disk = Arc::clone(&harness.disk);
     let answers = harness.end(clients);

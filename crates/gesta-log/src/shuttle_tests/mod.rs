@@ -213,7 +213,7 @@ fn a_full_disk_is_told_to_those_who_wait_and_the_next_append_tries_again() {
 
 fn subscriber() {
     let harness = Harness::open(Fault::Nothing, small());
-    let followers = [(); 2].map(|()| follow(harness.store.subscribe(Subscribe::to_all())));
+    let followers = [(); 2].map(|()| follow(harness.store.subscribe(Subscribe::to_all().into())));
     let clients = vec![harness.client("a").blocking(2), harness.client("b").awaiting(2)];
     let answers = harness.end(clients);
     all_succeed(&answers);

@@ -182,7 +182,7 @@ fn a_consumer_that_has_seen_more_than_was_restored_is_told() {
     let checkpoint = |position| Checkpoint { position, incarnation: seen.incarnation };
     let subscribe = |store: &LogStore, position| {
         let subscribe = Subscribe::to_all().resume(checkpoint(position));
-        block_on(store.subscribe(subscribe).next()).unwrap()
+        block_on(store.subscribe(subscribe.into()).next()).unwrap()
     };
     // Before the first append, after it, and in later sessions; also for a read-only store.
     for round in 0..3 {

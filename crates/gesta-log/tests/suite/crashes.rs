@@ -146,7 +146,7 @@ fn a_subscription_that_outlives_its_store_does_not_keep_the_directory() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     append(&store, "order-1", "1");
-    let subscription = store.subscribe(gesta_store::Subscribe::to_all());
+    let subscription = store.subscribe(gesta_store::Subscribe::to_all().into());
     drop(store);
     assert_eq!(event_texts(&open(directory.path())), ["1"]);
     drop(subscription);

@@ -298,7 +298,7 @@ fn two_with_damage_at(position: u64) -> (tempfile::TempDir, OpenStore) {
 fn a_read_to_the_end_meets_damage_at_the_end() {
     let (_killed, store) = two_with_damage_at(2);
     assert!(matches!(read_all(&store), Err(StoreError::Corrupt(_))));
-    let mut subscription = store.subscribe(Subscribe::to_all());
+    let mut subscription = store.subscribe(Subscribe::to_all().into());
     let first = block_on(subscription.next()).unwrap().unwrap();
     assert!(matches!(first, Delivery::Events(page) if page.len() == 1));
     let second = block_on(subscription.next()).unwrap();

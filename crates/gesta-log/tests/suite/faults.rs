@@ -157,7 +157,7 @@ fn a_stream_subscription_is_caught_up_only_after_the_events_that_are_shown() {
     turned.append_together(vec![Append::to(described, ExpectedRevision::Any, [change])]);
     turned.clock.pass(Duration::from_secs(10));
     turned.append_together(vec![append_to("order-1", "young")]);
-    let mut subscription = turned.store.subscribe(Subscribe::to_stream(name("order-1")));
+    let mut subscription = turned.store.subscribe(Subscribe::to_stream(name("order-1")).into());
     let first = block_on(subscription.next()).unwrap().unwrap();
     assert!(matches!(&first, Delivery::Events(page) if page.len() == 1), "{first:?}");
     let second = block_on(subscription.next()).unwrap().unwrap();
@@ -362,7 +362,7 @@ fn a_dropped_subscription_leaves_nothing_behind() {
     let waker: Waker = counted.clone().into();
     let before = Arc::strong_count(&counted);
     {
-        let subscription = store.subscribe(Subscribe::to_all());
+        let subscription = store.subscribe(Subscribe::to_all().into());
         let mut subscription = Box::pin(subscription);
         let mut context = Context::from_waker(&waker);
         use std::future::Future;

@@ -229,7 +229,7 @@ fn a_store_without_ids_refuses_look_ups_by_id_and_still_counts_categories_and_ty
             matches!(&error, StoreError::Unsupported { capability } if *capability == missing),
             "{error:?}"
         );
-        let mut subscription = store.subscribe(Subscribe::to_all().filter(filter));
+        let mut subscription = store.subscribe(Subscribe::to_all().filter(filter).into());
         let error = block_on(subscription.next()).unwrap().unwrap_err();
         assert!(matches!(error, StoreError::Unsupported { .. }), "{error:?}");
     }
@@ -387,7 +387,7 @@ fn subscriptions_by_id_deliver_what_comes_and_checkpoints_for_the_rest() {
     append_some(&store, 0..20);
     let filter = Filter::Correlation(correlation(3));
     let expected = filtered(&store, filter.clone(), Direction::Forwards);
-    let mut subscription = store.subscribe(Subscribe::to_all().filter(filter));
+    let mut subscription = store.subscribe(Subscribe::to_all().filter(filter).into());
     assert_eq!(next(&mut subscription), Delivery::Events(expected));
     assert!(matches!(next(&mut subscription), Delivery::CaughtUp(_)));
     append_some(&store, 21..22);
@@ -418,7 +418,7 @@ fn filters_by_prefix_of_the_type_scan_with_checkpoints() {
         assert_eq!(filtered(&store, filter, Direction::Backwards), expected);
     }
     let filter = Filter::EventTypePrefixes(vec!["x".to_owned()]);
-    let mut subscription = store.subscribe(Subscribe::to_all().filter(filter));
+    let mut subscription = store.subscribe(Subscribe::to_all().filter(filter).into());
     let head = block_on(store.head()).unwrap().position;
     assert_eq!(next(&mut subscription), Delivery::CaughtUp(head), "nothing matches");
     append_some(&store, 100..101);
@@ -461,12 +461,11 @@ fn a_subscription_that_starts_at_a_time_waits_for_it_where_it_is_not_there_yet()
     append_at(&mut turned, "clock-2", &[3_000]);
     let first = RecordedAt::from_micros(1_500);
     let later = RecordedAt::from_micros(1_000_000);
-    let to_stream = |time| Subscribe::to_stream(name("clock-1")).from_time(time);
+    let to_all = |time| Subscribe::to_all().from_time(time).into();
+    let to_stream = |time| Subscribe::to_stream(name("clock-1")).from_time(time).into();
     let subscribe = |subscribe| turned.store.subscribe(subscribe);
-    let mut from_first =
-        [subscribe(Subscribe::to_all().from_time(first)), subscribe(to_stream(first))];
-    let mut from_later =
-        [subscribe(Subscribe::to_all().from_time(later)), subscribe(to_stream(later))];
+    let mut from_first = [subscribe(to_all(first)), subscribe(to_stream(first))];
+    let mut from_later = [subscribe(to_all(later)), subscribe(to_stream(later))];
     let [all, stream] = &mut from_first;
     let mut seen = poll_times(all).unwrap();
     assert_eq!(seen.remove(0), seen_times(&turned.store)[1]);

@@ -490,7 +490,7 @@ fn reads_and_subscriptions_that_are_under_way_go_on() {
     let kept = without_sessions(all.clone());
     let mut pages = store.read_all(ReadAll::forwards());
     let mut follower_pages = readable.read_all(ReadAll::forwards());
-    let mut subscription = store.subscribe(Subscribe::to_all());
+    let mut subscription = store.subscribe(Subscribe::to_all().into());
     let mut stream_pages = store.read_stream(ReadStream::forwards(name("account-3")));
     let first = block_on(pages.next()).unwrap().unwrap();
     let follower_first = block_on(follower_pages.next()).unwrap().unwrap();
@@ -621,7 +621,7 @@ fn events_that_are_shown_again_by_other_metadata_are_gone_and_the_stream_reads_o
     };
     assert_eq!(revisions(Direction::Forwards), (20..30).collect::<Vec<_>>());
     assert_eq!(revisions(Direction::Backwards), (20..30).rev().collect::<Vec<_>>());
-    let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")));
+    let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")).into());
     let Ok(Delivery::Events(page)) = block_on(subscription.next()).unwrap() else { panic!() };
     assert_eq!(page.first().map(|event| event.revision.number()), Some(20));
 }

@@ -133,7 +133,7 @@ impl Wake for SubscribesOnDrop {
 
 impl Drop for SubscribesOnDrop {
     fn drop(&mut self) {
-        drop(self.0.subscribe(Subscribe::to_all()));
+        drop(self.0.subscribe(Subscribe::to_all().into()));
     }
 }
 
@@ -143,7 +143,7 @@ fn a_waker_of_a_subscription_may_call_the_store_when_it_is_dropped() {
     let store = open(directory.path());
     let (done, ended) = mpsc::channel();
     let test = thread::spawn(move || {
-        let mut all = store.subscribe(Subscribe::to_all());
+        let mut all = store.subscribe(Subscribe::to_all().into());
         let mut poll = || {
             let waker = Waker::from(Arc::new(SubscribesOnDrop(store.clone())));
             Pin::new(&mut all).poll_next(&mut Context::from_waker(&waker)).is_pending()

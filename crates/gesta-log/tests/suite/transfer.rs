@@ -133,7 +133,7 @@ fn a_moved_store_goes_on_where_it_was_and_a_checkpoint_past_it_is_told_so() {
     assert_eq!(next.position.number(), head.position.number() + 1);
     let from = |after: Position, incarnation: Incarnation| {
         let resumed = Subscribe::to_all().after(after);
-        let mut subscription = copy.subscribe(resumed.incarnation(incarnation));
+        let mut subscription = copy.subscribe(resumed.incarnation(incarnation).into());
         block_on(subscription.next()).unwrap()
     };
     let Ok(Delivery::Events(page)) = from(head.position, head.incarnation) else {
@@ -166,7 +166,7 @@ fn a_store_that_is_moved_twice_keeps_all_its_lives() {
     let end = block_on(again.head()).unwrap().position;
     block_on(again.append(append_of(999))).unwrap();
     let resumed = Subscribe::to_all().after(end);
-    let mut goes_on = again.subscribe(resumed.incarnation(second));
+    let mut goes_on = again.subscribe(resumed.incarnation(second).into());
     assert!(block_on(goes_on.next()).unwrap().is_ok());
 }
 

@@ -28,18 +28,13 @@ use super::{
     queue::{Queued, QueuedAppend},
 };
 use crate::{
-    connection::{Connection, Connector, Pool},
+    connection::{Connection, Connector, Pool, RECONNECT_PAUSE, RESEND_TIMEOUT},
     errors::{Failure, invalid_row},
     head::KnownHead,
     number::from_sql,
     read::cell,
     schema::Schema,
 };
-
-/// Time in which a batch is sent again after its connection broke.
-const RESEND_TIMEOUT: Duration = Duration::from_secs(15);
-/// Pause before another connection is tried.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The part of a batch's time that the next one waits for writers, and its maximum.
 const PAUSE_FRACTION: u32 = 8;

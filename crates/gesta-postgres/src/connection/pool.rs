@@ -1,16 +1,19 @@
 //! The connections of reads.
 //!
-//! Owns: a bounded number of connections, opened when they are needed. A read that finds its
-//! connection broken is repeated once on a new one, because it changes nothing. Not here: the
-//! connection of appends.
+//! Owns: a bounded number of connections, opened when they are needed. A read whose connection broke
+//! is repeated on a new one for a while, because it changes nothing. Not here: the connection of
+//! appends.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gesta_store::StoreError;
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
 use tokio_postgres::Row;
 
-use super::{Connection, Connector, Value};
+use super::{Connection, Connector, RECONNECT_PAUSE, RESEND_TIMEOUT, Value};
 use crate::errors::Failure;
 
 /// Connections for reads.
@@ -33,13 +36,25 @@ impl Pool {
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, StoreError> {
         let _place = self.places.acquire().await.map_err(|_| StoreError::closed())?;
-        match self.query_once(text, values).await {
-            Err(Failure::Lost(_) | Failure::Yielded(_)) => {
-                // The others broke too, most likely.
-                self.idle().clear();
-                self.query_once(text, values).await.map_err(Failure::of_read)
+        let deadline = Instant::now() + RESEND_TIMEOUT;
+        let mut broken = false;
+        loop {
+            match self.query_once(text, values).await {
+                Err(Failure::Lost(error)) if Instant::now() < deadline => {
+                    tracing::debug!(%error, "the connection broke during a read; it is repeated");
+                    // The others broke too, most likely.
+                    self.idle().clear();
+                    broken = true;
+                }
+                Err(Failure::Yielded(_)) if Instant::now() < deadline => {}
+                // The server may be starting again.
+                Err(Failure::Refused(error))
+                    if broken && error.is_transient() && Instant::now() < deadline =>
+                {
+                    sleep(RECONNECT_PAUSE).await;
+                }
+                outcome => return outcome.map_err(Failure::of_read),
             }
-            outcome => outcome.map_err(Failure::of_read),
         }
     }
 

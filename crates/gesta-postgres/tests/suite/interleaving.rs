@@ -63,7 +63,7 @@ fn an_event_that_commits_late_is_passed_without_the_lock() {
 /// first when the second is recorded or waits for it. Returns what a subscription delivers in all.
 fn deliveries_around_a_late_commit(test: &TestStore, store: &PostgresStore) -> Vec<(u64, String)> {
     let late = LATE.replace("{schema}", &test.schema).replace("{id}", &Uuid::new_v4().to_string());
-    let mut subscription = store.subscribe(Subscribe::to_all());
+    let mut subscription = store.subscribe(Subscribe::to_all().into());
     let mut delivered = Vec::new();
     let mut prompt = store.append(append_of("prompt-1", "prompt"));
     let mut recorded = false;

@@ -31,7 +31,7 @@ fn subscribers_miss_nothing_of_writers_in_two_processes_whose_sessions_are_ended
     let stores: Vec<_> = (0..PROCESSES).map(|_| test.open()).collect();
     let count = PROCESSES * WRITERS * EVENTS_EACH;
     let subscriptions: Vec<Subscription> =
-        stores.iter().map(|store| store.subscribe(Subscribe::to_all())).collect();
+        stores.iter().map(|store| store.subscribe(Subscribe::to_all().into())).collect();
     let (seen, written): (Vec<_>, Vec<_>) = std::thread::scope(|scope| {
         let readers: Vec<_> = subscriptions
             .into_iter()

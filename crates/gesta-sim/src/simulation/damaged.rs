@@ -302,7 +302,7 @@ fn backwards() -> ReadAll {
 
 /// Collects the deliveries of a new subscription up to the head or an error.
 fn subscribed(store: &LogStore) -> CheckResult<PartialRead> {
-    let mut subscription = store.subscribe(Subscribe::to_all());
+    let mut subscription = store.subscribe(Subscribe::to_all().into());
     let mut context = Context::from_waker(Waker::noop());
     let mut events = Vec::new();
     loop {

@@ -54,10 +54,10 @@ impl Subscriber {
         let (subscribe, passed) = match &target {
             SubscriptionTarget::All(filter, visibility) => {
                 let resumed = Subscribe::to_all().resume(checkpoint).visibility(*visibility);
-                (resumed.filter(filter.clone()), checkpoint.position)
+                (resumed.filter(filter.clone()).into(), checkpoint.position)
             }
             SubscriptionTarget::Stream(stream) => {
-                (Subscribe::to_stream(stream.clone()), Position::START)
+                (Subscribe::to_stream(stream.clone()).into(), Position::START)
             }
         };
         let subscription = store.subscribe(subscribe);

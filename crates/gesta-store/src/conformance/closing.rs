@@ -24,7 +24,7 @@ pub(super) async fn a_closed_store_refuses_reads(store: &dyn EventStore) {
     accepted(store.close().await);
     stopped(store.read_stream(ReadStream::forwards(name("order-1"))).collect_events().await);
     stopped(store.describe_stream(&name("order-1")).await);
-    let first = store.subscribe(Subscribe::to_stream(name("order-1"))).next().await;
+    let first = store.subscribe(Subscribe::to_stream(name("order-1")).into()).next().await;
     stopped(first.expect("a refusal is delivered"));
 }
 
@@ -33,7 +33,7 @@ pub(super) async fn a_closed_store_refuses_reads_of_everything(store: &dyn Event
     accepted(store.close().await);
     stopped(store.read_all(ReadAll::forwards()).collect_events().await);
     stopped(store.head().await);
-    let first = store.subscribe(Subscribe::to_all()).next().await;
+    let first = store.subscribe(Subscribe::to_all().into()).next().await;
     stopped(first.expect("a refusal is delivered"));
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn closing_again_changes_nothing(store: &dyn EventStore) {
 /// A subscription that waits is woken, delivers what was appended, and ends.
 pub(super) async fn closing_ends_subscriptions(store: &dyn EventStore) {
     grow(store, "order-1", 1).await;
-    let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")));
+    let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")).into());
     caught_up(&mut subscription).await;
     poll_once(subscription.next()).await;
     accepted(store.close().await);

@@ -180,7 +180,7 @@ pub(super) fn a_subscription_misses_nothing_while_events_are_appended(
     fixture: &Fixture,
 ) -> Ready<()> {
     let (store, waiter) = (&*fixture.store, fixture.waiter());
-    let mut subscription = store.subscribe(Subscribe::to_all());
+    let mut subscription = store.subscribe(Subscribe::to_all().into());
     let last = event();
     let id = last.id;
     let seen = while_writing((store, waiter), last, |observations| {

@@ -76,7 +76,7 @@ pub(super) async fn every_field_comes_back_from_a_subscription(store: &dyn Event
     let mut event = full(store);
     event.tags.sort();
     append(store, "order-1", [event.clone()]).await;
-    let delivered = delivered(&mut store.subscribe(Subscribe::to_all()), 1).await;
+    let delivered = delivered(&mut store.subscribe(Subscribe::to_all().into()), 1).await;
     assert_eq!(delivered.into_iter().map(offered).collect::<Vec<_>>(), [event]);
 }
 

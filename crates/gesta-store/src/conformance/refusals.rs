@@ -33,7 +33,7 @@ async fn filter_refused(store: &dyn EventStore, filter: Filter) {
     for read in [ReadAll::forwards(), ReadAll::backwards()] {
         refused(store.read_all(read.filter(filter.clone())).collect_events().await, missing);
     }
-    let first = store.subscribe(Subscribe::to_all().filter(filter)).next().await;
+    let first = store.subscribe(Subscribe::to_all().filter(filter).into()).next().await;
     refused(first.expect("a refusal is delivered"), missing);
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn reads_of_the_whole_store_are_refused(store: &dyn EventStore)
     let missing = Capability::GlobalOrder;
     refused(store.read_all(ReadAll::forwards()).collect_events().await, missing);
     refused(store.head().await, missing);
-    let first = store.subscribe(Subscribe::to_all()).next().await;
+    let first = store.subscribe(Subscribe::to_all().into()).next().await;
     refused(first.expect("a refusal is delivered"), missing);
 }
 
@@ -148,12 +148,12 @@ pub(super) async fn starts_at_a_time_are_refused(store: &dyn EventStore) {
     let stream = ReadStream::forwards(name("order-1")).from_time(time);
     refused(store.read_stream(stream).collect_events().await, missing);
     let subscribe = Subscribe::to_stream(name("order-1")).from_time(time);
-    let first = store.subscribe(subscribe).next().await;
+    let first = store.subscribe(subscribe.into()).next().await;
     refused(first.expect("a refusal is delivered"), missing);
     if store.capabilities().has(Capability::GlobalOrder) {
         let all = ReadAll::backwards().from_time(time);
         refused(store.read_all(all).collect_events().await, missing);
-        let first = store.subscribe(Subscribe::to_all().from_time(time)).next().await;
+        let first = store.subscribe(Subscribe::to_all().from_time(time).into()).next().await;
         refused(first.expect("a refusal is delivered"), missing);
     }
 }

@@ -15,19 +15,19 @@ async fn refused(store: &dyn EventStore, subscribe: Subscribe) -> StoreError {
 }
 
 fn filtered(store: &dyn EventStore, filter: Filter) -> crate::Subscription {
-    store.subscribe(Subscribe::to_all().filter(filter))
+    store.subscribe(Subscribe::to_all().filter(filter).into())
 }
 
 pub(super) async fn a_subscription_catches_up(store: &dyn EventStore) {
     let mut added = grow(store, "order-1", 2).await;
     added.extend(grow(store, "order-2", 2).await);
-    let (events, _) = caught_up(&mut store.subscribe(Subscribe::to_all())).await;
+    let (events, _) = caught_up(&mut store.subscribe(Subscribe::to_all().into())).await;
     assert_eq!(recorded_ids(&events), added);
 }
 
 pub(super) async fn a_subscription_stays_live(store: &dyn EventStore) {
     let before = grow(store, "order-1", 2).await;
-    let mut subscription = store.subscribe(Subscribe::to_all());
+    let mut subscription = store.subscribe(Subscribe::to_all().into());
     let (caught, _) = caught_up(&mut subscription).await;
     assert_eq!(recorded_ids(&caught), before);
     for stream in ["order-1", "order-2"] {
@@ -37,7 +37,7 @@ pub(super) async fn a_subscription_stays_live(store: &dyn EventStore) {
 }
 
 pub(super) async fn a_subscription_to_an_empty_store_waits(store: &dyn EventStore) {
-    let mut subscription = store.subscribe(Subscribe::to_all());
+    let mut subscription = store.subscribe(Subscribe::to_all().into());
     assert_eq!(next(&mut subscription).await, Delivery::CaughtUp(Position::START));
     let added = grow(store, "order-1", 1).await;
     assert_eq!(recorded_ids(&delivered(&mut subscription, 1).await), added);
@@ -45,7 +45,7 @@ pub(super) async fn a_subscription_to_an_empty_store_waits(store: &dyn EventStor
 
 pub(super) async fn caught_up_says_where_the_head_is(store: &dyn EventStore) {
     grow(store, "order-1", 3).await;
-    let (_, position) = caught_up(&mut store.subscribe(Subscribe::to_all())).await;
+    let (_, position) = caught_up(&mut store.subscribe(Subscribe::to_all().into())).await;
     assert_eq!(position, head(store).await);
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn a_long_catch_up_misses_nothing(store: &dyn EventStore) {
     for stream in ["order-1", "order-2", "order-3"] {
         added.extend(grow(store, stream, 300).await);
     }
-    let mut subscription = store.subscribe(Subscribe::to_all());
+    let mut subscription = store.subscribe(Subscribe::to_all().into());
     let (events, _) = caught_up(&mut subscription).await;
     assert_eq!(recorded_ids(&events), added);
 }
@@ -63,11 +63,11 @@ pub(super) async fn a_long_catch_up_misses_nothing(store: &dyn EventStore) {
 pub(super) async fn a_subscription_begins_after_its_position(store: &dyn EventStore) {
     let after = append(store, "order-1", events(2)).await.position;
     let mut added = grow(store, "order-1", 2).await;
-    let mut subscription = store.subscribe(Subscribe::to_all().after(after));
+    let mut subscription = store.subscribe(Subscribe::to_all().after(after).into());
     let (caught, _) = caught_up(&mut subscription).await;
     assert_eq!(recorded_ids(&caught), added);
     // A start at the head delivers nothing but later events.
-    let mut at_head = store.subscribe(Subscribe::to_all().after(head(store).await));
+    let mut at_head = store.subscribe(Subscribe::to_all().after(head(store).await).into());
     added = grow(store, "order-1", 1).await;
     assert_eq!(recorded_ids(&delivered(&mut at_head, 1).await), added);
 }
@@ -75,7 +75,7 @@ pub(super) async fn a_subscription_begins_after_its_position(store: &dyn EventSt
 pub(super) async fn a_subscription_beyond_the_head_is_refused(store: &dyn EventStore) {
     let head = append(store, "order-1", events(2)).await.position;
     let position = head.next();
-    match refused(store, Subscribe::to_all().after(position)).await {
+    match refused(store, Subscribe::to_all().after(position).into()).await {
         StoreError::Rejected(invalid) => {
             assert_eq!(invalid, Invalid::BeyondHead { position, head })
         }
@@ -88,14 +88,14 @@ pub(super) async fn a_checkpoint_of_this_life_is_resumed(store: &dyn EventStore)
     let added = grow(store, "order-1", 1).await;
     let incarnation = accepted(store.head().await).incarnation;
     let resume = Subscribe::to_all().resume(Checkpoint { position, incarnation });
-    assert_eq!(recorded_ids(&delivered(&mut store.subscribe(resume), 1).await), added);
+    assert_eq!(recorded_ids(&delivered(&mut store.subscribe(resume.into()), 1).await), added);
 }
 
 pub(super) async fn a_checkpoint_of_an_unknown_life_is_refused(store: &dyn EventStore) {
     let position = append(store, "order-1", events(2)).await.position;
     let incarnation = Incarnation::new(Uuid::new_v4());
     let resume = Subscribe::to_all().resume(Checkpoint { position, incarnation });
-    match refused(store, resume).await {
+    match refused(store, resume.into()).await {
         StoreError::Rejected(invalid) => {
             assert_eq!(invalid, Invalid::OtherIncarnation { position, incarnation });
         }
@@ -107,7 +107,7 @@ pub(super) async fn a_stream_subscription_delivers_only_its_stream(store: &dyn E
     let mut added = grow(store, "order-1", 2).await;
     // `order-12` catches a match by prefix.
     grow(store, "order-12", 1).await;
-    let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")));
+    let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")).into());
     let (caught, _) = caught_up(&mut subscription).await;
     assert_eq!(recorded_ids(&caught), added);
     grow(store, "order-12", 2).await;
@@ -118,15 +118,15 @@ pub(super) async fn a_stream_subscription_delivers_only_its_stream(store: &dyn E
 pub(super) async fn a_stream_subscription_begins_after_its_revision(store: &dyn EventStore) {
     let added = grow(store, "order-1", 4).await;
     for after in 0..4 {
-        let to = Subscribe::to_stream(name("order-1")).after_revision(Revision::new(after));
-        let (caught, _) = caught_up(&mut store.subscribe(to)).await;
+        let to = Subscribe::to_stream(name("order-1")).after(Revision::new(after));
+        let (caught, _) = caught_up(&mut store.subscribe(to.into())).await;
         let expected: Vec<_> = added.iter().skip(after as usize + 1).copied().collect();
         assert_eq!(recorded_ids(&caught), expected);
     }
 }
 
 pub(super) async fn a_stream_subscription_waits_for_its_stream(store: &dyn EventStore) {
-    let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")));
+    let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")).into());
     assert_eq!(next(&mut subscription).await, Delivery::CaughtUp(Position::START));
     // Another stream must not end the wait.
     grow(store, "order-2", 1).await;
@@ -142,7 +142,7 @@ pub(super) async fn a_stream_subscription_never_goes_back(store: &dyn EventStore
     };
     let shown = grow(store, "order-1", 3).await.split_off(2);
     set_metadata(store, "order-1", before(2)).await;
-    let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")));
+    let mut subscription = store.subscribe(Subscribe::to_stream(name("order-1")).into());
     assert_eq!(recorded_ids(&caught_up(&mut subscription).await.0), shown);
     set_metadata(store, "order-1", before(0)).await;
     let added = grow(store, "order-1", 1).await;
@@ -158,7 +158,7 @@ pub(super) async fn a_filtered_subscription_delivers_what_it_asks_for(store: &dy
         append(store, "order-1", expected.clone()).await;
         append(store, "account-1", [other()]).await;
         let subscribe = Subscribe::to_all().after(from).filter(filter.clone());
-        let mut subscription = store.subscribe(subscribe);
+        let mut subscription = store.subscribe(subscribe.into());
         let (mut events, _) = caught_up(&mut subscription).await;
         append(store, "account-1", [other()]).await;
         expected.push(selected(store));
@@ -231,11 +231,11 @@ pub(super) async fn a_checkpoint_is_never_ahead_of_an_event(store: &dyn EventSto
 }
 
 pub(super) async fn subscribers_are_independent(store: &dyn EventStore) {
-    let mut early = store.subscribe(Subscribe::to_all());
+    let mut early = store.subscribe(Subscribe::to_all().into());
     let mut added = grow(store, "order-1", 2).await;
     assert_eq!(recorded_ids(&caught_up(&mut early).await.0), added);
     // Starts while the first one is live.
-    let mut late = store.subscribe(Subscribe::to_all());
+    let mut late = store.subscribe(Subscribe::to_all().into());
     let more = grow(store, "order-1", 2).await;
     assert_eq!(recorded_ids(&delivered(&mut early, 2).await), more);
     added.extend(more);
@@ -244,10 +244,10 @@ pub(super) async fn subscribers_are_independent(store: &dyn EventStore) {
 
 pub(super) async fn a_subscriber_that_never_reads_harms_nobody(store: &dyn EventStore) {
     // One subscriber that is never polled, and one that stops.
-    let _idle = store.subscribe(Subscribe::to_all());
-    let mut stuck = store.subscribe(Subscribe::to_all());
+    let _idle = store.subscribe(Subscribe::to_all().into());
+    let mut stuck = store.subscribe(Subscribe::to_all().into());
     caught_up(&mut stuck).await;
-    let mut reader = store.subscribe(Subscribe::to_all());
+    let mut reader = store.subscribe(Subscribe::to_all().into());
     for _ in 0..8 {
         let added = grow(store, "order-1", 100).await;
         assert_eq!(recorded_ids(&delivered(&mut reader, 100).await), added);
@@ -261,7 +261,7 @@ pub(super) async fn a_subscriber_that_never_reads_harms_nobody(store: &dyn Event
 
 /// Dropping the future of the next delivery loses no delivery.
 pub(super) async fn waiting_for_a_delivery_can_be_given_up(store: &dyn EventStore) {
-    let mut subscription = store.subscribe(Subscribe::to_all());
+    let mut subscription = store.subscribe(Subscribe::to_all().into());
     caught_up(&mut subscription).await;
     for _ in 0..2 {
         // A future that was polled and dropped must not take the event with it.

@@ -91,7 +91,7 @@ pub(super) async fn a_subscription_begins_at_a_time(store: &dyn EventStore) {
     let events = apart(store).await;
     for time in starts(&events) {
         let subscribe = Subscribe::to_all().from_time(time);
-        let (caught, _) = caught_up(&mut store.subscribe(subscribe)).await;
+        let (caught, _) = caught_up(&mut store.subscribe(subscribe.into())).await;
         assert_eq!(recorded_ids(&caught), since(&events, time));
     }
 }
@@ -101,7 +101,7 @@ pub(super) async fn a_stream_subscription_begins_at_a_time(store: &dyn EventStor
     events.retain(|event| event.stream == name("order-1"));
     for time in starts(&events) {
         let subscribe = Subscribe::to_stream(name("order-1")).from_time(time);
-        let (caught, _) = caught_up(&mut store.subscribe(subscribe)).await;
+        let (caught, _) = caught_up(&mut store.subscribe(subscribe.into())).await;
         assert_eq!(recorded_ids(&caught), since(&events, time));
     }
 }
@@ -113,7 +113,7 @@ pub(super) async fn a_subscription_waits_for_a_later_time(store: &dyn EventStore
     let hour = Duration::from_secs(3_600);
     let micros = u64::try_from(hour.as_micros()).expect("an hour is short");
     let later = RecordedAt::from_micros(last.micros() + micros);
-    let mut subscription = store.subscribe(Subscribe::to_all().from_time(later));
+    let mut subscription = store.subscribe(Subscribe::to_all().from_time(later).into());
     let (caught, _) = caught_up(&mut subscription).await;
     assert_eq!(recorded_ids(&caught), []);
     let appended = append(store, "order-1", [event()]).await.position;

@@ -120,7 +120,7 @@ pub(super) async fn an_event_query_is_about_visible_events(store: &dyn EventStor
 
 /// Returns the ids that a subscription delivers before it has caught up, without system events.
 async fn delivered_ids(store: &dyn EventStore, visibility: Visibility) -> Vec<EventId> {
-    let mut subscription = store.subscribe(Subscribe::to_all().visibility(visibility));
+    let mut subscription = store.subscribe(Subscribe::to_all().visibility(visibility).into());
     let (mut events, _) = caught_up(&mut subscription).await;
     events.retain(|event| !event.stream.is_system());
     recorded_ids(&events)
@@ -147,7 +147,8 @@ pub(super) async fn a_visible_subscription_passes_over_hidden_events(store: &dyn
 pub(super) async fn a_visible_subscription_calls_nothing_back(store: &dyn EventStore) {
     // An event that was delivered while visible is not taken back.
     let mut added = grow(store, "user-1", 1).await;
-    let mut subscription = store.subscribe(Subscribe::to_all().visibility(Visibility::Visible));
+    let mut subscription =
+        store.subscribe(Subscribe::to_all().visibility(Visibility::Visible).into());
     let mut seen = recorded_ids(&caught_up(&mut subscription).await.0);
     delete(store, "user-1").await;
     added.extend(grow(store, "user-1", 1).await);

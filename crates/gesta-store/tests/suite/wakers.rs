@@ -41,7 +41,7 @@ impl Drop for ReadsHeadOnDrop {
 fn a_waker_of_a_subscription_may_call_the_store_when_it_is_dropped() {
     ends(|| {
         let store = MemoryStore::new();
-        let mut all = store.subscribe(Subscribe::to_all());
+        let mut all = store.subscribe(Subscribe::to_all().into());
         let mut poll = || {
             let waker = Waker::from(Arc::new(ReadsHeadOnDrop(store.clone())));
             Pin::new(&mut all).poll_next(&mut Context::from_waker(&waker)).is_pending()

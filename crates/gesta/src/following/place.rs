@@ -73,7 +73,7 @@ impl Place {
         let subscribe = Subscribe::to_all().after(self.position).incarnation(incarnation);
         // Only the store knows which incarnations it continues: it accepts or refuses a
         // subscription.
-        match store.subscribe(subscribe).next().await {
+        match store.subscribe(subscribe.into()).next().await {
             Some(Ok(_)) => return Ok(Some(self.clone())),
             Some(Err(StoreError::Rejected(_))) | None => {}
             Some(Err(error)) => return Err(error),

@@ -193,7 +193,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
             schedule: Schedule::default(),
             flow: Flow::from(place),
             retrying: HashMap::new(),
-            subscription: store.subscribe(subscribe),
+            subscription: store.subscribe(subscribe.into()),
             events: VecDeque::new(),
             reason: None,
             incarnation: head.incarnation,

@@ -340,7 +340,7 @@ where
             .filter(Filter::EventTypes(types))
             .visibility(Visibility::Visible)
             .resume(self.checkpoint);
-        let subscription = self.deps.store.subscribe(subscribe);
+        let subscription = self.deps.store.subscribe(subscribe.into());
         self.state = WriterState::Subscribed(Deliveries::of(subscription));
         Ok(())
     }

@@ -168,7 +168,7 @@ impl<R: Reactor> ReactorRunner<R> {
             readings: HashMap::new(),
             retrying: HashSet::new(),
             pausing: Vec::new(),
-            subscription: store.subscribe(subscribe),
+            subscription: store.subscribe(subscribe.into()),
             events: VecDeque::new(),
             incarnation: head.incarnation,
             failing: None,

@@ -80,7 +80,7 @@ impl BenchSubscribe {
         let appended = &AtomicU64::new(u64::MAX);
         thread::scope(move |scope| {
             let subscribers: Vec<_> = (0..self.subscribers)
-                .map(|_| store.subscribe(Subscribe::to_all()))
+                .map(|_| store.subscribe(Subscribe::to_all().into()))
                 .map(|subscription| scope.spawn(move || follow(subscription, stopwatch, appended)))
                 .collect();
             let (latencies, seconds) = match self.append(&store, stopwatch, appended) {

@@ -339,7 +339,7 @@ fn a_cold_read_of_a_stream_waits_elsewhere() {
 
 #[test]
 fn a_subscription_catches_up_and_follows_without_waiting() {
-    for subscribe in [Subscribe::to_all(), Subscribe::to_stream(order(1))] {
+    for subscribe in [Subscribe::to_all().into(), Subscribe::to_stream(order(1)).into()] {
         on_a_cold_store(|store| {
             let mut subscription = store.subscribe(subscribe);
             async move {

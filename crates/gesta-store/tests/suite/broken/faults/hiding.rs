@@ -60,6 +60,14 @@ fn instead(other: fn(Subscribe) -> Subscribe) -> FaultyStore {
     }
 }
 
+/// Returns the subscription with another visibility, if it is one to the whole store.
+fn showing(mut subscribe: Subscribe, shown: Visibility) -> Subscribe {
+    if let SubscribeTo::All { visibility, .. } = &mut subscribe.to {
+        *visibility = shown;
+    }
+    subscribe
+}
+
 fn shows(subscribe: &Subscribe) -> Option<Visibility> {
     match &subscribe.to {
         SubscribeTo::All { visibility, .. } => Some(*visibility),
@@ -122,10 +130,10 @@ fn reads() -> Vec<Fault> {
 fn subscriptions() -> Vec<Fault> {
     vec![
         Fault::of("a_raw_subscription_delivers_hidden_events", || {
-            instead(|subscribe| subscribe.visibility(Visibility::Visible))
+            instead(|subscribe| showing(subscribe, Visibility::Visible))
         }),
         Fault::of("a_visible_subscription_passes_over_hidden_events", || {
-            instead(|subscribe| subscribe.visibility(Visibility::Raw))
+            instead(|subscribe| showing(subscribe, Visibility::Raw))
         }),
         Fault::of("a_visible_subscription_calls_nothing_back", || FaultyStore {
             subscribe: Box::new(|store, subscribe| {

@@ -46,6 +46,14 @@ fn after(subscribe: &Subscribe) -> Position {
     }
 }
 
+/// Returns the subscription with another start, if it is one to the whole store.
+pub(super) fn starting_after(mut subscribe: Subscribe, position: Position) -> Subscribe {
+    if let SubscribeTo::All { from, .. } = &mut subscribe.to {
+        *from = SubscribeFrom::After(position);
+    }
+    subscribe
+}
+
 fn head(store: &MemoryStore) -> Position {
     block_on(store.head()).expect("a memory store has a head").position
 }
@@ -147,14 +155,14 @@ fn beginnings() -> Vec<Fault> {
                 let plain = after(&subscribe) > Position::START
                     && to_everything(&subscribe)
                     && subscribe.incarnation.is_none();
-                if plain { subscribe.after(before) } else { subscribe }
+                if plain { starting_after(subscribe, before) } else { subscribe }
             })
         })
         .also("a_subscription_beyond_the_head_is_refused", "is one beyond, which becomes none"),
         Fault::of("a_subscription_beyond_the_head_is_refused", || {
             instead(|store, subscribe| {
                 let (after, head) = (after(&subscribe), head(store));
-                if after > head { subscribe.after(head) } else { subscribe }
+                if after > head { starting_after(subscribe, head) } else { subscribe }
             })
         }),
         Fault::of("a_checkpoint_of_this_life_is_resumed", || {
@@ -182,7 +190,7 @@ fn streams() -> Vec<Fault> {
             instead(|_, subscribe| match &subscribe.to {
                 SubscribeTo::Stream { stream, from: SubscribeFrom::Start } => {
                     let prefixes = vec![stream.as_str().to_owned()];
-                    Subscribe::to_all().filter(Filter::StreamPrefixes(prefixes))
+                    Subscribe::to_all().filter(Filter::StreamPrefixes(prefixes)).into()
                 }
                 _ => subscribe,
             })
@@ -193,8 +201,8 @@ fn streams() -> Vec<Fault> {
                 SubscribeTo::Stream { stream, from: SubscribeFrom::After(after) } => {
                     let all = Subscribe::to_stream(stream.clone());
                     match after.previous() {
-                        Some(before) => all.after_revision(before),
-                        None => all,
+                        Some(before) => all.after(before).into(),
+                        None => all.into(),
                     }
                 }
                 _ => subscribe,
@@ -244,12 +252,13 @@ fn all_of(store: &MemoryStore, stream: &StreamName) -> Page {
 fn filters() -> Vec<Fault> {
     vec![
         Fault::of("a_filtered_subscription_delivers_what_it_asks_for", || {
-            subscribing(|store, subscribe| {
-                let SubscribeTo::All { filter, .. } = subscribe.to.clone() else {
+            subscribing(|store, mut subscribe| {
+                let SubscribeTo::All { filter, .. } = &mut subscribe.to else {
                     return store.subscribe(subscribe);
                 };
+                let filter = std::mem::take(filter);
                 let mut live = false;
-                let all = store.subscribe(subscribe.filter(Filter::Everything));
+                let all = store.subscribe(subscribe);
                 delivering(all, move |delivery| {
                     live |= matches!(delivery, Delivery::CaughtUp(_));
                     on_events(delivery, |mut page| {
@@ -289,9 +298,10 @@ fn together() -> Vec<Fault> {
             let opened = AtomicUsize::new(0);
             subscribing(move |store, subscribe| {
                 let another = opened.fetch_add(1, Ordering::Relaxed) > 0;
-                let whole = subscribe == Subscribe::to_all();
+                let whole = subscribe == Subscribe::to_all().into();
                 let head = head(store);
-                store.subscribe(if another && whole { subscribe.after(head) } else { subscribe })
+                let later = Subscribe::to_all().after(head);
+                store.subscribe(if another && whole { later.into() } else { subscribe })
             })
         }),
         Fault::of("a_subscriber_that_never_reads_harms_nobody", held_up_by_the_slowest).sometimes(

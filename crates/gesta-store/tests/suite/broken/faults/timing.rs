@@ -5,6 +5,7 @@ use gesta_store::{
     conformance::block_on, memory::MemoryStore,
 };
 
+use super::subscribing::starting_after;
 use crate::broken::{Fault, FaultyStore};
 
 fn later<Place>(from: ReadFrom<Place>) -> ReadFrom<Place> {
@@ -26,6 +27,15 @@ fn start(subscribe: &Subscribe) -> Option<RecordedAt> {
     }
 }
 
+fn starting_at(mut subscribe: Subscribe, time: RecordedAt) -> Subscribe {
+    match &mut subscribe.to {
+        SubscribeTo::All { from, .. } => *from = SubscribeFrom::Time(time),
+        SubscribeTo::Stream { from, .. } => *from = SubscribeFrom::Time(time),
+        _ => {}
+    }
+    subscribe
+}
+
 fn to_all(subscribe: &Subscribe) -> bool {
     matches!(subscribe.to, SubscribeTo::All { .. })
 }
@@ -34,7 +44,7 @@ fn to_all(subscribe: &Subscribe) -> bool {
 fn subscribing_after(meant: fn(&Subscribe) -> bool) -> FaultyStore {
     FaultyStore {
         subscribe: Box::new(move |store, subscribe| match start(&subscribe) {
-            Some(time) if meant(&subscribe) => store.subscribe(subscribe.from_time(after(time))),
+            Some(time) if meant(&subscribe) => store.subscribe(starting_at(subscribe, after(time))),
             _ => store.subscribe(subscribe),
         }),
         ..FaultyStore::correct()
@@ -80,7 +90,7 @@ pub(crate) fn faults() -> Vec<Fault> {
                 let (time, last) = (start(&subscribe), last(store));
                 match time.zip(last) {
                     Some((time, (position, at))) if time > at && to_all(&subscribe) => {
-                        store.subscribe(subscribe.after(position))
+                        store.subscribe(starting_after(subscribe, position))
                     }
                     _ => store.subscribe(subscribe),
                 }
