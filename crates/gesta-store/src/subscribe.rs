@@ -270,7 +270,7 @@ pub enum Delivery {
 /// use gesta_store::{Delivery, EventStore, Position, Subscribe, memory::MemoryStore};
 ///
 /// # gesta_store::conformance::block_on(async {
-/// let mut subscription = MemoryStore::new().subscribe(Subscribe::to_all());
+/// let mut subscription = MemoryStore::new().subscribe(Subscribe::to_all().into());
 /// let first = subscription.next().await.expect("has no end")?;
 /// assert_eq!(first, Delivery::CaughtUp(Position::START));
 /// # Ok::<(), gesta_store::StoreError>(())
