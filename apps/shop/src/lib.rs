@@ -24,5 +24,5 @@ pub mod reactors;
 pub mod read_side;
 pub mod registry;
 pub mod search;
-mod sql;
+pub mod sql;
 pub mod users;

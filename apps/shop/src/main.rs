@@ -1,37 +1,38 @@
 //! The shop's binary: command line and output.
 //!
-//! Owns: the arguments, and the composition of store and read models. Not here: the application
-//! itself, which is the library.
+//! Owns: the verbs and what they print. Not here: the application itself, which is the library.
 
+mod arguments;
 mod log;
 mod progress;
 mod serve;
+mod settings;
 mod store;
 
 use std::{
     fmt,
     fs::File,
     io::{self, Read, Write as _},
-    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, error::ErrorKind};
 use gesta::{Gesta, Position};
 use shop::{
     import::{self, Documents, ImportSummary},
     orders::sales::{MakeReport, Report},
     processes::ProcessDelays,
     read_side,
-    users::Welcome,
 };
 
 use crate::{
+    arguments::{Arguments, Command, ServeOptions},
     progress::Progress,
     serve::ListenOptions,
-    store::{Places, StoreUrl},
+    settings::Settings,
+    store::Places,
 };
 
 /// Sample that ships with the shop; `data/README.md` states its origin and licence.
@@ -40,75 +41,30 @@ const SAMPLE: &[u8] = include_bytes!("../data/sample.csv");
 /// Maximum time for a read model to reach the end of the store.
 const CATCH_UP_MAX: Duration = Duration::from_secs(3_600);
 
-/// A small company on Gesta: users, a catalogue, orders and accounts.
-#[derive(Parser, Debug)]
-#[command(name = "shop", version)]
-struct Arguments {
-    /// Event store: `gesta:DIRECTORY`, `postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME`,
-    /// or `memory:` for a store that is lost when the program ends
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        default_value = "gesta:./shop-data",
-        env = "GESTA_STORE",
-        hide_env_values = true
-    )]
-    store: StoreUrl,
-    /// Directory of the read models and the outbox; by default that of a `gesta:` store
-    #[arg(long, global = true, value_name = "DIRECTORY", env = "GESTA_LOCAL")]
-    local: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand, Debug)]
-enum Command {
-    /// Import the sample, print the sales report, and serve the shop
-    Demo {
-        #[command(flatten)]
-        listen: ListenOptions,
-    },
-    /// Serve the shop over HTTP until interrupted
-    Serve {
-        #[command(flatten)]
-        listen: ListenOptions,
-        /// Delay between a user's creation and the welcome message, in seconds
-        #[arg(long, value_name = "SECONDS", default_value_t = Welcome::DELAY.as_secs())]
-        welcome_after: u64,
-    },
-    /// Import a CSV file of invoice lines; importing it again changes nothing
-    Import {
-        /// CSV file with the columns InvoiceNo, StockCode, Description, Quantity, InvoiceDate,
-        /// UnitPrice, CustomerID and Country
-        file: PathBuf,
-    },
-    /// Print the sales report
-    Report {
-        /// Print the report as JSON
-        #[arg(long)]
-        json: bool,
-    },
-}
-
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let Arguments { store, local, command } = Arguments::parse();
-    let store = Places { store, local };
+    let settings = Settings::read()?;
+    let store = settings.arguments.places.places().unwrap_or_else(|invalid| {
+        Arguments::command().error(ErrorKind::ValueValidation, invalid).exit()
+    });
     log::start()?;
-    match command {
-        Command::Demo { listen } => demo(&store, &listen).await,
-        Command::Serve { listen, welcome_after } => {
+    match &settings.arguments.command {
+        Command::Demo { listen } => demo(&store, listen).await,
+        Command::Serve { serve: ServeOptions { listen, welcome_after } } => {
             // Bind first: with the port taken, the store need not be opened at all.
             let server = listen.bind().await?;
-            let welcome = Duration::from_secs(welcome_after);
+            let welcome = Duration::from_secs(*welcome_after);
             let delays = ProcessDelays { welcome, ..ProcessDelays::default() };
             server.serve(store.open_with_processes(delays).await?).await?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Config { serve } => {
+            print_config(&settings, &store, serve)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Import { file } => {
             let table =
-                File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
+                File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
             // Without process managers: imported orders have no payment account, so fulfilment
             // would ignore them anyway.
             let shop = store.open().await?;
@@ -122,11 +78,29 @@ async fn main() -> Result<ExitCode> {
             let report = report(&shop.gesta).await?;
             shop.close().await;
             let text =
-                if json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
+                if *json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
             writeln!(io::stdout(), "{}", text.trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Prints the settings in force, with their origins.
+fn print_config(settings: &Settings, places: &Places, serve: &ServeOptions) -> io::Result<()> {
+    let local = places.local.as_ref();
+    let rows = [
+        ("store", places.store.to_string()),
+        ("read-models", places.read_models.to_string()),
+        ("local", local.map_or("none".to_owned(), |local| local.display().to_string())),
+        ("listen", serve.listen.listen.to_string()),
+        ("allow-remote", serve.listen.allow_remote.to_string()),
+        ("allow-origin", serve.listen.allow_origin_text()),
+        ("welcome-after", serve.welcome_after.to_string()),
+    ];
+    let mut out = io::stdout().lock();
+    rows.iter().try_for_each(|(name, value)| {
+        writeln!(out, "{name:<15}{value}  ({})", settings.origin(name))
+    })
 }
 
 async fn demo(store: &Places, listen: &ListenOptions) -> Result<ExitCode> {

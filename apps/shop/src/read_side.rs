@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use gesta::{Builder, Gesta, Position, WaitError, sqlite::Sqlite};
+use gesta::{Builder, Gesta, Position, WaitError};
 
 use crate::{
     accounts::Accounts,
     catalogue::Products,
     orders::{OrderCard, credit_notes::CreditNotes, sales::Sales, summaries::OrderSummaries},
+    sql::ReadModels,
     users::Users,
 };
 
@@ -15,7 +16,7 @@ use crate::{
 macro_rules! projections {
     ($($projection:ident),+) => {
         /// Registers every projection of the shop with the database of the read models.
-        pub fn project_all(builder: Builder, read_models: &Sqlite) -> Builder {
+        pub fn project_all(builder: Builder, read_models: &ReadModels) -> Builder {
             builder
                 $(.project($projection, read_models))+
                 // Has no position to wait for: a read applies the missing events itself.

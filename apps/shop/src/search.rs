@@ -1,8 +1,11 @@
 //! Full-text search.
 //!
-//! Invariant: any input is a search for words, and never a query in the syntax of FTS5.
+//! Invariant: any input is a search for words, and never a query in the syntax of a database.
 
-/// A search for rows that have all of its words; each may be a prefix.
+use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
+
+/// A search for rows that have all of its words; each may be a prefix. Case and diacritics do not
+/// matter.
 ///
 /// ```
 /// use shop::search::SearchText;
@@ -11,31 +14,53 @@
 /// assert!(SearchText::new(" -- ").is_none(), "no word");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SearchText(String);
+pub struct SearchText(Vec<String>);
 
 /// Maximum number of words in a search; the rest is ignored.
 const WORDS_MAX: usize = 16;
+
+/// Maximum length of a word; the rest is ignored. PostgreSQL indexes words of up to 2,046 bytes.
+const WORD_CHARS_MAX: usize = 255;
 
 impl SearchText {
     /// Splits a text into words; `None` if it has none.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
-        // Letters and digits of every script form words, as in the tokenizer of the index.
-        let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-        // A quoted word has no meaning in the FTS5 syntax; the asterisk asks for a prefix.
-        let quoted: Vec<_> = words.take(WORDS_MAX).map(|word| format!("\"{word}\"*")).collect();
-        if quoted.is_empty() { None } else { Some(Self(quoted.join(" "))) }
+        let words: Vec<_> = split(text).take(WORDS_MAX).map(str::to_owned).collect();
+        if words.is_empty() { None } else { Some(Self(words)) }
     }
 
-    /// Returns the FTS5 query.
-    pub(crate) fn as_match(&self) -> &str {
-        &self.0
+    /// Returns the query of FTS5, the full-text index of SQLite.
+    pub(crate) fn as_fts5(&self) -> String {
+        // A quoted word has no meaning in the syntax; the asterisk asks for a prefix.
+        joined(&self.0, " ", |word| format!("\"{word}\"*"))
     }
+
+    /// Returns the text of PostgreSQL's `tsquery`.
+    pub(crate) fn as_tsquery(&self) -> String {
+        joined(&folded_words(&self.0.join(" ")), " & ", |word| format!("'{word}':*"))
+    }
+}
+
+fn joined(words: &[String], separator: &str, term: impl Fn(&String) -> String) -> String {
+    words.iter().map(term).collect::<Vec<_>>().join(separator)
 }
 
 /// Joins texts for the full-text index.
 pub(crate) fn words<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     texts.into_iter().collect::<Vec<_>>().join(" ")
+}
+
+/// Splits a text into words in lower case and without diacritics, as SQLite's index does itself.
+pub(crate) fn folded_words(text: &str) -> Vec<String> {
+    let plain = text.nfd().filter(|c| !is_combining_mark(*c));
+    let folded: String = plain.flat_map(char::to_lowercase).collect();
+    split(&folded).map(|word| word.chars().take(WORD_CHARS_MAX).collect()).collect()
+}
+
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    // Letters and digits of every script form words, as in the tokenizer of SQLite's index.
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]
@@ -45,6 +70,15 @@ mod tests {
     #[test]
     fn the_syntax_of_the_index_is_only_words() {
         let text = SearchText::new("a\" OR words:*) NEAR").unwrap();
-        assert_eq!(text.as_match(), r#""a"* "OR"* "words"* "NEAR"*"#);
+        assert_eq!(text.as_fts5(), r#""a"* "OR"* "words"* "NEAR"*"#);
+        let text = SearchText::new("a' | b:* & !c").unwrap();
+        assert_eq!(text.as_tsquery(), "'a':* & 'b':* & 'c':*");
+    }
+
+    #[test]
+    fn a_word_is_the_same_in_both_forms_of_its_diacritics() {
+        for cafe in ["CAFÉ", "cafe\u{301}", "cafe"] {
+            assert_eq!(folded_words(cafe), ["cafe"], "{cafe}");
+        }
     }
 }

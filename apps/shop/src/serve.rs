@@ -23,11 +23,11 @@ use crate::store::OpenShop;
 #[derive(Args, Debug)]
 pub(crate) struct ListenOptions {
     /// Address to listen on
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
-    listen: SocketAddr,
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000", env = "GESTA_LISTEN")]
+    pub(crate) listen: SocketAddr,
     /// Allow an address that other machines can reach; the shop has no authentication
     #[arg(long)]
-    allow_remote: bool,
+    pub(crate) allow_remote: bool,
     /// Origin of web pages that may call the API, such as https://shop.example, or `*` for every
     /// origin; may be repeated
     #[arg(long, value_name = "ORIGIN")]
@@ -43,6 +43,12 @@ pub(crate) struct BoundServer {
 }
 
 impl ListenOptions {
+    /// Returns the origins that may call the API, for people.
+    pub(crate) fn allow_origin_text(&self) -> String {
+        let origins: Vec<_> = self.allow_origin.iter().map(ToString::to_string).collect();
+        if origins.is_empty() { "none".to_owned() } else { origins.join(", ") }
+    }
+
     pub(crate) async fn bind(&self) -> Result<BoundServer> {
         let wanted = self.listen;
         // An unspecified address, such as 0.0.0.0, is not a loopback address either.

@@ -25,14 +25,16 @@ impl Answer<sql::Reader> for FindAccount {
         let sql = "select account_id, currency, balance,
                        (select coalesce(max(number), 0) from transactions where account_id = ?1)
                    from accounts where account_id = ?1";
-        Ok(rows.find(sql, [self.account_id.as_str()], |row| {
+        let account = params![self.account_id.as_str()];
+        let found = rows.find(sql, account, |row| {
             Ok(AccountBalance {
                 account_id: sql::parsed(row, 0)?,
                 currency: sql::parsed(row, 1)?,
                 balance: sql::money(row, 2)?,
                 revision: Revision::new(row.get(3)?),
             })
-        })?)
+        });
+        Ok(found.await?)
     }
 }
 
@@ -51,7 +53,7 @@ impl Answer<sql::Reader> for ListTransactions {
         let account = self.account_id.as_str();
         // Distinguishes an account without transactions from one that does not exist.
         let sql = "select 1 from accounts where account_id = ?1";
-        if rows.find(sql, [account], |_| Ok(()))?.is_none() {
+        if rows.find(sql, params![account], |_| Ok(())).await?.is_none() {
             return Ok(None);
         }
         let sql = "select number, type, amount, balance, reference, counterparty, occurred_at
@@ -60,21 +62,21 @@ impl Answer<sql::Reader> for ListTransactions {
         // By key and not by offset: a new transaction does not move the rows of later pages.
         let before = self.page.after.map_or(i64::MAX, i64::from);
         let values = params![account, before, fetch_limit(self.page.limit)];
-        let found = rows.query(sql, values, transaction)?;
+        let found = rows.query(sql, values, transaction).await?;
         Ok(Some(Page::from_rows(found, self.page.limit, |transaction| {
             transaction.number.to_string()
         })))
     }
 }
 
-fn transaction(row: &sql::Row<'_>) -> sql::Result<Transaction> {
+fn transaction(row: &dyn sql::Row) -> sql::Result<Transaction> {
     Ok(Transaction {
         number: row.get(0)?,
         transaction_type: sql::parsed(row, 1)?,
         amount: sql::money(row, 2)?,
         balance: sql::money(row, 3)?,
         reference: row.get(4)?,
-        counterparty: row.get(5)?,
+        counterparty: row.optional(5)?,
         occurred_at: sql::time(row, 6)?,
     })
 }

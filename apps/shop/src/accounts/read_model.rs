@@ -42,7 +42,7 @@ impl Projection for Accounts {
 
 impl Apply<sql::Tx> for Accounts {
     async fn prepare(&self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
-        Ok(tx.execute_script(TABLES)?)
+        Ok(tx.create(TABLES).await?)
     }
 
     async fn apply(
@@ -50,25 +50,27 @@ impl Apply<sql::Tx> for Accounts {
         tx: &mut sql::Tx,
         events: &[Recorded<AccountEvent>],
     ) -> Result<(), ApplyError> {
-        events.iter().try_for_each(|event| apply_one(tx, event))
+        for event in events {
+            apply_one(tx, event).await?;
+        }
+        Ok(())
     }
 
     async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
         let Some(id) = sql::id_of(stream, Account::CATEGORY) else { return Ok(()) };
         // Both tables: left-over transactions would give a recreated account a wrong revision.
-        tx.execute("delete from transactions where account_id = ?1", [id])?;
-        tx.execute("delete from accounts where account_id = ?1", [id])?;
+        tx.execute("delete from transactions where account_id = ?1", params![id]).await?;
+        tx.execute("delete from accounts where account_id = ?1", params![id]).await?;
         Ok(())
     }
 }
 
-fn apply_one(tx: &mut sql::Tx, event: &Recorded<AccountEvent>) -> Result<(), ApplyError> {
+async fn apply_one(tx: &mut sql::Tx, event: &Recorded<AccountEvent>) -> Result<(), ApplyError> {
     let booking = match &event.event {
         AccountEvent::Opened(opened) => {
             let values = params![opened.account_id.as_str(), opened.currency.to_string()];
             // Opening is the only event that is not a transaction.
-            tx.execute("insert into accounts values (?1, ?2, '0')", values)?;
-            return Ok(());
+            return Ok(tx.execute("insert into accounts values (?1, ?2, '0')", values).await?);
         }
         AccountEvent::Deposited(deposited) => Booking {
             account: &deposited.account_id,
@@ -104,7 +106,7 @@ fn apply_one(tx: &mut sql::Tx, event: &Recorded<AccountEvent>) -> Result<(), App
             occurred_at: received.occurred_at,
         },
     };
-    book(tx, event.revision.number(), &booking)
+    book(tx, event.revision.number(), &booking).await
 }
 
 struct Booking<'e> {
@@ -117,21 +119,20 @@ struct Booking<'e> {
     occurred_at: Timestamp,
 }
 
-fn book(tx: &mut sql::Tx, number: u64, booking: &Booking<'_>) -> Result<(), ApplyError> {
+async fn book(tx: &mut sql::Tx, number: u64, booking: &Booking<'_>) -> Result<(), ApplyError> {
     let account = booking.account.as_str();
     let sql = "select balance from accounts where account_id = ?1";
     // An error and not a default: a wrong balance would be worse than a dead letter.
-    let Some(before) = tx.find(sql, [account], |row| sql::money(row, 0))? else {
+    let before = tx.find(sql, params![account], |row| sql::money(row, 0)).await?;
+    let Some(before) = before else {
         return Err(ApplyError::because(format!(
             "no row for account {account}: its opening event is missing"
         )));
     };
     // Added here and not in SQL: the column is text, so that no digit is lost.
     let balance = (before + booking.amount).to_string();
-    tx.execute(
-        "update accounts set balance = ?2 where account_id = ?1",
-        params![account, balance],
-    )?;
+    let sql = "update accounts set balance = ?2 where account_id = ?1";
+    tx.execute(sql, params![account, &balance]).await?;
     tx.execute(
         "insert into transactions values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
@@ -144,7 +145,8 @@ fn book(tx: &mut sql::Tx, number: u64, booking: &Booking<'_>) -> Result<(), Appl
             booking.counterparty,
             sql::micros(booking.occurred_at),
         ],
-    )?;
+    )
+    .await?;
     Ok(())
 }
 

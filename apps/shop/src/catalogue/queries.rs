@@ -3,7 +3,7 @@
 use gesta::{Answer, Query, QueryError, Revision};
 use gesta_http::PageRequest;
 
-use super::{ProductDetails, Products};
+use super::{ProductDetails, Products, read_model::WORDS};
 use crate::{
     id::ProductId,
     paging::{Page, fetch_limit},
@@ -23,7 +23,7 @@ impl Answer<sql::Reader> for FindProduct {
     async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
         let sql = "select product_id, name, price, tracked, stock, revision from products
                    where product_id = ?1";
-        Ok(rows.find(sql, [self.product_id.as_str()], product)?)
+        Ok(rows.find(sql, params![self.product_id.as_str()], product).await?)
     }
 }
 
@@ -46,21 +46,23 @@ impl Answer<sql::Reader> for ListProducts {
             None => {
                 let sql = "select product_id, name, price, tracked, stock, revision from products
                            where product_id > ?1 order by product_id limit ?2";
-                rows.query(sql, params![after, limit], product)
+                rows.query(sql, params![after, limit], product).await
             }
             Some(text) => {
-                let sql = "select product_id, name, price, tracked, stock, revision from products
-                           where product_id > ?1 and number in
-                               (select rowid from product_words where product_words match ?3)
-                           order by product_id limit ?2";
-                rows.query(sql, params![after, limit, text.as_match()], product)
+                let search = rows.search(WORDS, text, 3);
+                let sql = format!(
+                    "select product_id, name, price, tracked, stock, revision from products
+                     where product_id > ?1 and {} order by product_id limit ?2",
+                    search.condition,
+                );
+                rows.query(&sql, params![after, limit, search.value], product).await
             }
         }?;
         Ok(Page::from_rows(found, self.page.limit, |product| product.product_id.to_string()))
     }
 }
 
-fn product(row: &sql::Row<'_>) -> sql::Result<ProductDetails> {
+fn product(row: &dyn sql::Row) -> sql::Result<ProductDetails> {
     let tracked: bool = row.get(3)?;
     let stock: i64 = row.get(4)?;
     Ok(ProductDetails {

@@ -22,8 +22,10 @@ const TABLES: &str = "
         stock integer not null,
         revision integer not null
     ) strict;
-    create virtual table product_words using fts5(words, content='');
 ";
+
+/// The index of the products' words.
+pub(super) const WORDS: &str = "product_words";
 
 /// The projection that maintains the table of products and its search index.
 #[derive(Debug)]
@@ -36,7 +38,8 @@ impl Projection for Products {
 
 impl Apply<sql::Tx> for Products {
     async fn prepare(&self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
-        Ok(tx.execute_script(TABLES)?)
+        tx.create(TABLES).await?;
+        Ok(tx.create_words(WORDS).await?)
     }
 
     async fn apply(
@@ -44,48 +47,50 @@ impl Apply<sql::Tx> for Products {
         tx: &mut sql::Tx,
         events: &[Recorded<ProductEvent>],
     ) -> Result<(), ApplyError> {
-        events.iter().try_for_each(|event| {
-            apply_one(tx, event)?;
+        for event in events {
+            apply_one(tx, event).await?;
             // Every event of the stream moves the revision that the ETag shows.
-            set_revision(tx, event)
-        })
+            set_revision(tx, event).await?;
+        }
+        Ok(())
     }
 
     async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
         let Some(id) = sql::id_of(stream, Product::CATEGORY) else { return Ok(()) };
-        let Some((number, name)) = find(tx, id)? else { return Ok(()) };
+        let Some((number, name)) = find(tx, id).await? else { return Ok(()) };
         // Before the row: its name is needed to remove the words.
-        remove_words(tx, number, &search::words([id, &name]))?;
-        tx.execute("delete from products where number = ?1", [number])?;
+        tx.remove_words(WORDS, number, &search::words([id, &name])).await?;
+        tx.execute("delete from products where number = ?1", params![number]).await?;
         Ok(())
     }
 }
 
-fn apply_one(tx: &mut sql::Tx, event: &Recorded<ProductEvent>) -> Result<(), ApplyError> {
+async fn apply_one(tx: &mut sql::Tx, event: &Recorded<ProductEvent>) -> Result<(), ApplyError> {
     match &event.event {
         // The position makes a stable row number: a rebuild assigns the same one.
-        ProductEvent::Added(added) => add(tx, event.position.number(), added),
-        ProductEvent::Renamed(renamed) => rename(tx, &renamed.product_id, &renamed.name),
+        ProductEvent::Added(added) => add(tx, event.position.number(), added).await,
+        ProductEvent::Renamed(renamed) => rename(tx, &renamed.product_id, &renamed.name).await,
         ProductEvent::Repriced(repriced) => {
             let sql = "update products set price = ?2 where product_id = ?1";
             let values = params![repriced.product_id.as_str(), repriced.price.to_string()];
-            tx.execute(sql, values)?;
-            Ok(())
+            Ok(tx.execute(sql, values).await?)
         }
         ProductEvent::StockReceived(received) => {
-            count(tx, &received.product_id, received.quantity.into())
+            count(tx, &received.product_id, received.quantity.into()).await
         }
-        ProductEvent::StockAdjusted(adjusted) => count(tx, &adjusted.product_id, adjusted.quantity),
+        ProductEvent::StockAdjusted(adjusted) => {
+            count(tx, &adjusted.product_id, adjusted.quantity).await
+        }
         ProductEvent::StockReserved(reserved) => {
-            count(tx, &reserved.product_id, -i64::from(reserved.quantity))
+            count(tx, &reserved.product_id, -i64::from(reserved.quantity)).await
         }
         ProductEvent::StockReleased(released) => {
-            count(tx, &released.product_id, released.quantity.into())
+            count(tx, &released.product_id, released.quantity.into()).await
         }
     }
 }
 
-fn set_revision(tx: &mut sql::Tx, event: &Recorded<ProductEvent>) -> Result<(), ApplyError> {
+async fn set_revision(tx: &mut sql::Tx, event: &Recorded<ProductEvent>) -> Result<(), ApplyError> {
     let product = match &event.event {
         ProductEvent::Added(added) => &added.product_id,
         ProductEvent::Renamed(renamed) => &renamed.product_id,
@@ -96,59 +101,46 @@ fn set_revision(tx: &mut sql::Tx, event: &Recorded<ProductEvent>) -> Result<(), 
         ProductEvent::StockReleased(released) => &released.product_id,
     };
     let sql = "update products set revision = ?2 where product_id = ?1";
-    tx.execute(sql, params![product.as_str(), event.revision.number()])?;
-    Ok(())
+    Ok(tx.execute(sql, params![product.as_str(), event.revision.number()]).await?)
 }
 
-fn add(tx: &mut sql::Tx, number: u64, added: &ProductAdded) -> Result<(), ApplyError> {
+async fn add(tx: &mut sql::Tx, number: u64, added: &ProductAdded) -> Result<(), ApplyError> {
     tx.execute(
         "insert into products values (?1, ?2, ?3, ?4, ?5, 0, 0)",
         params![
             number,
             added.product_id.as_str(),
-            added.name,
+            &added.name,
             added.price.to_string(),
             added.stock_keeping == StockKeeping::Tracked,
         ],
-    )?;
-    let words = words(&added.product_id, &added.name);
-    tx.execute("insert into product_words (rowid, words) values (?1, ?2)", params![number, words])?;
-    Ok(())
+    )
+    .await?;
+    Ok(tx.add_words(WORDS, number, &words(&added.product_id, &added.name)).await?)
 }
 
-fn rename(tx: &mut sql::Tx, product: &ProductId, name: &str) -> Result<(), ApplyError> {
+async fn rename(tx: &mut sql::Tx, product: &ProductId, name: &str) -> Result<(), ApplyError> {
     // Missing if the product's stream lost its beginning; there is then no row to rename.
-    let Some((number, before)) = find(tx, product.as_str())? else { return Ok(()) };
-    remove_words(tx, number, &words(product, &before))?;
-    let after = words(product, name);
-    tx.execute("insert into product_words (rowid, words) values (?1, ?2)", params![number, after])?;
-    tx.execute("update products set name = ?2 where number = ?1", params![number, name])?;
-    Ok(())
+    let Some((number, before)) = find(tx, product.as_str()).await? else { return Ok(()) };
+    tx.remove_words(WORDS, number, &words(product, &before)).await?;
+    tx.add_words(WORDS, number, &words(product, name)).await?;
+    let sql = "update products set name = ?2 where number = ?1";
+    Ok(tx.execute(sql, params![number, name]).await?)
 }
 
 /// Finds the row number and name of a product.
-fn find(tx: &mut sql::Tx, product: &str) -> Result<Option<(i64, String)>, ApplyError> {
+async fn find(tx: &mut sql::Tx, product: &str) -> sql::Result<Option<(u64, String)>> {
     let sql = "select number, name from products where product_id = ?1";
-    Ok(tx.find(sql, [product], |row| Ok((row.get(0)?, row.get(1)?)))?)
-}
-
-fn remove_words(tx: &mut sql::Tx, number: i64, words: &str) -> Result<(), ApplyError> {
-    // The index stores no texts, so the row's words must be given to be removed.
-    tx.execute(
-        "insert into product_words (product_words, rowid, words) values ('delete', ?1, ?2)",
-        params![number, words],
-    )?;
-    Ok(())
+    tx.find(sql, params![product], |row| Ok((row.get(0)?, row.get(1)?))).await
 }
 
 fn words(product: &ProductId, name: &str) -> String {
     search::words([product.as_str(), name])
 }
 
-fn count(tx: &mut sql::Tx, product: &ProductId, pieces: i64) -> Result<(), ApplyError> {
+async fn count(tx: &mut sql::Tx, product: &ProductId, pieces: i64) -> Result<(), ApplyError> {
     let sql = "update products set stock = stock + ?2 where product_id = ?1";
-    tx.execute(sql, params![product.as_str(), pieces])?;
-    Ok(())
+    Ok(tx.execute(sql, params![product.as_str(), pieces]).await?)
 }
 
 /// A product, as returned by queries.

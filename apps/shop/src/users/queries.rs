@@ -22,7 +22,7 @@ impl Answer<sql::Reader> for FindUser {
     async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
         let sql = "select user_id, first_name, last_name, email, welcomed, revision from users
                    where user_id = ?1";
-        Ok(rows.find(sql, [self.user_id.as_str()], user)?)
+        Ok(rows.find(sql, params![self.user_id.as_str()], user).await?)
     }
 }
 
@@ -39,17 +39,18 @@ impl Answer<sql::Reader> for ListUsers {
         let sql = "select user_id, first_name, last_name, email, welcomed, revision from users
                    where user_id > ?1 order by user_id limit ?2";
         let after = self.page.after.as_ref().map_or("", UserId::as_str);
-        let found = rows.query(sql, params![after, fetch_limit(self.page.limit)], user)?;
+        let values = params![after, fetch_limit(self.page.limit)];
+        let found = rows.query(sql, values, user).await?;
         Ok(Page::from_rows(found, self.page.limit, |user| user.user_id.to_string()))
     }
 }
 
-fn user(row: &sql::Row<'_>) -> sql::Result<UserDetails> {
+fn user(row: &dyn sql::Row) -> sql::Result<UserDetails> {
     Ok(UserDetails {
         user_id: sql::parsed(row, 0)?,
         first_name: row.get(1)?,
         last_name: row.get(2)?,
-        email: row.get(3)?,
+        email: row.optional(3)?,
         welcomed: row.get(4)?,
         revision: Revision::new(row.get(5)?),
     })

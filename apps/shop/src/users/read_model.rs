@@ -32,7 +32,7 @@ impl Projection for Users {
 
 impl Apply<sql::Tx> for Users {
     async fn prepare(&self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
-        Ok(tx.execute_script(TABLES)?)
+        Ok(tx.create(TABLES).await?)
     }
 
     async fn apply(
@@ -40,30 +40,33 @@ impl Apply<sql::Tx> for Users {
         tx: &mut sql::Tx,
         events: &[Recorded<UserEvent>],
     ) -> Result<(), ApplyError> {
-        events.iter().try_for_each(|event| apply_one(tx, event))
+        for event in events {
+            apply_one(tx, event).await?;
+        }
+        Ok(())
     }
 
     async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
         let Some(id) = sql::id_of(stream, User::CATEGORY) else { return Ok(()) };
-        tx.execute("delete from users where user_id = ?1", [id])?;
+        tx.execute("delete from users where user_id = ?1", params![id]).await?;
         Ok(())
     }
 }
 
-fn apply_one(tx: &mut sql::Tx, recorded: &Recorded<UserEvent>) -> Result<(), ApplyError> {
+async fn apply_one(tx: &mut sql::Tx, recorded: &Recorded<UserEvent>) -> Result<(), ApplyError> {
     let revision = recorded.revision.number();
     match &recorded.event {
-        UserEvent::Created(created) => tx.execute(
-            "insert into users values (?1, ?2, ?3, ?4, 0, ?5)",
-            params![
+        UserEvent::Created(created) => {
+            let values = params![
                 created.user_id.as_str(),
-                created.first_name,
-                created.last_name,
+                &created.first_name,
+                &created.last_name,
                 sql::text(created.email.as_ref()),
                 revision,
-            ],
-        ),
-        UserEvent::Updated(updated) => update(tx, revision, updated),
+            ];
+            tx.execute("insert into users values (?1, ?2, ?3, ?4, 0, ?5)", values).await
+        }
+        UserEvent::Updated(updated) => update(tx, revision, updated).await,
         UserEvent::Welcomed(welcomed) => {
             // Only a welcome in the user's own stream, as earlier versions wrote it, has a revision
             // of the user.
@@ -74,31 +77,30 @@ fn apply_one(tx: &mut sql::Tx, recorded: &Recorded<UserEvent>) -> Result<(), App
                  where user_id = ?1",
                 params![welcomed.user_id.as_str(), revision, of_user],
             )
+            .await
         }
         // No row and no tombstone: queries answer as for a user who never existed.
         UserEvent::Deleted(deleted) => {
-            tx.execute("delete from users where user_id = ?1", [deleted.user_id.as_str()])
+            let values = params![deleted.user_id.as_str()];
+            tx.execute("delete from users where user_id = ?1", values).await
         }
     }?;
     Ok(())
 }
 
-fn update(
-    tx: &mut sql::Tx,
-    revision: u64,
-    updated: &UserUpdated,
-) -> Result<usize, sql::DatabaseError> {
+async fn update(tx: &mut sql::Tx, revision: u64, updated: &UserUpdated) -> sql::Result<()> {
     tx.execute(
         "update users set first_name = ?2, last_name = ?3, email = ?4, revision = ?5
          where user_id = ?1",
         params![
             updated.user_id.as_str(),
-            updated.first_name,
-            updated.last_name,
+            &updated.first_name,
+            &updated.last_name,
             sql::text(updated.email.as_ref()),
             revision,
         ],
     )
+    .await
 }
 
 /// A user.

@@ -37,8 +37,13 @@ pub(super) struct Client(BufReader<TcpStream>);
 
 impl Client {
     pub(super) fn connect(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
+        Self::connect_within(address, TIMEOUT)
+    }
+
+    /// Connects, and waits so long for the connection and for each reply.
+    pub(super) fn connect_within(address: SocketAddr, limit: Duration) -> Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, limit)?;
+        stream.set_read_timeout(Some(limit))?;
         // Nagle's algorithm would distort the measured latencies.
         stream.set_nodelay(true)?;
         Ok(Self(BufReader::new(stream)))

@@ -39,6 +39,12 @@ pub(super) fn data() -> Result<PathBuf> {
     beside_the_repository(DATA)
 }
 
+/// The report on the whole data set.
+pub(super) fn expected_report() -> Result<Value> {
+    let report = fs::read(beside_the_repository(EXPECTED)?)?;
+    serde_json::from_slice(&report).context("the expected report is JSON")
+}
+
 /// Returns the path of a file that is named relative to the shop's folder.
 fn beside_the_repository(path: &str) -> Result<PathBuf> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -57,12 +63,11 @@ struct ImportSetup {
 
 impl ImportSetup {
     fn new(name: &str) -> Result<Self> {
-        let expected = fs::read(beside_the_repository(EXPECTED)?)?;
         Ok(Self {
             shop: program("shop", "shop")?,
             gesta: gesta()?,
             data: data()?,
-            expected: serde_json::from_slice(&expected)?,
+            expected: expected_report()?,
             stores: empty_directory(name)?,
         })
     }

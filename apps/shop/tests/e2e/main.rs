@@ -11,6 +11,7 @@ mod import;
 mod log;
 mod operations_kills;
 mod own_writes;
+mod postgres_import;
 mod rebuild_kills;
 mod schemathesis;
 mod serve_kills;

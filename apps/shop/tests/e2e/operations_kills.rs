@@ -89,7 +89,7 @@ fn nothing_set_aside_is_lost() -> Result<()> {
     let kills = if is_full() { KILLS_FULL } else { KILLS_SHORT };
     let mut run = OperationsRun::new(&shop, gesta()?);
     let server = shop.serve(&run.store)?;
-    writers::prepare(&server)?;
+    writers::prepare(server.address)?;
     drop(server);
     for kill in 0..kills {
         let killed_in = KilledIn::of(kill);

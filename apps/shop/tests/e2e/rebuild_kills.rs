@@ -60,7 +60,7 @@ fn rebuilds_resume_after_kills_and_equal_a_replay() -> Result<()> {
     shop.import(&import::data()?, &store)?;
     let kills = if is_full() { KILLS_FULL } else { KILLS_SHORT };
     let mut server = shop.serve(&store)?;
-    writers::prepare(&server)?;
+    writers::prepare(server.address)?;
     let mut run = RebuildRun::begin(&server)?;
     for kill in 1..=kills {
         // Spread the kills over the rebuild.

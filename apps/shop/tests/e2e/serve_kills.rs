@@ -33,7 +33,7 @@ fn every_acknowledged_command_takes_effect_once() -> Result<()> {
     let kills = if is_full() { KILLS_FULL } else { KILLS_SHORT };
     let acknowledged = Acknowledged::default();
     let mut server = shop.serve(&store)?;
-    writers::prepare(&server)?;
+    writers::prepare(server.address)?;
     let (mut with_timer, mut with_decision) = (0, 0);
     for kill in 0..kills {
         load_until_killed(&mut server, &acknowledged, kill)?;

@@ -13,9 +13,10 @@ use std::{
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use crate::{client::Client, server::Server};
+use crate::client::Client;
 
-const ACCOUNTS: usize = 8;
+/// Number of accounts that orders are paid from.
+pub(super) const ACCOUNTS: usize = 8;
 
 /// Acknowledged commands, shared by all writers.
 #[derive(Default)]
@@ -40,8 +41,8 @@ impl Acknowledged {
 }
 
 /// Creates one product and some accounts with money.
-pub(super) fn prepare(server: &Server) -> Result<()> {
-    let mut client = Client::connect(server.address)?;
+pub(super) fn prepare(server: SocketAddr) -> Result<()> {
+    let mut client = Client::connect(server)?;
     let mut post = |path: &str, body: Value| client.command(path, &body).map(drop);
     post("/v1/products", json!({ "productId": "mug", "name": "Mug", "price": "1" }))?;
     post("/v1/products/mug/stock", json!({ "type": "receive", "quantity": 1_000_000 }))?;
@@ -107,7 +108,7 @@ fn write(address: SocketAddr, acknowledged: &Acknowledged, stop: &AtomicBool) ->
 }
 
 /// Returns a command: a user to be welcomed, a deposit, or an order paid from an account.
-fn command(number: usize) -> (String, Value) {
+pub(super) fn command(number: usize) -> (String, Value) {
     let account = format!("a{}", number % ACCOUNTS);
     match number % 3 {
         0 => {

@@ -51,7 +51,7 @@ fn copy_all(from: &Path, to: &Path) {
 async fn open(directory: &Path) -> Gesta {
     let clock = VirtualClock::new();
     clock.advance(AFTER_ALL);
-    let read_models = Sqlite::open(directory.join("read-models")).await.unwrap();
+    let read_models = Sqlite::open(directory.join("read-models")).await.unwrap().into();
     let builder = Gesta::at(format!("gesta:{}", directory.display())).clock(clock);
     let builder = read_side::project_all(builder, &read_models);
     processes::run_all(builder, ProcessDelays::default()).open().await.unwrap()

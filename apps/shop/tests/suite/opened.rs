@@ -8,14 +8,14 @@ use shop::{money::Money, quantity::Quantity, read_side};
 
 /// Opens a shop in memory.
 pub(crate) async fn in_memory() -> Gesta {
-    let read_models = Sqlite::temporary().await.unwrap();
+    let read_models = Sqlite::temporary().await.unwrap().into();
     read_side::project_all(Gesta::at("memory:"), &read_models).open().await.unwrap()
 }
 
 /// Opens the shop in a directory.
 pub(crate) async fn in_directory(directory: &Path) -> Gesta {
     let events = Gesta::at(format!("gesta:{}", directory.display()));
-    let read_models = Sqlite::open(directory.join("read-models")).await.unwrap();
+    let read_models = Sqlite::open(directory.join("read-models")).await.unwrap().into();
     read_side::project_all(events, &read_models).open().await.unwrap()
 }
 

@@ -56,7 +56,7 @@ impl Shop {
             RetryPolicy::default().first_wait_max(Duration::ZERO).wait_max(Duration::ZERO);
         let builder = Gesta::on(Arc::clone(&store)).clock(clock.clone()).retry(at_once);
         let builder = change(builder);
-        let builder = read_side::project_all(builder, &Sqlite::temporary().await.unwrap());
+        let builder = read_side::project_all(builder, &Sqlite::temporary().await.unwrap().into());
         let gesta = processes::run_all(builder, ProcessDelays::default()).open().await.unwrap();
         Self { store, clock, gesta }
     }

@@ -3,7 +3,7 @@
 //! Owns: [`Origin`], and the set of allowed ones. Not here: the headers that announce them
 //! ([`cors`](crate::requests::cors)).
 
-use std::{str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
@@ -14,9 +14,11 @@ const ANY: HeaderValue = HeaderValue::from_static("*");
 /// ```
 /// use gesta_http::Origin;
 ///
-/// assert!("https://shop.example".parse::<Origin>().is_ok());
+/// let shop: Origin = "https://shop.example".parse()?;
+/// assert_eq!(shop.to_string(), "https://shop.example");
 /// assert!("shop.example".parse::<Origin>().is_err());
 /// assert!("https://shop.example/".parse::<Origin>().is_err());
+/// # Ok::<(), gesta_http::ParseOriginError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(HeaderValue);
@@ -50,6 +52,13 @@ impl FromStr for Origin {
             });
         let value = HeaderValue::from_str(text).map_err(|_| error())?;
         if is_origin { Ok(Self(value)) } else { Err(error()) }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Made from a text in visible ASCII.
+        f.write_str(self.0.to_str().unwrap_or_default())
     }
 }
 

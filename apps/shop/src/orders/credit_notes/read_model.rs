@@ -36,7 +36,7 @@ impl Projection for CreditNotes {
 
 impl Apply<sql::Tx> for CreditNotes {
     async fn prepare(&self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
-        Ok(tx.execute_script(TABLES)?)
+        Ok(tx.create(TABLES).await?)
     }
 
     async fn apply(
@@ -44,31 +44,35 @@ impl Apply<sql::Tx> for CreditNotes {
         tx: &mut sql::Tx,
         events: &[Recorded<CreditNoteEvent>],
     ) -> Result<(), ApplyError> {
-        events.iter().try_for_each(|event| match &event.event {
-            CreditNoteEvent::Issued(issued) => insert(tx, issued),
-        })
+        for event in events {
+            match &event.event {
+                CreditNoteEvent::Issued(issued) => insert(tx, issued).await?,
+            }
+        }
+        Ok(())
     }
 
     async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
         let Some(id) = sql::id_of(stream, CreditNote::CATEGORY) else { return Ok(()) };
-        tx.execute("delete from credit_notes where credit_note_id = ?1", [id])?;
+        tx.execute("delete from credit_notes where credit_note_id = ?1", params![id]).await?;
         Ok(())
     }
 }
 
-fn insert(tx: &mut sql::Tx, issued: &CreditNoteIssued) -> Result<(), ApplyError> {
+async fn insert(tx: &mut sql::Tx, issued: &CreditNoteIssued) -> Result<(), ApplyError> {
     tx.execute(
         "insert into credit_notes values (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
             issued.credit_note_id.as_str(),
             issued.customer_id.as_ref().map(CustomerId::as_str),
-            issued.country,
+            issued.country.as_deref(),
             // Lines are only ever read with their credit note, so they need no table.
             serde_json::to_string(&issued.lines)?,
             issued.total.to_string(),
             sql::micros(issued.occurred_at),
         ],
-    )?;
+    )
+    .await?;
     Ok(())
 }
 

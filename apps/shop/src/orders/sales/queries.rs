@@ -83,7 +83,8 @@ pub struct CustomerSales {
 impl Answer<sql::Reader> for MakeReport {
     async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
         // All statements read one snapshot, so the parts of the report fit together.
-        let (shop, customers) = (shop_sums(rows)?, all_sums(rows, Scope::CUSTOMER)?);
+        let (shop, customers) = (shop_sums(rows).await?, all_sums(rows, Scope::CUSTOMER).await?);
+        let countries = all_sums(rows, Scope::COUNTRY).await?;
         Ok(Report {
             orders: shop.orders,
             order_lines: shop.order_lines,
@@ -96,7 +97,7 @@ impl Answer<sql::Reader> for MakeReport {
             stock_adjustments: shop.stock_adjustments,
             customers: customers.len().try_into().unwrap_or(u64::MAX),
             products: shop.products,
-            by_country: all_sums(rows, Scope::COUNTRY)?.into_iter().map(country_sales).collect(),
+            by_country: countries.into_iter().map(country_sales).collect(),
             top_customers: customers.into_iter().take(TOP_CUSTOMERS).map(customer_sales).collect(),
         })
     }
@@ -112,19 +113,17 @@ fn customer_sales((customer, sums): (String, Sums)) -> CustomerSales {
     CustomerSales { customer, orders, gross_revenue }
 }
 
-fn shop_sums(rows: &mut sql::Reader) -> Result<Sums, sql::DatabaseError> {
+async fn shop_sums(rows: &mut sql::Reader) -> sql::Result<Sums> {
     let sql = format!("select {} from sums where scope = ?1", Sums::COLUMNS);
-    let found = rows.find(&sql, [Scope::SHOP], |row| Sums::read(row, 0))?;
+    let found = rows.find(&sql, params![Scope::SHOP], |row| Sums::read(row, 0)).await?;
     Ok(found.unwrap_or_default())
 }
 
 /// Reads all sums of a scope: highest gross revenue first, then by key.
-fn all_sums(
-    rows: &mut sql::Reader,
-    scope: &str,
-) -> Result<Vec<(String, Sums)>, sql::DatabaseError> {
+async fn all_sums(rows: &mut sql::Reader, scope: &str) -> sql::Result<Vec<(String, Sums)>> {
     let sql = format!("select key, {} from sums where scope = ?1 order by key", Sums::COLUMNS);
-    let mut found = rows.query(&sql, [scope], |row| Ok((row.get(0)?, Sums::read(row, 1)?)))?;
+    let mut found =
+        rows.query(&sql, params![scope], |row| Ok((row.get(0)?, Sums::read(row, 1)?))).await?;
     // The column holds decimals as text, which the database would compare digit by digit.
     found.sort_by_key(|(_, sums): &(String, Sums)| Reverse(sums.gross_revenue));
     Ok(found)
@@ -173,7 +172,7 @@ impl Answer<sql::Reader> for FindCustomerStatistics {
     async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
         let sql = format!("select {} from sums where scope = ?1 and key = ?2", Sums::COLUMNS);
         let key = params![Scope::CUSTOMER, self.customer_id.as_str()];
-        let found = rows.find(&sql, key, |row| Sums::read(row, 0))?;
+        let found = rows.find(&sql, key, |row| Sums::read(row, 0)).await?;
         Ok(found.map(|sums| statistics(self.customer_id.clone(), sums)))
     }
 }

@@ -59,8 +59,8 @@ impl Projection for Sales {
 
 impl Apply<sql::Tx> for Sales {
     async fn prepare(&self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
-        tx.execute_script(sums::TABLE)?;
-        Ok(tx.execute_script(ORDERS)?)
+        tx.create(sums::TABLE).await?;
+        Ok(tx.create(ORDERS).await?)
     }
 
     async fn apply(
@@ -71,13 +71,17 @@ impl Apply<sql::Tx> for Sales {
         // Collects the changes of the batch first: a sum is written once per batch, not per event.
         let mut changes = SumChanges::default();
         for event in events {
-            count(tx, &mut changes, &event.event)?;
+            count(tx, &mut changes, &event.event).await?;
         }
-        changes.write(tx)
+        changes.write(tx).await
     }
 }
 
-fn count(tx: &mut sql::Tx, changes: &mut SumChanges, event: &SalesEvent) -> Result<(), ApplyError> {
+async fn count(
+    tx: &mut sql::Tx,
+    changes: &mut SumChanges,
+    event: &SalesEvent,
+) -> Result<(), ApplyError> {
     match event {
         SalesEvent::ProductAdded(_) => {
             changes.add_to_shop(&Sums { products: 1, ..Sums::default() });
@@ -87,10 +91,10 @@ fn count(tx: &mut sql::Tx, changes: &mut SumChanges, event: &SalesEvent) -> Resu
             changes.add_to_shop(&Sums { stock_adjustments: 1, ..Sums::default() });
             Ok(())
         }
-        SalesEvent::Placed(placed) => place(tx, changes, placed),
-        SalesEvent::Paid(paid) => pay(tx, &paid.order_id),
-        SalesEvent::Cancelled(cancelled) => cancel(tx, changes, cancelled),
-        SalesEvent::Refunded(refunded) => refund(tx, changes, refunded),
+        SalesEvent::Placed(placed) => place(tx, changes, placed).await,
+        SalesEvent::Paid(paid) => pay(tx, &paid.order_id).await,
+        SalesEvent::Cancelled(cancelled) => cancel(tx, changes, cancelled).await,
+        SalesEvent::Refunded(refunded) => refund(tx, changes, refunded).await,
         SalesEvent::CreditNoteIssued(issued) => {
             let buyer = Buyer {
                 customer: issued.customer_id.as_ref().map(ToString::to_string),
@@ -138,7 +142,7 @@ impl SoldOrder {
     }
 }
 
-fn place(
+async fn place(
     tx: &mut sql::Tx,
     changes: &mut SumChanges,
     placed: &OrderPlaced,
@@ -150,28 +154,28 @@ fn place(
         params![
             placed.order_id.as_str(),
             placed.customer_id.as_ref().map(CustomerId::as_str),
-            sold.buyer.country,
+            sold.buyer.country.as_deref(),
             sold.lines,
             sold.units,
             // Text, like every amount: the sums must subtract exactly what they added.
             sold.total.to_string(),
         ],
-    )?;
+    )
+    .await?;
     Ok(())
 }
 
-fn pay(tx: &mut sql::Tx, order: &OrderId) -> Result<(), ApplyError> {
-    tx.execute("update sold set paid = 1 where order_id = ?1", [order.as_str()])?;
-    Ok(())
+async fn pay(tx: &mut sql::Tx, order: &OrderId) -> Result<(), ApplyError> {
+    Ok(tx.execute("update sold set paid = 1 where order_id = ?1", params![order.as_str()]).await?)
 }
 
-fn cancel(
+async fn cancel(
     tx: &mut sql::Tx,
     changes: &mut SumChanges,
     cancelled: &OrderCancelled,
 ) -> Result<(), ApplyError> {
     // Missing if the order's stream lost its beginning; it was then never counted.
-    let Some(sold) = find(tx, &cancelled.order_id)? else { return Ok(()) };
+    let Some(sold) = find(tx, &cancelled.order_id).await? else { return Ok(()) };
     // A paid order counts until its refund.
     if !sold.paid {
         changes.add_sale(&sold.buyer, &sold.sums().negated());
@@ -179,26 +183,26 @@ fn cancel(
     Ok(())
 }
 
-fn refund(
+async fn refund(
     tx: &mut sql::Tx,
     changes: &mut SumChanges,
     refunded: &OrderRefunded,
 ) -> Result<(), ApplyError> {
-    let Some(sold) = find(tx, &refunded.order_id)? else { return Ok(()) };
+    let Some(sold) = find(tx, &refunded.order_id).await? else { return Ok(()) };
     changes.add_sale(&sold.buyer, &Sums { refunded: refunded.amount, ..Sums::default() });
     Ok(())
 }
 
-fn find(tx: &mut sql::Tx, order: &OrderId) -> Result<Option<SoldOrder>, ApplyError> {
+async fn find(tx: &mut sql::Tx, order: &OrderId) -> sql::Result<Option<SoldOrder>> {
     let sql = "select customer, country, lines, units, total, paid from sold where order_id = ?1";
-    let found = tx.find(sql, [order.as_str()], |row| {
+    tx.find(sql, params![order.as_str()], |row| {
         Ok(SoldOrder {
-            buyer: Buyer { customer: row.get(0)?, country: row.get(1)? },
+            buyer: Buyer { customer: row.optional(0)?, country: row.optional(1)? },
             lines: row.get(2)?,
             units: row.get(3)?,
             total: sql::money(row, 4)?,
             paid: row.get(5)?,
         })
-    })?;
-    Ok(found)
+    })
+    .await
 }

@@ -75,7 +75,7 @@ impl Sums {
         gross_revenue, credit_notes, refunded, products, stock_adjustments, first_at, last_at";
 
     /// Reads the sums; `first` is the index of their first column.
-    pub(super) fn read(row: &sql::Row<'_>, first: usize) -> sql::Result<Self> {
+    pub(super) fn read(row: &dyn sql::Row, first: usize) -> sql::Result<Self> {
         Ok(Self {
             orders: row.get(first)?,
             guest_orders: row.get(first + 1)?,
@@ -153,8 +153,11 @@ impl SumChanges {
     }
 
     /// Adds the changes to the stored sums.
-    pub(super) fn write(self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
-        self.0.iter().try_for_each(|(scope, change)| write_one(tx, scope, change))
+    pub(super) async fn write(self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
+        for (scope, change) in &self.0 {
+            write_one(tx, scope, change).await?;
+        }
+        Ok(())
     }
 }
 
@@ -165,17 +168,23 @@ pub(super) struct Buyer {
     pub(super) country: Option<String>,
 }
 
-fn write_one(tx: &mut sql::Tx, scope: &Scope, change: &Sums) -> Result<(), ApplyError> {
+async fn write_one(tx: &mut sql::Tx, scope: &Scope, change: &Sums) -> Result<(), ApplyError> {
     let (scope, key) = scope.columns();
     let select = format!("select {} from sums where scope = ?1 and key = ?2", Sums::COLUMNS);
-    let stored = tx.find(&select, params![scope, key], |row| Sums::read(row, 0))?;
+    let stored = tx.find(&select, params![scope, key], |row| Sums::read(row, 0)).await?;
     // Amounts are text columns, so the sum is computed here and not in SQL.
     let mut sums = stored.unwrap_or_default();
     sums.add(change);
     // One statement for a new and for a known key: all columns are written anyway.
     tx.execute(
-        "insert or replace into sums
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        "insert into sums values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+         on conflict (scope, key) do update set
+             orders = excluded.orders, guest_orders = excluded.guest_orders,
+             order_lines = excluded.order_lines, units_sold = excluded.units_sold,
+             gross_revenue = excluded.gross_revenue, credit_notes = excluded.credit_notes,
+             refunded = excluded.refunded, products = excluded.products,
+             stock_adjustments = excluded.stock_adjustments, first_at = excluded.first_at,
+             last_at = excluded.last_at",
         params![
             scope,
             key,
@@ -191,6 +200,7 @@ fn write_one(tx: &mut sql::Tx, scope: &Scope, change: &Sums) -> Result<(), Apply
             sums.first_at.map(sql::micros),
             sums.last_at.map(sql::micros),
         ],
-    )?;
+    )
+    .await?;
     Ok(())
 }

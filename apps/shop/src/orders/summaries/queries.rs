@@ -4,7 +4,7 @@ use gesta::{Answer, Query, QueryError};
 use gesta_http::PageRequest;
 use jiff::Timestamp;
 
-use super::{OrderSummaries, OrderSummary};
+use super::{OrderSummaries, OrderSummary, read_model::WORDS};
 use crate::{
     id::CustomerId,
     orders::OrderStatus,
@@ -34,7 +34,7 @@ pub struct FindOrders {
 impl Answer<sql::Reader> for FindOrders {
     async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
         // Only fixed texts are inserted into the statement; values are bound as parameters.
-        let conditions = self.conditions();
+        let conditions = self.conditions(rows);
         let sql = format!(
             "select number, order_id, customer_id, country, status, lines, units, total, refunded,
                  placed_at
@@ -42,22 +42,24 @@ impl Answer<sql::Reader> for FindOrders {
             conditions.clause(),
             fetch_limit(self.page.limit),
         );
-        let found = rows.query(&sql, sql::params_from_iter(&conditions.values), summary)?;
+        let found = rows.query(&sql, &conditions.values, summary).await?;
         Ok(Page::from_rows(found, self.page.limit, |order| order.number.to_string()))
     }
 }
 
 impl FindOrders {
-    fn conditions(&self) -> Conditions<'_> {
+    fn conditions(&self, rows: &sql::Reader) -> Conditions<'_> {
         let mut conditions = Conditions::default();
-        conditions.add("customer_id = ?", self.customer.as_ref().map(CustomerId::as_str));
-        conditions.add("status = ?", self.status.map(OrderStatus::as_str));
-        conditions.add("placed_at >= ?", self.from.map(sql::micros));
-        conditions.add("placed_at < ?", self.to.map(sql::micros));
-        let with_words = "number in (select rowid from order_words where order_words match ?)";
-        conditions.add(with_words, self.text.as_ref().map(SearchText::as_match));
+        conditions.add("customer_id =", self.customer.as_ref().map(CustomerId::as_str));
+        conditions.add("status =", self.status.map(OrderStatus::as_str));
+        conditions.add("placed_at >=", self.from.map(sql::micros));
+        conditions.add("placed_at <", self.to.map(sql::micros));
         // By key and not by offset: a new order does not move the rows of later pages.
-        conditions.add("number < ?", self.page.after);
+        conditions.add("number <", self.page.after);
+        if let Some(text) = &self.text {
+            let search = rows.search(WORDS, text, conditions.next_parameter());
+            conditions.push(search.condition, search.value.into());
+        }
         conditions
     }
 }
@@ -65,17 +67,26 @@ impl FindOrders {
 /// SQL conditions joined by `and`, with their values.
 #[derive(Default)]
 struct Conditions<'v> {
-    texts: Vec<&'static str>,
-    values: Vec<Box<dyn sql::ToSql + 'v>>,
+    texts: Vec<String>,
+    values: Vec<sql::Value<'v>>,
 }
 
 impl<'v> Conditions<'v> {
-    /// Adds a condition if there is a value for it.
-    fn add(&mut self, text: &'static str, value: Option<impl sql::ToSql + 'v>) {
+    /// Adds a comparison if there is a value for it.
+    fn add(&mut self, comparison: &str, value: Option<impl Into<sql::Value<'v>>>) {
         if let Some(value) = value {
-            self.texts.push(text);
-            self.values.push(Box::new(value));
+            self.push(format!("{comparison} ?{}", self.next_parameter()), value.into());
         }
+    }
+
+    /// Adds a condition on the next parameter, with its value.
+    fn push(&mut self, text: String, value: sql::Value<'v>) {
+        self.texts.push(text);
+        self.values.push(value);
+    }
+
+    fn next_parameter(&self) -> usize {
+        self.values.len() + 1
     }
 
     fn clause(&self) -> String {
@@ -86,12 +97,12 @@ impl<'v> Conditions<'v> {
     }
 }
 
-fn summary(row: &sql::Row<'_>) -> sql::Result<OrderSummary> {
+fn summary(row: &dyn sql::Row) -> sql::Result<OrderSummary> {
     Ok(OrderSummary {
         number: row.get(0)?,
         order_id: sql::parsed(row, 1)?,
         customer_id: sql::optional_parsed(row, 2)?,
-        country: row.get(3)?,
+        country: row.optional(3)?,
         status: sql::parsed(row, 4)?,
         lines: row.get(5)?,
         units: row.get(6)?,

@@ -35,12 +35,14 @@ const TABLES: &str = "
     ) strict;
     create index orders_by_customer on orders (customer_id, number);
     create index orders_by_status on orders (status, number);
-    create virtual table order_words using fts5(words, content='');
     create table product_names (
         product_id text primary key,
         name text not null
     ) strict, without rowid;
 ";
+
+/// The index of the orders' words.
+pub(super) const WORDS: &str = "order_words";
 
 /// The events that order summaries are computed from.
 #[derive(EventSet, Clone, Debug, PartialEq)]
@@ -74,7 +76,8 @@ impl Projection for OrderSummaries {
 
 impl Apply<sql::Tx> for OrderSummaries {
     async fn prepare(&self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
-        Ok(tx.execute_script(TABLES)?)
+        tx.create(TABLES).await?;
+        Ok(tx.create_words(WORDS).await?)
     }
 
     async fn apply(
@@ -82,43 +85,48 @@ impl Apply<sql::Tx> for OrderSummaries {
         tx: &mut sql::Tx,
         events: &[Recorded<SummaryEvent>],
     ) -> Result<(), ApplyError> {
-        events.iter().try_for_each(|event| apply_one(tx, event))
+        for event in events {
+            apply_one(tx, event).await?;
+        }
+        Ok(())
     }
 
     async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
         let Some(id) = sql::id_of(stream, Order::CATEGORY) else { return Ok(()) };
         // The order's words stay in the full-text index, since their texts are not stored. A match
         // without a row in `orders` is not returned.
-        tx.execute("delete from orders where order_id = ?1", [id])?;
+        tx.execute("delete from orders where order_id = ?1", params![id]).await?;
         Ok(())
     }
 }
 
-fn apply_one(tx: &mut sql::Tx, event: &Recorded<SummaryEvent>) -> Result<(), ApplyError> {
+async fn apply_one(tx: &mut sql::Tx, event: &Recorded<SummaryEvent>) -> Result<(), ApplyError> {
     match &event.event {
-        SummaryEvent::ProductAdded(added) => name(tx, &added.product_id, &added.name),
-        SummaryEvent::ProductRenamed(renamed) => name(tx, &renamed.product_id, &renamed.name),
+        SummaryEvent::ProductAdded(added) => name(tx, &added.product_id, &added.name).await,
+        SummaryEvent::ProductRenamed(renamed) => name(tx, &renamed.product_id, &renamed.name).await,
         // The position is the sort key: higher numbers are newer orders.
-        SummaryEvent::Placed(placed) => place(tx, event.position.number(), placed),
-        SummaryEvent::Paid(paid) => set_status(tx, &paid.order_id, OrderStatus::Paid),
-        SummaryEvent::Shipped(shipped) => set_status(tx, &shipped.order_id, OrderStatus::Shipped),
+        SummaryEvent::Placed(placed) => place(tx, event.position.number(), placed).await,
+        SummaryEvent::Paid(paid) => set_status(tx, &paid.order_id, OrderStatus::Paid).await,
+        SummaryEvent::Shipped(shipped) => {
+            set_status(tx, &shipped.order_id, OrderStatus::Shipped).await
+        }
         SummaryEvent::Delivered(delivered) => {
-            set_status(tx, &delivered.order_id, OrderStatus::Delivered)
+            set_status(tx, &delivered.order_id, OrderStatus::Delivered).await
         }
         SummaryEvent::Cancelled(cancelled) => {
-            set_status(tx, &cancelled.order_id, OrderStatus::Cancelled)
+            set_status(tx, &cancelled.order_id, OrderStatus::Cancelled).await
         }
-        SummaryEvent::Refunded(refunded) => refund(tx, refunded),
+        SummaryEvent::Refunded(refunded) => refund(tx, refunded).await,
     }
 }
 
-fn name(tx: &mut sql::Tx, product: &ProductId, name: &str) -> Result<(), ApplyError> {
-    let sql = "insert or replace into product_names values (?1, ?2)";
-    tx.execute(sql, params![product.as_str(), name])?;
-    Ok(())
+async fn name(tx: &mut sql::Tx, product: &ProductId, name: &str) -> Result<(), ApplyError> {
+    let sql = "insert into product_names values (?1, ?2)
+               on conflict (product_id) do update set name = excluded.name";
+    Ok(tx.execute(sql, params![product.as_str(), name]).await?)
 }
 
-fn place(tx: &mut sql::Tx, number: u64, placed: &OrderPlaced) -> Result<(), ApplyError> {
+async fn place(tx: &mut sql::Tx, number: u64, placed: &OrderPlaced) -> Result<(), ApplyError> {
     let units: u64 = placed.lines.iter().map(|line| u64::from(line.quantity)).sum();
     let address = placed.shipping_address.as_ref();
     // Items and discounts are left out: a list shows none, and details come from the events.
@@ -135,14 +143,14 @@ fn place(tx: &mut sql::Tx, number: u64, placed: &OrderPlaced) -> Result<(), Appl
             placed.amounts.total.to_string(),
             sql::micros(placed.occurred_at),
         ],
-    )?;
+    )
+    .await?;
     // Indexed once, with the product names of this moment.
-    let words = words(tx, placed)?;
-    tx.execute("insert into order_words (rowid, words) values (?1, ?2)", params![number, words])?;
-    Ok(())
+    let words = words(tx, placed).await?;
+    Ok(tx.add_words(WORDS, number, &words).await?)
 }
 
-fn words(tx: &mut sql::Tx, placed: &OrderPlaced) -> Result<String, ApplyError> {
+async fn words(tx: &mut sql::Tx, placed: &OrderPlaced) -> Result<String, ApplyError> {
     let mut texts = vec![placed.order_id.to_string()];
     texts.extend(placed.customer_id.iter().map(ToString::to_string));
     if let Some(address) = &placed.shipping_address {
@@ -153,32 +161,34 @@ fn words(tx: &mut sql::Tx, placed: &OrderPlaced) -> Result<String, ApplyError> {
         // The name may be missing, such as after the product's stream was deleted.
         texts.push(line.product_id.to_string());
         let sql = "select name from product_names where product_id = ?1";
-        texts.extend(tx.find(sql, [line.product_id.as_str()], |row| row.get(0))?);
+        let name = tx.find(sql, params![line.product_id.as_str()], |row| row.get(0)).await?;
+        texts.extend::<Option<String>>(name);
     }
     Ok(search::words(texts.iter().map(String::as_str)))
 }
 
-fn set_status(tx: &mut sql::Tx, order: &OrderId, status: OrderStatus) -> Result<(), ApplyError> {
+async fn set_status(
+    tx: &mut sql::Tx,
+    order: &OrderId,
+    status: OrderStatus,
+) -> Result<(), ApplyError> {
     // No row for an order whose stream lost its beginning; the update then changes nothing.
     let sql = "update orders set status = ?2 where order_id = ?1";
-    tx.execute(sql, params![order.as_str(), status.as_str()])?;
-    Ok(())
+    Ok(tx.execute(sql, params![order.as_str(), status.as_str()]).await?)
 }
 
-fn refund(tx: &mut sql::Tx, event: &OrderRefunded) -> Result<(), ApplyError> {
+async fn refund(tx: &mut sql::Tx, event: &OrderRefunded) -> Result<(), ApplyError> {
     let sql = "select status, refunded from orders where order_id = ?1";
-    let found = tx.find(sql, [event.order_id.as_str()], |row| {
-        Ok((sql::parsed::<OrderStatus>(row, 0)?, sql::money(row, 1)?))
-    })?;
-    let Some((status, refunded)) = found else { return Ok(()) };
+    let order = params![event.order_id.as_str()];
+    let found =
+        tx.find(sql, order, |row| Ok((sql::parsed::<OrderStatus>(row, 0)?, sql::money(row, 1)?)));
+    let Some((status, refunded)) = found.await? else { return Ok(()) };
     // A partial refund keeps the status.
     let status = status.after_refund(event.left);
     let refunded = refunded + event.amount;
-    tx.execute(
-        "update orders set status = ?2, refunded = ?3 where order_id = ?1",
-        params![event.order_id.as_str(), status.as_str(), refunded.to_string()],
-    )?;
-    Ok(())
+    let sql = "update orders set status = ?2, refunded = ?3 where order_id = ?1";
+    let values = params![event.order_id.as_str(), status.as_str(), refunded.to_string()];
+    Ok(tx.execute(sql, values).await?)
 }
 
 /// Summary of an order, for lists.

@@ -148,7 +148,7 @@ fn encoded(name: &str) -> String {
 #[tokio::test]
 async fn every_name_that_is_listed_can_be_operated() {
     let (rows, models) = (Sqlite::temporary().await.unwrap(), MemoryReadModels::new());
-    let shop = read_side::project_all(Gesta::at("memory:"), &rows)
+    let shop = read_side::project_all(Gesta::at("memory:"), &rows.into())
         .project(Underscore, &models)
         .project(Dotted, &models)
         .project(Umlaut, &models)

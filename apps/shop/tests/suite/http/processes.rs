@@ -20,7 +20,8 @@ use super::{Client, ann};
 
 /// Opens a shop with its processes, and one delay for all timers.
 async fn client(wait: Duration) -> Client {
-    let builder = read_side::project_all(Gesta::at("memory:"), &Sqlite::temporary().await.unwrap());
+    let models = Sqlite::temporary().await.unwrap().into();
+    let builder = read_side::project_all(Gesta::at("memory:"), &models);
     let waits = ProcessDelays { welcome: wait, payment: wait };
     Client::over(processes::run_all(builder, waits).open().await.unwrap())
 }

@@ -32,7 +32,7 @@ struct Post {
 impl Post {
     async fn open() -> Self {
         let (outbox, clock) = (tempfile::tempdir().unwrap(), VirtualClock::new());
-        let models = Sqlite::temporary().await.unwrap();
+        let models = Sqlite::temporary().await.unwrap().into();
         let builder = read_side::project_all(Gesta::at("memory:").clock(clock.clone()), &models);
         let delays = ProcessDelays { welcome: Duration::ZERO, payment: Duration::ZERO };
         let builder = processes::run_all(builder, delays);

@@ -1,0 +1,99 @@
+//! Values of parameters.
+
+use std::{borrow::Cow, fmt::Display};
+
+use gesta::sqlite::rusqlite::{
+    self, ToSql,
+    types::{ToSqlOutput, ValueRef},
+};
+use jiff::Timestamp;
+
+/// The value of a parameter. A truth value is 1 or 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Value<'v> {
+    Null,
+    Integer(i64),
+    Text(Cow<'v, str>),
+}
+
+/// Makes the parameters of a statement, `?1` first.
+macro_rules! params {
+    ($($value:expr),+ $(,)?) => {
+        &[$($crate::sql::Value::from($value)),+]
+    };
+}
+pub(crate) use params;
+
+/// Converts an optional id or address to its column's form.
+pub(crate) fn text(value: Option<&impl Display>) -> Option<String> {
+    value.map(ToString::to_string)
+}
+
+/// Converts a time to its column's form.
+pub(crate) fn micros(time: Timestamp) -> i64 {
+    time.as_microsecond()
+}
+
+impl<'v> From<&'v str> for Value<'v> {
+    fn from(text: &'v str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl<'v> From<&'v String> for Value<'v> {
+    fn from(text: &'v String) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Value<'_> {
+    fn from(text: String) -> Self {
+        Self::Text(Cow::Owned(text))
+    }
+}
+
+impl From<i64> for Value<'_> {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<u32> for Value<'_> {
+    fn from(number: u32) -> Self {
+        Self::Integer(number.into())
+    }
+}
+
+impl From<u64> for Value<'_> {
+    fn from(number: u64) -> Self {
+        Self::Integer(i64::try_from(number).expect("positions and counts are below 2^63"))
+    }
+}
+
+impl From<usize> for Value<'_> {
+    fn from(number: usize) -> Self {
+        Self::Integer(i64::try_from(number).expect("no collection has 2^63 elements"))
+    }
+}
+
+impl From<bool> for Value<'_> {
+    fn from(truth: bool) -> Self {
+        Self::Integer(truth.into())
+    }
+}
+
+impl<'v, T: Into<Value<'v>>> From<Option<T>> for Value<'v> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(number) => ValueRef::Integer(*number),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
