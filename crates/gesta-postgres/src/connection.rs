@@ -156,6 +156,16 @@ impl Connection {
         self.client.is_closed()
     }
 
+    /// Returns the driver's client, for statements of users.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Asks the server to cancel the statement that runs.
+    pub(crate) async fn cancel(&self) {
+        drop(timeout(CONNECT_TIMEOUT, self.client.cancel_token().cancel_query(NoTls)).await);
+    }
+
     /// Runs one statement, as a transaction of its own unless one was begun, and returns its rows
     /// after the commit.
     ///

@@ -69,6 +69,17 @@ pub enum OpenError {
         /// Name of the schema.
         schema: String,
     },
+    /// The name of the schema is too long to name the schemas of read models by it. Choose a
+    /// shorter one.
+    #[error("`schema` of {url} must have at most {max} bytes for read models; got {bytes}")]
+    LongSchema {
+        /// The URL, without its password.
+        url: String,
+        /// Length of the name, in bytes.
+        bytes: usize,
+        /// Maximum length, in bytes.
+        max: usize,
+    },
     /// The thread of the store did not start.
     #[error("a thread for the store did not start: {0}")]
     Thread(#[source] std::io::Error),

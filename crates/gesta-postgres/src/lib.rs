@@ -1,8 +1,9 @@
-//! A Gesta event store in PostgreSQL, version 15 or later.
+//! A Gesta event store, and read models, in PostgreSQL, version 15 or later.
 //!
 //! Owns: [`PostgresStore`], the whole contract of [`gesta_store`] over the tables of one schema.
 //! Several stores share a database, each in a schema of its own, and any number of processes share
-//! a store, and the [`Leases`](gesta_store::Leases) in its schema.
+//! a store, and the [`Leases`](gesta_store::Leases) in its schema. [`PostgresReadModels`] keeps
+//! rows, checkpoints and snapshots in schemas beside it.
 //!
 //! Invariants:
 //! - Positions have no gaps and become visible in their order: one batch of appends at a time
@@ -11,11 +12,11 @@
 //! - An append is retried after a lost connection, because its event ids make a repeat
 //!   recognizable. [`StoreError::Unavailable`](gesta_store::StoreError::Unavailable) is returned
 //!   only if the server stays away.
-//! - All work runs on one thread of the store. Futures, pages and subscriptions need no runtime and
-//!   wait for nothing on the thread that polls them.
+//! - All work of a store runs on one thread of its own. Futures, pages and subscriptions need no
+//!   runtime and wait for nothing on the thread that polls them.
 //! - A notification of the server is a hint. What is delivered was read.
 //!
-//! Not here: read models, and typed events, which belong to the `gesta` crate.
+//! Not here: projections and typed events, which belong to the `gesta` crate.
 
 mod append;
 mod connection;
@@ -25,6 +26,7 @@ mod incarnation;
 mod leases;
 mod number;
 mod read;
+mod read_models;
 mod schema;
 mod shared;
 mod store;
@@ -33,5 +35,7 @@ mod url;
 mod worker;
 
 pub use errors::OpenError;
+pub use read_models::{CopyRows, Parameter, PostgresReadModels, Reader, Refresh, Tx, View};
 pub use store::PostgresStore;
+pub use tokio_postgres;
 pub use url::{InvalidUrl, PostgresUrl};

@@ -52,6 +52,11 @@ impl Worker {
         Running(self.handle.spawn(work))
     }
 
+    /// Returns the runtime of the thread, for work that nobody waits for.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Waits for the end of the thread.
     pub(crate) async fn ended(&self) {
         let mut ended = self.ended.clone();

@@ -33,6 +33,7 @@ mod lookups;
 mod metadata;
 mod ordinals;
 mod payloads;
+pub mod read_models;
 mod refusals;
 mod repeats;
 mod several_streams;

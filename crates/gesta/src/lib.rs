@@ -72,6 +72,8 @@
 //! - `calendar` (default): timers by dates, months and working days, in the module `calendar`.
 //! - `embedded-store` (default): the embedded event store behind `gesta:DIRECTORY`.
 //! - `sqlite` (default): read models and snapshots in SQLite files, in the module `sqlite`.
+//! - `postgres`: the event store behind `postgres://…`, and read models and snapshots in
+//!   PostgreSQL, in the module `postgres`.
 //!
 //! Without them the framework has the memory store, and no C code but that of `blake3`.
 //!
@@ -163,6 +165,8 @@ pub use event::{
 };
 pub use following::Begin;
 pub use gesta_macros::{Command, Event, EventSet, Query, Rejection};
+#[cfg(feature = "postgres")]
+pub use gesta_postgres as postgres;
 #[cfg(feature = "sqlite")]
 pub use gesta_sqlite as sqlite;
 pub use gesta_store as store;

@@ -8,4 +8,5 @@ mod interleaving;
 mod leases;
 mod opening;
 mod processes;
+mod read_models;
 mod server;

@@ -4,11 +4,19 @@ use std::{fs, path::Path};
 
 use gesta_sqlite::{Sqlite, params, rusqlite};
 use gesta_store::{
-    Advance, CheckpointStore, DatabaseError, ReadModelStore, ReadModelTx, ReadRows, Rows,
-    SnapshotStore, Stage, conformance::block_on,
+    Advance, Checkpoint, CheckpointStore, CreateReadModel, DatabaseError, Incarnation, Position,
+    ReadModelId, ReadModelStore, ReadModelTx, ReadRows, Rows, SnapshotStore, Stage,
+    conformance::block_on,
 };
+use uuid::Uuid;
 
-use crate::contract::{checkpoint, create};
+fn checkpoint(position: u64) -> Checkpoint {
+    Checkpoint { position: Position::new(position), incarnation: Incarnation::new(Uuid::nil()) }
+}
+
+async fn create(store: &Sqlite, stage: Stage) -> Result<ReadModelId, DatabaseError> {
+    store.create_read_model(CreateReadModel::new("order-summaries", 1, stage)).await
+}
 
 fn read_model_files(directory: &Path) -> Vec<String> {
     let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());

@@ -1,6 +1,6 @@
-//! The contract of read model stores on SQLite and in memory, and tests specific to SQLite.
+//! The contracts of read models and leases on SQLite, and tests specific to SQLite.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod contract;
 mod files;

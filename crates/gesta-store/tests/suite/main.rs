@@ -2,8 +2,10 @@
 
 mod broken;
 mod broken_leases;
+mod broken_read_models;
 mod leases;
 mod limited;
 mod memory;
+mod read_models;
 mod values;
 mod wakers;

@@ -1,0 +1,108 @@
+//! Errors of statements on read models, sorted by the reaction of the caller.
+//!
+//! A statement that blames its text or its values is rejected. Everything that passes with time,
+//! or with a change on the server, is unavailable: no event is at fault. Details and hints of the
+//! server may repeat values, so they are left out.
+
+use std::{error::Error, io, sync::Arc};
+
+use gesta_store::{DatabaseError, StoreError};
+use tokio_postgres::error::{DbError, Severity, SqlState};
+
+use crate::errors::Failure;
+
+/// Sorts an error of a statement of a transaction or reader.
+pub(super) fn of_statement(error: tokio_postgres::Error) -> DatabaseError {
+    let Some(refusal) = error.as_db_error() else {
+        return of_driver(error);
+    };
+    // After a fatal error the server closes the connection.
+    if refusal.parsed_severity() != Some(Severity::Error) {
+        return unavailable("the server ended the connection", error);
+    }
+    let code = refusal.code();
+    let summary = match code.code() {
+        "25006" => "the server is read-only; use the URL of the primary server",
+        "42501" => "grant the privilege to the user of the URL",
+        "55P03" => "another transaction has the lock",
+        "57014" => "the statement took too long, or was cancelled by hand",
+        "40001" | "40P01" => "another transaction was in the way",
+        "0A000" if refusal.message().starts_with("cached plan") => "a table changed its columns",
+        "25P02" => {
+            return rejected("an earlier statement of the transaction failed", error);
+        }
+        "XX001" | "XX002" => {
+            let reason = text_of(refusal);
+            return DatabaseError::Corrupt { reason, source: Some(Arc::new(error)) };
+        }
+        // Resources, operator intervention, and errors of the system.
+        code if ["53", "57", "58", "08", "XX"].contains(&code.get(..2).unwrap_or_default()) => {
+            "the server cannot run statements now"
+        }
+        _ => return rejected("", error),
+    };
+    unavailable(summary, error)
+}
+
+/// Sorts an error without an answer of the server.
+fn of_driver(error: tokio_postgres::Error) -> DatabaseError {
+    let is_io = error.source().is_some_and(|cause| cause.downcast_ref::<io::Error>().is_some());
+    if is_io || error.is_closed() {
+        return unavailable("the connection broke", error);
+    }
+    // A value that cannot be converted, or a wrong number of them.
+    rejected("", error)
+}
+
+/// Sorts an error of the catalogue's own statements. None of them is at fault.
+pub(super) fn of_catalogue(error: StoreError) -> DatabaseError {
+    let reason = error.to_string();
+    match error {
+        StoreError::Corrupt(_) => DatabaseError::Corrupt { reason, source: Some(Arc::new(error)) },
+        _ => DatabaseError::Unavailable { reason, source: Some(Arc::new(error)) },
+    }
+}
+
+pub(super) fn of_failure(failure: Failure) -> DatabaseError {
+    of_catalogue(failure.of_read())
+}
+
+/// The error of a stored value that cannot be read.
+pub(super) fn unreadable(what: &str, error: impl std::fmt::Display) -> DatabaseError {
+    DatabaseError::Corrupt { reason: format!("{what}: {error}"), source: None }
+}
+
+/// Returns `true` if a table or schema does not exist.
+pub(super) fn is_undefined(error: &tokio_postgres::Error) -> bool {
+    let absent = [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME];
+    error.code().is_some_and(|code| absent.contains(code))
+}
+
+fn unavailable(summary: &str, error: tokio_postgres::Error) -> DatabaseError {
+    let reason = format!("{summary}: {}", described(&error));
+    DatabaseError::Unavailable { reason, source: Some(Arc::new(error)) }
+}
+
+fn rejected(summary: &str, error: tokio_postgres::Error) -> DatabaseError {
+    let described = described(&error);
+    let reason = if summary.is_empty() { described } else { format!("{summary}: {described}") };
+    DatabaseError::Rejected { reason, source: Some(Arc::new(error)) }
+}
+
+fn described(error: &tokio_postgres::Error) -> String {
+    if let Some(refusal) = error.as_db_error() {
+        return text_of(refusal);
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn text_of(refusal: &DbError) -> String {
+    format!("{} (SQLSTATE {})", refusal.message(), refusal.code().code())
+}
