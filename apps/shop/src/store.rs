@@ -148,8 +148,8 @@ impl FromStr for StoreUrl {
 /// Returns the text of an error, which must not repeat a URL: it may have a password.
 fn without_url(error: OpenError) -> String {
     match error {
-        OpenError::NoScheme { .. } => {
-            "the URL has no scheme; expected `memory:`, `gesta:DIRECTORY` or `postgres://…`"
+        OpenError::NoScheme { .. } | OpenError::UnknownScheme { .. } => {
+            "the URL has no known scheme; expected `memory:`, `gesta:DIRECTORY` or `postgres://…`"
                 .to_owned()
         }
         OpenError::MemoryHasNoPlace { .. } => "`memory:` takes no path".to_owned(),
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn a_url_that_cannot_be_read_is_refused_without_its_text() {
         for (store, read_models, reason) in [
-            ("//ann:secret@db/shop", None, "--store: the URL has no scheme"),
+            ("//ann:secret@db/shop", None, "--store: the URL has no known scheme"),
             ("postgres://ann:secret@db:port/shop", None, "--store: the URL cannot be read"),
             ("memory:", Some("mysql://ann:secret@db"), "--read-models: expected `sqlite:"),
             ("memory:", Some("sqlite:"), "--read-models: `sqlite:` needs a directory"),
