@@ -10,7 +10,7 @@ use gesta_store::{Conflict, InvalidName, Revision, StoreError, StreamName};
 use tower::BoxError;
 
 use crate::{
-    AnyRejection, CommandId, EncodeError, InvalidField, Rejection, TruncatedHistory,
+    AnyRejection, CommandId, EncodeError, InvalidField, OtherRole, Rejection, TruncatedHistory,
     UndecodableEvent, read::ReadFailure,
 };
 
@@ -104,6 +104,9 @@ pub enum ExecuteError<R> {
     /// The application was closed; the command was not executed. Open it again.
     #[error("the application is closed")]
     Closed,
+    /// The node executes no commands; the command was not executed. Send it to another node.
+    #[error(transparent)]
+    OtherRole(OtherRole),
 }
 
 /// An [`ExecuteError`] with the rejection of any command, as layers of the pipeline see it.
@@ -171,6 +174,7 @@ impl<R> ExecuteError<R> {
             Self::Unencodable(_) => "unencodable",
             Self::Store(_) => "store",
             Self::Closed => "closed",
+            Self::OtherRole(_) => "other-role",
         }
     }
 
@@ -196,6 +200,7 @@ impl<R> ExecuteError<R> {
             Self::Unencodable(error) => ExecuteError::Unencodable(error),
             Self::Store(error) => ExecuteError::Store(error),
             Self::Closed => ExecuteError::Closed,
+            Self::OtherRole(role) => ExecuteError::OtherRole(role),
         }
     }
 }

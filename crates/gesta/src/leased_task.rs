@@ -7,7 +7,7 @@
 
 use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 
-use gesta_store::{AcquireLease, FencingToken, Lease, LeaseError, Leases};
+use gesta_store::{AcquireLease, FencingToken, Lease, LeaseError, LeaseFuture, Leases};
 
 use crate::{Clock, Sleep, SystemClock, backoff::Backoff, error_line::in_one_line};
 
@@ -66,6 +66,15 @@ impl LeasedTask {
         Self { clock: Arc::new(clock), ..self }
     }
 
+    /// Creates a task on a clock that others share.
+    pub(crate) fn on_clock(
+        leases: Arc<dyn Leases>,
+        acquire: AcquireLease,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { leases, acquire, clock }
+    }
+
     /// Waits for the lease, runs the task while this node has it, and begins again if the lease is
     /// lost. Returns the task's output once it has ended, or `None` after `stop` is ready.
     ///
@@ -82,78 +91,115 @@ impl LeasedTask {
     {
         let mut stop = pin!(stop);
         loop {
-            let (lease, term) = tokio::select! {
-                biased;
-                () = &mut stop => return None,
-                acquired = self.acquired() => acquired,
-            };
+            let mut held = self.acquire_until(&mut stop, |_| {}).await?;
+            let token = held.token();
             // In this order: a task whose lease is over is not polled again.
             let ended = tokio::select! {
                 biased;
                 () = &mut stop => Some(None),
-                () = self.until_lost(&lease, term) => None,
-                output = task(lease.token) => Some(Some(output)),
+                () = self.until_lost(&mut held) => None,
+                output = task(token) => Some(Some(output)),
             };
             if let Some(outcome) = ended {
-                self.release(&lease).await;
+                self.release(held).await;
                 return outcome;
             }
-            tracing::warn!(lease = %lease.name, token = %lease.token, "lease lost; task stopped");
         }
     }
 
-    /// Asks until the lease is granted. Returns it with the end of its term.
-    async fn acquired(&self) -> (Lease, Sleep) {
+    /// Asks until the lease is granted. Returns `None` after `stop` is ready.
+    ///
+    /// `seen` gets the outcome of each call.
+    pub(crate) async fn acquire_until(
+        &self,
+        stop: impl Future<Output = ()>,
+        mut seen: impl FnMut(&Result<Lease, LeaseError>),
+    ) -> Option<HeldLease> {
+        let mut stop = pin!(stop);
         let mut backoff = Backoff::new();
         loop {
             let mut term = self.clock.sleep(self.acquire.term);
+            let mut call = self.leases.acquire(self.acquire.clone());
+            let mut had_answer = false;
             let outcome = tokio::select! {
                 biased;
                 // Polled first, so that the term begins before the call.
-                () = &mut term => {
-                    tracing::warn!(lease = %self.acquire.name, "no answer within the term");
-                    // Perhaps only answers are lost. Then each call is granted, and would keep the
-                    // lease from other nodes without anyone running the task.
-                    self.clock.sleep(self.acquire.term).await;
-                    continue;
+                () = &mut term => Err(LeaseError::unavailable("no answer within the term")),
+                () = &mut stop => {
+                    self.give_back(call).await;
+                    return None;
                 }
-                outcome = self.leases.acquire(self.acquire.clone()) => outcome,
+                outcome = &mut call => {
+                    had_answer = true;
+                    outcome
+                }
             };
-            match outcome {
-                Ok(lease) => return (lease, term),
-                Err(LeaseError::Held { remaining, .. }) => {
-                    backoff.reset();
-                    self.clock.sleep(remaining.clamp(HANDOVER_MIN, HANDOVER_MAX)).await;
-                }
-                Err(error) => {
-                    let trouble = in_one_line(&error);
-                    tracing::warn!(lease = %self.acquire.name, %trouble, "lease not acquired");
-                    backoff.pause(self.clock.as_ref()).await;
-                }
+            seen(&outcome);
+            let pause = match outcome {
+                Ok(lease) => return Some(HeldLease { lease, term }),
+                Err(error) => self.pause_after(&error, &mut backoff),
+            };
+            // Perhaps only answers are lost. Then each call is granted, and would keep the lease
+            // from other nodes without anyone running the task.
+            let pause = if had_answer { pause } else { pause.max(self.acquire.term) };
+            tokio::select! {
+                biased;
+                () = &mut stop => return None,
+                () = self.clock.sleep(pause) => {}
             }
+        }
+    }
+
+    fn pause_after(&self, error: &LeaseError, backoff: &mut Backoff) -> Duration {
+        if let LeaseError::Held { remaining, .. } = error {
+            backoff.reset();
+            return (*remaining).clamp(HANDOVER_MIN, HANDOVER_MAX);
+        }
+        let trouble = in_one_line(error);
+        tracing::warn!(lease = %self.acquire.name, %trouble, "lease not acquired");
+        backoff.next()
+    }
+
+    /// Releases the lease that a call in progress may be granted, so that it does not wait for its
+    /// term.
+    async fn give_back(&self, call: LeaseFuture<'_, Lease>) {
+        let granted = tokio::select! {
+            biased;
+            () = self.clock.sleep(HANDOVER_MAX) => return,
+            granted = call => granted,
+        };
+        if let Ok(lease) = granted {
+            let term = self.clock.sleep(lease.term);
+            self.release(HeldLease { lease, term }).await;
         }
     }
 
     /// Renews the lease. Returns when it is over, or may be over.
-    async fn until_lost(&self, lease: &Lease, mut term: Sleep) {
+    pub(crate) async fn until_lost(&self, held: &mut HeldLease) {
+        self.renew_until_lost(held).await;
+        let Lease { name, token, .. } = &held.lease;
+        tracing::warn!(lease = %name, %token, "lease lost; task stopped");
+    }
+
+    async fn renew_until_lost(&self, HeldLease { lease, term }: &mut HeldLease) {
         let mut pause = lease.term / RENEWALS_PER_TERM;
         loop {
             tokio::select! {
                 biased;
-                () = &mut term => return,
+                () = &mut *term => return,
                 () = self.clock.sleep(pause) => {}
             }
             let mut next_term = self.clock.sleep(lease.term);
             let renewed = tokio::select! {
                 biased;
-                () = &mut term => return,
+                () = &mut *term => return,
                 // Never first to end. Polled here, so that the term begins before the call.
                 () = &mut next_term => return,
                 renewed = self.leases.renew(lease) => renewed,
             };
             match renewed {
                 Ok(()) => {
-                    term = next_term;
+                    *term = next_term;
                     pause = lease.term / RENEWALS_PER_TERM;
                 }
                 Err(LeaseError::Lost { .. }) => return,
@@ -168,17 +214,29 @@ impl LeasedTask {
     }
 
     /// Releases the lease, or lets it end with its term if that takes longer.
-    async fn release(&self, lease: &Lease) {
+    pub(crate) async fn release(&self, HeldLease { lease, .. }: HeldLease) {
         tokio::select! {
             biased;
             () = self.clock.sleep(lease.term) => {}
-            released = self.leases.release(lease) => {
+            released = self.leases.release(&lease) => {
                 if let Err(error) = released {
                     let trouble = in_one_line(&error);
                     tracing::warn!(lease = %lease.name, %trouble, "lease not released");
                 }
             }
         }
+    }
+}
+
+/// A lease that this node has, with the end of its term.
+pub(crate) struct HeldLease {
+    lease: Lease,
+    term: Sleep,
+}
+
+impl HeldLease {
+    pub(crate) const fn token(&self) -> FencingToken {
+        self.lease.token
     }
 }
 

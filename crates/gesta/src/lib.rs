@@ -127,6 +127,8 @@ mod following;
 
 // Tasks of several nodes.
 mod leased_task;
+mod nodes;
+mod role;
 
 // From events to state.
 mod error;
@@ -178,6 +180,7 @@ pub use json::JsonFault;
 pub use leased_task::LeasedTask;
 pub use loaded::Loaded;
 pub use metadata::{CustomMetadata, EventMetadata, InvalidMetadata, RecordedMetadata};
+pub use nodes::{Nodes, RunsElsewhere};
 pub use open::{OpenError, directory_of, open, url_without_password};
 pub use payload::CommandPayload;
 pub use pipeline::{
@@ -206,6 +209,7 @@ pub use read::{AsOf, TruncatedHistory};
 pub use receipt::Receipt;
 pub use recorded::Recorded;
 pub use rejection::{AnyRejection, Rejection};
+pub use role::{OtherRole, ParseRoleError, Role};
 pub use snapshot::SnapshotPolicy;
 pub use type_shape::TypeShape;
 

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use gesta_store::{CapabilitySet, EventStore, InvalidName, memory::MemoryStore};
+use gesta_store::{CapabilitySet, EventStore, InvalidName, LeaseError, memory::MemoryStore};
 
 use crate::DuplicateEventName;
 
@@ -221,6 +221,10 @@ pub enum OpenError {
     #[cfg(feature = "postgres")]
     #[error(transparent)]
     Postgres(#[from] Box<gesta_postgres::OpenError>),
+    /// The term of the leases is out of range. Set another one with
+    /// [`Nodes::term`](crate::Nodes::term).
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// Projections and process managers run on tokio. Call `open` within its runtime.
     #[error("projections and process managers need a tokio runtime")]
     NoRuntime,

@@ -70,6 +70,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "event_names",
             "following",
             "leased_task",
+            "nodes",
+            "role",
             "read",
             "error",
             "snapshot",

@@ -6,7 +6,7 @@
 //!
 //! | state | status | causes |
 //! | --- | --- | --- |
-//! | `ready` | 200 | none |
+//! | `ready` | 200 | none, or [notices](gesta::Severity::Notice): parts that another node runs |
 //! | `degraded` | 200 | a [degraded](gesta::Severity::Degraded) component, such as dead letters |
 //! | a problem | 503 | an [unready](gesta::Severity::Unready) component, such as a full store |
 //!
@@ -95,7 +95,8 @@ struct Ready(Vec<CauseDetails>);
 
 impl IntoResponse for Ready {
     fn into_response(self) -> Response {
-        let status = if self.0.is_empty() { "ready" } else { "degraded" };
+        let is_ready = self.0.iter().all(CauseDetails::is_notice);
+        let status = if is_ready { "ready" } else { "degraded" };
         Json(json!({ "status": status, "causes": self.0 })).into_response()
     }
 }

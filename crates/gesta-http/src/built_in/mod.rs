@@ -5,6 +5,7 @@ pub(crate) mod docs;
 pub(crate) mod feed;
 pub(crate) mod health;
 mod identifiers;
+mod leases;
 pub(crate) mod processes;
 pub(crate) mod projections;
 pub(crate) mod reactors;

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::{
     identifiers::{LetterId, Name},
+    leases::{LeaseDetails, LeasesInForce},
     responses::{Accepted, Done, Listed},
 };
 use crate::{
@@ -58,8 +59,8 @@ struct ProjectionDetails {
     name: &'static str,
     /// Version in the running program.
     version: u32,
-    /// State: `starting`, `running`, `rebuilding`, `awaiting-confirmation`, `halted` or
-    /// `corrupt`.
+    /// State: `starting`, `running`, `rebuilding`, `awaiting-confirmation`, `halted`, `corrupt`, or
+    /// `waiting` while another node runs it.
     state: &'static str,
     /// Position up to which the current read model reflects all events.
     position: u64,
@@ -85,6 +86,12 @@ struct ProjectionDetails {
     /// Error that halted the projection, or that it is retrying.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Node that runs it, if several nodes share the work and one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
+    /// Lease under which it runs, if it is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<LeaseDetails>,
 }
 
 /// Progress of a rebuild.
@@ -154,9 +161,10 @@ impl OldRowsDetails {
 }
 
 impl ProjectionDetails {
-    fn of(status: ProjectionStatus) -> Self {
+    fn of(status: ProjectionStatus, leases: &LeasesInForce) -> Self {
         let (state, error) = match &status.state {
             ProjectionState::Starting => ("starting", None),
+            ProjectionState::Waiting => ("waiting", None),
             ProjectionState::Running => ("running", None),
             ProjectionState::AwaitingConfirmation(_) => ("awaiting-confirmation", None),
             ProjectionState::Halted { error, .. } => ("halted", Some(error.clone())),
@@ -186,13 +194,17 @@ impl ProjectionDetails {
             old_rows: status.old_rows.as_ref().map(OldRowsDetails::of),
             // The error that halts it, or else the one that it is retrying.
             error: error.or(status.trouble),
+            node: status.runs_on.map(|node| node.to_string()),
+            lease: leases.of(status.lease.as_ref()),
         }
     }
 }
 
 async fn list_projections(state: GestaState) -> Result<Listed<ProjectionDetails>, Problem> {
     let all = state.gesta().projections().await?;
-    Ok(Listed { items: all.into_iter().map(ProjectionDetails::of).collect() })
+    let leases = LeasesInForce::read(&state).await;
+    let details = all.into_iter().map(|status| ProjectionDetails::of(status, &leases));
+    Ok(Listed { items: details.collect() })
 }
 
 /// The path of a projection.
@@ -320,7 +332,9 @@ impl IntoResponse for SwitchDone {
 impl Describe for SwitchDone {
     fn describe(operation: &mut Operation<'_>) {
         Done::describe(operation);
-        operation.problem(409, "no switch-over awaits confirmation, or no old rows are kept");
+        let about = "no switch-over awaits confirmation, no old rows are kept, or another node \
+                     runs the projection";
+        operation.problem(409, about);
     }
 }
 
@@ -337,6 +351,8 @@ impl IntoResponse for RollingBack {
 impl Describe for RollingBack {
     fn describe(operation: &mut Operation<'_>) {
         Accepted::describe(operation);
-        operation.problem(409, "no old rows are kept, or another version wrote them");
+        let about = "no old rows are kept, another version wrote them, or another node runs the \
+                     projection";
+        operation.problem(409, about);
     }
 }

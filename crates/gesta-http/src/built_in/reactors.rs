@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{
     identifiers::{EventName, Name},
+    leases::{LeaseDetails, LeasesInForce},
     responses::{CurrentState, Done, Listed},
 };
 use crate::{
@@ -39,7 +40,7 @@ pub(crate) fn routes(prefix: &str) -> [ApiRoute; 5] {
 struct ReactorDetails {
     /// Name.
     name: &'static str,
-    /// State: `starting`, `running`, `paused` or `halted`.
+    /// State: `starting`, `running`, `paused`, `halted`, or `waiting` while another node runs it.
     state: &'static str,
     /// Position up to which all events are handled or wait behind a dead letter.
     position: u64,
@@ -55,14 +56,21 @@ struct ReactorDetails {
     /// Error that is being retried, or the reason of the halt.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
+    /// Node that runs it, if several nodes share the work and one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
+    /// Lease under which it runs, if it is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<LeaseDetails>,
 }
 
 impl ReactorDetails {
-    fn of(status: ReactorStatus) -> Self {
+    fn of(status: ReactorStatus, leases: &LeasesInForce) -> Self {
         Self {
             name: status.name,
             state: match status.state {
                 ReactorState::Starting => "starting",
+                ReactorState::Waiting => "waiting",
                 ReactorState::Running => "running",
                 ReactorState::Paused => "paused",
                 ReactorState::Halted => "halted",
@@ -75,6 +83,8 @@ impl ReactorDetails {
             retrying: status.retrying as u64,
             dead_letters: status.dead_letters as u64,
             trouble: status.trouble,
+            node: status.runs_on.map(|node| node.to_string()),
+            lease: leases.of(status.lease.as_ref()),
         }
     }
 }
@@ -119,7 +129,9 @@ impl EffectDetails {
 
 async fn list_reactors(state: GestaState) -> Result<Listed<ReactorDetails>, Problem> {
     let all = state.gesta().reactors().await?;
-    Ok(Listed { items: all.into_iter().map(ReactorDetails::of).collect() })
+    let leases = LeasesInForce::read(&state).await;
+    let details = all.into_iter().map(|status| ReactorDetails::of(status, &leases));
+    Ok(Listed { items: details.collect() })
 }
 
 /// The path of a reactor.
@@ -136,7 +148,8 @@ async fn show_reactor(
     let all = state.gesta().reactors().await?;
     let named = all.into_iter().find(|status| status.name == path.reactor.0);
     let status = named.ok_or_else(|| Problem::not_found("reactor"))?;
-    Ok(CurrentState(ReactorDetails::of(status)))
+    let leases = LeasesInForce::read(&state).await;
+    Ok(CurrentState(ReactorDetails::of(status, &leases)))
 }
 
 async fn list_reactor_dead_letters(

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use crate::{Describe, Operation, Schema, Schemas, wire::problem::RESOURCE_NOT_FOUND};
 
+/// Description of the 409 response of operations.
+const RUNS_ELSEWHERE: &str = "another node runs it: `detail` names the node";
+
 /// The response with a complete list: 200.
 #[derive(Debug, Serialize)]
 pub(crate) struct Listed<T> {
@@ -71,6 +74,7 @@ impl Describe for Done {
     fn describe(operation: &mut Operation<'_>) {
         operation.answers_nothing(StatusCode::NO_CONTENT, "completed");
         operation.problem(404, RESOURCE_NOT_FOUND);
+        operation.problem(409, RUNS_ELSEWHERE);
     }
 }
 
@@ -88,5 +92,6 @@ impl Describe for Accepted {
     fn describe(operation: &mut Operation<'_>) {
         operation.answers_nothing(StatusCode::ACCEPTED, "started");
         operation.problem(404, RESOURCE_NOT_FOUND);
+        operation.problem(409, RUNS_ELSEWHERE);
     }
 }

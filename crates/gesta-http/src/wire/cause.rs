@@ -24,6 +24,7 @@ impl CauseDetails {
             name: cause.name.clone(),
             state: cause.state,
             severity: match cause.severity {
+                Severity::Notice => "notice",
                 Severity::Degraded => "degraded",
                 Severity::Unready => "unready",
                 // `Severity` is non-exhaustive.
@@ -31,6 +32,11 @@ impl CauseDetails {
             },
             detail: cause.detail.clone(),
         }
+    }
+
+    /// Returns whether nothing has to be done about it.
+    pub(crate) fn is_notice(&self) -> bool {
+        self.severity == "notice"
     }
 }
 
@@ -52,8 +58,9 @@ impl Schema for CauseDetails {
                     ),
                     "state": text("Stable identifier of the state, such as `halted`."),
                     "severity": {
-                        "enum": ["degraded", "unready"],
-                        "description": "`unready` makes the readiness probe fail; `degraded` does not.",
+                        "enum": ["notice", "degraded", "unready"],
+                        "description": "`unready` makes the readiness probe fail; `degraded` does \
+                                        not; a `notice` needs no attention.",
                     },
                     "detail": text("Explanation for people."),
                 },

@@ -57,6 +57,7 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
             ExecuteError::Store(error) => error.into(),
             // No `Retry-After`: this process does not open its store again.
             ExecuteError::Closed => Self::unavailable("closed", detail),
+            ExecuteError::OtherRole(_) => other_role(detail),
             // `ExecuteError` is non-exhaustive. An error that is not known here may be of any kind.
             _ => Self::unavailable("outcome-unknown", detail).with_unknown_outcome(),
         }
@@ -94,6 +95,10 @@ fn undecodable(error: &UndecodableEvent) -> Problem {
 fn truncated(error: &TruncatedHistory) -> Problem {
     tracing::error!(error = error as &dyn Error, "cannot fold a truncated stream");
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "truncated-history", error.to_string())
+}
+
+fn other_role(detail: String) -> Problem {
+    Problem::new(StatusCode::MISDIRECTED_REQUEST, "other-role", detail)
 }
 
 fn conflict(code: &'static str, detail: String) -> Problem {
@@ -170,6 +175,7 @@ impl From<WaitError> for Problem {
         match error {
             WaitError::NotRegistered { .. } => Self::internal(&error),
             WaitError::Halted { .. } => Self::unavailable("projection-halted", detail),
+            WaitError::OtherRole(_) => other_role(detail),
             WaitError::Closed { .. } => Self::unavailable("closing", detail),
             WaitError::TimedOut { .. } => {
                 Self::unavailable("not-yet-visible", detail).retry_after(PAUSE)
@@ -238,6 +244,7 @@ impl From<OperationError> for Problem {
             OperationError::NotRegistered { .. } | OperationError::NoSuchDeadLetter { .. } => {
                 Self::new(StatusCode::NOT_FOUND, "not-found", detail)
             }
+            OperationError::RunsElsewhere(_) => conflict("runs-elsewhere", detail),
             OperationError::EventGone { .. } => Self::unprocessable("event-gone", detail),
             OperationError::StillFails { .. } => Self::unprocessable("still-fails", detail),
             OperationError::Database(error) => error.into(),
@@ -266,6 +273,7 @@ impl From<ProcessError> for Problem {
             | ProcessError::NoSuchRefusedCommand { .. } => {
                 Self::new(StatusCode::NOT_FOUND, "not-found", detail)
             }
+            ProcessError::RunsElsewhere(_) => conflict("runs-elsewhere", detail),
             // The instance exists; its state does not allow the operation.
             ProcessError::Ended { .. } => Self::unprocessable("instance-ended", detail),
             ProcessError::IsSetAside { .. } => Self::unprocessable("instance-set-aside", detail),
@@ -288,6 +296,7 @@ impl From<ReactorError> for Problem {
             ReactorError::NotRegistered { .. } | ReactorError::NoSuchDeadLetter { .. } => {
                 Self::new(StatusCode::NOT_FOUND, "not-found", detail)
             }
+            ReactorError::RunsElsewhere(_) => conflict("runs-elsewhere", detail),
             ReactorError::StillFails { .. } => Self::unprocessable("still-fails", detail),
             ReactorError::Unavailable { .. } => {
                 Self::unavailable("reactor-unavailable", detail).retry_after(PAUSE)

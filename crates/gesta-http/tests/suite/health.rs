@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::{DoorEvent, OpenDoor, api, asked, send};
 
-struct Doors;
+pub(crate) struct Doors;
 
 impl Projection for Doors {
     const NAME: &'static str = "doors";

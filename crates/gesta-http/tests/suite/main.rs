@@ -8,6 +8,7 @@ mod declared;
 mod guide;
 mod health;
 mod messages;
+mod nodes;
 mod own_router;
 mod payloads;
 mod serving;

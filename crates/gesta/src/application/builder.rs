@@ -19,11 +19,13 @@ use super::{
 };
 use crate::{
     Aggregate, Apply, Authorize, Begin, Boundary, Clock, CommandRequest, CommandSet, Decide,
-    DuplicateEventName, EventSet, OnRead, OpenError, Pipeline, ProcessManager, ProcessSetup,
-    Reactor, ReactorSetup, Receipt, RetryPolicy, Rng, SnapshotPolicy, SystemClock, SystemRng,
+    DuplicateEventName, EventSet, Nodes, OnRead, OpenError, Pipeline, ProcessManager, ProcessSetup,
+    Reactor, ReactorSetup, Receipt, RetryPolicy, Rng, Role, SnapshotPolicy, SystemClock, SystemRng,
     Unauthorized,
     event_names::Scope,
-    log_hint, open,
+    log_hint,
+    nodes::Hosting,
+    open,
     pipeline::{PipelineConfig, RememberedRejections},
     process::ProcessContext,
     projection::{ProjectionContext, SharedStore},
@@ -72,6 +74,8 @@ pub struct Builder {
     processes: ProcessRegistrations,
     requirements: Requirements,
     reactors: ReactorRegistrations,
+    nodes: Option<Nodes>,
+    role: Role,
     hints_at_log: bool,
     duplicate_event: Option<DuplicateEventName>,
 }
@@ -99,6 +103,8 @@ impl Builder {
             processes: ProcessRegistrations::default(),
             requirements: Requirements::default(),
             reactors: ReactorRegistrations::default(),
+            nodes: None,
+            role: Role::All,
             hints_at_log: true,
             duplicate_event: None,
         }
@@ -160,6 +166,25 @@ impl Builder {
     /// Overrides the random number generator.
     pub fn rng(mut self, rng: impl Rng) -> Self {
         self.config.rng = Arc::new(rng);
+        self
+    }
+
+    /// Shares projections, process managers and reactors with other nodes: each runs on one node at
+    /// a time, under a lease.
+    ///
+    /// All nodes have the same event store and the same read models, so that queries are answered
+    /// on each. Without this call everything runs on this node.
+    pub fn nodes(mut self, nodes: Nodes) -> Self {
+        self.nodes = Some(nodes);
+        self
+    }
+
+    /// Sets the parts of the application that this node serves. Default: [`Role::All`].
+    ///
+    /// The registrations are the same on all nodes. A part that this node does not run shows the
+    /// state `Waiting`, and its queries are answered from the read models that all nodes share.
+    pub fn role(mut self, role: Role) -> Self {
+        self.role = role;
         self
     }
 
@@ -325,6 +350,9 @@ impl Builder {
         if let Some(twice) = self.duplicate_event {
             return Err(twice.into());
         }
+        if let Some(nodes) = &self.nodes {
+            nodes.check()?;
+        }
         if self.hints_at_log {
             log_hint::print_once();
         }
@@ -337,18 +365,27 @@ impl Builder {
         let innermost = self.config.assemble(&store);
         let pipeline = self.layers.into_iter().fold(innermost, |inner, layer| layer(inner));
         let PipelineConfig { clock, rng, snapshots, .. } = self.config;
-        let context =
-            ProjectionContext { store: SharedStore(Arc::clone(&store)), clock: Arc::clone(&clock) };
+        let hosting = Hosting {
+            nodes: self.nodes.clone(),
+            runs: self.role.runs_tasks(),
+            clock: Arc::clone(&clock),
+        };
+        let context = ProjectionContext {
+            store: SharedStore(Arc::clone(&store)),
+            clock: Arc::clone(&clock),
+            hosting: hosting.clone(),
+        };
         let read_side = self.read_side.start(&context)?;
         let context = ProcessContext {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             pipeline: pipeline.clone(),
+            hosting: hosting.clone(),
         };
         // Started last: managers send commands through the complete pipeline.
         let processes = self.processes.start(&context).await?;
         let state = StateSource { store: Arc::clone(&store), snapshots: snapshots.clone() };
-        let context = ReactorContext { state, clock: Arc::clone(&clock) };
+        let context = ReactorContext { state, clock: Arc::clone(&clock), hosting };
         let reactors = self.reactors.start(&context).await?;
         Ok(Gesta::of(Parts {
             store,
@@ -360,6 +397,8 @@ impl Builder {
             processes,
             reactors,
             snapshots,
+            nodes: self.nodes,
+            role: self.role,
         }))
     }
 }

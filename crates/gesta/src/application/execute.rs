@@ -194,6 +194,7 @@ impl<'g, C: Decide> IntoFuture for Execute<'g, C> {
             if gesta.is_closed() {
                 return Err(ExecuteError::Closed);
             }
+            gesta.role().check_commands().map_err(ExecuteError::OtherRole)?;
             let outcome = gesta.pipeline().oneshot(request).await;
             outcome.map_err(|error| CommandError::from_pipeline(error).typed())
         })

@@ -11,10 +11,10 @@ use std::{
     },
 };
 
-use gesta_store::EventStore;
+use gesta_store::{EventStore, LeaseError, LeaseInForce, NodeName};
 
 use super::{process_side::Processes, reactor_side::Reactors, read_side::ReadSide};
-use crate::{Clock, Pipeline, Rng, snapshot::Snapshots};
+use crate::{Clock, Nodes, Pipeline, Rng, Role, snapshot::Snapshots};
 
 /// The handle of an application: executes commands, loads aggregates, answers queries. Cheap to
 /// clone.
@@ -50,6 +50,8 @@ pub(super) struct Parts {
     pub(super) processes: Processes,
     pub(super) reactors: Reactors,
     pub(super) snapshots: Snapshots,
+    pub(super) nodes: Option<Nodes>,
+    pub(super) role: Role,
 }
 
 impl Gesta {
@@ -89,6 +91,29 @@ impl Gesta {
         self.inner.parts.rng.as_ref()
     }
 
+    /// Returns the name of this node. `None` without [`Nodes`].
+    #[must_use]
+    pub fn node(&self) -> Option<&NodeName> {
+        self.inner.parts.nodes.as_ref().map(Nodes::node)
+    }
+
+    /// Returns the role of this node.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.inner.parts.role
+    }
+
+    /// Returns the leases in force of all nodes, by name. Nothing without [`Nodes`].
+    ///
+    /// # Errors
+    /// [`LeaseError::Unavailable`] if the place of the leases cannot be reached.
+    pub async fn leases(&self) -> Result<Vec<LeaseInForce>, LeaseError> {
+        match &self.inner.parts.nodes {
+            Some(nodes) => nodes.leases().list().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Returns whether the application was closed through this handle or a clone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -100,8 +125,8 @@ impl Gesta {
     /// passed to [`Gesta::on`] stays open, and its owner closes it. Uncommitted events are applied
     /// and decided commands are sent on the next start. A process manager with no work in flight
     /// writes a checkpoint, which shortens its next start. A reactor finishes the effects in
-    /// progress and records them. Stores of read models stay open for others; their own `close`
-    /// waits until their files are closed.
+    /// progress and records them. With [`Nodes`], other nodes take over at once. Stores of read
+    /// models stay open for others; their own `close` waits until their files are closed.
     ///
     /// Has no time limit of its own and may wait for the store. To limit it, wrap it in a timeout:
     /// dropping the returned future stops the rest without waiting.

@@ -9,14 +9,15 @@
 //! process manager is stopped. It is *degraded* if it serves requests, but an operator or time must
 //! resolve something: inputs or events are set aside, a rebuild is halted while the previous read
 //! model continues, an operation is being retried, the clock is behind the store, snapshots are
-//! missing. A reactor only degrades: requests do not wait for its effects.
+//! missing. A reactor only degrades: requests do not wait for its effects. A component that another
+//! node runs is a *notice*, with the name of the node.
 
 use std::{
     collections::BTreeSet,
     time::{Duration, UNIX_EPOCH},
 };
 
-use gesta_store::{Append, ExpectedRevision, ReadAll, StoreError, StreamName};
+use gesta_store::{Append, ExpectedRevision, NodeName, ReadAll, StoreError, StreamName};
 
 use super::Gesta;
 use crate::{
@@ -94,6 +95,8 @@ impl HealthCause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Severity {
+    /// Requests are served, and nothing has to be done: another node runs the component.
+    Notice,
     /// Requests are served, but an operator or time must resolve something.
     Degraded,
     /// Requests cannot be served as promised.
@@ -235,6 +238,20 @@ fn store_cause(error: &StoreError) -> HealthCause {
     Component::Store.cause("", (Severity::Unready, state), in_one_line(error))
 }
 
+/// Returns the state of a projection that another node runs. Without a read model, queries have
+/// nothing to read.
+const fn waiting(has_read_model: bool) -> (Severity, &'static str) {
+    (if has_read_model { Severity::Notice } else { Severity::Unready }, "waiting")
+}
+
+/// Describes where a component runs that waits on this node.
+fn runs_elsewhere(node: Option<&NodeName>) -> String {
+    node.map_or_else(
+        || "it does not run on this node, and no node is known to run it".to_owned(),
+        |node| format!("runs on {node}"),
+    )
+}
+
 async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
     use Severity::{Degraded, Unready};
     // Opens a connection: a file that was removed or replaced shows only then.
@@ -269,6 +286,12 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
         }
         ProjectionState::Starting if progress.trouble.is_none() => {
             report((Unready, "starting"), "the read model is being opened".to_owned());
+        }
+        ProjectionState::Waiting => {
+            report(
+                waiting(progress.answering.is_some()),
+                runs_elsewhere(progress.runs_on.as_ref()),
+            );
         }
         ProjectionState::Corrupt { .. } | ProjectionState::Starting | ProjectionState::Running => {}
     }
@@ -323,6 +346,11 @@ fn process_manager_causes(handle: &ProcessHandle) -> Vec<HealthCause> {
             let stuck = (Unready, "stuck");
             report(if progress.is_stuck { stuck } else { (Degraded, "retrying") }, trouble);
         }
+        (ProcessState::Waiting, Some(trouble)) => report((Degraded, "retrying"), trouble),
+        (ProcessState::Waiting, None) => {
+            let detail = runs_elsewhere(progress.runs_on.as_ref());
+            report((Severity::Notice, "waiting"), &detail);
+        }
         (ProcessState::Starting | ProcessState::Running, None) => {}
     }
     let set_aside = progress.asides.view();
@@ -338,8 +366,8 @@ fn reactor_causes(handle: &ReactorHandle) -> Vec<HealthCause> {
     let progress = handle.progress.borrow().clone();
     let mut causes = Vec::new();
     let mut report = |state, detail: &str| {
-        let state = (Severity::Degraded, state);
-        causes.push(Component::Reactor.cause(handle.name, state, detail));
+        let severity = if state == "waiting" { Severity::Notice } else { Severity::Degraded };
+        causes.push(Component::Reactor.cause(handle.name, (severity, state), detail));
     };
     match (progress.state, progress.trouble.as_deref()) {
         (ReactorState::Halted, trouble) => {
@@ -350,6 +378,10 @@ fn reactor_causes(handle: &ReactorHandle) -> Vec<HealthCause> {
         }
         (ReactorState::Starting | ReactorState::Running, Some(trouble)) => {
             report(if progress.is_stuck { "stuck" } else { "retrying" }, trouble);
+        }
+        (ReactorState::Waiting, Some(trouble)) => report("retrying", trouble),
+        (ReactorState::Waiting, None) => {
+            report("waiting", &runs_elsewhere(progress.runs_on.as_ref()));
         }
         (ReactorState::Starting | ReactorState::Running, None) => {}
     }

@@ -5,7 +5,7 @@
 use super::Gesta;
 use crate::{
     EffectId, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, ProcessError,
-    ProcessNotRegistered, ProcessStatus, SetAside, Subject,
+    ProcessStatus, SetAside, Subject,
     audit::Operator,
     process::{ProcessHandle, ProcessOperation},
 };
@@ -23,26 +23,18 @@ impl Gesta {
     /// The pause is not stored: it ends when the application is opened again.
     ///
     /// # Errors
-    /// [`ProcessNotRegistered`] if no manager has this name.
-    pub async fn pause_process(&self, name: &str) -> Result<(), ProcessNotRegistered> {
-        self.switch(name, ProcessOperation::Pause).await
+    /// [`ProcessError::ProcessNotRegistered`] if no manager has this name.
+    /// [`ProcessError::RunsElsewhere`] if another node runs it.
+    pub async fn pause_process(&self, name: &str) -> Result<(), ProcessError> {
+        self.processes().named(name)?.order(ProcessOperation::Pause).await
     }
 
     /// Resumes a process manager after a pause.
     ///
     /// # Errors
-    /// [`ProcessNotRegistered`] if no manager has this name.
-    pub async fn resume_process(&self, name: &str) -> Result<(), ProcessNotRegistered> {
-        self.switch(name, ProcessOperation::Resume).await
-    }
-
-    async fn switch(
-        &self,
-        name: &str,
-        operation: ProcessOperation,
-    ) -> Result<(), ProcessNotRegistered> {
-        let ordered = self.processes().named(name)?.order(operation).await;
-        ordered.map_err(|_| ProcessNotRegistered { process: name.to_owned() })
+    /// The same as [`pause_process`](Self::pause_process).
+    pub async fn resume_process(&self, name: &str) -> Result<(), ProcessError> {
+        self.processes().named(name)?.order(ProcessOperation::Resume).await
     }
 
     /// Counts the instances of a process manager by state. The first count after a start reads
@@ -168,5 +160,5 @@ impl Gesta {
 }
 
 fn status(handle: &ProcessHandle) -> ProcessStatus {
-    handle.progress.borrow().status(handle.name)
+    handle.progress.borrow().status(handle.name, handle.lease.as_ref())
 }

@@ -1,6 +1,7 @@
 //! The operation of projections through [`Gesta`]: status, rebuilds and dead letters.
 //!
-//! Invariant: operations address projections by name, so that edges need no types. Not here: the
+//! Invariant: operations address projections by name, so that edges need no types. On a node that
+//! does not run a projection, its operations are refused and leave no record. Not here: the
 //! execution of projections ([`Projection`]), queries ([`Query`](crate::Query)).
 
 use std::{fmt, str::FromStr};
@@ -82,10 +83,19 @@ impl Gesta {
     async fn status(&self, handle: &ProjectionHandle) -> Result<ProjectionStatus, StoreError> {
         let progress = handle.progress.borrow().clone();
         let ProjectionProgress {
-            state, position, checkpoint, dead_letters, old_rows, trouble, ..
+            state,
+            position,
+            checkpoint,
+            dead_letters,
+            old_rows,
+            trouble,
+            runs_on,
+            ..
         } = progress;
         // A query may meet damage that the projection has not touched.
-        let damage = handle.damage_found().filter(|_| state == ProjectionState::Running);
+        let damage = handle
+            .damage_found()
+            .filter(|_| matches!(state, ProjectionState::Running | ProjectionState::Waiting));
         let state = match damage {
             Some(error) => ProjectionState::Corrupt { error },
             None => state,
@@ -102,6 +112,8 @@ impl Gesta {
             dead_letters,
             old_rows,
             trouble,
+            lease: handle.lease.clone(),
+            runs_on,
         })
     }
 
@@ -118,7 +130,12 @@ impl Gesta {
         projection: &str,
         operator: &Operator,
     ) -> Result<(), OperationError> {
-        let handle = self.read_side().named(projection)?;
+        // Without leases a rebuild is accepted before the read models are loaded: it may replace
+        // one that cannot be opened.
+        let handle = match self.read_side().named(projection)? {
+            handle if handle.lease.is_none() => handle,
+            _ => self.operated(projection).await?,
+        };
         self.record(handle, operator, ("rebuild-projection", projection)).await?;
         handle.execute(Operation::Rebuild).await
     }
@@ -178,11 +195,14 @@ impl Gesta {
         handle.execute(Operation::DropOld).await
     }
 
-    /// Returns a projection by name, once it has loaded its read models.
+    /// Returns a projection that runs on this node, once it has loaded its read models.
     async fn operated(&self, projection: &str) -> Result<&ProjectionHandle, OperationError> {
         let handle = self.read_side().named(projection)?;
         handle.started(self.clock().as_ref()).await;
-        Ok(handle)
+        match handle.runs_elsewhere() {
+            Some(elsewhere) => Err(elsewhere.into()),
+            None => Ok(handle),
+        }
     }
 
     fn old_rows(&self, handle: &ProjectionHandle) -> Result<OldRows, OperationError> {

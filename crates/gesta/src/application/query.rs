@@ -1,8 +1,9 @@
 //! Queries against read models, which can wait until they see the caller's own writes.
 //!
 //! Owns: [`Query`], [`Answer`], [`Ask`], [`Wait`]. Invariants: an answer requested at a position
-//! reflects every event up to it; every wait is bounded, and none polls. Not here: SQL, which
-//! belongs to the application.
+//! reflects every event up to it, also if another node has applied them; every wait is bounded, and
+//! none polls, except on a node that does not run the projection. Not here: SQL, which belongs to
+//! the application.
 
 use std::{
     error::Error,
@@ -15,7 +16,7 @@ use std::{
 use gesta_store::{DatabaseError, Position};
 
 use crate::{
-    Clock, Gesta, Projection, Receipt,
+    Clock, Gesta, OtherRole, Projection, Receipt,
     projection::{ProjectionHandle, ProjectionProgress},
 };
 
@@ -210,6 +211,9 @@ pub enum WaitError {
         /// Position waited for.
         wanted: Position,
     },
+    /// The node answers no queries. Ask another one.
+    #[error(transparent)]
+    OtherRole(#[from] OtherRole),
     /// The application was closed, or the projection ended. Open it again.
     #[error("projection {projection} has stopped: the application was closed")]
     Closed {
@@ -459,6 +463,7 @@ struct Waiting<'g> {
 
 impl<'g> Waiting<'g> {
     fn of<P: Projection>(gesta: &'g Gesta, wanted: Position) -> Result<Self, WaitError> {
+        gesta.role().check_queries()?;
         let handle = gesta.read_side().of::<P>();
         let handle = handle.ok_or(WaitError::NotRegistered { projection: P::NAME })?;
         Ok(Self { handle, clock: gesta.clock().as_ref(), wanted })
@@ -474,6 +479,8 @@ impl<'g> Waiting<'g> {
         if let Some(outcome) = self.decided(&progress.borrow()) {
             return outcome;
         }
+        // If another node runs the projection, this one looks often from now on.
+        let _waiter = self.handle.waiter();
         // Checks the current value first, so progress made since is not lost.
         let moved = progress.wait_for(|progress| self.decided(progress).is_some());
         tokio::select! {

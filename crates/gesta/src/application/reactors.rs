@@ -2,7 +2,7 @@
 //!
 //! Not here: the execution of reactors ([`Reactor`](crate::Reactor)).
 
-use gesta_store::{EventId, Position, StoreError};
+use gesta_store::{EventId, LeaseName, NodeName, Position, StoreError};
 
 use super::{Gesta, lag::lag};
 use crate::{
@@ -61,6 +61,10 @@ pub struct ReactorStatus {
     pub dead_letters: usize,
     /// The error that is being retried, or the reason of the halt, if any.
     pub trouble: Option<String>,
+    /// Name of its lease. `None` without [`Nodes`](crate::Nodes).
+    pub lease: Option<LeaseName>,
+    /// The node that runs it, as far as this node knows. `None` without [`Nodes`](crate::Nodes).
+    pub runs_on: Option<NodeName>,
 }
 
 impl Gesta {
@@ -87,6 +91,8 @@ impl Gesta {
             retrying: progress.resting,
             dead_letters: progress.letters.len(),
             trouble: progress.trouble,
+            lease: handle.lease.clone(),
+            runs_on: progress.runs_on,
         })
     }
 

@@ -172,6 +172,7 @@ fn is_judgement(error: &CommandError) -> bool {
         | CommandError::Truncated(_)
         | CommandError::Unencodable(_)
         | CommandError::Store(_)
-        | CommandError::Closed => false,
+        | CommandError::Closed
+        | CommandError::OtherRole(_) => false,
     }
 }

@@ -132,7 +132,7 @@ fn classify(error: CommandError) -> Verdict {
         }
         CommandError::Store(store) if is_permanent(store) => by_gesta(&error),
         // Passes with a restart or a repair of the store.
-        CommandError::Store(_) | CommandError::Closed => again(&error),
+        CommandError::Store(_) | CommandError::Closed | CommandError::OtherRole(_) => again(&error),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use gesta_store::EventStore;
+use gesta_store::{EventStore, LeaseName, NodeName};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
@@ -19,14 +19,15 @@ use super::{
     deps::ProcessDeps,
     journal::Census,
     operation::{ProcessControlMessage, ProcessOperation},
-    runner::Caller,
     session::ProcessRunner,
     setup::Identity,
     status::ProcessProgress,
     trouble::InputError,
 };
 use crate::{
-    Begin, Clock, EventSet, OpenError, Pipeline, ProcessNotRegistered, error_line::in_one_line,
+    Begin, Clock, EventSet, OpenError, Pipeline, ProcessNotRegistered, RunsElsewhere,
+    error_line::in_one_line,
+    nodes::{Closing, Hosting, close},
 };
 
 /// Capacity of the control channel. Further senders wait.
@@ -38,17 +39,13 @@ pub(crate) struct ProcessHandle {
     pub(crate) progress: watch::Receiver<ProcessProgress>,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) identity: Arc<Identity>,
+    /// Its lease. `None` without nodes.
+    pub(crate) lease: Option<LeaseName>,
     control: mpsc::Sender<ProcessControlMessage>,
-    running: Mutex<Option<Running>>,
+    closing: watch::Sender<Closing>,
+    task: Mutex<Option<JoinHandle<()>>>,
     /// Latest count of the instances.
     census: Mutex<Census>,
-}
-
-/// The task of a manager. Dropping this ends the task at once.
-struct Running {
-    /// Ends the task after a checkpoint.
-    close: oneshot::Sender<Caller>,
-    task: JoinHandle<()>,
 }
 
 impl ProcessHandle {
@@ -69,13 +66,9 @@ impl ProcessHandle {
     ///
     /// Dropping the returned future ends the task without a checkpoint.
     pub(crate) async fn stop(&self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Running { close, task }) = running else { return };
-        // Dropped together with this future, which shows the task that its caller is gone.
-        let (_waiting, caller) = oneshot::channel();
-        // Errors mean that the task has ended already.
-        let _ = close.send(caller);
-        let _ = task.await;
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(task) = task else { return };
+        close(&self.closing, task).await;
     }
 
     /// Returns the status once the journal is loaded or has failed to load.
@@ -116,6 +109,11 @@ pub(super) fn operation_error(trouble: InputError) -> ProcessError {
     }
 }
 
+/// Returns the refusal of an operation on a node that does not run the process manager.
+pub(super) fn refusal(process: &str, node: Option<NodeName>) -> RunsElsewhere {
+    RunsElsewhere::new(format!("process manager {process}"), node)
+}
+
 impl fmt::Debug for ProcessHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ProcessHandle of {}", self.name)
@@ -128,6 +126,7 @@ pub(crate) struct ProcessContext {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pipeline: Pipeline,
+    pub(crate) hosting: Hosting,
 }
 
 /// A process manager that is registered and not started yet.
@@ -168,7 +167,9 @@ async fn start<P: ProcessManager>(
     let identity = Arc::new(setup.identity()?);
     P::Event::event_types()?;
     let ProcessSetup { manager, begins, formerly, set_aside_max } = setup;
-    let ProcessContext { store, clock, pipeline } = context;
+    let ProcessContext { store, clock, pipeline, hosting } = context;
+    let post = hosting.post("process", P::NAME)?;
+    let lease = post.lease.clone();
     if let Some(formerly) = formerly {
         check_rename::<P>(store.as_ref(), formerly).await?;
     }
@@ -179,6 +180,7 @@ async fn start<P: ProcessManager>(
     }
     let (published, progress) = watch::channel(ProcessProgress::starting());
     let (control, ordered) = mpsc::channel(CONTROL_QUEUE_MAX);
+    let (closing, closed) = watch::channel(Closing::NotYet);
     let deps = ProcessDeps {
         manager,
         store: Arc::clone(&store),
@@ -192,23 +194,26 @@ async fn start<P: ProcessManager>(
         deps: Arc::new(deps),
         control: ordered,
         progress: published,
+        closing: closed,
+        post,
         sending: JoinSet::new(),
         working: JoinSet::new(),
         paused: false,
         halted: None,
         ignored: 0,
     };
-    let (close, closed) = oneshot::channel();
-    let run = Box::pin(runner.run(closed)) as Pin<Box<dyn Future<Output = ()> + Send>>;
+    let run = Box::pin(runner.run_in_turns()) as Pin<Box<dyn Future<Output = ()> + Send>>;
     // Started last: nothing below can fail and leave a task without its handle.
-    let running = Running { close, task: tokio::spawn(run) };
+    let task = Mutex::new(Some(tokio::spawn(run)));
     Ok(ProcessHandle {
         name: P::NAME,
         progress,
         store,
         identity,
+        lease,
         control,
-        running: Mutex::new(Some(running)),
+        closing,
+        task,
         census: Mutex::default(),
     })
 }

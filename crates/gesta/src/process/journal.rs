@@ -197,6 +197,11 @@ impl Journal {
         (std::mem::take(&mut self.entries), self.touched.clone())
     }
 
+    /// Returns the instances with outstanding work at the last checkpoint, unless they were taken.
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// Returns the instances changed by operators since the last checkpoint.
     pub(super) fn touched(&self) -> impl Iterator<Item = &str> {
         self.touched.iter().map(String::as_str)
@@ -208,7 +213,7 @@ impl Journal {
         !self.skipped.is_empty() && self.skipped.contains(&event.to_string())
     }
 
-    async fn catch_up(&mut self, store: &dyn EventStore) -> Result<(), InputError> {
+    pub(super) async fn catch_up(&mut self, store: &dyn EventStore) -> Result<(), InputError> {
         let read = ReadStream::forwards(self.identity.journal.clone());
         let read = self.revision.map_or(read.clone(), |seen| read.from(seen.next()));
         let mut pages = store.read_stream(read);

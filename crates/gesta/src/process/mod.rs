@@ -27,9 +27,11 @@
 //! (`intake`), state (`session`). Each layer calls only those after it. An instance's own work
 //! (`instance`, `dispatch`) runs in tasks that know none of them.
 //!
-//! Not here: the choice of the node that runs a process. Two nodes that run the same one conflict
-//! rarely, because every append is conditional and every command has one id. But a command without
-//! events leaves no trace and may be judged twice. A lease for the session prevents this.
+//! On a node that does not run a manager (`follower`), its task reads the journal only.
+//!
+//! Not here: the choice of the node that runs a process. Every append is conditional and every
+//! command has one id, so a node that was paused and wakes up beside its successor records nothing
+//! twice. A command without events leaves no trace and may be judged twice then.
 
 mod aside;
 mod census;
@@ -39,6 +41,7 @@ mod control;
 mod deps;
 mod dispatch;
 mod effects;
+mod follower;
 mod handle;
 mod history;
 mod input;

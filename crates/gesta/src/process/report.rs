@@ -389,6 +389,9 @@ pub enum ProcessError {
     /// No process manager of this name is registered.
     #[error(transparent)]
     ProcessNotRegistered(#[from] crate::ProcessNotRegistered),
+    /// Another node runs the process manager. Send the operation to it.
+    #[error(transparent)]
+    RunsElsewhere(#[from] crate::RunsElsewhere),
     /// The id has neither a stream nor a set-aside input.
     #[error("process manager {process} has no instance {id}")]
     NoSuchInstance {

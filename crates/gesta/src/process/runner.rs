@@ -16,11 +16,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use gesta_store::{Delivery, Filter, StoreError, StreamName, Subscribe, Visibility};
-use tokio::sync::oneshot;
+use gesta_store::{Delivery, FencingToken, Filter, StoreError, StreamName, Subscribe, Visibility};
+use tokio::sync::watch;
 
 use super::{
-    ProcessManager, Subject,
+    ProcessManager, ProcessState, Subject,
     aside::AsideRef,
     checkpoint::{self, Resumed},
     dispatch::Sent,
@@ -34,7 +34,13 @@ use super::{
     session::{ProcessRunner, Session, joined, system_time},
     trouble::InputError,
 };
-use crate::{EventSet, backoff::Backoff, error_line::in_one_line, following::Flow};
+use crate::{
+    EventSet,
+    backoff::Backoff,
+    error_line::in_one_line,
+    following::Flow,
+    nodes::{Closing, Holder, NodeTask, RunEnd, abandoned, closed},
+};
 
 /// Maximum number of instances handled concurrently.
 const HANDLING_MAX: usize = 64;
@@ -53,9 +59,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Only a waiting session can be written to a checkpoint: its state is complete.
 type Idle<P> = Option<Box<Session<P>>>;
 
-/// The caller of a close. Resolves when the caller stops waiting for the close.
-pub(super) type Caller = oneshot::Receiver<()>;
-
 enum Next<P> {
     Control(Option<ProcessControlMessage>),
     Sent(Sent),
@@ -66,38 +69,65 @@ enum Next<P> {
     Delivery(Delivery),
 }
 
-impl<P: ProcessManager> ProcessRunner<P> {
+impl<P: ProcessManager> NodeTask for ProcessRunner<P> {
+    async fn wait(&mut self, holder: watch::Receiver<Holder>) {
+        self.follow(holder).await;
+    }
+
     /// Runs until it is closed or its handle is dropped.
     ///
     /// No task of the manager is left when this returns. A close with no work in flight writes a
     /// checkpoint first; a dropped handle ends the run at once.
-    pub(super) async fn run(mut self, close: oneshot::Receiver<Caller>) {
+    async fn run(&mut self, _: Option<FencingToken>) -> RunEnd {
+        self.progress.send_modify(|progress| {
+            progress.state = ProcessState::Starting;
+            (progress.trouble, progress.is_stuck) = (None, false);
+            progress.runs_on = self.post.node.clone();
+        });
         let mut idle = None;
-        let caller = tokio::select! {
+        let mut closing = self.closing.clone();
+        let is_asked = tokio::select! {
             biased;
-            close = close => close.ok(),
-            () = self.work(&mut idle) => None,
+            is_asked = closed(&mut closing) => is_asked,
+            () = self.work(&mut idle) => false,
         };
         // Work in flight may wait for a store that no longer answers. It is repeated at the next
         // start, so the close does not wait for it.
         let is_in_flight = !self.sending.is_empty() || !self.working.is_empty();
+        self.put_down().await;
+        let changed = idle.filter(|session| session.is_changed && !is_in_flight);
+        if let Some(session) = changed.filter(|_| is_asked) {
+            self.write_last_checkpoint(session, closing).await;
+        }
+        RunEnd::Closed
+    }
+
+    async fn put_down(&mut self) {
         self.sending.shutdown().await;
         self.working.shutdown().await;
-        let changed = idle.filter(|session| session.is_changed && !is_in_flight);
-        if let (Some(caller), Some(session)) = (caller, changed) {
-            self.write_last_checkpoint(session, caller).await;
-        }
+    }
+}
+
+impl<P: ProcessManager> ProcessRunner<P> {
+    /// Runs on this node and follows on others, until the application is closed.
+    pub(super) async fn run_in_turns(mut self) {
+        let post = self.post.clone();
+        post.keep(&mut self).await;
     }
 
     /// Writes a checkpoint, so that the next start does not repeat the inputs handled since the
     /// previous one.
     ///
     /// Has no time limit of its own: a caller that limits its close drops it, which ends this.
-    async fn write_last_checkpoint(&mut self, mut session: Box<Session<P>>, caller: Caller) {
+    async fn write_last_checkpoint(
+        &mut self,
+        mut session: Box<Session<P>>,
+        mut closing: watch::Receiver<Closing>,
+    ) {
         let written = tokio::select! {
             biased;
             written = self.checkpoint(&mut session) => written,
-            _ = caller => return,
+            () = abandoned(&mut closing) => return,
         };
         if let Err(trouble) = written {
             let line = in_one_line(&trouble);

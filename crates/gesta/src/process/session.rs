@@ -33,12 +33,18 @@ use super::{
     status::ProcessProgress,
     trouble::InputError,
 };
-use crate::{error_line::in_one_line, following::Flow};
+use crate::{
+    error_line::in_one_line,
+    following::Flow,
+    nodes::{Closing, Post},
+};
 
 pub(super) struct ProcessRunner<P> {
     pub(super) deps: Arc<ProcessDeps<P>>,
     pub(super) control: mpsc::Receiver<ProcessControlMessage>,
     pub(super) progress: watch::Sender<ProcessProgress>,
+    pub(super) closing: watch::Receiver<Closing>,
+    pub(super) post: Post,
     pub(super) sending: JoinSet<Sent>,
     pub(super) working: JoinSet<Done<P>>,
     pub(super) paused: bool,
@@ -197,6 +203,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
             progress.ignored = self.ignored;
             progress.census = session.census;
             progress.is_stuck = false;
+            progress.runs_on = self.post.node.clone();
             progress.is_sending = schedule.is_sending() || is_busy;
             progress.next_wake = schedule.next_wake().map(system_time);
             progress.publish_asides(&session.journal);

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use gesta_store::Position;
+use gesta_store::{LeaseName, NodeName, Position};
 
 use super::{
     aside::Asides,
@@ -21,6 +21,9 @@ use super::{
 pub enum ProcessState {
     /// Loading its instances.
     Starting,
+    /// Another node runs it, or none does at the moment. Position, timers and set-aside inputs are
+    /// those of its last checkpoint, and the set-aside inputs since.
+    Waiting,
     /// Handling events and timers, and sending commands.
     Running,
     /// Paused by an operator until resumed, or until the application is opened again.
@@ -55,6 +58,10 @@ pub struct ProcessStatus {
     /// Number of events since the manager was opened that would have started an ended instance
     /// again, and were ignored by definition.
     pub ignored: u64,
+    /// Name of its lease. `None` without [`Nodes`](crate::Nodes).
+    pub lease: Option<LeaseName>,
+    /// The node that runs it, as far as this node knows. `None` without [`Nodes`](crate::Nodes).
+    pub runs_on: Option<NodeName>,
 }
 
 /// Status that the runner publishes to queries, health and operators.
@@ -76,6 +83,8 @@ pub(crate) struct ProcessProgress {
     pub(crate) is_sending: bool,
     /// Next time at which a timer or retry is due.
     pub(crate) next_wake: Option<SystemTime>,
+    /// The node that runs it, as far as this node knows.
+    pub(crate) runs_on: Option<NodeName>,
 }
 
 impl ProcessProgress {
@@ -93,11 +102,12 @@ impl ProcessProgress {
             is_stuck: false,
             is_sending: false,
             next_wake: None,
+            runs_on: None,
         }
     }
 
     /// Returns the public status.
-    pub(crate) fn status(&self, name: &'static str) -> ProcessStatus {
+    pub(crate) fn status(&self, name: &'static str, lease: Option<&LeaseName>) -> ProcessStatus {
         ProcessStatus {
             name,
             state: self.state,
@@ -109,6 +119,8 @@ impl ProcessProgress {
             set_aside: self.asides.count(),
             error: self.asides.first_error(),
             ignored: self.ignored,
+            lease: lease.cloned(),
+            runs_on: self.runs_on.clone(),
         }
     }
 
@@ -127,8 +139,9 @@ impl ProcessProgress {
     pub(crate) fn is_idle(&self, head: Position, now: SystemTime) -> bool {
         match self.state {
             ProcessState::Starting => false,
-            // Only an operator changes these states, so waiting for work would not end.
-            ProcessState::Paused | ProcessState::Halted => true,
+            // Only an operator or another node changes these states, so waiting for work would not
+            // end.
+            ProcessState::Paused | ProcessState::Halted | ProcessState::Waiting => true,
             ProcessState::Running => {
                 self.position >= head
                     && !self.is_sending

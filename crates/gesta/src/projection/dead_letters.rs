@@ -35,7 +35,7 @@ where
     pub(super) async fn load_dead_letters(&mut self) -> Result<(), DatabaseError> {
         // Read the change counter before the letters: a change in between makes the counter stale,
         // and the writer loads both again.
-        let mut tx = self.deps.work.read_models.begin(&self.id).await?;
+        let mut tx = self.deps.work.begin(&self.id).await?;
         self.dead_letter_changes = provenance::dead_letter_changes(&mut tx).await?;
         tx.rollback().await?;
         let letters = self.deps.work.read_models.dead_letters(&self.id).await?;
@@ -54,7 +54,7 @@ where
         let letters = self.deps.work.read_models.dead_letters(&self.id).await?;
         let halting = letters.iter().filter(|letter| letter.position > self.checkpoint.position);
         for letter in halting {
-            let mut tx = self.deps.work.read_models.begin(&self.id).await?;
+            let mut tx = self.deps.work.begin(&self.id).await?;
             tx.delete_dead_letter(letter.position).await?;
             tx.commit().await?;
         }
@@ -105,7 +105,7 @@ where
         // Read before the transaction, which locks an embedded database for writing.
         let event = event_at(self.deps.store.as_ref(), letter).await?;
         let event = event.ok_or(OperationError::EventGone { position })?;
-        let mut tx = self.deps.work.read_models.begin(&self.id).await?;
+        let mut tx = self.deps.work.begin(&self.id).await?;
         if !tx.delete_dead_letter(position).await? {
             // Another process has retried or discarded it.
             return Ok(tx.rollback().await?);
@@ -115,7 +115,7 @@ where
             return self.finish(tx, position).await;
         };
         tx.rollback().await?;
-        let mut tx = self.deps.work.read_models.begin(&self.id).await?;
+        let mut tx = self.deps.work.begin(&self.id).await?;
         // A second transaction: the rollback above undid the deletion of the letter, and the new
         // error must survive.
         put_back(&mut tx, letter, behind, &error).await?;
@@ -150,7 +150,7 @@ where
         // A failure rolls the transaction back, so the next round stops before the letter that
         // failed. Each round is shorter than the one before.
         loop {
-            let mut tx = self.deps.work.read_models.begin(&self.id).await?;
+            let mut tx = self.deps.work.begin(&self.id).await?;
             if let Some(position) = discarded
                 && !tx.delete_dead_letter(position).await?
             {

@@ -13,8 +13,8 @@ use std::{
 };
 
 use gesta_store::{
-    DatabaseError, DatabaseFuture, DeadLetter, EventStore, EventType, InvalidName, ReadModelId,
-    ReadModelStore,
+    DatabaseError, DatabaseFuture, DeadLetter, EventStore, EventType, InvalidName, LeaseName,
+    NodeName, ReadModelId, ReadModelStore,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -28,7 +28,11 @@ use super::{
     store_work::in_callers_context,
     writer::{ProjectionDeps, ReadModelWork},
 };
-use crate::{Clock, EventSet, error_line::in_one_line};
+use crate::{
+    Clock, EventSet, RunsElsewhere,
+    error_line::in_one_line,
+    nodes::{Closing, Hosting, close},
+};
 
 /// Capacity of the control channel. Further senders wait.
 const CONTROL_QUEUE_MAX: usize = 16;
@@ -39,14 +43,21 @@ const START_WAIT_MAX: Duration = Duration::from_secs(5);
 /// A type-erased connection for queries.
 pub(crate) type AnyReader = Box<dyn Any + Send>;
 
-/// A running projection. Dropping the handle stops it.
+/// A running projection. Dropping the handle stops it: an open transaction rolls back; a commit is
+/// never interrupted.
 pub(crate) struct ProjectionHandle {
     pub(crate) name: &'static str,
     pub(crate) version: u32,
     pub(crate) event_types: Vec<EventType>,
     pub(crate) progress: watch::Receiver<ProjectionProgress>,
     pub(crate) read_models: Arc<dyn AnyReadModels>,
+    /// Its lease. `None` without nodes.
+    pub(crate) lease: Option<LeaseName>,
     control: mpsc::Sender<ControlMessage>,
+    closing: watch::Sender<Closing>,
+    /// Number of callers that wait for a position. While there are any, a node that follows looks
+    /// often.
+    waiters: watch::Sender<usize>,
     running: Mutex<Option<RunningTask>>,
     /// The read model in which a query met damage, with the database error.
     damaged: Mutex<Option<(ReadModelId, String)>>,
@@ -165,12 +176,24 @@ impl ProjectionHandle {
         done.await.unwrap_or_else(|_| Err(stopped()))
     }
 
+    /// Counts a caller that waits for a position, until the returned value is dropped.
+    pub(crate) fn waiter(&self) -> Waiter<'_> {
+        self.waiters.send_modify(|waiters| *waiters += 1);
+        Waiter(&self.waiters)
+    }
+
+    /// Returns the refusal of operations while the projection does not run on this node.
+    pub(crate) fn runs_elsewhere(&self) -> Option<RunsElsewhere> {
+        let progress = self.progress.borrow();
+        let waits = progress.state == ProjectionState::Waiting;
+        waits.then(|| refusal(self.name, progress.runs_on.clone()))
+    }
+
     /// Stops the task and waits until it has released its resources, including the stores.
     pub(crate) async fn stop(&self) {
         let Some(RunningTask { task, mut released }) = self.take_task() else { return };
-        task.abort();
-        // An error here is the cancellation, or a panic that was logged already.
-        let _ = task.await;
+        // The task drops its work and releases its lease.
+        close(&self.closing, task).await;
         // The transaction that the task left behind rolls back on the store's thread.
         let _ = released.recv().await;
     }
@@ -180,13 +203,18 @@ impl ProjectionHandle {
     }
 }
 
-impl Drop for ProjectionHandle {
-    /// Aborts the task. An open transaction rolls back; a commit is never interrupted.
+/// A caller that waits for a position.
+pub(crate) struct Waiter<'h>(&'h watch::Sender<usize>);
+
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        if let Some(running) = self.take_task() {
-            running.task.abort();
-        }
+        self.0.send_modify(|waiters| *waiters -= 1);
     }
+}
+
+/// Returns the refusal of an operation on a node that does not run the projection.
+pub(super) fn refusal(projection: &str, node: Option<NodeName>) -> RunsElsewhere {
+    RunsElsewhere::new(format!("projection {projection}"), node)
 }
 
 impl fmt::Debug for ProjectionHandle {
@@ -250,6 +278,7 @@ async fn any_reader(
 pub(crate) struct ProjectionContext {
     pub(crate) store: SharedStore,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) hosting: Hosting,
 }
 
 #[derive(Clone)]
@@ -289,21 +318,33 @@ where
     ) -> Result<ProjectionHandle, InvalidName> {
         let (sender, progress) = watch::channel(ProjectionProgress::starting());
         let (control, messages) = mpsc::channel(CONTROL_QUEUE_MAX);
+        let (closing, closed) = watch::channel(Closing::NotYet);
+        let (waiters, waiting) = watch::channel(0);
+        let post = context.hosting.post("projection", P::NAME)?;
+        let lease = post.lease.clone();
         let (in_use, released) = mpsc::channel(1);
         let read_models = Arc::new(self.read_models.clone());
         let deps = Arc::new(ProjectionDeps {
             store: Arc::clone(&context.store.0),
             clock: Arc::clone(&context.clock),
             work: Arc::new(ReadModelWork {
-                projection: self.projection,
+                projection: Arc::new(self.projection),
                 read_models: self.read_models,
-                _in_use: in_use,
+                token: None,
+                in_use,
             }),
         });
         // Checked here, so that an invalid name fails the open and not the task.
         let event_types = P::Event::event_types()?;
         let lifecycle = ReadModelLifecycle { deps, progress: sender, outdated: HashMap::new() };
-        let runner = ProjectionRunner { lifecycle, control: messages, last_error: None };
+        let runner = ProjectionRunner {
+            lifecycle,
+            control: messages,
+            closing: closed,
+            waiters: waiting,
+            post,
+            last_error: None,
+        };
         let task = tokio::spawn(Box::pin(runner.run()) as Pin<Box<dyn Future<Output = ()> + Send>>);
         let (name, version) = (P::NAME, P::VERSION);
         Ok(ProjectionHandle {
@@ -312,7 +353,10 @@ where
             event_types,
             progress,
             read_models,
+            lease,
             control,
+            closing,
+            waiters,
             running: Mutex::new(Some(RunningTask { task, released })),
             damaged: Mutex::new(None),
         })

@@ -6,8 +6,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use gesta_store::{
-    Checkpoint, CreateReadModel, Position, ReadModel, ReadModelId, ReadModelStore, ReadModelTx,
-    Stage,
+    Checkpoint, CreateReadModel, DatabaseError, Position, ReadModel, ReadModelId, ReadModelStore,
+    ReadModelTx, Stage,
 };
 use tokio::sync::watch;
 
@@ -45,7 +45,9 @@ where
 {
     /// Loads the read models of the previous run and resumes an interrupted rebuild.
     pub(super) async fn open(&self) -> Result<ReadModels<P, S>, RunError> {
-        let ListedReadModels { answering, rebuilding, old } = self.list().await?;
+        let listed = self.list().await?;
+        self.take_over(&listed).await?;
+        let ListedReadModels { answering, rebuilding, old } = listed;
         // Without a live read model there is nothing that could answer in between.
         let Some(answering) = answering else { return self.begin_first(rebuilding).await };
         let goes_on = self.can_continue(&answering);
@@ -65,6 +67,18 @@ where
             None => self.begin_successor(&mut models).await?,
         }
         Ok(models)
+    }
+
+    /// Keeps the node that had the lease before from writing.
+    async fn take_over(&self, listed: &ListedReadModels) -> Result<(), RunError> {
+        let answering = listed.answering.as_ref().map(|answering| &answering.id);
+        for id in answering.into_iter().chain(&listed.rebuilding) {
+            // With another error it cannot be written, not by any node. Its opening reports why.
+            if let Err(error @ DatabaseError::Fenced { .. }) = self.deps.work.take_over(id).await {
+                return Err(error.into());
+            }
+        }
+        Ok(())
     }
 
     async fn list(&self) -> Result<ListedReadModels, RunError> {
@@ -196,9 +210,19 @@ where
 
     async fn drop_unfinished(&self, id: Option<ReadModelId>) -> Result<(), RunError> {
         if let Some(id) = id {
+            self.check_token(&id).await?;
             self.deps.work.read_models.drop_read_model(&id).await?;
         }
         Ok(())
+    }
+
+    /// Checks that this node still has the right to drop a read model.
+    async fn check_token(&self, id: &ReadModelId) -> Result<(), RunError> {
+        match self.deps.work.check_token(id).await {
+            Err(error @ DatabaseError::Fenced { .. }) => Err(error.into()),
+            // What cannot be opened is dropped all the same.
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Starts the rebuild that replaces an outdated live read model. Resumes old rows of this
@@ -238,7 +262,7 @@ where
         match opened {
             Ok(rebuild) => models.rebuild_state = RebuildState::Running(Box::new(rebuild)),
             Err(trouble @ RunError::Outdated { .. }) => return Err(trouble),
-            Err(trouble) if trouble.is_missing() => return Err(trouble),
+            Err(trouble) if trouble.is_missing() || trouble.is_fenced() => return Err(trouble),
             Err(trouble) => self.retry_rebuild_later(models, id, &trouble),
         }
         Ok(())
@@ -292,7 +316,7 @@ where
         match taken {
             Ok(()) => models.backoff.reset(),
             Err(trouble @ RunError::Outdated { .. }) => return Err(trouble),
-            Err(trouble) if trouble.is_missing() => return Err(trouble),
+            Err(trouble) if trouble.is_missing() || trouble.is_fenced() => return Err(trouble),
             Err(trouble) => {
                 self.retry_rebuild_later(models, id, &trouble);
                 return Ok(());
@@ -315,6 +339,7 @@ where
         let Some(rebuilt) = models.rebuild().map(|writer| writer.id.clone()) else {
             return Ok(());
         };
+        self.deps.work.check_token(&rebuilt).await?;
         // Rows from another history must not serve queries again, so the switch-over drops them.
         if !models.answering.has_valid_rows {
             self.deps.work.read_models.switch_to(&rebuilt).await?;
@@ -371,6 +396,7 @@ where
         }
         let resumed = async {
             self.drop_rebuild(models).await?;
+            self.deps.work.check_token(&models.answering.id).await?;
             self.deps.work.read_models.resume(&old.id).await?;
             // Resumed in the store by now: it is the rebuild, and no longer old.
             models.old = None;
@@ -392,6 +418,7 @@ where
 
     pub(super) async fn drop_old(&self, models: &mut ReadModels<P, S>) -> OperationResult {
         let old = models.old.take().ok_or(OperationError::NoOldRows { projection: P::NAME })?;
+        self.deps.work.check_token(&models.answering.id).await?;
         Ok(self.deps.work.read_models.drop_read_model(&old.id).await?)
     }
 

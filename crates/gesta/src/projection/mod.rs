@@ -14,6 +14,7 @@
 mod catch_panic;
 mod dead_letters;
 mod deliveries;
+mod follower;
 mod handle;
 mod lifecycle;
 mod name;

@@ -3,6 +3,8 @@
 use gesta_store::{DatabaseError, Position, ReadModelId, StoreError};
 use tokio::sync::oneshot;
 
+use crate::RunsElsewhere;
+
 /// An operation requested from a running projection, with the channel for its result.
 #[derive(Debug)]
 pub(crate) struct ControlMessage {
@@ -38,6 +40,9 @@ pub enum OperationError {
         /// Unknown name.
         projection: String,
     },
+    /// Another node runs the projection. Send the operation to it.
+    #[error(transparent)]
+    RunsElsewhere(#[from] RunsElsewhere),
     /// The dead letter does not exist: it was retried or discarded before, or never existed.
     #[error("there is no dead letter at position {position}")]
     NoSuchDeadLetter {

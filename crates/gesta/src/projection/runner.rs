@@ -1,17 +1,18 @@
 //! The task that runs a projection.
 //!
 //! Invariant: only this task writes the projection's read models, so a rebuild and its switch-over
-//! need no lock. A published position is committed.
+//! need no lock. Of several nodes, the one with the lease runs it; each write carries the token of
+//! the lease. A published position is committed.
 //!
-//! Not here: the set of read models (`read_models`), the changes of their stages (`lifecycle`), and
-//! the transactions of one read model ([`ReadModelWriter`]).
+//! Not here: the other nodes (`follower`), the set of read models (`read_models`), the changes of
+//! their stages (`lifecycle`), and the transactions of one read model ([`ReadModelWriter`]).
 //!
 //! [`ReadModelWriter`]: super::writer::ReadModelWriter
 
 use std::{pin::pin, sync::Arc};
 
-use gesta_store::ReadModelStore;
-use tokio::sync::mpsc;
+use gesta_store::{FencingToken, ReadModelStore};
+use tokio::sync::{mpsc, watch};
 
 use super::{
     Apply, ControlMessage, Operation, OperationError, ProjectionProgress, ProjectionState,
@@ -20,13 +21,50 @@ use super::{
     read_models::{NextWork, ReadModels},
     writer::{ReadModelWriter, RunError},
 };
-use crate::{backoff::Backoff, error_line::in_one_line};
+use crate::{
+    backoff::Backoff,
+    error_line::in_one_line,
+    nodes::{Closing, Holder, NodeTask, Post, RunEnd, closed},
+};
 
 pub(super) struct ProjectionRunner<P, S> {
     pub(super) lifecycle: ReadModelLifecycle<P, S>,
     pub(super) control: mpsc::Receiver<ControlMessage>,
+    pub(super) closing: watch::Receiver<Closing>,
+    /// Number of callers that wait for a position.
+    pub(super) waiters: watch::Receiver<usize>,
+    pub(super) post: Post,
     /// The error that ended the previous session. Cleared by the first step of the current one.
     pub(super) last_error: Option<String>,
+}
+
+impl<P, S> NodeTask for ProjectionRunner<P, S>
+where
+    P: Apply<S::Tx>,
+    S: ReadModelStore,
+{
+    async fn wait(&mut self, holder: watch::Receiver<Holder>) {
+        self.follow(holder).await;
+    }
+
+    async fn run(&mut self, token: Option<FencingToken>) -> RunEnd {
+        self.lifecycle.deps = Arc::new(self.lifecycle.deps.under(token));
+        self.lifecycle.progress.send_modify(|progress| {
+            progress.state = ProjectionState::Starting;
+            progress.trouble = None;
+            progress.runs_on = self.post.node.clone();
+        });
+        let mut closing = self.closing.clone();
+        tokio::select! {
+            biased;
+            _ = closed(&mut closing) => RunEnd::Closed,
+            end = self.work() => end,
+        }
+    }
+
+    async fn put_down(&mut self) {
+        self.last_error = None;
+    }
 }
 
 enum NextAction<E> {
@@ -40,14 +78,24 @@ where
     P: Apply<S::Tx>,
     S: ReadModelStore,
 {
-    /// Runs until all handles are dropped.
+    /// Runs on this node and follows on others, until the application is closed.
+    pub(super) async fn run(mut self) {
+        let post = self.post.clone();
+        post.keep(&mut self).await;
+    }
+
+    /// Runs sessions until all handles are dropped.
     ///
     /// An infrastructure error pauses and restarts from the stored checkpoint. Errors of single
     /// events are handled by [`ReadModelWriter`].
-    pub(super) async fn run(mut self) {
+    async fn work(&mut self) -> RunEnd {
         let mut backoff = Backoff::new();
         while let Err(trouble) = self.session(&mut backoff).await {
             let line = in_one_line(&trouble);
+            if trouble.is_fenced() {
+                tracing::warn!(projection = P::NAME, trouble = %line, "another node has taken over");
+                return RunEnd::Fenced;
+            }
             if let RunError::Outdated { read_model, why } = trouble {
                 provenance::warn(&read_model, &why);
                 self.lifecycle.outdated.insert(read_model, why);
@@ -64,6 +112,7 @@ where
             self.lifecycle.progress.send_modify(|progress| progress.trouble = Some(shown));
             self.pause(&mut backoff, &line).await;
         }
+        RunEnd::Closed
     }
 
     /// Waits for the back-off and refuses control messages with the error that caused it.
@@ -164,10 +213,11 @@ where
                 Ok(())
             }
         };
-        let damage = match &outcome {
-            Err(OperationError::Database(error)) => RunError::from(error.clone()).damage(),
+        let database = match &outcome {
+            Err(OperationError::Database(error)) => Some(RunError::from(error.clone())),
             Ok(()) | Err(_) => None,
         };
+        let damage = database.as_ref().and_then(RunError::damage);
         // Retrying or discarding the last dead letter can complete a rebuild that awaited
         // confirmation.
         let switched = self.lifecycle.switch_if_due(models).await;
@@ -175,6 +225,9 @@ where
         self.publish_status(models);
         // The caller may have stopped waiting, which does not undo the operation.
         let _ = message.reply.send(outcome);
+        if let Some(fenced) = database.filter(RunError::is_fenced) {
+            return Err(fenced);
+        }
         match damage {
             // The damage may be in the live read model or in the rebuild. A new session opens both
             // and finds out.
@@ -223,6 +276,7 @@ where
             old_rows: models.old_rows(),
             damage: damage.clone().filter(|_| answering.is_damaged()),
             fills_to: answering.fills_to(),
+            runs_on: self.post.node.clone(),
             trouble: damage.or(outdated).or_else(|| self.last_error.clone()),
         });
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gesta_store::{Checkpoint, Position, ReadModelId};
+use gesta_store::{Checkpoint, LeaseName, NodeName, Position, ReadModelId};
 
 /// The current state of a projection.
 ///
@@ -18,6 +18,9 @@ use gesta_store::{Checkpoint, Position, ReadModelId};
 pub enum ProjectionState {
     /// Opening the read models.
     Starting,
+    /// Another node runs it, or none does at the moment. Queries read the read model that all nodes
+    /// share.
+    Waiting,
     /// Applying events as they are recorded.
     Running,
     /// Filling a new read model while the previous one answers queries.
@@ -134,6 +137,10 @@ pub struct ProjectionStatus {
     pub old_rows: Option<OldRows>,
     /// The error that is being retried, if any.
     pub trouble: Option<String>,
+    /// Name of its lease. `None` without [`Nodes`](crate::Nodes).
+    pub lease: Option<LeaseName>,
+    /// The node that runs it, as far as this node knows. `None` without [`Nodes`](crate::Nodes).
+    pub runs_on: Option<NodeName>,
 }
 
 /// Status that the runner publishes to queries, health and operators.
@@ -155,6 +162,8 @@ pub(crate) struct ProjectionProgress {
     /// Position that the live read model must reach before its rows are first complete. `None` once
     /// it has reached it.
     pub(crate) fills_to: Option<Position>,
+    /// The node that runs it, as far as this node knows.
+    pub(crate) runs_on: Option<NodeName>,
 }
 
 impl ProjectionProgress {
@@ -171,6 +180,7 @@ impl ProjectionProgress {
             damage: None,
             trouble: None,
             fills_to: None,
+            runs_on: None,
         }
     }
 }

@@ -9,9 +9,9 @@
 use std::{collections::HashMap, future, ops::Range, sync::Arc};
 
 use gesta_store::{
-    Advance, Checkpoint, DatabaseError, DeadLetter, DeadLetterReason, Delivery, EventStore, Filter,
-    Head, Incarnation, Position, ReadModelId, ReadModelStore, ReadModelTx, RecordedEvent,
-    StoreError, StreamName, Subscribe, Visibility,
+    Advance, Checkpoint, DatabaseError, DeadLetter, DeadLetterReason, Delivery, EventStore,
+    FencingToken, Filter, Head, Incarnation, Position, ReadModelId, ReadModelStore, ReadModelTx,
+    RecordedEvent, StoreError, StreamName, Subscribe, Visibility,
 };
 use tokio::sync::mpsc;
 
@@ -49,10 +49,54 @@ pub(super) struct ProjectionDeps<P, S> {
 /// Without the event store: abandoned work may end after the application was dropped, and must not
 /// keep the event store open.
 pub(super) struct ReadModelWork<P, S> {
-    pub(super) projection: P,
+    pub(super) projection: Arc<P>,
     pub(super) read_models: S,
+    /// Token of the lease. `None` without nodes.
+    pub(super) token: Option<FencingToken>,
     /// Dropped last, which tells the handle that nothing of the projection is in use.
-    pub(super) _in_use: mpsc::Sender<()>,
+    pub(super) in_use: mpsc::Sender<()>,
+}
+
+impl<P, S> ReadModelWork<P, S>
+where
+    P: Projection,
+    S: ReadModelStore,
+{
+    /// Returns the work under another lease.
+    fn under(&self, token: Option<FencingToken>) -> Self {
+        Self {
+            projection: Arc::clone(&self.projection),
+            read_models: self.read_models.clone(),
+            token,
+            in_use: self.in_use.clone(),
+        }
+    }
+
+    /// Begins a transaction that writes. Every one of them carries the token of the lease.
+    pub(super) async fn begin(&self, id: &ReadModelId) -> Result<S::Tx, DatabaseError> {
+        let mut tx = self.read_models.begin(id).await?;
+        if let Some(token) = self.token {
+            token.fence(&mut tx).await?;
+        }
+        Ok(tx)
+    }
+
+    /// Refuses the tokens of earlier leases from now on.
+    pub(super) async fn take_over(&self, id: &ReadModelId) -> Result<(), DatabaseError> {
+        if self.token.is_none() {
+            return Ok(());
+        }
+        self.begin(id).await?.commit().await
+    }
+
+    /// Checks that no later lease has written. Precedes changes that have no transaction, such as a
+    /// switch-over.
+    pub(super) async fn check_token(&self, id: &ReadModelId) -> Result<(), DatabaseError> {
+        if self.token.is_none() {
+            return Ok(());
+        }
+        self.begin(id).await?.rollback().await
+    }
 }
 
 impl<P, S> ProjectionDeps<P, S>
@@ -60,6 +104,15 @@ where
     P: Apply<S::Tx>,
     S: ReadModelStore,
 {
+    /// Returns the dependencies under another lease. Abandoned work keeps the token that it has.
+    pub(super) fn under(&self, token: Option<FencingToken>) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            work: Arc::new(self.work.under(token)),
+        }
+    }
+
     /// Runs work on a read model where the store's statements may block.
     pub(super) async fn run<T: Send + 'static>(
         &self,
@@ -131,6 +184,11 @@ impl RunError {
             Some(error @ DatabaseError::Corrupt { .. }) => Some(in_one_line(error)),
             _ => None,
         }
+    }
+
+    /// Returns whether a later lease has written: another node has taken over.
+    pub(super) fn is_fenced(&self) -> bool {
+        matches!(self.database(), Some(DatabaseError::Fenced { .. }))
     }
 
     pub(super) fn is_missing(&self) -> bool {
@@ -282,7 +340,7 @@ where
         if provenance.has_other_types(names) {
             // The check above found no missed event of an added type. A read model of an earlier
             // version stores no types and is assumed to be complete.
-            let mut tx = deps.work.read_models.begin(&id).await?;
+            let mut tx = deps.work.begin(&id).await?;
             provenance::keep_event_types(&mut tx, names).await?;
             tx.commit().await?;
         }
@@ -392,7 +450,7 @@ where
         // The marker identifies the history up to the checkpoint: after a restore, another event
         // stands there.
         let last = HistoryMarker::up_to(self.deps.store.as_ref(), self.position).await?;
-        let tx = self.deps.work.read_models.begin(&self.id).await?;
+        let tx = self.deps.work.begin(&self.id).await?;
         self.commit(tx, self.position, last).await?;
         Ok(())
     }
@@ -468,7 +526,7 @@ where
             }
             Some(_) | None => Vec::new(),
         };
-        let mut tx = self.deps.work.read_models.begin(&self.id).await?;
+        let mut tx = self.deps.work.begin(&self.id).await?;
         for letter in &letters {
             tx.delete_dead_letter(letter.position).await?;
         }
@@ -571,7 +629,7 @@ where
             "an event is a dead letter now: correct the projection and retry it, or discard it"
         );
         let reason = DeadLetterReason::Failed { error: error.clone(), attempts };
-        let mut tx = self.deps.work.read_models.begin(&self.id).await?;
+        let mut tx = self.deps.work.begin(&self.id).await?;
         tx.put_dead_letter(DeadLetter::of(event, reason)).await?;
         self.dead_letters += 1;
         // Halting commits the letter without moving the checkpoint: after a restart the event is
@@ -644,7 +702,7 @@ where
 {
     let Batch { id, run, decoded, blocked_streams, dead_letter_changes, advance } = batch;
     let Some(last) = run.events().last() else { return Ok(0) };
-    let mut tx = own.read_models.begin(&id).await?;
+    let mut tx = own.begin(&id).await?;
     // An event behind a dead letter of its stream must wait: applied now, it would overtake the
     // one that failed.
     let (behind, free): (Vec<_>, Vec<_>) =
@@ -694,7 +752,7 @@ where
     P: Apply<S::Tx>,
     S: ReadModelStore,
 {
-    let mut tx = own.read_models.begin(&id).await?;
+    let mut tx = own.begin(&id).await?;
     if let Some(checkpoint) = tx.checkpoint().await? {
         let provenance = Provenance::read(&mut tx).await?;
         tx.rollback().await?;

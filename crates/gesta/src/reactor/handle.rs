@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use gesta_store::EventType;
+use gesta_store::{EventType, LeaseName};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
@@ -23,7 +23,11 @@ use super::{
     setup::ReactorIdentity,
     status::ReactorProgress,
 };
-use crate::{Begin, Clock, EventSet, OpenError, error_line::in_one_line};
+use crate::{
+    Begin, Clock, EventSet, OpenError,
+    error_line::in_one_line,
+    nodes::{Closing, Hosting, close},
+};
 
 /// Capacity of the control channel. Further senders wait.
 const CONTROL_QUEUE_MAX: usize = 16;
@@ -34,18 +38,11 @@ pub(crate) struct ReactorHandle {
     pub(crate) progress: watch::Receiver<ReactorProgress>,
     /// Types of the events that it handles.
     pub(crate) event_types: Arc<[EventType]>,
+    /// Its lease. `None` without nodes.
+    pub(crate) lease: Option<LeaseName>,
     control: mpsc::Sender<ReactorControlMessage>,
-    closing: watch::Sender<bool>,
-    task: Mutex<Option<ReactorTaskHandle>>,
-}
-
-/// The task of a reactor. Dropping this ends it, together with the attempts in progress.
-struct ReactorTaskHandle(JoinHandle<()>);
-
-impl Drop for ReactorTaskHandle {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    closing: watch::Sender<Closing>,
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl ReactorHandle {
@@ -66,10 +63,8 @@ impl ReactorHandle {
     /// Dropping the returned future ends the task without waiting.
     pub(crate) async fn stop(&self) {
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut task) = task else { return };
-        self.closing.send_replace(true);
-        // An error means that the task has ended already.
-        let _ = (&mut task.0).await;
+        let Some(task) = task else { return };
+        close(&self.closing, task).await;
     }
 
     /// Returns the status once the journal is loaded or has failed to load.
@@ -95,6 +90,7 @@ impl fmt::Debug for ReactorHandle {
 pub(crate) struct ReactorContext {
     pub(crate) state: StateSource,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) hosting: Hosting,
 }
 
 /// A reactor that is registered and not started yet.
@@ -129,7 +125,9 @@ async fn start<R: Reactor>(
     let identity = ReactorIdentity::of(R::NAME)?;
     let types: Arc<[EventType]> = R::Event::event_types()?.into();
     let ReactorSetup { reactor, begins, limits } = setup;
-    let ReactorContext { state, clock } = context;
+    let ReactorContext { state, clock, hosting } = context;
+    let post = hosting.post("reactor", R::NAME)?;
+    let lease = post.lease.clone();
     // Fix the first position before the application opens: all events appended later come after it.
     if begins != Begin::AtTheStart {
         let begun = begin(state.store.as_ref(), &identity, begins).await;
@@ -140,19 +138,21 @@ async fn start<R: Reactor>(
     }
     let (published, progress) = watch::channel(ReactorProgress::starting());
     let (control, ordered) = mpsc::channel(CONTROL_QUEUE_MAX);
-    let (closing, closed) = watch::channel(false);
+    let (closing, closed) = watch::channel(Closing::NotYet);
     let runner = ReactorRunner {
         deps: Arc::new(ReactorDeps { reactor, state, clock, identity, begins, limits }),
         types: Arc::clone(&types),
         control: ordered,
         closing: closed,
         progress: published,
+        post,
         tasks: JoinSet::new(),
         paused: false,
         halted: None,
     };
-    let run = Box::pin(runner.run()) as Pin<Box<dyn Future<Output = ()> + Send>>;
+    let run = Box::pin(runner.run_in_turns()) as Pin<Box<dyn Future<Output = ()> + Send>>;
     // Started last: nothing below can fail and leave a task without its handle.
-    let task = Mutex::new(Some(ReactorTaskHandle(tokio::spawn(run))));
-    Ok(ReactorHandle { name: R::NAME, progress, event_types: types, control, closing, task })
+    let task = Mutex::new(Some(tokio::spawn(run)));
+    let event_types = types;
+    Ok(ReactorHandle { name: R::NAME, progress, event_types, lease, control, closing, task })
 }

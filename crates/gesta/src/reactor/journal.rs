@@ -157,7 +157,7 @@ impl ReactorJournal {
         self.held.values_mut().for_each(|held| held.through = head);
     }
 
-    async fn catch_up(&mut self, store: &dyn EventStore) -> Result<(), ReactorTrouble> {
+    pub(super) async fn catch_up(&mut self, store: &dyn EventStore) -> Result<(), ReactorTrouble> {
         let read = ReadStream::forwards(self.identity.journal.clone());
         let read = self.revision.map_or(read.clone(), |seen| read.from(seen.next()));
         let mut pages = store.read_stream(read);

@@ -22,12 +22,16 @@
 //! (`intake`), state (`session`), what is stored (`journal`). Each layer calls only those after it.
 //! Attempts and reads (`tasks`) run beside the loop and know none of them.
 //!
-//! Not here: the choice of the node that runs a reactor. Two nodes that run the same one have each
-//! effect happen on both, with the same key.
+//! On a node that does not run a reactor (`follower`), its task reads the journal only.
+//!
+//! Not here: the choice of the node that runs a reactor. A node that was paused and wakes up beside
+//! its successor can repeat an effect, with the same key; its record in the journal holds beside
+//! that of the successor.
 
 mod attempt;
 mod control;
 mod effect;
+mod follower;
 mod handle;
 mod held;
 mod intake;

@@ -13,10 +13,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use gesta_store::{Delivery, EventStore, Filter, StoreError, StreamName, Subscribe, Visibility};
+use gesta_store::{
+    Delivery, EventStore, FencingToken, Filter, StoreError, StreamName, Subscribe, Visibility,
+};
+
+use tokio::sync::watch;
 
 use super::{
-    Reactor,
+    Reactor, ReactorState,
     held::letters_of,
     intake::OPEN_MAX,
     journal::ReactorJournal,
@@ -32,6 +36,7 @@ use crate::{
     backoff::Backoff,
     error_line::in_one_line,
     following::{Flow, Place},
+    nodes::{Holder, NodeTask, RunEnd, abandoned},
 };
 
 /// Maximum sleep before the clock is read again: the system clock may have been set.
@@ -61,10 +66,44 @@ pub(super) async fn begin(
     Ok(journal)
 }
 
+impl<R: Reactor> NodeTask for ReactorRunner<R> {
+    async fn wait(&mut self, holder: watch::Receiver<Holder>) {
+        self.follow(holder).await;
+    }
+
+    async fn run(&mut self, _: Option<FencingToken>) -> RunEnd {
+        self.progress.send_modify(|progress| {
+            progress.state = ReactorState::Starting;
+            (progress.trouble, progress.is_stuck) = (None, false);
+            progress.runs_on = self.post.node.clone();
+        });
+        let mut closing = self.closing.clone();
+        tokio::select! {
+            biased;
+            // Without a caller, the attempts in progress end at once.
+            () = abandoned(&mut closing) => self.put_down().await,
+            () = self.work() => {}
+        }
+        RunEnd::Closed
+    }
+
+    /// Ends the attempts in progress. Those that have succeeded are repeated by the next node, with
+    /// the same key.
+    async fn put_down(&mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
 impl<R: Reactor> ReactorRunner<R> {
-    /// Runs until it is closed or its handle is dropped. An infrastructure error pauses and reloads
-    /// everything from the journal.
-    pub(super) async fn run(mut self) {
+    /// Runs on this node and follows on others, until the application is closed.
+    pub(super) async fn run_in_turns(mut self) {
+        let post = self.post.clone();
+        post.keep(&mut self).await;
+    }
+
+    /// Runs sessions until the reactor is closed or its handle is dropped. An infrastructure error
+    /// pauses and reloads everything from the journal.
+    async fn work(&mut self) {
         let mut backoff = Backoff::new();
         let mut stuck_at = None;
         while let Err(trouble) = self.session().await {

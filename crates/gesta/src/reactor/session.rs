@@ -31,15 +31,19 @@ use super::{
     tasks::ReactorTask,
     trouble::ReactorTrouble,
 };
-use crate::following::{Flow, Place};
+use crate::{
+    following::{Flow, Place},
+    nodes::{Closing, Post},
+};
 
 pub(super) struct ReactorRunner<R> {
     pub(super) deps: Arc<ReactorDeps<R>>,
     pub(super) types: Arc<[EventType]>,
     pub(super) control: mpsc::Receiver<ReactorControlMessage>,
-    /// True once the application closes: effects in progress end, and no other starts.
-    pub(super) closing: watch::Receiver<bool>,
+    /// Once the application closes, effects in progress end, and no other starts.
+    pub(super) closing: watch::Receiver<Closing>,
     pub(super) progress: watch::Sender<ReactorProgress>,
+    pub(super) post: Post,
     pub(super) tasks: JoinSet<ReactorTask>,
     pub(super) paused: bool,
     /// The reason why the reactor is halted: the maximum of dead letters is reached.
@@ -133,7 +137,7 @@ impl<R: Reactor> ReactorRunner<R> {
     }
 
     pub(super) fn is_closing(&self) -> bool {
-        *self.closing.borrow()
+        *self.closing.borrow() != Closing::NotYet
     }
 
     /// Returns whether effects are started.
@@ -186,6 +190,7 @@ impl<R: Reactor> ReactorRunner<R> {
                 is_stuck: false,
                 is_busy: session.lanes.is_busy() || is_reading || !session.events.is_empty(),
                 next_wake: session.lanes.next_wake(),
+                runs_on: self.post.node.clone(),
             };
         });
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use gesta_store::{EventId, EventType, Position, RecordedAt, Revision, StreamName};
+use gesta_store::{EventId, EventType, NodeName, Position, RecordedAt, Revision, StreamName};
 
 /// The current state of a reactor.
 ///
@@ -16,6 +16,9 @@ use gesta_store::{EventId, EventType, Position, RecordedAt, Revision, StreamName
 pub enum ReactorState {
     /// Loading its journal.
     Starting,
+    /// Another node runs it, or none does at the moment. Position and dead letters are those of its
+    /// journal.
+    Waiting,
     /// Handling events.
     Running,
     /// Paused by an operator until resumed, or until the application is opened again.
@@ -121,6 +124,8 @@ pub(crate) struct ReactorProgress {
     pub(crate) is_busy: bool,
     /// Next time at which an effect is attempted again.
     pub(crate) next_wake: Option<SystemTime>,
+    /// The node that runs it, as far as this node knows.
+    pub(crate) runs_on: Option<NodeName>,
 }
 
 impl ReactorProgress {
@@ -135,6 +140,7 @@ impl ReactorProgress {
             is_stuck: false,
             is_busy: false,
             next_wake: None,
+            runs_on: None,
         }
     }
 
@@ -144,7 +150,7 @@ impl ReactorProgress {
         match self.state {
             ReactorState::Starting => false,
             // Only an operator changes these states, so waiting for work would not end.
-            ReactorState::Paused | ReactorState::Halted => true,
+            ReactorState::Paused | ReactorState::Halted | ReactorState::Waiting => true,
             ReactorState::Running => {
                 self.delivered >= head
                     && !self.is_busy

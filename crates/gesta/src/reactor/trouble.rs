@@ -15,6 +15,9 @@ pub enum ReactorError {
         /// The name.
         reactor: String,
     },
+    /// Another node runs the reactor. Send the operation to it.
+    #[error(transparent)]
+    RunsElsewhere(#[from] crate::RunsElsewhere),
     /// The event is no dead letter: it was retried or discarded, or never failed. List the dead
     /// letters.
     #[error("reactor {reactor} has no dead letter {event}")]

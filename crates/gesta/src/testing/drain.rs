@@ -2,7 +2,7 @@
 
 use gesta_store::Position;
 
-use crate::Gesta;
+use crate::{Gesta, ProjectionState};
 
 /// Waits until all work due at the clock's current time is done: projections have applied every
 /// event, process managers have handled every event, due timers have fired, all resulting commands
@@ -10,7 +10,8 @@ use crate::Gesta;
 /// new follows.
 ///
 /// Work due later (a timer, a command or an effect that is retried after a pause) remains; move the
-/// [`VirtualClock`](super::VirtualClock) and drain again. Paused and halted components are skipped.
+/// [`VirtualClock`](super::VirtualClock) and drain again. Paused and halted components are skipped,
+/// and those that run on another node.
 ///
 /// Also waits for pauses between attempts at a command, after a conflict. Where commands compete
 /// under a virtual clock, use a [`RetryPolicy`](crate::RetryPolicy) without pauses.
@@ -55,7 +56,9 @@ async fn everything_handled(gesta: &Gesta, head: Position) -> Result<(), String>
         let mut progress = handle.progress.clone();
         let handled = progress
             .wait_for(|progress| {
-                progress.halted || progress.answering.is_some() && progress.position >= head
+                progress.halted
+                    || progress.state == ProjectionState::Waiting
+                    || progress.answering.is_some() && progress.position >= head
             })
             .await;
         handled.map_err(|_| format!("projection {} has stopped", handle.name))?;

@@ -23,6 +23,7 @@ mod library;
 mod loads;
 mod log_hint;
 mod moved;
+mod nodes;
 mod on_read;
 mod open;
 mod orders;

@@ -7,7 +7,11 @@ use gesta::{
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
 
-use crate::{Schema, wire::event::recorded_at};
+use crate::{
+    Schema,
+    built_in::leases::{LeaseDetails, LeasesInForce},
+    wire::event::recorded_at,
+};
 
 /// A process manager.
 #[derive(Debug, Serialize, Schema)]
@@ -15,7 +19,7 @@ use crate::{Schema, wire::event::recorded_at};
 pub(super) struct ProcessDetails {
     /// Name.
     name: &'static str,
-    /// State: `starting`, `running`, `paused` or `halted`.
+    /// State: `starting`, `running`, `paused`, `halted`, or `waiting` while another node runs it.
     state: &'static str,
     /// Position up to which all events are handled or set aside.
     position: u64,
@@ -33,6 +37,12 @@ pub(super) struct ProcessDetails {
     /// Error that the manager as a whole is retrying.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
+    /// Node that runs it, if several nodes share the work and one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
+    /// Lease under which it runs, if it is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<LeaseDetails>,
     /// Number of instances in each state; absent in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     instances: Option<CountDetails>,
@@ -55,11 +65,16 @@ pub(super) struct CountDetails {
 }
 
 impl ProcessDetails {
-    pub(super) fn of(status: ProcessStatus, counts: Option<InstanceCounts>) -> Self {
+    pub(super) fn of(
+        status: ProcessStatus,
+        leases: &LeasesInForce,
+        counts: Option<InstanceCounts>,
+    ) -> Self {
         Self {
             name: status.name,
             state: match status.state {
                 ProcessState::Starting => "starting",
+                ProcessState::Waiting => "waiting",
                 ProcessState::Running => "running",
                 ProcessState::Paused => "paused",
                 ProcessState::Halted => "halted",
@@ -73,6 +88,8 @@ impl ProcessDetails {
             set_aside: status.set_aside as u64,
             error: status.error,
             trouble: status.trouble,
+            node: status.runs_on.map(|node| node.to_string()),
+            lease: leases.of(status.lease.as_ref()),
             instances: counts.map(|counts| CountDetails {
                 running: counts.running,
                 troubled: counts.troubled,

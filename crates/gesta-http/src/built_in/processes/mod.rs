@@ -19,6 +19,7 @@ use crate::{
     RequestFields,
     built_in::{
         identifiers::{EffectName, Name, StateName, SubjectName},
+        leases::LeasesInForce,
         responses::{CurrentState, Done, Listed},
     },
     requests::operator::RequestOperator,
@@ -62,8 +63,9 @@ pub(crate) fn routes(prefix: &str) -> [ApiRoute; 10] {
 }
 
 async fn list_processes(state: GestaState) -> Result<Listed<ProcessDetails>, Problem> {
+    let leases = LeasesInForce::read(&state).await;
     let all = state.gesta().process_managers().into_iter();
-    Ok(Listed { items: all.map(|status| ProcessDetails::of(status, None)).collect() })
+    Ok(Listed { items: all.map(|status| ProcessDetails::of(status, &leases, None)).collect() })
 }
 
 /// The path of a process manager.
@@ -83,7 +85,8 @@ async fn show_process(
     let counts = state.gesta().process_counts(name).await?;
     let status = state.gesta().process_managers().into_iter().find(|status| status.name == name);
     let status = status.ok_or_else(|| Problem::not_found("process manager"))?;
-    Ok(CurrentState(ProcessDetails::of(status, Some(counts))))
+    let leases = LeasesInForce::read(&state).await;
+    Ok(CurrentState(ProcessDetails::of(status, &leases, Some(counts))))
 }
 
 /// A search for instances.
