@@ -6,11 +6,13 @@
 //! two is there is found out by the first connection. Not here: the statements.
 
 mod pool;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -20,30 +22,61 @@ use futures_util::future::BoxFuture;
 use gesta_store::StoreError;
 use tokio::time::timeout;
 use tokio_postgres::{
-    Client, Config, NoTls, Row, Statement,
+    Client, Config, Row, Socket, Statement,
     error::SqlState,
+    tls::MakeTlsConnect,
     types::{ToSql, Type},
 };
 
 pub(crate) use self::pool::Pool;
+#[cfg(feature = "tls")]
+use self::tls::{Tls, refused_certificate};
 use crate::{
     errors::{Failure, of_connecting},
-    url::PostgresUrl,
+    url::{InvalidUrl, PostgresUrl},
 };
 
-/// Time after which the server cancels a statement, in milliseconds.
-pub(crate) const STATEMENT_MILLIS_MAX: u64 = 30_000;
-/// Time to wait for an answer: a little longer, so that the server's own error arrives.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(STATEMENT_MILLIS_MAX + 5_000);
-/// Time to wait for a new connection, with its authentication.
+/// Without the feature `tls` no connection is encrypted.
+#[cfg(not(feature = "tls"))]
+use tokio_postgres::NoTls as Tls;
+
+/// A connection whose messages are read by hand.
+pub(crate) type RawConnection =
+    tokio_postgres::Connection<Socket, <Tls as MakeTlsConnect<Socket>>::Stream>;
+
+/// Maximum time to wait for a new connection, with its authentication.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time in which a statement is sent again after its connection broke.
-pub(crate) const RESEND_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pause before another connection is tried.
 pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
+/// Minimum time to wait for the server's own error after its time for a statement is over.
+const ANSWER_GRACE_MIN: Duration = Duration::from_millis(500);
 
 /// A value of a statement, and its type.
 pub(crate) type Value<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// A look at the server of each new connection, before it is used.
+pub(crate) trait Introduction: std::fmt::Debug + Send + Sync {
+    fn introduce<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, Result<(), Failure>>;
+}
+
+/// Time limits of connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimeLimits {
+    /// The server cancels a statement after this time.
+    pub(crate) statement: Duration,
+    /// Longest wait for an answer. A little longer, so that the server's own error arrives.
+    pub(crate) answer: Duration,
+    /// Time in which an append is sent again after its connection broke.
+    pub(crate) resend: Duration,
+    connect: Duration,
+}
+
+impl TimeLimits {
+    fn of_statement(statement: Duration) -> Self {
+        let answer = statement + (statement / 6).max(ANSWER_GRACE_MIN);
+        Self { statement, answer, resend: statement / 2, connect: statement.min(CONNECT_TIMEOUT) }
+    }
+}
 
 /// Makes connections to one database.
 #[derive(Debug)]
@@ -55,27 +88,53 @@ pub(crate) struct Connector {
     through_pooler: AtomicBool,
     /// The server's limit, for error texts; 0 before it is known.
     connections_max: AtomicUsize,
+    limits: TimeLimits,
+    /// Set once the store is open.
+    introduction: OnceLock<Arc<dyn Introduction>>,
+    tls: Tls,
 }
 
 impl Connector {
-    pub(crate) fn new(url: &PostgresUrl) -> Self {
+    /// # Errors
+    ///
+    /// If the file of certificates that the URL names cannot be read.
+    pub(crate) fn new(url: &PostgresUrl) -> Result<Self, InvalidUrl> {
+        #[cfg(feature = "tls")]
+        let tls = Tls::new(&url.verification)?;
+        #[cfg(not(feature = "tls"))]
+        let tls = Tls;
+        let limits = TimeLimits::of_statement(url.statement_timeout);
         let mut plain = url.config.clone();
         if plain.get_application_name().is_none() {
             plain.application_name("gesta");
         }
         if plain.get_connect_timeout().is_none() {
-            plain.connect_timeout(CONNECT_TIMEOUT);
+            plain.connect_timeout(limits.connect);
         }
         let mut direct = plain.clone();
         let asked = plain.get_options().unwrap_or_default();
+        let millis = limits.statement.as_millis();
+        // A wait for a lock ends earlier, so that the error names it.
+        let lock_millis = millis * 3 / 4;
         // Sequential scans: plans are kept while tables grow.
         direct.options(format!(
-            "{asked} -c statement_timeout={STATEMENT_MILLIS_MAX} -c lock_timeout={STATEMENT_MILLIS_MAX} \
-             -c idle_in_transaction_session_timeout={STATEMENT_MILLIS_MAX} \
+            "{asked} -c statement_timeout={millis} -c lock_timeout={lock_millis} \
+             -c idle_in_transaction_session_timeout={millis} \
              -c default_transaction_isolation=read\\ committed -c enable_seqscan=off -c jit=off"
         ));
         let (through_pooler, connections_max) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Self { direct, plain, through_pooler, connections_max }
+        let introduction = OnceLock::new();
+        Ok(Self { direct, plain, through_pooler, connections_max, limits, introduction, tls })
+    }
+
+    pub(crate) fn limits(&self) -> TimeLimits {
+        self.limits
+    }
+
+    /// Looks at the server of each connection from now on.
+    pub(crate) fn introduce(&self, introduction: Arc<dyn Introduction>) {
+        // The first one stays.
+        drop(self.introduction.set(introduction));
     }
 
     /// Returns `true` if a transaction pooler is in between, as far as it is known.
@@ -93,12 +152,23 @@ impl Connector {
 
     /// Connects. The connection is driven by a task of the current runtime.
     pub(crate) async fn connect(&self) -> Result<Connection, StoreError> {
-        match timeout(CONNECT_TIMEOUT, self.negotiate()).await {
-            Ok(connected) => connected,
-            Err(_) => Err(StoreError::unreachable(
-                "no connection within 10 s; check the address, and the load of the server",
-            )),
+        match timeout(self.limits.connect, self.negotiate()).await {
+            Ok(connected) => {
+                let connection = connected?;
+                if let Some(introduction) = self.introduction.get() {
+                    introduction.introduce(&connection).await.map_err(Failure::of_read)?;
+                }
+                Ok(connection)
+            }
+            Err(_) => Err(self.late()),
         }
+    }
+
+    fn late(&self) -> StoreError {
+        StoreError::unreachable(format!(
+            "no connection within {} s; check the address, and the load of the server",
+            self.limits.connect.as_secs()
+        ))
     }
 
     async fn negotiate(&self) -> Result<Connection, StoreError> {
@@ -115,38 +185,58 @@ impl Connector {
     }
 
     fn refused(&self, error: tokio_postgres::Error) -> StoreError {
+        #[cfg(feature = "tls")]
+        if let Some(reason) = refused_certificate(&error) {
+            let reason = format!(
+                "the certificate of the server is not trusted: {reason}; give its authority by \
+                 sslrootcert=FILE, and the host by a name that the certificate has"
+            );
+            return StoreError::Denied { reason };
+        }
         of_connecting(error, self.connections_max.load(Ordering::Relaxed))
     }
 
     async fn connect_with(&self, config: &Config) -> Result<Connection, tokio_postgres::Error> {
-        let (client, driver) = config.connect(NoTls).await?;
+        let (client, driver) = config.connect(self.tls.clone()).await?;
         // Its error reaches the statement that waits.
         tokio::spawn(async move { drop(driver.await) });
         let through_pooler = self.through_pooler();
-        Ok(Connection { client, through_pooler, prepared: Mutex::default() })
+        let answer_timeout = self.limits.answer;
+        let (tls, prepared) = (self.tls.clone(), Mutex::default());
+        Ok(Connection { client, through_pooler, answer_timeout, tls, prepared })
     }
 
     /// Connects for notifications, which need a session of their own.
-    pub(crate) async fn connect_raw(
-        &self,
-    ) -> Result<
-        (
-            Client,
-            tokio_postgres::Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>,
-        ),
-        StoreError,
-    > {
-        match timeout(CONNECT_TIMEOUT, self.direct.connect(NoTls)).await {
+    pub(crate) async fn connect_raw(&self) -> Result<(Client, RawConnection), StoreError> {
+        match timeout(self.limits.connect, self.direct.connect(self.tls.clone())).await {
             Ok(connected) => connected.map_err(|error| self.refused(error)),
-            Err(_) => Err(StoreError::unreachable("no connection within 10 s")),
+            Err(_) => Err(self.late()),
         }
     }
 }
+
+/// A session of the server, which its process id alone does not identify for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Session {
+    process: i32,
+    started_micros: i64,
+}
+
+const SESSION: &str = "
+SELECT a.pid, (extract(epoch FROM a.backend_start) * 1000000)::bigint
+  FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()";
+
+/// Ends the session of process $1 that started at $2, and waits at most $3 milliseconds for it.
+const END_SESSION: &str = "
+SELECT pg_terminate_backend(a.pid, $3) FROM pg_stat_activity a
+ WHERE a.pid = $1 AND (extract(epoch FROM a.backend_start) * 1000000)::bigint = $2";
 
 /// A connection and its prepared statements.
 pub(crate) struct Connection {
     client: Client,
     through_pooler: bool,
+    answer_timeout: Duration,
+    tls: Tls,
     /// By text.
     prepared: Mutex<HashMap<String, Statement>>,
 }
@@ -163,7 +253,28 @@ impl Connection {
 
     /// Asks the server to cancel the statement that runs.
     pub(crate) async fn cancel(&self) {
-        drop(timeout(CONNECT_TIMEOUT, self.client.cancel_token().cancel_query(NoTls)).await);
+        drop(
+            timeout(CONNECT_TIMEOUT, self.client.cancel_token().cancel_query(self.tls.clone()))
+                .await,
+        );
+    }
+
+    /// Returns the session, or `None` through a pooler, where each transaction may have another.
+    pub(crate) async fn session(&self) -> Result<Option<Session>, Failure> {
+        if self.through_pooler {
+            return Ok(None);
+        }
+        let rows = self.query(SESSION, &[]).await?;
+        Ok(rows.first().map(|row| Session { process: row.get(0), started_micros: row.get(1) }))
+    }
+
+    /// Ends another session of the same user, with what it still does. Has no effect if it is gone.
+    pub(crate) async fn end_session(&self, session: Session) -> Result<(), Failure> {
+        let Session { process, started_micros } = session;
+        let wait_millis = i64::try_from((self.answer_timeout / 4).as_millis()).unwrap_or(i64::MAX);
+        let values: [Value<'_>; 3] =
+            [(&process, Type::INT4), (&started_micros, Type::INT8), (&wait_millis, Type::INT8)];
+        self.query(END_SESSION, &values).await.map(drop)
     }
 
     /// Runs one statement, as a transaction of its own unless one was begun, and returns its rows
@@ -176,11 +287,11 @@ impl Connection {
         values: &'a [Value<'a>],
     ) -> BoxFuture<'a, Result<Vec<Row>, Failure>> {
         Box::pin(async move {
-            match timeout(ANSWER_TIMEOUT, self.query_untimed(text, values)).await {
+            match timeout(self.answer_timeout, self.query_untimed(text, values)).await {
                 Ok(rows) => rows.map_err(Failure::of_statement),
                 Err(_) => {
-                    let cancel = self.client.cancel_token();
-                    tokio::spawn(async move { drop(cancel.cancel_query(NoTls).await) });
+                    let (cancel, tls) = (self.client.cancel_token(), self.tls.clone());
+                    tokio::spawn(async move { drop(cancel.cancel_query(tls).await) });
                     Err(Failure::late())
                 }
             }
@@ -220,7 +331,7 @@ impl Connection {
 
     /// Runs statements without values or results.
     pub(crate) async fn execute(&self, text: &str) -> Result<(), Failure> {
-        match timeout(ANSWER_TIMEOUT, self.client.batch_execute(text)).await {
+        match timeout(self.answer_timeout, self.client.batch_execute(text)).await {
             Ok(done) => done.map_err(Failure::of_statement),
             Err(_) => Err(Failure::late()),
         }

@@ -85,6 +85,9 @@ pub enum OpenError {
     Thread(#[source] std::io::Error),
 }
 
+/// Code by which the function `append` refuses a timeline that is not the server's.
+const OTHER_TIMELINE: &str = "GS001";
+
 /// The reason why a statement has no result.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -93,6 +96,8 @@ pub(crate) enum Failure {
     /// The server gave way to another transaction; nothing changed. The same statement may succeed
     /// at once.
     Yielded(StoreError),
+    /// The server writes another history than the client knows; nothing changed.
+    Promoted(StoreError),
     /// The connection broke, or the answer did not come in time. The statement may take effect.
     Lost(StoreError),
 }
@@ -101,7 +106,10 @@ impl Failure {
     /// Returns the error of a statement that changes nothing, so that its outcome does not matter.
     pub(crate) fn of_read(self) -> StoreError {
         match self {
-            Self::Refused(error) | Self::Yielded(error) | Self::Lost(error) => error,
+            Self::Refused(error)
+            | Self::Yielded(error)
+            | Self::Promoted(error)
+            | Self::Lost(error) => error,
         }
     }
 
@@ -120,6 +128,9 @@ impl Failure {
         let again = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
         if again.contains(refusal.code()) {
             return Self::Yielded(unreachable("another transaction was in the way", error));
+        }
+        if refusal.code().code() == OTHER_TIMELINE {
+            return Self::Promoted(unreachable("the server was promoted", error));
         }
         Self::Refused(refused(error))
     }
@@ -172,12 +183,14 @@ fn refused(error: tokio_postgres::Error) -> StoreError {
             StoreError::ReadOnly { reason: format!("{reason}; use the URL of the primary server") }
         }
         code if *code == SqlState::DISK_FULL => StoreError::Overloaded(Overload::DiskFull),
-        code if *code == SqlState::TOO_MANY_CONNECTIONS
-            || *code == SqlState::OUT_OF_MEMORY
-            || *code == SqlState::LOCK_NOT_AVAILABLE =>
-        {
+        code if *code == SqlState::TOO_MANY_CONNECTIONS || *code == SqlState::OUT_OF_MEMORY => {
             StoreError::Overloaded(Overload::System { reason })
         }
+        code if *code == SqlState::LOCK_NOT_AVAILABLE => unreachable(
+            "another session holds the lock of the store for too long; look in pg_stat_activity \
+             for a transaction that was left open",
+            error,
+        ),
         code if *code == SqlState::QUERY_CANCELED => unreachable(
             "the server cancelled the statement, which took too long or was cancelled by hand",
             error,

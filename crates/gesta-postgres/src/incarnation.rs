@@ -4,13 +4,53 @@
 //! a replica was promoted, or the tables were restored from a backup or a dump. Events that readers
 //! have seen may be lost then, so a checkpoint of an earlier incarnation is accepted only up to the
 //! last event that was kept from it. The history is identified by the system identifier and the
-//! timeline of the server. Not here: checkpoints of consumers.
+//! timeline of the server. Each new connection is asked for it, and each batch of appends carries
+//! the timeline that the client knows: a server that was promoted meanwhile refuses the batch, so
+//! that no event is recorded before its incarnation. Not here: checkpoints of consumers.
 
+use std::sync::{PoisonError, RwLock};
+
+use futures_util::future::BoxFuture;
 use gesta_store::{Incarnation, Invalid, Position, StoreError};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use crate::{connection::Connection, errors::Failure, number, schema::Schema};
+use crate::{
+    connection::{Connection, Introduction},
+    errors::Failure,
+    head::{HEAD, KnownHead},
+    number,
+    schema::Schema,
+};
+
+/// The incarnations of the store, and the history of the server that the last one belongs to.
+#[derive(Debug)]
+pub(crate) struct History {
+    schema: Schema,
+    head: KnownHead,
+    known: RwLock<Known>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    /// `None` on a replica, which has no timeline of its own.
+    server: Option<ServerHistory>,
+    incarnations: Incarnations,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ServerHistory {
+    system: i64,
+    /// As in the names of WAL files: eight hexadecimal digits.
+    timeline: String,
+}
+
+/// The identity of a server, the timeline that it writes, and whether it takes writes.
+const SERVER: &str = "
+SELECT s.system_identifier,
+       CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END,
+       current_setting('transaction_read_only') = 'off'
+  FROM pg_control_system() s";
 
 /// The incarnations of a store, the first one first, each with the position of its first event.
 #[derive(Clone, Debug)]
@@ -34,16 +74,88 @@ HAVING count(*) FILTER (WHERE i.system_identifier = now.system AND i.timeline = 
 
 const LIST: &str = "SELECT id, first_position FROM {schema}.incarnations ORDER BY ordinal";
 
-impl Incarnations {
-    /// Reads the incarnations, after adding one if the server's history changed.
-    pub(crate) async fn load(schema: &Schema, connection: &Connection) -> Result<Self, Failure> {
-        let primary =
-            "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'";
-        let rows = connection.query(primary, &[]).await?;
-        if rows.first().is_some_and(|row| row.get(0)) {
-            let id = Uuid::new_v4();
-            connection.query(&schema.fill(RENEW), &[(&id, Type::UUID)]).await?;
+impl History {
+    /// Reads the history, after adding an incarnation if the server has another one.
+    pub(crate) async fn load(
+        schema: &Schema,
+        head: &KnownHead,
+        connection: &Connection,
+    ) -> Result<Self, Failure> {
+        let (server, is_writable) = ServerHistory::of(connection).await?;
+        let incarnations = if is_writable {
+            Incarnations::renewed(schema, connection).await?
+        } else {
+            Incarnations::listed(schema, connection).await?
+        };
+        let known = RwLock::new(Known { server, incarnations });
+        Ok(Self { schema: schema.clone(), head: head.clone(), known })
+    }
+
+    pub(crate) fn incarnations(&self) -> Incarnations {
+        self.known().incarnations.clone()
+    }
+
+    /// Returns the timeline on which the client may append.
+    pub(crate) fn timeline(&self) -> Option<String> {
+        self.known().server.as_ref().map(|server| server.timeline.clone())
+    }
+
+    fn known(&self) -> std::sync::RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over the history of the server at the other end, if it is another one than before.
+    pub(crate) async fn follow(&self, connection: &Connection) -> Result<(), Failure> {
+        let (server, is_writable) = ServerHistory::of(connection).await?;
+        if server.is_none() || self.known().server == server || !is_writable {
+            return Ok(());
         }
+        let incarnations = Incarnations::renewed(&self.schema, connection).await?;
+        let rows = connection.query(&self.schema.fill(HEAD), &[]).await?;
+        let head: i64 = rows.first().map_or(0, |row| row.get(0));
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        // Another connection may have been first.
+        if known.server == server {
+            return Ok(());
+        }
+        tracing::warn!(
+            incarnation = %incarnations.current(),
+            head,
+            "the server was promoted or restored: checkpoints beyond the last event that was kept \
+             are refused"
+        );
+        *known = Known { server, incarnations };
+        self.head.restart(number::from_sql(head));
+        Ok(())
+    }
+}
+
+impl Introduction for History {
+    fn introduce<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.follow(connection))
+    }
+}
+
+impl ServerHistory {
+    /// Asks a server for its history, and whether it takes writes.
+    async fn of(connection: &Connection) -> Result<(Option<Self>, bool), Failure> {
+        let rows = connection.query(SERVER, &[]).await?;
+        let Some(row) = rows.first() else { return Ok((None, false)) };
+        let (system, timeline): (i64, Option<String>) = (row.get(0), row.get(1));
+        let is_writable = timeline.is_some() && row.get(2);
+        Ok((timeline.map(|timeline| Self { system, timeline }), is_writable))
+    }
+}
+
+impl Incarnations {
+    /// Reads the incarnations, after adding one if the server's history has none.
+    async fn renewed(schema: &Schema, connection: &Connection) -> Result<Self, Failure> {
+        let id = Uuid::new_v4();
+        connection.query(&schema.fill(RENEW), &[(&id, Type::UUID)]).await?;
+        Self::listed(schema, connection).await
+    }
+
+    async fn listed(schema: &Schema, connection: &Connection) -> Result<Self, Failure> {
         let rows = connection.query(&schema.fill(LIST), &[]).await?;
         let read = |row: &tokio_postgres::Row| {
             let first: i64 = row.get(1);

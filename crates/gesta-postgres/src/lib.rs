@@ -31,6 +31,7 @@ mod schema;
 mod shared;
 mod store;
 mod subscribe;
+mod tail;
 mod url;
 mod worker;
 

@@ -10,17 +10,20 @@ use tokio_postgres::types::Type;
 use crate::{connection::Connection, errors::Failure};
 
 /// Version of the tables that this crate makes and knows.
-pub(crate) const VERSION: i32 = 2;
+pub(crate) const VERSION: i32 = 3;
 
-/// Statements of each version, the first one first.
-const MIGRATIONS: [&[&str]; 2] = [
-    &[
-        include_str!("schema/tables.sql"),
-        include_str!("schema/lookups.sql"),
-        include_str!("schema/append.sql"),
-        include_str!("schema/ordinals.sql"),
-    ],
+/// Statements of each version, the first one first. Functions are in the files of this version: a
+/// migration replaces them.
+const MIGRATIONS: [&[&str]; 3] = [
+    &[include_str!("schema/tables.sql")],
     &[include_str!("schema/leases.sql")],
+    &["DROP FUNCTION IF EXISTS {schema}.append;"],
+];
+/// Functions of this version.
+const FUNCTIONS: [&str; 3] = [
+    include_str!("schema/lookups.sql"),
+    include_str!("schema/append.sql"),
+    include_str!("schema/ordinals.sql"),
 ];
 
 /// First half of the keys of advisory locks: the letters `gest`.
@@ -97,7 +100,7 @@ impl Schema {
         }
         let lock = (LOCK_CLASS << 32) | self.oid(connection).await?;
         let missing = MIGRATIONS.get(first..).unwrap_or_default();
-        let statements = missing.concat().concat();
+        let statements = missing.concat().concat() + &FUNCTIONS.concat();
         let filled = self.fill(&statements).replace("{lock}", &lock.to_string());
         connection.execute(&filled).await?;
         let done = self.fill(&format!("UPDATE {{schema}}.store SET version = {VERSION}"));

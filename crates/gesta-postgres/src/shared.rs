@@ -4,7 +4,7 @@
 //! Invariant: a closed store gets no new work. Not here: opening, and the calls
 //! ([`store`](crate::store)).
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use gesta_store::{Durability, StoreError};
@@ -14,8 +14,9 @@ use crate::{
     append::AppendQueue,
     connection::{Pool, Value},
     head::KnownHead,
-    incarnation::Incarnations,
+    incarnation::{History, Incarnations},
     schema::Schema,
+    tail::Tail,
     worker::{Running, Worker},
 };
 
@@ -33,7 +34,8 @@ pub(crate) struct Core {
     pub(crate) head: KnownHead,
     pub(crate) pool: Arc<Pool>,
     pub(crate) schema: Schema,
-    pub(crate) incarnations: RwLock<Incarnations>,
+    pub(crate) tail: tokio::sync::Mutex<Tail>,
+    pub(crate) history: Arc<History>,
     pub(crate) durability: Durability,
 }
 
@@ -50,7 +52,7 @@ impl Core {
     }
 
     pub(crate) fn incarnations(&self) -> Incarnations {
-        self.incarnations.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.history.incarnations()
     }
 }
 

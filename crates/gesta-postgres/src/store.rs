@@ -4,10 +4,7 @@
 //! call of a closed store is refused. Not here: the state that calls share
 //! ([`shared`](crate::shared)).
 
-use std::{
-    str::FromStr,
-    sync::{Arc, RwLock},
-};
+use std::{str::FromStr, sync::Arc};
 
 use gesta_store::{
     Append, Appended, Capabilities, CapabilitySet, Category, Durability, EventId, EventStore, Head,
@@ -18,10 +15,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     append::{AppendQueue, Committer, find_append},
-    connection::{Connection, Connector, Pool, STATEMENT_MILLIS_MAX},
+    connection::{Connection, Connector, Pool},
     errors::{Failure, OpenError},
     head::KnownHead,
-    incarnation::Incarnations,
+    incarnation::History,
     read::{
         all_pages::AllPages, directory, ordinal_pages::OrdinalReader, paging::pages,
         stream_pages::StreamPages,
@@ -123,7 +120,7 @@ SELECT current_setting('server_version_num')::integer, current_setting('server_v
 async fn open(url: &PostgresUrl) -> Result<(Arc<Core>, Committer, String), OpenError> {
     let failed = |error| OpenError::Server { url: url.to_string(), error };
     let refused = |failure: Failure| failed(failure.of_read());
-    let connector = Arc::new(Connector::new(url));
+    let connector = Arc::new(Connector::new(url)?);
     let mut connection = connector.connect().await.map_err(failed)?;
     let durability = check_server(url, &connector, &connection).await?;
     if connector.through_pooler() {
@@ -132,19 +129,26 @@ async fn open(url: &PostgresUrl) -> Result<(Arc<Core>, Committer, String), OpenE
     }
     let schema = Schema::new(&url.schema);
     schema.migrate(&connection).await.map_err(|error| schema_error(url, error))?;
-    let incarnations = Incarnations::load(&schema, &connection).await.map_err(refused)?;
+    let head = KnownHead::new();
+    let history = Arc::new(History::load(&schema, &head, &connection).await.map_err(refused)?);
+    connector.introduce(Arc::<History>::clone(&history));
     let channel = schema.channel(&connection).await.map_err(refused)?;
-    let (head, pool) = (KnownHead::new(), Arc::new(Pool::new(Arc::clone(&connector), url.readers)));
+    let session = connection.session().await.map_err(refused)?;
+    let pool = Arc::new(Pool::new(Arc::clone(&connector), url.readers));
     let committer = Committer {
         connector,
         connection: Some(connection),
+        session,
+        history: Arc::clone(&history),
+        before: head.get(),
+        numbers: Default::default(),
         pool: Arc::clone(&pool),
         schema: schema.clone(),
         head: head.clone(),
         committed: watch::Sender::new(0),
     };
-    let incarnations = RwLock::new(incarnations);
-    let core = Arc::new(Core { head, pool, schema, incarnations, durability });
+    let tail = tokio::sync::Mutex::default();
+    let core = Arc::new(Core { head, pool, schema, tail, history, durability });
     announcements::look(&core).await.map_err(failed)?;
     Ok((core, committer, channel))
 }
@@ -170,7 +174,7 @@ async fn check_server(
     }
     connector.set_connections_max(usize::try_from(number(6)?).unwrap_or_default());
     // Settings that did not arrive were kept by a pooler.
-    if text(7)? != STATEMENT_MILLIS_MAX.to_string() {
+    if text(7)? != connector.limits().statement.as_millis().to_string() {
         connector.set_through_pooler();
     }
     let mut durability = Durability::Synced;

@@ -3,7 +3,7 @@
 //! Owns: the parameters of this crate, and the form that is printed, which has no password. Not
 //! here: the parameters of the connection itself, which the driver reads.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use tokio_postgres::{
     Config,
@@ -17,6 +17,9 @@ const SCHEMA_BYTES_MAX: usize = 63;
 /// Default and maximum number of connections for reads.
 const READERS_DEFAULT: usize = 4;
 const READERS_MAX: usize = 64;
+/// Default and range of the time that a statement may take, in seconds.
+const STATEMENT_SECONDS_DEFAULT: u64 = 30;
+const STATEMENT_SECONDS: RangeInclusive<u64> = 1..=600;
 
 /// The URL of a store in PostgreSQL.
 ///
@@ -26,9 +29,15 @@ const READERS_MAX: usize = 64;
 /// | --- | --- | --- |
 /// | `schema=NAME` | the schema that holds the store; created if it does not exist | `gesta` |
 /// | `readers=NUMBER` | connections for reads, 1 to 64; one more appends, one more listens | 4 |
+/// | `statement_timeout=SECONDS` | longest time of a statement on the server, 1 to 600 | 30 |
+/// | `sslmode=MODE` | `disable`, `prefer`, `require`, `verify-ca`, `verify-full` | `prefer` |
+/// | `sslrootcert=FILE` | PEM file with the authorities of the server's certificate | |
 ///
-/// Parameters of the connection, such as `connect_timeout` and `sslmode`, are those of libpq, as
-/// far as the driver has them. `Display` and `Debug` leave the password out.
+/// The modes of TLS are those of libpq: `require` encrypts, and only `verify-full` also makes sure
+/// of the server at the other end. They need the feature `tls`; without it `prefer` does not
+/// encrypt, and the others are refused. Other parameters of the connection, such as
+/// `connect_timeout`, are those of libpq, as far as the driver has them. `Display` and `Debug`
+/// leave the password out.
 ///
 /// ```
 /// use gesta_postgres::PostgresUrl;
@@ -42,6 +51,17 @@ pub struct PostgresUrl {
     pub(crate) config: Config,
     pub(crate) schema: String,
     pub(crate) readers: usize,
+    pub(crate) statement_timeout: Duration,
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "nothing is encrypted"))]
+    pub(crate) verification: Verification,
+}
+
+/// The part of the server's certificate that is checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verification {
+    None,
+    Authority { file: PathBuf },
+    AuthorityAndName { file: PathBuf },
 }
 
 /// The reason why a text is not the URL of a store. No text of the URL is repeated, because it may
@@ -73,12 +93,24 @@ pub enum InvalidUrl {
     /// The number of readers is out of range.
     #[error("`readers` must be a number from 1 to 64")]
     Readers,
-    /// The connection asks for TLS.
+    /// The longest time of a statement is out of range.
+    #[error("`statement_timeout` must be a number of seconds from 1 to 600")]
+    StatementTimeout,
+    /// The connection asks for TLS, and the crate was built without it.
     #[error(
-        "this build of gesta-postgres has no TLS; use sslmode=disable or sslmode=prefer on a \
-         trusted network, or a local TLS proxy"
+        "this build of gesta-postgres has no TLS; enable its feature `tls`, or use sslmode=disable \
+         on a trusted network"
     )]
     NoTls,
+    /// The mode of TLS is not known.
+    #[error("`sslmode` must be disable, prefer, require, verify-ca or verify-full")]
+    SslMode,
+    /// The authorities that the server's certificate is checked by are missing or cannot be read.
+    #[error("`sslrootcert` must be a PEM file with certificates of authorities; {reason}")]
+    RootCertificates {
+        /// The file, and the failure.
+        reason: String,
+    },
 }
 
 impl FromStr for PostgresUrl {
@@ -91,11 +123,18 @@ impl FromStr for PostgresUrl {
         let (connection, parameters) = text.split_once('?').unwrap_or((text, ""));
         let mut schema = SCHEMA_DEFAULT.to_owned();
         let mut readers = READERS_DEFAULT;
+        let mut seconds = STATEMENT_SECONDS_DEFAULT;
+        let (mut ssl_mode, mut authorities) = (None, None);
         let mut others = form_urlencoded::Serializer::new(String::new());
         for (name, value) in form_urlencoded::parse(parameters.as_bytes()) {
             match &*name {
                 "schema" => schema = value.into_owned(),
                 "readers" => readers = value.parse().map_err(|_| InvalidUrl::Readers)?,
+                "statement_timeout" => {
+                    seconds = value.parse().map_err(|_| InvalidUrl::StatementTimeout)?;
+                }
+                "sslmode" => ssl_mode = Some(value.into_owned()),
+                "sslrootcert" => authorities = Some(PathBuf::from(value.into_owned())),
                 _ => drop(others.append_pair(&name, &value)),
             }
         }
@@ -109,19 +148,50 @@ impl FromStr for PostgresUrl {
         if !(1..=READERS_MAX).contains(&readers) {
             return Err(InvalidUrl::Readers);
         }
+        if !STATEMENT_SECONDS.contains(&seconds) {
+            return Err(InvalidUrl::StatementTimeout);
+        }
         let unread = |_| InvalidUrl::Connection { reason: "a part or parameter is not known" };
         // The driver decodes percent signs only, not `+`.
         let others = others.finish().replace('+', "%20");
-        let config: Config = format!("{connection}?{others}").parse().map_err(unread)?;
+        let mut config: Config = format!("{connection}?{others}").parse().map_err(unread)?;
         if config.get_hosts().is_empty() {
             return Err(InvalidUrl::Connection { reason: "the host is missing" });
         }
-        match config.get_ssl_mode() {
-            SslMode::Disable | SslMode::Prefer => {}
-            _ => return Err(InvalidUrl::NoTls),
+        let (mode, verification) = tls_of(ssl_mode.as_deref(), authorities)?;
+        if mode == SslMode::Require && cfg!(not(feature = "tls")) {
+            return Err(InvalidUrl::NoTls);
         }
-        Ok(Self { config, schema, readers })
+        config.ssl_mode(mode);
+        let statement_timeout = Duration::from_secs(seconds);
+        Ok(Self { config, schema, readers, statement_timeout, verification })
     }
+}
+
+/// Returns the driver's mode, and what is checked beyond it.
+fn tls_of(
+    mode: Option<&str>,
+    authorities: Option<PathBuf>,
+) -> Result<(SslMode, Verification), InvalidUrl> {
+    let missing = || InvalidUrl::RootCertificates { reason: "none is given".to_owned() };
+    Ok(match mode {
+        Some("disable") => (SslMode::Disable, Verification::None),
+        None | Some("prefer") => (SslMode::Prefer, Verification::None),
+        // As libpq: authorities that are given are used.
+        Some("require") => match authorities {
+            None => (SslMode::Require, Verification::None),
+            Some(file) => (SslMode::Require, Verification::Authority { file }),
+        },
+        Some("verify-ca") => {
+            let file = authorities.ok_or_else(missing)?;
+            (SslMode::Require, Verification::Authority { file })
+        }
+        Some("verify-full") => {
+            let file = authorities.ok_or_else(missing)?;
+            (SslMode::Require, Verification::AuthorityAndName { file })
+        }
+        Some(_) => return Err(InvalidUrl::SslMode),
+    })
 }
 
 impl PostgresUrl {
@@ -190,8 +260,12 @@ mod tests {
             ("postgres://ann:secret@db/shop?schema=", "`schema` must have 1 to 63 bytes"),
             ("postgres://ann:secret@db/shop?schema=pg_secret", "must not begin with pg_"),
             ("postgres://ann:secret@db/shop?readers=0", "`readers` must be a number"),
+            ("postgres://ann:secret@db/shop?statement_timeout=0", "a number of seconds"),
             ("postgres:///shop", "the host is missing"),
-            ("postgres://ann:secret@db/shop?sslmode=require", "no TLS"),
+            ("postgres://ann:secret@db/shop?sslmode=always", "`sslmode` must be"),
+            ("postgres://ann:secret@db/shop?sslmode=verify-full", "`sslrootcert` must be"),
+            #[cfg(not(feature = "tls"))]
+            ("postgres://ann:secret@db/shop?sslmode=require", "feature `tls`"),
         ] {
             let error = text.parse::<PostgresUrl>().unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");

@@ -59,10 +59,22 @@ impl OwnServer {
     #[must_use]
     #[track_caller]
     pub fn with_or_skip(name: &str, settings: &[&str]) -> Option<Self> {
-        or_skip(name, Self::create(name, settings))
+        or_skip(name, Self::create(name, settings, None))
     }
 
-    fn create(name: &str, settings: &[&str]) -> Result<Self> {
+    /// Starts a new server with a disk of this size at [`small_disk`](Self::small_disk), or says
+    /// why the test is skipped. The disk is in memory, and empty after each start.
+    ///
+    /// # Panics
+    ///
+    /// The same as [`start_or_skip`](Self::start_or_skip).
+    #[must_use]
+    #[track_caller]
+    pub fn with_small_disk_or_skip(name: &str, bytes: u64) -> Option<Self> {
+        or_skip(name, Self::create(name, &[], Some(bytes)))
+    }
+
+    fn create(name: &str, settings: &[&str], small_disk_bytes: Option<u64>) -> Result<Self> {
         let directory = new_directory(name)?;
         let mut servers = Vec::new();
         for service in catalogue::with_needed(&[name.to_owned()])? {
@@ -75,6 +87,9 @@ impl OwnServer {
         let needed = servers.into_iter().map(|(_, server)| server).collect();
         let mut own = Self { server, needed, directory };
         own.server.set(settings);
+        if let Some(bytes) = small_disk_bytes {
+            own.server.set_small_disk(bytes);
+        }
         own.start()?;
         Ok(own)
     }
@@ -83,6 +98,12 @@ impl OwnServer {
     #[must_use]
     pub fn url(&self) -> String {
         self.server.url()
+    }
+
+    /// Returns the directory of the small disk, which only the server sees.
+    #[must_use]
+    pub fn small_disk(&self) -> PathBuf {
+        self.server.small_disk()
     }
 
     /// Returns the URL of a server that this one needs, such as the primary of a replica, or `None`

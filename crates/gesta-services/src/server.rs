@@ -57,13 +57,23 @@ impl Server {
                 port
             }
         };
-        let place = Place { directory, port, settings: Vec::new(), needed };
+        let place = Place { directory, port, settings: Vec::new(), small_disk_bytes: None, needed };
         Ok(Self { service, place, child: None })
     }
 
     /// Applies settings from the next start on.
     pub(crate) fn set(&mut self, settings: &[&str]) {
         self.place.settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+    }
+
+    /// Gives the server a small disk from the next start on, empty at each start.
+    pub(crate) fn set_small_disk(&mut self, bytes: u64) {
+        self.place.small_disk_bytes = Some(bytes);
+    }
+
+    /// Returns the directory of the small disk.
+    pub(crate) fn small_disk(&self) -> PathBuf {
+        self.place.small_disk()
     }
 
     pub(crate) fn name(&self) -> &'static str {

@@ -62,6 +62,8 @@ pub(crate) struct Place {
     pub(crate) port: u16,
     /// Settings of this server only, such as `max_connections=5`.
     pub(crate) settings: Vec<String>,
+    /// Size of the small disk that only this server sees, in bytes.
+    pub(crate) small_disk_bytes: Option<u64>,
     /// Ports of the services that this one needs.
     pub(crate) needed: Vec<(&'static str, u16)>,
 }
@@ -70,6 +72,11 @@ impl Place {
     /// Directory of the server's data.
     pub(crate) fn data(&self) -> PathBuf {
         self.directory.join("data")
+    }
+
+    /// Directory of the small disk.
+    pub(crate) fn small_disk(&self) -> PathBuf {
+        self.directory.join("small-disk")
     }
 
     /// Returns the port of a service that this one needs.

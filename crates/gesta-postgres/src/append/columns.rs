@@ -21,7 +21,11 @@ use crate::{
 /// The statement that appends a batch.
 pub(super) const APPEND: &str = "SELECT * FROM {schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9, \
     $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, \
-    $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)";
+    $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, \
+    $42, $43)";
+
+/// Number of names whose numbers are remembered. More begin anew.
+const NUMBERS_MAX: usize = 10_000;
 
 /// The arguments of one batch.
 #[derive(Debug, Default)]
@@ -39,6 +43,11 @@ pub(super) struct Columns<'a> {
     tags: Tags<'a>,
     conditions: Conditions<'a>,
     effects: Effects<'a>,
+    /// The timeline of the server that the client knows.
+    timeline: Option<String>,
+    /// Numbers of the types and categories, 0 for those that are not known.
+    type_numbers: Vec<i32>,
+    category_numbers: Vec<i32>,
 }
 
 /// Names, each once.
@@ -106,7 +115,40 @@ struct Effects<'a> {
     tombstones: Vec<bool>,
 }
 
+/// Numbers that the server has given to names. They never change in one history of the server.
+#[derive(Debug, Default)]
+pub(crate) struct KnownNumbers {
+    types: HashMap<String, i32>,
+    categories: HashMap<String, i32>,
+}
+
+impl KnownNumbers {
+    /// Learns from the answer to a batch: `None` if all numbers were known.
+    pub(super) fn learn(
+        &mut self,
+        columns: &Columns<'_>,
+        types: Option<Vec<i32>>,
+        categories: Option<Vec<i32>>,
+    ) {
+        let learned = [
+            (&mut self.types, &columns.types, types),
+            (&mut self.categories, &columns.categories, categories),
+        ];
+        for (known, names, numbers) in learned {
+            if known.len() > NUMBERS_MAX {
+                known.clear();
+            }
+            let names = names.texts.iter().map(|name| (*name).to_owned());
+            known.extend(names.zip(numbers.unwrap_or_default()));
+        }
+    }
+}
+
 impl<'a> Names<'a> {
+    fn numbers(&self, known: &HashMap<String, i32>) -> Vec<i32> {
+        self.texts.iter().map(|name| known.get(*name).copied().unwrap_or(0)).collect()
+    }
+
     fn index(&mut self, text: &'a str) -> i32 {
         let next = index_to_sql(self.texts.len());
         *self.indexes.entry(text).or_insert_with(|| {
@@ -129,6 +171,13 @@ impl<'a> Columns<'a> {
         }
         columns.append_parts.push(index_to_sql(columns.parts.streams.len()));
         Ok(columns)
+    }
+
+    /// Adds what the client knows of the server.
+    pub(super) fn know(&mut self, timeline: Option<String>, known: &KnownNumbers) {
+        self.timeline = timeline;
+        self.type_numbers = self.types.numbers(&known.types);
+        self.category_numbers = self.categories.numbers(&known.categories);
     }
 
     fn add(&mut self, append: &'a Append) -> Result<(), StoreError> {
@@ -254,7 +303,7 @@ impl<'a> Columns<'a> {
     }
 
     /// Returns the arguments, in the order of the function's parameters.
-    pub(super) fn values(&self) -> [Value<'_>; 40] {
+    pub(super) fn values(&self) -> [Value<'_>; 43] {
         let (parts, events) = (&self.parts, &self.events);
         let (tags, conditions, effects) = (&self.tags, &self.conditions, &self.effects);
         [
@@ -298,6 +347,9 @@ impl<'a> Columns<'a> {
             (&effects.counts, Type::INT8_ARRAY),
             (&effects.ages, Type::INT8_ARRAY),
             (&effects.tombstones, Type::BOOL_ARRAY),
+            (&self.timeline, Type::TEXT),
+            (&self.type_numbers, Type::INT4_ARRAY),
+            (&self.category_numbers, Type::INT4_ARRAY),
         ]
     }
 }

@@ -3,10 +3,11 @@
 //! Invariants:
 //! - An append is answered after the server has answered the commit of its batch, or refused it.
 //! - A batch whose connection broke is sent again, on a new connection. The transaction that was
-//!   cut off and the new one exclude each other by the lock of the store, and each recognizes the
-//!   appends of the other by their event ids: nothing is appended twice.
+//!   cut off is ended first. If it was committed, the appends are recognized by their event ids:
+//!   nothing is appended twice.
 //! - An append whose batch was never sent fails definitely. One whose batch was sent, and whose
-//!   outcome cannot be found out within [`RESEND_TIMEOUT`], has an unknown outcome.
+//!   outcome cannot be found out in time ([`TimeLimits`](crate::connection::TimeLimits)), has an
+//!   unknown outcome, also if a later attempt was refused.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,18 +24,22 @@ use tokio_postgres::Row;
 
 use super::{
     batch::Batch,
-    columns::{APPEND, Columns},
+    columns::{APPEND, Columns, KnownNumbers},
     past_append,
     queue::{Queued, QueuedAppend},
 };
 use crate::{
-    connection::{Connection, Connector, Pool, RECONNECT_PAUSE, RESEND_TIMEOUT},
+    connection::{Connection, Connector, Pool, RECONNECT_PAUSE, Session},
     errors::{Failure, invalid_row},
-    head::KnownHead,
+    head::{KnownHead, SeenHead},
+    incarnation::History,
     number::from_sql,
     read::cell,
     schema::Schema,
 };
+
+/// Number of times that a batch gives way to other transactions of the server, or to its promotion.
+const YIELDS_MAX: u32 = 50;
 
 /// The part of a batch's time that the next one waits for writers, and its maximum.
 const PAUSE_FRACTION: u32 = 8;
@@ -53,6 +58,13 @@ const SEEN: i32 = 5;
 pub(crate) struct Committer {
     pub(crate) connector: Arc<Connector>,
     pub(crate) connection: Option<Connection>,
+    /// The session of the connection, or of the last one that broke.
+    pub(crate) session: Option<Session>,
+    pub(crate) history: Arc<History>,
+    /// The head before the batch that is answered.
+    pub(crate) before: SeenHead,
+    /// Numbers in the history that `before` belongs to.
+    pub(crate) numbers: KnownNumbers,
     /// For look-ups of earlier appends.
     pub(crate) pool: Arc<Pool>,
     pub(crate) schema: Schema,
@@ -87,7 +99,8 @@ impl Committer {
     }
 
     async fn commit(&mut self, appends: Vec<QueuedAppend>) {
-        let error = match self.judge(&appends).await {
+        let mut attempt = Attempt::within(self.connector.limits().resend);
+        let error = match self.judge(&appends, &mut attempt).await {
             Ok(row) => return self.answer_all(appends, &row).await,
             Err(error) => error,
         };
@@ -100,7 +113,7 @@ impl Committer {
         // The fault may be one append's alone.
         for queued in appends {
             let alone = [queued];
-            let outcome = self.judge(&alone).await;
+            let outcome = self.judge(&alone, &mut attempt).await;
             let [queued] = alone;
             match outcome {
                 Ok(row) => self.answer_all(vec![queued], &row).await,
@@ -110,48 +123,90 @@ impl Committer {
     }
 
     /// Sends a batch until the server answers, and returns the row of verdicts.
-    async fn judge(&mut self, appends: &[QueuedAppend]) -> Result<Row, StoreError> {
-        let columns = Columns::of(appends)?;
+    async fn judge(
+        &mut self,
+        appends: &[QueuedAppend],
+        attempt: &mut Attempt,
+    ) -> Result<Row, StoreError> {
+        let mut columns = Columns::of(appends)?;
         let statement = self.schema.fill(APPEND);
-        let deadline = Instant::now() + RESEND_TIMEOUT;
-        let mut sent = false;
         loop {
-            let connection = match self.connected().await {
-                Ok(connection) => connection,
-                Err(error) if !sent => return Err(error),
-                Err(error) if Instant::now() >= deadline => return Err(unknown(&error)),
-                Err(_) => {
-                    sleep(RECONNECT_PAUSE).await;
-                    continue;
+            if let Err(error) = self.connected().await {
+                if !attempt.may_wait() {
+                    return Err(attempt.error(error));
                 }
+                sleep(RECONNECT_PAUSE).await;
+                continue;
+            }
+            let before = self.head.get();
+            if !before.is_of_history(self.before) {
+                self.numbers = KnownNumbers::default();
+            }
+            self.before = before;
+            // The timeline is known once a connection has asked for it.
+            columns.know(self.history.timeline(), &self.numbers);
+            let failure = match self.query(&statement, &columns).await {
+                Ok(row) => {
+                    self.numbers.learn(&columns, row.get(5), row.get(6));
+                    return Ok(row);
+                }
+                Err(failure) => failure,
             };
-            match connection.query(&statement, &columns.values()).await {
-                Ok(mut rows) => {
-                    return rows.pop().ok_or_else(|| invalid_row("an append has no verdict"));
+            match failure {
+                Failure::Refused(error) => return Err(attempt.error(error)),
+                Failure::Yielded(error) if attempt.yields_left() => {
+                    tracing::debug!(%error, "an append is sent again");
                 }
-                Err(Failure::Yielded(_)) if Instant::now() < deadline => {}
-                Err(Failure::Yielded(error)) => return Err(error),
-                // An earlier attempt may have committed: the refusal is about this one only.
-                Err(Failure::Refused(error)) if sent => return Err(unknown(&error)),
-                Err(Failure::Refused(error)) => return Err(error),
-                Err(Failure::Lost(error)) => {
-                    self.connection = None;
-                    sent = true;
+                Failure::Promoted(error) if attempt.yields_left() => {
+                    tracing::info!(%error, "an append is sent again");
+                    self.follow().await.map_err(|error| attempt.error(error))?;
+                }
+                Failure::Yielded(error) | Failure::Promoted(error) => {
+                    return Err(attempt.error(error));
+                }
+                Failure::Lost(error) => {
                     tracing::warn!(%error, "the connection broke during an append; it is sent again");
-                    if Instant::now() >= deadline {
-                        return Err(unknown(&error));
+                    self.connection = None;
+                    attempt.lost();
+                    if !attempt.may_wait() {
+                        return Err(attempt.error(error));
                     }
                 }
             }
         }
     }
 
-    async fn connected(&mut self) -> Result<&Connection, StoreError> {
-        if self.connection.as_ref().is_none_or(Connection::is_closed) {
-            self.connection = None;
-            self.connection = Some(self.connector.connect().await?);
+    async fn query(&self, statement: &str, columns: &Columns<'_>) -> Result<Row, Failure> {
+        let Some(connection) = &self.connection else {
+            return Err(Failure::Refused(StoreError::unreachable("no connection")));
+        };
+        let mut rows = connection.query(statement, &columns.values()).await?;
+        rows.pop().ok_or_else(|| Failure::Refused(invalid_row("an append has no verdict")))
+    }
+
+    /// Takes over the history of a server that was promoted while it was connected.
+    async fn follow(&self) -> Result<(), StoreError> {
+        let Some(connection) = &self.connection else { return Ok(()) };
+        self.history.follow(connection).await.map_err(Failure::of_read)
+    }
+
+    async fn connected(&mut self) -> Result<(), StoreError> {
+        if self.connection.as_ref().is_some_and(|connection| !connection.is_closed()) {
+            return Ok(());
         }
-        self.connection.as_ref().ok_or_else(|| StoreError::unreachable("no connection"))
+        self.connection = None;
+        let connection = self.connector.connect().await?;
+        // A session whose connection broke may still have the lock, or wait for it, and its client
+        // is gone: what it does must be over before its appends are judged again.
+        if let Some(session) = self.session.take()
+            && let Err(failure) = connection.end_session(session).await
+        {
+            self.session = Some(session);
+            return Err(failure.of_read());
+        }
+        self.session = connection.session().await.map_err(Failure::of_read)?;
+        self.connection = Some(connection);
+        Ok(())
     }
 
     async fn answer_all(&self, appends: Vec<QueuedAppend>, row: &Row) {
@@ -165,12 +220,10 @@ impl Committer {
                 return;
             }
         };
-        self.head.raise(verdicts.head);
-        self.committed.send_if_modified(|committed| {
-            let recorded = verdicts.verdicts.contains(&RECORDED) && verdicts.head > *committed;
-            *committed = verdicts.head.max(*committed);
-            recorded
-        });
+        self.head.raise(self.before, verdicts.head);
+        if verdicts.verdicts.contains(&RECORDED) {
+            self.committed.send_replace(verdicts.head);
+        }
         let mut part = 0;
         for (nth, queued) in appends.into_iter().enumerate() {
             let outcome = match verdicts.seen(nth) {
@@ -186,6 +239,42 @@ impl Committer {
         let past = past_append(&self.pool, &self.schema, position).await;
         // Nothing new was appended, but this may have been the second attempt.
         past.map_err(|error| unknown(&error))?.repeated_by(append)
+    }
+}
+
+/// The attempts to send a batch, or each of its appends.
+#[derive(Debug)]
+struct Attempt {
+    resend: Duration,
+    /// The end of the attempts after a connection broke. From then on the appends may be recorded,
+    /// whatever a later attempt is answered.
+    resend_until: Option<Instant>,
+    yields: u32,
+}
+
+impl Attempt {
+    fn within(resend: Duration) -> Self {
+        Self { resend, resend_until: None, yields: 0 }
+    }
+
+    fn lost(&mut self) {
+        self.resend_until.get_or_insert_with(|| Instant::now() + self.resend);
+    }
+
+    /// Returns `true` if another attempt is worth a wait for the server.
+    fn may_wait(&self) -> bool {
+        self.resend_until.is_some_and(|end| Instant::now() < end)
+    }
+
+    /// Returns `true` if another attempt at once is allowed, and counts it.
+    fn yields_left(&mut self) -> bool {
+        self.yields += 1;
+        self.yields <= YIELDS_MAX
+    }
+
+    /// Returns the error for the caller, which is definite only if nothing was cut off.
+    fn error(&self, error: StoreError) -> StoreError {
+        if self.resend_until.is_some() { unknown(&error) } else { error }
     }
 }
 

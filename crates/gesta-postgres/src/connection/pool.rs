@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_postgres::Row;
 
-use super::{Connection, Connector, RECONNECT_PAUSE, RESEND_TIMEOUT, Value};
+use super::{Connection, Connector, RECONNECT_PAUSE, Value};
 use crate::errors::Failure;
 
 /// Connections for reads.
@@ -36,7 +36,7 @@ impl Pool {
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, StoreError> {
         let _place = self.places.acquire().await.map_err(|_| StoreError::closed())?;
-        let deadline = Instant::now() + RESEND_TIMEOUT;
+        let deadline = Instant::now() + self.connector.limits().resend;
         let mut broken = false;
         loop {
             match self.query_once(text, values).await {
@@ -46,7 +46,7 @@ impl Pool {
                     self.idle().clear();
                     broken = true;
                 }
-                Err(Failure::Yielded(_)) if Instant::now() < deadline => {}
+                Err(Failure::Yielded(_) | Failure::Promoted(_)) if Instant::now() < deadline => {}
                 // The server may be starting again.
                 Err(Failure::Refused(error))
                     if broken && error.is_transient() && Instant::now() < deadline =>

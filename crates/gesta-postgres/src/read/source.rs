@@ -182,6 +182,10 @@ impl Source {
         Ok(Self { filter, statement })
     }
 
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
     /// Returns `true` if a row of the source may be left out of a page.
     pub(crate) fn is_exact(&self) -> bool {
         !matches!(self.filter, Filter::Query(_))

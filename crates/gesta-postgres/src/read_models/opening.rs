@@ -11,7 +11,7 @@ use super::{
     tables::{self, CatalogueError, VERSION},
 };
 use crate::{
-    connection::{Connection, Connector, STATEMENT_MILLIS_MAX},
+    connection::{Connection, Connector},
     errors::OpenError,
     url::PostgresUrl,
 };
@@ -36,7 +36,7 @@ pub(super) async fn open(
         return Err(OpenError::LongSchema { url: url.to_string(), bytes, max: PREFIX_BYTES_MAX });
     }
     let names = SchemaNames::beside(&url.schema);
-    let connector = Arc::new(Connector::new(url));
+    let connector = Arc::new(Connector::new(url)?);
     let mut connection = connector.connect().await.map_err(failed)?;
     check_server(url, &connector, &connection).await?;
     if connector.through_pooler() {
@@ -52,7 +52,8 @@ pub(super) async fn open(
         }
         CatalogueError::Failed(error) => failed(error),
     })?;
-    let (url, readers, replica) = (url.to_string(), url.readers, replica.map(Replica::new));
+    let replica = replica.map(Replica::new).transpose()?;
+    let (url, readers) = (url.to_string(), url.readers);
     Ok(Opened { url, names, connector, connection, readers, replica })
 }
 
@@ -77,7 +78,7 @@ async fn check_server(
     }
     connector.set_connections_max(usize::try_from(number(3)?).unwrap_or_default());
     // Settings that did not arrive were kept by a pooler.
-    if text(4)? != STATEMENT_MILLIS_MAX.to_string() {
+    if text(4)? != connector.limits().statement.as_millis().to_string() {
         connector.set_through_pooler();
     }
     Ok(())

@@ -18,7 +18,10 @@ use super::{
     errors::{of_catalogue, of_failure},
     prepared::Prepared,
 };
-use crate::{connection::Connector, url::PostgresUrl};
+use crate::{
+    connection::Connector,
+    url::{InvalidUrl, PostgresUrl},
+};
 
 /// Time in which the replica has to replay what was committed.
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,13 +41,16 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    pub(super) fn new(url: &PostgresUrl) -> Self {
-        Self {
+    /// # Errors
+    ///
+    /// If the file of certificates that the URL names cannot be read.
+    pub(super) fn new(url: &PostgresUrl) -> Result<Self, InvalidUrl> {
+        Ok(Self {
             url: url.to_string(),
-            connector: Connector::new(url),
+            connector: Connector::new(url)?,
             idle: Mutex::default(),
             trouble: Mutex::default(),
-        }
+        })
     }
 
     /// Returns a connection on which everything up to a position of the primary's log is there.

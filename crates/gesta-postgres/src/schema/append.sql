@@ -8,7 +8,7 @@
 --
 -- Verdicts: 0 recorded, 1 conflict with an expectation, 2 tombstoned, 3 the condition is met,
 -- 4 the condition is beyond the head, 5 there is an append with this first event id in the stream.
-CREATE FUNCTION {schema}.append(
+CREATE OR REPLACE FUNCTION {schema}.append(
     stream_names text[], stream_categories integer[], type_names text[], category_names text[],
     append_parts integer[], first_ids uuid[], first_streams integer[], after_positions bigint[],
     part_streams integer[], part_subjects integer[], part_expected integer[],
@@ -22,8 +22,10 @@ CREATE FUNCTION {schema}.append(
     item_tags text[], item_tag_ends integer[],
     effect_streams integer[], effect_metadata bytea[], effect_truncations bigint[],
     effect_counts bigint[], effect_ages bigint[], effect_tombstones boolean[],
+    known_timeline text, type_ids integer[], category_ids integer[],
     OUT verdicts integer[], OUT details bigint[], OUT failed_parts integer[],
-    OUT part_heads bigint[], OUT head_after bigint
+    OUT part_heads bigint[], OUT head_after bigint,
+    OUT new_type_ids integer[], OUT new_category_ids integer[]
 ) LANGUAGE plpgsql
 -- Plans are made once for a connection. Without these settings a plan that was made for small
 -- tables would scan large ones.
@@ -43,8 +45,6 @@ DECLARE
     seen bigint[];
     matches bigint[];
     item_matches bigint[];
-    type_ids integer[];
-    category_ids integer[];
     part_positions bigint[];
     part_revisions bigint[];
     appends integer := cardinality(first_ids);
@@ -58,8 +58,16 @@ BEGIN
         RAISE EXCEPTION 'gesta appends need the isolation level read committed, not %',
             current_setting('transaction_isolation') USING ERRCODE = '25001';
     END IF;
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'the server is a replica' USING ERRCODE = '25006';
+    END IF;
     -- One batch at a time: positions are assigned and become visible in the same order.
     PERFORM pg_advisory_xact_lock({lock});
+    -- A server that was promoted needs an incarnation before its first event.
+    IF left(pg_walfile_name(pg_current_wal_lsn()), 8) IS DISTINCT FROM known_timeline THEN
+        RAISE EXCEPTION 'the client knows timeline %, the server writes another',
+            known_timeline USING ERRCODE = 'GS001';
+    END IF;
     SELECT e.position, e.recorded_at INTO head_before, now_at
       FROM {schema}.events e ORDER BY e.position DESC LIMIT 1;
     head_before := coalesce(head_before, 0);
@@ -67,26 +75,26 @@ BEGIN
     now_at := greatest(coalesce(now_at, 0),
         (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
 
-    -- The state of each stream. LATERAL and LIMIT keep the look-up an index scan.
-    SELECT array_agg(coalesce(k.id, nextval('{schema}.stream_ids')) ORDER BY n.nr),
-           array_agg(coalesce(k.head, -1) ORDER BY n.nr),
-           array_agg(coalesce(k.truncate_before, 0) ORDER BY n.nr),
-           array_agg(coalesce(k.tombstoned, false) ORDER BY n.nr),
-           array_agg(k.id IS NOT NULL ORDER BY n.nr)
+    -- The state of each stream. LATERAL and LIMIT keep the look-up an index scan, and the rows in
+    -- the order of the series. Elements by subscripts: several arrays side by side in FROM would
+    -- be copied first.
+    SELECT array_agg(coalesce(k.id, nextval('{schema}.stream_ids'))),
+           array_agg(coalesce(k.head, -1)), array_agg(coalesce(k.truncate_before, 0)),
+           array_agg(coalesce(k.tombstoned, false)), array_agg(k.id IS NOT NULL)
       INTO stream_ids, heads, truncations, tombstones, known
-      FROM unnest(stream_names) WITH ORDINALITY n(name, nr)
+      FROM generate_series(1, cardinality(stream_names)) n
       LEFT JOIN LATERAL (
           SELECT s.id, s.head, s.truncate_before, s.tombstoned
-            FROM {schema}.streams s WHERE s.name = n.name LIMIT 1) k ON true;
+            FROM {schema}.streams s WHERE s.name = stream_names[n] LIMIT 1) k ON true;
     -- Earlier appends with the same first event id in the same stream.
-    SELECT array_agg(coalesce(k.position, 0) ORDER BY a.nr) INTO seen
-      FROM unnest(first_ids, first_streams) WITH ORDINALITY a(id, stream, nr)
+    SELECT array_agg(coalesce(k.position, 0)) INTO seen
+      FROM generate_series(1, appends) n
       LEFT JOIN LATERAL (
           SELECT i.position
             -- OFFSET keeps the look-up on the index of ids: a stream may be long.
             FROM (SELECT e.position, e.stream_id, e.append_events
-                    FROM {schema}.events e WHERE e.id = a.id OFFSET 0) i
-           WHERE i.stream_id = stream_ids[a.stream] AND i.append_events > 0
+                    FROM {schema}.events e WHERE e.id = first_ids[n] OFFSET 0) i
+           WHERE i.stream_id = stream_ids[first_streams[n]] AND i.append_events > 0
            LIMIT 1) k ON true;
     -- Visible events that meet a condition. Items of one tag are looked up together.
     matches := array_fill(0::bigint, ARRAY[appends]);
@@ -180,25 +188,19 @@ BEGIN
         RETURN;
     END IF;
 
-    SELECT array_agg(k.id ORDER BY n.nr) INTO type_ids
-      FROM unnest(type_names) WITH ORDINALITY n(name, nr)
-      JOIN LATERAL (SELECT t.id FROM {schema}.types t WHERE t.name = n.name LIMIT 1) k ON true;
-    IF cardinality(type_ids) = cardinality(type_names) IS NOT TRUE THEN
+    -- The client knows most numbers from earlier batches, and sends 0 for the others.
+    IF 0 = ANY (type_ids) THEN
         type_ids := {schema}.ids_of_types(type_names);
+        new_type_ids := type_ids;
     END IF;
-    IF cardinality(category_names) > 0 THEN
-        SELECT array_agg(k.id ORDER BY n.nr) INTO category_ids
-          FROM unnest(category_names) WITH ORDINALITY n(name, nr)
-          JOIN LATERAL (
-              SELECT c.id FROM {schema}.categories c WHERE c.name = n.name LIMIT 1) k ON true;
-        IF cardinality(category_ids) = cardinality(category_names) IS NOT TRUE THEN
-            category_ids := {schema}.ids_of_categories(category_names);
-        END IF;
+    IF 0 = ANY (category_ids) THEN
+        category_ids := {schema}.ids_of_categories(category_names);
+        new_category_ids := category_ids;
     END IF;
     IF 1 = ANY (written) THEN
-        UPDATE {schema}.streams s SET head = n.head
-          FROM unnest(stream_ids, heads, written) n(id, head, written)
-         WHERE n.written = 1 AND s.id = n.id;
+        UPDATE {schema}.streams s SET head = heads[n]
+          FROM generate_series(1, cardinality(stream_ids)) n
+         WHERE written[n] = 1 AND s.id = stream_ids[n];
     END IF;
     IF 2 = ANY (written) THEN
         INSERT INTO {schema}.streams (id, name, head)
@@ -207,16 +209,14 @@ BEGIN
          WHERE n.written = 2;
     END IF;
     INSERT INTO {schema}.events
-    SELECT part_positions[e.part] + e.nth, stream_ids[part_streams[e.part]],
-           part_revisions[e.part] + e.nth, now_at, e.id, type_ids[e.type],
-           category_ids[stream_categories[part_streams[e.part]]], e.size, e.version, e.content,
-           e.correlation, e.causation, e.tags, e.metadata, e.data
-      FROM unnest(event_parts, event_nths, event_sizes, event_ids, event_types, event_versions,
-                  event_contents, event_correlations, event_causations, event_tags,
-                  event_metadata, event_data)
-           e(part, nth, size, id, type, version, content, correlation, causation, tags, metadata,
-             data)
-     WHERE part_positions[e.part] > 0;
+    SELECT part_positions[event_parts[n]] + event_nths[n], stream_ids[part_streams[event_parts[n]]],
+           part_revisions[event_parts[n]] + event_nths[n], now_at, event_ids[n],
+           type_ids[event_types[n]],
+           category_ids[stream_categories[part_streams[event_parts[n]]]], event_sizes[n],
+           event_versions[n], event_contents[n], event_correlations[n], event_causations[n],
+           event_tags[n], event_metadata[n], event_data[n]
+      FROM generate_series(1, cardinality(event_ids)) n
+     WHERE part_positions[event_parts[n]] > 0;
     IF cardinality(tag_names) > 0 THEN
         INSERT INTO {schema}.tags (tag, position)
         SELECT g.tag, part_positions[g.part] + g.nth
@@ -246,7 +246,7 @@ END
 $$;
 
 -- Numbers of names. A new name gets a number; the lock of `append` keeps it from getting two.
-CREATE FUNCTION {schema}.ids_of_types(names text[]) RETURNS integer[]
+CREATE OR REPLACE FUNCTION {schema}.ids_of_types(names text[]) RETURNS integer[]
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -265,7 +265,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION {schema}.ids_of_categories(names text[]) RETURNS integer[]
+CREATE OR REPLACE FUNCTION {schema}.ids_of_categories(names text[]) RETURNS integer[]
 LANGUAGE plpgsql
 AS $$
 DECLARE

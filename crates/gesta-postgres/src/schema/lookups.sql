@@ -2,7 +2,7 @@
 -- gaps and recorded times never fall.
 
 -- The first position whose event was recorded at or after a time, in microseconds since 1970.
-CREATE FUNCTION {schema}.position_from(wanted bigint) RETURNS bigint
+CREATE OR REPLACE FUNCTION {schema}.position_from(wanted bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE
 SET enable_seqscan = off SET jit = off
 AS $$
@@ -26,7 +26,7 @@ END
 $$;
 
 -- The first revision of a stream whose event is at or after a position.
-CREATE FUNCTION {schema}.revision_from(stream bigint, wanted bigint) RETURNS bigint
+CREATE OR REPLACE FUNCTION {schema}.revision_from(stream bigint, wanted bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE
 SET enable_seqscan = off SET jit = off
 AS $$
@@ -49,13 +49,13 @@ END
 $$;
 
 -- The current time of the server, in microseconds since 1970.
-CREATE FUNCTION {schema}.now_micros() RETURNS bigint
+CREATE OR REPLACE FUNCTION {schema}.now_micros() RETURNS bigint
 LANGUAGE sql STABLE
 AS $$ SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint $$;
 
 -- The position of the first visible event after a position that an item of a query matches:
 -- any of the types, and all of the tags. An empty list matches everything.
-CREATE FUNCTION {schema}.first_match(
+CREATE OR REPLACE FUNCTION {schema}.first_match(
     after bigint, wanted_types text[], wanted_tags text[], now_at bigint
 ) RETURNS bigint
 LANGUAGE plpgsql STABLE

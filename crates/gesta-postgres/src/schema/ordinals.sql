@@ -3,7 +3,7 @@
 -- are missing.
 
 -- The positions of the events of an index after a position, in order.
-CREATE FUNCTION {schema}.indexed_events(
+CREATE OR REPLACE FUNCTION {schema}.indexed_events(
     wanted_kind text, wanted text, after bigint, skipped bigint, most bigint
 ) RETURNS SETOF bigint
 LANGUAGE plpgsql STABLE
@@ -31,7 +31,7 @@ END
 $$;
 
 -- Sets the marks that are missing, and returns the number of events of the index.
-CREATE FUNCTION {schema}.mark_ordinals(wanted_kind text, wanted text, writable boolean)
+CREATE OR REPLACE FUNCTION {schema}.mark_ordinals(wanted_kind text, wanted text, writable boolean)
 RETURNS bigint
 LANGUAGE plpgsql
 AS $$
@@ -62,7 +62,7 @@ END
 $$;
 
 -- The number of events of an index before a position: the ordinal of the first at or after it.
-CREATE FUNCTION {schema}.ordinal_from(wanted_kind text, wanted text, wanted_position bigint)
+CREATE OR REPLACE FUNCTION {schema}.ordinal_from(wanted_kind text, wanted text, wanted_position bigint)
 RETURNS bigint
 LANGUAGE plpgsql STABLE
 AS $$
@@ -87,7 +87,7 @@ END
 $$;
 
 -- The positions of the events of an index from one ordinal to another, inclusive, in order.
-CREATE FUNCTION {schema}.nth_events(
+CREATE OR REPLACE FUNCTION {schema}.nth_events(
     wanted_kind text, wanted text, first_ordinal bigint, last_ordinal bigint
 ) RETURNS SETOF bigint
 LANGUAGE plpgsql STABLE

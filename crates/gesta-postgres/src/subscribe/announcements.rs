@@ -11,11 +11,11 @@ use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
-use tokio_postgres::{AsyncMessage, Socket, tls::NoTlsStream, types::Type};
+use tokio_postgres::{AsyncMessage, types::Type};
 
 use crate::{
-    connection::Connector,
-    head::KnownHead,
+    connection::{Connector, RawConnection},
+    head::{HEAD, KnownHead},
     number::{from_sql, to_sql},
     shared::Core,
 };
@@ -27,15 +27,19 @@ const LOOK_ALONE: Duration = Duration::from_millis(100);
 /// Pause before the listener connects again.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-const HEAD: &str = "SELECT coalesce(max(e.position), 0) FROM {schema}.events e";
-const ANNOUNCE: &str = "SELECT pg_notify($1, $2)";
+/// A notification is a hint, so its commit need not be durable. Otherwise each would cost a sync
+/// beside those of appends.
+const ANNOUNCE: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)";
+/// Pause after an announcement, in which several appends become one.
+const ANNOUNCE_PAUSE: Duration = Duration::from_millis(3);
 
 /// Reads the head, and makes it known.
 pub(crate) async fn look(core: &Core) -> Result<u64, gesta_store::StoreError> {
+    let before = core.head.get();
     let rows = core.query(HEAD, &[]).await?;
     let head: i64 = rows.first().map(|row| crate::read::cell(row, 0)).transpose()?.unwrap_or(0);
     let head = from_sql(head);
-    core.head.raise(head);
+    core.head.raise(before, head);
     Ok(head)
 }
 
@@ -70,6 +74,7 @@ pub(crate) async fn announce(
         if let Err(error) = announced {
             tracing::debug!(%error, "an append was not announced");
         }
+        sleep(ANNOUNCE_PAUSE).await;
     }
 }
 
@@ -112,12 +117,12 @@ async fn listen_once(
 }
 
 /// Drives the connection, and takes the announcements.
-async fn drive(mut connection: tokio_postgres::Connection<Socket, NoTlsStream>, head: KnownHead) {
+async fn drive(mut connection: RawConnection, head: KnownHead) {
     while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
         if let AsyncMessage::Notification(notification) = message {
             // Anyone may notify on the channel, so the number is compared and not believed.
             let announced = notification.payload().parse::<i64>().map_or(0, from_sql);
-            if announced > head.get() {
+            if announced > head.get().position {
                 head.announced.notify_one();
             }
         }

@@ -8,8 +8,12 @@ use gesta_store::{
     StreamName, Subscribe, SubscribeFrom, SubscribeTo, Subscription, Visibility,
 };
 
-use super::announcements::look;
+use super::{
+    announcements::look,
+    at_head::{batch_after, selected},
+};
 use crate::{
+    head::SeenHead,
     number::to_sql,
     read::{
         all_pages::bounds,
@@ -28,6 +32,7 @@ pub(crate) fn subscription(shared: Arc<Shared>, subscribe: Subscribe) -> Subscri
         cursor: None,
         reported: 0,
         caught_up: false,
+        incarnation: None,
     };
     Subscription::new(unfold(Some((shared, deliveries)), |state| async move {
         let (shared, deliveries) = state?;
@@ -57,22 +62,23 @@ struct Deliveries {
     /// The last position that was delivered, in whichever kind of delivery.
     reported: u64,
     caught_up: bool,
+    /// The incarnation of what was delivered.
+    incarnation: Option<Incarnation>,
 }
 
 /// The progress of a subscription.
 enum Cursor {
-    All {
-        source: Source,
-        visible_only: bool,
-        /// The position up to which everything is looked through.
-        scanned: u64,
-        not_before: Option<RecordedAt>,
-    },
-    Stream {
-        stream: StreamName,
-        next: u64,
-        not_before: Option<RecordedAt>,
-    },
+    All { source: Source, visible_only: bool, place: Place, not_before: Option<RecordedAt> },
+    Stream { stream: StreamName, next: u64, place: Place, not_before: Option<RecordedAt> },
+}
+
+/// The position up to which everything is looked through.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// 0 until the end of a stream was reached.
+    scanned: u64,
+    /// The start of the subscription.
+    start: u64,
 }
 
 /// Events, and whether there are more now.
@@ -98,7 +104,14 @@ impl Deliveries {
     async fn next_from(&mut self, cursor: &mut Cursor) -> Result<Delivery, StoreError> {
         loop {
             let head = self.core.head.get();
-            let Advanced { page, more, scanned } = cursor.advance(&self.core, head).await?;
+            self.follow_history(cursor)?;
+            let (advanced, progress) = cursor.advance(&self.core, head).await?;
+            // What was read may be of another server than the head.
+            if !self.core.head.get().is_of_history(head) {
+                continue;
+            }
+            cursor.go_on(progress);
+            let Advanced { page, more, scanned } = advanced;
             // More than a page behind: report the head again when it is reached.
             self.caught_up &= !more;
             if let Some(last) = page.last() {
@@ -107,10 +120,10 @@ impl Deliveries {
             }
             if !more && !self.caught_up {
                 self.caught_up = true;
-                self.reported = head;
-                return Ok(Delivery::CaughtUp(Position::new(head)));
+                self.reported = head.position;
+                return Ok(Delivery::CaughtUp(Position::new(head.position)));
             }
-            // Progress is reported only if it is new.
+            // Step is reported only if it is new.
             if let Some(position) = scanned.filter(|position| *position > self.reported) {
                 self.reported = position;
                 return Ok(Delivery::Checkpoint(Position::new(position)));
@@ -119,6 +132,22 @@ impl Deliveries {
                 self.core.head.beyond(head).await;
             }
         }
+    }
+
+    /// Refuses to go on if delivered events are lost, because another server took over.
+    fn follow_history(&mut self, cursor: &mut Cursor) -> Result<(), StoreError> {
+        let incarnations = self.core.incarnations();
+        let current = incarnations.current();
+        let Some(before) = self.incarnation.filter(|before| *before != current) else {
+            self.incarnation = Some(current);
+            return Ok(());
+        };
+        let reported = self.reported.max(cursor.place().start);
+        incarnations.check(before, Position::new(reported))?;
+        // What was looked through and not reported may be lost.
+        cursor.place_mut().scanned = reported.min(cursor.place().scanned);
+        self.incarnation = Some(current);
+        Ok(())
     }
 
     async fn begin(&self) -> Result<Cursor, StoreError> {
@@ -134,7 +163,8 @@ impl Deliveries {
                     SubscribeFrom::After(revision) => revision.next().number(),
                     _ => 0,
                 };
-                Ok(Cursor::Stream { stream, next, not_before: start_time(from) })
+                let place = Place { scanned: 0, start: 0 };
+                Ok(Cursor::Stream { stream, next, place, not_before: start_time(from) })
             }
             _ => Err(StoreError::unreachable("a kind of subscription that is not known")),
         }
@@ -158,7 +188,8 @@ impl Deliveries {
         };
         let visible_only = filter.visibility(visibility) == Visibility::Visible;
         let source = Source::of(&self.core, filter).await?;
-        Ok(Cursor::All { source, visible_only, scanned, not_before })
+        let place = Place { scanned, start: scanned };
+        Ok(Cursor::All { source, visible_only, place, not_before })
     }
 
     fn check_start(
@@ -186,40 +217,110 @@ fn start_time<Place>(from: SubscribeFrom<Place>) -> Option<RecordedAt> {
     }
 }
 
+/// The progress that a step of a cursor makes.
+struct Step {
+    scanned: u64,
+    /// The next revision of a stream.
+    next: u64,
+}
+
 impl Cursor {
-    async fn advance(&mut self, core: &Core, head: u64) -> Result<Advanced, StoreError> {
+    fn place(&self) -> Place {
         match self {
-            Self::All { source, visible_only, scanned, not_before } => {
-                let range = PositionRange { first: *scanned + 1, last: head };
-                if range.first > range.last {
-                    let page = Page::new();
-                    return Ok(Advanced { page, more: false, scanned: Some(*scanned) });
-                }
-                let (visible_only, limit) = (*visible_only, PAGE_EVENTS_MAX);
-                let direction = Direction::Forwards;
-                let request = PageRequest { range, direction, visible_only, limit };
-                let mut page = source.fetch(core, request).await?;
-                *scanned = page.reached.filter(|_| page.cut).unwrap_or(head);
-                page.events.retain(|event| not_before.is_none_or(|at| event.recorded_at >= at));
-                let more = *scanned < head;
-                Ok(Advanced { page: page.events, more, scanned: Some(*scanned) })
+            Self::All { place, .. } | Self::Stream { place, .. } => *place,
+        }
+    }
+
+    fn place_mut(&mut self) -> &mut Place {
+        match self {
+            Self::All { place, .. } | Self::Stream { place, .. } => place,
+        }
+    }
+
+    fn go_on(&mut self, progress: Step) {
+        self.place_mut().scanned = progress.scanned;
+        if let Self::Stream { next, .. } = self {
+            *next = progress.next;
+        }
+    }
+
+    /// Reads on. The cursor stays where it is until [`go_on`](Self::go_on).
+    async fn advance(&self, core: &Core, head: SeenHead) -> Result<(Advanced, Step), StoreError> {
+        match self {
+            Self::All { source, visible_only, place, not_before } => {
+                let after = place.scanned;
+                let (mut page, scanned) =
+                    page_of_all(core, source, *visible_only, after, head).await?;
+                page.retain(|event| not_before.is_none_or(|at| event.recorded_at >= at));
+                let more = scanned < head.position;
+                let advanced = Advanced { page, more, scanned: Some(scanned) };
+                Ok((advanced, Step { scanned, next: 0 }))
             }
-            Self::Stream { stream, next, not_before } => {
-                let place = StreamPlace {
+            Self::Stream { stream, next, place, not_before } => {
+                if place.scanned > 0 && !concerns(core, stream, place.scanned, head).await? {
+                    let advanced = Advanced { page: Page::new(), more: false, scanned: None };
+                    return Ok((advanced, Step { scanned: head.position, next: *next }));
+                }
+                let start_place = StreamPlace {
                     direction: Direction::Forwards,
                     revision: to_sql(*next),
                     time: *not_before,
                     limit: PAGE_EVENTS_MAX,
                 };
-                let start = start(core, stream, place).await?;
+                let start = start(core, stream, start_place).await?;
                 // Hidden events are skipped for good, even if other metadata show them again.
                 let first = start.range.map_or(0, |range| range.first_shown());
                 let last = start.page.events.last().map(|event| event.revision.next().number());
                 let end = start.range.map_or(0, |range| range.end());
-                *next = last.unwrap_or(first.min(end)).max(*next);
+                let next = last.unwrap_or(first.min(end)).max(*next);
                 let (page, more) = (start.page.events, start.page.cut);
-                Ok(Advanced { page, more, scanned: None })
+                let scanned = if more { 0 } else { head.position };
+                Ok((Advanced { page, more, scanned: None }, Step { scanned, next }))
             }
         }
     }
+}
+
+/// Returns the next events of the whole store, and how far it is looked through then.
+async fn page_of_all(
+    core: &Core,
+    source: &Source,
+    visible_only: bool,
+    after: u64,
+    head: SeenHead,
+) -> Result<(Page, u64), StoreError> {
+    let range = PositionRange { first: after + 1, last: head.position };
+    if range.first > range.last {
+        return Ok((Page::new(), after));
+    }
+    if let Some(batch) = batch_after(core, after, head).await?
+        && let Some(page) = selected(&batch, after, source.filter(), visible_only)?
+    {
+        return Ok((page, batch.last));
+    }
+    let (direction, limit) = (Direction::Forwards, PAGE_EVENTS_MAX);
+    let request = PageRequest { range, direction, visible_only, limit };
+    let page = source.fetch(core, request).await?;
+    let scanned = page.reached.filter(|_| page.cut).unwrap_or(head.position);
+    Ok((page.events, scanned))
+}
+
+/// Returns `false` if nothing happened to a stream or its metadata after a position.
+async fn concerns(
+    core: &Core,
+    stream: &StreamName,
+    mut after: u64,
+    head: SeenHead,
+) -> Result<bool, StoreError> {
+    while after < head.position {
+        let Some(batch) = batch_after(core, after, head).await? else { return Ok(true) };
+        let is_of_stream = |name: &StreamName| {
+            name == stream || name.described_stream().is_some_and(|described| described == *stream)
+        };
+        if batch.has_hidden() || batch.events.iter().any(|event| is_of_stream(&event.stream)) {
+            return Ok(true);
+        }
+        after = batch.last;
+    }
+    Ok(false)
 }

@@ -1,6 +1,9 @@
 //! Servers that go away, and connections that break: nothing is lost, doubled or reported wrongly.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    task::{Context, Waker},
+};
 
 use gesta_postgres::PostgresStore;
 use gesta_services::{Fault, FaultProxy, Message, OwnServer};
@@ -11,13 +14,18 @@ use gesta_store::{
 
 use crate::server::{TestStore, append_of, event, name, texts_of, with_client};
 
-/// Selects the end of the answer to a statement that has this text among its values. The commit
-/// has happened by then.
+/// Number of columns of the row of verdicts, by which an answer to appends is told from others.
+const VERDICT_COLUMNS: u16 = 7;
+
+/// Selects the answer to an append that has this text among its values. The commit has happened by
+/// then: the server sends the row together with what follows the commit.
 fn answer_to(text: &'static str) -> impl FnMut(&Message) -> bool + Send + 'static {
     let mut sent = false;
     move |message| {
         sent |= message.from_client() && message.contains(text);
-        sent && message.from_server() && message.is(b'Z')
+        let is_verdict =
+            message.is(b'D') && message.body().starts_with(&VERDICT_COLUMNS.to_be_bytes());
+        sent && message.from_server() && is_verdict
     }
 }
 
@@ -55,7 +63,7 @@ fn an_append_whose_outcome_cannot_be_found_out_is_reported_as_unknown() {
     let Some(server) = gesta_services::url_or_skip("postgres") else { return };
     let test = TestStore::create(&server);
     let mut proxy = FaultProxy::start(&server).unwrap();
-    let store = test.open_on(proxy.url());
+    let store = test.open_on(&format!("{}?statement_timeout=4", proxy.url()));
     let append = append_of("order-1", "marked");
     proxy.inject(Fault::stall_before(answer_to("marked")));
     let error = std::thread::scope(|scope| {
@@ -88,6 +96,44 @@ fn a_server_that_is_down_refuses_definitely_and_is_used_again_without_reopening(
     server.start().unwrap();
     block_on(store.append(append_of("order-1", "after"))).unwrap();
     assert_eq!(texts_of(&store, "order-1"), ["before", "after"]);
+}
+
+/// Two appends of one batch are committed, the answer is lost, and then the server refuses every
+/// append: the refusal is true of the second attempt only.
+#[test]
+fn appends_that_were_recorded_are_not_refused_because_their_repeats_are() {
+    let Some(server) = gesta_services::url_or_skip("postgres") else { return };
+    let test = TestStore::create(&server);
+    let proxy = FaultProxy::start(&server).unwrap();
+    let store = test.open_on(proxy.url());
+    let appends = ["marked", "beside"].map(|text| append_of("order-1", text));
+    let mut first = store.append(append_of("order-1", "first"));
+    let mut waiting = appends.clone().map(|append| store.append(append));
+    with_client(&server, async |client| {
+        test.lock_appends(client).await;
+        let mut context = Context::from_waker(Waker::noop());
+        while !test.is_lock_awaited(client).await {
+            assert!(first.as_mut().poll(&mut context).is_pending());
+        }
+        // They are queued while the first one waits, and become one batch.
+        for append in &mut waiting {
+            assert!(append.as_mut().poll(&mut context).is_pending());
+        }
+        proxy.inject(Fault::stall_before(answer_to("marked")));
+    });
+    block_on(first).unwrap();
+    proxy.wait_until_injected();
+    test.execute("ALTER FUNCTION {schema}.append RENAME TO elsewhere");
+    proxy.cut_all();
+    for append in waiting {
+        let error = block_on(append).unwrap_err();
+        assert!(!error.is_definite(), "it was recorded: {error}");
+    }
+    test.execute("ALTER FUNCTION {schema}.elsewhere RENAME TO append");
+    for append in appends {
+        block_on(store.append(append)).unwrap();
+    }
+    assert_eq!(texts_of(&store, "order-1"), ["first", "marked", "beside"]);
 }
 
 #[test]

@@ -6,7 +6,6 @@ use gesta_postgres::PostgresStore;
 use gesta_store::{
     Delivery, EventStore, Position, ReadAll, Subscribe, Subscription, conformance::block_on,
 };
-use tokio_postgres::Client;
 use uuid::Uuid;
 
 use crate::server::{TestStore, append_of, with_client};
@@ -19,7 +18,8 @@ const LATE: &str = "SELECT {schema}.append(\
     ARRAY[1], ARRAY[0], ARRAY[1], ARRAY['{id}']::uuid[], ARRAY[1], ARRAY[1], ARRAY[NULL]::text[], \
     ARRAY[NULL]::text[], ARRAY[NULL]::text[], ARRAY[NULL]::bytea[], ARRAY[NULL]::bytea[], \
     ARRAY['late']::bytea[], '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', \
-    '{}', '{}', '{}', '{}', '{}', '{}')";
+    '{}', '{}', '{}', '{}', '{}', '{}', left(pg_walfile_name(pg_current_wal_lsn()), 8), \
+    ARRAY[0], ARRAY[0])";
 
 /// Replaces the lock by a sequence, as stores without this measure assign positions.
 const WITHOUT_LOCK: &str = "
@@ -71,7 +71,7 @@ fn deliveries_around_a_late_commit(test: &TestStore, store: &PostgresStore) -> V
         client.batch_execute("BEGIN").await.unwrap();
         client.batch_execute(&late).await.unwrap();
         let mut context = Context::from_waker(Waker::noop());
-        while !recorded && !someone_waits(client, &test.schema).await {
+        while !recorded && !test.is_lock_awaited(client).await {
             recorded = prompt.as_mut().poll(&mut context).is_ready();
         }
         if recorded {
@@ -89,13 +89,6 @@ fn deliveries_around_a_late_commit(test: &TestStore, store: &PostgresStore) -> V
         delivered.extend(up_to_head(&mut subscription));
     }
     delivered
-}
-
-/// Returns `true` if a session waits for the lock of the store.
-async fn someone_waits(client: &Client, schema: &str) -> bool {
-    let text = "SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_namespace n ON n.oid = l.objid \
-                 WHERE l.locktype = 'advisory' AND NOT l.granted AND n.nspname = $1)";
-    client.query_one(text, &[&schema]).await.unwrap().get(0)
 }
 
 /// Returns what is delivered until the head is reached.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod conformance;
+mod failover;
 mod failures;
 mod interleaving;
 mod leases;
@@ -10,3 +11,6 @@ mod opening;
 mod processes;
 mod read_models;
 mod server;
+mod shortages;
+mod tls;
+mod waiting;

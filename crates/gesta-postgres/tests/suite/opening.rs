@@ -17,8 +17,27 @@ fn a_store_of_a_newer_version_is_not_opened_and_not_changed() {
     test.execute("UPDATE {schema}.store SET version = 99");
     let error = refused(&test.url_on(&server));
     assert!(matches!(error, OpenError::NewerSchema { found: 99, .. }), "{error}");
-    test.execute("UPDATE {schema}.store SET version = 2");
+    test.execute("UPDATE {schema}.store SET version = 3");
     block_on(test.open().append(append_of("order-1", "placed"))).unwrap();
+}
+
+#[test]
+fn a_store_of_an_earlier_version_is_brought_to_this_one() {
+    let Some(server) = gesta_services::url_or_skip("postgres") else { return };
+    let test = TestStore::create(&server);
+    let store = test.open();
+    block_on(store.append(append_of("order-1", "before"))).unwrap();
+    block_on(store.close()).unwrap();
+    // The second version, whose `append` had another signature.
+    test.execute(
+        "UPDATE {schema}.store SET version = 2; \
+         DROP FUNCTION {schema}.append; \
+         CREATE FUNCTION {schema}.append(stream_names text[]) RETURNS integer \
+             LANGUAGE sql AS 'SELECT 1'",
+    );
+    let store = test.open();
+    block_on(store.append(append_of("order-1", "after"))).unwrap();
+    assert_eq!(texts_of(&store, "order-1"), ["before", "after"]);
 }
 
 #[test]

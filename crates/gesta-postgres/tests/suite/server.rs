@@ -44,6 +44,23 @@ impl TestStore {
     }
 }
 
+impl TestStore {
+    /// Takes the lock of appends, for as long as the connection is open.
+    pub(crate) async fn lock_appends(&self, client: &Client) {
+        let lock = "SELECT pg_advisory_lock((1734701940::bigint << 32) | oid::bigint) \
+                      FROM pg_namespace WHERE nspname = $1";
+        client.query_one(lock, &[&self.schema]).await.expect("the lock is free");
+    }
+
+    /// Returns `true` if a session waits for the lock of appends.
+    pub(crate) async fn is_lock_awaited(&self, client: &Client) -> bool {
+        let text = "SELECT EXISTS (SELECT 1 FROM pg_locks l \
+                      JOIN pg_namespace n ON n.oid = l.objid \
+                     WHERE l.locktype = 'advisory' AND NOT l.granted AND n.nspname = $1)";
+        client.query_one(text, &[&self.schema]).await.expect("the statement is right").get(0)
+    }
+}
+
 impl Drop for TestStore {
     fn drop(&mut self) {
         let drop_schema = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.schema);

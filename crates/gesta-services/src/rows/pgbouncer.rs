@@ -104,6 +104,7 @@ mod tests {
             directory: PathBuf::from("here"),
             port: 7,
             settings: vec!["max_client_conn = 3".to_owned()],
+            small_disk_bytes: None,
             needed: vec![("postgres", 8)],
         };
         let text = settings(&place).unwrap();

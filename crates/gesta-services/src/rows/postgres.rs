@@ -64,6 +64,7 @@ impl Service for PostgresServer {
     }
 
     fn prepare(&self, programs: &Path, place: &Place) -> Result<()> {
+        fs::create_dir_all(place.small_disk())?;
         (self.prepare)(programs, place)
     }
 
@@ -78,7 +79,11 @@ impl Service for PostgresServer {
     }
 
     fn command(&self, programs: &Path, place: &Place) -> Command {
-        let mut command = unprivileged::command(programs.join("postgres"));
+        let program = programs.join("postgres");
+        let mut command = match place.small_disk_bytes {
+            Some(bytes) => unprivileged::command_with_disk(program, &place.small_disk(), bytes),
+            None => unprivileged::command(program),
+        };
         command.arg("-D").arg(place.data()).arg("-p").arg(place.port.to_string());
         // Later settings win, so a test may change any of them.
         let settings = SETTINGS.iter().copied().chain(place.settings.iter().map(String::as_str));
