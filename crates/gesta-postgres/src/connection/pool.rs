@@ -1,8 +1,8 @@
 //! The connections of reads.
 //!
-//! Owns: a bounded number of connections, opened when they are needed. A read whose connection broke
-//! is repeated on a new one for a while, because it changes nothing. Not here: the connection of
-//! appends.
+//! Owns: a bounded number of connections, opened when they are needed. A read whose connection
+//! broke is repeated on a new one for a while, because it changes nothing. Not here: the connection
+//! of appends.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
