@@ -1,9 +1,10 @@
 //! Arguments of the command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use shop::users::Welcome;
+use gesta::Role;
+use shop::{processes::ProcessDelays, users::Welcome};
 
 use crate::{serve::ListenOptions, store::PlaceArguments};
 
@@ -65,4 +66,23 @@ pub(crate) struct ServeOptions {
         env = "GESTA_WELCOME_AFTER"
     )]
     pub(crate) welcome_after: u64,
+    /// Name of this node for operators, such as the host's; by default the address. Nodes share
+    /// their work if events and read models are in PostgreSQL
+    #[arg(long, value_name = "NAME", env = "GESTA_NODE")]
+    pub(crate) node: Option<String>,
+    /// Parts that this node serves: `commands`, `queries`, `projections` (with process managers and
+    /// reactors) or `all`
+    #[arg(long, value_name = "ROLE", default_value_t = Role::All, env = "GESTA_ROLE")]
+    pub(crate) role: Role,
+}
+
+impl ServeOptions {
+    pub(crate) fn label(&self) -> String {
+        self.node.clone().unwrap_or_else(|| self.listen.listen.to_string())
+    }
+
+    pub(crate) fn delays(&self) -> ProcessDelays {
+        let welcome = Duration::from_secs(self.welcome_after);
+        ProcessDelays { welcome, ..ProcessDelays::default() }
+    }
 }

@@ -19,7 +19,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, error::ErrorKind};
-use gesta::{Gesta, Position};
+use gesta::{Gesta, Position, Role};
 use shop::{
     import::{self, Documents, ImportSummary},
     orders::sales::{MakeReport, Report},
@@ -32,7 +32,7 @@ use crate::{
     progress::Progress,
     serve::ListenOptions,
     settings::Settings,
-    store::Places,
+    store::{Node, Places},
 };
 
 /// Sample that ships with the shop; `data/README.md` states its origin and licence.
@@ -50,12 +50,11 @@ async fn main() -> Result<ExitCode> {
     log::start()?;
     match &settings.arguments.command {
         Command::Demo { listen } => demo(&store, listen).await,
-        Command::Serve { serve: ServeOptions { listen, welcome_after } } => {
+        Command::Serve { serve } => {
             // Bind first: with the port taken, the store need not be opened at all.
-            let server = listen.bind().await?;
-            let welcome = Duration::from_secs(*welcome_after);
-            let delays = ProcessDelays { welcome, ..ProcessDelays::default() };
-            server.serve(store.open_with_processes(delays).await?).await?;
+            let server = serve.listen.bind().await?;
+            let node = Node { label: &serve.label(), role: serve.role };
+            server.serve(store.open_with_processes(&node, serve.delays()).await?).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config { serve } => {
@@ -67,14 +66,14 @@ async fn main() -> Result<ExitCode> {
                 File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
             // Without process managers: imported orders have no payment account, so fulfilment
             // would ignore them anyway.
-            let shop = store.open().await?;
+            let shop = store.open("import").await?;
             let outcome = import(&shop.gesta, table).await?;
             shop.close().await;
             Ok(outcome)
         }
         Command::Report { json } => {
             // Nothing is decided for a report, so the process managers stay off here too.
-            let shop = store.open().await?;
+            let shop = store.open("report").await?;
             let report = report(&shop.gesta).await?;
             shop.close().await;
             let text =
@@ -96,6 +95,8 @@ fn print_config(settings: &Settings, places: &Places, serve: &ServeOptions) -> i
         ("allow-remote", serve.listen.allow_remote.to_string()),
         ("allow-origin", serve.listen.allow_origin_text()),
         ("welcome-after", serve.welcome_after.to_string()),
+        ("node", serve.label()),
+        ("role", serve.role.to_string()),
     ];
     let mut out = io::stdout().lock();
     rows.iter().try_for_each(|(name, value)| {
@@ -105,7 +106,8 @@ fn print_config(settings: &Settings, places: &Places, serve: &ServeOptions) -> i
 
 async fn demo(store: &Places, listen: &ListenOptions) -> Result<ExitCode> {
     let server = listen.bind().await?;
-    let shop = store.open_with_processes(ProcessDelays::default()).await?;
+    let node = Node { label: "demo", role: Role::All };
+    let shop = store.open_with_processes(&node, ProcessDelays::default()).await?;
     let outcome = import(&shop.gesta, SAMPLE).await?;
     writeln!(io::stdout(), "\n{}\nevent store: {}", report(&shop.gesta).await?, store.store)?;
     server.serve(shop).await?;

@@ -27,8 +27,17 @@ const CONFIG: &str = "config";
 
 /// Names of the settings in a file. An argument has the same name, and so has its environment
 /// variable: `GESTA_READ_MODELS` is `read-models`.
-const NAMES: [&str; 7] =
-    ["store", "read-models", "local", "listen", "allow-remote", "allow-origin", "welcome-after"];
+const NAMES: [&str; 9] = [
+    "store",
+    "read-models",
+    "local",
+    "listen",
+    "allow-remote",
+    "allow-origin",
+    "welcome-after",
+    "node",
+    "role",
+];
 
 /// The arguments, completed from the environment and a file.
 #[derive(Debug)]

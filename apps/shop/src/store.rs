@@ -7,11 +7,18 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
+    time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use gesta::{Builder, Gesta, OpenError, sqlite::Sqlite};
+use gesta::{
+    Builder, Gesta, Nodes, OpenError, Role,
+    postgres::{PostgresReadModels, PostgresStore},
+    sqlite::Sqlite,
+    store::EventStore as _,
+};
 use shop::{
     outbox::Outbox,
     processes::{self, ProcessDelays},
@@ -25,6 +32,9 @@ const READ_MODELS: &str = "read-models";
 const OUTBOX: &str = "outbox";
 /// Directory of the mails of a store in a database.
 const LOCAL_DEFAULT: &str = "shop-data";
+
+/// Term of a node's leases. The work of a node that was killed waits for it.
+const TERM: Duration = Duration::from_secs(5);
 
 /// Arguments of the locations.
 #[derive(Args, Debug)]
@@ -40,8 +50,9 @@ pub(crate) struct PlaceArguments {
         hide_env_values = true
     )]
     store: GivenUrl,
-    /// Read models: `sqlite:DIRECTORY`, or `memory:` for read models that are lost when the program
-    /// ends; by default `read-models` in the local directory
+    /// Read models: `sqlite:DIRECTORY`, `postgres://…` as for the event store, or `memory:` for
+    /// read models that are lost when the program ends; by default beside the events: in the
+    /// directory `read-models`, or in the same database
     #[arg(
         long,
         global = true,
@@ -90,9 +101,10 @@ pub(crate) struct DatabaseUrl {
 }
 
 /// Location of the read models.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum ReadModelsUrl {
     Directory(PathBuf),
+    Postgres(DatabaseUrl),
     /// In a temporary directory, which ends with the program.
     Temporary,
 }
@@ -106,9 +118,19 @@ pub(crate) struct Places {
     pub(crate) local: Option<PathBuf>,
 }
 
+/// The place of this process among the nodes that share the work.
+#[derive(Debug)]
+pub(crate) struct Node<'a> {
+    /// Name for operators.
+    pub(crate) label: &'a str,
+    pub(crate) role: Role,
+}
+
 /// An open shop with its read models.
 pub(crate) struct OpenShop {
     pub(crate) gesta: Gesta,
+    /// The event store, if it also has the leases of the nodes.
+    shared: Option<Arc<PostgresStore>>,
     read_models: ReadModels,
 }
 
@@ -116,6 +138,11 @@ impl OpenShop {
     /// Closes the application, then the files or connections of its read models.
     pub(crate) async fn close(self) {
         self.gesta.close().await;
+        if let Some(store) = self.shared
+            && let Err(error) = store.close().await
+        {
+            tracing::warn!(%error, "the event store was not closed in an orderly way");
+        }
         self.read_models.close().await;
     }
 }
@@ -193,7 +220,11 @@ impl FromStr for ReadModelsUrl {
             }
             Some(("sqlite", directory)) => Ok(Self::Directory(directory.into())),
             Some(("memory", "")) => Ok(Self::Temporary),
-            _ => Err("expected `sqlite:DIRECTORY` or `memory:`".to_owned()),
+            Some(("postgres" | "postgresql", _)) => match text.parse()? {
+                StoreUrl::Postgres(database) => Ok(Self::Postgres(database)),
+                StoreUrl::Directory(_) | StoreUrl::Memory => unreachable!("of another scheme"),
+            },
+            _ => Err("expected `sqlite:DIRECTORY`, `postgres://…` or `memory:`".to_owned()),
         }
     }
 }
@@ -202,8 +233,15 @@ impl fmt::Display for ReadModelsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(directory) => write!(f, "sqlite:{}", directory.display()),
+            Self::Postgres(database) => f.write_str(&database.without_password),
             Self::Temporary => f.write_str("memory:"),
         }
+    }
+}
+
+impl fmt::Debug for ReadModelsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReadModelsUrl({self})")
     }
 }
 
@@ -218,26 +256,32 @@ impl PlaceArguments {
             (None, StoreUrl::Directory(directory)) => Some(directory.clone()),
             (None, StoreUrl::Postgres(_)) => Some(LOCAL_DEFAULT.into()),
         };
-        let read_models = match (&self.read_models, &local) {
-            (Some(given), _) => given.0.parse().map_err(InvalidPlace::ReadModels)?,
-            (None, Some(directory)) => ReadModelsUrl::Directory(directory.join(READ_MODELS)),
+        let read_models = match (&self.read_models, &store, &local) {
+            (Some(given), ..) => given.0.parse().map_err(InvalidPlace::ReadModels)?,
+            (None, StoreUrl::Postgres(database), _) => ReadModelsUrl::Postgres(database.clone()),
+            (None, _, Some(directory)) => ReadModelsUrl::Directory(directory.join(READ_MODELS)),
             // Read models of a memory store are temporary as well: they would outlive the events.
-            (None, None) => ReadModelsUrl::Temporary,
+            (None, _, None) => ReadModelsUrl::Temporary,
         };
         Ok(Places { store, read_models, local })
     }
 }
 
 impl Places {
-    /// Opens the shop without its process managers and reactors, for reports and imports.
-    pub(crate) async fn open(&self) -> Result<OpenShop> {
-        self.open_with(|builder| builder).await
+    /// Opens the shop without its process managers and reactors, for reports and imports. `verb` is
+    /// what operators see.
+    pub(crate) async fn open(&self, verb: &str) -> Result<OpenShop> {
+        self.open_with(&Node { label: verb, role: Role::All }, |builder| builder).await
     }
 
     /// Opens the shop with its process managers and reactors.
-    pub(crate) async fn open_with_processes(&self, delays: ProcessDelays) -> Result<OpenShop> {
+    pub(crate) async fn open_with_processes(
+        &self,
+        node: &Node<'_>,
+        delays: ProcessDelays,
+    ) -> Result<OpenShop> {
         let outbox = self.local.as_deref().map(open_outbox).transpose()?;
-        self.open_with(|builder| {
+        self.open_with(node, |builder| {
             let builder = processes::run_all(builder, delays);
             match outbox {
                 Some(outbox) => reactors::run_all(builder, outbox),
@@ -247,13 +291,43 @@ impl Places {
         .await
     }
 
-    async fn open_with(&self, change: impl FnOnce(Builder) -> Builder) -> Result<OpenShop> {
+    async fn open_with(
+        &self,
+        node: &Node<'_>,
+        change: impl FnOnce(Builder) -> Builder,
+    ) -> Result<OpenShop> {
         let opened = self.read_models.open().await;
         let read_models = opened.with_context(|| format!("cannot open {}", self.read_models))?;
-        let builder = read_side::project_all(Gesta::at(self.store.to_open()), &read_models);
-        let gesta = change(builder).open().await;
-        let gesta = gesta.with_context(|| format!("cannot open {}", self.store))?;
-        Ok(OpenShop { gesta, read_models })
+        let opened = self.open_on(&read_models, node, change).await;
+        let (gesta, shared) = opened.with_context(|| format!("cannot open {}", self.store))?;
+        Ok(OpenShop { gesta, shared, read_models })
+    }
+
+    async fn open_on(
+        &self,
+        read_models: &ReadModels,
+        node: &Node<'_>,
+        change: impl FnOnce(Builder) -> Builder,
+    ) -> Result<(Gesta, Option<Arc<PostgresStore>>)> {
+        let (builder, shared) = match (&self.store, &self.read_models) {
+            (StoreUrl::Postgres(database), ReadModelsUrl::Postgres(_)) => {
+                let store = Arc::new(PostgresStore::connect(&database.url).await?);
+                let nodes = Nodes::new(store.clone(), node.label)?.term(TERM);
+                (Gesta::on(store.clone()).nodes(nodes).role(node.role), Some(store))
+            }
+            _ => {
+                // Its read models are its own, so it has to fill them itself.
+                ensure!(
+                    node.role == Role::All,
+                    "--role {} needs events and read models that all nodes share: give \
+                     postgres://… for --store and --read-models",
+                    node.role,
+                );
+                (Gesta::at(self.store.to_open()), None)
+            }
+        };
+        let gesta = change(read_side::project_all(builder, read_models)).open().await?;
+        Ok((gesta, shared))
     }
 }
 
@@ -262,6 +336,7 @@ impl ReadModelsUrl {
         Ok(match self {
             // They may also be deleted, and are then rebuilt from the events.
             Self::Directory(directory) => Sqlite::open(directory).await?.into(),
+            Self::Postgres(database) => PostgresReadModels::connect(&database.url).await?.into(),
             Self::Temporary => Sqlite::temporary().await?.into(),
         })
     }
@@ -288,6 +363,8 @@ mod tests {
             ("gesta:./data", None, "sqlite:./data/read-models"),
             ("memory:", None, "memory:"),
             ("gesta:./data", Some("sqlite:rows"), "sqlite:rows"),
+            ("postgres://ann:secret@db/shop", None, "postgres://ann@db:5432/shop?schema=gesta"),
+            ("postgres://ann:secret@db/shop", Some("sqlite:rows"), "sqlite:rows"),
         ] {
             let places = places(store, given).unwrap();
             assert_eq!(places.read_models.to_string(), expected);

@@ -4,7 +4,10 @@
 
 use std::error::Error;
 
-use gesta::sqlite::rusqlite;
+use gesta::{
+    postgres::tokio_postgres::{self, types::Type},
+    sqlite::rusqlite,
+};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
@@ -29,6 +32,23 @@ impl Row for rusqlite::Row<'_> {
     fn text(&self, column: usize) -> Result<Option<&str>> {
         let value = self.get_ref(column).map_err(|error| unreadable(column, error))?;
         value.as_str_or_null().map_err(|error| unreadable(column, error))
+    }
+}
+
+impl Row for tokio_postgres::Row {
+    fn integer(&self, column: usize) -> Result<Option<i64>> {
+        let read = match self.columns().get(column).map(|column| column.type_()) {
+            // A literal in the statement, such as `1`, has 32 bits.
+            Some(&Type::INT4) => {
+                self.try_get(column).map(|number: Option<i32>| number.map(i64::from))
+            }
+            _ => self.try_get(column),
+        };
+        read.map_err(|error| unreadable(column, error))
+    }
+
+    fn text(&self, column: usize) -> Result<Option<&str>> {
+        self.try_get(column).map_err(|error| unreadable(column, error))
     }
 }
 

@@ -9,7 +9,6 @@ use super::Value;
 use crate::search::{SearchText, folded_words};
 
 /// A database's form of SQL.
-#[cfg_attr(not(test), expect(dead_code, reason = "read models are in SQLite only so far"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     Sqlite,
@@ -32,7 +31,6 @@ pub(crate) struct Statement<'v> {
 
 impl Dialect {
     /// Returns a statement in this dialect.
-    #[cfg_attr(not(test), expect(dead_code, reason = "SQLite takes statements as they are"))]
     pub(super) fn statement(self, sql: &str) -> Cow<'_, str> {
         match self {
             Self::Sqlite => Cow::Borrowed(sql),

@@ -6,6 +6,7 @@
 use std::future::Future;
 
 use gesta::{
+    postgres::{self, Parameter, PostgresReadModels},
     sqlite::{self, Sqlite, rusqlite},
     store::{
         Advance, Checkpoint, CreateReadModel, DeadLetter, ListRows, Position, ReadModel,
@@ -39,22 +40,30 @@ use crate::search::SearchText;
 pub enum ReadModels {
     /// Files of one directory.
     Sqlite(Sqlite),
+    /// Schemas of a database, which several nodes may share.
+    Postgres(PostgresReadModels),
 }
 
 /// A transaction of a projection.
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "one is open at a time, and it is moved a few times")]
 pub enum Tx {
     /// On a read model's file.
     Sqlite(sqlite::Tx),
+    /// On a read model's schema.
+    Postgres(postgres::Tx),
 }
 
 /// A connection of a query. All its statements read one snapshot.
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "one is open at a time, and it is moved a few times")]
 pub enum Reader {
     /// On a read model's file.
     Sqlite(sqlite::Reader),
+    /// On a read model's schema.
+    Postgres(postgres::Reader),
 }
 
 impl From<Sqlite> for ReadModels {
@@ -63,11 +72,18 @@ impl From<Sqlite> for ReadModels {
     }
 }
 
+impl From<PostgresReadModels> for ReadModels {
+    fn from(database: PostgresReadModels) -> Self {
+        Self::Postgres(database)
+    }
+}
+
 impl ReadModels {
     /// Closes the database for all clones. Close the application first.
     pub async fn close(self) {
         match self {
             Self::Sqlite(directory) => directory.close().await,
+            Self::Postgres(database) => database.close().await,
         }
     }
 }
@@ -76,6 +92,7 @@ impl Tx {
     fn dialect(&self) -> Dialect {
         match self {
             Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
         }
     }
 
@@ -107,6 +124,10 @@ impl Tx {
     pub(crate) async fn execute(&mut self, sql: &str, values: &[Value<'_>]) -> Result<()> {
         match self {
             Self::Sqlite(tx) => tx.execute(sql, rusqlite::params_from_iter(values)).map(drop),
+            Self::Postgres(tx) => {
+                let sql = Dialect::Postgres.statement(sql);
+                tx.execute(&sql, &parameters(values)).await.map(drop)
+            }
         }
     }
 
@@ -115,12 +136,16 @@ impl Tx {
         &mut self,
         sql: &str,
         values: &[Value<'_>],
-        read: impl FnOnce(&dyn Row) -> Result<T>,
+        mut read: impl FnMut(&dyn Row) -> Result<T> + Send,
     ) -> Result<Option<T>> {
         match self {
             Self::Sqlite(tx) => {
                 let values = rusqlite::params_from_iter(values);
                 tx.find(sql, values, |row| Ok(read(row)))?.transpose()
+            }
+            Self::Postgres(tx) => {
+                let sql = Dialect::Postgres.statement(sql);
+                tx.find(&sql, &parameters(values), |row| Ok(read(row))).await?.transpose()
             }
         }
     }
@@ -128,6 +153,7 @@ impl Tx {
     async fn run_script(&mut self, sql: &str) -> Result<()> {
         match self {
             Self::Sqlite(tx) => tx.execute_script(sql),
+            Self::Postgres(tx) => tx.batch_execute(sql).await,
         }
     }
 }
@@ -138,6 +164,7 @@ impl Reader {
     pub(crate) fn search(&self, index: &str, text: &SearchText, parameter: usize) -> Search {
         let dialect = match self {
             Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
         };
         dialect.search(index, text, parameter)
     }
@@ -147,12 +174,16 @@ impl Reader {
         &mut self,
         sql: &str,
         values: &[Value<'_>],
-        read: impl FnOnce(&dyn Row) -> Result<T>,
+        mut read: impl FnMut(&dyn Row) -> Result<T> + Send,
     ) -> Result<Option<T>> {
         match self {
             Self::Sqlite(reader) => {
                 let values = rusqlite::params_from_iter(values);
                 reader.find(sql, values, |row| Ok(read(row)))?.transpose()
+            }
+            Self::Postgres(reader) => {
+                let sql = Dialect::Postgres.statement(sql);
+                reader.find(&sql, &parameters(values), |row| Ok(read(row))).await?.transpose()
             }
         }
     }
@@ -162,15 +193,24 @@ impl Reader {
         &mut self,
         sql: &str,
         values: &[Value<'_>],
-        mut read: impl FnMut(&dyn Row) -> Result<T>,
+        mut read: impl FnMut(&dyn Row) -> Result<T> + Send,
     ) -> Result<Vec<T>> {
         match self {
             Self::Sqlite(reader) => {
                 let values = rusqlite::params_from_iter(values);
                 reader.query(sql, values, |row| Ok(read(row)))?.into_iter().collect()
             }
+            Self::Postgres(reader) => {
+                let sql = Dialect::Postgres.statement(sql);
+                let rows = reader.query(&sql, &parameters(values), |row| Ok(read(row))).await?;
+                rows.into_iter().collect()
+            }
         }
     }
+}
+
+fn parameters<'v>(values: &'v [Value<'_>]) -> Vec<Parameter<'v>> {
+    values.iter().map(|value| -> Parameter<'v> { value }).collect()
 }
 
 /// Hands a call on to the chosen database.
@@ -178,6 +218,7 @@ macro_rules! hand_on {
     ($self:expr, $chosen:ident => $call:expr) => {
         match $self {
             Self::Sqlite($chosen) => $call,
+            Self::Postgres($chosen) => $call,
         }
     };
 }
@@ -236,12 +277,14 @@ impl ReadModelStore for ReadModels {
     async fn begin(&self, read_model: &ReadModelId) -> Result<Tx> {
         Ok(match self {
             Self::Sqlite(store) => Tx::Sqlite(store.begin(read_model).await?),
+            Self::Postgres(store) => Tx::Postgres(store.begin(read_model).await?),
         })
     }
 
     async fn reader(&self, read_model: &ReadModelId) -> Result<Reader> {
         Ok(match self {
             Self::Sqlite(store) => Reader::Sqlite(store.reader(read_model).await?),
+            Self::Postgres(store) => Reader::Postgres(store.reader(read_model).await?),
         })
     }
 

@@ -1,10 +1,14 @@
 //! Values of parameters.
 
-use std::{borrow::Cow, fmt::Display};
+use std::{borrow::Cow, error::Error, fmt::Display};
 
-use gesta::sqlite::rusqlite::{
-    self, ToSql,
-    types::{ToSqlOutput, ValueRef},
+use bytes::BytesMut;
+use gesta::{
+    postgres::tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked},
+    sqlite::rusqlite::{
+        self,
+        types::{ToSqlOutput, ValueRef},
+    },
 };
 use jiff::Timestamp;
 
@@ -88,7 +92,7 @@ impl<'v, T: Into<Value<'v>>> From<Option<T>> for Value<'v> {
     }
 }
 
-impl ToSql for Value<'_> {
+impl rusqlite::ToSql for Value<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
             Self::Null => ValueRef::Null,
@@ -96,4 +100,29 @@ impl ToSql for Value<'_> {
             Self::Text(text) => ValueRef::Text(text.as_bytes()),
         }))
     }
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(
+        &self,
+        wanted: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match self {
+            Self::Null => Ok(IsNull::Yes),
+            // The server derives the type of a parameter from its place in the statement.
+            Self::Integer(number) if *wanted == Type::BOOL => (*number != 0).to_sql(wanted, out),
+            Self::Integer(number) if *wanted == Type::INT4 => {
+                i32::try_from(*number)?.to_sql(wanted, out)
+            }
+            Self::Integer(number) => number.to_sql(wanted, out),
+            Self::Text(text) => text.to_sql(wanted, out),
+        }
+    }
+
+    fn accepts(wanted: &Type) -> bool {
+        [Type::BOOL, Type::INT4, Type::INT8, Type::TEXT].contains(wanted)
+    }
+
+    to_sql_checked!();
 }

@@ -12,7 +12,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use gesta::store::{EventStore, ReadAll, RecordedEvent};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use crate::writers::Acknowledged;
 
@@ -35,10 +37,28 @@ impl Log {
         Ok(Self(events.context("gesta read --json")?))
     }
 
+    /// Reads the log of a store that this program has opened.
+    fn of_store(runtime: &Runtime, store: &dyn EventStore) -> Result<Self> {
+        let events = store.read_all(ReadAll::forwards()).collect_events();
+        Ok(Self(runtime.block_on(events)?.iter().map(json_of).collect()))
+    }
+
     /// Waits until every process is finished, and reads the log.
     pub(super) fn read_when_finished(gesta: &Path, store: &Path) -> Result<Self> {
+        Self::when_finished(|| Self::read(gesta, store))
+    }
+
+    /// Waits until every process is finished, and reads the log of an open store.
+    pub(super) fn of_store_when_finished(
+        runtime: &Runtime,
+        store: &dyn EventStore,
+    ) -> Result<Self> {
+        Self::when_finished(|| Self::of_store(runtime, store))
+    }
+
+    fn when_finished(read: impl Fn() -> Result<Self>) -> Result<Self> {
         for _ in 0..FINISH_POLLS_MAX {
-            let log = Self::read(gesta, store)?;
+            let log = read()?;
             let orders = log.streams_of("order-placed").len();
             if log.pending_timers() == 0
                 && log.pending_commands() == 0
@@ -163,6 +183,21 @@ impl Log {
     }
 }
 
+/// Returns an event in the form that `gesta read --json` prints, as far as it is checked here.
+fn json_of(event: &RecordedEvent) -> Value {
+    let parsed = |bytes: &[u8]| serde_json::from_slice(bytes).unwrap_or(Value::Null);
+    json!({
+        "id": event.id.to_string(),
+        "stream": event.stream.as_str(),
+        "type": event.event_type.as_str(),
+        "revision": event.revision.number(),
+        "position": event.position.number(),
+        "causationId": event.causation_id.as_ref().map(ToString::to_string),
+        "metadata": parsed(&event.metadata),
+        "data": parsed(&event.data),
+    })
+}
+
 /// Returns the idempotency key in a command id, which may end with a digest of its scope.
 fn key_of(command_id: &str) -> &str {
     let is_digest =
@@ -183,8 +218,6 @@ fn number(event: &Value, path: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn reaction() -> Value {

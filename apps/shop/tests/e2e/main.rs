@@ -9,6 +9,7 @@ mod dead_letters;
 mod demo;
 mod import;
 mod log;
+mod nodes;
 mod operations_kills;
 mod own_writes;
 mod postgres_import;

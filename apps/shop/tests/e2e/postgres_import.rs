@@ -180,7 +180,16 @@ fn an_import_survives_kills_and_restarts_of_the_server() -> Result<()> {
     let local = empty_directory("postgres-import")?;
     let shop = PostgresShop::new(|url| {
         let local = local.to_string_lossy().into_owned();
-        Ok(vec!["--store".to_owned(), url.to_owned(), "--local".to_owned(), local])
+        let read_models = format!("sqlite:{local}");
+        let arguments = ["--store", url, "--read-models", &read_models, "--local", &local];
+        Ok(arguments.map(str::to_owned).into())
     })?;
+    shop.map_or(Ok(()), PostgresShop::disturb)
+}
+
+/// Checks events and read models in PostgreSQL.
+#[test]
+fn an_import_survives_kills_and_restarts_of_the_server_of_its_read_models() -> Result<()> {
+    let shop = PostgresShop::new(|url| Ok(vec!["--store".to_owned(), url.to_owned()]))?;
     shop.map_or(Ok(()), PostgresShop::disturb)
 }

@@ -9,6 +9,7 @@ mod accounts;
 mod catalogue;
 mod command_line;
 mod credit_notes;
+mod databases;
 mod events;
 mod golden;
 mod http;
