@@ -217,7 +217,7 @@ impl Connector {
 
 /// A session of the server, which its process id alone does not identify for ever.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Session {
+pub(crate) struct ServerSession {
     process: i32,
     started_micros: i64,
 }
@@ -260,17 +260,19 @@ impl Connection {
     }
 
     /// Returns the session, or `None` through a pooler, where each transaction may have another.
-    pub(crate) async fn session(&self) -> Result<Option<Session>, Failure> {
+    pub(crate) async fn session(&self) -> Result<Option<ServerSession>, Failure> {
         if self.through_pooler {
             return Ok(None);
         }
         let rows = self.query(SESSION, &[]).await?;
-        Ok(rows.first().map(|row| Session { process: row.get(0), started_micros: row.get(1) }))
+        Ok(rows
+            .first()
+            .map(|row| ServerSession { process: row.get(0), started_micros: row.get(1) }))
     }
 
     /// Ends another session of the same user, with what it still does. Has no effect if it is gone.
-    pub(crate) async fn end_session(&self, session: Session) -> Result<(), Failure> {
-        let Session { process, started_micros } = session;
+    pub(crate) async fn end_session(&self, session: ServerSession) -> Result<(), Failure> {
+        let ServerSession { process, started_micros } = session;
         let wait_millis = i64::try_from((self.answer_timeout / 4).as_millis()).unwrap_or(i64::MAX);
         let values: [Value<'_>; 3] =
             [(&process, Type::INT4), (&started_micros, Type::INT8), (&wait_millis, Type::INT8)];

@@ -27,6 +27,7 @@ mod leases;
 mod number;
 mod read;
 mod read_models;
+mod replica;
 mod schema;
 mod shared;
 mod store;

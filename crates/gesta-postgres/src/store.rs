@@ -23,6 +23,7 @@ use crate::{
         all_pages::AllPages, directory, ordinal_pages::OrdinalReader, paging::pages,
         stream_pages::StreamPages,
     },
+    replica::{PlacedReader, ReadReplica},
     schema::{Schema, SchemaError, VERSION},
     shared::{Core, Shared},
     subscribe::{announcements, deliveries::subscription},
@@ -59,6 +60,13 @@ const SERVER_VERSION_MIN: i32 = 150_000;
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     shared: Arc<Shared>,
+    replica: Option<ReadReplica>,
+}
+
+/// A store that is open.
+struct OpenedStore {
+    core: Arc<Core>,
+    replica: Option<ReadReplica>,
 }
 
 impl PostgresStore {
@@ -78,7 +86,8 @@ impl PostgresStore {
             let error = StoreError::closed();
             Err(OpenError::Server { url: String::new(), error })
         });
-        Ok(Self { shared: Arc::new(Shared { core: opened?, worker, queue }) })
+        let OpenedStore { core, replica } = opened?;
+        Ok(Self { shared: Arc::new(Shared { core, worker, queue }), replica })
     }
 }
 
@@ -86,13 +95,17 @@ impl PostgresStore {
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
+
+    fn placed<R>(&self, make: impl Fn(Arc<Core>) -> R + Send + 'static) -> PlacedReader<R> {
+        PlacedReader::new(Arc::clone(&self.shared.core), self.replica.clone(), make)
+    }
 }
 
 /// Opens the store, says so, and commits appends until the queue is closed.
 async fn run_thread(
     url: PostgresUrl,
     queued: mpsc::UnboundedReceiver<crate::append::Queued>,
-    ready: oneshot::Sender<Result<Arc<Core>, OpenError>>,
+    ready: oneshot::Sender<Result<OpenedStore, OpenError>>,
 ) {
     let opened = open(&url).await;
     let (core, committer, channel) = match opened {
@@ -104,7 +117,11 @@ async fn run_thread(
     tokio::spawn(announcements::listen(Arc::clone(&core), connector, channel.clone()));
     let committed = committer.committed.subscribe();
     tokio::spawn(announcements::announce(Arc::clone(&core), committed, channel));
-    if ready.send(Ok(core)).is_ok() {
+    let replica = match replica_of(&url, &core) {
+        Ok(replica) => replica,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    if ready.send(Ok(OpenedStore { core, replica })).is_ok() {
         committer.run(queued).await;
     }
 }
@@ -151,6 +168,21 @@ async fn open(url: &PostgresUrl) -> Result<(Arc<Core>, Committer, String), OpenE
     let core = Arc::new(Core { head, pool, schema, tail, history, durability });
     announcements::look(&core).await.map_err(failed)?;
     Ok((core, committer, channel))
+}
+
+/// Prepares the connections to the replica. None is made before the first read.
+fn replica_of(url: &PostgresUrl, core: &Core) -> Result<Option<ReadReplica>, OpenError> {
+    let Some(url) = url.of_replica() else { return Ok(None) };
+    let connector = Arc::new(Connector::new(&url)?);
+    let pool = Arc::new(Pool::new(connector, url.readers).without_repeats());
+    Ok(Some(ReadReplica::new(Core {
+        head: KnownHead::new(),
+        pool,
+        schema: core.schema.clone(),
+        tail: tokio::sync::Mutex::default(),
+        history: Arc::clone(&core.history),
+        durability: core.durability,
+    })))
 }
 
 /// Checks version and encoding, and returns the durability of an acknowledged append.
@@ -221,7 +253,7 @@ impl EventStore for PostgresStore {
     }
 
     fn read_stream(&self, read: ReadStream) -> Pages {
-        let reader = StreamPages::new(Arc::clone(&self.shared.core), read);
+        let reader = self.placed(move |core| StreamPages::new(core, read.clone()));
         pages(Arc::clone(&self.shared), reader)
     }
 
@@ -229,7 +261,8 @@ impl EventStore for PostgresStore {
         if let Err(error) = self.capabilities().check(read.capabilities()) {
             return Pages::failed(error);
         }
-        pages(Arc::clone(&self.shared), AllPages::new(Arc::clone(&self.shared.core), read))
+        let reader = self.placed(move |core| AllPages::new(core, read.clone()));
+        pages(Arc::clone(&self.shared), reader)
     }
 
     fn read_ordinals(&self, read: ReadOrdinals) -> OrdinalPages {

@@ -7,7 +7,7 @@ use std::{fmt, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration}
 
 use tokio_postgres::{
     Config,
-    config::{Host, SslMode},
+    config::{Host, SslMode, TargetSessionAttrs},
 };
 
 /// Default name of the schema.
@@ -30,6 +30,7 @@ const STATEMENT_SECONDS: RangeInclusive<u64> = 1..=600;
 /// | `schema=NAME` | the schema that holds the store; created if it does not exist | `gesta` |
 /// | `readers=NUMBER` | connections for reads, 1 to 64; one more appends, one more listens | 4 |
 /// | `statement_timeout=SECONDS` | longest time of a statement on the server, 1 to 600 | 30 |
+/// | `replica=HOST:PORT` | a streaming replica that answers `read_stream` and `read_all` | |
 /// | `sslmode=MODE` | `disable`, `prefer`, `require`, `verify-ca`, `verify-full` | `prefer` |
 /// | `sslrootcert=FILE` | PEM file with the authorities of the server's certificate | |
 ///
@@ -52,6 +53,7 @@ pub struct PostgresUrl {
     pub(crate) schema: String,
     pub(crate) readers: usize,
     pub(crate) statement_timeout: Duration,
+    replica: Option<Box<Config>>,
     #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "nothing is encrypted"))]
     pub(crate) verification: Verification,
 }
@@ -93,6 +95,9 @@ pub enum InvalidUrl {
     /// The number of readers is out of range.
     #[error("`readers` must be a number from 1 to 64")]
     Readers,
+    /// The address of the replica is none.
+    #[error("`replica` must be HOST:PORT; user, password and database are those of the URL")]
+    Replica,
     /// The longest time of a statement is out of range.
     #[error("`statement_timeout` must be a number of seconds from 1 to 600")]
     StatementTimeout,
@@ -124,6 +129,7 @@ impl FromStr for PostgresUrl {
         let mut schema = SCHEMA_DEFAULT.to_owned();
         let mut readers = READERS_DEFAULT;
         let mut seconds = STATEMENT_SECONDS_DEFAULT;
+        let mut replica = None;
         let (mut ssl_mode, mut authorities) = (None, None);
         let mut others = form_urlencoded::Serializer::new(String::new());
         for (name, value) in form_urlencoded::parse(parameters.as_bytes()) {
@@ -133,6 +139,7 @@ impl FromStr for PostgresUrl {
                 "statement_timeout" => {
                     seconds = value.parse().map_err(|_| InvalidUrl::StatementTimeout)?;
                 }
+                "replica" => replica = Some(value.into_owned()),
                 "sslmode" => ssl_mode = Some(value.into_owned()),
                 "sslrootcert" => authorities = Some(PathBuf::from(value.into_owned())),
                 _ => drop(others.append_pair(&name, &value)),
@@ -163,9 +170,34 @@ impl FromStr for PostgresUrl {
             return Err(InvalidUrl::NoTls);
         }
         config.ssl_mode(mode);
+        let replica = match replica {
+            Some(address) => {
+                let text = format!("{}?{others}", with_address(connection, &address)?);
+                let mut replica: Config = text.parse().map_err(unread)?;
+                replica.ssl_mode(mode).target_session_attrs(TargetSessionAttrs::Any);
+                Some(Box::new(replica))
+            }
+            None => None,
+        };
         let statement_timeout = Duration::from_secs(seconds);
-        Ok(Self { config, schema, readers, statement_timeout, verification })
+        Ok(Self { config, schema, readers, statement_timeout, replica, verification })
     }
+}
+
+/// Replaces the servers of a URL without parameters by another one.
+fn with_address(url: &str, address: &str) -> Result<String, InvalidUrl> {
+    let is_address = |address: &str| {
+        let (host, port) = address.rsplit_once(':')?;
+        (!host.is_empty() && !host.contains(['/', '@', '?', ','])).then_some(())?;
+        port.parse::<u16>().ok()
+    };
+    is_address(address).ok_or(InvalidUrl::Replica)?;
+    let (scheme, rest) = url.split_once("://").ok_or(InvalidUrl::Scheme)?;
+    let (user, servers) =
+        rest.rsplit_once('@').map_or((None, rest), |(user, rest)| (Some(user), rest));
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+    let database = servers.split_once('/').map_or("", |(_, database)| database);
+    Ok(format!("{scheme}://{user}{address}/{database}"))
 }
 
 /// Returns the driver's mode, and what is checked beyond it.
@@ -195,6 +227,12 @@ fn tls_of(
 }
 
 impl PostgresUrl {
+    /// Returns the URL of the replica for reads, if there is one.
+    pub(crate) fn of_replica(&self) -> Option<Self> {
+        let config = self.replica.as_deref()?.clone();
+        Some(Self { config, replica: None, ..self.clone() })
+    }
+
     /// Returns the name of the schema that holds the store.
     #[must_use]
     pub fn schema(&self) -> &str {
@@ -261,6 +299,7 @@ mod tests {
             ("postgres://ann:secret@db/shop?schema=pg_secret", "must not begin with pg_"),
             ("postgres://ann:secret@db/shop?readers=0", "`readers` must be a number"),
             ("postgres://ann:secret@db/shop?statement_timeout=0", "a number of seconds"),
+            ("postgres://ann:secret@db/shop?replica=other", "`replica` must be HOST:PORT"),
             ("postgres:///shop", "the host is missing"),
             ("postgres://ann:secret@db/shop?sslmode=always", "`sslmode` must be"),
             ("postgres://ann:secret@db/shop?sslmode=verify-full", "`sslrootcert` must be"),

@@ -29,7 +29,7 @@ use super::{
     queue::{Queued, QueuedAppend},
 };
 use crate::{
-    connection::{Connection, Connector, Pool, RECONNECT_PAUSE, Session},
+    connection::{Connection, Connector, Pool, RECONNECT_PAUSE, ServerSession},
     errors::{Failure, invalid_row},
     head::{KnownHead, SeenHead},
     incarnation::History,
@@ -59,7 +59,7 @@ pub(crate) struct Committer {
     pub(crate) connector: Arc<Connector>,
     pub(crate) connection: Option<Connection>,
     /// The session of the connection, or of the last one that broke.
-    pub(crate) session: Option<Session>,
+    pub(crate) session: Option<ServerSession>,
     pub(crate) history: Arc<History>,
     /// The head before the batch that is answered.
     pub(crate) before: SeenHead,

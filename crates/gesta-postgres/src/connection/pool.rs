@@ -4,7 +4,10 @@
 //! broke is repeated on a new one for a while, because it changes nothing. Not here: the connection
 //! of appends.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use gesta_store::StoreError;
 use tokio::{
@@ -20,13 +23,22 @@ use crate::errors::Failure;
 #[derive(Debug)]
 pub(crate) struct Pool {
     connector: Arc<Connector>,
+    /// Time in which a read whose connection broke is repeated.
+    repeat: Duration,
     places: Semaphore,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Pool {
     pub(crate) fn new(connector: Arc<Connector>, connections: usize) -> Self {
-        Self { connector, places: Semaphore::new(connections), idle: Mutex::default() }
+        let repeat = connector.limits().resend;
+        let places = Semaphore::new(connections);
+        Self { connector, repeat, places, idle: Mutex::default() }
+    }
+
+    /// Repeats no read: another server answers it.
+    pub(crate) fn without_repeats(self) -> Self {
+        Self { repeat: Duration::ZERO, ..self }
     }
 
     /// Runs a statement that changes nothing, and returns its rows.
@@ -36,7 +48,7 @@ impl Pool {
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, StoreError> {
         let _place = self.places.acquire().await.map_err(|_| StoreError::closed())?;
-        let deadline = Instant::now() + self.connector.limits().resend;
+        let deadline = Instant::now() + self.repeat;
         let mut broken = false;
         loop {
             match self.query_once(text, values).await {

@@ -10,6 +10,7 @@ mod leases;
 mod opening;
 mod processes;
 mod read_models;
+mod replica;
 mod server;
 mod shortages;
 mod tls;
