@@ -10,9 +10,9 @@ use crate::{
     output::{Output, Style},
     store_url::StoreUrl,
     verbs::{
-        Append, Backup, Bench, Clock, DeadLetters, Delete, Export, Import, Metadata, Processes,
-        Projections, Reactors, Read, Restore, Scavenge, Stats, Streams, Subscribe, Tombstone,
-        Truncate, Verify,
+        Append, Backup, Bench, Clock, Copy, DeadLetters, Delete, Export, Import, Metadata,
+        Processes, Projections, Reactors, Read, Restore, Scavenge, Stats, Streams, Subscribe,
+        Tombstone, Truncate, Verify,
     },
 };
 
@@ -37,15 +37,17 @@ With --json, errors are JSON objects on standard error: code, message, hint.";
 
 /// Inspect and change an event store
 ///
-/// A store is a directory of immutable events. Commands that only read also work while an
-/// application has the store open, and after a crash. Commands that change the store need exclusive
-/// access.
+/// A store is a directory of immutable events, or a schema in PostgreSQL. Commands that only read
+/// also work while an application has the store open, and after a crash. Commands that change a
+/// store in a directory need exclusive access.
 #[derive(Parser, Debug)]
 #[command(name = "gesta", version, after_help = HINT, arg_required_else_help = true)]
 pub(crate) struct Arguments {
-    /// Store to use: gesta:DIR, where DIR is the store's directory. A command that writes can add
-    /// ids by which events are found: gesta:DIR?index=event-id,correlation,causation
-    #[arg(long, global = true, value_name = "gesta:DIR", env = "GESTA_STORE", hide_env_values = true, help_heading = HEADING)]
+    /// Store to use: gesta:DIR, where DIR is the store's directory, or
+    /// postgres://USER@HOST:PORT/DATABASE?schema=NAME. The password is taken from PGPASSWORD or
+    /// ~/.pgpass. A command that writes to a directory can add ids by which events are found:
+    /// gesta:DIR?index=event-id,correlation,causation
+    #[arg(long, global = true, value_name = "URL", env = "GESTA_STORE", hide_env_values = true, help_heading = HEADING)]
     store: Option<StoreUrl>,
     /// Print JSON, one object per line
     #[arg(long, global = true, help_heading = HEADING)]
@@ -70,6 +72,7 @@ enum Command {
     Bench(Bench),
     Backup(Backup),
     Restore(Restore),
+    Copy(Copy),
     Scavenge(Scavenge),
     Stats(Stats),
     Processes(Processes),
@@ -85,10 +88,11 @@ impl Arguments {
     }
 
     pub(crate) fn run(self, output: &mut Output) -> Result<Outcome> {
-        // Not a required option of clap: `restore` and the commands for running applications need
-        // no store.
+        // Not a required option of clap: `restore`, `copy` and the commands for running
+        // applications take none.
         let unnamed = || {
-            let message = "no store given: use --store gesta:DIR or set GESTA_STORE";
+            let message = "no store given: use --store gesta:DIR or --store postgres://…, or set \
+                           GESTA_STORE";
             Refusal::usage("no-store-named", message)
         };
         let store = || self.store.as_ref().ok_or_else(unnamed);
@@ -107,6 +111,7 @@ impl Arguments {
             Command::Bench(bench) => bench.run(store()?, output),
             Command::Backup(backup) => backup.run(store()?, output),
             Command::Restore(restore) => restore.run(output),
+            Command::Copy(copy) => copy.run(output),
             Command::Scavenge(scavenge) => scavenge.run(store()?, output),
             Command::Stats(stats) => stats.run(store()?, output),
             Command::Processes(processes) => processes.run(output),

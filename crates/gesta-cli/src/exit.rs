@@ -78,26 +78,71 @@ pub(crate) fn code(ended: anyhow::Result<Outcome>, style: Style) -> ExitCode {
         Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             let (code, exit) = kind(&error);
-            report(code, &format!("{error:#}"), hint(&error), style);
+            report(code, &message(&error), hint(&error), style);
             ExitCode::from(exit)
         }
     }
 }
 
+/// Joins an error and its causes, without those that the text before them repeats.
+fn message(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if message.is_empty() {
+            message = cause;
+        } else if !message.contains(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    message
+}
+
 /// Reports a command line that does not parse, or prints the requested help.
 pub(crate) fn usage(error: &clap::Error, style: Style) -> ExitCode {
     // Requested help and versions arrive as an error too. They are text, even with --json.
-    if !error.use_stderr() || style == Style::Text {
+    // The text repeats the wrong value, which may be a URL with a password.
+    let rendered = error.render().to_string();
+    let text = without_passwords(&rendered);
+    if !error.use_stderr() || (style == Style::Text && text == rendered) {
         drop(error.print());
+    } else if style == Style::Text {
+        notice(text.trim_end());
     } else {
         // clap renders the message, a blank line, then usage and tips, which become the hint.
-        let text = error.render().to_string();
         let mut lines = text.trim_end().splitn(2, "\n\n");
         let message = lines.next().unwrap_or_default();
         let message = message.strip_prefix("error: ").unwrap_or(message);
         report("usage", message, lines.next(), style);
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(UNUSABLE))
+}
+
+/// Replaces the passwords of URLs in a text.
+fn without_passwords(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(begin) = rest.find("://") {
+        let (before, url) = rest.split_at(begin + 3);
+        shown.push_str(before);
+        // A password may have any character, so the URL is looked at up to the end of the value.
+        let end = url.find(['\'', '"', '\n']).unwrap_or(url.len());
+        let (url, after) = url.split_at(end);
+        let (login, place) = url.rsplit_once('@').map_or(("", url), |(login, at)| (login, at));
+        if !login.is_empty() {
+            shown.push_str(login.split(':').next().unwrap_or_default());
+            shown.push_str(if login.contains(':') { ":…@" } else { "@" });
+        }
+        match place.split_once("password=") {
+            Some((place, _)) => {
+                shown.push_str(place);
+                shown.push_str("password=…");
+            }
+            None => shown.push_str(place),
+        }
+        rest = after;
+    }
+    shown.push_str(rest);
+    shown
 }
 
 fn report(code: &str, message: &str, hint: Option<&str>, style: Style) {
@@ -124,10 +169,13 @@ fn kind(error: &anyhow::Error) -> (&str, u8) {
     {
         return ("damaged", REFUSED);
     }
+    if let Some(kind) = postgres::kind(error) {
+        return kind;
+    }
     if error.is::<OpenError>() {
         return ("store-not-opened", UNUSABLE);
     }
-    match error.downcast_ref::<StoreError>() {
+    match store_error(error) {
         // Exit code 1 means that the store answered; a script may decide again and retry. 2 means
         // that someone has to look at the command or at the machine first.
         Some(StoreError::Conflict(_)) => ("conflict", REFUSED),
@@ -145,12 +193,75 @@ fn kind(error: &anyhow::Error) -> (&str, u8) {
     }
 }
 
+/// Returns the error of the store, also of one that did not open or that could not be copied to.
+fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
+    error.downcast_ref::<StoreError>().or_else(|| postgres::store_error(error))
+}
+
+/// The errors of stores in PostgreSQL that are not of the contract.
+#[cfg(feature = "postgres")]
+mod postgres {
+    use gesta_postgres::{ImportError, OpenError};
+    use gesta_store::StoreError;
+
+    use super::{REFUSED, UNUSABLE};
+
+    fn open_error(error: &anyhow::Error) -> Option<&OpenError> {
+        match error.downcast_ref() {
+            Some(ImportError::Open(opened)) => Some(opened),
+            _ => error.downcast_ref(),
+        }
+    }
+
+    pub(super) fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
+        match (open_error(error), error.downcast_ref()) {
+            (Some(OpenError::Server { error, .. }), _) | (_, Some(ImportError::Store(error))) => {
+                Some(error)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the code of an error that is not the store's.
+    pub(super) fn kind(error: &anyhow::Error) -> Option<(&'static str, u8)> {
+        match open_error(error) {
+            Some(OpenError::Server { .. }) => return None,
+            Some(OpenError::NoStore { .. }) => return Some(("no-store", UNUSABLE)),
+            Some(OpenError::UnfinishedCopy { .. }) => return Some(("copy-unfinished", UNUSABLE)),
+            Some(_) => return Some(("store-not-opened", UNUSABLE)),
+            None => {}
+        }
+        Some(match error.downcast_ref::<ImportError>()? {
+            ImportError::Store(_) | ImportError::Open(_) => return None,
+            ImportError::InUse { .. } => ("store-in-use", UNUSABLE),
+            ImportError::OtherEvents { .. }
+            | ImportError::AnotherCopy { .. }
+            | ImportError::SourceBehind { .. } => ("target-occupied", REFUSED),
+            _ => ("failed", UNUSABLE),
+        })
+    }
+}
+
+/// This build opens none.
+#[cfg(not(feature = "postgres"))]
+mod postgres {
+    use gesta_store::StoreError;
+
+    pub(super) const fn store_error(_: &anyhow::Error) -> Option<&StoreError> {
+        None
+    }
+
+    pub(super) const fn kind(_: &anyhow::Error) -> Option<(&'static str, u8)> {
+        None
+    }
+}
+
 /// Returns the hint for an error whose message does not include one.
 fn hint(error: &anyhow::Error) -> Option<&str> {
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         return refusal.hint.as_deref();
     }
-    match error.downcast_ref::<StoreError>()? {
+    match store_error(error)? {
         StoreError::Conflict(_) => {
             Some("read the stream again, then retry with its current revision")
         }
@@ -173,8 +284,22 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// The errors of stores behind a network. No command opens one, so no run of the program has
-    /// them.
+    #[test]
+    fn a_wrong_url_is_repeated_without_its_password() {
+        for (text, shown) in [
+            (
+                "invalid value 'postgres://ann:se@cr:et@db/x' for",
+                "invalid value 'postgres://ann:…@db/x' for",
+            ),
+            ("'postgres://ann@db/x?password=secret&schema=a'", "'postgres://ann@db/x?password=…'"),
+            ("'postgres://ann@db/x'\n\ntip: http://a", "'postgres://ann@db/x'\n\ntip: http://a"),
+            ("no URL", "no URL"),
+        ] {
+            assert_eq!(without_passwords(text), shown);
+        }
+    }
+
+    /// The errors of stores behind a network.
     #[test]
     fn each_error_of_a_store_has_its_code_and_says_what_to_do() {
         let reason = || "a reason".to_owned();

@@ -2,10 +2,7 @@
 
 use anyhow::Result;
 use futures_executor::block_on;
-use gesta_log::LogStore;
-use gesta_store::{
-    EventStore as _, Revision, StoreError, StreamDescription, StreamName, StreamState,
-};
+use gesta_store::{EventStore, Revision, StoreError, StreamDescription, StreamName, StreamState};
 
 use crate::{events::Printable, exit::Refusal};
 
@@ -13,7 +10,7 @@ use crate::{events::Printable, exit::Refusal};
 ///
 /// A store reads such a stream as empty. At a shell the name may be misspelled, and a script must
 /// be able to distinguish it from a stream whose events are all hidden.
-pub(crate) fn check_exists(stream: &StreamName, store: &LogStore) -> Result<()> {
+pub(crate) fn check_exists(stream: &StreamName, store: &dyn EventStore) -> Result<()> {
     existing(stream, store).map(drop)
 }
 
@@ -43,7 +40,7 @@ pub(crate) fn check_ordinary(stream: &StreamName) -> Result<()> {
 /// Returns the description and the last revision of a stream that is not deleted.
 pub(crate) fn existing(
     stream: &StreamName,
-    store: &LogStore,
+    store: &dyn EventStore,
 ) -> Result<(StreamDescription, Revision)> {
     let known = block_on(store.describe_stream(stream))?;
     let name = Printable(stream.as_str());

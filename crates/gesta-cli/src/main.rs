@@ -12,6 +12,7 @@ mod counted;
 mod directory;
 mod events;
 mod exit;
+mod log_url;
 mod lookup;
 mod output;
 mod progress;

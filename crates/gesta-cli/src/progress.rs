@@ -11,6 +11,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub(crate) enum Unit {
     Bytes,
     Events,
+    /// Events of a copy, with the rate.
+    Copied,
     Streams,
 }
 
@@ -19,6 +21,7 @@ pub(crate) fn bar(of: Unit, total: u64) -> ProgressBar {
     let template = match of {
         Unit::Bytes => "{bar:40} {bytes} of {total_bytes}, {eta} left",
         Unit::Events => "{bar:40} {human_pos} of {human_len} events, {eta} left",
+        Unit::Copied => "{bar:40} {human_pos} of {human_len} events, {per_sec:.0}, {eta} left",
         Unit::Streams => "{spinner} {human_pos} streams",
     };
     let style = ProgressStyle::with_template(template).expect("the template is valid");

@@ -1,206 +1,142 @@
-//! Store URLs (`gesta:DIR`, `memory:`) and the ways to open a store.
+//! Store URLs (`gesta:DIR`, `postgres://…`, `memory:`) and the ways to open a store.
 //!
-//! Invariants: a missing directory is never created. A store is created only in an empty directory,
-//! and only by an append or import. The ids that the URL lists (`?index=`) are those of writers; a
-//! reader takes the index as it is. Reading never blocks a writer, except briefly after a crash
-//! (see [`StoreUrl::open_to_read`]).
+//! Invariants: reading creates nothing and changes no tables. No printed text has a password. A
+//! command that only the embedded store has says what serves instead.
+//!
+//! Not here: directories of embedded stores ([`log_url`](crate::log_url)).
 
-use std::{
-    fmt, fs,
-    path::{Path, PathBuf},
-    str::FromStr,
+use std::{fmt, str::FromStr, sync::Arc};
+
+use anyhow::Result;
+#[cfg(feature = "postgres")]
+use futures_executor::block_on;
+use gesta_log::LogStore;
+#[cfg(feature = "postgres")]
+use gesta_postgres::{OpenMode, PostgresStore, PostgresUrl};
+use gesta_store::EventStore;
+
+use crate::{exit::Refusal, log_url::LogUrl};
+
+/// The forms of a URL, for error texts.
+const FORMS: &str = if cfg!(feature = "postgres") {
+    "gesta:DIR or postgres://USER@HOST:PORT/DATABASE"
+} else {
+    "gesta:DIR"
 };
-
-use anyhow::{Result, anyhow};
-use gesta_log::{
-    IndexedIds, LockError, LogStore, OpenError, Options, StoreExport, directory_of_url,
-    options_of_url,
-};
-use gesta_store::Position;
-
-use crate::exit::Refusal;
 
 /// Value of `--store`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum StoreUrl {
-    Directory {
-        path: PathBuf,
-        /// Ids by which events are found; `None` for those that the store has.
-        index: Option<IndexedIds>,
-    },
+    Log(LogUrl),
     /// A store that lives as long as the process.
     Memory,
+    #[cfg(feature = "postgres")]
+    Postgres(Box<PostgresUrl>),
 }
 
-/// Contents of a directory, by its files.
-enum Contents {
-    Store,
-    Backup,
-    Nothing,
-    OtherFiles,
+/// A store that another process may be appending to.
+pub(crate) enum FollowedStore {
+    /// Sees appends of another process after a refresh.
+    Log(LogStore),
+    #[cfg(feature = "postgres")]
+    Live(Arc<dyn EventStore>),
+}
+
+impl FollowedStore {
+    pub(crate) fn store(&self) -> &dyn EventStore {
+        match self {
+            Self::Log(store) => store,
+            #[cfg(feature = "postgres")]
+            Self::Live(store) => store.as_ref(),
+        }
+    }
+
+    /// Looks for appends of another process. Returns `false` if the store tells of them itself.
+    pub(crate) fn refresh(&self) -> Result<bool> {
+        match self {
+            Self::Log(store) => {
+                store.refresh()?;
+                Ok(true)
+            }
+            #[cfg(feature = "postgres")]
+            Self::Live(_) => Ok(false),
+        }
+    }
 }
 
 impl StoreUrl {
-    fn named_directory(&self) -> Result<&Path> {
-        match self {
-            Self::Directory { path, .. } => Ok(path),
-            Self::Memory => Err(no_store(
-                "a memory store exists only within its own process; use a store on disk, gesta:DIR",
-            )),
-        }
-    }
-
-    /// Returns the options of a writer.
-    pub(crate) fn options(&self) -> Options {
-        let index = match self {
-            Self::Directory { index, .. } => *index,
-            Self::Memory => None,
-        };
-        Options::default().index(index)
-    }
-
-    /// Returns the directory of an existing store.
-    pub(crate) fn directory(&self) -> Result<&Path> {
-        match self.contents()? {
-            Contents::Store => self.named_directory(),
-            Contents::Backup => self.backup_error(),
-            Contents::Nothing => {
-                Err(no_store(format!("no store at {self}: the directory is empty")))
-            }
-            Contents::OtherFiles => Err(no_store(format!(
-                "no store at {self}: none of the files there belongs to a store"
-            ))),
-        }
-    }
-
     /// Opens the store to read its current events.
-    ///
-    /// After a crash the last events may be unconfirmed, and only a writer may recover them. This
-    /// method then opens the store as a writer. If another process holds the lock, the unconfirmed
-    /// events are left out.
-    pub(crate) fn open_to_read(&self) -> Result<LogStore> {
-        // Read-only: no lock is taken, so this is safe next to a running application.
-        let store = self.open_to_follow()?;
-        if store.report().unmarked.is_none() {
-            return Ok(store);
-        }
-        // Opening as a writer runs the recovery that confirms the last events. No running process
-        // is disturbed: the lock is refused while another one holds it.
-        match LogStore::open(self.named_directory()?, self.options()) {
-            Ok(complete) => Ok(complete),
-            // In use, or not writable by this user: the confirmed events can still be read.
-            Err(OpenError::Directory(_)) => Ok(store),
-            Err(error) => Err(error.into()),
+    pub(crate) fn open_to_read(&self) -> Result<Arc<dyn EventStore>> {
+        match self {
+            Self::Log(log) => Ok(Arc::new(log.open_to_read()?)),
+            Self::Memory => Err(no_memory()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => Ok(Arc::new(existing(url)?)),
         }
     }
 
-    /// Opens the store read-only, to follow appends of another process.
-    pub(crate) fn open_to_follow(&self) -> Result<LogStore> {
-        Ok(LogStore::open(self.directory()?, Options::read_only())?)
-    }
-
-    /// Checks that the directory holds a store or is empty.
-    pub(crate) fn check_for_append(&self) -> Result<()> {
-        match self.contents()? {
-            Contents::Store | Contents::Nothing => Ok(()),
-            Contents::Backup => self.backup_error(),
-            Contents::OtherFiles => Err(no_store(format!(
-                "no store at {self}: the directory has other files, and a new store needs an empty one"
-            ))),
+    /// Opens the store to follow appends of other processes.
+    pub(crate) fn open_to_follow(&self) -> Result<FollowedStore> {
+        match self {
+            Self::Log(log) => Ok(FollowedStore::Log(log.open_to_follow()?)),
+            Self::Memory => Err(no_memory()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => Ok(FollowedStore::Live(Arc::new(existing(url)?))),
         }
     }
 
-    /// Returns the directory if an exact import can create a store in it: it is empty, its store
-    /// has no events yet, or an earlier import into it did not finish.
-    pub(crate) fn directory_to_import(&self) -> Result<Option<&Path>> {
-        let directory = self.named_directory()?;
-        // This file exists from the beginning of an import until the store is complete.
-        let begun = directory.join("IMPORTING").exists();
-        let fresh = match self.contents()? {
-            Contents::Nothing => true,
-            // A store without events loses nothing. One that cannot be read may have some.
-            Contents::Store => {
-                StoreExport::of(directory).is_ok_and(|there| there.head() == Position::START)
+    /// Opens the store to append. An empty directory becomes a store, and so does a schema that
+    /// does not exist.
+    pub(crate) fn open_to_append(&self) -> Result<Arc<dyn EventStore>> {
+        match self {
+            Self::Log(log) => Ok(Arc::new(log.open_to_append()?)),
+            Self::Memory => Err(no_memory()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => {
+                let opened = PostgresStore::connect_to(url.as_ref().clone(), OpenMode::Create);
+                Ok(Arc::new(block_on(opened)?))
             }
-            Contents::Backup | Contents::OtherFiles => false,
-        };
-        Ok((begun || fresh).then_some(directory))
-    }
-
-    /// Checks that the directory is empty, so that a benchmark may append to it.
-    pub(crate) fn check_empty(&self) -> Result<()> {
-        match self.contents()? {
-            Contents::Nothing => Ok(()),
-            Contents::Store | Contents::Backup | Contents::OtherFiles => Err(anyhow!(
-                "{self} is not empty, and the events of a benchmark stay in the store; use an \
-                 empty directory"
-            )),
         }
     }
 
-    /// Opens the store with exclusive access, to append.
-    pub(crate) fn open_to_append(&self) -> Result<LogStore> {
-        self.open_to_append_with(self.options())
-    }
-
-    /// Same as [`StoreUrl::open_to_append`], with options.
-    pub(crate) fn open_to_append_with(&self, options: Options) -> Result<LogStore> {
-        // Without this check, a mistyped directory full of other files would become a store.
-        self.check_for_append()?;
-        match LogStore::open(self.named_directory()?, options) {
-            Err(OpenError::Directory(LockError::InUse { owner, .. })) => Err(in_use(format!(
-                "cannot append: process {owner} has {self} open; append through that process, or \
-                 stop it first"
-            ))),
-            opened => Ok(opened?),
+    /// Checks, as far as it costs little, that the store can be opened to append.
+    pub(crate) fn check_for_append(&self) -> Result<()> {
+        match self {
+            Self::Log(log) => log.check_for_append(),
+            Self::Memory => Err(no_memory()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Ok(()),
         }
     }
 
-    /// Opens an existing store with exclusive access, to scavenge.
-    pub(crate) fn open_to_scavenge(&self) -> Result<LogStore> {
-        match LogStore::open(self.directory()?, self.options()) {
-            Err(OpenError::Directory(LockError::InUse { owner, .. })) => Err(in_use(format!(
-                "cannot scavenge: process {owner} has {self} open; scavenge through that process, or \
-                 stop it first"
-            ))),
-            opened => Ok(opened?),
+    /// Returns the directory for a command that only an embedded store has.
+    ///
+    /// # Errors
+    ///
+    /// For another store, what serves there `instead`.
+    pub(crate) fn log(&self, command: &str, instead: &str) -> Result<&LogUrl> {
+        match self {
+            Self::Log(log) => Ok(log),
+            Self::Memory => Err(no_memory()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => {
+                let message =
+                    format!("`gesta {command}` works on stores in a directory, not on {url}");
+                Err(Refusal::usage("unsupported", message).hint(instead).into())
+            }
         }
-    }
-
-    fn backup_error<T>(&self) -> Result<T> {
-        Err(no_store(format!(
-            "no store at {self}: this is a backup; create a store from it with `gesta restore`"
-        )))
-    }
-
-    /// Classifies the directory by the file names that `docs/format.md` documents.
-    fn contents(&self) -> Result<Contents> {
-        let none = |error| no_store(format!("no store at {self}: {error}"));
-        // The names alone decide, so that a damaged store is still recognized as a store.
-        let (mut store, mut backup, mut any) = (false, false, false);
-        for entry in fs::read_dir(self.named_directory()?).map_err(none)? {
-            let name = entry.map_err(none)?.file_name();
-            let end = Path::new(&name).extension().and_then(|end| end.to_str());
-            store |= name == "LOCK" || end == Some("seg");
-            backup |= name == "MANIFEST" || end == Some("segment");
-            any = true;
-        }
-        // A directory with files of both counts as a backup, so that nothing is appended there.
-        Ok(match (backup, store, any) {
-            (true, ..) => Contents::Backup,
-            (false, true, _) => Contents::Store,
-            (false, false, true) => Contents::OtherFiles,
-            (false, false, false) => Contents::Nothing,
-        })
     }
 }
 
-fn no_store(message: impl Into<String>) -> anyhow::Error {
+/// Opens a store that exists, without changing its tables.
+#[cfg(feature = "postgres")]
+pub(crate) fn existing(url: &PostgresUrl) -> Result<PostgresStore> {
+    Ok(block_on(PostgresStore::connect_to(url.clone(), OpenMode::Existing))?)
+}
+
+pub(crate) fn no_memory() -> anyhow::Error {
+    let message = format!("a memory store exists only within its own process; use {FORMS}");
     Refusal::usage("no-store", message).into()
-}
-
-fn in_use(message: String) -> anyhow::Error {
-    Refusal::usage("store-in-use", message).into()
 }
 
 impl FromStr for StoreUrl {
@@ -208,16 +144,12 @@ impl FromStr for StoreUrl {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
-            Some(("gesta", rest)) => {
-                let parsed = directory_of_url(rest).and_then(|path| {
-                    Ok(Self::Directory { path, index: options_of_url(rest)?.index })
-                });
-                parsed.map_err(|wrong| wrong.to_string())
-            }
+            Some(("gesta", rest)) => LogUrl::parse(rest).map(Self::Log),
             Some(("memory", "")) => Ok(Self::Memory),
-            None if text.is_empty() => Err("the store URL is empty; expected gesta:DIR".to_owned()),
+            Some(("postgres" | "postgresql", _)) => postgres(text),
+            None if text.is_empty() => Err(format!("the store URL is empty; expected {FORMS}")),
             Some((scheme, _)) => {
-                Err(format!("the URL scheme {scheme}: is not supported; expected gesta:DIR"))
+                Err(format!("the URL scheme {scheme}: is not supported; expected {FORMS}"))
             }
             // A bare path is refused: `gesta:` keeps the meaning of a URL open for other stores.
             None => Err(format!("expected a URL gesta:DIR; did you mean gesta:{text}?")),
@@ -225,11 +157,24 @@ impl FromStr for StoreUrl {
     }
 }
 
+#[cfg(feature = "postgres")]
+fn postgres(text: &str) -> Result<StoreUrl, String> {
+    let url = text.parse::<PostgresUrl>().map_err(|invalid| invalid.to_string())?;
+    Ok(StoreUrl::Postgres(Box::new(url)))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres(_: &str) -> Result<StoreUrl, String> {
+    Err("this build of gesta has no PostgreSQL; install it with the feature `postgres`".to_owned())
+}
+
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Directory { path, .. } => write!(f, "gesta:{}", path.display()),
+            Self::Log(log) => log.fmt(f),
             Self::Memory => f.write_str("memory:"),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => url.fmt(f),
         }
     }
 }

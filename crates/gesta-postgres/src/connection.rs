@@ -33,6 +33,7 @@ pub(crate) use self::pool::Pool;
 use self::tls::{Tls, refused_certificate};
 use crate::{
     errors::{Failure, of_connecting},
+    passwords,
     url::{InvalidUrl, PostgresUrl},
 };
 
@@ -105,6 +106,7 @@ impl Connector {
         let tls = Tls;
         let limits = TimeLimits::of_statement(url.statement_timeout);
         let mut plain = url.config.clone();
+        passwords::add_missing(&mut plain);
         if plain.get_application_name().is_none() {
             plain.application_name("gesta");
         }
@@ -331,12 +333,20 @@ impl Connection {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs statements without values or results.
-    pub(crate) async fn execute(&self, text: &str) -> Result<(), Failure> {
-        match timeout(self.answer_timeout, self.client.batch_execute(text)).await {
+    /// Waits for work on the client of this connection, no longer than for an answer.
+    pub(crate) async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Failure> {
+        match timeout(self.answer_timeout, work).await {
             Ok(done) => done.map_err(Failure::of_statement),
             Err(_) => Err(Failure::late()),
         }
+    }
+
+    /// Runs statements without values or results.
+    pub(crate) async fn execute(&self, text: &str) -> Result<(), Failure> {
+        self.in_time(self.client.batch_execute(text)).await
     }
 }
 

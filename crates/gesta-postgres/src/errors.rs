@@ -58,6 +58,40 @@ pub enum OpenError {
         /// Newest version that this crate knows.
         known: i32,
     },
+    /// There is no store in the schema, and it may not be created.
+    #[error(
+        "there is no store in schema {schema} of {url}; check the URL's database and `schema`, or \
+         create the store by appending to it"
+    )]
+    NoStore {
+        /// The URL, without its password.
+        url: String,
+        /// Name of the schema.
+        schema: String,
+    },
+    /// An older version of this crate made the tables, and they may not be changed.
+    #[error(
+        "the store {url} has version {found} of the tables, and this version of gesta has version \
+         {known}; start the application with this version once, which changes them, or use the \
+         version that made them"
+    )]
+    OlderSchema {
+        /// The URL, without its password.
+        url: String,
+        /// Version of the tables.
+        found: i32,
+        /// Version that this crate has.
+        known: i32,
+    },
+    /// Another store is being copied to this one. Continue the copy.
+    #[error(
+        "another store is being copied to {url}, and the copy is not complete; run the same \
+         `gesta copy` again to continue it"
+    )]
+    UnfinishedCopy {
+        /// The URL, without its password.
+        url: String,
+    },
     /// The schema has tables, but none that tells a version. Choose another schema.
     #[error(
         "schema {schema} of {url} holds tables of something else; add ?schema=NAME to the URL to \

@@ -149,7 +149,7 @@ impl ServerHistory {
 
 impl Incarnations {
     /// Reads the incarnations, after adding one if the server's history has none.
-    async fn renewed(schema: &Schema, connection: &Connection) -> Result<Self, Failure> {
+    pub(crate) async fn renewed(schema: &Schema, connection: &Connection) -> Result<Self, Failure> {
         let id = Uuid::new_v4();
         connection.query(&schema.fill(RENEW), &[(&id, Type::UUID)]).await?;
         Self::listed(schema, connection).await
@@ -162,6 +162,10 @@ impl Incarnations {
             (Incarnation::new(row.get(0)), Position::new(number::from_sql(first)))
         };
         Ok(Self(rows.iter().map(read).collect()))
+    }
+
+    pub(crate) fn all(&self) -> &[(Incarnation, Position)] {
+        &self.0
     }
 
     /// Returns the current incarnation.

@@ -25,6 +25,7 @@ mod head;
 mod incarnation;
 mod leases;
 mod number;
+mod passwords;
 mod read;
 mod read_models;
 mod replica;
@@ -33,11 +34,17 @@ mod shared;
 mod store;
 mod subscribe;
 mod tail;
+mod transfer;
 mod url;
 mod worker;
 
 pub use errors::OpenError;
 pub use read_models::{CopyRows, Parameter, PostgresReadModels, Reader, Refresh, Tx, View};
-pub use store::PostgresStore;
+pub use store::{OpenMode, PostgresStore};
 pub use tokio_postgres;
+pub use transfer::{
+    error::ImportError,
+    export::PostgresExport,
+    import::{ImportReport, PostgresImport},
+};
 pub use url::{InvalidUrl, PostgresUrl};

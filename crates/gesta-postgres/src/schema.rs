@@ -7,7 +7,10 @@
 use gesta_store::StoreError;
 use tokio_postgres::types::Type;
 
-use crate::{connection::Connection, errors::Failure};
+use crate::{
+    connection::{Connection, Value},
+    errors::Failure,
+};
 
 /// Version of the tables that this crate makes and knows.
 pub(crate) const VERSION: i32 = 3;
@@ -37,9 +40,18 @@ pub(crate) struct Schema {
     quoted: String,
 }
 
+/// The look-up of a table: $1, the name of its schema; $2, its own.
+///
+/// Not `to_regclass`, which may remember from before a lock that there is no table.
+pub(crate) const HAS_TABLE: &str = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n \
+    ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2)";
+
 /// The reason why the tables cannot be used.
 #[derive(Debug)]
 pub(crate) enum SchemaError {
+    Missing,
+    Older { found: i32 },
+    UnfinishedCopy,
     Newer { found: i32 },
     Foreign,
     Failed(StoreError),
@@ -54,6 +66,10 @@ impl From<Failure> for SchemaError {
 impl Schema {
     pub(crate) fn new(name: &str) -> Self {
         Self { name: name.to_owned(), quoted: format!("\"{}\"", name.replace('"', "\"\"")) }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Puts the quoted name of the schema into a statement, in place of `{schema}`.
@@ -98,7 +114,7 @@ impl Schema {
                          INSERT INTO {schema}.store VALUES (0)";
             connection.execute(&self.fill(store)).await?;
         }
-        let lock = (LOCK_CLASS << 32) | self.oid(connection).await?;
+        let lock = self.append_lock(connection).await?;
         let missing = MIGRATIONS.get(first..).unwrap_or_default();
         let statements = missing.concat().concat() + &FUNCTIONS.concat();
         let filled = self.fill(&statements).replace("{lock}", &lock.to_string());
@@ -108,13 +124,41 @@ impl Schema {
         Ok(())
     }
 
+    /// Checks that the tables are there and have this version. Changes nothing.
+    pub(crate) async fn check(&self, connection: &Connection) -> Result<(), SchemaError> {
+        match self.version(connection).await? {
+            VERSION => Ok(()),
+            0 if self.has_tables(connection).await? => Err(SchemaError::Foreign),
+            0 => Err(SchemaError::Missing),
+            found => Err(SchemaError::Older { found }),
+        }
+    }
+
+    /// Refuses a store to which another one is being copied.
+    pub(crate) async fn check_copied(&self, connection: &Connection) -> Result<(), SchemaError> {
+        if !self.has_table(connection, "copied").await? {
+            return Ok(());
+        }
+        let unfinished = "SELECT EXISTS (SELECT 1 FROM {schema}.copied c WHERE NOT c.finished)";
+        let rows = connection.query(&self.fill(unfinished), &[]).await?;
+        let unfinished = rows.first().is_some_and(|row| row.get(0));
+        if unfinished { Err(SchemaError::UnfinishedCopy) } else { Ok(()) }
+    }
+
+    /// Returns the key of the advisory lock under which appends follow each other.
+    pub(crate) async fn append_lock(&self, connection: &Connection) -> Result<i64, Failure> {
+        Ok((LOCK_CLASS << 32) | self.oid(connection).await?)
+    }
+
+    async fn has_table(&self, connection: &Connection, table: &str) -> Result<bool, Failure> {
+        let named: [Value<'_>; 2] = [(&self.name, Type::TEXT), (&table, Type::TEXT)];
+        let rows = connection.query(HAS_TABLE, &named).await?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
+    }
+
     /// Returns the version of the tables, or 0 if there are none.
     async fn version(&self, connection: &Connection) -> Result<i32, SchemaError> {
-        // Not `to_regclass`, which may remember from before the lock that there is no table.
-        let text = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n \
-                    ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'store')";
-        let rows = connection.query(text, &[(&self.name, Type::TEXT)]).await?;
-        if !rows.first().is_some_and(|row| row.get(0)) {
+        if !self.has_table(connection, "store").await? {
             return Ok(0);
         }
         let rows = connection.query(&self.fill("SELECT version FROM {schema}.store"), &[]).await?;

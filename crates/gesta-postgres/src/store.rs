@@ -69,6 +69,23 @@ struct OpenedStore {
     replica: Option<ReadReplica>,
 }
 
+/// The reaction to a store that does not exist, or whose tables are of an older version.
+///
+/// ```
+/// use gesta_postgres::OpenMode;
+///
+/// assert_eq!(OpenMode::default(), OpenMode::Create);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenMode {
+    /// Creates the schema and its tables, or brings older tables to this version.
+    #[default]
+    Create,
+    /// Refuses both: for tools that only look at a store.
+    Existing,
+}
+
 impl PostgresStore {
     /// Opens the store behind a URL; see [`PostgresUrl`]. Creates its schema and tables if they do
     /// not exist, or brings older ones to this version.
@@ -77,10 +94,19 @@ impl PostgresStore {
     ///
     /// [`OpenError`]. The tables of a newer version are left unchanged.
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
-        let url = PostgresUrl::from_str(url)?;
+        Self::connect_to(PostgresUrl::from_str(url)?, OpenMode::Create).await
+    }
+
+    /// Opens the store behind a URL, and may refuse to create or change its tables.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]. With [`OpenMode::Existing`] the database is left unchanged.
+    pub async fn connect_to(url: PostgresUrl, mode: OpenMode) -> Result<Self, OpenError> {
         let (queue, queued) = AppendQueue::new();
         let (ready, opened) = oneshot::channel();
-        let worker = Worker::start(run_thread(url, queued, ready)).map_err(OpenError::Thread)?;
+        let thread = run_thread(url, mode, queued, ready);
+        let worker = Worker::start(thread).map_err(OpenError::Thread)?;
         // The thread answers before it ends.
         let opened = opened.await.unwrap_or_else(|_| {
             let error = StoreError::closed();
@@ -92,7 +118,7 @@ impl PostgresStore {
 }
 
 impl PostgresStore {
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
@@ -104,10 +130,11 @@ impl PostgresStore {
 /// Opens the store, says so, and commits appends until the queue is closed.
 async fn run_thread(
     url: PostgresUrl,
+    mode: OpenMode,
     queued: mpsc::UnboundedReceiver<crate::append::Queued>,
     ready: oneshot::Sender<Result<OpenedStore, OpenError>>,
 ) {
-    let opened = open(&url).await;
+    let opened = open(&url, mode).await;
     let (core, committer, channel) = match opened {
         Ok(opened) => opened,
         Err(error) => return drop(ready.send(Err(error))),
@@ -134,7 +161,10 @@ SELECT current_setting('server_version_num')::integer, current_setting('server_v
        current_setting('max_connections')::integer,
        (SELECT s.setting FROM pg_settings s WHERE s.name = 'statement_timeout')";
 
-async fn open(url: &PostgresUrl) -> Result<(Arc<Core>, Committer, String), OpenError> {
+async fn open(
+    url: &PostgresUrl,
+    mode: OpenMode,
+) -> Result<(Arc<Core>, Committer, String), OpenError> {
     let failed = |error| OpenError::Server { url: url.to_string(), error };
     let refused = |failure: Failure| failed(failure.of_read());
     let connector = Arc::new(Connector::new(url)?);
@@ -145,7 +175,12 @@ async fn open(url: &PostgresUrl) -> Result<(Arc<Core>, Committer, String), OpenE
         connection = connector.connect().await.map_err(failed)?;
     }
     let schema = Schema::new(&url.schema);
-    schema.migrate(&connection).await.map_err(|error| schema_error(url, error))?;
+    let unusable = |error| schema_error(url, error);
+    match mode {
+        OpenMode::Create => schema.migrate(&connection).await.map_err(unusable)?,
+        OpenMode::Existing => schema.check(&connection).await.map_err(unusable)?,
+    }
+    schema.check_copied(&connection).await.map_err(unusable)?;
     let head = KnownHead::new();
     let history = Arc::new(History::load(&schema, &head, &connection).await.map_err(refused)?);
     connector.introduce(Arc::<History>::clone(&history));
@@ -186,7 +221,7 @@ fn replica_of(url: &PostgresUrl, core: &Core) -> Result<Option<ReadReplica>, Ope
 }
 
 /// Checks version and encoding, and returns the durability of an acknowledged append.
-async fn check_server(
+pub(crate) async fn check_server(
     url: &PostgresUrl,
     connector: &Connector,
     connection: &Connection,
@@ -223,12 +258,17 @@ async fn check_server(
     Ok(durability)
 }
 
-fn schema_error(url: &PostgresUrl, error: SchemaError) -> OpenError {
+pub(crate) fn schema_error(url: &PostgresUrl, error: SchemaError) -> OpenError {
     let (shown, schema) = (url.to_string(), url.schema.clone());
     match error {
         SchemaError::Newer { found } => {
             OpenError::NewerSchema { url: shown, found, known: VERSION }
         }
+        SchemaError::Missing => OpenError::NoStore { url: shown, schema },
+        SchemaError::Older { found } => {
+            OpenError::OlderSchema { url: shown, found, known: VERSION }
+        }
+        SchemaError::UnfinishedCopy => OpenError::UnfinishedCopy { url: shown },
         SchemaError::Foreign => OpenError::ForeignSchema { url: shown, schema },
         SchemaError::Failed(error) => OpenError::Server { url: shown, error },
     }

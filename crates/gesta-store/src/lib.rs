@@ -38,6 +38,7 @@ mod read;
 mod read_model;
 mod regex_filter;
 mod store;
+mod stored_append;
 mod stream;
 mod subscribe;
 mod visibility;
@@ -65,6 +66,7 @@ pub use read_model::{
 };
 pub use regex_filter::{RegexFilter, RegexTarget};
 pub use store::{EventStore, StoreFuture};
+pub use stored_append::{Scavenged, ScavengedEvent, StoredAppend};
 pub use stream::{
     Acl, DeleteStream, ListCategories, ListStreams, SetStreamMetadata, StreamDescription,
     StreamMetadata, StreamState, TombstoneStream,

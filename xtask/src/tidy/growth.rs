@@ -50,7 +50,7 @@ const COMPLETE: &[Complete] = &[
     complete("gesta-log", "Operation", "a disk carries out each"),
     complete("gesta-log", "Lane", "a disk decides on each"),
     complete("gesta-log", "Cache", "a disk decides on each"),
-    complete("gesta-log", "Scavenged", "format 1 has these fields"),
+    complete("gesta-store", "Scavenged", "a copy keeps each field"),
     complete("gesta", "DeadLetterId", "an identity"),
     complete("gesta", "EffectId", "an identity"),
     complete("gesta", "Existence", "existence, and its absence"),

@@ -1,4 +1,5 @@
-//! The export format: lines of JSON, version 2.
+//! Copies of stores: the stores at both ends ([`source`], [`target`]), and the export format
+//! between them, lines of JSON, version 2.
 //!
 //! The first line is the header: identity and extent of the store. The last line has counts and
 //! checksums. Every other line is one append: its events, and the positions of its scavenged
@@ -6,20 +7,24 @@
 //! truncated. Version 1 files have one event per line and nothing else; they can still be imported.
 
 mod read;
+mod source;
+mod target;
 mod write;
 
-use gesta_log::StoredAppend;
-use gesta_store::{Incarnation, Position, RecordedAt};
+use gesta_store::{Incarnation, Position, RecordedAt, StoredAppend};
 
 pub(crate) use self::{
     read::{InvalidLine, Line, Lines},
+    source::Source,
+    target::{FreePlace, TargetStore},
     write::LineWriter,
 };
 
 /// Version of written exports.
 pub(crate) const VERSION: u64 = 2;
-/// Store kind whose exports can be imported exactly.
+/// Store kinds whose exports can be imported exactly.
 pub(crate) const LOG: &str = "gesta-log";
+pub(crate) const POSTGRES: &str = "gesta-postgres";
 
 /// First line of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@
 
 use std::io::{self, BufRead};
 
-use gesta_log::{Scavenged, ScavengedEvent, StoredAppend};
 use gesta_store::{
-    CorrelationId, EventId, EventType, Incarnation, Position, RecordedEvent, Revision, StreamName,
+    CorrelationId, EventId, EventType, Incarnation, Position, RecordedEvent, Revision, Scavenged,
+    ScavengedEvent, StoredAppend, StreamName,
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;

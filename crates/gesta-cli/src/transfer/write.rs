@@ -1,8 +1,7 @@
 //! Writer of exports.
 
 use anyhow::Result;
-use gesta_log::{Scavenged, ScavengedEvent, StoredAppend};
-use gesta_store::{EventId, Position};
+use gesta_store::{EventId, Position, Scavenged, ScavengedEvent, StoredAppend};
 use serde::Serialize;
 use serde_json::json;
 

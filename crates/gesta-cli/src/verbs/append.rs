@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use futures_executor::block_on;
 use gesta_store::{
-    Appended, CausationId, ContentType, CorrelationId, EventId, EventStore as _, EventType,
-    ExpectedRevision, NewEvent, Revision, StoreError, StreamName, Tag,
+    Appended, CausationId, ContentType, CorrelationId, EventId, EventType, ExpectedRevision,
+    NewEvent, Revision, StoreError, StreamName, Tag,
 };
 use serde_json::{json, value::RawValue};
 
@@ -37,7 +37,8 @@ stream must know the event type, so check with their developers before you intro
 /// Append events to a stream, atomically
 ///
 /// Without --data and --data-file, each line of standard input is the data of one event. Needs
-/// exclusive access to the store. Creates a store if the directory is empty.
+/// exclusive access to a store in a directory. Creates a store if the directory is empty, or if the
+/// schema in PostgreSQL has none.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Append {

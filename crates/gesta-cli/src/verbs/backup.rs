@@ -17,6 +17,10 @@ use crate::{
     store_url::StoreUrl,
 };
 
+/// The advice for stores in PostgreSQL.
+const INSTEAD: &str = "run `pg_dump --schema=NAME`, or keep base backups and WAL of the server; `gesta export` \
+    and `gesta copy` work as well";
+
 const HINT: &str = "\
 Examples:
   gesta backup /mnt/backups/things
@@ -47,8 +51,9 @@ impl Backup {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         // Safe next to a running application: no segment is changed, and the copy ends at a
         // position that the application has confirmed as durable.
+        let directory = store.log("backup", INSTEAD)?.directory()?;
         let bar = bar(Unit::Bytes, 0);
-        let report = gesta_log::backup(store.directory()?, self.target.path(), &mut |progress| {
+        let report = gesta_log::backup(directory, self.target.path(), &mut |progress| {
             let Progress { bytes_done, bytes_total, .. } = progress;
             bar.set_length(bytes_total);
             bar.set_position(bytes_done);

@@ -18,6 +18,10 @@ use crate::{
 /// Audit stream of operator actions, shared with applications.
 const AUDIT_STREAM: &str = "audit-operations";
 
+/// The advice for stores in PostgreSQL.
+const INSTEAD: &str =
+    "correct the clock of the database server; recorded times continue once it has caught up";
+
 const HINT: &str = "\
 Examples:
   gesta clock
@@ -74,9 +78,10 @@ impl Clock {
 
     fn restart(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         // Without this check, an append would create a store in an empty directory.
-        url.directory()?;
-        let options = url.options().recorded_time(RecordedTime::Restarts);
-        let store = url.open_to_append_with(options)?;
+        let log = url.log("clock --restart", INSTEAD)?;
+        log.directory()?;
+        let options = log.options().recorded_time(RecordedTime::Restarts);
+        let store = log.open_to_append_with(options)?;
         let now = SystemClock::new().now();
         let ahead = block_on(store.recorded_ahead(now))?.as_secs();
         if ahead == 0 {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use futures_executor::block_on;
-use gesta_store::{DeleteStream, EventStore as _, ExpectedRevision, StreamName};
+use gesta_store::{DeleteStream, ExpectedRevision, StreamName};
 use serde_json::json;
 
 use super::journal::ForgetSetAside;
@@ -25,7 +25,7 @@ Examples:
 /// Delete a stream by hiding all its events
 ///
 /// A later append recreates the stream; its revisions continue. The events stay on disk until
-/// `gesta scavenge`. Needs exclusive access to the store. Asks for confirmation.
+/// `gesta scavenge`. Needs exclusive access to a store in a directory. Asks for confirmation.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Delete {
@@ -42,8 +42,8 @@ impl Delete {
     pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         check_ordinary(&self.stream)?;
         let store = url.open_to_read()?;
-        let (_, head) = existing(&self.stream, &store)?;
-        self.forget.check(&self.stream, &store)?;
+        let (_, head) = existing(&self.stream, store.as_ref())?;
+        self.forget.check(&self.stream, store.as_ref())?;
         // Close the store before the question: a user may take long to answer.
         drop(store);
         let name = Printable(self.stream.as_str());

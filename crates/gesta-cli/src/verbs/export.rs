@@ -12,8 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use gesta_log::{StoreExport, StoredAppend};
-use gesta_store::{EventId, Filter, Position, RecordedEvent};
+use gesta_store::{EventId, Filter, Position, RecordedEvent, StoredAppend};
 use indicatif::ProgressBar;
 use serde_json::json;
 
@@ -25,7 +24,7 @@ use crate::{
     progress::{Unit, bar, bar_with_output},
     selection::FilterArguments,
     store_url::StoreUrl,
-    transfer::{Header, LOG, LineWriter},
+    transfer::{Header, LineWriter, Source},
 };
 
 const HINT: &str = "\
@@ -80,7 +79,7 @@ impl Export {
         let to_output = self.output == Path::new("-");
         // Safe next to a running application: no segment is changed, and the snapshot ends at a
         // position that the application has confirmed as durable.
-        let export = StoreExport::of(store.directory()?)?;
+        let export = Source::open(store)?;
         if !to_output
             && !self.force
             && self.output.try_exists().unwrap_or(false)
@@ -163,14 +162,14 @@ impl Selection {
 
 /// Writes all lines and returns the counts.
 fn write(
-    export: &StoreExport,
+    export: &Source,
     chosen: &Selection,
     bar: &ProgressBar,
     mut to: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<Exported> {
     let mut lines = LineWriter::default();
     to(&lines.header(&Header {
-        store: LOG.to_owned(),
+        store: export.kind().to_owned(),
         incarnations: export.incarnations().to_vec(),
         head: export.head(),
         last_recorded_at: export.last_recorded_at()?,

@@ -5,9 +5,8 @@
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use futures_executor::block_on;
-use gesta_log::LogStore;
 use gesta_store::{
-    EventStore as _, ExpectedRevision, Invalid, Revision, SetStreamMetadata, StoreError,
+    EventStore, ExpectedRevision, Invalid, Revision, SetStreamMetadata, StoreError,
     StreamDescription, StreamMetadata, StreamName, StreamState,
 };
 use serde_json::{json, value::RawValue};
@@ -49,7 +48,7 @@ enum MetadataCommand {
     /// Replace a stream's metadata
     ///
     /// The new metadata may hide events, so the command asks for confirmation. Needs exclusive
-    /// access to the store.
+    /// access to a store in a directory.
     Set {
         /// Stream name, such as order-17
         #[arg(value_parser = crate::selection::stored_stream)]
@@ -84,7 +83,7 @@ impl Metadata {
 }
 
 fn get(stream: &StreamName, url: &StoreUrl, output: &mut Output) -> Result<()> {
-    let known = described(stream, &url.open_to_read()?)?;
+    let known = described(stream, url.open_to_read()?.as_ref())?;
     let name = Printable(stream.as_str());
     if known.state == StreamState::Missing && known.metadata_revision.is_none() {
         return Err(Refusal::not_found("no-such-stream", format!("stream {name} does not exist"))
@@ -115,7 +114,7 @@ fn set(
     check_names(&metadata)?;
     check_ordinary(&stream)?;
     let store = url.open_to_read()?;
-    let known = described(&stream, &store)?;
+    let known = described(&stream, store.as_ref())?;
     let name = Printable(stream.as_str());
     // The whole metadata is replaced, so a forgotten `$tb` would show hidden events again: some of
     // them may be scavenged, and readers would see a stream with holes.
@@ -133,7 +132,7 @@ fn set(
         .into());
     }
     if hides(&metadata) != hides(&known.metadata) {
-        options.forget.check(&stream, &store)?;
+        options.forget.check(&stream, store.as_ref())?;
     }
     // Close the store before the question: the user may take long to answer, and the next line
     // needs the store's lock.
@@ -160,7 +159,7 @@ fn hides(metadata: &StreamMetadata) -> impl PartialEq {
     (metadata.max_age, metadata.max_count, metadata.truncate_before)
 }
 
-fn described(stream: &StreamName, store: &LogStore) -> Result<StreamDescription> {
+fn described(stream: &StreamName, store: &dyn EventStore) -> Result<StreamDescription> {
     let known = block_on(store.describe_stream(stream))?;
     if known.state == StreamState::Tombstoned {
         return Err(StoreError::Deleted { stream: stream.clone() }.into());

@@ -4,6 +4,7 @@ mod append;
 mod backup;
 mod bench;
 mod clock;
+mod copy;
 mod dead_letters;
 mod delete;
 mod export;
@@ -24,9 +25,9 @@ mod truncate;
 mod verify;
 
 pub(crate) use self::{
-    append::Append, backup::Backup, bench::Bench, clock::Clock, dead_letters::DeadLetters,
-    delete::Delete, export::Export, import::Import, metadata::Metadata, processes::Processes,
-    projections::Projections, reactors::Reactors, read::Read, restore::Restore, scavenge::Scavenge,
-    stats::Stats, streams::Streams, subscribe::Subscribe, tombstone::Tombstone, truncate::Truncate,
-    verify::Verify,
+    append::Append, backup::Backup, bench::Bench, clock::Clock, copy::Copy,
+    dead_letters::DeadLetters, delete::Delete, export::Export, import::Import, metadata::Metadata,
+    processes::Processes, projections::Projections, reactors::Reactors, read::Read,
+    restore::Restore, scavenge::Scavenge, stats::Stats, streams::Streams, subscribe::Subscribe,
+    tombstone::Tombstone, truncate::Truncate, verify::Verify,
 };

@@ -4,8 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use futures_executor::block_on;
 use gesta_store::{
-    Direction, EventStore as _, Pages, Position, ReadAll, ReadFrom, ReadStream, Revision,
-    Visibility,
+    Direction, Pages, Position, ReadAll, ReadFrom, ReadStream, Revision, Visibility,
 };
 
 use crate::{
@@ -73,7 +72,7 @@ impl Read {
                     ReadStream::towards(direction, stream.clone()).starting(from).limit(limit);
                 // A missing stream reads as empty, so the check decides about the exit code.
                 show_all(store.read_stream(read), output)?;
-                check_exists(&stream, &store)?;
+                check_exists(&stream, store.as_ref())?;
             }
         }
         Ok(Outcome::Done)

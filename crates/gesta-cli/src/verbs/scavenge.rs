@@ -13,6 +13,10 @@ use crate::{
     store_url::StoreUrl,
 };
 
+/// The advice for stores in PostgreSQL.
+const INSTEAD: &str =
+    "events in PostgreSQL stay in their tables when they are hidden; there is nothing to scavenge";
+
 const HINT: &str = "\
 Examples:
   gesta scavenge
@@ -42,7 +46,7 @@ pub(crate) struct Scavenge {
 
 impl Scavenge {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
-        let store = store.open_to_scavenge()?;
+        let store = store.log("scavenge", INSTEAD)?.open_to_scavenge()?;
         let bar = bar(Unit::Bytes, 0);
         let options = ScavengeOptions::default().threshold_percent(self.threshold);
         let report = store.scavenge(options, &mut |progress: Progress| {

@@ -2,13 +2,12 @@
 //!
 //! Lists streams page by page and reads no events, so memory use does not grow with the store.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use futures_executor::block_on;
-use gesta_log::LogStore;
-use gesta_store::{EventStore as _, Head, ListStreams, Pages, ReadAll, RecordedAt, StreamName};
+use gesta_store::{EventStore, Head, ListStreams, Pages, ReadAll, RecordedAt, StreamName};
 use serde_json::{Value, json};
 
 use crate::{
@@ -29,6 +28,9 @@ Examples:
   gesta stats --categories 3 --json";
 
 /// Show the number of events, streams and categories, and bytes on disk
+///
+/// Files and segments are shown of a store in a directory. For the size of tables in PostgreSQL,
+/// use psql: \dt+ gesta.*
 ///
 /// Counts per category include hidden and scavenged events; `events` counts only events that still
 /// exist. Deleted streams and system streams are not listed; their events are counted under
@@ -65,32 +67,40 @@ struct Files {
 struct Sizes {
     head: Head,
     events: u64,
-    segments: usize,
+    /// Segments and files of a store in a directory.
+    on_disk: Option<OnDisk>,
     listed: Tally,
     categories: BTreeMap<String, Tally>,
     /// Streams without a category.
     without: Tally,
     first: Option<RecordedAt>,
     last: Option<RecordedAt>,
+}
+
+/// Counts and files of a store in a directory.
+struct OnDisk {
+    events: u64,
+    segments: usize,
     files: BTreeMap<&'static str, Files>,
 }
 
 impl Stats {
     pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
-        let directory = url.directory()?;
-        let store = url.open_to_read()?;
+        let (store, on_disk) = opened(url)?;
+        let head = block_on(store.head())?;
+        // Positions have no gaps elsewhere, except where a copied store had scavenged events.
+        let events = on_disk.as_ref().map_or(head.position.number(), |of| of.events);
         let mut sizes = Sizes {
-            head: block_on(store.head())?,
-            events: store.report().events,
-            segments: store.report().segments,
+            head,
+            events,
+            on_disk,
             listed: Tally::default(),
             categories: BTreeMap::new(),
             without: Tally::default(),
             first: recorded_at(store.read_all(ReadAll::forwards().limit(1)))?,
             last: recorded_at(store.read_all(ReadAll::backwards().limit(1)))?,
-            files: files(directory).with_context(|| format!("cannot list the files of {url}"))?,
         };
-        sizes.count_streams(&store)?;
+        sizes.count_streams(store.as_ref())?;
         match output.style() {
             Style::Text => self.print_text(&sizes, output)?,
             Style::Json => output.json(&self.object(&sizes))?,
@@ -115,10 +125,12 @@ impl Stats {
         output.line(format_args!("head        position {}", sizes.head.position))?;
         output.line(format_args!("first       {}", when(sizes.first)))?;
         output.line(format_args!("last        {}", when(sizes.last)))?;
-        output.line(format_args!("segments    {}", sizes.segments))?;
-        for (kind, Files { files, bytes }) in &sizes.files {
-            let files = counted(*files, "file");
-            output.line(format_args!("{kind:<11} {bytes} bytes in {files}"))?;
+        if let Some(OnDisk { segments, files, .. }) = &sizes.on_disk {
+            output.line(format_args!("segments    {segments}"))?;
+            for (kind, Files { files, bytes }) in files {
+                let files = counted(*files, "file");
+                output.line(format_args!("{kind:<11} {bytes} bytes in {files}"))?;
+            }
         }
         output.line("")?;
         output.line("      EVENTS     STREAMS  CATEGORY")?;
@@ -153,9 +165,10 @@ impl Stats {
         let tally =
             |Tally { streams, events }: Tally| json!({ "streams": streams, "events": events });
         let category = |(name, Tally { streams, events }): &(&str, Tally)| json!({ "category": name, "streams": streams, "events": events });
-        let files = sizes.files.iter().map(|(kind, Files { files, bytes })| {
+        let file = |(kind, Files { files, bytes }): (&&str, &Files)| {
             (kind.to_string(), json!({ "files": files, "bytes": bytes }))
-        });
+        };
+        let files = sizes.on_disk.as_ref().map(|of| of.files.iter().map(file));
         json!({
             "events": sizes.events,
             "streams": sizes.listed.streams,
@@ -163,8 +176,8 @@ impl Stats {
             "incarnation": sizes.head.incarnation.as_uuid().to_string(),
             "firstRecordedAt": sizes.first.map(moment),
             "lastRecordedAt": sizes.last.map(moment),
-            "segments": sizes.segments,
-            "files": files.collect::<serde_json::Map<_, _>>(),
+            "segments": sizes.on_disk.as_ref().map(|of| of.segments),
+            "files": files.map(Iterator::collect::<serde_json::Map<_, _>>),
             "categoryCount": sizes.categories.len(),
             "categories": self.top(sizes).iter().map(category).collect::<Vec<_>>(),
             "withoutCategory": tally(sizes.without),
@@ -179,7 +192,7 @@ impl Sizes {
         self.events.saturating_sub(self.listed.events)
     }
 
-    fn count_streams(&mut self, store: &LogStore) -> Result<()> {
+    fn count_streams(&mut self, store: &dyn EventStore) -> Result<()> {
         let bar = bar(Unit::Streams, 0);
         let mut after = None;
         loop {
@@ -197,7 +210,7 @@ impl Sizes {
         }
     }
 
-    fn count_stream(&mut self, store: &LogStore, name: &StreamName) -> Result<()> {
+    fn count_stream(&mut self, store: &dyn EventStore, name: &StreamName) -> Result<()> {
         // Revisions have no gaps, so the head counts the events without a read of any of them.
         let head = block_on(store.describe_stream(name))?.head;
         let events = head.map_or(0, |head| head.next().number());
@@ -210,6 +223,16 @@ impl Sizes {
         }
         Ok(())
     }
+}
+
+/// Opens the store, and lists the files of one in a directory.
+fn opened(url: &StoreUrl) -> Result<(Arc<dyn EventStore>, Option<OnDisk>)> {
+    let StoreUrl::Log(log) = url else { return Ok((url.open_to_read()?, None)) };
+    let directory = log.directory()?;
+    let store = log.open_to_read()?;
+    let (events, segments) = (store.report().events, store.report().segments);
+    let files = files(directory).with_context(|| format!("cannot list the files of {url}"))?;
+    Ok((Arc::new(store), Some(OnDisk { events, segments, files })))
 }
 
 fn recorded_at(pages: Pages) -> Result<Option<RecordedAt>> {

@@ -3,10 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use futures_executor::block_on;
-use gesta_log::LogStore;
-use gesta_store::{
-    Category, EventStore as _, ListCategories, ListStreams, StreamName, StreamState,
-};
+use gesta_store::{Category, EventStore, ListCategories, ListStreams, StreamName, StreamState};
 use serde_json::json;
 
 use crate::{
@@ -51,9 +48,9 @@ impl Streams {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         let store = store.open_to_read()?;
         let listed = if self.categories {
-            self.categories(&store, output)?
+            self.categories(store.as_ref(), output)?
         } else {
-            self.streams(&store, output)?
+            self.streams(store.as_ref(), output)?
         };
         if listed == 0 && output.style() == Style::Text {
             notice("no results");
@@ -61,7 +58,7 @@ impl Streams {
         Ok(Outcome::Done)
     }
 
-    fn streams(self, store: &LogStore, output: &mut Output) -> Result<usize> {
+    fn streams(self, store: &dyn EventStore, output: &mut Output) -> Result<usize> {
         let prefix = self.prefix;
         let after = self.after.map(StreamName::stored).transpose()?;
         // Printed before the first row, so that an empty listing has no header.
@@ -78,7 +75,7 @@ impl Streams {
         })
     }
 
-    fn categories(self, store: &LogStore, output: &mut Output) -> Result<usize> {
+    fn categories(self, store: &dyn EventStore, output: &mut Output) -> Result<usize> {
         // Categories never contain `-`, so such an argument is a mistake.
         let named = |text: String| {
             if text.contains('-') { Category::new(text) } else { Category::stored(text) }
@@ -115,7 +112,7 @@ fn each<Name: Clone>(
     }
 }
 
-fn show(name: &StreamName, store: &LogStore, output: &mut Output) -> Result<()> {
+fn show(name: &StreamName, store: &dyn EventStore, output: &mut Output) -> Result<()> {
     // The stream may have been deleted since the page was listed; the state then says so.
     let known = block_on(store.describe_stream(name))?;
     let state = state(known.state);

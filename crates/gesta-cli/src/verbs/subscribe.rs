@@ -11,10 +11,8 @@ use std::{
 
 use anyhow::Result;
 use clap::Args;
-use gesta_log::LogStore;
-use gesta_store::{
-    Delivery, EventStore as _, Position, Revision, StoreError, SubscribeTo, Subscription,
-};
+use futures_executor::block_on;
+use gesta_store::{Delivery, Position, Revision, StoreError, SubscribeTo, Subscription};
 
 use crate::{
     events::show,
@@ -22,7 +20,7 @@ use crate::{
     lookup::check_exists,
     output::{Output, Style, notice},
     selection::{Selected, SelectionArguments},
-    store_url::StoreUrl,
+    store_url::{FollowedStore, StoreUrl},
 };
 
 /// Interval at which a waiting subscription checks for appends of another process.
@@ -57,11 +55,15 @@ impl Subscribe {
         let until_caught_up = self.until_caught_up;
         // To follow, events are shown once their writer confirms them. With --until-caught-up there
         // may be no writer, so the last events are recovered as for `gesta read`.
-        let store = if until_caught_up { store.open_to_read()? } else { store.open_to_follow()? };
+        let followed = match store {
+            StoreUrl::Log(log) if until_caught_up => FollowedStore::Log(log.open_to_read()?),
+            other => other.open_to_follow()?,
+        };
+        let store = followed.store();
         let subscribe = self.subscribe();
         if let SubscribeTo::Stream { stream, .. } = &subscribe.to {
             // A missing stream may still be created, so this is a notice and not an error.
-            match check_exists(stream, &store) {
+            match check_exists(stream, store) {
                 Err(absent) if output.style() == Style::Text => {
                     notice(format_args!("{absent}; waiting for its first event"));
                 }
@@ -69,7 +71,7 @@ impl Subscribe {
             }
         }
         let mut subscription = store.subscribe(subscribe);
-        while let Some(delivery) = next(&mut subscription, &store)? {
+        while let Some(delivery) = next(&mut subscription, &followed)? {
             match delivery? {
                 Delivery::Events(page) => {
                     page.iter().try_for_each(|event| show(event, output))?;
@@ -113,11 +115,14 @@ fn print_caught_up(position: Position, output: &Output) {
 
 /// Polls for the next delivery and refreshes the store in between.
 ///
-/// The read-only store has no waker: appends of another process are only seen by a refresh.
+/// A store that another process has open has no waker: its appends are only seen by a refresh.
 fn next(
     subscription: &mut Subscription,
-    store: &LogStore,
+    store: &FollowedStore,
 ) -> Result<Option<Result<Delivery, StoreError>>> {
+    if !store.refresh()? {
+        return Ok(block_on(subscription.next()));
+    }
     let mut delivery = pin!(subscription.next());
     let mut context = Context::from_waker(Waker::noop());
     loop {

@@ -3,9 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use futures_executor::block_on;
-use gesta_store::{
-    EventStore as _, ExpectedRevision, StoreError, StreamName, StreamState, TombstoneStream,
-};
+use gesta_store::{ExpectedRevision, StoreError, StreamName, StreamState, TombstoneStream};
 use serde_json::json;
 
 use super::journal::ForgetSetAside;
@@ -26,8 +24,8 @@ This cannot be undone. Use `gesta delete` for a stream that may be recreated lat
 
 /// Delete a stream permanently: it can never be read or appended to again
 ///
-/// The events stay on disk until `gesta scavenge`. Needs exclusive access to the store. Asks for
-/// confirmation.
+/// The events stay on disk until `gesta scavenge`. Needs exclusive access to a store in a
+/// directory. Asks for confirmation.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Tombstone {
@@ -50,7 +48,7 @@ impl Tombstone {
         if known.state == StreamState::Tombstoned {
             return Err(StoreError::Deleted { stream }.into());
         }
-        self.forget.check(&self.stream, &store)?;
+        self.forget.check(&self.stream, store.as_ref())?;
         // Close the store before the question: a user may take long to answer.
         drop(store);
         let name = Printable(self.stream.as_str());

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use futures_executor::block_on;
-use gesta_store::{EventStore as _, ExpectedRevision, Revision, SetStreamMetadata, StreamName};
+use gesta_store::{ExpectedRevision, Revision, SetStreamMetadata, StreamName};
 use serde_json::json;
 
 use super::journal::ForgetSetAside;
@@ -27,7 +27,7 @@ snapshot, so check with the application's developers first.";
 /// Hide a stream's events before a revision
 ///
 /// The remaining events keep their revisions. Hidden events stay on disk until `gesta scavenge`.
-/// Needs exclusive access to the store. Asks for confirmation.
+/// Needs exclusive access to a store in a directory. Asks for confirmation.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Truncate {
@@ -47,7 +47,7 @@ impl Truncate {
     pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         check_ordinary(&self.stream)?;
         let store = url.open_to_read()?;
-        let (known, head) = existing(&self.stream, &store)?;
+        let (known, head) = existing(&self.stream, store.as_ref())?;
         let (name, before) = (Printable(self.stream.as_str()), Revision::new(self.before));
         // The last event must stay: without it the stream would look deleted.
         if before > head {
@@ -70,7 +70,7 @@ impl Truncate {
             )
             .into());
         }
-        self.forget.check(&self.stream, &store)?;
+        self.forget.check(&self.stream, store.as_ref())?;
         // Close the store before the question: a user may take long to answer.
         drop(store);
         let events = counted(before.number() - first.number(), "event");

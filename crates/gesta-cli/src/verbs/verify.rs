@@ -16,6 +16,10 @@ use crate::{
     store_url::StoreUrl,
 };
 
+/// The advice for stores in PostgreSQL.
+const INSTEAD: &str =
+    "the server checks its own pages: run `pg_amcheck`, and see that data_checksums is on";
+
 const HINT: &str = "\
 Exit codes:
   0  sound
@@ -44,8 +48,9 @@ impl Verify {
 }
 
 fn verified(store: &StoreUrl) -> Result<OpenReport> {
+    let directory = store.log("verify", INSTEAD)?.directory()?;
     let bar = bar(Unit::Bytes, 0);
-    let report = gesta_log::verify(store.directory()?, &mut |progress: Progress| {
+    let report = gesta_log::verify(directory, &mut |progress: Progress| {
         bar.set_length(progress.bytes_total);
         bar.set_position(progress.bytes_done);
     });

@@ -41,7 +41,8 @@ fn a_wrong_store_url_is_rejected_with_the_right_spelling() {
         ("gesta:gesta:./things", "has two schemes; write gesta:./things"),
         ("gesta:~/things", "the shell does not expand it there"),
         ("memory:", "a memory store exists only within its own process"),
-        ("postgres://db", "the URL scheme postgres: is not supported; expected gesta:DIR"),
+        ("mysql://db", "the URL scheme mysql: is not supported; expected gesta:DIR"),
+        ("postgres:db", "the URL must begin with postgres://"),
     ] {
         run(program(&["streams", "--store", name])).fails_with(2, advice);
     }
@@ -176,11 +177,12 @@ fn every_verb_helps_with_examples() {
         "bench",
         "backup",
         "restore",
+        "copy",
         "stats",
     ] {
         assert!(help.stdout().contains(&format!("\n  {verb} ")), "{verb}");
         let of_verb = run(program(&[verb, "--help"]));
-        assert!(of_verb.stdout().contains("--store <gesta:DIR>"), "{verb}");
+        assert!(of_verb.stdout().contains("--store <URL>"), "{verb}");
         assert!(of_verb.stdout().contains("Example") || verb == "verify", "{verb}");
     }
 }

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     exit::Outcome,
+    log_url::LogUrl,
     output::{Output, Style},
-    store_url::StoreUrl,
 };
 
 /// Measure appends; each thread waits for one append before it starts the next
@@ -60,7 +60,7 @@ struct AppendReport {
 }
 
 impl BenchAppend {
-    pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+    pub(crate) fn run(self, store: &LogUrl, output: &mut Output) -> Result<Outcome> {
         store.check_empty()?;
         let report = self.measure(store)?;
         match output.style() {
@@ -70,7 +70,7 @@ impl BenchAppend {
         Ok(Outcome::Done)
     }
 
-    fn measure(self, url: &StoreUrl) -> Result<AppendReport> {
+    fn measure(self, url: &LogUrl) -> Result<AppendReport> {
         let source = AppendSource::new(usize::try_from(self.event_bytes)?, self.streams)?;
         let store = url.open_to_append()?;
         let stopwatch = Stopwatch::start();

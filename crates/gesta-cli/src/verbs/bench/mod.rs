@@ -17,6 +17,9 @@ use clap::{Args, Subcommand};
 use self::{append::BenchAppend, read::BenchRead, subscribe::BenchSubscribe};
 use crate::{exit::Outcome, output::Output, store_url::StoreUrl};
 
+/// The advice for stores in PostgreSQL.
+const INSTEAD: &str = "measure the server with `pgbench`, and the application with its own load";
+
 const HINT: &str = "\
 Examples:
   mkdir ./measured
@@ -45,6 +48,7 @@ enum Load {
 
 impl Bench {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+        let store = store.log("bench", INSTEAD)?;
         match self.load {
             Load::Append(append) => append.run(store, output),
             Load::Read(read) => read.run(store, output),

@@ -12,8 +12,8 @@ use serde::Serialize;
 use super::measure::{Latencies, Quantiles, Stopwatch};
 use crate::{
     exit::Outcome,
+    log_url::LogUrl,
     output::{Output, Style},
-    store_url::StoreUrl,
 };
 
 /// Number of events whose streams are loaded.
@@ -46,7 +46,7 @@ struct ReadReport {
 }
 
 impl BenchRead {
-    pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+    pub(crate) fn run(self, store: &LogUrl, output: &mut Output) -> Result<Outcome> {
         let report = self.measure(store)?;
         match output.style() {
             Style::Text => print(&report, output)?,
@@ -55,7 +55,7 @@ impl BenchRead {
         Ok(Outcome::Done)
     }
 
-    fn measure(&self, url: &StoreUrl) -> Result<ReadReport> {
+    fn measure(&self, url: &LogUrl) -> Result<ReadReport> {
         let time = Duration::try_from_secs_f64(self.seconds)?;
         let stopwatch = Stopwatch::start();
         let store = url.open_to_read()?;

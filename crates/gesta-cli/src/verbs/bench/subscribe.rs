@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     exit::Outcome,
+    log_url::LogUrl,
     output::{Output, Style},
-    store_url::StoreUrl,
 };
 
 /// Size of the timestamp at the start of each event's data.
@@ -63,7 +63,7 @@ struct SubscribeReport {
 }
 
 impl BenchSubscribe {
-    pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+    pub(crate) fn run(self, store: &LogUrl, output: &mut Output) -> Result<Outcome> {
         store.check_empty()?;
         let report = self.measure(store)?;
         match output.style() {
@@ -73,7 +73,7 @@ impl BenchSubscribe {
         Ok(Outcome::Done)
     }
 
-    fn measure(&self, url: &StoreUrl) -> Result<SubscribeReport> {
+    fn measure(&self, url: &LogUrl) -> Result<SubscribeReport> {
         let store = url.open_to_append()?;
         let stopwatch = Stopwatch::start();
         // A subscriber ends when it has received as many events as were appended.

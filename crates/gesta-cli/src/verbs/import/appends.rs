@@ -5,8 +5,7 @@
 //! ([`transfer`](crate::transfer)), and what an import does with an append.
 
 use anyhow::Result;
-use gesta_log::StoredAppend;
-use gesta_store::{Position, RecordedAt};
+use gesta_store::{Position, RecordedAt, StoredAppend};
 use indicatif::ProgressBar;
 
 use super::input::Input;

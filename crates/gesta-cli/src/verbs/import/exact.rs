@@ -1,12 +1,9 @@
-//! Exact import of a whole store into an empty directory.
+//! Exact import of a whole store into an empty directory or schema.
 //!
-//! Invariant: the directory becomes a store only once all lines are imported. It is then exported
+//! Invariant: the place becomes a store only once all lines are imported. It is then exported
 //! again and compared.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
-use gesta_log::{ImportReport, ImportWriter, StoreExport};
 
 use super::{
     appends::{ExportEnd, ExportedAppend, ImportOptions, for_each_after_header},
@@ -15,17 +12,18 @@ use super::{
 };
 use crate::{
     exit::Refusal,
-    transfer::{Header, LineWriter},
+    store_url::StoreUrl,
+    transfer::{FreePlace, Header, LineWriter, Source},
 };
 
-/// Imports the lines after the header into a directory that is not a store yet.
+/// Imports the lines after the header into a place without events.
 pub(super) fn import(
     mut lines: Input,
     header: &Header,
-    directory: &Path,
+    (place, url): (FreePlace, &StoreUrl),
     options: ImportOptions<'_>,
 ) -> Result<ImportSummary> {
-    let mut writer = ImportWriter::begin(directory, &header.incarnations)?;
+    let mut writer = place.begin(&header.incarnations, header.head)?;
     let (mut appended, mut known) = (0, 0);
     let mut written = LineWriter::default();
     let read = for_each_after_header(&mut lines, options, |exported| {
@@ -57,12 +55,11 @@ pub(super) fn import(
     // The time in the header belongs to the head, which an incomplete export does not reach.
     let last_recorded_at = header.last_recorded_at.filter(|_| matches!(end, ExportEnd::Complete));
     let finished = writer.finish(last_recorded_at).map_err(|error| {
-        let error = anyhow::Error::new(error);
         let progress = interrupted(appended, known, &error);
         error.context(progress)
     });
-    let ImportReport { end: last, .. } = finished?;
-    verify(directory, &written)?;
+    let last = finished?;
+    verify(url, &written)?;
     let warnings = match end {
         ExportEnd::Complete => Vec::new(),
         ExportEnd::Incomplete => {
@@ -73,9 +70,9 @@ pub(super) fn import(
 }
 
 /// Reads the store back and compares it with the input.
-fn verify(directory: &Path, written: &LineWriter) -> Result<()> {
+fn verify(url: &StoreUrl, written: &LineWriter) -> Result<()> {
     let mut read = LineWriter::default();
-    for append in StoreExport::of(directory)?.appends() {
+    for append in Source::open(url)?.appends() {
         let _line = read.append(&append?, None)?;
     }
     // Only the appends: the header differs by the new incarnation.
@@ -84,6 +81,6 @@ fn verify(directory: &Path, written: &LineWriter) -> Result<()> {
     }
     let differs = "the imported store differs from the export when it is read back";
     Err(Refusal::refused("not-verified", differs)
-        .hint("check the disk, then import into another directory")
+        .hint("check the disk, then import into another directory or schema")
         .into())
 }

@@ -7,8 +7,7 @@ use std::collections::VecDeque;
 
 use anyhow::Result;
 use futures_executor::block_on;
-use gesta_log::LogStore;
-use gesta_store::{EventStore as _, Pages, Position, ReadAll, RecordedEvent};
+use gesta_store::{EventStore, Pages, Position, ReadAll, RecordedEvent};
 
 /// An append found in the store.
 pub(super) struct KnownAppend {
@@ -45,14 +44,14 @@ impl KnownAppend {
 
 /// Sequential reader of appends in the store.
 pub(super) struct KnownAppends<'store> {
-    store: &'store LogStore,
+    store: &'store dyn EventStore,
     /// Pages after the last event read.
     pages: Option<Pages>,
     ahead: VecDeque<RecordedEvent>,
 }
 
 impl<'store> KnownAppends<'store> {
-    pub(super) fn new(store: &'store LogStore) -> Self {
+    pub(super) fn new(store: &'store dyn EventStore) -> Self {
         Self { store, pages: None, ahead: VecDeque::new() }
     }
 

@@ -2,9 +2,8 @@
 
 use anyhow::Result;
 use futures_executor::block_on;
-use gesta_log::LogStore;
 use gesta_store::{
-    Append, EventStore as _, ExpectedRevision, ImportedPositions, Incarnation, NewEvent, Position,
+    Append, EventStore, ExpectedRevision, ImportedPositions, Incarnation, NewEvent, Position,
     PositionRange,
 };
 
@@ -42,7 +41,7 @@ impl Mapping {
 }
 
 /// Appends the event that marks the start of an import.
-pub(super) fn begin(store: &LogStore, source: Incarnation, header: &Header) -> Result<()> {
+pub(super) fn begin(store: &dyn EventStore, source: Incarnation, header: &Header) -> Result<()> {
     append(
         store,
         source,
@@ -52,7 +51,7 @@ pub(super) fn begin(store: &LogStore, source: Incarnation, header: &Header) -> R
 
 /// Appends the mapping after the last imported event.
 pub(super) fn end(
-    store: &LogStore,
+    store: &dyn EventStore,
     source: Incarnation,
     header: &Header,
     ranges: &[PositionRange],
@@ -63,7 +62,7 @@ pub(super) fn end(
 }
 
 /// Appends an event unless the store has it already. A repeated import produces the same ids.
-fn append(store: &LogStore, source: Incarnation, events: Vec<NewEvent>) -> Result<()> {
+fn append(store: &dyn EventStore, source: Incarnation, events: Vec<NewEvent>) -> Result<()> {
     if let Some(first) = events.first()
         && block_on(store.find_append(first.id))?.is_some()
     {

@@ -8,10 +8,9 @@
 use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context as _, Result, anyhow};
-use gesta_log::{LogStore, StoredAppend};
 use gesta_store::{
-    Append, Conflict, EventId, ExpectedRevision, Incarnation, NewEvent, Position, RecordedEvent,
-    Revision, StoreError, StreamAppend, StreamMetadata, StreamName,
+    Append, Conflict, EventId, EventStore, ExpectedRevision, Incarnation, NewEvent, Position,
+    RecordedEvent, Revision, StoreError, StoredAppend, StreamAppend, StreamMetadata, StreamName,
 };
 use indicatif::ProgressBar;
 
@@ -28,14 +27,14 @@ use crate::{
     counted::counted,
     events::Printable,
     exit::Refusal,
-    transfer::{Header, LOG, Line},
+    transfer::{Header, Line},
 };
 
 /// Imports an input whose first line has been read.
 pub(super) fn import(
     input: &SeekableInput,
     first: Line,
-    store: &LogStore,
+    store: &dyn EventStore,
     options: ImportOptions<'_>,
 ) -> Result<ImportSummary> {
     let format = match first {
@@ -78,7 +77,7 @@ pub(super) fn import(
 fn dry_run(
     input: &SeekableInput,
     format: &Format,
-    store: &LogStore,
+    store: &dyn EventStore,
     options: ImportOptions<'_>,
 ) -> Result<DryRun> {
     let mut merge = Merge::new(format, AppendPipeline::dry_run(store), store);
@@ -159,7 +158,7 @@ impl Format {
     /// Returns the error for streams without their beginning.
     fn truncated(&self, streams: &str) -> Refusal {
         let advice = match self {
-            Self::Current(header) if header.whole && header.store == LOG => {
+            Self::Current(header) if header.whole => {
                 "import into an empty directory, which keeps revisions"
             }
             Self::Current(_) => {
@@ -203,7 +202,7 @@ impl<'store> Merge<'store> {
     fn new(
         format: &'store Format,
         pipeline: AppendPipeline<'store>,
-        store: &'store LogStore,
+        store: &'store dyn EventStore,
     ) -> Self {
         Self {
             format,

@@ -27,7 +27,7 @@ use crate::{
     output::Output,
     progress::{Unit, bar},
     store_url::StoreUrl,
-    transfer::{LOG, Line},
+    transfer::{FreePlace, LOG, Line, POSTGRES},
 };
 
 const HINT: &str = "\
@@ -55,7 +55,8 @@ Exit codes:
 
 /// Import an export into a new or existing store
 ///
-/// Needs exclusive access to the store. Creates a store if the directory is empty.
+/// Needs exclusive access to a store in a directory. Creates a store if the directory is empty, or
+/// if the schema in PostgreSQL has none.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Import {
@@ -83,29 +84,29 @@ impl Import {
         let bar = bar(Unit::Bytes, input.bytes);
         let Self { accept_cut, accept_truncated, .. } = self;
         let options = ImportOptions { accept_cut, accept_truncated, bar: &bar };
-        // Only a complete export of this engine says enough to recreate the store's files.
-        let is_complete = matches!(&first, Line::Header(of) if of.whole && of.store == LOG);
-        let directory = if is_complete { store.directory_to_import()? } else { None };
-        let imported = match (first, directory) {
-            (line @ Line::Header(_), Some(directory)) => {
+        // Only a complete export of a store that keeps positions says enough to recreate it.
+        let is_complete = matches!(&first, Line::Header(of) if of.whole && is_exact(&of.store));
+        let place = if is_complete { FreePlace::of(store)? } else { None };
+        let imported = match (first, place) {
+            (line @ Line::Header(_), Some(place)) => {
                 input.lines.hash(&line);
                 let Line::Header(header) = line else { unreachable!("it was just matched") };
                 // One pass: nothing is a store until the end, so nothing has to be undone.
-                let imported = exact::import(input.lines, &header, directory, options)?;
-                if store.options().index.is_some() {
-                    // Builds the index with the ids that the URL lists.
-                    drop(store.open_to_append()?);
-                }
-                imported
+                exact::import(input.lines, &header, (place, store), options)?
             }
             (first, _) => {
                 // Two passes: appends cannot be undone, so all of it is checked first.
                 let input = input.into_seekable()?;
-                merge::import(&input, first, &store.open_to_append()?, options)?
+                merge::import(&input, first, store.open_to_append()?.as_ref(), options)?
             }
         };
         bar.finish_and_clear();
         imported.print(output)?;
         Ok(Outcome::Done)
     }
+}
+
+/// Returns whether exports of this kind of store have all that it takes to recreate it.
+fn is_exact(kind: &str) -> bool {
+    kind == LOG || kind == POSTGRES
 }

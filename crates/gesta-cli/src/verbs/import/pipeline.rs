@@ -8,9 +8,8 @@ use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
 use anyhow::{Context as _, Result};
 use futures_executor::block_on;
-use gesta_log::LogStore;
 use gesta_store::{
-    Append, Appended, EventStore as _, ExpectedRevision, Limits, NewEvent, Position, Revision,
+    Append, Appended, EventStore, ExpectedRevision, Limits, NewEvent, Position, Revision,
     StoreError, StoreFuture, StreamName, StreamState, TombstoneStream,
 };
 
@@ -50,7 +49,7 @@ struct BusyStream {
 
 /// A pipeline of appends to the store.
 pub(super) struct AppendPipeline<'store> {
-    store: &'store LogStore,
+    store: &'store dyn EventStore,
     in_flight: VecDeque<AppendInFlight<'store>>,
     bytes: usize,
     busy: HashMap<StreamName, BusyStream>,
@@ -65,7 +64,7 @@ pub(super) struct AppendPipeline<'store> {
 }
 
 impl<'store> AppendPipeline<'store> {
-    pub(super) fn new(store: &'store LogStore) -> Self {
+    pub(super) fn new(store: &'store dyn EventStore) -> Self {
         Self {
             store,
             in_flight: VecDeque::new(),
@@ -79,7 +78,7 @@ impl<'store> AppendPipeline<'store> {
     }
 
     /// Creates a pipeline for a dry run, which rejects whatever the store would reject.
-    pub(super) fn dry_run(store: &'store LogStore) -> Self {
+    pub(super) fn dry_run(store: &'store dyn EventStore) -> Self {
         Self { dry_run: Some(HashMap::new()), ..Self::new(store) }
     }
 

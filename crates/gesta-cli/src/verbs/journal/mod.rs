@@ -11,8 +11,7 @@ mod reactors;
 use anyhow::Result;
 use clap::Args;
 use futures_executor::block_on;
-use gesta_log::LogStore;
-use gesta_store::{EventStore as _, ReadStream, StreamName};
+use gesta_store::{EventStore, ReadStream, StreamName};
 
 use self::{
     fold::{Folded, Forgotten},
@@ -36,7 +35,7 @@ pub(super) struct ForgetSetAside {
 impl ForgetSetAside {
     /// Returns an error if the stream is a journal that holds more than its owner can find again,
     /// unless `--forget-set-aside` is given.
-    pub(super) fn check(self, stream: &StreamName, store: &LogStore) -> Result<()> {
+    pub(super) fn check(self, stream: &StreamName, store: &dyn EventStore) -> Result<()> {
         if self.forget_set_aside {
             return Ok(());
         }
@@ -50,7 +49,7 @@ impl ForgetSetAside {
     }
 }
 
-fn check<J: Folded>(owner: &str, stream: &StreamName, store: &LogStore) -> Result<()> {
+fn check<J: Folded>(owner: &str, stream: &StreamName, store: &dyn EventStore) -> Result<()> {
     let mut journal = J::default();
     let mut pages = store.read_stream(ReadStream::forwards(stream.clone()));
     while let Some(page) = block_on(pages.next()) {

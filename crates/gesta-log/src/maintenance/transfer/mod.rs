@@ -1,12 +1,12 @@
 //! Export and import: copies a store append by append.
 //!
-//! Owns [`StoredAppend`], which holds everything that a log records of an append, its reader
-//! ([`StoreExport`]) and its writer ([`ImportWriter`]).
+//! Owns the reader of appends ([`StoreExport`]) and their writer ([`ImportWriter`]).
 //!
 //! Invariant: an imported store has the same positions, revisions, recorded times, append
 //! boundaries and scavenged events as the exported one.
 //!
-//! Elsewhere: the text format between the two stores, which is the command line's.
+//! Elsewhere: the values ([`StoredAppend`]), and the text format between the two stores, which is
+//! the command line's.
 
 mod export;
 mod import;
@@ -14,9 +14,9 @@ mod segment;
 
 use std::{io, path::PathBuf};
 
-use gesta_store::{
-    CorrelationId, Damage, EventId, EventType, Position, RecordedEvent, Revision, StreamName,
-};
+use gesta_store::{Damage, Position};
+
+pub use gesta_store::{Scavenged, ScavengedEvent, StoredAppend};
 
 pub use self::{
     export::StoreExport,
@@ -27,109 +27,6 @@ use crate::{
     format::{Frame, Gap},
     maintenance::backup::BackupError,
 };
-
-/// An append as a store records it.
-///
-/// ```
-/// use gesta_log::StoredAppend;
-/// use gesta_store::Position;
-///
-/// let empty = StoredAppend::new(Position::new(7), vec![]);
-/// assert_eq!(empty.count(), 0);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoredAppend {
-    /// The position of its first event.
-    pub first: Position,
-    /// The events that were not scavenged, ordered by position.
-    pub events: Vec<RecordedEvent>,
-    /// Present if events of the append were scavenged.
-    pub scavenged: Option<Scavenged>,
-}
-
-impl StoredAppend {
-    /// Creates an append of which no event was scavenged.
-    #[must_use]
-    pub const fn new(first: Position, events: Vec<RecordedEvent>) -> Self {
-        Self { first, events, scavenged: None }
-    }
-
-    /// Sets the remains of its scavenged events.
-    #[must_use]
-    pub fn scavenged(self, scavenged: impl Into<Option<Scavenged>>) -> Self {
-        Self { scavenged: scavenged.into(), ..self }
-    }
-
-    /// Returns the number of events at the time of the append.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.scavenged.as_ref().map_or(self.events.len() as u64, |of| u64::from(of.events))
-    }
-
-    /// Returns the position after its last event.
-    #[must_use]
-    pub fn next(&self) -> Position {
-        Position::new(self.first.number().saturating_add(self.count()))
-    }
-}
-
-/// The remains of an append whose events were scavenged: enough to recognize a repeat, and to
-/// continue the revisions of its streams.
-///
-/// ```
-/// use gesta_log::Scavenged;
-/// use gesta_store::EventId;
-///
-/// let first_event = EventId::derived_from("request-42", 0);
-/// let of = Scavenged { events: 2, first_event, ids_digest: 17, scavenged: vec![] };
-/// assert_eq!(of.events, 2);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scavenged {
-    /// Number of events at the time of the append.
-    pub events: u32,
-    /// The id of the first event.
-    pub first_event: EventId,
-    /// The first 8 bytes, little-endian, of the BLAKE3 hash of all event ids.
-    pub ids_digest: u64,
-    /// The scavenged events, ordered by position.
-    pub scavenged: Vec<ScavengedEvent>,
-}
-
-/// The remains of a scavenged event: its place, and the terms that have ordinals.
-///
-/// ```
-/// use gesta_log::ScavengedEvent;
-/// use gesta_store::{Position, Revision, StreamName};
-///
-/// let stream = StreamName::new("session-1")?;
-/// let scavenged = ScavengedEvent::new(Position::new(7), stream, Revision::FIRST);
-/// assert_eq!(scavenged.position.number(), 7);
-/// # Ok::<(), gesta_store::InvalidName>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ScavengedEvent {
-    /// The event's position in the store.
-    pub position: Position,
-    /// The event's stream.
-    pub stream: StreamName,
-    /// The event's revision in the stream.
-    pub revision: Revision,
-    /// The event's type, unless an earlier version scavenged it.
-    pub event_type: Option<EventType>,
-    /// The event's correlation id, unless an earlier version scavenged it.
-    pub correlation_id: Option<CorrelationId>,
-}
-
-impl ScavengedEvent {
-    /// Creates the remains of an event whose type and correlation id are not known.
-    #[must_use]
-    pub const fn new(position: Position, stream: StreamName, revision: Revision) -> Self {
-        Self { position, stream, revision, event_type: None, correlation_id: None }
-    }
-}
 
 /// An error of an import. Segments written so far are kept.
 #[derive(Debug, thiserror::Error)]
@@ -191,7 +88,7 @@ fn appends_of(frame: &Frame) -> Vec<StoredAppend> {
         let (_, first) = events.first()?;
         let first = first.position;
         let events = events.iter().map(|(_, event)| event.clone()).collect();
-        Some(StoredAppend { first, events, scavenged: None })
+        Some(StoredAppend::new(first, events))
     });
     let mut appends: Vec<_> = whole.collect();
     if let Some(gap) = &frame.gap {
@@ -216,13 +113,11 @@ fn reduced_appends<'a>(frame: &'a Frame, gap: &'a Gap) -> impl Iterator<Item = S
         let mut lost = Vec::new();
         while let Some(scavenged) = scavenged.next_if(|scavenged| scavenged.position < append.end())
         {
-            lost.push(ScavengedEvent {
-                position: scavenged.position,
-                stream: scavenged.stream.clone(),
-                revision: scavenged.revision,
-                event_type: scavenged.event_type.clone(),
-                correlation_id: scavenged.correlation_id.clone(),
-            });
+            let (stream, revision) = (scavenged.stream.clone(), scavenged.revision);
+            let mut event = ScavengedEvent::new(scavenged.position, stream, revision);
+            event.event_type = scavenged.event_type.clone();
+            event.correlation_id = scavenged.correlation_id.clone();
+            lost.push(event);
         }
         let scavenged = Scavenged {
             events: append.events,
@@ -230,6 +125,6 @@ fn reduced_appends<'a>(frame: &'a Frame, gap: &'a Gap) -> impl Iterator<Item = S
             ids_digest: append.ids.number(),
             scavenged: lost,
         };
-        StoredAppend { first: append.position, events: kept, scavenged: Some(scavenged) }
+        StoredAppend::new(append.position, kept).scavenged(scavenged)
     })
 }
