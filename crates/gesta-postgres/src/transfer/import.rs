@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use gesta_store::{
     EventId, EventType, Incarnation, NewEvent, Position, RecordedAt, RecordedEvent, Revision,
-    StoreError, StoredAppend, StreamName,
+    StoredAppend, StreamName,
 };
 use tokio::sync::{Mutex, oneshot};
 use tokio_postgres::types::Type;
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     connection::{Connection, Connector, Value},
-    errors::{Failure, OpenError},
+    errors::OpenError,
     incarnation::Incarnations,
     number::{from_sql, to_sql},
     read::cell,
