@@ -165,6 +165,12 @@ impl FromStr for PostgresUrl {
         if config.get_hosts().is_empty() {
             return Err(InvalidUrl::Connection { reason: "the host is missing" });
         }
+        // The driver takes the first `@` for the end of the password.
+        let is_part_of_it = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+        if config.get_hosts().iter().any(is_part_of_it) {
+            let reason = "an `@` in the user or the password is written as %40";
+            return Err(InvalidUrl::Connection { reason });
+        }
         let (mode, verification) = tls_of(ssl_mode.as_deref(), authorities)?;
         if mode == SslMode::Require && cfg!(not(feature = "tls")) {
             return Err(InvalidUrl::NoTls);
@@ -301,6 +307,7 @@ mod tests {
             ("postgres://ann:secret@db/shop?statement_timeout=0", "a number of seconds"),
             ("postgres://ann:secret@db/shop?replica=other", "`replica` must be HOST:PORT"),
             ("postgres:///shop", "the host is missing"),
+            ("postgres://ann:se@secret@db/shop", "is written as %40"),
             ("postgres://ann:secret@db/shop?sslmode=always", "`sslmode` must be"),
             ("postgres://ann:secret@db/shop?sslmode=verify-full", "`sslrootcert` must be"),
             #[cfg(not(feature = "tls"))]

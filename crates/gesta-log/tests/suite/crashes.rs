@@ -7,7 +7,7 @@ use gesta_store::{EventStore, ExpectedRevision, Position, Revision, StoreError};
 
 use crate::harness::{
     TurnedStore, append, append_to, as_killed, event_texts, name, open, read_all, report,
-    segment_files,
+    run_files, segment_files,
 };
 
 #[test]
@@ -46,6 +46,27 @@ fn an_index_that_was_made_after_a_kill_is_found_sound() {
     let report = verify(killed.path(), &mut |_| {}).unwrap();
     assert!(report.unmarked.is_some(), "no mark covers the last event");
     assert_eq!((report.damage, report.index_damage), (vec![], Vec::<String>::new()));
+}
+
+#[test]
+fn an_index_that_was_made_after_a_kill_of_an_idle_store_is_found_sound() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = TurnedStore::open(directory.path(), Options::default());
+    turned.append_together(vec![append_to("order-1", "1")]);
+    turned.idle();
+    let killed = as_killed(directory.path());
+    // Once with the index of the recovery, once with one that is made anew.
+    for _ in 0..2 {
+        drop(open(killed.path()));
+        assert_eq!(run_files(killed.path()).len(), 1, "closing puts the index into a file");
+        let report = verify(killed.path(), &mut |_| {}).unwrap();
+        assert_eq!((report.events, report.unmarked), (1, None), "the close frame is a mark");
+        assert_eq!((report.damage, report.index_damage), (vec![], Vec::<String>::new()));
+        for file in run_files(killed.path()) {
+            fs::remove_file(file).unwrap();
+        }
+        fs::remove_file(killed.path().join("INDEX")).unwrap();
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! - Each file is reported at most once. Its damage is not damage of the store: the log alone is
 //!   the truth.
 
-use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use gesta_store::StreamName;
 
@@ -119,13 +119,18 @@ impl IndexCheck {
         let entry = run.covered().get(at);
         if entry.is_none_or(|entry| *entry != as_it_was(entry)) {
             let complaint = format!("{} disagrees with {file}", run.name().file());
-            // Recovery after a kill adopts events that no durable mark covers yet, and its run has
-            // them. Whether that is damage is decided once the whole log is read.
-            if entry.is_some_and(|entry| entry.is_same_segment(segment) && entry.end > segment.end)
-            {
-                self.longer.push((file, complaint));
-            } else {
-                wrong.get_or_insert(complaint);
+            let is_longer = entry.is_some_and(|entry| {
+                entry.is_same_segment(segment) && entry.adopted_length > segment.adopted_length
+            });
+            match entry.map(|entry| entry.end.cmp(&segment.end)) {
+                // Recovery after a kill adopts events that no durable mark covers yet, and its run
+                // has them. Whether that is damage is decided once the whole log is read.
+                Some(Ordering::Greater) if is_longer => self.longer.push((file, complaint)),
+                // It adopts the last mark as well, which covers everything but itself.
+                Some(Ordering::Equal) if is_longer => {}
+                _ => {
+                    wrong.get_or_insert(complaint);
+                }
             }
         }
     }
