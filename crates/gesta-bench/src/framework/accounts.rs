@@ -148,6 +148,12 @@ pub const ENTRIES_TABLE: &str = "create table entries (
 /// The insert of one row of [`Entries`].
 pub const INSERT_ENTRY: &str = "insert into entries values (?1, ?2, ?3, ?4)";
 
+/// A row of [`Entries`].
+pub struct Entry {
+    pub position: u64,
+    pub deposited: Deposited,
+}
+
 /// A read model with one row for each deposit.
 pub struct Entries {
     /// Number of batches applied.

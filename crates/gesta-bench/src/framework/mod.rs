@@ -12,5 +12,7 @@ pub mod execute;
 pub mod fresh;
 pub mod load;
 pub mod project;
+#[cfg(feature = "postgres")]
+mod project_postgres;
 pub mod react;
 pub mod rounds;

@@ -25,7 +25,7 @@ use tokio::runtime::Runtime;
 
 use super::{
     accounts::{
-        Deposited, Deposits, ENTRIES_TABLE, Entries, INSERT_ENTRY, account_name, stream_of,
+        Deposited, Deposits, ENTRIES_TABLE, Entries, Entry, INSERT_ENTRY, account_name, stream_of,
     },
     fresh::Place,
     rounds::{Rate, Turn, median_ratio},
@@ -42,6 +42,11 @@ pub struct ProjectLoad {
     /// Number of streams of these events
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub accounts: u64,
+    /// Schema beside which the read models are, in a database of PostgreSQL; a file of SQLite if
+    /// it is left out
+    #[cfg(feature = "postgres")]
+    #[arg(long, value_name = "URL")]
+    pub into: Option<String>,
     /// Number of rounds
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub rounds: u64,
@@ -61,12 +66,6 @@ pub struct ProjectReport {
     pub of_bare: f64,
 }
 
-/// A row of the read model.
-struct Entry {
-    position: u64,
-    deposited: Deposited,
-}
-
 /// Measures over a log that was just filled.
 pub fn run(runtime: &Runtime, load: &ProjectLoad, place: &Place) -> Result<ProjectReport> {
     let fresh = place.log()?;
@@ -75,6 +74,16 @@ pub fn run(runtime: &Runtime, load: &ProjectLoad, place: &Place) -> Result<Proje
     let entries = runtime.block_on(entries(store.as_ref()))?;
     let (mut projected, mut bare, mut batch_events) = (Vec::new(), Vec::new(), 0);
     for _ in 0..load.rounds {
+        #[cfg(feature = "postgres")]
+        if let Some(url) = &load.into {
+            use super::project_postgres::{catch_up, insert};
+            let catch_up = catch_up(Arc::clone(&store), url, load.events);
+            let (rate, batches) = runtime.block_on(catch_up)?;
+            projected.push(rate);
+            batch_events = load.events.div_ceil(batches.max(1));
+            bare.push(runtime.block_on(insert(url, &entries, batch_events))?);
+            continue;
+        }
         let directory = place.directory()?;
         let catch_up = catch_up(Arc::clone(&store), directory.path(), load.events);
         let (rate, batches) = runtime.block_on(catch_up)?;

@@ -438,11 +438,21 @@ impl Session {
     }
 
     /// Checks that the transaction is still the one that was begun.
-    pub(super) async fn check_open(&mut self) -> Result<(), DatabaseError> {
+    async fn check_open(&mut self) -> Result<(), DatabaseError> {
         let check = "SELECT coalesce(current_setting('gesta.transaction', true), '')";
         let rows = self.query_own(check, &[]).await?;
         let mark = rows.first().and_then(|row| row.try_get::<_, &str>(0).ok());
-        if mark != Some(self.mark.as_str()) {
+        self.check_mark(mark.unwrap_or_default())
+    }
+
+    /// Returns the setting that the transaction has until its end.
+    pub(super) fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// Checks that the mark is that of the transaction that was begun.
+    pub(super) fn check_mark(&mut self, mark: &str) -> Result<(), DatabaseError> {
+        if mark != self.mark {
             self.state = SessionState::Ended;
             return Err(DatabaseError::rejected("a statement ended the projection's transaction"));
         }
@@ -465,10 +475,13 @@ impl Session {
         &mut self,
         text: &str,
     ) -> Result<CopyInSink<Bytes>, DatabaseError> {
-        let text = text.to_owned();
+        let (build, text) = (self.read_model.build, text.to_owned());
         let sink = self
             .answer(move |prepared| {
-                Box::pin(async move { prepared.connection.client().copy_in(&text).await })
+                Box::pin(async move {
+                    let statement = prepare(prepared, build, &text, &[]).await?;
+                    prepared.connection.client().copy_in(&statement).await
+                })
             })
             .await?;
         self.state = SessionState::Waiting;

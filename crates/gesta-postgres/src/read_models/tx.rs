@@ -1,6 +1,6 @@
 //! Transactions on a read model.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use gesta_store::{
     Advance, Checkpoint, DatabaseError, DeadLetter, ListRows, Position, ReadModelTx, ReadRows, Row,
@@ -22,27 +22,35 @@ use crate::number::to_sql;
 const CHECKPOINT: &str = "
 SELECT c.position, c.incarnation FROM {schema}.checkpoints c WHERE c.build = $1";
 
-/// Moves the checkpoint if it is the expected one, and returns the one before.
+/// Sets the properties $7 to $8, and moves the checkpoint if it is the expected one and the
+/// transaction has the mark $6. Returns the checkpoint before, whether it moved, and the mark.
 const ADVANCE: &str = "
 WITH stored AS (
     SELECT c.position, c.incarnation FROM {schema}.checkpoints c WHERE c.build = $1
+), set AS (
+    INSERT INTO {schema}.properties AS p (build, name, value)
+    SELECT $1, u.name, u.value FROM unnest($7::text[], $8::text[]) u(name, value)
+    ON CONFLICT (build, name) DO UPDATE SET value = excluded.value
 ), moved AS (
     INSERT INTO {schema}.checkpoints AS c (build, position, incarnation)
     SELECT $1, $2, $3
-     WHERE ($4::bigint IS NULL AND NOT EXISTS (SELECT 1 FROM stored))
-        OR EXISTS (SELECT 1 FROM stored s WHERE s.position = $4 AND s.incarnation = $5)
+     WHERE current_setting('gesta.transaction', true) = $6
+       AND (($4::bigint IS NULL AND NOT EXISTS (SELECT 1 FROM stored))
+            OR EXISTS (SELECT 1 FROM stored s WHERE s.position = $4 AND s.incarnation = $5))
     ON CONFLICT (build) DO UPDATE
        SET position = excluded.position, incarnation = excluded.incarnation
     RETURNING 1
 )
-SELECT s.position, s.incarnation, EXISTS (SELECT 1 FROM moved)
+SELECT s.position, s.incarnation, EXISTS (SELECT 1 FROM moved),
+       coalesce(current_setting('gesta.transaction', true), '')
   FROM (SELECT 1) one LEFT JOIN stored s ON true";
 
 const PROPERTY: &str = "
 SELECT p.value FROM {schema}.properties p WHERE p.build = $1 AND p.name = $2";
 
-const SET_PROPERTY: &str = "
-INSERT INTO {schema}.properties AS p (build, name, value) VALUES ($1, $2, $3)
+const SET_PROPERTIES: &str = "
+INSERT INTO {schema}.properties AS p (build, name, value)
+SELECT $1, u.name, u.value FROM unnest($2::text[], $3::text[]) u(name, value)
 ON CONFLICT (build, name) DO UPDATE SET value = excluded.value";
 
 /// A transaction on one read model, with SQL on its tables.
@@ -75,6 +83,8 @@ ON CONFLICT (build, name) DO UPDATE SET value = excluded.value";
 pub struct Tx {
     session: Session,
     rows: RowBuffer,
+    /// Properties that were set and are not written yet: they go with the checkpoint.
+    properties: BTreeMap<String, String>,
     /// Something was written, so views of the rows may be out of date.
     has_written: bool,
     /// A view was created by this transaction.
@@ -84,7 +94,8 @@ pub struct Tx {
 impl Tx {
     pub(super) fn new(session: Session) -> Self {
         let rows = RowBuffer::default();
-        Self { session, rows, has_written: false, has_new_views: false }
+        let properties = BTreeMap::new();
+        Self { session, rows, properties, has_written: false, has_new_views: false }
     }
 
     /// Runs one statement and returns the number of changed rows.
@@ -228,6 +239,22 @@ impl Tx {
     }
 }
 
+impl Tx {
+    /// Writes the properties that were set after the checkpoint moved, or without one.
+    async fn write_properties(&mut self) -> Result<(), DatabaseError> {
+        if self.properties.is_empty() {
+            return Ok(());
+        }
+        let build = to_sql(self.session.read_model.build);
+        let text = self.session.core.names.fill(SET_PROPERTIES);
+        let names: Vec<&String> = self.properties.keys().collect();
+        let texts: Vec<&String> = self.properties.values().collect();
+        let values: [(Parameter<'_>, Type); 3] =
+            [(&build, Type::INT8), (&names, Type::TEXT_ARRAY), (&texts, Type::TEXT_ARRAY)];
+        self.session.query_own(&text, &values).await.map(drop)
+    }
+}
+
 impl fmt::Debug for Tx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "postgres::Tx on {}", self.session.read_model)
@@ -250,19 +277,26 @@ impl ReadModelTx for Tx {
         let from = advance.from.map(|from| to_sql(from.position.number()));
         let from_incarnation = advance.from.map(|from| from.incarnation.as_uuid());
         let text = self.session.core.names.fill(ADVANCE);
-        let values: [(Parameter<'_>, Type); 5] = [
+        let mark = self.session.mark().to_owned();
+        let names: Vec<&String> = self.properties.keys().collect();
+        let texts: Vec<&String> = self.properties.values().collect();
+        let values: [(Parameter<'_>, Type); 8] = [
             (&build, Type::INT8),
             (&to, Type::INT8),
             (&to_incarnation, Type::UUID),
             (&from, Type::INT8),
             (&from_incarnation, Type::UUID),
+            (&mark, Type::TEXT),
+            (&names, Type::TEXT_ARRAY),
+            (&texts, Type::TEXT_ARRAY),
         ];
-        self.session.check_open().await?;
         let rows = self.session.query_own(&text, &values).await?;
+        self.properties.clear();
         let Some(row) = rows.first() else { return Ok(()) };
         if column::<bool>(row, 2)? {
             return Ok(());
         }
+        self.session.check_mark(column(row, 3)?)?;
         let stored = checkpoint_of(row, 0)?;
         Err(DatabaseError::CheckpointConflict { expected: advance.from, stored })
     }
@@ -276,6 +310,9 @@ impl ReadModelTx for Tx {
     }
 
     async fn property(&mut self, name: &str) -> Result<Option<String>, DatabaseError> {
+        if let Some(value) = self.properties.get(name) {
+            return Ok(Some(value.clone()));
+        }
         let build = to_sql(self.session.read_model.build);
         let text = self.session.core.names.fill(PROPERTY);
         let values: [(Parameter<'_>, Type); 2] = [(&build, Type::INT8), (&name, Type::TEXT)];
@@ -284,15 +321,18 @@ impl ReadModelTx for Tx {
     }
 
     async fn set_property(&mut self, name: &str, value: &str) -> Result<(), DatabaseError> {
-        let build = to_sql(self.session.read_model.build);
-        let text = self.session.core.names.fill(SET_PROPERTY);
-        let values: [(Parameter<'_>, Type); 3] =
-            [(&build, Type::INT8), (&name, Type::TEXT), (&value, Type::TEXT)];
-        self.session.query_own(&text, &values).await.map(drop)
+        if name.contains('\0') || value.contains('\0') {
+            return Err(DatabaseError::rejected(
+                "a property has a zero byte, which PostgreSQL does not store",
+            ));
+        }
+        self.properties.insert(name.to_owned(), value.to_owned());
+        Ok(())
     }
 
     async fn commit(mut self) -> Result<(), DatabaseError> {
         self.rows.settle(&mut self.session).await?;
+        self.write_properties().await?;
         if self.has_written {
             views::refresh_after_batch(&mut self.session, self.has_new_views).await?;
         }
