@@ -42,12 +42,12 @@ CREATE TABLE IF NOT EXISTS {schema}.scavenged (
 )";
 
 /// The incarnations of a store, each with the position of its first event.
-pub(super) type History = Vec<(Incarnation, Position)>;
+pub(super) type SourceIncarnations = Vec<(Incarnation, Position)>;
 
 /// The row of `copied`.
 #[derive(Clone, Debug)]
 pub(super) struct CopyState {
-    pub(super) source: History,
+    pub(super) source: SourceIncarnations,
     pub(super) incarnation: Incarnation,
     pub(super) next: Position,
 }
