@@ -238,6 +238,13 @@ fn store_cause(error: &StoreError) -> HealthCause {
     Component::Store.cause("", (Severity::Unready, state), in_one_line(error))
 }
 
+fn set_aside_events(count: usize) -> String {
+    match count {
+        1 => "1 event is set aside".to_owned(),
+        several => format!("{several} events are set aside"),
+    }
+}
+
 /// Returns the state of a projection that another node runs. Without a read model, queries have
 /// nothing to read.
 const fn waiting(has_read_model: bool) -> (Severity, &'static str) {
@@ -316,11 +323,7 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
         report((Unready, "corrupt"), damage);
     }
     if progress.dead_letters > 0 {
-        let detail = match progress.dead_letters {
-            1 => "1 event is set aside".to_owned(),
-            several => format!("{several} events are set aside"),
-        };
-        report((Degraded, "dead-letters"), detail);
+        report((Degraded, "dead-letters"), set_aside_events(progress.dead_letters));
     }
     causes
 }
