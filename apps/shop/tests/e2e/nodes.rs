@@ -176,7 +176,13 @@ impl NodeSet {
             for list in lists() {
                 let kept = all_items(node, &list, head)?;
                 let computed = all_items(address, &list, head)?;
-                ensure!(kept == computed, "{list}: the read model differs from a computation");
+                ensure!(
+                    kept == computed,
+                    "{list}: the read model differs from a computation: {:?} is in it alone, {:?} \
+                     is missing",
+                    kept.iter().find(|row| !computed.contains(row)),
+                    computed.iter().find(|row| !kept.contains(row)),
+                );
                 rows += kept.len();
             }
             Ok(rows)
@@ -213,7 +219,7 @@ fn all_items(address: SocketAddr, list: &str, position: u64) -> Result<Vec<Value
         let page: Value = serde_json::from_slice(&reply.body)?;
         items.extend(page.get("items").and_then(Value::as_array).into_iter().flatten().cloned());
         let Some(next) = page.get("next").and_then(Value::as_str) else { return Ok(items) };
-        path = format!("{list}?limit=100&after={next}");
+        path = format!("{list}?limit=100&cursor={next}");
     }
 }
 
