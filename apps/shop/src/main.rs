@@ -73,7 +73,7 @@ async fn main() -> Result<ExitCode> {
         }
         Command::Report { json } => {
             // Nothing is decided for a report, so the process managers stay off here too.
-            let shop = store.open("report").await?;
+            let shop = store.open_existing("report").await?;
             let report = report(&shop.gesta).await?;
             shop.close().await;
             let text =

@@ -268,8 +268,22 @@ impl PlaceArguments {
 }
 
 impl Places {
-    /// Opens the shop without its process managers and reactors, for reports and imports. `verb` is
-    /// what operators see.
+    /// Opens the shop for a report, without its process managers and reactors. A directory that does
+    /// not exist is refused, because opening would create an empty store there.
+    pub(crate) async fn open_existing(&self, verb: &str) -> Result<OpenShop> {
+        if let StoreUrl::Directory(directory) = &self.store {
+            let is_there = directory.try_exists();
+            let is_there = is_there.with_context(|| format!("cannot open {}", self.store))?;
+            ensure!(
+                is_there,
+                "no store at {}; check --store, or begin one with `shop import` or `shop demo`",
+                self.store,
+            );
+        }
+        self.open(verb).await
+    }
+
+    /// Opens the shop without its process managers and reactors. `verb` is what operators see.
     pub(crate) async fn open(&self, verb: &str) -> Result<OpenShop> {
         self.open_with(&Node { label: verb, role: Role::All }, |builder| builder).await
     }

@@ -43,6 +43,16 @@ fn invalid_rows_are_reported_with_line_and_reason_and_the_others_are_imported() 
 }
 
 #[test]
+fn a_report_of_a_store_that_is_not_there_is_refused_and_creates_none() {
+    let directory = TempDir::new().unwrap();
+    let outcome = shop(&directory, &["report", "--store", "gesta:./typo"]);
+    assert_eq!(outcome.status.code(), Some(1));
+    let error = text(&outcome.stderr);
+    assert!(error.contains("no store at gesta:./typo; check --store"), "{error}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn the_demo_imports_the_sample_prints_its_report_and_serves_until_it_is_interrupted() {
     let directory = TempDir::new().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
