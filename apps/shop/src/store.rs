@@ -268,8 +268,8 @@ impl PlaceArguments {
 }
 
 impl Places {
-    /// Opens the shop for a report, without its process managers and reactors. A directory that does
-    /// not exist is refused, because opening would create an empty store there.
+    /// Opens the shop for a report, without its process managers and reactors. A directory that
+    /// does not exist is refused, because opening would create an empty store there.
     pub(crate) async fn open_existing(&self, verb: &str) -> Result<OpenShop> {
         if let StoreUrl::Directory(directory) = &self.store {
             let is_there = directory.try_exists();
