@@ -150,8 +150,12 @@ impl Api {
 }
 
 async fn no_such_route(method: Method, uri: Uri) -> Problem {
-    let detail =
-        format!("no route matches `{method} {}`; /openapi.json lists the routes", uri.path());
+    // Only `Api::router` has this fallback, and every `Api` has these two routes.
+    let detail = format!(
+        "no route matches `{method} {}`; /docs shows the routes in a browser, /openapi.json lists \
+         them for programs",
+        uri.path()
+    );
     Problem::new(axum::http::StatusCode::NOT_FOUND, "no-such-route", detail)
 }
 

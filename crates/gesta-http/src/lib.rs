@@ -114,6 +114,7 @@ pub use state::{ActorExtractor, GestaState, Limits};
 pub use wire::{
     cursor::{Cursor, PageLimit, PageRequest, Paged},
     event::{EventDetails, StoredJson},
+    host_name::{HostName, ParseHostNameError},
     moment::{Moment, Time},
     object_only::ObjectOnly,
     operation::{Describe, Operation},

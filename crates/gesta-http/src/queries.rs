@@ -45,7 +45,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let state = GestaState::from_ref(state);
-        let wanted = headers::position(parts, POSITION, "Gesta-Position")?;
+        let wanted = headers::position(&parts.headers, POSITION, "Gesta-Position")?;
         let at_least = wanted.unwrap_or(Position::START);
         check_reached(state.gesta(), at_least).await?;
         Ok(Self { state, at_least })

@@ -11,13 +11,13 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use tower::{Layer, Service, ServiceBuilder, util::BoxCloneSyncService};
-use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::{CompressionLevel, catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
 use crate::{
     GestaState, Problem,
     requests::{
-        correlation::correlate, cors::cross_origin, expect::expectations,
-        preconditions::conditional,
+        correlation::correlate, cors::cross_origin, cross_site::same_site, encoding::Compressible,
+        expect::expectations, preconditions::conditional,
     },
     wire::headers::single,
 };
@@ -27,8 +27,11 @@ use crate::{
 /// - Every response carries the request's `X-Correlation-Id`, or a new one.
 /// - A panic is answered with a problem (500).
 /// - Conditional reads are answered with 304 or 412, and entity tags name the store's incarnation.
+/// - Responses of 1 KiB and more are compressed with gzip if the client accepts it, except for
+///   streams and for responses with an entity tag.
 /// - Repeated single-valued headers and unknown expectations are refused.
-/// - Web pages of other origins are allowed or refused as the [`GestaState`] says.
+/// - Web pages of other origins may read responses, and change anything, only if the
+///   [`GestaState`] [allows](GestaState::allow_origins) their origin (403 otherwise).
 ///
 /// [`Api::router`](crate::Api::router) has this layer. A router of the application's own that uses
 /// the extractors of this crate adds it with `Router::layer`:
@@ -77,10 +80,17 @@ where
         let service = ServiceBuilder::new()
             .layer(from_fn_with_state(state(), cross_origin))
             .layer(from_fn(correlate))
+            .layer(from_fn_with_state(state(), same_site))
             .layer(from_fn(single))
             .layer(from_fn(expectations))
             .layer(from_fn_with_state(state(), conditional))
             .map_response(|response: Response<_>| response.map(axum::body::Body::new))
+            // Responses are made for each request, so the fastest level.
+            .layer(
+                CompressionLayer::new()
+                    .quality(CompressionLevel::Fastest)
+                    .compress_when(Compressible),
+            )
             // Innermost: the response to a panic passes all other layers like any response.
             .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
             .service(inner);

@@ -12,7 +12,10 @@ use tokio::sync::watch;
 
 use crate::{
     Describe, Operation, Problem,
-    wire::origin::{Origin, Origins},
+    wire::{
+        host_name::{HostName, HostNames},
+        origin::{Origin, Origins},
+    },
 };
 
 /// Limits of requests and connections.
@@ -185,6 +188,7 @@ pub struct GestaState {
     actor_extractor: Arc<dyn ActorExtractor>,
     limits: Limits,
     origins: Origins,
+    hosts: HostNames,
     closing: Arc<watch::Sender<bool>>,
 }
 
@@ -198,6 +202,7 @@ impl GestaState {
             actor_extractor: Arc::new(anonymous),
             limits: Limits::DEFAULT,
             origins: Origins::default(),
+            hosts: HostNames::default(),
             closing: Arc::new(watch::Sender::new(false)),
         }
     }
@@ -216,10 +221,34 @@ impl GestaState {
 
     /// Allows cross-origin requests from web pages of these origins.
     ///
-    /// No origin is allowed by default: browsers then withhold responses from other sites' pages.
+    /// No origin is allowed by default: browsers then withhold responses from other sites' pages,
+    /// and [`HttpRules`](crate::HttpRules) refuses their changes.
     #[must_use]
     pub fn allow_origins(self, origins: impl IntoIterator<Item = Origin>) -> Self {
         Self { origins: Origins::new(origins), ..self }
+    }
+
+    /// Allows hosts in the `Host` header of requests to a server that listens on loopback, such as
+    /// the public name that a proxy on the same machine passes on.
+    ///
+    /// [`serve`](fn@crate::serve) refuses others there, except for `localhost`, loopback addresses
+    /// and the hosts of allowed origins: a site could otherwise let its own name resolve to this
+    /// machine, and its pages would be taken for the server's own (DNS rebinding).
+    ///
+    /// ```
+    /// use gesta::Gesta;
+    /// use gesta_http::GestaState;
+    ///
+    /// # tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+    /// let state = GestaState::new(Gesta::at("memory:").open().await?);
+    /// let state = state.allow_hosts(["shop.example".parse()?]);
+    /// # drop(state);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).expect("a memory store opens");
+    /// ```
+    #[must_use]
+    pub fn allow_hosts(self, hosts: impl IntoIterator<Item = HostName>) -> Self {
+        Self { hosts: HostNames::new(hosts), ..self }
     }
 
     /// Returns the application.
@@ -240,6 +269,10 @@ impl GestaState {
 
     pub(crate) fn origins(&self) -> &Origins {
         &self.origins
+    }
+
+    pub(crate) fn hosts(&self) -> &HostNames {
+        &self.hosts
     }
 
     pub(crate) fn closing(&self) -> watch::Receiver<bool> {

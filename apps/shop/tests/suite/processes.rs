@@ -244,11 +244,11 @@ async fn of_orders_that_compete_for_stock_as_many_ship_as_there_is_stock_for() {
 #[tokio::test]
 async fn an_order_that_is_cancelled_at_once_takes_no_stock_and_no_money() {
     let shop = with_mugs("100").await;
-    shop.gesta.pause_process("fulfilment").await.unwrap();
+    shop.gesta.pause_process("fulfilment", &gesta::audit::Operator::new("ann")).await.unwrap();
     shop.gesta.execute(place("1", 4)).await.unwrap();
     let cancel = CancelOrder { order_id: order("1"), reason: None, occurred_at: noon(2) };
     shop.gesta.execute(cancel).await.unwrap();
-    shop.gesta.resume_process("fulfilment").await.unwrap();
+    shop.gesta.resume_process("fulfilment", &gesta::audit::Operator::new("ann")).await.unwrap();
     assert_eq!(shop.status("1").await, OrderStatus::Cancelled);
     assert_eq!((shop.balance().await.as_str(), shop.free_mugs().await), ("100", 10));
 }

@@ -6,6 +6,8 @@ use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use super::processes::{Reason, done};
 use crate::{
     application::{Application, Path},
+    confirm::Confirm,
+    events::Printable,
     exit::Outcome,
     output::Output,
     table::Table,
@@ -15,7 +17,9 @@ const HINT: &str = "\
 Examples:
   gesta dead-letters list
   gesta dead-letters retry users@12
-  gesta dead-letters discard users@12 --reason 'manual entry, no such user'
+  gesta dead-letters discard users@12 --reason 'manual entry, no such user' --yes
+
+A discard asks for confirmation; --yes confirms it.
 
 Exit codes:
   0  success
@@ -55,6 +59,8 @@ enum DeadLettersCommand {
         id: String,
         #[command(flatten)]
         reason: Reason,
+        #[command(flatten)]
+        confirm: Confirm,
     },
 }
 
@@ -78,7 +84,9 @@ impl DeadLetters {
             DeadLettersCommand::Retry { id, reason } => {
                 at.post(&letters.name(&id).then("/retry"), reason.reason.as_deref())?;
             }
-            DeadLettersCommand::Discard { id, reason } => {
+            DeadLettersCommand::Discard { id, reason, confirm } => {
+                let shown = Printable(&id);
+                confirm.ask(&format!("this permanently skips the event of dead letter {shown}"))?;
                 at.delete(&letters.name(&id), reason.reason.as_deref())?;
             }
         }

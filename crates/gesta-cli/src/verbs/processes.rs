@@ -9,6 +9,7 @@ use serde_json::{json, value::RawValue};
 
 use crate::{
     application::{Application, Path},
+    confirm::Confirm,
     events::Printable,
     exit::Outcome,
     output::{Output, Style, notice},
@@ -18,6 +19,8 @@ use crate::{
 const HINT: &str = "\
 Examples:
   gesta processes list                                  all process managers
+  gesta processes pause welcome --reason 'the mail server moves'
+  gesta processes resume welcome
   gesta processes list welcome --state troubled         troubled instances and set-aside streams
   gesta processes show welcome ann                      timers, commands, failures
   gesta processes set-aside welcome                     set-aside inputs and their errors
@@ -53,6 +56,10 @@ pub(crate) struct Processes {
 enum ProcessesCommand {
     /// List process managers, or the instances of one
     List(List),
+    /// Pause a process manager after its current work. The pause ends when the application restarts
+    Pause(Manager),
+    /// Resume a process manager after a pause or halt
+    Resume(Manager),
     /// Show an instance with its timers, commands and set-aside inputs
     Show(Instance),
     /// List set-aside inputs, by stream
@@ -68,7 +75,7 @@ enum ProcessesCommand {
         #[command(flatten)]
         reason: Reason,
     },
-    /// Skip a set-aside input and retry the inputs that wait behind it
+    /// Skip a set-aside input and retry the inputs that wait behind it. Asks for confirmation
     Skip {
         #[command(flatten)]
         subject: SubjectArguments,
@@ -76,13 +83,17 @@ enum ProcessesCommand {
         number: u64,
         #[command(flatten)]
         reason: Reason,
+        #[command(flatten)]
+        confirm: Confirm,
     },
-    /// End an instance: cancel its timers and stop delivering inputs
+    /// End an instance: cancel its timers and stop delivering inputs. Asks for confirmation
     Cancel {
         #[command(flatten)]
         instance: Instance,
         #[command(flatten)]
         reason: Reason,
+        #[command(flatten)]
+        confirm: Confirm,
     },
     /// Fire a pending timer now
     Fire {
@@ -124,6 +135,15 @@ struct List {
 }
 
 #[derive(Args, Debug)]
+struct Manager {
+    /// Process manager
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    process: String,
+    #[command(flatten)]
+    reason: Reason,
+}
+
+#[derive(Args, Debug)]
 struct Instance {
     /// Process manager
     #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -151,6 +171,12 @@ pub(crate) struct Reason {
     pub(crate) reason: Option<String>,
 }
 
+impl Manager {
+    fn path(&self) -> Path {
+        Path::new("/processes").name(&self.process)
+    }
+}
+
 impl Instance {
     fn path(&self) -> Path {
         Path::new("/processes").name(&self.process).then("/instances").name(&self.id)
@@ -168,16 +194,26 @@ impl Processes {
         let at = &self.application;
         match self.verb {
             ProcessesCommand::List(list) => list.run(at, output),
+            ProcessesCommand::Pause(manager) => {
+                post(at, &manager.path().then("/pause"), &manager.reason, output)
+            }
+            ProcessesCommand::Resume(manager) => {
+                post(at, &manager.path().then("/resume"), &manager.reason, output)
+            }
             ProcessesCommand::Show(instance) => show(at, &instance, output),
             ProcessesCommand::SetAside { process } => set_aside(at, &process, output),
             ProcessesCommand::Retry { subject, reason } => {
                 post(at, &subject.path().then("/retry"), &reason, output)
             }
-            ProcessesCommand::Skip { subject, number, reason } => {
+            ProcessesCommand::Skip { subject, number, reason, confirm } => {
+                let of = Printable(&subject.subject);
+                confirm.ask(&format!("this permanently skips input {number} of {of}"))?;
                 let path = subject.path().name(&number.to_string()).then("/skip");
                 post(at, &path, &reason, output)
             }
-            ProcessesCommand::Cancel { instance, reason } => {
+            ProcessesCommand::Cancel { instance, reason, confirm } => {
+                let id = Printable(&instance.id);
+                confirm.ask(&format!("this permanently ends instance {id}"))?;
                 post(at, &instance.path().then("/cancel"), &reason, output)
             }
             ProcessesCommand::Fire { instance, timer, reason } => {

@@ -6,6 +6,8 @@ use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use super::processes::{Reason, done};
 use crate::{
     application::{Application, Path},
+    confirm::Confirm,
+    events::Printable,
     exit::Outcome,
     output::Output,
     table::Table,
@@ -45,8 +47,13 @@ enum ProjectionsCommand {
     Confirm(Order),
     /// Switch back to the previous read model
     RollBack(Order),
-    /// Delete the previous read model
-    DropOld(Order),
+    /// Delete the previous read model. Asks for confirmation
+    DropOld {
+        #[command(flatten)]
+        order: Order,
+        #[command(flatten)]
+        confirm: Confirm,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -78,7 +85,11 @@ impl Projections {
             ProjectionsCommand::Rebuild(order) => (order, "/rebuild"),
             ProjectionsCommand::Confirm(order) => (order, "/confirm-switch"),
             ProjectionsCommand::RollBack(order) => (order, "/roll-back"),
-            ProjectionsCommand::DropOld(order) => (order, "/drop-old-rows"),
+            ProjectionsCommand::DropOld { order, confirm } => {
+                let name = Printable(&order.name);
+                confirm.ask(&format!("this permanently deletes the previous rows of {name}"))?;
+                (order, "/drop-old-rows")
+            }
         };
         let path = Path::new("/projections").name(&order.name).then(what);
         at.post(&path, order.reason.reason.as_deref())?;

@@ -7,6 +7,8 @@ use serde_json::value::RawValue;
 use super::processes::{Reason, done};
 use crate::{
     application::{Application, Path},
+    confirm::Confirm,
+    events::Printable,
     exit::Outcome,
     output::{Output, Style, notice},
     table::Table,
@@ -20,8 +22,11 @@ Examples:
   gesta reactors retry welcome-mail 0192d3f0-7c1e-7000-8000-3f1c5a7b9e21
   gesta reactors discard welcome-mail 0192d3f0-7c1e-7000-8000-3f1c5a7b9e21 \\
       --reason 'the mailbox is closed'
+  gesta reactors pause welcome-mail --reason 'the mail server moves'
+  gesta reactors resume welcome-mail
 
-Retries and discards are recorded in the stream audit-operations, with the reason.
+Operations are recorded in the stream audit-operations, with the reason. A discard asks for
+confirmation; --yes confirms it.
 
 Exit codes:
   0  success
@@ -53,7 +58,16 @@ enum ReactorsCommand {
     /// Attempt the effect of a dead letter again. The later events of its stream follow
     Retry(Letter),
     /// Discard a dead letter: its effect never happens. The later events of its stream follow
-    Discard(Letter),
+    Discard {
+        #[command(flatten)]
+        letter: Letter,
+        #[command(flatten)]
+        confirm: Confirm,
+    },
+    /// Pause a reactor after its current attempts. The pause ends when the application restarts
+    Pause(Paused),
+    /// Resume a reactor after a pause or halt
+    Resume(Paused),
 }
 
 #[derive(Args, Debug)]
@@ -61,6 +75,14 @@ struct Named {
     /// Reactor
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     reactor: String,
+}
+
+#[derive(Args, Debug)]
+struct Paused {
+    #[command(flatten)]
+    named: Named,
+    #[command(flatten)]
+    reason: Reason,
 }
 
 #[derive(Args, Debug)]
@@ -129,8 +151,18 @@ impl Reactors {
                 at.post(&letter.path().then("/retry"), letter.reason.reason.as_deref())?;
                 done(output)
             }
-            ReactorsCommand::Discard(letter) => {
+            ReactorsCommand::Discard { letter, confirm } => {
+                let event = Printable(&letter.event);
+                confirm.ask(&format!("the effect of event {event} will never happen"))?;
                 at.delete(&letter.path(), letter.reason.reason.as_deref())?;
+                done(output)
+            }
+            ReactorsCommand::Pause(Paused { named, reason }) => {
+                at.post(&named.path().then("/pause"), reason.reason.as_deref())?;
+                done(output)
+            }
+            ReactorsCommand::Resume(Paused { named, reason }) => {
+                at.post(&named.path().then("/resume"), reason.reason.as_deref())?;
                 done(output)
             }
         }

@@ -185,11 +185,11 @@ fn orders_name_their_target_escaped_and_carry_the_reason() {
             "POST /v1/processes/welcome/set-aside/instance:a%2Fb%20c/retry",
         ),
         (
-            &["processes", "skip", "welcome", "stream:user-poison", "12"],
+            &["processes", "skip", "welcome", "stream:user-poison", "12", "--yes"],
             "POST /v1/processes/welcome/set-aside/stream:user-poison/12/skip",
         ),
         (
-            &["processes", "cancel", "welcome", "ann"],
+            &["processes", "cancel", "welcome", "ann", "--yes"],
             "POST /v1/processes/welcome/instances/ann/cancel",
         ),
         (
@@ -202,14 +202,22 @@ fn orders_name_their_target_escaped_and_carry_the_reason() {
         ),
         (&["projections", "rebuild", "orders"], "POST /v1/projections/orders/rebuild"),
         (&["projections", "roll-back", "orders"], "POST /v1/projections/orders/roll-back"),
+        (
+            &["projections", "drop-old", "orders", "--yes"],
+            "POST /v1/projections/orders/drop-old-rows",
+        ),
+        (&["processes", "pause", "welcome"], "POST /v1/processes/welcome/pause"),
+        (&["processes", "resume", "welcome"], "POST /v1/processes/welcome/resume"),
+        (&["reactors", "pause", "welcome-mail"], "POST /v1/reactors/welcome-mail/pause"),
+        (&["reactors", "resume", "welcome-mail"], "POST /v1/reactors/welcome-mail/resume"),
         (&["dead-letters", "retry", "users@12"], "POST /v1/dead-letters/users@12/retry"),
-        (&["dead-letters", "discard", "users@12"], "DELETE /v1/dead-letters/users@12"),
+        (&["dead-letters", "discard", "users@12", "--yes"], "DELETE /v1/dead-letters/users@12"),
         (
             &["reactors", "retry", "welcome-mail", EVENT],
             "POST /v1/reactors/welcome-mail/dead-letters/0192d3f0-7c1e-7000-8000-3f1c5a7b9e21/retry",
         ),
         (
-            &["reactors", "discard", "a/b c", EVENT],
+            &["reactors", "discard", "a/b c", EVENT, "--yes"],
             "DELETE /v1/reactors/a%2Fb%20c/dead-letters/0192d3f0-7c1e-7000-8000-3f1c5a7b9e21",
         ),
     ] {
@@ -221,6 +229,23 @@ fn orders_name_their_target_escaped_and_carry_the_reason() {
         );
         let with_reason = format!("{asked}?reason=ann%20%26%20co");
         assert_eq!(application.asked(), [asked.to_owned(), with_reason], "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_order_that_cannot_be_undone_is_sent_only_after_a_confirmation() {
+    for arguments in [
+        &["processes", "skip", "welcome", "stream:user-poison", "12"][..],
+        &["processes", "cancel", "welcome", "ann"],
+        &["projections", "drop-old", "orders"],
+        &["dead-letters", "discard", "users@12"],
+        &["reactors", "discard", "welcome-mail", EVENT],
+    ] {
+        let application = Application::answering(&[]);
+        let refused = application.run(&[arguments, &["--json"]].concat());
+        let code = &refused.error()["code"];
+        assert_eq!((refused.code, code.as_str()), (2, Some("confirmation-needed")));
+        assert!(application.asked().is_empty(), "{arguments:?}");
     }
 }
 

@@ -98,7 +98,7 @@ where
                 }
             }
         }
-        let seen = headers::position(parts, LAST_EVENT_ID, "Last-Event-ID")?;
+        let seen = headers::position(&parts.headers, LAST_EVENT_ID, "Last-Event-ID")?;
         // A browser reconnects with the same URL and adds the id of the last event (HTML standard,
         // section 9.2), which is later than `after`.
         let after = seen.or(after).unwrap_or(Position::START);

@@ -1,10 +1,10 @@
-//! Operator routes for reactors: status and dead letters.
+//! Operator routes for reactors: status, pauses and dead letters.
 //!
 //! Invariant: every change goes through [`RequestOperator`], so the audit stream records the actor
 //! and the optional `?reason=`. An unknown reactor or dead letter is answered with 404; an effect
 //! that fails again, with 422.
 
-use gesta::{EffectDeadLetter, ReactorState, ReactorStatus};
+use gesta::{EffectDeadLetter, ReactorError, ReactorState, ReactorStatus};
 use serde::Serialize;
 
 use super::{
@@ -18,12 +18,16 @@ use crate::{
 };
 
 /// Returns the routes under a path prefix.
-pub(crate) fn routes(prefix: &str) -> [ApiRoute; 5] {
+pub(crate) fn routes(prefix: &str) -> [ApiRoute; 7] {
     let under = |path: &str| format!("{prefix}/reactors{path}");
     let letters = |path: &str| under(&format!("/{{reactor}}/dead-letters{path}"));
     [
         ApiRoute::get(&under(""), "Lists the reactors").handle(list_reactors),
         ApiRoute::get(&under("/{reactor}"), "Shows a reactor").handle(show_reactor),
+        ApiRoute::post(&under("/{reactor}/pause"), "Pauses a reactor until it is resumed")
+            .handle(pause_reactor),
+        ApiRoute::post(&under("/{reactor}/resume"), "Resumes a reactor after a pause or halt")
+            .handle(resume_reactor),
         ApiRoute::get(&letters(""), "Lists the dead letters of a reactor by stream")
             .handle(list_reactor_dead_letters),
         ApiRoute::post(&letters("/{event}/retry"), "Attempts the effect of a dead letter again")
@@ -147,9 +151,28 @@ async fn show_reactor(
 ) -> Result<CurrentState<ReactorDetails>, Problem> {
     let all = state.gesta().reactors().await?;
     let named = all.into_iter().find(|status| status.name == path.reactor.0);
-    let status = named.ok_or_else(|| Problem::not_found("reactor"))?;
+    let status =
+        named.ok_or_else(|| ReactorError::NotRegistered { reactor: path.reactor.0.clone() })?;
     let leases = LeasesInForce::read(&state).await;
     Ok(CurrentState(ReactorDetails::of(status, &leases)))
+}
+
+async fn pause_reactor(
+    state: GestaState,
+    operator: RequestOperator,
+    path: PathOf<ReactorPath>,
+) -> Result<Done, Problem> {
+    state.gesta().pause_reactor(&path.reactor.0, &operator.0).await?;
+    Ok(Done)
+}
+
+async fn resume_reactor(
+    state: GestaState,
+    operator: RequestOperator,
+    path: PathOf<ReactorPath>,
+) -> Result<Done, Problem> {
+    state.gesta().resume_reactor(&path.reactor.0, &operator.0).await?;
+    Ok(Done)
 }
 
 async fn list_reactor_dead_letters(

@@ -1,17 +1,41 @@
-//! Content codings of request bodies (RFC 9110, section 8.4).
+//! Content codings of request bodies (RFC 9110, section 8.4), and the choice of the responses that
+//! are compressed.
 //!
 //! Invariants: the size limit applies to the decoded body, and decoding stops there; an unsupported
-//! coding is refused, never parsed as JSON.
+//! coding is refused, never parsed as JSON; an event feed is never compressed.
+//!
+//! Not here: the compression ([`rules`](crate::rules)).
 
 use std::io::Read as _;
 
 use axum::{
-    body::Bytes,
+    body::{Bytes, HttpBody},
     http::{HeaderMap, StatusCode, header},
+    response::Response,
 };
 use flate2::read::MultiGzDecoder;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 
 use crate::Problem;
+
+/// Minimum size of a response that is compressed, in bytes. A smaller one fits into one packet.
+const COMPRESSED_BYTES_MIN: u64 = 1 << 10;
+
+/// The choice of the responses that are compressed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Compressible;
+
+impl Predicate for Compressible {
+    fn should_compress<B: HttpBody>(&self, response: &Response<B>) -> bool {
+        // A strong entity tag names these bytes and no others (RFC 9110, section 8.8.3.3).
+        let has_tag = response.headers().contains_key(header::ETAG);
+        // A body of unknown size is a stream, whose parts must not wait in an encoder.
+        let size = response.body().size_hint().exact();
+        !has_tag
+            && size.is_some_and(|bytes| bytes >= COMPRESSED_BYTES_MIN)
+            && DefaultPredicate::new().should_compress(response)
+    }
+}
 
 /// The content coding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

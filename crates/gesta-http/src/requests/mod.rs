@@ -5,6 +5,7 @@
 pub(crate) mod body_deadline;
 pub(crate) mod correlation;
 pub(crate) mod cors;
+pub(crate) mod cross_site;
 pub(crate) mod encoding;
 pub(crate) mod expect;
 pub(crate) mod extract;

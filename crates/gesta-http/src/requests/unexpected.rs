@@ -1,7 +1,8 @@
-//! Refusal of bodies and query strings that an operation does not read.
+//! Refusal of bodies, query strings, conditions and keys that an operation does not read.
 //!
 //! Ignoring them would suggest that they had an effect. An empty object counts as no body, because
-//! some clients always send one. Not here: unknown fields of a body or query string that is read;
+//! some clients always send one. A read without a condition or key is the same read, so these are
+//! refused in changes only. Not here: unknown fields of a body or query string that is read;
 //! its extractor refuses them.
 
 use std::sync::Arc;
@@ -9,12 +10,12 @@ use std::sync::Arc;
 use axum::{
     body::{Body, HttpBody as _, to_bytes},
     extract::Request,
-    http::Uri,
+    http::{HeaderMap, HeaderName, Uri, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 
-use crate::{Problem, requests::extract::query_pairs};
+use crate::{Problem, requests::extract::query_pairs, wire::headers::IDEMPOTENCY_KEY};
 
 /// Maximum size of a body that counts as empty, in bytes.
 const EMPTY_BYTES_MAX: usize = 16;
@@ -58,4 +59,50 @@ pub(crate) async fn no_parameters(request: Request, next: Next) -> Response {
 
 fn parameter_of(uri: &Uri) -> Result<Option<String>, Problem> {
     Ok(query_pairs(uri)?.into_iter().next().map(|(name, _)| name))
+}
+
+/// The conditions and keys that an operation does not read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnreadHeaders {
+    conditions: bool,
+    key: bool,
+}
+
+impl UnreadHeaders {
+    /// Returns those that are not among the headers of an operation.
+    pub(crate) fn besides(read: &[String]) -> Self {
+        let reads = |names: &[&str]| read.iter().any(|name| names.contains(&name.as_str()));
+        Self {
+            // An operation with one of the conditions evaluates both.
+            conditions: !reads(&["If-Match", "If-None-Match"]),
+            key: !reads(&["Idempotency-Key"]),
+        }
+    }
+
+    /// Returns the refusal of the first unread header, if there is one.
+    fn in_headers(self, headers: &HeaderMap) -> Option<Problem> {
+        let has = |name: HeaderName| headers.contains_key(name);
+        let (name, reason) = if self.conditions && has(header::IF_MATCH) {
+            ("If-Match", "is not supported: this operation checks no revision")
+        } else if self.conditions && has(header::IF_NONE_MATCH) {
+            ("If-None-Match", "is not supported: this operation checks no revision")
+        } else if self.key && has(IDEMPOTENCY_KEY) {
+            ("Idempotency-Key", "is not supported: each request executes this operation")
+        } else {
+            return None;
+        };
+        Some(Problem::invalid(name, format!("{reason}; send the request without it")))
+    }
+}
+
+/// Middleware of a change that refuses conditions and keys that it does not read.
+pub(crate) async fn no_unread_headers(
+    unread: UnreadHeaders,
+    request: Request,
+    next: Next,
+) -> Response {
+    match unread.in_headers(request.headers()) {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
+    }
 }

@@ -16,8 +16,11 @@ use serde_json::{Value, json};
 use super::{endpoint::Endpoint, parts::Content};
 use crate::{
     GestaState, Operation, Schemas,
-    requests::unexpected::{no_content, no_parameters},
-    wire::{headers, problem::VALIDATION_FAILED, schema::wire_name},
+    requests::{
+        cross_site::is_safe,
+        unexpected::{UnreadHeaders, no_content, no_parameters, no_unread_headers},
+    },
+    wire::{headers, operation::ParameterIn, problem::VALIDATION_FAILED, schema::wire_name},
 };
 
 /// The documentation of a route.
@@ -128,6 +131,9 @@ impl ApiRoute {
         if !self.rejections.is_empty() {
             operation.problem(422, &format!("rejected: {}", self.rejections.join(", ")));
         }
+        if !is_safe(&self.method) {
+            operation.problem(403, "a page of an origin that is not allowed sent the request");
+        }
         // Last, because it adds a header to all responses described so far.
         describe_correlation(&mut operation);
         let mut operation = operation.into_json();
@@ -169,12 +175,14 @@ impl RouteBuilder {
         describe: Description,
     ) -> ApiRoute {
         let Self { method, path, summary, .. } = self;
-        let parameters = query_names(&describe);
+        let (parameters, headers) = parameter_names(&describe);
         let has_query_parameters = !parameters.is_empty();
         let router = match content {
             Content::Read => router,
             Content::Refused => without_content(router, &parameters),
         };
+        // A read is not changed by a key, and without an entity tag it has nothing to compare.
+        let router = if is_safe(&method) { router } else { without_headers(router, &headers) };
         let (area, rejections) = ("operations", Vec::new());
         ApiRoute {
             method,
@@ -201,13 +209,20 @@ fn without_content(
     }))
 }
 
-/// Returns the names of a route's query parameters.
-fn query_names(describe: &Description) -> Vec<String> {
+/// Adds the refusal of conditions and keys to the router of a route that does not read them.
+fn without_headers(router: MethodRouter<GestaState>, read: &[String]) -> MethodRouter<GestaState> {
+    let unread = UnreadHeaders::besides(read);
+    router.route_layer(from_fn(move |request, next| no_unread_headers(unread, request, next)))
+}
+
+/// Returns the names of a route's query parameters, and those of its headers.
+fn parameter_names(describe: &Description) -> (Vec<String>, Vec<String>) {
     // The documentation is the only list of parameters that a route has.
     let mut schemas = Schemas::default();
     let mut operation = Operation::new(&mut schemas);
     describe(&mut operation);
-    operation.query_names().into_iter().map(str::to_owned).collect()
+    let names = |location| operation.names(location).into_iter().map(str::to_owned).collect();
+    (names(ParameterIn::Query), names(ParameterIn::Header))
 }
 
 impl std::fmt::Debug for ApiRoute {

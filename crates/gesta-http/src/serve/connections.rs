@@ -19,7 +19,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     http::{Request, StatusCode},
-    middleware::from_fn,
+    middleware::from_fn_with_state,
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -34,8 +34,13 @@ use tokio::{
 };
 use tower::ServiceExt as _;
 
-use super::{host::hosts, write_deadline::WriteDeadline};
-use crate::{Limits, Problem, requests::body_deadline::DeadlineBody, wire::problem::PROBLEM_JSON};
+use super::{
+    host::{HostRule, check_host},
+    write_deadline::WriteDeadline,
+};
+use crate::{
+    GestaState, Limits, Problem, requests::body_deadline::DeadlineBody, wire::problem::PROBLEM_JSON,
+};
 
 /// Maximum size of a request's head, and of the part of a body that is read ahead, in bytes.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -60,11 +65,12 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    pub(crate) fn new(router: Router, limits: Limits) -> Self {
+    pub(crate) fn new(router: Router, hosts: HostRule, state: &GestaState) -> Self {
+        let limits = state.request_limits();
         let max = limits.connections_max.min(connections_possible());
         Self {
             // Only here and not in `Api::router`: without a connection there is no `Host` to check.
-            router: router.layer(from_fn(hosts)),
+            router: router.layer(from_fn_with_state(hosts, check_host)),
             limits,
             max,
             permits: Arc::new(Semaphore::new(max)),

@@ -1,32 +1,83 @@
-//! Validation of the `Host` header (RFC 9112, section 3.2).
+//! Validation of the `Host` header (RFC 9112, section 3.2), and refusal of foreign hosts.
 //!
 //! An HTTP/1.1 request has exactly one `Host`, an earlier one at most one; its value is a host with
 //! an optional port. Applies to connections only: a router that is called directly needs no `Host`.
+//!
+//! Invariant: a listener on loopback serves no request for a host that is neither loopback nor
+//! allowed. A browser on this machine reaches such a listener, and a site whose name resolves to
+//! loopback (DNS rebinding) would pass for the server's own origin.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use axum::{
-    extract::Request,
-    http::{HeaderValue, Version, header},
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, Version, header},
     middleware::Next,
     response::Response,
 };
 
-use crate::{Problem, requests::correlation, wire::headers::REPEATED};
+use crate::{
+    GestaState, Problem,
+    requests::correlation,
+    wire::{
+        headers::REPEATED,
+        host_name::{HostNames, is_loopback, without_port},
+        origin::Origins,
+    },
+};
+
+/// The hosts that a listener serves.
+#[derive(Clone, Debug)]
+pub(crate) enum HostRule {
+    /// All: the listener is for other machines, which know it by names that it does not know.
+    Any,
+    /// Loopback, and what is configured.
+    Loopback { hosts: HostNames, origins: Origins },
+}
+
+impl HostRule {
+    /// Returns the rule of a listener on this address.
+    pub(crate) fn new(address: IpAddr, state: &GestaState) -> Self {
+        if address.to_canonical().is_loopback() {
+            Self::Loopback { hosts: state.hosts().clone(), origins: state.origins().clone() }
+        } else {
+            Self::Any
+        }
+    }
+
+    fn check(&self, host: &HeaderValue) -> Result<(), Problem> {
+        let Self::Loopback { hosts, origins } = self else { return Ok(()) };
+        let host = without_port(host.to_str().unwrap_or_default());
+        // An empty host is none (RFC 9110, section 7.2); browsers always send one.
+        if host.is_empty() || is_loopback(host) || hosts.has(host) || origins.has_host(host) {
+            return Ok(());
+        }
+        let detail = format!(
+            "`Host` must be localhost or a loopback address, because this server listens on \
+             loopback only; got `{host}`. If `{host}` is a name of this server, add it to its \
+             allowed hosts, or its origin to the allowed origins"
+        );
+        Err(Problem::new(StatusCode::FORBIDDEN, "foreign-host", detail))
+    }
+}
 
 /// Middleware around the router of a connection that refuses requests without a valid `Host`.
-pub(crate) async fn hosts(request: Request, next: Next) -> Response {
-    match check(&request) {
+pub(crate) async fn check_host(
+    State(rule): State<HostRule>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match check(&request, &rule) {
         Ok(()) => next.run(request).await,
         // This runs around the router, so no other middleware has added the correlation id.
         Err(problem) => correlation::refuse(request.headers(), problem),
     }
 }
 
-fn check(request: &Request) -> Result<(), Problem> {
+fn check(request: &Request, rule: &HostRule) -> Result<(), Problem> {
     let mut values = request.headers().get_all(header::HOST).iter();
     match (values.next(), values.next()) {
-        (Some(host), None) if is_host(host) => Ok(()),
+        (Some(host), None) if is_host(host) => rule.check(host),
         (Some(_), None) => {
             Err(invalid("must be a host with an optional port, such as example.org:8080"))
         }

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use self::connections::Connections;
+use self::{connections::Connections, host::HostRule};
 use crate::GestaState;
 
 /// First pause after a failed `accept`; each further one is twice as long.
@@ -43,7 +43,9 @@ pub enum ServeError {
 /// Serves a router until the future `until` completes, then shuts down gracefully: event feeds of
 /// `state` end, and running requests have time to finish.
 ///
-/// Connections are limited in number and time: see [`Limits`](crate::Limits).
+/// Connections are limited in number and time: see [`Limits`](crate::Limits). A listener on a
+/// loopback address accepts requests for `localhost`, loopback addresses and
+/// [allowed hosts](GestaState::allow_hosts) only.
 ///
 /// # Errors
 /// [`ServeError`] if the listener fails permanently.
@@ -53,7 +55,8 @@ pub async fn serve(
     state: GestaState,
     until: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let mut connections = Connections::new(router, state.request_limits());
+    let local = listener.local_addr()?;
+    let mut connections = Connections::new(router, HostRule::new(local.ip(), &state), &state);
     let mut failures = AcceptFailures::default();
     pin!(until);
     loop {

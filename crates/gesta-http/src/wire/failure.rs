@@ -36,7 +36,13 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
                     Self::new(StatusCode::PRECONDITION_FAILED, "revision-mismatch", detail);
                 mismatch.at_revision(head)
             }
-            ExecuteError::CommandIdReused { .. } => conflict("command-id-reused", detail),
+            // Over HTTP the caller chooses command ids by keys only.
+            ExecuteError::CommandIdReused { .. } => conflict(
+                "command-id-reused",
+                "the `Idempotency-Key` was already used for another request; send this one with \
+                 another key"
+                    .to_owned(),
+            ),
             // The pipeline has retried already. Once there is less contention, a later attempt may
             // win.
             ExecuteError::Conflict(_) => conflict("conflict", detail).retry_after(PAUSE),

@@ -5,7 +5,7 @@
 
 use axum::{
     extract::Request,
-    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -32,12 +32,17 @@ const SINGLE: [(HeaderName, &str); 4] = [
     (LAST_EVENT_ID, "Last-Event-ID"),
 ];
 
-/// Middleware that refuses repeated single-valued headers, even if the handler does not read them
-/// (RFC 9110, section 5.3).
+/// Middleware that refuses repeated single-valued headers (RFC 9110, section 5.3) and malformed
+/// positions, even if the handler does not read them.
 pub(crate) async fn single(request: Request, next: Next) -> Response {
-    match repeated(request.headers()) {
-        Some(shown) => Problem::invalid(shown, REPEATED).into_response(),
-        None => next.run(request).await,
+    if let Some(shown) = repeated(request.headers()) {
+        return Problem::invalid(shown, REPEATED).into_response();
+    }
+    // A client that sends its position with each request must learn that it is none. A valid one
+    // holds for changes, too: they decide on the newest events.
+    match position(request.headers(), POSITION, "Gesta-Position") {
+        Ok(_) => next.run(request).await,
+        Err(problem) => problem.into_response(),
     }
 }
 
@@ -86,11 +91,11 @@ pub(crate) fn token_schema() -> Value {
 
 /// Returns the position in a header, or `None` if it is absent.
 pub(crate) fn position(
-    parts: &Parts,
+    headers: &HeaderMap,
     name: HeaderName,
     shown: &'static str,
 ) -> Result<Option<Position>, Problem> {
-    let text = text(&parts.headers, name, shown)?;
+    let text = text(headers, name, shown)?;
     text.map(|text| parse_position(shown, &text)).transpose()
 }
 
@@ -139,28 +144,28 @@ mod tests {
 
     use super::*;
 
-    fn parts(name: HeaderName, values: &[&str]) -> Parts {
+    fn headers(name: HeaderName, values: &[&str]) -> HeaderMap {
         let mut request = Request::builder();
         for value in values {
             request = request.header(name.clone(), *value);
         }
-        request.body(()).unwrap().into_parts().0
+        request.body(()).unwrap().into_parts().0.headers
     }
 
     #[test]
     fn a_repeated_header_is_refused() {
-        let twice = parts(POSITION, &["1", "2"]);
+        let twice = headers(POSITION, &["1", "2"]);
         let problem = position(&twice, POSITION, "Gesta-Position").unwrap_err();
         assert_eq!(problem.to_json()["field"], "Gesta-Position");
     }
 
     #[test]
     fn a_position_is_digits_and_nothing_else() {
-        for odd in ["-1", "+1", "1.0", "01", "9999999999999999999"] {
-            let odd_parts = parts(POSITION, &[odd]);
-            assert!(position(&odd_parts, POSITION, "Gesta-Position").is_err(), "{odd}");
+        for text in ["-1", "+1", "1.0", "01", "9999999999999999999"] {
+            let odd = headers(POSITION, &[text]);
+            assert!(position(&odd, POSITION, "Gesta-Position").is_err(), "{text}");
         }
-        let zero = position(&parts(POSITION, &["0"]), POSITION, "Gesta-Position");
+        let zero = position(&headers(POSITION, &["0"]), POSITION, "Gesta-Position");
         assert_eq!(zero.unwrap(), Some(Position::START));
     }
 }

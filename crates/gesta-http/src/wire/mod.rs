@@ -8,6 +8,7 @@ pub(crate) mod cursor;
 pub(crate) mod event;
 pub(crate) mod failure;
 pub(crate) mod headers;
+pub(crate) mod host_name;
 pub(crate) mod moment;
 pub(crate) mod object_only;
 pub(crate) mod operation;

@@ -158,10 +158,10 @@ impl<'s> Operation<'s> {
         }
     }
 
-    /// Returns the names of the query parameters.
-    pub(crate) fn query_names(&self) -> Vec<&str> {
-        let in_query = |parameter: &&Value| parameter["in"] == ParameterIn::Query.as_str();
-        let all = self.parameters.iter().filter(in_query);
+    /// Returns the names of the parameters in a location.
+    pub(crate) fn names(&self, location: ParameterIn) -> Vec<&str> {
+        let is_there = |parameter: &&Value| parameter["in"] == location.as_str();
+        let all = self.parameters.iter().filter(is_there);
         all.filter_map(|parameter| parameter["name"].as_str()).collect()
     }
 

@@ -7,6 +7,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
+use super::host_name::without_port;
+
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
 /// An origin whose web pages may send requests and read the responses; `*` is any origin.
@@ -69,6 +71,14 @@ pub(crate) struct Origins(Arc<[HeaderValue]>);
 impl Origins {
     pub(crate) fn new(origins: impl IntoIterator<Item = Origin>) -> Self {
         Self(origins.into_iter().map(|origin| origin.0).collect())
+    }
+
+    /// Returns whether one of the origins is of a host; it has no port.
+    pub(crate) fn has_host(&self, host: &str) -> bool {
+        self.0.iter().any(|origin| {
+            let authority = origin.to_str().ok().and_then(|text| text.split_once("://"));
+            authority.is_some_and(|(_, of)| without_port(of).eq_ignore_ascii_case(host))
+        })
     }
 
     /// Returns the value of `Access-Control-Allow-Origin`, or `None` if the origin is not allowed.

@@ -36,17 +36,19 @@ pub(crate) const RESOURCE_NOT_FOUND: &str = "the resource does not exist";
 const OF_APPLICATION: &str = "rejected:";
 
 /// The codes of this crate's problems.
-const CODES: [&str; 49] = [
+const CODES: [&str; 51] = [
     "already-exists",
     "body-too-late",
     "closed",
     "closing",
     "command-id-reused",
     "conflict",
+    "cross-site",
     "deleted",
     "event-gone",
     "expectation-failed",
     "forbidden",
+    "foreign-host",
     "head-too-late",
     "instance-ended",
     "instance-set-aside",

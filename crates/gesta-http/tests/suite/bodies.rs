@@ -1,13 +1,14 @@
 //! Content codings of bodies, and `Expect`.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 
 use axum::{
-    body::Body,
+    body::{Body, to_bytes},
     http::{HeaderMap, Request},
 };
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use serde_json::Value;
+use tower::ServiceExt as _;
 
 use crate::{api, send, state};
 
@@ -79,4 +80,37 @@ async fn all_invalid_fields_are_reported_at_once() {
     let fields: Vec<_> = reported.iter().map(|it| it["field"].as_str().unwrap()).collect();
     assert_eq!(fields, ["door", "handle", "sign"]);
     assert!(reported.iter().all(|it| !it["reason"].as_str().unwrap().is_empty()), "{problem}");
+}
+
+/// Reads a path with `Accept-Encoding` and returns the headers and the body.
+async fn accepting(coding: &str, path: &str) -> (HeaderMap, Body) {
+    let request = Request::get(path).header("accept-encoding", coding).body(Body::empty());
+    let response = api().router(state().await).oneshot(request.unwrap()).await.unwrap();
+    (response.headers().clone(), response.into_body())
+}
+
+#[tokio::test]
+async fn a_large_response_is_compressed_for_a_client_that_accepts_it() {
+    let (headers, body) = accepting("br, gzip", "/openapi.json").await;
+    assert_eq!(headers["content-encoding"], "gzip");
+    assert_eq!(headers["vary"], "accept-encoding", "a cache keeps both forms");
+    let compressed = to_bytes(body, usize::MAX).await.unwrap();
+    let mut text = String::new();
+    GzDecoder::new(&compressed[..]).read_to_string(&mut text).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert!(compressed.len() * 4 < text.len(), "{} of {}", compressed.len(), text.len());
+    for coding in ["identity", "br", "gzip;q=0"] {
+        let (headers, body) = accepting(coding, "/openapi.json").await;
+        assert!(!headers.contains_key("content-encoding"), "{coding}");
+        assert_eq!(to_bytes(body, usize::MAX).await.unwrap(), text, "{coding}");
+    }
+}
+
+#[tokio::test]
+async fn small_responses_and_feeds_are_not_compressed() {
+    for path in ["/health/live", "/v1/events"] {
+        let (headers, _) = accepting("gzip", path).await;
+        assert!(!headers.contains_key("content-encoding"), "{path}");
+    }
 }

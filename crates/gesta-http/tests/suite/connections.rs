@@ -31,7 +31,7 @@ async fn served(limits: Limits) -> SocketAddr {
 
 /// Sends a request on a kept connection and returns the status line.
 async fn ask(connection: &mut TcpStream) -> String {
-    connection.write_all(b"GET /health/live HTTP/1.1\r\nhost: doors\r\n\r\n").await.unwrap();
+    connection.write_all(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut part = [0; 2_048];
     let read = connection.read(&mut part).await.unwrap();
     String::from_utf8_lossy(&part[..read.min(12)]).into_owned()
@@ -52,7 +52,7 @@ async fn an_excess_connection_gets_a_503_and_others_continue() {
     assert_eq!(ask(&mut first).await, "HTTP/1.1 200");
     assert_eq!(ask(&mut second).await, "HTTP/1.1 200");
     let mut third = TcpStream::connect(address).await.unwrap();
-    third.write_all(b"GET /health/live HTTP/1.1\r\nhost: doors\r\n\r\n").await.unwrap();
+    third.write_all(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let refused = timeout(SOON, rest(&mut third)).await.unwrap();
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     assert!(refused.contains("retry-after: 1"), "{refused}");
@@ -91,7 +91,8 @@ async fn a_head_that_comes_too_slowly_is_answered_and_ends_its_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_second_head_that_comes_too_slowly_is_answered_after_the_first() {
-    let both = b"GET /health/live HTTP/1.1\r\nhost: doors\r\n\r\nGET /health/live HTTP/1.1\r\nh";
+    let both =
+        b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\nGET /health/live HTTP/1.1\r\nh";
     let (_, said) = closed_after(both).await;
     assert!(said.starts_with("HTTP/1.1 200"), "{said}");
     assert!(said.contains("HTTP/1.1 408"), "{said}");
@@ -106,14 +107,14 @@ async fn a_connection_that_says_nothing_is_closed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_kept_and_not_used_is_closed() {
-    let (after, said) = closed_after(b"GET /health/live HTTP/1.1\r\nhost: doors\r\n\r\n").await;
+    let (after, said) = closed_after(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert!(said.starts_with("HTTP/1.1 200") && !said.contains(" 408 "), "{said}");
     assert_eq!(after.as_secs(), Limits::DEFAULT.head_wait_max.as_secs());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_comes_too_slowly_is_answered_and_ends_its_connection() {
-    let head = "POST /doors/open HTTP/1.1\r\nhost: doors\r\ncontent-type: application/json\r\n\
+    let head = "POST /doors/open HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                 content-length: 100\r\n\r\n{\"half\":";
     let (after, said) = closed_after(head.as_bytes()).await;
     assert!(said.starts_with("HTTP/1.1 408"), "{said}");
@@ -172,7 +173,7 @@ fn start(directory: &Path) -> Child {
 fn open_door(connection: &mut Blocking) -> String {
     let body = "{}";
     let request = format!(
-        "POST /doors/7/open HTTP/1.1\r\nhost: doors\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /doors/7/open HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     let sent = connection.write_all(request.as_bytes());

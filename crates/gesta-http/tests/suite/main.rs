@@ -4,14 +4,17 @@
 
 mod bodies;
 mod connections;
+mod cross_site;
 mod declared;
 mod guide;
 mod health;
 mod messages;
 mod nodes;
+mod operators;
 mod own_router;
 mod payloads;
 mod serving;
+mod unread;
 
 use axum::{
     Router,

@@ -2,7 +2,7 @@
 //! headers and parameters.
 
 use axum::{body::Body, http::Request};
-use gesta_http::{Limits, serve};
+use gesta_http::serve;
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -15,7 +15,7 @@ use crate::{api, asked, send, state};
 async fn status_of(head: &str) -> (String, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let state = state().await.limits(Limits::DEFAULT);
+    let state = state().await.allow_hosts(["doors".parse().unwrap()]);
     let serving =
         tokio::spawn(serve(listener, api().router(state.clone()), state, std::future::pending()));
     let mut connection = TcpStream::connect(address).await.unwrap();
@@ -54,7 +54,7 @@ async fn a_request_without_its_one_valid_host_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
-    for host in ["doors", "doors:80", "doors:", "127.0.0.1:3000", "[::1]:80", "d%C3%B6rs", ""] {
+    for host in ["doors", "doors:80", "doors:", "127.0.0.1:3000", "[::1]:80", ""] {
         let head = format!("GET /health/live HTTP/1.1\r\nhost: {host}\r\n\r\n");
         assert_eq!(status_of(&head).await.0, "200", "{host}");
     }

@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 async fn connect(address: std::net::SocketAddr, path: &str) -> TcpStream {
     let mut connection = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: doors\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     connection.write_all(request.as_bytes()).await.unwrap();
     connection
 }
@@ -68,7 +68,7 @@ async fn a_client_that_expects_100_continue_gets_it() {
     let serving =
         tokio::spawn(serve(listener, api().router(state.clone()), state, std::future::pending()));
     let mut connection = TcpStream::connect(address).await.unwrap();
-    let head = "POST /orders HTTP/1.1\r\nhost: doors\r\ncontent-type: application/json\r\n\
+    let head = "POST /orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                 content-length: 11\r\nexpect: 100-continue\r\n\r\n";
     connection.write_all(head.as_bytes()).await.unwrap();
     read_until(&mut connection, "100 Continue").await;

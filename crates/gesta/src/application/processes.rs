@@ -24,17 +24,18 @@ impl Gesta {
     ///
     /// # Errors
     /// [`ProcessError::ProcessNotRegistered`] if no manager has this name.
-    /// [`ProcessError::RunsElsewhere`] if another node runs it.
-    pub async fn pause_process(&self, name: &str) -> Result<(), ProcessError> {
-        self.processes().named(name)?.order(ProcessOperation::Pause).await
+    /// [`ProcessError::RunsElsewhere`] if another node runs it. [`ProcessError::Store`] if the
+    /// operation could not be recorded; the manager is not paused then.
+    pub async fn pause_process(&self, name: &str, by: &Operator) -> Result<(), ProcessError> {
+        self.processes().named(name)?.order(ProcessOperation::Pause { by: by.clone() }).await
     }
 
-    /// Resumes a process manager after a pause.
+    /// Resumes a process manager after a pause or halt.
     ///
     /// # Errors
     /// The same as [`pause_process`](Self::pause_process).
-    pub async fn resume_process(&self, name: &str) -> Result<(), ProcessError> {
-        self.processes().named(name)?.order(ProcessOperation::Resume).await
+    pub async fn resume_process(&self, name: &str, by: &Operator) -> Result<(), ProcessError> {
+        self.processes().named(name)?.order(ProcessOperation::Resume { by: by.clone() }).await
     }
 
     /// Counts the instances of a process manager by state. The first count after a start reads

@@ -103,16 +103,18 @@ impl Gesta {
     ///
     /// # Errors
     /// [`ReactorError::NotRegistered`] if no reactor has this name.
-    pub async fn pause_reactor(&self, name: &str) -> Result<(), ReactorError> {
-        self.reactor_side().named(name)?.order(ReactorOperation::Pause).await
+    /// [`ReactorError::RunsElsewhere`] if another node runs it. [`ReactorError::Unavailable`] if
+    /// the operation could not be recorded; the reactor is not paused then.
+    pub async fn pause_reactor(&self, name: &str, by: &Operator) -> Result<(), ReactorError> {
+        self.reactor_side().named(name)?.order(ReactorOperation::Pause { by: by.clone() }).await
     }
 
-    /// Resumes a reactor after a pause.
+    /// Resumes a reactor after a pause or halt.
     ///
     /// # Errors
-    /// [`ReactorError::NotRegistered`] if no reactor has this name.
-    pub async fn resume_reactor(&self, name: &str) -> Result<(), ReactorError> {
-        self.reactor_side().named(name)?.order(ReactorOperation::Resume).await
+    /// The same as [`pause_reactor`](Self::pause_reactor).
+    pub async fn resume_reactor(&self, name: &str, by: &Operator) -> Result<(), ReactorError> {
+        self.reactor_side().named(name)?.order(ReactorOperation::Resume { by: by.clone() }).await
     }
 
     /// Returns the dead letters of a reactor, by stream.

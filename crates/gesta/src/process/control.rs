@@ -37,12 +37,16 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let ProcessControlMessage { operation, done } = order;
         let outcome = match operation {
             // A pause, a retry and a fired timer are answered once their work has ended.
-            ProcessOperation::Pause => return self.pause(done, session).await,
-            ProcessOperation::Resume => {
-                // A manager without room halts again at the next input that fails.
-                (self.paused, self.halted) = (false, None);
-                self.publish_status(session);
-                Ok(())
+            ProcessOperation::Pause { by } => return self.pause(&by, done, session).await,
+            ProcessOperation::Resume { by } => {
+                let recorded = self.record_alone(&by, "resume-process").await;
+                if recorded.is_ok() {
+                    // A manager without room halts again at the next input that fails.
+                    (self.paused, self.halted) = (false, None);
+                    self.publish_status(session);
+                }
+                let _ = done.send(recorded);
+                return Ok(());
             }
             ProcessOperation::Retry { subject, by } => {
                 let record = self.record(&by, "retry-process", &subject);
@@ -82,7 +86,16 @@ impl<P: ProcessManager> ProcessRunner<P> {
         }
     }
 
-    async fn pause(&mut self, done: Reply, session: &mut Session<P>) -> Result<(), InputError> {
+    async fn pause(
+        &mut self,
+        by: &Operator,
+        done: Reply,
+        session: &mut Session<P>,
+    ) -> Result<(), InputError> {
+        if let Err(unrecorded) = self.record_alone(by, "pause-process").await {
+            let _ = done.send(Err(unrecorded));
+            return Ok(());
+        }
         self.paused = true;
         loop {
             tokio::select! {
@@ -94,6 +107,12 @@ impl<P: ProcessManager> ProcessRunner<P> {
         self.publish_status(session);
         let _ = done.send(Ok(()));
         Ok(())
+    }
+
+    /// Records an operation that changes nothing in the store, before it happens.
+    async fn record_alone(&self, by: &Operator, operation: &str) -> Result<(), ProcessError> {
+        let recorded = audit::record(self.deps.store.as_ref(), by, operation, P::NAME).await;
+        recorded.map_err(ProcessError::Store)
     }
 
     fn record(&self, by: &Operator, operation: &str, target: &Subject) -> Option<NewEvent> {
@@ -347,8 +366,16 @@ impl<P: ProcessManager> ProcessRunner<P> {
                 order = self.control.recv() => {
                     let ProcessControlMessage { operation, done } = order?;
                     let outcome = match operation {
-                        ProcessOperation::Pause => { self.paused = true; Ok(()) }
-                        ProcessOperation::Resume => { self.paused = false; Ok(()) }
+                        ProcessOperation::Pause { by } => {
+                            let recorded = self.record_alone(&by, "pause-process").await;
+                            self.paused |= recorded.is_ok();
+                            recorded
+                        }
+                        ProcessOperation::Resume { by } => {
+                            let recorded = self.record_alone(&by, "resume-process").await;
+                            self.paused &= recorded.is_err();
+                            recorded
+                        }
                         ProcessOperation::Retry { .. }
                         | ProcessOperation::Skip { .. }
                         | ProcessOperation::Cancel { .. }

@@ -17,9 +17,13 @@ pub(crate) struct ProcessControlMessage {
 #[derive(Clone, Debug)]
 pub(crate) enum ProcessOperation {
     /// Finishes the work in progress and starts nothing more.
-    Pause,
+    Pause {
+        by: Operator,
+    },
     /// Resumes after a pause or halt.
-    Resume,
+    Resume {
+        by: Operator,
+    },
     Retry {
         subject: Subject,
         by: Operator,

@@ -1,6 +1,7 @@
 //! Operations of operators on a running reactor.
 //!
-//! Invariant: a retry or discard is recorded in the audit stream in the same append as its result.
+//! Invariant: a retry or discard is recorded in the audit stream in the same append as its result;
+//! a pause, which the store does not keep, is recorded before it happens.
 
 use std::sync::Arc;
 
@@ -28,15 +29,21 @@ impl<R: Reactor> ReactorRunner<R> {
     ) -> Result<(), ReactorTrouble> {
         let ReactorControlMessage { operation, done } = message;
         match operation {
-            ReactorOperation::Pause => {
-                self.paused = true;
-                // Answered once no attempt is in progress.
-                session.pausing.push(done);
-            }
-            ReactorOperation::Resume => {
-                // A reactor without room halts again at the next effect that fails.
-                (self.paused, self.halted) = (false, None);
-                self.answer(done, Ok(()), session);
+            ReactorOperation::Pause { by } => match self.record_alone(&by, "pause-reactor").await {
+                Ok(()) => {
+                    self.paused = true;
+                    // Answered once no attempt is in progress.
+                    session.pausing.push(done);
+                }
+                Err(unrecorded) => self.answer(done, Err(unrecorded), session),
+            },
+            ReactorOperation::Resume { by } => {
+                let recorded = self.record_alone(&by, "resume-reactor").await;
+                if recorded.is_ok() {
+                    // A reactor without room halts again at the next effect that fails.
+                    (self.paused, self.halted) = (false, None);
+                }
+                self.answer(done, recorded, session);
             }
             ReactorOperation::Retry { event, by } => self.start_retry(event, &by, done, session),
             ReactorOperation::Discard { event, by } => {
@@ -44,6 +51,12 @@ impl<R: Reactor> ReactorRunner<R> {
             }
         }
         Ok(())
+    }
+
+    /// Records an operation that changes nothing in the store, before it happens.
+    async fn record_alone(&self, by: &Operator, operation: &str) -> Result<(), ReactorError> {
+        let recorded = audit::record(self.deps.state.store.as_ref(), by, operation, R::NAME).await;
+        recorded.map_err(|error| ReactorError::Unavailable { reason: in_one_line(&error) })
     }
 
     /// Replies to the operators who wait for the end of the attempts in progress.
@@ -199,8 +212,16 @@ impl<R: Reactor> ReactorRunner<R> {
                 message = self.control.recv() => {
                     let ReactorControlMessage { operation, done } = message?;
                     let outcome = match operation {
-                        ReactorOperation::Pause => { self.paused = true; Ok(()) }
-                        ReactorOperation::Resume => { self.paused = false; Ok(()) }
+                        ReactorOperation::Pause { by } => {
+                            let recorded = self.record_alone(&by, "pause-reactor").await;
+                            self.paused |= recorded.is_ok();
+                            recorded
+                        }
+                        ReactorOperation::Resume { by } => {
+                            let recorded = self.record_alone(&by, "resume-reactor").await;
+                            self.paused &= recorded.is_err();
+                            recorded
+                        }
                         ReactorOperation::Retry { .. } | ReactorOperation::Discard { .. } => {
                             Err(ReactorError::Unavailable { reason: trouble.to_owned() })
                         }

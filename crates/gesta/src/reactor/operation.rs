@@ -18,9 +18,13 @@ pub(super) struct ReactorControlMessage {
 #[derive(Clone, Debug)]
 pub(crate) enum ReactorOperation {
     /// Finishes the attempts in progress and starts no more.
-    Pause,
+    Pause {
+        by: Operator,
+    },
     /// Resumes after a pause or halt.
-    Resume,
+    Resume {
+        by: Operator,
+    },
     Retry {
         event: EventId,
         by: Operator,

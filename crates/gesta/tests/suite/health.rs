@@ -142,9 +142,9 @@ async fn a_clock_that_was_ahead_is_told_as_long_as_recorded_times_are_ahead_of_i
 async fn a_paused_process_manager_is_told() {
     let gesta = Gesta::on(new_store()).process_with(Reminder::after(MONTH)).open().await.unwrap();
     let name = gesta.process_managers()[0].name;
-    gesta.pause_process(name).await.unwrap();
+    gesta.pause_process(name, &gesta::audit::Operator::new("ann")).await.unwrap();
     only(&causes(&gesta).await, "process-manager-paused", Severity::Degraded);
-    gesta.resume_process(name).await.unwrap();
+    gesta.resume_process(name, &gesta::audit::Operator::new("ann")).await.unwrap();
     assert_eq!(causes(&gesta).await, []);
 }
 

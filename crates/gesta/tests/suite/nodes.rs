@@ -330,7 +330,7 @@ async fn operations_on_a_waiting_node_are_refused_with_the_name_of_the_node_that
     assert!(matches!(rebuilt, Err(OperationError::RunsElsewhere(it)) if is_ours(&it)));
     let dropped = two.gesta.drop_old_rows("balances", &by).await;
     assert!(matches!(dropped, Err(OperationError::RunsElsewhere(it)) if is_ours(&it)));
-    let paused = two.gesta.pause_process("reminder").await;
+    let paused = two.gesta.pause_process("reminder", &by).await;
     assert!(matches!(paused, Err(ProcessError::RunsElsewhere(it)) if is_ours(&it)));
     let cancelled = two.gesta.cancel_process("reminder", "emma", &by).await;
     assert!(matches!(cancelled, Err(ProcessError::RunsElsewhere(it)) if is_ours(&it)));

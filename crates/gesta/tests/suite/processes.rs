@@ -231,13 +231,13 @@ async fn a_command_that_waits_does_not_hold_up_other_processes() {
 async fn while_it_is_paused_a_manager_does_nothing_and_afterwards_everything() {
     let library = Scenery::new().await;
     library.lend("emma", "ann").await;
-    library.gesta.pause_process("reminder").await.unwrap();
+    library.gesta.pause_process("reminder", &gesta::audit::Operator::new("ann")).await.unwrap();
     assert_eq!(library.gesta.process_managers()[0].state, ProcessState::Paused);
     library.month_passes().await;
     library.lend("lolita", "bob").await;
     assert_eq!(library.happened().await, ["emma lent to ann", "lolita lent to bob"]);
     assert_eq!(library.gesta.process_managers()[0].timers, 1);
-    library.gesta.resume_process("reminder").await.unwrap();
+    library.gesta.resume_process("reminder", &gesta::audit::Operator::new("ann")).await.unwrap();
     drain(&library.gesta).await;
     assert_eq!(library.happened().await.last().unwrap(), "ann reminded of emma");
     assert_eq!(library.gesta.process_managers()[0].timers, 2);
@@ -246,7 +246,11 @@ async fn while_it_is_paused_a_manager_does_nothing_and_afterwards_everything() {
 #[tokio::test]
 async fn a_manager_that_is_not_there_is_not_paused() {
     let library = Scenery::new().await;
-    let error = library.gesta.pause_process("remainder").await.unwrap_err();
+    let error = library
+        .gesta
+        .pause_process("remainder", &gesta::audit::Operator::new("ann"))
+        .await
+        .unwrap_err();
     assert_eq!(error.to_string(), "process manager remainder is not registered");
 }
 

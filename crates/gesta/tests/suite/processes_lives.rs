@@ -34,7 +34,7 @@ async fn shelves_recording_by_the_clock() -> Shelves {
 #[tokio::test]
 async fn a_timer_counts_from_when_the_event_was_recorded_however_late_it_is_handled() {
     let shelves = shelves_recording_by_the_clock().await;
-    shelves.gesta.pause_process("fragile").await.unwrap();
+    shelves.gesta.pause_process("fragile", &gesta::audit::Operator::new("ann")).await.unwrap();
     shelves.lend("emma").await;
     shelves.clock.advance(2 * DAY);
     let shelves = shelves.reopen().await;
@@ -77,7 +77,7 @@ impl ProcessManager for Patient {
 #[tokio::test]
 async fn a_timer_may_count_from_when_the_event_is_handled_and_the_next_one_from_that_one() {
     let shelves = shelves_recording_by_the_clock().await;
-    shelves.gesta.pause_process("fragile").await.unwrap();
+    shelves.gesta.pause_process("fragile", &gesta::audit::Operator::new("ann")).await.unwrap();
     shelves.lend("emma").await;
     shelves.clock.advance(5 * DAY);
     let shelves = shelves.reopen_as(ProcessSetup::of(Patient::default())).await;

@@ -283,7 +283,7 @@ async fn effects_that_overtook_a_slow_one_are_not_repeated_after_a_crash() {
     }
     // Ends the wait for the record of the last effect: a pause is answered after it.
     branch.office.open("book-slow");
-    branch.gesta.pause_reactor("notices").await.unwrap();
+    branch.gesta.pause_reactor("notices", &gesta::audit::Operator::new("ann")).await.unwrap();
     let branch = branch.crash().await;
     branch.drain().await;
     assert_eq!(branch.office.of("book-emma"), [0, 1, 2]);
@@ -323,16 +323,22 @@ async fn a_close_waits_for_effects_in_progress_and_records_them() {
 #[tokio::test]
 async fn a_paused_reactor_starts_no_effect_until_it_is_resumed() {
     let branch = Branch::open().await;
-    branch.gesta.pause_reactor("notices").await.unwrap();
+    branch.gesta.pause_reactor("notices", &gesta::audit::Operator::new("ann")).await.unwrap();
     branch.lend("emma").await;
     branch.drain().await;
     assert_eq!(branch.status().await.state, ReactorState::Paused);
     assert_eq!(branch.office.sent(), []);
     assert_eq!(branch.causes().await, ["reactor-paused"]);
-    branch.gesta.resume_reactor("notices").await.unwrap();
+    branch.gesta.resume_reactor("notices", &gesta::audit::Operator::new("ann")).await.unwrap();
     branch.drain().await;
     assert_eq!(branch.office.of("book-emma"), [0]);
-    let unknown = branch.gesta.pause_reactor("letters").await.unwrap_err();
+    let audited = branch.audited().await;
+    assert_eq!(audited, ["pause-reactor notices", "resume-reactor notices"]);
+    let unknown = branch
+        .gesta
+        .pause_reactor("letters", &gesta::audit::Operator::new("ann"))
+        .await
+        .unwrap_err();
     assert_eq!(unknown.to_string(), "reactor letters is not registered");
 }
 

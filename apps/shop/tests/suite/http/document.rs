@@ -26,7 +26,7 @@ async fn the_operations_of_the_document_are_those_of_the_route_table() {
 }
 
 /// Routes that the document must have.
-fn table() -> [&'static str; 52] {
+fn table() -> [&'static str; 56] {
     [
         "POST /v1/users",
         "GET /v1/users",
@@ -65,6 +65,10 @@ fn table() -> [&'static str; 52] {
         "DELETE /v1/dead-letters/{id}",
         "GET /v1/processes",
         "GET /v1/processes/{process}",
+        "POST /v1/processes/{process}/pause",
+        "POST /v1/processes/{process}/resume",
+        "POST /v1/reactors/{reactor}/pause",
+        "POST /v1/reactors/{reactor}/resume",
         "GET /v1/processes/{process}/instances",
         "GET /v1/processes/{process}/instances/{id}",
         "POST /v1/processes/{process}/instances/{id}/cancel",

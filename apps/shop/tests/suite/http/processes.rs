@@ -127,6 +127,10 @@ pub(super) async fn operate_everything() -> Client {
     }
     settled(&client).await;
     find(&client).await;
+    for (verb, state) in [("pause", "paused"), ("resume", "running")] {
+        assert_eq!(post(&client, &format!("/v1/processes/welcome/{verb}")).await.status, 204);
+        assert_eq!(client.get("/v1/processes/welcome").ok().await.json["state"], state);
+    }
     fire_and_cancel(&client).await;
     set_an_instance_aside(&client).await;
     resend(&client).await;

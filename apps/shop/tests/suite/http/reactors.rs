@@ -91,6 +91,12 @@ pub(super) async fn operate_everything() -> Client {
     let post = Post::open().await;
     let shown = post.client.get("/v1/reactors/welcome-mail").ok().await.json;
     assert_eq!((&shown["state"], &shown["deadLetters"]), (&json!("running"), &json!(0)));
+    for (verb, state) in [("pause", "paused"), ("resume", "running")] {
+        let path = format!("/v1/reactors/welcome-mail/{verb}");
+        assert_eq!(post.client.ask(Method::POST, &path).send().await.status, 204);
+        let shown = post.client.get("/v1/reactors/welcome-mail").ok().await.json;
+        assert_eq!(shown["state"], state);
+    }
     post.fail(ann()).await;
     let letter = post.letters().await.remove(0);
     assert_eq!(post.retry(&letter).await.problem(), (422, "still-fails"));

@@ -234,6 +234,10 @@ impl Odd<'_> {
         assert_eq!(expecting.problem(), (417, "expectation-failed"), "{}", self.path);
         let correlation = self.asking("1").header("x-correlation-id", "a b").send().await;
         assert_eq!(correlation.field(), (400, "X-Correlation-Id"), "{}", self.path);
+        if self.method != Method::GET {
+            let sent = self.asking("1").header("sec-fetch-site", "cross-site").send().await;
+            assert_eq!(sent.problem(), (403, "cross-site"), "{}", self.path);
+        }
         if self.path.contains('{') {
             let answer = self.asking("%20").send().await;
             let name = self.path.split(['{', '}']).nth(1).unwrap();

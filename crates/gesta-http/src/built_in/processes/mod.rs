@@ -1,4 +1,4 @@
-//! Operator routes for process managers: status, instances, and set-aside inputs.
+//! Operator routes for process managers: status, pauses, instances, and set-aside inputs.
 //!
 //! Invariant: every change goes through [`RequestOperator`], so the audit stream records the actor
 //! and the reason. A change to an unknown instance is answered with 404; a change that the
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Returns the routes under a path prefix.
-pub(crate) fn routes(prefix: &str) -> [ApiRoute; 10] {
+pub(crate) fn routes(prefix: &str) -> [ApiRoute; 12] {
     let under = |path: &str| format!("{prefix}/processes{path}");
     let instance = |path: &str| under(&format!("/{{process}}/instances/{{id}}{path}"));
     let set_aside = |path: &str| under(&format!("/{{process}}/set-aside{path}"));
@@ -40,6 +40,13 @@ pub(crate) fn routes(prefix: &str) -> [ApiRoute; 10] {
             "Shows a process manager and the number of its instances",
         )
         .handle(show_process),
+        ApiRoute::post(&under("/{process}/pause"), "Pauses a process manager until it is resumed")
+            .handle(pause_process),
+        ApiRoute::post(
+            &under("/{process}/resume"),
+            "Resumes a process manager after a pause or halt",
+        )
+        .handle(resume_process),
         ApiRoute::get(&under("/{process}/instances"), "Lists instances by state and id")
             .handle(list_instances),
         ApiRoute::get(&instance(""), "Shows an instance with its timers and commands")
@@ -84,9 +91,27 @@ async fn show_process(
     // complete.
     let counts = state.gesta().process_counts(name).await?;
     let status = state.gesta().process_managers().into_iter().find(|status| status.name == name);
-    let status = status.ok_or_else(|| Problem::not_found("process manager"))?;
+    let status = status.expect("a manager with counts is registered");
     let leases = LeasesInForce::read(&state).await;
     Ok(CurrentState(ProcessDetails::of(status, &leases, Some(counts))))
+}
+
+async fn pause_process(
+    state: GestaState,
+    operator: RequestOperator,
+    path: PathOf<ProcessPath>,
+) -> Result<Done, Problem> {
+    state.gesta().pause_process(&path.process.0, &operator.0).await?;
+    Ok(Done)
+}
+
+async fn resume_process(
+    state: GestaState,
+    operator: RequestOperator,
+    path: PathOf<ProcessPath>,
+) -> Result<Done, Problem> {
+    state.gesta().resume_process(&path.process.0, &operator.0).await?;
+    Ok(Done)
 }
 
 /// A search for instances.

@@ -1,0 +1,73 @@
+//! Refusal of changes that pages of other sites send (cross-site request forgery).
+//!
+//! A browser sends some changes across sites without asking the server first: forms, and requests
+//! without a body. It withholds the response, but the change has happened. A browser marks such
+//! requests with `Sec-Fetch-Site` (Fetch Metadata) or `Origin` (RFC 6454); other clients send
+//! neither.
+//!
+//! Invariants:
+//! - A change with a foreign origin that is not allowed never reaches a handler.
+//! - A request without both headers is not refused.
+//!
+//! Not here: reads, whose responses the browser withholds ([`cors`](super::cors)), and names of
+//! other sites that resolve to this machine ([`serve`](mod@crate::serve)).
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+
+use crate::{GestaState, Problem};
+
+/// The relation of the page to this server: `same-origin`, `same-site`, `cross-site` or `none`.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Middleware that refuses changes from pages of other origins.
+pub(crate) async fn same_site(
+    State(state): State<GestaState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_allowed = is_safe(request.method())
+        || state.origins().allowed(request.headers()).is_some()
+        || is_own(request.headers(), request.uri());
+    if is_allowed { next.run(request).await } else { refusal(request.headers()).into_response() }
+}
+
+/// Safe methods change nothing (RFC 9110, section 9.2.1).
+pub(crate) fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+}
+
+/// Returns whether a request comes from a page of this server, or from no page.
+fn is_own(headers: &HeaderMap, uri: &Uri) -> bool {
+    // First, because a browser knows the server's public name, which a proxy may hide from `Host`.
+    // `none` is a request of the user, such as from the address bar.
+    if let Some(site) = headers.get(FETCH_SITE) {
+        return site == "same-origin" || site == "none";
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    // The scheme is not compared: behind a proxy the server does not know its own.
+    let page = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
+    matches!((page, host), (Some((_, page)), Some(host)) if page.eq_ignore_ascii_case(host))
+}
+
+fn refusal(headers: &HeaderMap) -> Problem {
+    let origin = headers.get(header::ORIGIN).map(|it| String::from_utf8_lossy(it.as_bytes()));
+    let detail = match origin {
+        Some(origin) => format!(
+            "a page of `{origin}` may not change anything here; if it should, add `{origin}` to \
+             the allowed origins of the server"
+        ),
+        None => {
+            "a page of another site may not change anything here; if it should, add its origin \
+                 to the allowed origins of the server"
+                .to_owned()
+        }
+    };
+    Problem::new(StatusCode::FORBIDDEN, "cross-site", detail)
+}
