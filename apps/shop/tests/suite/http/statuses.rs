@@ -133,9 +133,31 @@ async fn every_operation_is_answered_with_every_status_that_the_document_says() 
     let apart = ["listEvents", "showFile"];
     let missing: Vec<_> = missing.iter().filter(|(id, _)| !apart.contains(&id.as_str())).collect();
     let unseen = [("depositMoney".to_owned(), 422)];
-    let missing: Vec<_> = missing.into_iter().filter(|it| !unseen.contains(it)).collect();
+    // The shop of this test is the only node; gesta-http tests what another node answers.
+    let of_other_nodes =
+        |(id, status): &(String, u16)| *status == 409 && RUN_ON_ONE_NODE.contains(&id.as_str());
+    let missing: Vec<_> =
+        missing.into_iter().filter(|it| !unseen.contains(it) && !of_other_nodes(it)).collect();
     assert!(missing.is_empty(), "never answered: {missing:?}");
 }
+
+/// Operations that only the node which runs the part carries out.
+const RUN_ON_ONE_NODE: [&str; 14] = [
+    "cancelProcess",
+    "discardDeadLetter",
+    "discardEffect",
+    "fireProcessTimer",
+    "pauseProcess",
+    "pauseReactor",
+    "rebuildProjection",
+    "resendProcessCommand",
+    "resumeProcess",
+    "resumeReactor",
+    "retryDeadLetter",
+    "retryEffect",
+    "retryProcess",
+    "skipProcessInput",
+];
 
 async fn succeed(client: &Client) {
     for (method, path, body) in successes() {
