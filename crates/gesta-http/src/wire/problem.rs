@@ -36,7 +36,7 @@ pub(crate) const RESOURCE_NOT_FOUND: &str = "the resource does not exist";
 const OF_APPLICATION: &str = "rejected:";
 
 /// The codes of this crate's problems.
-const CODES: [&str; 51] = [
+const CODES: [&str; 53] = [
     "already-exists",
     "body-too-late",
     "closed",
@@ -61,6 +61,7 @@ const CODES: [&str; 51] = [
     "not-found",
     "not-yet-visible",
     "nothing-to-confirm",
+    "other-role",
     "other-version",
     "outcome-unknown",
     "overloaded",
@@ -74,6 +75,7 @@ const CODES: [&str; 51] = [
     "read-model-unavailable",
     "revision-beyond-head",
     "revision-mismatch",
+    "runs-elsewhere",
     "still-fails",
     "store-refused",
     "store-stopped",
