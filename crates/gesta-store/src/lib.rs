@@ -60,9 +60,9 @@ pub use query::{EventQuery, Filter, QueryItem};
 pub use read::{Direction, Page, Pages, ReadAll, ReadFrom, ReadStream};
 pub use read_model::{
     Advance, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture, DeadLetter,
-    DeadLetterReason, Fingerprint, ListRows, MemoryReadModels, MemoryReader, MemoryTx, ReadModel,
-    ReadModelId, ReadModelStore, ReadModelTx, ReadRows, Row, Rows, SharedError, Snapshot,
-    SnapshotStore, Stage,
+    DeadLetterReason, Fingerprint, ListRows, MemoryReadModels, MemoryReader, MemoryTx, Partition,
+    ReadModel, ReadModelId, ReadModelStore, ReadModelTx, ReadRows, Row, Rows, SharedError,
+    Snapshot, SnapshotStore, Stage,
 };
 pub use regex_filter::{RegexFilter, RegexTarget};
 pub use store::{EventStore, StoreFuture};

@@ -12,6 +12,7 @@ mod checkpoint_store;
 mod database_error;
 mod dead_letter;
 mod memory;
+mod partition;
 mod rows;
 mod snapshot_store;
 
@@ -24,10 +25,12 @@ pub use checkpoint_store::CheckpointStore;
 pub use database_error::{DatabaseError, DatabaseFuture, SharedError};
 pub use dead_letter::{DeadLetter, DeadLetterReason};
 pub use memory::{MemoryReadModels, MemoryReader, MemoryTx};
+pub use partition::Partition;
 pub use rows::{ListRows, ReadRows, Row, Rows};
 pub use snapshot_store::{Fingerprint, Snapshot, SnapshotStore};
 
 use crate::{Checkpoint, Position};
+use partition::PartitionCheckpoints;
 
 /// Identity of a read model: one build of a projection.
 ///
@@ -297,6 +300,23 @@ pub trait ReadModelStore: Clone + Send + Sync + 'static {
         read_model: &ReadModelId,
     ) -> impl Future<Output = Result<Self::Tx, DatabaseError>> + Send;
 
+    /// Begins a transaction of one partition of a projection, which changes the rows and the
+    /// checkpoint of this partition only. May go on beside transactions of other partitions.
+    ///
+    /// By default the same as [`begin`](Self::begin), so that the partitions take turns.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`begin`](Self::begin).
+    fn begin_partition(
+        &self,
+        read_model: &ReadModelId,
+        partition: Partition,
+    ) -> impl Future<Output = Result<Self::Tx, DatabaseError>> + Send {
+        let _ = partition;
+        self.begin(read_model)
+    }
+
     /// Opens a connection for queries. It sees every transaction that was committed before the
     /// call, and does not wait for open ones.
     ///
@@ -389,6 +409,51 @@ pub trait ReadModelTx: Send + 'static {
         advance: Advance,
     ) -> impl Future<Output = Result<(), DatabaseError>> + Send;
 
+    /// Returns the checkpoint of a partition, as seen by this transaction. A read model that was
+    /// not divided before has the same checkpoint for all. `None` if the read model is divided into
+    /// another number of partitions.
+    ///
+    /// By default the checkpoints of partitions are kept in a property.
+    fn partition_checkpoint(
+        &mut self,
+        partition: Partition,
+    ) -> impl Future<Output = Result<Option<Checkpoint>, DatabaseError>> + Send {
+        async move {
+            let all = partition_checkpoints(self, partition.count()).await?;
+            Ok(all.and_then(|all| all.of(partition)))
+        }
+    }
+
+    /// Moves the checkpoint of a partition if it equals [`Advance::from`]. The checkpoint of the
+    /// read model becomes the lowest one of its partitions.
+    ///
+    /// # Errors
+    ///
+    /// - [`DatabaseError::CheckpointConflict`] if it does not, or the read model is divided into
+    ///   another number of partitions.
+    fn advance_partition(
+        &mut self,
+        partition: Partition,
+        advance: Advance,
+    ) -> impl Future<Output = Result<(), DatabaseError>> + Send {
+        async move {
+            let conflict =
+                |stored| DatabaseError::CheckpointConflict { expected: advance.from, stored };
+            let all = partition_checkpoints(self, partition.count()).await?;
+            let mut all = all.ok_or_else(|| conflict(None))?;
+            if all.of(partition) != advance.from {
+                return Err(conflict(all.of(partition)));
+            }
+            all.set(partition, advance.to);
+            self.set_property(partition::PROPERTY, &all.text()).await?;
+            let own = self.checkpoint().await?;
+            match all.lowest() {
+                Some(to) if Some(to) != own => self.advance(Advance { from: own, to }).await,
+                Some(_) | None => Ok(()),
+            }
+        }
+    }
+
     /// Stores a dead letter, in place of an earlier one for the same position.
     fn put_dead_letter(
         &mut self,
@@ -428,4 +493,22 @@ pub trait ReadModelTx: Send + 'static {
 
     /// Discards all changes.
     fn rollback(self) -> impl Future<Output = Result<(), DatabaseError>> + Send;
+}
+
+/// Returns the checkpoints of partitions that the property has. `None` if the read model is divided
+/// into another number.
+async fn partition_checkpoints(
+    tx: &mut (impl ReadModelTx + ?Sized),
+    count: u32,
+) -> Result<Option<PartitionCheckpoints>, DatabaseError> {
+    let Some(text) = tx.property(partition::PROPERTY).await? else {
+        return Ok(Some(PartitionCheckpoints::undivided(tx.checkpoint().await?, count)));
+    };
+    let Some(known) = PartitionCheckpoints::parse(&text) else {
+        let property = partition::PROPERTY;
+        let reason =
+            format!("the property {property} is {text:?}, which is no list of checkpoints");
+        return Err(DatabaseError::Corrupt { reason, source: None });
+    };
+    Ok(Some(known).filter(|known| known.has_count(count)))
 }

@@ -197,9 +197,9 @@ pub use process::{
 };
 pub use projection::{
     Apply, ApplyError, FailurePolicy, InvalidProjectionName, Lag, OldRows, OnRead, OnReadRow,
-    OperationError, PROJECTION_NAME_BYTES_MAX, PendingSwitch, Projection, ProjectionState,
-    ProjectionStatus, ReadOnDemandError, ReadTypedRows, RebuildProgress, TypedRows,
-    check_projection_name,
+    OperationError, PARTITIONS_MAX, PROJECTION_NAME_BYTES_MAX, PartitionStatus, PendingSwitch,
+    Projection, ProjectionState, ProjectionStatus, ReadOnDemandError, ReadTypedRows,
+    RebuildProgress, TypedRows, check_projection_name,
 };
 pub use reactor::{
     EffectContext, EffectDeadLetter, EffectError, EffectKey, Reactor, ReactorError, ReactorSetup,

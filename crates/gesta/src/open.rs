@@ -221,6 +221,15 @@ pub enum OpenError {
     #[cfg(feature = "postgres")]
     #[error(transparent)]
     Postgres(#[from] Box<gesta_postgres::OpenError>),
+    /// The partitions of a projection are invalid. Change
+    /// [`Projection::PARTITIONS`](crate::Projection::PARTITIONS) or its failure policy.
+    #[error("projection {projection}: {reason}")]
+    Partitions {
+        /// Name of the projection.
+        projection: &'static str,
+        /// The rule that they break.
+        reason: &'static str,
+    },
     /// The term of the leases is out of range. Set another one with
     /// [`Nodes::term`](crate::Nodes::term).
     #[error(transparent)]

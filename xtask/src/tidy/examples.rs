@@ -58,6 +58,7 @@ const EXEMPT: &[Exempt] = &[
     },
     Exempt { of: "gesta", name: "OldRows", reason: "received, in `ProjectionStatus`" },
     Exempt { of: "gesta", name: "OnReadRow", reason: "received, from `Gesta::read_on_demand`" },
+    Exempt { of: "gesta", name: "PartitionStatus", reason: "received, in `ProjectionStatus`" },
     Exempt { of: "gesta", name: "PendingSwitch", reason: "received, in `ProjectionState`" },
     Exempt { of: "gesta", name: "ProcessStatus", reason: "received, from `Gesta::processes`" },
     Exempt { of: "gesta", name: "ProjectionStatus", reason: "received, from `Gesta::projections`" },

@@ -1,7 +1,7 @@
 //! The fence of a read model: its transactions refuse the token of an earlier lease.
 
 use super::FencingToken;
-use crate::{DatabaseError, ReadModelTx};
+use crate::{DatabaseError, Partition, ReadModelTx};
 
 /// Property of a read model with the greatest token of its writers.
 const PROPERTY: &str = "$fencing-token";
@@ -40,18 +40,41 @@ impl FencingToken {
     /// - [`DatabaseError::Fenced`] if a later lease has written. Roll back, and stop the work.
     /// - [`DatabaseError::Corrupt`] if the stored token is no number.
     pub async fn fence(self, tx: &mut impl ReadModelTx) -> Result<(), DatabaseError> {
-        let stored = tx.property(PROPERTY).await?;
+        self.fence_by(tx, PROPERTY).await
+    }
+
+    /// Admits a transaction of one partition. The leases of other partitions have tokens of their
+    /// own.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`fence`](Self::fence).
+    pub async fn fence_partition(
+        self,
+        tx: &mut impl ReadModelTx,
+        partition: Partition,
+    ) -> Result<(), DatabaseError> {
+        let (index, count) = (partition.index(), partition.count());
+        self.fence_by(tx, &format!("{PROPERTY}-{index}-of-{count}")).await
+    }
+
+    async fn fence_by(
+        self,
+        tx: &mut impl ReadModelTx,
+        property: &str,
+    ) -> Result<(), DatabaseError> {
+        let stored = tx.property(property).await?;
         let admitted = stored.map(|text| text.parse().map(FencingToken::new).map_err(|_| text));
         match admitted {
             Some(Err(text)) => Err(DatabaseError::Corrupt {
-                reason: format!("the property {PROPERTY} is {text:?}, which is no number"),
+                reason: format!("the property {property} is {text:?}, which is no number"),
                 source: None,
             }),
             Some(Ok(admitted)) if admitted > self => {
                 Err(DatabaseError::Fenced { token: self, admitted })
             }
             Some(Ok(admitted)) if admitted == self => Ok(()),
-            Some(Ok(_)) | None => tx.set_property(PROPERTY, &self.to_string()).await,
+            Some(Ok(_)) | None => tx.set_property(property, &self.to_string()).await,
         }
     }
 }

@@ -102,6 +102,8 @@ impl Gesta {
         };
         let lag = lag(self.store().as_ref(), position, &handle.event_types).await?;
         let (name, version) = (handle.name, handle.version);
+        let partitions = handle.partitions();
+        let trouble = trouble.or_else(|| partitions.iter().find_map(|it| it.trouble.clone()));
         Ok(ProjectionStatus {
             name,
             version,
@@ -114,6 +116,7 @@ impl Gesta {
             trouble,
             lease: handle.lease.clone(),
             runs_on,
+            partitions,
         })
     }
 

@@ -58,6 +58,11 @@ impl ReadSideRegistrations {
             check_projection_name(projection)
                 .map_err(|error| OpenError::ProjectionName { projection, error })?;
         }
+        for (_, planned) in &self.running {
+            if let Some(reason) = planned.partition_fault() {
+                return Err(OpenError::Partitions { projection: planned.name(), reason });
+            }
+        }
         let mut taken = HashSet::new();
         if let Some(twice) = self.on_read_names.iter().find(|name| !taken.insert(**name)) {
             return Err(OpenError::DuplicateProjection { projection: twice });

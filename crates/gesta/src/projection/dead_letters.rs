@@ -7,13 +7,14 @@
 use std::{collections::HashSet, sync::Arc};
 
 use gesta_store::{
-    DatabaseError, DeadLetter, DeadLetterReason, EventStore, Position, ReadAll, ReadModelStore,
-    ReadModelTx, RecordedEvent, StreamName, StreamState, Visibility,
+    DatabaseError, DeadLetter, DeadLetterReason, EventStore, Partition, Position, ReadAll,
+    ReadModelStore, ReadModelTx, RecordedEvent, StreamName, StreamState, Visibility,
 };
 
 use super::{
     Apply, ApplyError, OperationError, provenance,
-    writer::{BlockedStreams, ReadModelWriter, RunError},
+    run_error::RunError,
+    writer::{BlockedStreams, ReadModelWriter},
 };
 use crate::{Recorded, error_line::in_one_line};
 
@@ -38,7 +39,7 @@ where
         let mut tx = self.deps.work.begin(&self.id).await?;
         self.dead_letter_changes = provenance::dead_letter_changes(&mut tx).await?;
         tx.rollback().await?;
-        let letters = self.deps.work.read_models.dead_letters(&self.id).await?;
+        let letters = self.own_letters().await?;
         self.dead_letters = letters.len();
         let mut blocked_streams = BlockedStreams::new();
         for letter in letters {
@@ -48,10 +49,19 @@ where
         Ok(())
     }
 
+    /// Returns the dead letters of the partition, or all.
+    async fn own_letters(&mut self) -> Result<Vec<DeadLetter>, DatabaseError> {
+        let mut letters = self.deps.work.read_models.dead_letters(&self.id).await?;
+        if let Some(partition) = self.deps.work.partition {
+            letters.retain(|letter| partition.has(&letter.stream));
+        }
+        Ok(letters)
+    }
+
     /// Deletes dead letters that halted an earlier run. Their events lie after the checkpoint and
     /// are delivered again.
     pub(super) async fn clear_halting_letters(&mut self) -> Result<(), RunError> {
-        let letters = self.deps.work.read_models.dead_letters(&self.id).await?;
+        let letters = self.own_letters().await?;
         let halting = letters.iter().filter(|letter| letter.position > self.checkpoint.position);
         for letter in halting {
             let mut tx = self.deps.work.begin(&self.id).await?;
@@ -64,7 +74,7 @@ where
     /// Applies letters whose first one is gone. Earlier versions left them behind when a letter was
     /// discarded.
     pub(super) async fn apply_orphaned_letters(&mut self) -> Result<(), RunError> {
-        let letters = self.deps.work.read_models.dead_letters(&self.id).await?;
+        let letters = self.own_letters().await?;
         let mut seen = HashSet::new();
         let firsts = letters.iter().filter(|letter| seen.insert(letter.stream.clone()));
         let orphaned: Vec<StreamName> = firsts
@@ -241,8 +251,9 @@ where
     async fn finish(&mut self, mut tx: S::Tx, position: Position) -> Result<(), OperationError> {
         // In the same transaction, so that no process sees one without the other.
         provenance::count_dead_letter_change(&mut tx).await?;
-        // Only a letter that halted the projection lies after the checkpoint.
-        if position > self.checkpoint.position {
+        // Only a letter that halted the projection lies after the checkpoint. The checkpoints of
+        // partitions are moved by their own tasks.
+        if position > self.checkpoint.position && !self.is_supervised() {
             self.commit(tx, position, None).await?;
         } else {
             tx.commit().await?;
@@ -270,7 +281,33 @@ where
         let letter = letters.iter().find(|letter| letter.position == position);
         let stream = letter.ok_or(OperationError::NoSuchDeadLetter { position })?.stream.clone();
         letters.retain(|letter| letter.stream == stream);
+        if self.is_supervised() {
+            self.check_passed(&stream, position).await?;
+        }
         Ok(letters)
+    }
+
+    /// Checks that the partition of a stream has passed a position. An event at which it has halted
+    /// is delivered to it again, so it must not be applied here.
+    async fn check_passed(
+        &mut self,
+        stream: &StreamName,
+        position: Position,
+    ) -> Result<(), OperationError> {
+        let mut tx = self.deps.work.begin(&self.id).await?;
+        let partition = Partition::all(P::PARTITIONS).find(|partition| partition.has(stream));
+        let passed = match partition {
+            Some(partition) => tx.partition_checkpoint(partition).await?,
+            None => None,
+        };
+        tx.rollback().await?;
+        if passed.is_some_and(|passed| passed.position >= position) {
+            return Ok(());
+        }
+        let reason = "its partition has halted before this event, because there are too many dead \
+                      letters; retry or discard earlier ones"
+            .to_owned();
+        Err(OperationError::Unavailable { reason })
     }
 }
 

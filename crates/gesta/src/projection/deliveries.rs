@@ -12,7 +12,7 @@ use std::{
     pin::pin,
 };
 
-use gesta_store::{Delivery, RecordedEvent, StoreError, Subscription};
+use gesta_store::{Delivery, Partition, Position, RecordedEvent, StoreError, Subscription};
 
 use crate::{EventSet, Recorded};
 
@@ -23,12 +23,20 @@ pub(super) struct Deliveries<E> {
     subscription: Subscription,
     ahead: VecDeque<Result<Fetched<E>, StoreError>>,
     events_ahead: usize,
+    /// The partition whose events are delivered. `None` for all events.
+    partition: Option<Partition>,
+    /// Position of the last event of the page before, if it was left out.
+    passed: Option<Position>,
 }
 
 /// A delivery to a read model.
 pub(super) enum Fetched<E> {
     Events(FetchedEvents<E>),
     Other(Delivery),
+    /// It is time to store the position.
+    Save,
+    /// It is time to look how far the partitions are.
+    Look,
 }
 
 /// Events in order, decoded if that was done ahead.
@@ -67,8 +75,8 @@ impl<E: EventSet> FetchedEvents<E> {
 }
 
 impl<E: EventSet> Deliveries<E> {
-    pub(super) fn of(subscription: Subscription) -> Self {
-        Self { subscription, ahead: VecDeque::new(), events_ahead: 0 }
+    pub(super) fn of(subscription: Subscription, partition: Option<Partition>) -> Self {
+        Self { subscription, ahead: VecDeque::new(), events_ahead: 0, partition, passed: None }
     }
 
     /// Returns the next delivery. Cancel-safe.
@@ -112,8 +120,34 @@ impl<E: EventSet> Deliveries<E> {
 
     /// Cancel-safe.
     async fn fetch(&mut self) -> Result<Delivery, StoreError> {
+        if let Some(passed) = self.passed.take() {
+            return Ok(Delivery::Checkpoint(passed));
+        }
         let delivery = self.subscription.next().await;
-        delivery.unwrap_or_else(|| Err(StoreError::unavailable("the subscription ended")))
+        let delivery =
+            delivery.unwrap_or_else(|| Err(StoreError::unavailable("the subscription ended")))?;
+        match (self.partition, delivery) {
+            (Some(partition), Delivery::Events(events)) => Ok(self.only_of(partition, events)),
+            (_, delivery) => Ok(delivery),
+        }
+    }
+
+    /// Leaves out the events of other partitions. Their position is delivered behind the others.
+    fn only_of(&mut self, partition: Partition, mut events: Vec<RecordedEvent>) -> Delivery {
+        let last = events.last().map(|event| event.position);
+        events.retain(|event| {
+            // The end of a stream belongs to the partition of that stream.
+            let described = event.stream.described_stream();
+            partition.has(described.as_ref().unwrap_or(&event.stream))
+        });
+        let own = events.last().map(|event| event.position);
+        match last {
+            Some(last) if own.is_none() => Delivery::Checkpoint(last),
+            _ => {
+                self.passed = last.filter(|_| last != own);
+                Delivery::Events(events)
+            }
+        }
     }
 
     fn has_room(&self) -> bool {

@@ -15,8 +15,8 @@ use tokio::sync::watch;
 
 use super::{
     Apply, ControlMessage, OldRows, Operation, ProjectionProgress, ProjectionState,
-    handle::refusal, provenance::Provenance, runner::ProjectionRunner, stream_end,
-    writer::RunError,
+    handle::refusal, provenance::Provenance, run_error::RunError, runner::ProjectionRunner,
+    stream_end,
 };
 use crate::{
     EventSet, Sleep,
@@ -66,7 +66,7 @@ where
             let seen = self.look(&mut known).await;
             let heard = holder.borrow_and_update().clone();
             self.publish_seen(seen, heard);
-            let waits = *self.waiters.borrow_and_update() > 0;
+            let waits = *self.lifecycle.waiters.borrow_and_update() > 0;
             pause = if waits { (pause * 2).min(LOOK_SOON_MAX) } else { LOOK_SOON_MIN };
             if self.until_next_look(waits.then_some(pause), &mut holder).await.is_none() {
                 return;
@@ -88,7 +88,7 @@ where
                 biased;
                 _ = closed(&mut self.closing) => return None,
                 message = self.control.recv() => self.refuse(message?),
-                Ok(()) = self.waiters.changed(), if soon.is_none() => return Some(()),
+                Ok(()) = self.lifecycle.waiters.changed(), if soon.is_none() => return Some(()),
                 Ok(()) = holder.changed() => return Some(()),
                 () = &mut pause => return Some(()),
             }

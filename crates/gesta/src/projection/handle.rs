@@ -14,7 +14,7 @@ use std::{
 
 use gesta_store::{
     DatabaseError, DatabaseFuture, DeadLetter, EventStore, EventType, InvalidName, LeaseName,
-    NodeName, ReadModelId, ReadModelStore,
+    NodeName, Partition, ReadModelId, ReadModelStore,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -22,11 +22,13 @@ use tokio::{
 };
 
 use super::{
-    Apply, ControlMessage, Operation, OperationError, ProjectionProgress, ProjectionState,
+    Apply, ControlMessage, FailurePolicy, Operation, OperationError, PARTITIONS_MAX,
+    PartitionStatus, ProjectionProgress, ProjectionState,
+    deps::{ProjectionDeps, ReadModelWork},
     lifecycle::ReadModelLifecycle,
+    partition_runner::{PartitionProgress, PartitionRunner},
     runner::ProjectionRunner,
     store_work::in_callers_context,
-    writer::{ProjectionDeps, ReadModelWork},
 };
 use crate::{
     Clock, EventSet, RunsElsewhere,
@@ -59,8 +61,27 @@ pub(crate) struct ProjectionHandle {
     /// often.
     waiters: watch::Sender<usize>,
     running: Mutex<Option<RunningTask>>,
+    /// Empty if the projection is not divided.
+    partitions: Vec<PartitionHandle>,
     /// The read model in which a query met damage, with the database error.
     damaged: Mutex<Option<(ReadModelId, String)>>,
+}
+
+/// The task of a partition. Dropping it stops the task.
+struct PartitionHandle {
+    index: u32,
+    lease: Option<LeaseName>,
+    progress: watch::Receiver<PartitionProgress>,
+    closing: watch::Sender<Closing>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl PartitionHandle {
+    fn status(&self) -> PartitionStatus {
+        let PartitionProgress { position, runs_on, trouble } = self.progress.borrow().clone();
+        let (index, lease) = (self.index, self.lease.clone());
+        PartitionStatus { index, position, trouble, lease, runs_on }
+    }
 }
 
 /// The task of a projection.
@@ -182,6 +203,11 @@ impl ProjectionHandle {
         Waiter(&self.waiters)
     }
 
+    /// Returns the status of the partitions, by index.
+    pub(crate) fn partitions(&self) -> Vec<PartitionStatus> {
+        self.partitions.iter().map(PartitionHandle::status).collect()
+    }
+
     /// Returns the refusal of operations while the projection does not run on this node.
     pub(crate) fn runs_elsewhere(&self) -> Option<RunsElsewhere> {
         let progress = self.progress.borrow();
@@ -192,6 +218,12 @@ impl ProjectionHandle {
     /// Stops the task and waits until it has released its resources, including the stores.
     pub(crate) async fn stop(&self) {
         let Some(RunningTask { task, mut released }) = self.take_task() else { return };
+        for partition in &self.partitions {
+            let task = partition.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(task) = task {
+                close(&partition.closing, task).await;
+            }
+        }
         // The task drops its work and releases its lease.
         close(&self.closing, task).await;
         // The transaction that the task left behind rolls back on the store's thread.
@@ -299,6 +331,10 @@ pub(crate) struct ProjectionRegistration<P, S> {
 /// Start of a registered projection, without its type parameters.
 pub(crate) trait StartProjection: Send {
     fn name(&self) -> &'static str;
+
+    /// Returns what is wrong with the partitions of the projection.
+    fn partition_fault(&self) -> Option<&'static str>;
+
     fn start(self: Box<Self>, context: &ProjectionContext)
     -> Result<ProjectionHandle, InvalidName>;
 }
@@ -310,6 +346,17 @@ where
 {
     fn name(&self) -> &'static str {
         P::NAME
+    }
+
+    fn partition_fault(&self) -> Option<&'static str> {
+        match P::PARTITIONS {
+            1 => None,
+            2..=PARTITIONS_MAX if P::FAILURE_POLICY == FailurePolicy::Halt => {
+                Some("a projection with partitions sets failing events aside and cannot halt")
+            }
+            2..=PARTITIONS_MAX => None,
+            _ => Some("a projection has 1 to 64 partitions"),
+        }
     }
 
     fn start(
@@ -331,17 +378,23 @@ where
                 projection: Arc::new(self.projection),
                 read_models: self.read_models,
                 token: None,
+                partition: None,
                 in_use,
             }),
         });
         // Checked here, so that an invalid name fails the open and not the task.
         let event_types = P::Event::event_types()?;
-        let lifecycle = ReadModelLifecycle { deps, progress: sender, outdated: HashMap::new() };
+        let partitions = start_partitions(&deps, &context.hosting)?;
+        let lifecycle = ReadModelLifecycle {
+            deps,
+            progress: sender,
+            outdated: HashMap::new(),
+            waiters: waiting,
+        };
         let runner = ProjectionRunner {
             lifecycle,
             control: messages,
             closing: closed,
-            waiters: waiting,
             post,
             last_error: None,
         };
@@ -358,7 +411,34 @@ where
             closing,
             waiters,
             running: Mutex::new(Some(RunningTask { task, released })),
+            partitions,
             damaged: Mutex::new(None),
         })
     }
+}
+
+/// Starts a task for each partition of a projection, if it is divided.
+fn start_partitions<P, S>(
+    deps: &Arc<ProjectionDeps<P, S>>,
+    hosting: &Hosting,
+) -> Result<Vec<PartitionHandle>, InvalidName>
+where
+    P: Apply<S::Tx>,
+    S: ReadModelStore,
+{
+    let partitions = Partition::all(P::PARTITIONS).filter(|_| P::PARTITIONS > 1);
+    let start = |partition: Partition| {
+        let (index, count) = (partition.index(), partition.count());
+        let post = hosting.post("projection", &format!("{}#{index}-of-{count}", P::NAME))?;
+        let lease = post.lease.clone();
+        let (published, progress) = watch::channel(PartitionProgress::default());
+        let (closing, closed) = watch::channel(Closing::NotYet);
+        let deps = Arc::new(deps.of_partition(partition));
+        let runner =
+            PartitionRunner { partition, deps, progress: published, closing: closed, post };
+        let run = Box::pin(runner.run_in_turns()) as Pin<Box<dyn Future<Output = ()> + Send>>;
+        let task = Mutex::new(Some(tokio::spawn(run)));
+        Ok(PartitionHandle { index, lease, progress, closing, task })
+    };
+    partitions.map(start).collect()
 }

@@ -13,9 +13,11 @@ use tokio::sync::watch;
 
 use super::{
     Apply, OperationError, ProjectionProgress,
+    deps::ProjectionDeps,
     provenance::{Outdated, Provenance},
     read_models::{OperationResult, ReadModels, Rebuild, RebuildState, RebuildStep},
-    writer::{ProjectionDeps, ReadModelWriter, RunError},
+    run_error::RunError,
+    writer::ReadModelWriter,
 };
 use crate::{EventSet, error_line::in_one_line};
 
@@ -28,6 +30,8 @@ pub(super) struct ReadModelLifecycle<P, S> {
     pub(super) progress: watch::Sender<ProjectionProgress>,
     /// Read models that must be replaced by a rebuild.
     pub(super) outdated: HashMap<ReadModelId, Outdated>,
+    /// Number of callers that wait for a position.
+    pub(super) waiters: watch::Receiver<usize>,
 }
 
 /// The read models in the store's list, by stage.
@@ -115,6 +119,11 @@ where
     /// event is applied before the ones set aside of its stream.
     async fn open_writer(&self, id: ReadModelId) -> Result<ReadModelWriter<P, S>, RunError> {
         let mut writer = ReadModelWriter::load(&self.deps, id).await?;
+        if P::PARTITIONS > 1 {
+            writer.load_dead_letters().await?;
+            writer.supervise(self.waiters.clone());
+            return Ok(writer);
+        }
         writer.clear_halting_letters().await?;
         writer.apply_orphaned_letters().await?;
         writer.load_dead_letters().await?;

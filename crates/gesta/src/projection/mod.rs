@@ -14,14 +14,17 @@
 mod catch_panic;
 mod dead_letters;
 mod deliveries;
+mod deps;
 mod follower;
 mod handle;
 mod lifecycle;
 mod name;
 mod on_read;
 mod operation;
+mod partition_runner;
 mod provenance;
 mod read_models;
+mod run_error;
 mod runner;
 mod status;
 mod store_work;
@@ -42,7 +45,10 @@ pub(crate) use on_read::{OnReadRows, OnReadStorage};
 pub use operation::OperationError;
 pub(crate) use operation::{ControlMessage, Operation};
 pub(crate) use status::ProjectionProgress;
-pub use status::{Lag, OldRows, PendingSwitch, ProjectionState, ProjectionStatus, RebuildProgress};
+pub use status::{
+    Lag, OldRows, PartitionStatus, PendingSwitch, ProjectionState, ProjectionStatus,
+    RebuildProgress,
+};
 pub use typed_rows::{ReadTypedRows, TypedRows};
 
 use crate::{EventSet, Recorded, UndecodableEvent};
@@ -102,9 +108,24 @@ pub trait Projection: Send + Sync + 'static {
     /// Policy for an event that cannot be applied.
     const FAILURE_POLICY: FailurePolicy = FailurePolicy::SetAside;
 
+    /// Number of partitions: parts of the events, by a stable hash of their streams, that are
+    /// applied side by side. At most [`PARTITIONS_MAX`].
+    ///
+    /// The events of one stream are applied in order; those of different streams in any order. So
+    /// rows depend on one stream each, or on sums that any order gives. Each partition has its own
+    /// checkpoint, and with [`Nodes`](crate::Nodes) its own lease, so that nodes share the work.
+    /// How far transactions of partitions go on side by side depends on the database.
+    ///
+    /// A projection with partitions sets failing events aside: [`FailurePolicy::Halt`] is refused.
+    /// A change of the number rebuilds, unless the projection was not divided before.
+    const PARTITIONS: u32 = 1;
+
     /// Events that the projection applies, of any category.
     type Event: EventSet;
 }
+
+/// Maximum of [`Projection::PARTITIONS`].
+pub const PARTITIONS_MAX: u32 = 64;
 
 /// Policy for an event that still fails after its retries.
 ///

@@ -420,7 +420,7 @@ impl<P: OnRead, S: ReadModelStore> OnReadStorage<P, S> {
         let create = CreateReadModel::new(P::NAME, P::VERSION, stage);
         let id = self.read_models.create_read_model(create).await?;
         let mut tx = self.read_models.begin(&id).await?;
-        provenance::keep_event_types(&mut tx, P::Event::NAMES).await?;
+        provenance::keep_event_types(&mut tx, None, P::Event::NAMES).await?;
         tx.commit().await?;
         self.read_models.switch_to(&id).await?;
         Ok(id)
@@ -436,7 +436,7 @@ impl<P: OnRead, S: ReadModelStore> OnReadStorage<P, S> {
             return Ok(false);
         }
         if provenance.has_other_types(P::Event::NAMES) {
-            provenance::keep_event_types(&mut tx, P::Event::NAMES).await?;
+            provenance::keep_event_types(&mut tx, None, P::Event::NAMES).await?;
         }
         tx.commit().await?;
         Ok(true)

@@ -9,11 +9,11 @@
 //! Not here: replacement of a read model that cannot continue (`read_models`).
 
 use gesta_store::{
-    Checkpoint, DatabaseError, EventId, EventStore, EventType, Filter, Invalid, Position, ReadAll,
-    ReadModelId, ReadModelTx, RecordedEvent, StoreError, Visibility,
+    Checkpoint, DatabaseError, EventId, EventStore, EventType, Filter, Invalid, Partition,
+    Position, ReadAll, ReadModelId, ReadModelTx, RecordedEvent, StoreError, Visibility,
 };
 
-/// Property with the event types of the set, as a JSON array.
+/// Property with the event types of the set, as a JSON array. Each partition has one of its own.
 const EVENT_TYPES: &str = "event-types";
 
 /// Property with the position and id of the last event before the checkpoint.
@@ -24,6 +24,10 @@ const LETTERS_CHANGED: &str = "dead-letters-changed";
 
 /// Property with the head of the store when the read model was created.
 const FILLS_TO: &str = "fills-to";
+
+/// Property with the number of partitions. Absent from read models of earlier versions, which are
+/// not divided.
+const PARTITIONS: &str = "partitions";
 
 /// The last event that a read model has passed. Identifies a history of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,13 +82,15 @@ pub(super) enum Outdated {
          already had such events"
     )]
     NewTypes { types: String },
+    #[error("it is divided into another number of partitions than the program has")]
+    OtherPartitions,
 }
 
 impl Outdated {
     /// Returns whether the rows are correct, though incomplete.
     pub(super) const fn has_valid_rows(&self) -> bool {
         match self {
-            Self::NewTypes { .. } => true,
+            Self::NewTypes { .. } | Self::OtherPartitions => true,
             Self::Ahead | Self::OtherHistory { .. } => false,
         }
     }
@@ -104,10 +110,13 @@ impl Outdated {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Provenance {
     event_types: Option<Vec<String>>,
+    /// The property of event types is there. A partition without it has the types of the whole.
+    has_types: bool,
     last_event: Option<HistoryMarker>,
     /// Head of the store when the read model was created. Rows are incomplete until the position
     /// first reaches it. [`Position::START`] for read models of earlier versions.
     pub(super) fills_to: Position,
+    pub(super) partitions: u32,
 }
 
 impl Provenance {
@@ -115,13 +124,29 @@ impl Provenance {
         let event_types = tx.property(EVENT_TYPES).await?;
         let last_event = tx.property(LAST_EVENT).await?;
         let fills_to = tx.property(FILLS_TO).await?.and_then(|text| text.parse().ok());
+        let partitions = tx.property(PARTITIONS).await?.and_then(|text| text.parse().ok());
         Ok(Self {
+            has_types: event_types.is_some(),
             // A property that does not parse counts as absent: the check is skipped once, then the
             // property is written again.
             event_types: event_types.and_then(|text| serde_json::from_str(&text).ok()),
             last_event: last_event.and_then(|text| HistoryMarker::parse(&text)),
             fills_to: fills_to.map_or(Position::START, Position::new),
+            partitions: partitions.unwrap_or(1),
         })
+    }
+
+    /// Reads the properties of a partition. Nodes with different programs may run the partitions,
+    /// so each records the event types up to its own checkpoint.
+    pub(super) async fn read_partition(
+        tx: &mut impl ReadModelTx,
+        partition: Partition,
+    ) -> Result<Self, DatabaseError> {
+        let whole = Self::read(tx).await?;
+        let Some(text) = tx.property(&types_property(Some(partition))).await? else {
+            return Ok(Self { has_types: false, ..whole });
+        };
+        Ok(Self { has_types: true, event_types: serde_json::from_str(&text).ok(), ..whole })
     }
 
     /// Returns the reason why the read model cannot continue, or `None` if it can.
@@ -185,10 +210,16 @@ impl Provenance {
             .filter(move |name| known.is_some_and(|known| known.iter().all(|one| one != name)))
     }
 
+    /// Returns whether the rows are divided into another number of partitions. Rows that are not
+    /// divided can be.
+    pub(super) const fn has_other_partitions(&self, partitions: u32) -> bool {
+        self.partitions != 1 && self.partitions != partitions
+    }
+
     /// Returns whether the recorded event types differ from these.
     pub(super) fn has_other_types(&self, names: &[&str]) -> bool {
         let kept = self.event_types.as_deref().unwrap_or_default();
-        self.event_types.is_none() || kept.len() != names.len() || kept.iter().ne(sorted(names))
+        !self.has_types || kept.len() != names.len() || kept.iter().ne(sorted(names))
     }
 }
 
@@ -198,13 +229,21 @@ fn sorted<'n>(names: &[&'n str]) -> Vec<&'n str> {
     names
 }
 
-/// Records the event types that the rows come from.
+fn types_property(partition: Option<Partition>) -> String {
+    partition.map_or_else(
+        || EVENT_TYPES.to_owned(),
+        |partition| format!("{EVENT_TYPES}-{}-of-{}", partition.index(), partition.count()),
+    )
+}
+
+/// Records the event types that the rows come from, or those of a partition.
 pub(super) async fn keep_event_types(
     tx: &mut impl ReadModelTx,
+    partition: Option<Partition>,
     names: &[&str],
 ) -> Result<(), DatabaseError> {
     let names = serde_json::json!(sorted(names)).to_string();
-    tx.set_property(EVENT_TYPES, &names).await
+    tx.set_property(&types_property(partition), &names).await
 }
 
 /// Records the head of the store, for a new read model.
@@ -213,6 +252,14 @@ pub(super) async fn keep_fills_to(
     head: Position,
 ) -> Result<(), DatabaseError> {
     tx.set_property(FILLS_TO, &head.to_string()).await
+}
+
+/// Records the number of partitions.
+pub(super) async fn keep_partitions(
+    tx: &mut impl ReadModelTx,
+    partitions: u32,
+) -> Result<(), DatabaseError> {
+    tx.set_property(PARTITIONS, &partitions.to_string()).await
 }
 
 /// Returns the number of operator changes to dead letters.

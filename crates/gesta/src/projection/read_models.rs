@@ -16,8 +16,7 @@ use gesta_store::{Position, ReadModel, ReadModelId, ReadModelStore};
 
 use super::{
     Apply, OldRows, OperationError, PendingSwitch, Projection, ProjectionState, RebuildProgress,
-    deliveries::Fetched,
-    writer::{ReadModelWriter, RunError},
+    deliveries::Fetched, run_error::RunError, writer::ReadModelWriter,
 };
 use crate::{Sleep, backoff::Backoff};
 

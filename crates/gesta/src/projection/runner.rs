@@ -19,7 +19,8 @@ use super::{
     lifecycle::{ReadModelLifecycle, unavailable},
     provenance,
     read_models::{NextWork, ReadModels},
-    writer::{ReadModelWriter, RunError},
+    run_error::RunError,
+    writer::ReadModelWriter,
 };
 use crate::{
     backoff::Backoff,
@@ -31,8 +32,6 @@ pub(super) struct ProjectionRunner<P, S> {
     pub(super) lifecycle: ReadModelLifecycle<P, S>,
     pub(super) control: mpsc::Receiver<ControlMessage>,
     pub(super) closing: watch::Receiver<Closing>,
-    /// Number of callers that wait for a position.
-    pub(super) waiters: watch::Receiver<usize>,
     pub(super) post: Post,
     /// The error that ended the previous session. Cleared by the first step of the current one.
     pub(super) last_error: Option<String>,

@@ -141,6 +141,24 @@ pub struct ProjectionStatus {
     pub lease: Option<LeaseName>,
     /// The node that runs it, as far as this node knows. `None` without [`Nodes`](crate::Nodes).
     pub runs_on: Option<NodeName>,
+    /// Its partitions, by index. Empty if it is not divided.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// A partition of a projection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionStatus {
+    /// Index, from 0.
+    pub index: u32,
+    /// Position up to which its events are handled. `None` on a node that does not run it.
+    pub position: Option<Position>,
+    /// The error that is being retried, if any.
+    pub trouble: Option<String>,
+    /// Name of its lease. `None` without [`Nodes`](crate::Nodes).
+    pub lease: Option<LeaseName>,
+    /// The node that runs it, as far as this node knows. `None` without [`Nodes`](crate::Nodes).
+    pub runs_on: Option<NodeName>,
 }
 
 /// Status that the runner publishes to queries, health and operators.

@@ -4,23 +4,25 @@
 //! stores them as dead letters. If a stream has a dead letter, all its later events are dead
 //! letters behind it.
 //!
-//! Not here: retrying and discarding dead letters (`dead_letters`).
+//! Not here: retrying and discarding dead letters (`dead_letters`), transactions and their tokens
+//! (`deps`).
 
-use std::{collections::HashMap, future, ops::Range, sync::Arc};
+use std::{collections::HashMap, future, ops::Range, sync::Arc, time::Duration};
 
 use gesta_store::{
-    Advance, Checkpoint, DatabaseError, DeadLetter, DeadLetterReason, Delivery, EventStore,
-    FencingToken, Filter, Head, Incarnation, Position, ReadModelId, ReadModelStore, ReadModelTx,
-    RecordedEvent, StoreError, StreamName, Subscribe, Visibility,
+    Advance, Checkpoint, DatabaseError, DeadLetter, DeadLetterReason, Delivery, Filter, Head,
+    Incarnation, Partition, Position, ReadModelId, ReadModelStore, ReadModelTx, RecordedEvent,
+    StoreError, StreamName, Subscribe, Visibility,
 };
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 use super::{
     Apply, ApplyError, FailurePolicy, Projection,
     catch_panic::catch_panic,
     deliveries::{Deliveries, Fetched, FetchedEvents},
+    deps::{ProjectionDeps, ReadModelWork},
     provenance::{self, HistoryMarker, Outdated, Provenance},
-    store_work::in_callers_context,
+    run_error::RunError,
     stream_end,
 };
 use crate::{Clock, EventSet, Recorded, Sleep, error_line::in_one_line};
@@ -36,193 +38,13 @@ const DEAD_LETTERS_MAX: usize = 1_000;
 /// Number of deliveries without events after which the checkpoint is stored.
 const UNSAVED_MAX: u32 = 64;
 
-/// Shared dependencies of a projection and its read models.
-pub(super) struct ProjectionDeps<P, S> {
-    pub(super) store: Arc<dyn EventStore>,
-    pub(super) clock: Arc<dyn Clock>,
-    /// Dropped last.
-    pub(super) work: Arc<ReadModelWork<P, S>>,
-}
+/// Time after which a partition stores that it has passed events of other partitions.
+const SAVE_AFTER: Duration = Duration::from_millis(50);
 
-/// The part of the dependencies that work on the read models' threads has.
-///
-/// Without the event store: abandoned work may end after the application was dropped, and must not
-/// keep the event store open.
-pub(super) struct ReadModelWork<P, S> {
-    pub(super) projection: Arc<P>,
-    pub(super) read_models: S,
-    /// Token of the lease. `None` without nodes.
-    pub(super) token: Option<FencingToken>,
-    /// Dropped last, which tells the handle that nothing of the projection is in use.
-    pub(super) in_use: mpsc::Sender<()>,
-}
-
-impl<P, S> ReadModelWork<P, S>
-where
-    P: Projection,
-    S: ReadModelStore,
-{
-    /// Returns the work under another lease.
-    fn under(&self, token: Option<FencingToken>) -> Self {
-        Self {
-            projection: Arc::clone(&self.projection),
-            read_models: self.read_models.clone(),
-            token,
-            in_use: self.in_use.clone(),
-        }
-    }
-
-    /// Begins a transaction that writes. Every one of them carries the token of the lease.
-    pub(super) async fn begin(&self, id: &ReadModelId) -> Result<S::Tx, DatabaseError> {
-        let mut tx = self.read_models.begin(id).await?;
-        if let Some(token) = self.token {
-            token.fence(&mut tx).await?;
-        }
-        Ok(tx)
-    }
-
-    /// Refuses the tokens of earlier leases from now on.
-    pub(super) async fn take_over(&self, id: &ReadModelId) -> Result<(), DatabaseError> {
-        if self.token.is_none() {
-            return Ok(());
-        }
-        self.begin(id).await?.commit().await
-    }
-
-    /// Checks that no later lease has written. Precedes changes that have no transaction, such as a
-    /// switch-over.
-    pub(super) async fn check_token(&self, id: &ReadModelId) -> Result<(), DatabaseError> {
-        if self.token.is_none() {
-            return Ok(());
-        }
-        self.begin(id).await?.rollback().await
-    }
-}
-
-impl<P, S> ProjectionDeps<P, S>
-where
-    P: Apply<S::Tx>,
-    S: ReadModelStore,
-{
-    /// Returns the dependencies under another lease. Abandoned work keeps the token that it has.
-    pub(super) fn under(&self, token: Option<FencingToken>) -> Self {
-        Self {
-            store: Arc::clone(&self.store),
-            clock: Arc::clone(&self.clock),
-            work: Arc::new(self.work.under(token)),
-        }
-    }
-
-    /// Runs work on a read model where the store's statements may block.
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        id: &ReadModelId,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, DatabaseError> {
-        self.work.read_models.run_write(id, in_callers_context(work)).await
-    }
-
-    /// Applies events in a transaction. Returns it with the projection's result.
-    pub(super) async fn apply(
-        &self,
-        id: &ReadModelId,
-        mut tx: S::Tx,
-        events: Vec<Recorded<P::Event>>,
-    ) -> Result<(S::Tx, Result<(), ApplyError>), DatabaseError> {
-        let own = Arc::clone(&self.work);
-        let apply = async move {
-            let applied = catch_panic(own.projection.apply(&mut tx, &events)).await;
-            (tx, applied)
-        };
-        self.run(id, apply).await
-    }
-
-    /// Deletes the rows of a stream in a transaction. Returns it with the projection's result.
-    pub(super) async fn forget(
-        &self,
-        id: &ReadModelId,
-        mut tx: S::Tx,
-        stream: StreamName,
-    ) -> Result<(S::Tx, Result<(), ApplyError>), DatabaseError> {
-        let own = Arc::clone(&self.work);
-        let forget = async move {
-            let forgotten = catch_panic(own.projection.forget(&mut tx, &stream)).await;
-            (tx, forgotten)
-        };
-        self.run(id, forget).await
-    }
-}
-
-/// An error that ends a session of the runner, or of a rebuild.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RunError {
-    /// The database or the store failed, and no event is at fault.
-    #[error(transparent)]
-    Apply(#[from] ApplyError),
-    /// The same, while an event was applied.
-    #[error("the event at position {position} of stream {stream} cannot be applied now")]
-    Held {
-        position: Position,
-        stream: StreamName,
-        #[source]
-        error: Box<ApplyError>,
-    },
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The rows do not fit this store or event set. A rebuild replaces them.
-    #[error("{read_model} must be rebuilt: {why}")]
-    Outdated { read_model: ReadModelId, why: Outdated },
-    /// An earlier error whose pause is over.
-    #[error("{0}")]
-    Again(String),
-}
-
-impl RunError {
-    /// Returns the damage of a read model in one line, or `None` for any other error.
-    pub(super) fn damage(&self) -> Option<String> {
-        match self.database() {
-            Some(error @ DatabaseError::Corrupt { .. }) => Some(in_one_line(error)),
-            _ => None,
-        }
-    }
-
-    /// Returns whether a later lease has written: another node has taken over.
-    pub(super) fn is_fenced(&self) -> bool {
-        matches!(self.database(), Some(DatabaseError::Fenced { .. }))
-    }
-
-    pub(super) fn is_missing(&self) -> bool {
-        matches!(self.database(), Some(DatabaseError::Missing { .. }))
-    }
-
-    /// Returns the error of the database, if it is one.
-    fn database(&self) -> Option<&DatabaseError> {
-        let error = match self {
-            Self::Apply(error) => error,
-            Self::Held { error, .. } => &**error,
-            Self::Store(_) | Self::Outdated { .. } | Self::Again(_) => return None,
-        };
-        match error {
-            ApplyError::Database(error) => Some(error),
-            _ => None,
-        }
-    }
-
-    /// Adds the first event of the page that could not be applied.
-    fn held(error: ApplyError, event: &RecordedEvent) -> Self {
-        Self::Held {
-            position: event.position,
-            stream: event.stream.clone(),
-            error: Box::new(error),
-        }
-    }
-}
-
-impl From<DatabaseError> for RunError {
-    fn from(error: DatabaseError) -> Self {
-        Self::Apply(error.into())
-    }
-}
+/// Pause between two looks how far the partitions are.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The same while a caller waits for a position.
+const LOOK_SOON: Duration = Duration::from_millis(20);
 
 pub(super) struct ReadModelWriter<P: Projection, S> {
     pub(super) id: ReadModelId,
@@ -246,6 +68,8 @@ pub(super) struct ReadModelWriter<P: Projection, S> {
     /// Streams with dead letters, and the position of the first one of each.
     pub(super) blocked_streams: Arc<BlockedStreams>,
     unsaved: u32,
+    /// Time at which a partition stores a position that it has reached without events.
+    save_at: Option<Sleep>,
 }
 
 /// The streams with dead letters, and the position of the first one of each.
@@ -253,6 +77,9 @@ pub(super) type BlockedStreams = HashMap<StreamName, Position>;
 
 enum WriterState<E> {
     Subscribed(Deliveries<E>),
+    /// Filled by the tasks of its partitions. This one looks how far they are, often while callers
+    /// wait for a position.
+    Supervised(watch::Receiver<usize>),
     /// Filled by another version. Read-only.
     Retired,
     Halted(Halt),
@@ -334,14 +161,32 @@ where
         let prepare = prepare_or_load(Arc::clone(&deps.work), id.clone(), head);
         let (checkpoint, provenance) = deps.run(&id, prepare).await??;
         let names = P::Event::NAMES;
+        let is_divided_otherwise = match deps.work.partition {
+            // Until the projection's own task has divided the rows, a node with an earlier program
+            // may apply the same events.
+            Some(partition) => provenance.partitions != partition.count(),
+            None => provenance.has_other_partitions(P::PARTITIONS),
+        };
+        if is_divided_otherwise {
+            let why = Outdated::OtherPartitions;
+            return Err(RunError::Outdated { read_model: id, why });
+        }
         if let Some(why) = provenance.outdated(deps.store.as_ref(), names, checkpoint).await? {
             return Err(RunError::Outdated { read_model: id, why });
+        }
+        if let Some(why) = outdated_partition(deps, &id).await? {
+            return Err(RunError::Outdated { read_model: id, why });
+        }
+        if deps.work.partition.is_none() && provenance.partitions != P::PARTITIONS {
+            let mut tx = deps.work.begin(&id).await?;
+            provenance::keep_partitions(&mut tx, P::PARTITIONS).await?;
+            tx.commit().await?;
         }
         if provenance.has_other_types(names) {
             // The check above found no missed event of an added type. A read model of an earlier
             // version stores no types and is assumed to be complete.
             let mut tx = deps.work.begin(&id).await?;
-            provenance::keep_event_types(&mut tx, names).await?;
+            provenance::keep_event_types(&mut tx, deps.work.partition, names).await?;
             tx.commit().await?;
         }
         let mut writer = Self::retired(deps, id, checkpoint);
@@ -375,6 +220,7 @@ where
             state: WriterState::Retired,
             blocked_streams: Arc::default(),
             unsaved: 0,
+            save_at: None,
         }
     }
 
@@ -399,8 +245,14 @@ where
             .visibility(Visibility::Visible)
             .resume(self.checkpoint);
         let subscription = self.deps.store.subscribe(subscribe.into());
-        self.state = WriterState::Subscribed(Deliveries::of(subscription));
+        let partition = self.deps.work.partition;
+        self.state = WriterState::Subscribed(Deliveries::of(subscription, partition));
         Ok(())
+    }
+
+    /// Leaves the events to the tasks of the partitions.
+    pub(super) fn supervise(&mut self, waiters: watch::Receiver<usize>) {
+        self.state = WriterState::Supervised(waiters);
     }
 
     /// Returns the next delivery. Pending forever if the writer is stopped.
@@ -409,6 +261,10 @@ where
     pub(super) async fn next(&mut self) -> Result<Fetched<P::Event>, RunError> {
         let deliveries = match &mut self.state {
             WriterState::Subscribed(deliveries) => deliveries,
+            WriterState::Supervised(waiters) => {
+                until_look(self.deps.clock.as_ref(), waiters).await;
+                return Ok(Fetched::Look);
+            }
             WriterState::Failing(trouble, pause) => {
                 pause.as_mut().await;
                 return Err(RunError::Again(trouble.clone()));
@@ -418,7 +274,15 @@ where
                 return future::pending().await;
             }
         };
-        deliveries.next().await.map_err(|error| match Outdated::of_refusal(&error) {
+        let fetched = match &mut self.save_at {
+            None => deliveries.next().await,
+            Some(save_at) => tokio::select! {
+                biased;
+                () = save_at.as_mut() => return Ok(Fetched::Save),
+                fetched = deliveries.next() => fetched,
+            },
+        };
+        fetched.map_err(|error| match Outdated::of_refusal(&error) {
             Some(why) => RunError::Outdated { read_model: self.id.clone(), why },
             None => error.into(),
         })
@@ -432,9 +296,32 @@ where
                 self.skip_to(position, UNSAVED_MAX).await
             }
             Fetched::Other(Delivery::Checkpoint(position)) => self.skip_to(position, 1).await,
+            Fetched::Save => self.skip_to(self.position, UNSAVED_MAX).await,
+            Fetched::Look => self.look().await,
             // Neither events nor progress.
             Fetched::Other(_) => Ok(()),
         }
+    }
+
+    /// Takes over what the tasks of the partitions have stored.
+    async fn look(&mut self) -> Result<(), RunError> {
+        let head = self.deps.store.head().await?;
+        let listed = self.deps.work.read_models.list_read_models(P::NAME).await?;
+        let Some(own) = listed.into_iter().find(|listed| listed.id == self.id) else {
+            return Err(DatabaseError::Missing { read_model: self.id.clone() }.into());
+        };
+        let Some(checkpoint) = own.checkpoint else { return Ok(()) };
+        self.checkpoint = checkpoint;
+        if checkpoint.incarnation == head.incarnation {
+            self.position = self.position.max(checkpoint.position);
+            self.caught_up |= checkpoint.position >= head.position;
+        }
+        Ok(self.load_dead_letters().await?)
+    }
+
+    /// Returns whether the tasks of partitions fill the read model.
+    pub(super) const fn is_supervised(&self) -> bool {
+        matches!(self.state, WriterState::Supervised(_))
     }
 
     /// Records that no event up to this position is left to apply.
@@ -444,7 +331,14 @@ where
     async fn skip_to(&mut self, position: Position, weight: u32) -> Result<(), RunError> {
         self.position = self.position.max(position);
         self.unsaved = self.unsaved.saturating_add(weight);
-        if self.unsaved < UNSAVED_MAX || self.position <= self.checkpoint.position {
+        let is_behind = self.position > self.checkpoint.position;
+        if self.unsaved < UNSAVED_MAX || !is_behind {
+            // The checkpoint of a read model is the lowest one of its partitions. So each partition
+            // stores soon that it has passed the events of others.
+            let saves_soon = self.deps.work.partition.is_some() && is_behind;
+            if saves_soon && self.save_at.is_none() {
+                self.save_at = Some(self.deps.clock.pause(SAVE_AFTER));
+            }
             return Ok(());
         }
         // The marker identifies the history up to the checkpoint: after a restore, another event
@@ -500,7 +394,8 @@ where
         let applying = self.deps.run(&self.id, apply_batch(Arc::clone(&self.deps.work), batch));
         let behind = match &mut self.state {
             WriterState::Subscribed(deliveries) => deliveries.beside(applying).await??,
-            WriterState::Retired
+            WriterState::Supervised(_)
+            | WriterState::Retired
             | WriterState::Halted(_)
             | WriterState::Damaged(_)
             | WriterState::Failing(..) => applying.await??,
@@ -561,7 +456,8 @@ where
         last: Option<HistoryMarker>,
     ) -> Result<(), DatabaseError> {
         let advance = self.advance_to(position);
-        self.deps.run(&self.id, commit_advance(tx, advance, last)).await??;
+        let partition = self.deps.work.partition;
+        self.deps.run(&self.id, commit_advance(tx, (partition, advance), last)).await??;
         self.moved_to(advance.to);
         Ok(())
     }
@@ -576,6 +472,7 @@ where
         self.checkpoint = checkpoint;
         self.position = self.position.max(checkpoint.position);
         self.unsaved = 0;
+        self.save_at = None;
     }
 
     /// Isolates the failing event, with [`ATTEMPTS_MAX`] attempts for each.
@@ -656,6 +553,7 @@ where
         match &self.state {
             WriterState::Halted(halt) => Some(halt),
             WriterState::Subscribed(_)
+            | WriterState::Supervised(_)
             | WriterState::Retired
             | WriterState::Damaged(_)
             | WriterState::Failing(..) => None,
@@ -666,7 +564,10 @@ where
     pub(super) fn trouble(&self) -> Option<&str> {
         match &self.state {
             WriterState::Damaged(trouble) | WriterState::Failing(trouble, _) => Some(trouble),
-            WriterState::Subscribed(_) | WriterState::Retired | WriterState::Halted(_) => None,
+            WriterState::Subscribed(_)
+            | WriterState::Supervised(_)
+            | WriterState::Retired
+            | WriterState::Halted(_) => None,
         }
     }
 
@@ -678,7 +579,9 @@ where
     pub(super) const fn is_stopped(&self) -> bool {
         match &self.state {
             WriterState::Halted(_) | WriterState::Retired | WriterState::Damaged(_) => true,
-            WriterState::Subscribed(_) | WriterState::Failing(..) => false,
+            WriterState::Subscribed(_) | WriterState::Supervised(_) | WriterState::Failing(..) => {
+                false
+            }
         }
     }
 
@@ -686,8 +589,21 @@ where
     pub(super) const fn is_filled(&self) -> bool {
         match &self.state {
             WriterState::Retired | WriterState::Damaged(_) | WriterState::Failing(..) => false,
-            WriterState::Halted(_) | WriterState::Subscribed(_) => true,
+            WriterState::Halted(_) | WriterState::Subscribed(_) | WriterState::Supervised(_) => {
+                true
+            }
         }
+    }
+}
+
+/// Waits until it is time to look how far the partitions are.
+async fn until_look(clock: &dyn Clock, waiters: &mut watch::Receiver<usize>) {
+    if *waiters.borrow_and_update() > 0 {
+        return clock.pause(LOOK_SOON).await;
+    }
+    tokio::select! {
+        () = clock.sleep(LOOK_AGAIN) => {}
+        Ok(()) = waiters.changed() => {}
     }
 }
 
@@ -723,14 +639,14 @@ where
         let first = blocked_streams.get(&event.stream).copied().unwrap_or(event.position);
         tx.put_dead_letter(DeadLetter::of(event, DeadLetterReason::Behind { first })).await?;
     }
-    commit_advance(tx, advance, Some(HistoryMarker::of(last))).await?;
+    commit_advance(tx, (own.partition, advance), Some(HistoryMarker::of(last))).await?;
     Ok(behind.len())
 }
 
 /// Commits with the new checkpoint, and the event that identifies the history up to it.
 async fn commit_advance<Tx: ReadModelTx>(
     mut tx: Tx,
-    advance: Advance,
+    (partition, advance): (Option<Partition>, Advance),
     last: Option<HistoryMarker>,
 ) -> Result<(), DatabaseError> {
     if let Some(last) = last {
@@ -738,7 +654,10 @@ async fn commit_advance<Tx: ReadModelTx>(
     }
     // Compare and swap: if another process moved the checkpoint, its rows have these events
     // already.
-    tx.advance(advance).await?;
+    match partition {
+        Some(partition) => tx.advance_partition(partition, advance).await?,
+        None => tx.advance(advance).await?,
+    }
     tx.commit().await
 }
 
@@ -753,19 +672,63 @@ where
     S: ReadModelStore,
 {
     let mut tx = own.begin(&id).await?;
-    if let Some(checkpoint) = tx.checkpoint().await? {
-        let provenance = Provenance::read(&mut tx).await?;
+    let stored = match own.partition {
+        Some(partition) => tx.partition_checkpoint(partition).await?,
+        None => tx.checkpoint().await?,
+    };
+    if let Some(checkpoint) = stored {
+        let provenance = match own.partition {
+            Some(partition) => Provenance::read_partition(&mut tx, partition).await?,
+            None => Provenance::read(&mut tx).await?,
+        };
         tx.rollback().await?;
         return Ok((checkpoint, provenance));
+    }
+    if own.partition.is_some() {
+        // The projection's own task prepares read models, and replaces those that are divided into
+        // another number of partitions.
+        tx.rollback().await?;
+        return Err(RunError::Outdated { read_model: id, why: Outdated::OtherPartitions });
     }
     // No checkpoint means a new read model. Preparation and first checkpoint commit together, so a
     // crash repeats both.
     catch_panic(own.projection.prepare(&mut tx)).await?;
-    provenance::keep_event_types(&mut tx, P::Event::NAMES).await?;
+    provenance::keep_event_types(&mut tx, None, P::Event::NAMES).await?;
+    provenance::keep_partitions(&mut tx, P::PARTITIONS).await?;
     provenance::keep_fills_to(&mut tx, head.position).await?;
     let to = Checkpoint { position: Position::START, incarnation: head.incarnation };
     tx.advance(Advance { from: None, to }).await?;
     let provenance = Provenance::read(&mut tx).await?;
     tx.commit().await?;
     Ok((to, provenance))
+}
+
+/// Returns the reason why a partition cannot continue. The projection's own task replaces the read
+/// model then. Partitions have passed different events, and other programs may have run them.
+async fn outdated_partition<P, S>(
+    deps: &ProjectionDeps<P, S>,
+    id: &ReadModelId,
+) -> Result<Option<Outdated>, RunError>
+where
+    P: Apply<S::Tx>,
+    S: ReadModelStore,
+{
+    if deps.work.partition.is_some() || P::PARTITIONS <= 1 {
+        return Ok(None);
+    }
+    let mut all = Vec::new();
+    let mut tx = deps.work.begin(id).await?;
+    for partition in Partition::all(P::PARTITIONS) {
+        let Some(checkpoint) = tx.partition_checkpoint(partition).await? else { continue };
+        all.push((checkpoint, Provenance::read_partition(&mut tx, partition).await?));
+    }
+    tx.rollback().await?;
+    for (checkpoint, provenance) in all {
+        let store = deps.store.as_ref();
+        let missed = provenance.missed_types(store, P::Event::NAMES, checkpoint).await?;
+        if missed.is_some() {
+            return Ok(missed);
+        }
+    }
+    Ok(None)
 }

@@ -54,6 +54,7 @@ async fn head(gesta: &Gesta) -> Position {
 async fn everything_handled(gesta: &Gesta, head: Position) -> Result<(), String> {
     for handle in gesta.read_side().handles() {
         let mut progress = handle.progress.clone();
+        let _waiter = handle.waiter();
         let handled = progress
             .wait_for(|progress| {
                 progress.halted

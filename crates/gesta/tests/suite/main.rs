@@ -27,6 +27,7 @@ mod nodes;
 mod on_read;
 mod open;
 mod orders;
+mod partitions;
 mod pipeline;
 mod poor;
 mod post_office;
