@@ -29,6 +29,7 @@ mod builds;
 mod consumers;
 mod contents;
 mod fixture;
+mod partitions;
 mod support;
 mod transactions;
 
@@ -100,6 +101,9 @@ macro_rules! __every_read_model_clause {
             transactions::transactions_of_other_read_models_do_not_wait;
             transactions::a_transaction_of_an_earlier_lease_is_refused;
             transactions::work_has_transactions_and_readers;
+            partitions::the_lowest_partition_is_the_checkpoint_of_the_read_model;
+            partitions::a_partition_that_another_writer_moved_refuses_to_move;
+            partitions::a_partition_refuses_the_earlier_leases_of_its_own_only;
             contents::a_transaction_reads_its_own_rows;
             contents::rows_are_listed_in_order_by_prefix_and_page;
             contents::values_come_back_as_they_were_given;

@@ -72,7 +72,16 @@ pub(super) const FAULTS: &[ReadModelFault] = &[
         ],
         "the second transaction is refused instead of waiting without end",
     ),
-    fault(Broken::LosesTokens, "a_transaction_of_an_earlier_lease_is_refused"),
+    fault(Broken::LosesTokens, "a_transaction_of_an_earlier_lease_is_refused").also(
+        &["a_partition_refuses_the_earlier_leases_of_its_own_only"],
+        "compares the tokens of a partition",
+    ),
+    fault(Broken::FollowsTheFastest, "the_lowest_partition_is_the_checkpoint_of_the_read_model"),
+    fault(
+        Broken::PartitionsAdvanceFromAnywhere,
+        "a_partition_that_another_writer_moved_refuses_to_move",
+    ),
+    fault(Broken::OneTokenForAll, "a_partition_refuses_the_earlier_leases_of_its_own_only"),
     fault(Broken::RefusesWork, "work_has_transactions_and_readers"),
     fault(Broken::ListsCommittedRows, "a_transaction_reads_its_own_rows"),
     fault(Broken::PagesFromTheStart, "rows_are_listed_in_order_by_prefix_and_page")

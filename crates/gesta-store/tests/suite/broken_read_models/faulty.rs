@@ -60,6 +60,12 @@ pub(super) enum BrokenReadModel {
     OneTransactionForAll,
     /// The property of fencing tokens is not kept.
     LosesTokens,
+    /// The checkpoint of the read model moves with any partition.
+    FollowsTheFastest,
+    /// The checkpoint of a partition moves from wherever it is.
+    PartitionsAdvanceFromAnywhere,
+    /// All partitions have one token.
+    OneTokenForAll,
     /// Work is refused.
     RefusesWork,
     /// A transaction lists the rows that were committed before.

@@ -4,11 +4,14 @@ use std::sync::atomic::Ordering;
 
 use gesta_store::{
     Advance, Checkpoint, DatabaseError, DeadLetter, DeadLetterReason, ListRows, MemoryReader,
-    MemoryTx, Position, ReadModelId, ReadModelStore, ReadModelTx, ReadRows, Row, Rows,
+    MemoryTx, Partition, Position, ReadModelId, ReadModelStore, ReadModelTx, ReadRows, Row, Rows,
 };
 use serde_json::Value;
 
 use super::{BrokenReadModel, FaultyReadModels, lock};
+
+/// Start of the names of the properties with fencing tokens.
+const TOKEN: &str = "$fencing-token";
 
 /// A transaction of [`FaultyReadModels`].
 pub(crate) struct FaultyTx {
@@ -39,6 +42,13 @@ impl FaultyTx {
         self.inner.as_mut().expect("a transaction is open until it is dropped")
     }
 
+    fn property_name<'a>(&self, name: &'a str) -> &'a str {
+        match self.store.has(BrokenReadModel::OneTokenForAll) && name.starts_with(TOKEN) {
+            true => TOKEN,
+            false => name,
+        }
+    }
+
     fn key(&self, key: &str) -> String {
         match self.store.has(BrokenReadModel::LowersKeys) {
             true => key.to_lowercase(),
@@ -65,6 +75,29 @@ impl ReadModelTx for FaultyTx {
         self.inner().advance(advance).await
     }
 
+    async fn partition_checkpoint(
+        &mut self,
+        partition: Partition,
+    ) -> Result<Option<Checkpoint>, DatabaseError> {
+        self.inner().partition_checkpoint(partition).await
+    }
+
+    async fn advance_partition(
+        &mut self,
+        partition: Partition,
+        mut advance: Advance,
+    ) -> Result<(), DatabaseError> {
+        if self.store.has(BrokenReadModel::PartitionsAdvanceFromAnywhere) {
+            advance.from = self.inner().partition_checkpoint(partition).await?;
+        }
+        self.inner().advance_partition(partition, advance).await?;
+        if self.store.has(BrokenReadModel::FollowsTheFastest) {
+            let from = self.inner().checkpoint().await?;
+            self.inner().advance(Advance { from, to: advance.to }).await?;
+        }
+        Ok(())
+    }
+
     async fn put_dead_letter(&mut self, mut letter: DeadLetter) -> Result<(), DatabaseError> {
         if self.store.has(BrokenReadModel::CutsErrors)
             && let DeadLetterReason::Failed { error, .. } = &mut letter.reason
@@ -80,6 +113,7 @@ impl ReadModelTx for FaultyTx {
     }
 
     async fn property(&mut self, name: &str) -> Result<Option<String>, DatabaseError> {
+        let name = self.property_name(name);
         if self.store.has(BrokenReadModel::PropertiesOutliveRollback) {
             let key = (self.id.clone(), name.to_owned());
             return Ok(lock(&self.store.shared.properties).get(&key).cloned());
@@ -88,9 +122,10 @@ impl ReadModelTx for FaultyTx {
     }
 
     async fn set_property(&mut self, name: &str, value: &str) -> Result<(), DatabaseError> {
-        if self.store.has(BrokenReadModel::LosesTokens) && name.starts_with('$') {
+        if self.store.has(BrokenReadModel::LosesTokens) && name.starts_with(TOKEN) {
             return Ok(());
         }
+        let name = self.property_name(name);
         let key = (self.id.clone(), name.to_owned());
         lock(&self.store.shared.properties).insert(key, value.to_owned());
         self.inner().set_property(name, value).await
