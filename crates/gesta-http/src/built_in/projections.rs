@@ -9,8 +9,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gesta::{
-    DeadLetterId, OldRows, PendingSwitch, ProjectionState, ProjectionStatus, RebuildProgress,
-    store::DeadLetter,
+    DeadLetterId, OldRows, PartitionStatus, PendingSwitch, ProjectionState, ProjectionStatus,
+    RebuildProgress,
+    store::{DeadLetter, Position},
 };
 use serde::Serialize;
 
@@ -84,6 +85,28 @@ struct ProjectionDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     old_rows: Option<OldRowsDetails>,
     /// Error that halted the projection, or that it is retrying.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// Node that runs it, if several nodes share the work and one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
+    /// Lease under which it runs, if it is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<LeaseDetails>,
+    /// Its partitions, by index. Empty if it is not divided.
+    partitions: Vec<PartitionDetails>,
+}
+
+/// A partition of a projection.
+#[derive(Debug, Serialize, Schema)]
+#[serde(rename_all = "camelCase")]
+struct PartitionDetails {
+    /// Index, from 0.
+    index: u32,
+    /// Position up to which its events are handled, on the node that runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u64>,
+    /// Error that it is retrying.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     /// Node that runs it, if several nodes share the work and one is known.
@@ -180,6 +203,8 @@ impl ProjectionDetails {
             }
             _ => (None, None),
         };
+        let partitions = status.partitions.into_iter();
+        let partitions = partitions.map(|partition| PartitionDetails::of(partition, leases));
         Self {
             name: status.name,
             version: status.version,
@@ -194,6 +219,19 @@ impl ProjectionDetails {
             old_rows: status.old_rows.as_ref().map(OldRowsDetails::of),
             // The error that halts it, or else the one that it is retrying.
             error: error.or(status.trouble),
+            node: status.runs_on.map(|node| node.to_string()),
+            lease: leases.of(status.lease.as_ref()),
+            partitions: partitions.collect(),
+        }
+    }
+}
+
+impl PartitionDetails {
+    fn of(status: PartitionStatus, leases: &LeasesInForce) -> Self {
+        Self {
+            index: status.index,
+            position: status.position.map(Position::number),
+            error: status.trouble,
             node: status.runs_on.map(|node| node.to_string()),
             lease: leases.of(status.lease.as_ref()),
         }

@@ -3,13 +3,28 @@
 use std::sync::Arc;
 
 use gesta::{
-    Gesta, Nodes,
-    store::{EventStore, MemoryLeases, MemoryReadModels, memory::MemoryStore},
+    Apply, ApplyError, Gesta, Nodes, Projection, Recorded,
+    store::{EventStore, MemoryLeases, MemoryReadModels, Rows, memory::MemoryStore},
 };
 use gesta_http::GestaState;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::{api, asked, health::Doors, send};
+use crate::{DoorEvent, api, asked, health::Doors, send};
+
+/// A projection in partitions.
+struct DividedDoors;
+
+impl Projection for DividedDoors {
+    const NAME: &'static str = "divided-doors";
+    const PARTITIONS: u32 = 3;
+    type Event = DoorEvent;
+}
+
+impl<Tx: Rows> Apply<Tx> for DividedDoors {
+    async fn apply(&self, _: &mut Tx, _: &[Recorded<DoorEvent>]) -> Result<(), ApplyError> {
+        Ok(())
+    }
+}
 
 /// Two nodes of one application. The first one runs everything.
 async fn two_nodes() -> (Gesta, Gesta) {
@@ -55,6 +70,31 @@ async fn projections_show_the_node_that_runs_them_and_its_lease() {
     assert_eq!((status, &body["status"]), (200, &json!("ready")));
     assert_eq!(body["causes"][0]["severity"], "notice");
     assert_eq!(body["causes"][0]["detail"], format!("runs on {name}"));
+}
+
+#[tokio::test]
+async fn partitions_show_the_node_that_runs_each_and_its_lease() {
+    let nodes = Nodes::new(Arc::new(MemoryLeases::new()), "one").unwrap();
+    let builder = Gesta::on(Arc::new(MemoryStore::new())).nodes(nodes);
+    let gesta = builder.project(DividedDoors, &MemoryReadModels::new()).open().await.unwrap();
+    let router = api().router(GestaState::new(gesta.clone()));
+    let is_settled = |partition: &Value| partition["lease"].is_object();
+    let partitions = loop {
+        let (_, _, mut body) = send(router.clone(), asked("GET", "/v1/projections")).await;
+        let partitions = body["items"][0]["partitions"].take();
+        let all = partitions.as_array().unwrap();
+        if all.iter().all(|one| is_settled(one) && one["position"].is_u64()) {
+            break all.clone();
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(partitions.len(), 3);
+    let name = gesta.node().unwrap().as_str();
+    for (index, partition) in partitions.iter().enumerate() {
+        assert_eq!((&partition["index"], &partition["node"]), (&json!(index), &json!(name)));
+        let lease = format!("projection:divided-doors#{index}-of-3");
+        assert_eq!(partition["lease"]["name"], lease);
+    }
 }
 
 #[tokio::test]
