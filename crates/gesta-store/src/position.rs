@@ -94,7 +94,7 @@ impl Position {
 /// when the store is restored from a backup.
 ///
 /// A crash and a restart keep it. A consumer with a checkpoint of another incarnation may be ahead
-/// of the store; see [`Subscribe::resume`](crate::Subscribe::resume).
+/// of the store; see [`SubscribeToAll::resume`](crate::SubscribeToAll::resume).
 ///
 /// ```
 /// use gesta_store::Incarnation;
