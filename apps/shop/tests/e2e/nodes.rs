@@ -139,6 +139,7 @@ impl NodeSet {
     }
 
     /// Kills and stops the nodes in turns. Returns the number of faults.
+    #[expect(clippy::disallowed_methods, reason = "faults come at times of their own")]
     fn disturb(&mut self, faulty: &AtomicUsize) -> Result<usize> {
         let (time, every) = if is_full() { FULL } else { SHORT };
         let faults = (time.as_secs_f64() / every.as_secs_f64()) as usize;
@@ -336,14 +337,22 @@ fn probe(
         ensure!(status == 201, "{id}: {status}");
         let created = Stopwatch::start();
         let path = format!("/v1/users/{id}");
-        until_shown(addresses, probe, faulty, &path, position, |user| user.is_object())?;
+        let own = OwnWrite { path: &path, position };
+        until_shown(addresses, probe, faulty, own, Value::is_object)?;
         let shown = created.elapsed();
         let is_welcomed = |user: &Value| user.get("welcomed") == Some(&Value::Bool(true));
-        until_shown(addresses, probe, faulty, &path, position, is_welcomed)?;
+        until_shown(addresses, probe, faulty, own, is_welcomed)?;
         let welcomed = created.elapsed().saturating_sub(WELCOME_AFTER);
         waits.lock().unwrap_or_else(PoisonError::into_inner).push(shown.max(welcomed));
     }
     Ok(())
+}
+
+/// A document that shows an acknowledged command, and the position of the command.
+#[derive(Clone, Copy)]
+struct OwnWrite<'a> {
+    path: &'a str,
+    position: u64,
 }
 
 /// Asks nodes without a fault until one shows what is expected.
@@ -351,11 +360,10 @@ fn until_shown(
     addresses: &[SocketAddr],
     turn: usize,
     faulty: &AtomicUsize,
-    path: &str,
-    position: u64,
+    own: OwnWrite<'_>,
     expected: impl Fn(&Value) -> bool,
 ) -> Result<()> {
-    let position = position.to_string();
+    let (path, position) = (own.path, own.position.to_string());
     let waited = Stopwatch::start();
     for attempt in turn.. {
         ensure!(waited.elapsed() < START_MAX, "{path} is not as expected after a minute");
