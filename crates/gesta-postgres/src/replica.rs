@@ -79,7 +79,11 @@ impl ReadReplica {
     }
 
     async fn head(&self) -> Result<u64, StoreError> {
-        let rows = self.core.query(HEAD, &[]).await?;
+        let rows = match self.core.query(HEAD, &[]).await {
+            // A new store's tables follow as its events do.
+            Err(StoreError::Stopped { .. }) => return Ok(0),
+            rows => rows?,
+        };
         let head: Option<i64> = rows.first().map(|row| cell(row, 0)).transpose()?;
         Ok(head.map_or(0, from_sql))
     }
