@@ -5,6 +5,11 @@
 //! statements through one are unnamed, and session settings do not reach the server. Which of the
 //! two is there is found out by the first connection. Not here: the statements.
 
+#![cfg_attr(
+    not(feature = "tls"),
+    expect(clippy::clone_on_copy, reason = "only without TLS its maker can be copied")
+)]
+
 mod pool;
 #[cfg(feature = "tls")]
 mod tls;

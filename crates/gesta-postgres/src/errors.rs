@@ -122,6 +122,10 @@ pub enum OpenError {
 /// Code by which the function `append` refuses a timeline that is not the server's.
 const OTHER_TIMELINE: &str = "GS001";
 
+/// The text for a statement whose answer did not come in time.
+pub(crate) const NO_ANSWER: &str =
+    "the server did not answer in time; look for long transactions and full disks there";
+
 /// The reason why a statement has no result.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -171,9 +175,7 @@ impl Failure {
 
     /// The error of a statement whose answer did not come in time.
     pub(crate) fn late() -> Self {
-        Self::Lost(StoreError::unreachable(
-            "the server did not answer in time; look for long transactions and full disks there",
-        ))
+        Self::Lost(StoreError::unreachable(NO_ANSWER))
     }
 }
 

@@ -14,7 +14,7 @@ use gesta_store::{
     AcquireLease, FencingToken, InvalidName, Lease, LeaseError, LeaseName, Leases, NodeName,
 };
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -251,6 +251,37 @@ pub(crate) async fn closed(closing: &mut watch::Receiver<Closing>) -> bool {
 pub(crate) async fn abandoned(closing: &mut watch::Receiver<Closing>) {
     // An error means that the handle was dropped.
     let _ = closing.wait_for(|closing| *closing == Closing::Abandoned).await;
+}
+
+/// The messages to a task that runs on another node.
+pub(crate) struct Refusing<'t, M> {
+    pub(crate) closing: &'t mut watch::Receiver<Closing>,
+    pub(crate) control: &'t mut mpsc::Receiver<M>,
+    pub(crate) holder: &'t mut watch::Receiver<Holder>,
+}
+
+impl<M> Refusing<'_, M> {
+    /// Refuses messages until the pause is over or the lease has another holder, so that it is time
+    /// to look again. Returns `None` once the application is closed.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn refuse_until(
+        self,
+        pause: impl Future<Output = ()>,
+        refuse: impl Fn(M),
+    ) -> Option<()> {
+        let Self { closing, control, holder } = self;
+        let mut pause = pin!(pause);
+        loop {
+            tokio::select! {
+                biased;
+                _ = closed(closing) => return None,
+                message = control.recv() => refuse(message?),
+                Ok(()) = holder.changed() => return Some(()),
+                () = &mut pause => return Some(()),
+            }
+        }
+    }
 }
 
 /// Closes a task and waits for its end. Dropping the returned future abandons the close.

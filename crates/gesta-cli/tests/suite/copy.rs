@@ -47,7 +47,8 @@ fn varied() -> Scene {
         let stream = name(&format!("order-{}", nth % 5));
         wait(Append::to(stream, ExpectedRevision::Any, [event(nth)]));
     }
-    // Of several streams, with tags given twice, other encodings, and ids of conversations.
+    // Appends to several streams, with tags given twice, other encodings, and ids of
+    // conversations.
     let octets = NewEvent::new(
         EventId::derived_from("octets", 0),
         EventType::new("scanned").unwrap(),

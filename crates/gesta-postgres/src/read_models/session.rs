@@ -25,6 +25,7 @@ use super::{
     errors::{is_undefined, of_statement},
     prepared::Prepared,
 };
+use crate::errors::NO_ANSWER;
 
 /// Time after which the server cancels a statement.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -223,7 +224,7 @@ impl Session {
             // before. Rows can be derived again, so a commit need not wait for the disk.
             Purpose::Write => (
                 "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-                // What is written at once reaches the replica at once.
+                // A commit that is written at once reaches the replica at once.
                 match self.core.replica {
                     Some(_) => "SET LOCAL synchronous_commit = local;",
                     None => "SET LOCAL synchronous_commit = off;",
@@ -618,9 +619,7 @@ async fn limited<T>(limit: &mut Pin<Box<Sleep>>, future: impl Future<Output = T>
 }
 
 fn no_answer() -> DatabaseError {
-    DatabaseError::unavailable(
-        "the server did not answer in time; look for long transactions and full disks there",
-    )
+    DatabaseError::unavailable(NO_ANSWER)
 }
 
 /// Refuses a statement that ends the transaction. A prepared text has one statement.

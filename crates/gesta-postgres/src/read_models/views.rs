@@ -181,7 +181,7 @@ pub(super) async fn refresh_after_batch(
             let rows = session.query_own(&text, &values).await?;
             let views: Result<Arc<[_]>, _> = rows.iter().map(stored_view).collect();
             let views = views?;
-            // What this transaction created may be rolled back.
+            // Views of this transaction may be rolled back.
             if !are_new {
                 session.core.keep_views(number, Arc::clone(&views));
             }

@@ -106,7 +106,7 @@ impl Deliveries {
             let head = self.core.head.get();
             self.follow_history(cursor)?;
             let (advanced, progress) = cursor.advance(&self.core, head).await?;
-            // What was read may be of another server than the head.
+            // The page may be of another server than the head.
             if !self.core.head.get().is_of_history(head) {
                 continue;
             }
@@ -144,7 +144,7 @@ impl Deliveries {
         };
         let reported = self.reported.max(cursor.place().start);
         incarnations.check(before, Position::new(reported))?;
-        // What was looked through and not reported may be lost.
+        // Events that were looked through and not reported may be lost.
         cursor.place_mut().scanned = reported.min(cursor.place().scanned);
         self.incarnation = Some(current);
         Ok(())

@@ -55,7 +55,7 @@ fn subscribers_miss_nothing_of_writers_in_two_processes_whose_sessions_are_ended
         }
         drop(sender);
         let mut next = EVENTS_BETWEEN_ENDS;
-        // Until all subscribers have everything.
+        // The channel ends when all subscribers have everything.
         for position in progress {
             if position >= next {
                 ends += end_some_sessions(&test);

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error_line::in_one_line,
-    nodes::{Holder, closed},
+    nodes::{Holder, Refusing},
 };
 
 /// Pause between two looks at the journal.
@@ -32,26 +32,18 @@ impl<P: ProcessManager> ProcessRunner<P> {
             let read = self.read_on(&mut journal).await;
             let heard = holder.borrow_and_update().clone();
             self.publish_journal(journal.as_ref(), read, heard);
-            let mut pause = self.deps.clock.sleep(LOOK_AGAIN);
-            loop {
-                tokio::select! {
-                    biased;
-                    _ = closed(&mut self.closing) => return,
-                    message = self.control.recv() => match message {
-                        Some(message) => self.refuse(message),
-                        None => return,
-                    },
-                    Ok(()) = holder.changed() => break,
-                    () = &mut pause => break,
-                }
+            let pause = self.deps.clock.sleep(LOOK_AGAIN);
+            let Self { closing, control, progress, .. } = self;
+            let refusing = Refusing { closing, control, holder: &mut holder };
+            let refuse = |ProcessControlMessage { done, .. }: ProcessControlMessage| {
+                let node = progress.borrow().runs_on.clone();
+                // The caller may have stopped waiting.
+                let _ = done.send(Err(refusal(P::NAME, node).into()));
+            };
+            if refusing.refuse_until(pause, refuse).await.is_none() {
+                return;
             }
         }
-    }
-
-    fn refuse(&self, ProcessControlMessage { done, .. }: ProcessControlMessage) {
-        let node = self.progress.borrow().runs_on.clone();
-        // The caller may have stopped waiting.
-        let _ = done.send(Err(refusal(P::NAME, node).into()));
     }
 
     async fn read_on(&self, journal: &mut Option<Journal>) -> Result<(), InputError> {

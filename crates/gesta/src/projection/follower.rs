@@ -22,7 +22,7 @@ use crate::{
     EventSet, Sleep,
     error_line::in_one_line,
     following::first_event,
-    nodes::{Holder, closed},
+    nodes::{Holder, Refusing},
 };
 
 /// Pause between two looks while no caller waits.
@@ -81,21 +81,25 @@ where
         soon: Option<Duration>,
         holder: &mut watch::Receiver<Holder>,
     ) -> Option<()> {
-        let clock = &self.lifecycle.deps.clock;
-        let mut pause: Sleep = soon.map_or_else(|| clock.sleep(LOOK_AGAIN), |it| clock.pause(it));
-        loop {
+        let Self { lifecycle, closing, control, .. } = self;
+        let (waiters, progress) = (&mut lifecycle.waiters, &lifecycle.progress);
+        let clock = &lifecycle.deps.clock;
+        let sleep: Sleep = soon.map_or_else(|| clock.sleep(LOOK_AGAIN), |it| clock.pause(it));
+        let pause = async {
             tokio::select! {
                 biased;
-                _ = closed(&mut self.closing) => return None,
-                message = self.control.recv() => self.refuse(message?),
-                Ok(()) = self.lifecycle.waiters.changed(), if soon.is_none() => return Some(()),
-                Ok(()) = holder.changed() => return Some(()),
-                () = &mut pause => return Some(()),
+                Ok(()) = waiters.changed(), if soon.is_none() => {}
+                () = sleep => {}
             }
-        }
+        };
+        let refusing = Refusing { closing, control, holder };
+        refusing.refuse_until(pause, |message| Self::refuse(progress, message)).await
     }
 
-    fn refuse(&self, ControlMessage { operation, reply }: ControlMessage) {
+    fn refuse(
+        progress: &watch::Sender<ProjectionProgress>,
+        ControlMessage { operation, reply }: ControlMessage,
+    ) {
         let outcome = match operation {
             // The handle remembers it for the status. The node that runs it will meet it, too.
             Operation::Damaged(..) => Ok(()),
@@ -105,7 +109,7 @@ where
             | Operation::ConfirmSwitch
             | Operation::RollBack
             | Operation::DropOld => {
-                let node = self.lifecycle.progress.borrow().runs_on.clone();
+                let node = progress.borrow().runs_on.clone();
                 Err(refusal(P::NAME, node).into())
             }
         };

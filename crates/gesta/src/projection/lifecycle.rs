@@ -229,7 +229,7 @@ where
     async fn check_token(&self, id: &ReadModelId) -> Result<(), RunError> {
         match self.deps.work.check_token(id).await {
             Err(error @ DatabaseError::Fenced { .. }) => Err(error.into()),
-            // What cannot be opened is dropped all the same.
+            // A read model that cannot be opened is dropped all the same.
             Ok(()) | Err(_) => Ok(()),
         }
     }

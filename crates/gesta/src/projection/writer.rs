@@ -162,8 +162,8 @@ where
         let (checkpoint, provenance) = deps.run(&id, prepare).await??;
         let names = P::Event::NAMES;
         let is_divided_otherwise = match deps.work.partition {
-            // Until the projection's own task has divided the rows, a node with an earlier program
-            // may apply the same events.
+            // A node with an earlier program may apply the same events until the projection's own
+            // task has divided the rows.
             Some(partition) => provenance.partitions != partition.count(),
             None => provenance.has_other_partitions(P::PARTITIONS),
         };

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     RunsElsewhere,
     error_line::in_one_line,
-    nodes::{Holder, closed},
+    nodes::{Holder, Refusing},
 };
 
 /// Pause between two looks at the journal.
@@ -34,26 +34,18 @@ impl<R: Reactor> ReactorRunner<R> {
             let read = self.read_journal(&mut journal).await;
             let heard = holder.borrow_and_update().clone();
             self.publish_journal(journal.as_ref(), read, heard);
-            let mut pause = self.deps.clock.sleep(LOOK_AGAIN);
-            loop {
-                tokio::select! {
-                    biased;
-                    _ = closed(&mut self.closing) => return,
-                    message = self.control.recv() => match message {
-                        Some(message) => self.refuse(message),
-                        None => return,
-                    },
-                    Ok(()) = holder.changed() => break,
-                    () = &mut pause => break,
-                }
+            let pause = self.deps.clock.sleep(LOOK_AGAIN);
+            let Self { closing, control, progress, .. } = self;
+            let refusing = Refusing { closing, control, holder: &mut holder };
+            let refuse = |ReactorControlMessage { done, .. }: ReactorControlMessage| {
+                let node = progress.borrow().runs_on.clone();
+                // The caller may have stopped waiting.
+                let _ = done.send(Err(refusal(R::NAME, node).into()));
+            };
+            if refusing.refuse_until(pause, refuse).await.is_none() {
+                return;
             }
         }
-    }
-
-    fn refuse(&self, ReactorControlMessage { done, .. }: ReactorControlMessage) {
-        let node = self.progress.borrow().runs_on.clone();
-        // The caller may have stopped waiting.
-        let _ = done.send(Err(refusal(R::NAME, node).into()));
     }
 
     async fn read_journal(
