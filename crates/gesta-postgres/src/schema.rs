@@ -13,21 +13,30 @@ use crate::{
 };
 
 /// Version of the tables that this crate makes and knows.
-pub(crate) const VERSION: i32 = 3;
+pub(crate) const VERSION: i32 = 4;
 
 /// Statements of each version, the first one first. Functions are in the files of this version: a
 /// migration replaces them.
-const MIGRATIONS: [&[&str]; 3] = [
+const MIGRATIONS: [&[&str]; 4] = [
     &[include_str!("schema/tables.sql")],
     &[include_str!("schema/leases.sql")],
     &["DROP FUNCTION IF EXISTS {schema}.append;"],
+    // Functions only.
+    &[],
 ];
 /// Functions of this version.
-const FUNCTIONS: [&str; 3] = [
+const FUNCTIONS: [&str; 4] = [
     include_str!("schema/lookups.sql"),
     include_str!("schema/append.sql"),
+    include_str!("schema/append_alone.sql"),
     include_str!("schema/ordinals.sql"),
 ];
+
+/// Condition on which an append is refused: its statements would not see what others committed before
+/// they released the lock, the server is a replica, or it was promoted and needs an incarnation.
+const SESSION_IS_UNFIT: &str = "current_setting('transaction_isolation') <> 'read committed' \
+    OR CASE WHEN pg_is_in_recovery() THEN true \
+       ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) IS DISTINCT FROM known_timeline END";
 
 /// First half of the keys of advisory locks: the letters `gest`.
 const LOCK_CLASS: i64 = 0x6765_7374;
@@ -118,6 +127,7 @@ impl Schema {
         let missing = MIGRATIONS.get(first..).unwrap_or_default();
         let statements = missing.concat().concat() + &FUNCTIONS.concat();
         let filled = self.fill(&statements).replace("{lock}", &lock.to_string());
+        let filled = filled.replace("{session_is_unfit}", SESSION_IS_UNFIT);
         connection.execute(&filled).await?;
         let done = self.fill(&format!("UPDATE {{schema}}.store SET version = {VERSION}"));
         connection.execute(&done).await?;

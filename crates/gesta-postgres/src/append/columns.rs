@@ -2,6 +2,10 @@
 //!
 //! Each argument is an array, so that the server inserts all rows in one statement. Streams, types
 //! and categories are listed once, and referred to by their index, from 1.
+//!
+//! - [`alone`]: the arguments of a batch of one append.
+
+pub(super) mod alone;
 
 use std::collections::HashMap;
 
@@ -170,6 +174,7 @@ impl<'a> Columns<'a> {
             columns.add(&queued.append)?;
         }
         columns.append_parts.push(index_to_sql(columns.parts.streams.len()));
+        columns.events.leave_out_absent();
         Ok(columns)
     }
 
@@ -351,6 +356,22 @@ impl<'a> Columns<'a> {
             (&self.type_numbers, Type::INT4_ARRAY),
             (&self.category_numbers, Type::INT4_ARRAY),
         ]
+    }
+}
+
+impl Events<'_> {
+    /// Empties the columns of which no event has a value. The server reads NULL beyond their end.
+    fn leave_out_absent(&mut self) {
+        fn empty<T>(column: &mut Vec<Option<T>>) {
+            if column.iter().all(Option::is_none) {
+                column.clear();
+            }
+        }
+        empty(&mut self.contents);
+        empty(&mut self.correlations);
+        empty(&mut self.causations);
+        empty(&mut self.tags);
+        empty(&mut self.metadata);
     }
 }
 

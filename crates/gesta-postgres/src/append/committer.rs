@@ -24,7 +24,10 @@ use tokio_postgres::Row;
 
 use super::{
     batch::Batch,
-    columns::{APPEND, Columns, KnownNumbers},
+    columns::{
+        APPEND, Columns, KnownNumbers,
+        alone::{APPEND_ALONE, Alone},
+    },
     past_append,
     queue::{Queued, QueuedAppend},
 };
@@ -101,7 +104,7 @@ impl Committer {
     async fn commit(&mut self, appends: Vec<QueuedAppend>) {
         let mut attempt = Attempt::within(self.connector.limits().resend);
         let error = match self.judge(&appends, &mut attempt).await {
-            Ok(row) => return self.answer_all(appends, &row).await,
+            Ok(verdicts) => return self.answer_all(appends, verdicts).await,
             Err(error) => error,
         };
         if appends.len() == 1 || self.connection.is_none() {
@@ -116,20 +119,19 @@ impl Committer {
             let outcome = self.judge(&alone, &mut attempt).await;
             let [queued] = alone;
             match outcome {
-                Ok(row) => self.answer_all(vec![queued], &row).await,
+                Ok(verdicts) => self.answer_all(vec![queued], verdicts).await,
                 Err(error) => queued.answer(Err(error)),
             }
         }
     }
 
-    /// Sends a batch until the server answers, and returns the row of verdicts.
+    /// Sends a batch until the server answers, and returns the verdicts.
     async fn judge(
         &mut self,
         appends: &[QueuedAppend],
         attempt: &mut Attempt,
-    ) -> Result<Row, StoreError> {
+    ) -> Result<Verdicts, StoreError> {
         let mut columns = Columns::of(appends)?;
-        let statement = self.schema.fill(APPEND);
         loop {
             if let Err(error) = self.connected().await {
                 if !attempt.may_wait() {
@@ -145,11 +147,8 @@ impl Committer {
             self.before = before;
             // The timeline is known once a connection has asked for it.
             columns.know(self.history.timeline(), &self.numbers);
-            let failure = match self.query(&statement, &columns).await {
-                Ok(row) => {
-                    self.numbers.learn(&columns, row.get(5), row.get(6));
-                    return Ok(row);
-                }
+            let failure = match self.query(&columns).await {
+                Ok(verdicts) => return Ok(verdicts),
                 Err(failure) => failure,
             };
             match failure {
@@ -176,12 +175,27 @@ impl Committer {
         }
     }
 
-    async fn query(&self, statement: &str, columns: &Columns<'_>) -> Result<Row, Failure> {
+    /// Sends a batch once. Remembers the numbers that the server gave to names.
+    async fn query(&mut self, columns: &Columns<'_>) -> Result<Verdicts, Failure> {
         let Some(connection) = &self.connection else {
             return Err(Failure::Refused(StoreError::unreachable("no connection")));
         };
-        let mut rows = connection.query(statement, &columns.values()).await?;
-        rows.pop().ok_or_else(|| Failure::Refused(invalid_row("an append has no verdict")))
+        let alone = Alone::of(columns);
+        let mut rows = match &alone {
+            Some(alone) => {
+                connection.query(&self.schema.fill(APPEND_ALONE), &alone.values()).await?
+            }
+            None => connection.query(&self.schema.fill(APPEND), &columns.values()).await?,
+        };
+        // The batch was committed, whether or not its verdicts can be read.
+        let unread = |error: StoreError| Failure::Refused(unknown(&error));
+        let row = rows.pop().ok_or_else(|| unread(invalid_row("an append has no verdict")))?;
+        if alone.is_some() {
+            return Verdicts::of_one(&row).map_err(unread);
+        }
+        let numbers = |nth| cell(&row, nth).map_err(unread);
+        self.numbers.learn(columns, numbers(5)?, numbers(6)?);
+        Verdicts::read(&row).map_err(unread)
     }
 
     /// Takes over the history of a server that was promoted while it was connected.
@@ -209,17 +223,7 @@ impl Committer {
         Ok(())
     }
 
-    async fn answer_all(&self, appends: Vec<QueuedAppend>, row: &Row) {
-        let verdicts = match Verdicts::read(row) {
-            Ok(verdicts) => verdicts,
-            Err(error) => {
-                // The batch was committed, but its result cannot be read.
-                for queued in appends {
-                    queued.answer(Err(unknown(&error)));
-                }
-                return;
-            }
-        };
+    async fn answer_all(&self, appends: Vec<QueuedAppend>, verdicts: Verdicts) {
         self.head.raise(self.before, verdicts.head);
         if verdicts.verdicts.contains(&RECORDED) {
             self.committed.send_replace(verdicts.head);
@@ -346,6 +350,19 @@ impl Verdicts {
             details: cell(row, 1)?,
             failed_parts: cell(row, 2)?,
             part_heads: cell(row, 3)?,
+            head: from_sql(head),
+        })
+    }
+
+    /// Reads the answer of the function `append_alone`.
+    fn of_one(row: &Row) -> Result<Self, StoreError> {
+        let (detail, part_head): (Option<i64>, Option<i64>) = (cell(row, 1)?, cell(row, 2)?);
+        let head: i64 = cell(row, 3)?;
+        Ok(Self {
+            verdicts: vec![cell(row, 0)?],
+            details: vec![detail.unwrap_or(0)],
+            failed_parts: vec![1],
+            part_heads: vec![part_head.unwrap_or(-1)],
             head: from_sql(head),
         })
     }

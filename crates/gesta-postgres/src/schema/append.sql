@@ -53,20 +53,10 @@ DECLARE
     type_begin integer := 0;
     tag_begin integer := 0;
 BEGIN
-    -- Statements below have to see what others committed before they released the lock.
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION 'gesta appends need the isolation level read committed, not %',
-            current_setting('transaction_isolation') USING ERRCODE = '25001';
-    END IF;
-    IF pg_is_in_recovery() THEN
-        RAISE EXCEPTION 'the server is a replica' USING ERRCODE = '25006';
-    END IF;
     -- One batch at a time: positions are assigned and become visible in the same order.
     PERFORM pg_advisory_xact_lock({lock});
-    -- A server that was promoted needs an incarnation before its first event.
-    IF left(pg_walfile_name(pg_current_wal_lsn()), 8) IS DISTINCT FROM known_timeline THEN
-        RAISE EXCEPTION 'the client knows timeline %, the server writes another',
-            known_timeline USING ERRCODE = 'GS001';
+    IF ({session_is_unfit}) THEN
+        PERFORM {schema}.refuse_append(known_timeline);
     END IF;
     SELECT e.position, e.recorded_at INTO head_before, now_at
       FROM {schema}.events e ORDER BY e.position DESC LIMIT 1;
@@ -281,5 +271,25 @@ BEGIN
         SELECT n.name FROM unnest(names) n(name) ON CONFLICT DO NOTHING;
     END LOOP;
     RETURN ids;
+END
+$$;
+
+-- Raises the error of an append that this session, or a client that knows `known_timeline`, must
+-- not do.
+CREATE OR REPLACE FUNCTION {schema}.refuse_append(known_timeline text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    -- The statements of an append have to see what others committed before they released the lock.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'gesta appends need the isolation level read committed, not %',
+            current_setting('transaction_isolation') USING ERRCODE = '25001';
+    END IF;
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'the server is a replica' USING ERRCODE = '25006';
+    END IF;
+    -- A server that was promoted needs an incarnation before its first event.
+    RAISE EXCEPTION 'the client knows timeline %, the server writes another',
+        known_timeline USING ERRCODE = 'GS001';
 END
 $$;

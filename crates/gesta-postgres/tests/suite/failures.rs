@@ -123,13 +123,18 @@ fn appends_that_were_recorded_are_not_refused_because_their_repeats_are() {
     });
     block_on(first).unwrap();
     proxy.wait_until_injected();
-    test.execute("ALTER FUNCTION {schema}.append RENAME TO elsewhere");
+    let functions = [("append", "elsewhere"), ("append_alone", "elsewhere_alone")];
+    for (name, elsewhere) in functions {
+        test.execute(&format!("ALTER FUNCTION {{schema}}.{name} RENAME TO {elsewhere}"));
+    }
     proxy.cut_all();
     for append in waiting {
         let error = block_on(append).unwrap_err();
         assert!(!error.is_definite(), "it was recorded: {error}");
     }
-    test.execute("ALTER FUNCTION {schema}.elsewhere RENAME TO append");
+    for (name, elsewhere) in functions {
+        test.execute(&format!("ALTER FUNCTION {{schema}}.{elsewhere} RENAME TO {name}"));
+    }
     for append in appends {
         block_on(store.append(append)).unwrap();
     }

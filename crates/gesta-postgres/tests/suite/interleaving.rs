@@ -28,8 +28,15 @@ DO $do$ DECLARE text text := pg_get_functiondef('{schema}.append'::regproc); BEG
     EXECUTE replace(text, 'head_after := head_before;',
         'head_before := nextval(''{schema}.planted'') - 1; head_after := head_before;');
 END $do$;
-DO $do$ DECLARE text text := pg_get_functiondef('{schema}.append'::regproc); BEGIN
-    EXECUTE regexp_replace(text, 'PERFORM pg_advisory_xact_lock[^;]*;', '');
+DO $do$ DECLARE text text := pg_get_functiondef('{schema}.append_alone'::regproc); BEGIN
+    EXECUTE replace(text, 'now_at := greatest(',
+        'head_before := nextval(''{schema}.planted'') - 1; now_at := greatest(');
+END $do$;
+DO $do$ DECLARE function text; BEGIN
+    FOREACH function IN ARRAY ARRAY['append', 'append_alone'] LOOP
+        EXECUTE regexp_replace(pg_get_functiondef(('{schema}.' || function)::regproc),
+            'PERFORM pg_advisory_xact_lock[^;]*;', '');
+    END LOOP;
 END $do$;";
 
 #[test]
