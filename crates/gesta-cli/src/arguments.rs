@@ -16,6 +16,9 @@ use crate::{
     },
 };
 
+#[cfg(feature = "server")]
+use crate::verbs::Serve;
+
 /// Heading of the options that every subcommand accepts.
 const HEADING: &str = "Global options";
 
@@ -74,6 +77,8 @@ enum Command {
     Restore(Restore),
     Copy(Copy),
     Scavenge(Scavenge),
+    #[cfg(feature = "server")]
+    Serve(Serve),
     Stats(Stats),
     Processes(Processes),
     Projections(Projections),
@@ -113,6 +118,8 @@ impl Arguments {
             Command::Restore(restore) => restore.run(output),
             Command::Copy(copy) => copy.run(output),
             Command::Scavenge(scavenge) => scavenge.run(store()?, output),
+            #[cfg(feature = "server")]
+            Command::Serve(serve) => serve.run(store()?, output),
             Command::Stats(stats) => stats.run(store()?, output),
             Command::Processes(processes) => processes.run(output),
             Command::Projections(projections) => projections.run(output),

@@ -14,6 +14,8 @@ use gesta_log::LogStore;
 #[cfg(feature = "postgres")]
 use gesta_postgres::{OpenMode, PostgresStore, PostgresUrl};
 use gesta_store::EventStore;
+#[cfg(feature = "server")]
+use gesta_store::memory::MemoryStore;
 
 use crate::{exit::Refusal, log_url::LogUrl};
 
@@ -96,6 +98,15 @@ impl StoreUrl {
                 let opened = PostgresStore::connect_to(url.as_ref().clone(), OpenMode::Create);
                 Ok(Arc::new(block_on(opened)?))
             }
+        }
+    }
+
+    /// Opens the store to serve it. A store in memory begins empty.
+    #[cfg(feature = "server")]
+    pub(crate) fn open_to_serve(&self) -> Result<Arc<dyn EventStore>> {
+        match self {
+            Self::Memory => Ok(Arc::new(MemoryStore::new())),
+            other => other.open_to_append(),
         }
     }
 

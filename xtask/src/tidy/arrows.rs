@@ -28,7 +28,8 @@ const ARROWS: [(&str, &[&str]); 20] = [
     // Its derives for requests and responses.
     ("gesta-http", &["gesta", "gesta-macros"]),
     ("gesta-graphql", &["gesta"]),
-    ("gesta-server", &["gesta-store", "gesta-log", "gesta-postgres", "gesta-dynamodb"]),
+    // Programs open the store that it serves.
+    ("gesta-server", &["gesta-store"]),
     ("gesta-sim", &["gesta-store", "gesta-log"]),
     // Unpublished: nothing may depend on it, except tests and `bench/`.
     ("gesta-bench", &["gesta", "gesta-store", "gesta-log"]),
@@ -49,7 +50,7 @@ struct Reserved {
 
 const RESERVED: [Reserved; 3] = [
     Reserved {
-        of_others: &["tonic", "prost", "protox"],
+        of_others: &["tonic", "tonic-prost", "tonic-prost-build", "prost", "prost-types", "protox"],
         to: &["gesta-server"],
         why: "only the server knows protobuf",
     },

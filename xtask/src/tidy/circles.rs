@@ -16,6 +16,7 @@ const WITHOUT_CIRCLES: &[&str] = &[
     "gesta-http",
     "gesta-log",
     "gesta-macros",
+    "gesta-server",
     "gesta-sim",
     "gesta-postgres",
     "gesta-sqlite",
@@ -92,6 +93,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "rules", "api", "serve",
         ],
     ),
+    ("gesta-server", &["proto", "wire", "node", "streams", "discovery", "http", "serve"]),
 ];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {

@@ -15,8 +15,15 @@ use crate::{
 };
 
 /// Crates that users depend on.
-const CRATES: [&str; 6] =
-    ["gesta-store", "gesta-log", "gesta-sqlite", "gesta-postgres", "gesta", "gesta-http"];
+const CRATES: [&str; 7] = [
+    "gesta-store",
+    "gesta-log",
+    "gesta-sqlite",
+    "gesta-postgres",
+    "gesta",
+    "gesta-http",
+    "gesta-server",
+];
 
 /// A type that will not grow, and the reason.
 struct Complete {

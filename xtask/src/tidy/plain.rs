@@ -15,6 +15,7 @@ const CRATES: &[&str] = &[
     "gesta-log",
     "gesta-macros",
     "gesta-postgres",
+    "gesta-server",
     "gesta-services",
     "gesta-sim",
     "gesta-sqlite",

@@ -17,6 +17,8 @@ mod reactors;
 mod read;
 mod restore;
 mod scavenge;
+#[cfg(feature = "server")]
+mod serve;
 mod stats;
 mod streams;
 mod subscribe;
@@ -24,6 +26,8 @@ mod tombstone;
 mod truncate;
 mod verify;
 
+#[cfg(feature = "server")]
+pub(crate) use self::serve::Serve;
 pub(crate) use self::{
     append::Append, backup::Backup, bench::Bench, clock::Clock, copy::Copy,
     dead_letters::DeadLetters, delete::Delete, export::Export, import::Import, metadata::Metadata,

@@ -16,6 +16,8 @@ mod postgres;
 mod read;
 mod scavenge;
 mod scene;
+#[cfg(feature = "server")]
+mod serve;
 mod stats;
 mod streams;
 mod subscribe;

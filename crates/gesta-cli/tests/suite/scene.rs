@@ -247,6 +247,14 @@ impl Running {
     pub(crate) fn line(&self) -> String {
         self.lines.recv_timeout(PATIENCE).expect("a line comes in time")
     }
+
+    /// Sends the signal that asks a program to end, and returns its exit code.
+    #[cfg(feature = "server")]
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
 }
 
 impl Drop for Running {

@@ -1,0 +1,64 @@
+//! `gesta serve`: a store for KurrentDB clients. The protocol has tests of its own.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
+use serde_json::Value;
+
+use crate::scene::{Running, Scene};
+
+const ANYWHERE: [&str; 5] = ["serve", "--json", "--insecure", "--listen", "127.0.0.1:0"];
+
+/// Asks the server for its figures.
+fn stats(address: &str) -> Value {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = b"GET /stats HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    serde_json::from_str(response.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+#[test]
+fn a_store_is_served_until_a_signal_ends_the_server_and_closes_the_store() {
+    let scene = Scene::of_two_orders();
+    let mut server = Running::start(scene.command(&ANYWHERE));
+    let started: Value = serde_json::from_str(&server.line()).unwrap();
+    let address = started["address"].as_str().unwrap();
+    assert_eq!(stats(address)["head_position"], 3);
+    // The server has the store: nothing else may append.
+    let append = ["append", "order-1", "--type", "order-shipped", "--data", "{}"];
+    scene.run(&append).fails_with(2, "has gesta:");
+
+    assert_eq!(server.terminate(), Some(0));
+    assert!(TcpStream::connect(address).is_err());
+    assert_eq!(scene.run(&append).code, 0);
+}
+
+#[test]
+fn a_store_in_memory_can_be_served() {
+    let scene = Scene::empty();
+    let mut command = scene.command(&ANYWHERE);
+    command.env("GESTA_STORE", "memory:");
+    let server = Running::start(command);
+    let started: Value = serde_json::from_str(&server.line()).unwrap();
+    assert_eq!(stats(started["address"].as_str().unwrap())["head_position"], 0);
+}
+
+#[test]
+fn a_server_without_protection_has_to_be_asked_for() {
+    let scene = Scene::of_two_orders();
+    let refused = scene.run(&["serve", "--listen", "127.0.0.1:0"]);
+    refused.fails_with(2, "add --insecure");
+}
+
+#[test]
+fn a_server_without_protection_refuses_a_public_address() {
+    let scene = Scene::of_two_orders();
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:2113"] {
+        let refused = scene.run(&["serve", "--insecure", "--listen", address]);
+        refused.fails_with(2, "neither TLS nor users");
+    }
+}

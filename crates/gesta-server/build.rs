@@ -1,0 +1,33 @@
+//! Compiles `proto/` with protox, which needs no `protoc` and downloads nothing.
+//!
+//! Owns: the options of the generated code, for the server (`OUT_DIR/server`) and for the raw
+//! client of the tests (`OUT_DIR/client`). Not here: the definitions.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+const FILES: [&str; 3] = ["streams.proto", "gossip.proto", "server_features.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let files = protox::compile(FILES, ["proto"])?;
+    for (folder, is_server) in [("server", true), ("client", false)] {
+        let folder = out.join(folder);
+        fs::create_dir_all(&folder)?;
+        let mut config = tonic_prost_build::Config::new();
+        // The details of an error carry the name of their type.
+        config.enable_type_names();
+        tonic_prost_build::configure()
+            .build_server(is_server)
+            .build_client(!is_server)
+            .build_transport(false)
+            // Payloads are handed on without a copy, and metadata in one order.
+            .bytes(".")
+            .btree_map(".")
+            .emit_rerun_if_changed(false)
+            .out_dir(folder)
+            .include_file("packages.rs")
+            .compile_fds_with_config(files.clone(), config)?;
+    }
+    Ok(())
+}

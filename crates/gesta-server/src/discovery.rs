@@ -1,0 +1,96 @@
+//! Answers to a client before its first call: the calls that the server has, and its nodes.
+//!
+//! Owns: the services `ServerFeatures` and `Gossip`, and [`METHODS`], the list of calls. Invariant:
+//! only calls that work are listed, so that a client that has another way takes it.
+
+use axum::http::uri::Authority;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    node::{Node, PROTOCOL_VERSION, wall_now},
+    proto::{
+        gossip::{
+            ClusterInfo, EndPoint, MemberInfo,
+            gossip_server::{Gossip, GossipServer},
+            member_info::VNodeState,
+        },
+        server_features::{
+            SupportedMethod, SupportedMethods,
+            server_features_server::{ServerFeatures, ServerFeaturesServer},
+        },
+        shared::Empty,
+    },
+    wire::IdForm,
+};
+
+const STREAMS: &str = "event_store.client.streams.streams";
+
+/// Service, call and features of what the server has.
+const METHODS: [(&str, &str, &[&str]); 7] = [
+    (STREAMS, "read", &["position", "events"]),
+    (STREAMS, "append", &[]),
+    (STREAMS, "batchappend", &["deadline_duration"]),
+    (STREAMS, "delete", &[]),
+    (STREAMS, "tombstone", &[]),
+    ("event_store.client.gossip.gossip", "read", &[]),
+    ("event_store.client.server_features.serverfeatures", "getsupportedmethods", &[]),
+];
+
+/// The service that lists the calls.
+pub(crate) struct Features;
+
+/// The service that lists the nodes: one, by the address that the client has used.
+pub(crate) struct Members {
+    node: Node,
+}
+
+pub(crate) fn features() -> ServerFeaturesServer<Features> {
+    ServerFeaturesServer::new(Features)
+}
+
+pub(crate) fn members(node: Node) -> GossipServer<Members> {
+    GossipServer::new(Members { node })
+}
+
+#[tonic::async_trait]
+impl ServerFeatures for Features {
+    async fn get_supported_methods(
+        &self,
+        _: Request<Empty>,
+    ) -> Result<Response<SupportedMethods>, Status> {
+        let methods = METHODS.iter().map(|(service, method, features)| SupportedMethod {
+            method_name: (*method).to_owned(),
+            service_name: (*service).to_owned(),
+            features: features.iter().map(|feature| (*feature).to_owned()).collect(),
+        });
+        Ok(Response::new(SupportedMethods {
+            methods: methods.collect(),
+            event_store_server_version: PROTOCOL_VERSION.to_owned(),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl Gossip for Members {
+    async fn read(&self, request: Request<Empty>) -> Result<Response<ClusterInfo>, Status> {
+        let (address, port) = end_point(request.extensions().get::<Authority>());
+        let member = MemberInfo {
+            instance_id: Some(IdForm::Halves.of(self.node.id())),
+            time_stamp: i64::try_from(wall_now().micros() * 10).unwrap_or(i64::MAX),
+            state: VNodeState::Leader.into(),
+            is_alive: true,
+            http_end_point: Some(EndPoint { address, port: port.into() }),
+        };
+        Ok(Response::new(ClusterInfo { members: vec![member] }))
+    }
+}
+
+/// Returns host and port of the server as its client named it, which is how the client reaches it.
+pub(crate) fn end_point(authority: Option<&Authority>) -> (String, u16) {
+    let host = authority.map_or("localhost", Authority::host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (host.to_owned(), authority.and_then(Authority::port_u16).unwrap_or(DEFAULT_PORT))
+}
+
+/// The port that clients take when their connection string names none.
+const DEFAULT_PORT: u16 = 2113;

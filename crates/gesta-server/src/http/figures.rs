@@ -1,0 +1,97 @@
+//! The figures of a server, as JSON and for Prometheus.
+//!
+//! Owns: their names and descriptions, in one list.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value};
+
+use crate::node::Node;
+
+/// The kind of a figure, as Prometheus names it.
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+struct Figure {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    value: Value,
+}
+
+/// All figures at one moment.
+pub(super) struct Figures(Vec<Figure>);
+
+impl Figures {
+    pub(super) async fn of(node: &Node) -> Self {
+        let counters = node.counters();
+        let counter = |name, help, value: u64| Figure {
+            name,
+            help,
+            kind: Kind::Counter,
+            value: value.into(),
+        };
+        let gauge = |name, help, value: Value| Figure { name, help, kind: Kind::Gauge, value };
+        let open = |begun: u64, ended: u64| begun.saturating_sub(ended).into();
+        let subscriptions = open(counters.subscriptions.get(), counters.subscriptions_ended.get());
+        let connections = open(counters.connections.get(), counters.connections_ended.get());
+        let mut figures = vec![
+            counter("appends_total", "Appends that were recorded.", counters.appends.get()),
+            counter(
+                "events_appended_total",
+                "Events of these appends.",
+                counters.events_appended.get(),
+            ),
+            counter(
+                "appends_refused_total",
+                "Appends that the store refused, conflicts included.",
+                counters.appends_refused.get(),
+            ),
+            counter("reads_total", "Reads that have begun.", counters.reads.get()),
+            counter(
+                "events_read_total",
+                "Events sent to reads and subscriptions.",
+                counters.events_read.get(),
+            ),
+            counter(
+                "subscriptions_total",
+                "Subscriptions that have begun.",
+                counters.subscriptions.get(),
+            ),
+            gauge("subscriptions_open", "Subscriptions that are open.", subscriptions),
+            gauge("connections_open", "Connections that are open.", connections),
+            gauge("uptime_seconds", "Time since the start.", node.uptime_seconds().into()),
+        ];
+        // A store that does not answer is reported by its readiness.
+        if let Ok(head) = node.store().head().await {
+            let position = head.position.number().into();
+            figures.push(gauge("head_position", "Position of the last event.", position));
+        }
+        Self(figures)
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let figures = self.0.iter().map(|figure| (figure.name.to_owned(), figure.value.clone()));
+        Value::Object(figures.collect::<Map<_, _>>())
+    }
+
+    pub(super) fn to_prometheus(&self) -> String {
+        let mut text = String::new();
+        for Figure { name, help, kind, value } in &self.0 {
+            let kind = match kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+            };
+            // Writing to a string does not fail.
+            let _ = write!(
+                text,
+                "# HELP gesta_server_{name} {help}\n# TYPE gesta_server_{name} {kind}\n\
+                 gesta_server_{name} {value}\n"
+            );
+        }
+        text
+    }
+}

@@ -1,0 +1,92 @@
+//! Endpoints for operators and health checks, beside the gRPC services.
+//!
+//! Owns: their routes and bodies. Invariant: none changes anything. Not here: connections
+//! ([`serve`](crate::serve)).
+
+mod figures;
+
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::{StatusCode, header, uri::Authority},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde_json::{Value, json};
+
+use self::figures::Figures;
+use crate::{
+    discovery::end_point,
+    node::{Node, PROTOCOL_VERSION},
+};
+
+/// Returns the routes of this node.
+pub(crate) fn routes(node: Node) -> Router {
+    Router::new()
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .route("/ping", get(ping))
+        .route("/info", get(info))
+        .route("/gossip", get(gossip))
+        .route("/stats", get(stats))
+        .route("/metrics", get(metrics))
+        .with_state(node)
+}
+
+async fn live() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+/// Answers 204 if the store answers, else 503 with the reason.
+async fn ready(State(node): State<Node>) -> Response {
+    if node.is_stopped() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down\n").into_response();
+    }
+    match node.store().head().await {
+        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn ping() -> Json<Value> {
+    Json(json!({ "text": "pong" }))
+}
+
+async fn info() -> Json<Value> {
+    Json(json!({
+        "server": "gesta",
+        "serverVersion": env!("CARGO_PKG_VERSION"),
+        "dbVersion": PROTOCOL_VERSION,
+        "esVersion": PROTOCOL_VERSION,
+        "state": "leader",
+        "features": { "projections": false, "userManagement": false, "atomPub": false },
+        "authentication": { "type": "insecure", "properties": {} },
+    }))
+}
+
+async fn gossip(State(node): State<Node>, request: Request) -> Json<Value> {
+    // HTTP/2 has the authority in the address, HTTP/1.1 in a header.
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let named: Option<Authority> =
+        request.uri().authority().cloned().or_else(|| host?.parse().ok());
+    let (address, port) = end_point(named.as_ref());
+    Json(json!({
+        "members": [{
+            "instanceId": node.id().to_string(),
+            "state": "Leader",
+            "isAlive": true,
+            "httpEndPointIp": address,
+            "httpEndPointPort": port,
+        }]
+    }))
+}
+
+async fn stats(State(node): State<Node>) -> Json<Value> {
+    Json(Figures::of(&node).await.to_json())
+}
+
+/// Answers in the text format of Prometheus.
+async fn metrics(State(node): State<Node>) -> impl IntoResponse {
+    let text = Figures::of(&node).await.to_prometheus();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}

@@ -1,0 +1,30 @@
+//! An event store as a server for the official KurrentDB clients.
+//!
+//! Owns: the gRPC protocol of those clients and the HTTP endpoints beside it, over any
+//! [`EventStore`](gesta_store::EventStore), on one port; the rule of where an unprotected server
+//! may listen.
+//!
+//! Invariants:
+//! - The edge translates and does not decide: expectations, repeats, visibility and order are the
+//!   store's. A call that the store's capabilities do not cover is refused as `UNIMPLEMENTED`.
+//! - A definite failure and an unknown outcome have different gRPC codes: `ABORTED` is the unknown
+//!   one.
+//! - No link event is ever written for `$ce-`, `$et-` and `$bc-` streams: they are read from the
+//!   store's index.
+//!
+//! Not here: concrete stores (the caller opens one), the domain, TLS and users.
+//!
+//! The modules are layers, lowest first: `proto` (generated), `wire` (values and errors of the
+//! protocol), `node` (what all calls share), `streams` (the service of streams), `discovery` (what
+//! clients ask before they call), `http` (endpoints for operators), `serve` (connections and the
+//! end).
+
+mod discovery;
+mod http;
+mod node;
+mod proto;
+mod serve;
+mod streams;
+mod wire;
+
+pub use serve::{InvalidListener, ServeError, Server};

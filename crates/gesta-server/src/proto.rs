@@ -1,0 +1,21 @@
+//! The generated messages and services of `proto/`.
+//!
+//! Owns: nothing by hand. Invariant: only [`wire`](crate::wire) and the services name these types.
+
+#[allow(
+    clippy::all,
+    clippy::too_many_lines,
+    clippy::allow_attributes_without_reason,
+    missing_debug_implementations,
+    missing_docs,
+    unreachable_pub,
+    reason = "generated code"
+)]
+mod packages {
+    include!(concat!(env!("OUT_DIR"), "/server/packages.rs"));
+}
+
+pub(crate) use packages::{
+    event_store::client::{self as shared, gossip, server_features, streams},
+    google::rpc,
+};

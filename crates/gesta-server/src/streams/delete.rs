@@ -1,0 +1,41 @@
+//! `Delete` and `Tombstone`.
+
+use gesta_store::{DeleteStream, StreamState, TombstoneStream};
+use tonic::Status;
+
+use crate::{
+    node::Node,
+    proto::streams::{
+        DeleteReq, DeleteResp, TombstoneReq, TombstoneResp, delete_resp, tombstone_resp,
+    },
+    wire::{ExpectedOption, name_to_read, refused, status, wrong_expected_version},
+};
+
+/// Hides the events of a stream. A later append revives it.
+pub(super) async fn delete(node: &Node, request: DeleteReq) -> Result<DeleteResp, Status> {
+    let options = request.options.ok_or_else(|| refused("the options are missing"))?;
+    let stream = name_to_read(options.stream_identifier.as_ref())?;
+    let expected = ExpectedOption::read(options.expected_stream_revision)?;
+    let described = node.store().describe_stream(&stream).await.map_err(|error| status(&error))?;
+    // The protocol refuses to delete a stream that never was, whatever is expected. The contract
+    // has nothing to do then.
+    if described.state == StreamState::Missing {
+        return Err(wrong_expected_version(&stream, expected, None));
+    }
+    let deleted = node.store().delete_stream(DeleteStream::new(stream, expected)).await;
+    let position = deleted.map_err(|error| status(&error))?.position.number();
+    let position = delete_resp::Position { commit_position: position, prepare_position: position };
+    Ok(DeleteResp { position_option: Some(delete_resp::PositionOption::Position(position)) })
+}
+
+/// Hides the events of a stream and forbids its name for ever.
+pub(super) async fn tombstone(node: &Node, request: TombstoneReq) -> Result<TombstoneResp, Status> {
+    let options = request.options.ok_or_else(|| refused("the options are missing"))?;
+    let stream = name_to_read(options.stream_identifier.as_ref())?;
+    let expected = ExpectedOption::read(options.expected_stream_revision)?;
+    let tombstoned = node.store().tombstone_stream(TombstoneStream::new(stream, expected)).await;
+    let position = tombstoned.map_err(|error| status(&error))?.position.number();
+    let position =
+        tombstone_resp::Position { commit_position: position, prepare_position: position };
+    Ok(TombstoneResp { position_option: Some(tombstone_resp::PositionOption::Position(position)) })
+}

@@ -1,0 +1,76 @@
+//! The service `Streams`: one file for each call.
+//!
+//! Owns: the dispatch. Not here: translations of values ([`wire`](crate::wire)).
+
+mod append;
+mod append_answer;
+mod batch_append;
+mod delete;
+mod new_append;
+mod read;
+
+use std::pin::Pin;
+
+use futures_util::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{
+    node::Node,
+    proto::streams::{
+        AppendReq, AppendResp, BatchAppendReq, BatchAppendResp, DeleteReq, DeleteResp, ReadReq,
+        ReadResp, TombstoneReq, TombstoneResp,
+        streams_server::{Streams, StreamsServer},
+    },
+};
+
+/// Maximum size of one message of a client, in bytes: the largest event and what is around it.
+const MESSAGE_BYTES_MAX: usize = 17 << 20;
+
+/// The service over one store.
+pub(crate) struct StreamsService {
+    node: Node,
+}
+
+/// Returns the service of this node.
+pub(crate) fn service(node: Node) -> StreamsServer<StreamsService> {
+    StreamsServer::new(StreamsService { node })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(usize::MAX)
+}
+
+type Messages<Message> = Pin<Box<dyn Stream<Item = Result<Message, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Streams for StreamsService {
+    type ReadStream = Messages<ReadResp>;
+    type BatchAppendStream = Messages<BatchAppendResp>;
+
+    async fn read(&self, request: Request<ReadReq>) -> Result<Response<Self::ReadStream>, Status> {
+        read::read(&self.node, request.into_inner()).map(Response::new)
+    }
+
+    async fn append(
+        &self,
+        request: Request<Streaming<AppendReq>>,
+    ) -> Result<Response<AppendResp>, Status> {
+        append::append(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
+        delete::delete(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn tombstone(
+        &self,
+        request: Request<TombstoneReq>,
+    ) -> Result<Response<TombstoneResp>, Status> {
+        delete::tombstone(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn batch_append(
+        &self,
+        request: Request<Streaming<BatchAppendReq>>,
+    ) -> Result<Response<Self::BatchAppendStream>, Status> {
+        Ok(Response::new(batch_append::answers(self.node.clone(), request.into_inner())))
+    }
+}

@@ -1,0 +1,99 @@
+//! An append while its messages arrive.
+//!
+//! Owns: [`NewAppend`]. Invariant: its memory is bounded by the store's limit of an append; the
+//! event that exceeds it refuses the append.
+
+use gesta_store::{Append, ExpectedRevision, Invalid, Limits, NewEvent, StoreError, StreamName};
+use tonic::Status;
+
+use super::read::is_of_index;
+use crate::{
+    node::Node,
+    wire::{Proposal, new_event, status},
+};
+
+/// The stream, the expectation, and the events so far.
+#[derive(Debug)]
+pub(super) struct NewAppend {
+    pub(super) stream: StreamName,
+    pub(super) expected: ExpectedRevision,
+    events: Vec<NewEvent>,
+    limits: Limits,
+    bytes: usize,
+}
+
+/// The result of an append that was answered by the store.
+pub(super) enum AppendOutcome {
+    /// The stream's head, and the position of the last event; `None` without events.
+    Appended { head: Option<u64>, position: Option<u64> },
+    /// An expectation failed.
+    Conflict { head: Option<u64> },
+}
+
+impl NewAppend {
+    /// Begins an append. A stream that the index answers takes none.
+    pub(super) fn new(
+        node: &Node,
+        stream: StreamName,
+        expected: ExpectedRevision,
+    ) -> Result<Self, Status> {
+        if is_of_index(&stream) {
+            return Err(status(&StoreError::from(Invalid::SystemStream { stream })));
+        }
+        let limits = node.store().capabilities().limits;
+        Ok(Self { stream, expected, events: Vec::new(), limits, bytes: 0 })
+    }
+
+    pub(super) fn push(&mut self, proposal: Proposal) -> Result<(), Status> {
+        let event = new_event(proposal, &self.limits)?;
+        self.bytes +=
+            event.content_bytes() + self.stream.as_str().len() + self.limits.event_overhead_bytes;
+        let (actual, max) = (self.bytes, self.limits.append_bytes_max);
+        if actual > max {
+            let limit = Invalid::Limit { limit: "append bytes", actual, max };
+            return Err(status(&StoreError::from(limit)));
+        }
+        self.events.push(event);
+        Ok(())
+    }
+
+    /// Appends the events. The error of the store comes with the name of the stream.
+    pub(super) async fn run(self, node: &Node) -> Result<AppendOutcome, StoreError> {
+        let Self { stream, expected, events, .. } = self;
+        let (count, is_empty) = (events.len() as u64, events.is_empty());
+        let mut append = Append::to(stream.clone(), expected, events);
+        // Streams of the system, but for metadata, whose content the store checks.
+        if stream.is_system() && stream.described_stream().is_none() {
+            append = append.privileged();
+        }
+        let counters = node.counters();
+        match node.store().append(append).await {
+            Ok(appended) => {
+                counters.appends.add(1);
+                counters.events_appended.add(count);
+                if is_empty {
+                    let head = node.store().describe_stream(&stream).await?.head;
+                    return Ok(AppendOutcome::Appended {
+                        head: head.map(|head| head.number()),
+                        position: None,
+                    });
+                }
+                let head = appended.revisions.first().map(|(_, revision)| revision.number());
+                Ok(AppendOutcome::Appended { head, position: Some(appended.position.number()) })
+            }
+            Err(StoreError::Conflict(conflict)) => {
+                counters.appends_refused.add(1);
+                let head = match conflict {
+                    gesta_store::Conflict::Stream { head, .. } => head,
+                    // An id was used before: the stream is where it is.
+                    _ => node.store().describe_stream(&stream).await?.head,
+                };
+                Ok(AppendOutcome::Conflict { head: head.map(|head| head.number()) })
+            }
+            Err(error) => {
+                counters.appends_refused.add(1);
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `Read`: reads and subscriptions of a stream, of the whole store, and of streams that the index
+//! answers.
+//!
+//! Owns: the choice among them. Invariant: a client that reads slowly holds up its own call only,
+//! which holds one page.
+
+mod answers;
+mod filter;
+mod links;
+mod messages;
+mod read_all;
+mod read_stream;
+mod read_system;
+mod request;
+mod subscribe_all;
+mod subscribe_stream;
+mod subscribe_system;
+mod system_stream;
+
+use gesta_store::StreamName;
+use tonic::Status;
+
+use self::{
+    answers::{Answers, Responses},
+    request::{Amount, ReadRequest, Target},
+    system_stream::SystemStream,
+};
+use crate::{node::Node, proto::streams::ReadReq};
+
+/// Returns `true` if the events of a stream with this name come from the index.
+pub(super) fn is_of_index(name: &StreamName) -> bool {
+    SystemStream::named(name).is_some()
+}
+
+/// Answers a read or a subscription.
+pub(super) fn read(node: &Node, request: ReadReq) -> Result<Responses, Status> {
+    let ReadRequest { target, amount, direction, rendering, is_end_told } =
+        ReadRequest::of(request)?;
+    if let Amount::Events(_) = amount {
+        node.counters().reads.add(1);
+    }
+    let node = node.clone();
+    Ok(match (target, amount) {
+        (Target::Stream { stream, from }, Amount::Events(limit)) => {
+            let read = read_stream::ReadOne { stream, from, direction, limit, is_end_told };
+            match SystemStream::named(&read.stream) {
+                Some(system) => Answers::begin(node, rendering, async move |answers| {
+                    read_system::answer(answers, read, system).await
+                }),
+                None => Answers::begin(node, rendering, async move |answers| {
+                    read_stream::answer(answers, read).await
+                }),
+            }
+        }
+        (Target::Stream { stream, from }, Amount::Endless) => match SystemStream::named(&stream) {
+            Some(system) => Answers::begin(node, rendering, async move |answers| {
+                subscribe_system::answer(answers, system, from).await
+            }),
+            None => Answers::begin(node, rendering, async move |answers| {
+                subscribe_stream::answer(answers, stream, from).await
+            }),
+        },
+        (Target::All { from, filter }, Amount::Events(limit)) => {
+            Answers::begin(node, rendering, async move |answers| {
+                read_all::answer(answers, read_all::ReadWhole { from, filter, direction, limit })
+                    .await
+            })
+        }
+        (Target::All { from, filter }, Amount::Endless) => {
+            Answers::begin(node, rendering, async move |answers| {
+                subscribe_all::answer(answers, from, filter).await
+            })
+        }
+    })
+}

@@ -1,0 +1,34 @@
+//! Reads of the whole store.
+
+use gesta_store::{Direction, Filter, Position, ReadAll, ReadFrom};
+
+use super::{
+    answers::{Answers, Ended},
+    filter::FilterRequest,
+};
+
+pub(super) struct ReadWhole {
+    pub(super) from: ReadFrom<Position>,
+    pub(super) filter: Option<FilterRequest>,
+    pub(super) direction: Direction,
+    pub(super) limit: u64,
+}
+
+pub(super) async fn answer(answers: Answers, read: ReadWhole) -> Result<(), Ended> {
+    let ReadWhole { from, filter, direction, limit } = read;
+    let from = match (direction, from) {
+        // The protocol leaves the event at the position out when it reads backwards.
+        (Direction::Backwards, ReadFrom::At(position)) => match position.number().checked_sub(1) {
+            Some(before) => ReadFrom::At(Position::new(before)),
+            None => return Ok(()),
+        },
+        (_, from) => from,
+    };
+    let filter = filter.map_or(Filter::Everything, |request| request.filter);
+    let request = ReadAll::towards(direction).starting(from).filter(filter).limit(limit);
+    let mut pages = answers.node.store().read_all(request);
+    while let Some(page) = pages.next().await {
+        answers.send(answers.events(page?).await?).await?;
+    }
+    Ok(())
+}

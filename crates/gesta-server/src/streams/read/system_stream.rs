@@ -1,0 +1,115 @@
+//! Streams of links that the index answers: no link is stored.
+//!
+//! Owns: the names. `$ce-order` has the events of the category `order`, `$et-order-placed` those of
+//! a type, `$bc-ID` those of a correlation id. `$idx-ce-` and `$idx-et-` name the same events as a
+//! filter of the whole store does. Not here: reads of them.
+
+use std::collections::HashMap;
+
+use gesta_store::{
+    Category, ContentType, CorrelationId, EventId, EventStore, EventType, Filter, NewEvent,
+    Ordinal, OrdinalEvent, OrdinalIndex, RecordedEvent, Revision, StoreError, StreamDescription,
+    StreamName, StreamState,
+};
+use tonic::Status;
+
+use super::{links::LINK_TYPE, messages::Found};
+use crate::{node::wall_now, wire::refused};
+
+/// A stream of the index.
+#[derive(Clone, Debug)]
+pub(super) struct SystemStream {
+    pub(super) name: StreamName,
+    pub(super) index: OrdinalIndex,
+}
+
+impl SystemStream {
+    /// Returns the stream of the index with this name, or `None` if the name is of another kind.
+    pub(super) fn named(name: &StreamName) -> Option<Self> {
+        let text = name.as_str();
+        let of = |prefix| text.strip_prefix(prefix);
+        let index = if let Some(category) = of("$ce-").or_else(|| of("$idx-ce-")) {
+            OrdinalIndex::Category(Category::new(category).ok()?)
+        } else if let Some(event_type) = of("$et-").or_else(|| of("$idx-et-")) {
+            OrdinalIndex::EventType(EventType::stored(event_type).ok()?)
+        } else {
+            OrdinalIndex::Correlation(CorrelationId::stored(of("$bc-")?).ok()?)
+        };
+        Some(Self { name: name.clone(), index })
+    }
+
+    /// Returns the filter of the whole store that selects the events of the stream.
+    pub(super) fn filter(&self) -> Filter {
+        match &self.index {
+            OrdinalIndex::Category(category) => Filter::Categories(vec![category.clone()]),
+            OrdinalIndex::EventType(event_type) => Filter::EventTypes(vec![event_type.clone()]),
+            OrdinalIndex::Correlation(id) => Filter::Correlation(id.clone()),
+            // Names make the three above only.
+            _ => unreachable!("an index without a name"),
+        }
+    }
+
+    /// Returns the links to events, with their targets as far as a read of their streams shows
+    /// them.
+    pub(super) async fn links(
+        &self,
+        store: &dyn EventStore,
+        events: Vec<OrdinalEvent>,
+        resolves: bool,
+    ) -> Result<Vec<Found>, StoreError> {
+        let mut streams = Streams::default();
+        let mut links = Vec::with_capacity(events.len());
+        for OrdinalEvent { ordinal, event, .. } in events {
+            let link = self.link(ordinal, &event);
+            links.push(match resolves {
+                false => Found::Event(link),
+                true => {
+                    let is_visible = streams.show(store, &event).await?;
+                    Found::Link { link, target: is_visible.then(|| Box::new(event)) }
+                }
+            });
+        }
+        Ok(links)
+    }
+
+    fn link(&self, ordinal: Ordinal, event: &RecordedEvent) -> RecordedEvent {
+        let id = EventId::derived_from(self.name.as_str(), ordinal.number());
+        let event_type = EventType::new(LINK_TYPE).expect("the type of links is a valid name");
+        let data = format!("{}@{}", event.revision, event.stream);
+        let link = NewEvent::new(id, event_type, ContentType::OCTET_STREAM, data);
+        let revision = Revision::new(ordinal.number());
+        RecordedEvent::new(link, self.name.clone(), revision, event.position, event.recorded_at)
+    }
+}
+
+/// Descriptions of the streams of one page, which tell what is hidden.
+#[derive(Default)]
+struct Streams(HashMap<StreamName, StreamDescription>);
+
+impl Streams {
+    async fn show(
+        &mut self,
+        store: &dyn EventStore,
+        event: &RecordedEvent,
+    ) -> Result<bool, StoreError> {
+        let described = match self.0.get(&event.stream) {
+            Some(described) => described,
+            None => {
+                let described = store.describe_stream(&event.stream).await?;
+                self.0.entry(event.stream.clone()).or_insert(described)
+            }
+        };
+        let head = described.head.unwrap_or(event.revision);
+        Ok(described.state == StreamState::Live
+            && described.metadata.is_visible(event, head, wall_now()))
+    }
+}
+
+/// Returns the filter that the name of a secondary index stands for.
+pub(super) fn index_filter(name: &str) -> Result<Filter, Status> {
+    let stream = StreamName::stored(name).ok();
+    match stream.as_ref().and_then(SystemStream::named) {
+        Some(system) => Ok(system.filter()),
+        None => Err(refused(format!("there is no index `{name}`"))),
+    }
+}

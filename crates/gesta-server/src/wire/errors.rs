@@ -1,0 +1,179 @@
+//! Errors of the store as gRPC statuses with the trailers that clients read.
+//!
+//! Owns: the table from [`StoreError`] to code, text and trailers. Clients tell errors apart by the
+//! trailer `exception` and some by the text, so both are part of the protocol. Invariant: only an
+//! unknown outcome is `ABORTED`.
+
+use gesta_store::{Conflict, ExpectedRevision, Invalid, Revision, StoreError, StreamName};
+use tonic::{
+    Code, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
+
+/// Key of the trailer that names the kind of an error.
+const EXCEPTION: &str = "exception";
+
+/// Refuses a request that is wrong by itself.
+pub(crate) fn refused(reason: impl Into<String>) -> Status {
+    Status::invalid_argument(reason)
+}
+
+/// Refuses an event without a property that the protocol requires.
+pub(crate) fn missing(property: &str) -> Status {
+    let text = format!("required metadata property `{property}` is missing");
+    let trailers = [
+        (EXCEPTION, "missing-required-metadata-property"),
+        ("required-metadata-properties", property),
+    ];
+    with_trailers(Code::InvalidArgument, text, trailers)
+}
+
+/// Returns `true` if an append that ended with this error may have happened.
+pub(crate) fn is_outcome_unknown(error: &StoreError) -> bool {
+    !error.is_definite()
+}
+
+/// Translates an error of the store.
+pub(crate) fn status(error: &StoreError) -> Status {
+    let text = error.to_string();
+    match error {
+        StoreError::Conflict(conflict) => conflict_status(conflict, text),
+        StoreError::Rejected(invalid) => invalid_status(invalid, text),
+        StoreError::Unsupported { .. } => Status::unimplemented(text),
+        StoreError::Overloaded(_) | StoreError::Unreachable { .. } | StoreError::Stopped { .. } => {
+            Status::unavailable(text)
+        }
+        StoreError::Unavailable { .. } => Status::aborted(text),
+        StoreError::Denied { .. } => {
+            with_trailers(Code::PermissionDenied, text, [(EXCEPTION, "access-denied")])
+        }
+        StoreError::ReadOnly { .. } => Status::failed_precondition(text),
+        StoreError::Deleted { stream } => stream_deleted(stream),
+        StoreError::Corrupt(_) => Status::data_loss(text),
+        // The contract may grow: by its own rule an unknown variant is told apart by definiteness.
+        _ if is_outcome_unknown(error) => Status::aborted(text),
+        _ => Status::internal(text),
+    }
+}
+
+/// The status of a failed expectation, for calls that have no response for it.
+pub(crate) fn wrong_expected_version(
+    stream: &StreamName,
+    expected: ExpectedRevision,
+    head: Option<Revision>,
+) -> Status {
+    let expected = version_number(expected);
+    let actual = head.map_or(-1, |head| version_number(ExpectedRevision::Exact(head)));
+    // One of the official clients takes the text apart.
+    let text = format!(
+        "Append failed due to WrongExpectedVersion. Stream: {stream}, Expected version: \
+         {expected}, Actual version: {actual}"
+    );
+    let (expected, actual) = (expected.to_string(), actual.to_string());
+    let trailers = [
+        (EXCEPTION, "wrong-expected-version"),
+        ("stream-name", stream.as_str()),
+        ("expected-version", &expected),
+        ("actual-version", &actual),
+    ];
+    with_trailers(Code::FailedPrecondition, text, trailers)
+}
+
+/// Returns an expectation as the number that trailers and texts have for it.
+fn version_number(expected: ExpectedRevision) -> i64 {
+    match expected {
+        ExpectedRevision::NoStream => -1,
+        ExpectedRevision::Any => -2,
+        ExpectedRevision::StreamExists => -4,
+        ExpectedRevision::Exact(revision) => i64::try_from(revision.number()).unwrap_or(i64::MAX),
+    }
+}
+
+fn conflict_status(conflict: &Conflict, text: String) -> Status {
+    match conflict {
+        Conflict::Stream { stream, expected, head } => {
+            wrong_expected_version(stream, *expected, *head)
+        }
+        _ => with_trailers(Code::FailedPrecondition, text, [(EXCEPTION, "wrong-expected-version")]),
+    }
+}
+
+fn stream_deleted(stream: &StreamName) -> Status {
+    // Clients look for `is deleted`.
+    let text = format!("Event stream '{stream}' is deleted.");
+    let trailers = [(EXCEPTION, "stream-deleted"), ("stream-name", stream.as_str())];
+    with_trailers(Code::FailedPrecondition, text, trailers)
+}
+
+fn invalid_status(invalid: &Invalid, text: String) -> Status {
+    match invalid {
+        Invalid::Limit { limit: "append bytes", max, .. } => {
+            let max = max.to_string();
+            let trailers =
+                [(EXCEPTION, "maximum-append-size-exceeded"), ("maximum-append-size", &max)];
+            with_trailers(Code::InvalidArgument, text, trailers)
+        }
+        Invalid::Limit { limit: "event bytes", actual, max } => {
+            let (actual, max) = (actual.to_string(), max.to_string());
+            let trailers = [
+                (EXCEPTION, "maximum-append-event-size-exceeded"),
+                ("proposed-append-event-size", &actual),
+                ("maximum-append-event-size", &max),
+            ];
+            with_trailers(Code::InvalidArgument, text, trailers)
+        }
+        Invalid::SystemStream { stream } => {
+            let trailers = [(EXCEPTION, "access-denied"), ("stream-name", stream.as_str())];
+            with_trailers(Code::PermissionDenied, text, trailers)
+        }
+        _ => Status::invalid_argument(text),
+    }
+}
+
+fn with_trailers<const N: usize>(
+    code: Code,
+    text: impl Into<String>,
+    trailers: [(&'static str, &str); N],
+) -> Status {
+    let mut metadata = MetadataMap::new();
+    for (key, value) in trailers {
+        metadata.insert(key, ascii(value));
+    }
+    Status::with_metadata(code, text, metadata)
+}
+
+/// Returns the text as a value of a header; characters beyond visible ASCII are percent-encoded.
+fn ascii(text: &str) -> MetadataValue<tonic::metadata::Ascii> {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded.parse().expect("visible ASCII is a valid header")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_version_has_its_trailers_and_the_text_that_clients_take_apart() {
+        let stream = StreamName::new("größe-1").unwrap();
+        let status = wrong_expected_version(&stream, ExpectedRevision::NoStream, None);
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert!(status.message().ends_with("Expected version: -1, Actual version: -1"), "{status}");
+        let trailer = |key| status.metadata().get(key).unwrap().to_str().unwrap().to_owned();
+        assert_eq!(trailer("exception"), "wrong-expected-version");
+        assert_eq!(trailer("stream-name"), "gr%C3%B6%C3%9Fe-1");
+    }
+
+    #[test]
+    fn only_an_unknown_outcome_is_aborted() {
+        let unknown = status(&StoreError::unavailable("the connection broke"));
+        assert_eq!(unknown.code(), Code::Aborted);
+        let definite = status(&StoreError::unreachable("no route"));
+        assert_eq!(definite.code(), Code::Unavailable);
+    }
+}

@@ -1,0 +1,23 @@
+//! Values of the protocol and of the contract, translated into each other.
+//!
+//! Owns: names, ids, expectations, events and errors in both forms. Invariant: a translation
+//! depends on its argument alone; no store is asked. Not here: the calls
+//! ([`streams`](crate::streams)).
+
+mod batch_status;
+mod errors;
+mod expected;
+mod ids;
+mod new_event;
+mod recorded;
+mod stream_names;
+
+pub(crate) use self::{
+    batch_status::{batch_status, of_plain, timed_out},
+    errors::{missing, refused, status, wrong_expected_version},
+    expected::ExpectedOption,
+    ids::{IdForm, uuid_of},
+    new_event::{Proposal, new_event},
+    recorded::recorded_event,
+    stream_names::{identifier, name_to_read, name_to_write},
+};

@@ -1,0 +1,111 @@
+//! `Delete`, `Tombstone`, and metadata.
+
+use read_resp::Content;
+use tonic::{Code, Status};
+
+use crate::{
+    client::*,
+    scene::{Scene, scenarios},
+};
+use delete_req::options::ExpectedStreamRevision as Deleting;
+use tombstone_req::options::ExpectedStreamRevision as Tombstoning;
+
+scenarios!(
+    a_deleted_stream_is_not_found_and_is_revived_by_an_append,
+    a_stream_that_never_was_cannot_be_deleted,
+    a_deletion_checks_the_revision,
+    a_tombstoned_stream_refuses_everything,
+    metadata_hide_events_and_are_read_back,
+);
+
+async fn delete(client: &mut Client, stream: &str, expected: Deleting) -> Result<u64, Status> {
+    let options = delete_req::Options {
+        stream_identifier: identifier(stream),
+        expected_stream_revision: Some(expected),
+    };
+    let response = client.delete(DeleteReq { options: Some(options) }).await?.into_inner();
+    match response.position_option {
+        Some(delete_resp::PositionOption::Position(position)) => Ok(position.commit_position),
+        other => panic!("no position: {other:?}"),
+    }
+}
+
+async fn tombstone(
+    client: &mut Client,
+    stream: &str,
+    expected: Tombstoning,
+) -> Result<u64, Status> {
+    let options = tombstone_req::Options {
+        stream_identifier: identifier(stream),
+        expected_stream_revision: Some(expected),
+    };
+    let response = client.tombstone(TombstoneReq { options: Some(options) }).await?.into_inner();
+    match response.position_option {
+        Some(tombstone_resp::PositionOption::Position(position)) => Ok(position.commit_position),
+        other => panic!("no position: {other:?}"),
+    }
+}
+
+async fn a_deleted_stream_is_not_found_and_is_revived_by_an_append(scene: Scene) {
+    let mut client = scene.client().await;
+    grow(&mut client, "order-1", 0..2).await;
+    assert!(delete(&mut client, "order-1", Deleting::Any(Empty {})).await.unwrap() > 0);
+    let read = Read::stream("order-1").run(&mut client).await.unwrap();
+    assert!(matches!(read.as_slice(), [Content::StreamNotFound(_)]), "{read:?}");
+    // A second deletion has nothing to do.
+    delete(&mut client, "order-1", Deleting::Any(Empty {})).await.unwrap();
+    let revived = append(&mut client, "order-1", NO_STREAM, vec![proposed(7, "placed")]).await;
+    assert!(matches!(revived, Ok(append_resp::Result::Success(_))), "{revived:?}");
+    assert_eq!(Read::stream("order-1").places(&mut client).await, ["2@order-1"]);
+}
+
+async fn a_stream_that_never_was_cannot_be_deleted(scene: Scene) {
+    let mut client = scene.client().await;
+    let refused = delete(&mut client, "order-1", Deleting::Any(Empty {})).await.unwrap_err();
+    assert_exception(&refused, Code::FailedPrecondition, "wrong-expected-version");
+    assert_eq!(trailer(&refused, "actual-version"), "-1");
+    assert_eq!(trailer(&refused, "expected-version"), "-2");
+}
+
+async fn a_deletion_checks_the_revision(scene: Scene) {
+    let mut client = scene.client().await;
+    grow(&mut client, "order-1", 0..2).await;
+    let refused = delete(&mut client, "order-1", Deleting::Revision(7)).await.unwrap_err();
+    assert_exception(&refused, Code::FailedPrecondition, "wrong-expected-version");
+    assert_eq!(trailer(&refused, "stream-name"), "order-1");
+    assert_eq!(trailer(&refused, "expected-version"), "7");
+    assert_eq!(trailer(&refused, "actual-version"), "1");
+    let wrong = tombstone(&mut client, "order-1", Tombstoning::Revision(7)).await.unwrap_err();
+    assert_exception(&wrong, Code::FailedPrecondition, "wrong-expected-version");
+    delete(&mut client, "order-1", Deleting::Revision(1)).await.unwrap();
+}
+
+async fn a_tombstoned_stream_refuses_everything(scene: Scene) {
+    let mut client = scene.client().await;
+    // The stream need not exist.
+    assert!(tombstone(&mut client, "order-1", Tombstoning::NoStream(Empty {})).await.unwrap() > 0);
+    let read = Read::stream("order-1").run(&mut client).await.unwrap_err();
+    assert_exception(&read, Code::FailedPrecondition, "stream-deleted");
+    assert_eq!(trailer(&read, "stream-name"), "order-1");
+    assert!(read.message().contains("is deleted"), "{read}");
+    let appended = append(&mut client, "order-1", ANY, vec![proposed(1, "placed")]).await;
+    assert_exception(&appended.unwrap_err(), Code::FailedPrecondition, "stream-deleted");
+    let deleted = delete(&mut client, "order-1", Deleting::Any(Empty {})).await.unwrap_err();
+    assert_exception(&deleted, Code::FailedPrecondition, "stream-deleted");
+    let again = tombstone(&mut client, "order-1", Tombstoning::Any(Empty {})).await.unwrap_err();
+    assert_exception(&again, Code::FailedPrecondition, "stream-deleted");
+}
+
+async fn metadata_hide_events_and_are_read_back(scene: Scene) {
+    let mut client = scene.client().await;
+    grow(&mut client, "order-1", 0..5).await;
+    let mut metadata = proposed(9, "$metadata");
+    metadata.data = br#"{"$maxCount":2,"$other":1,"team":"sales"}"#.to_vec().into();
+    append(&mut client, "$$order-1", NO_STREAM, vec![metadata.clone()]).await.unwrap();
+    assert_eq!(Read::stream("order-1").places(&mut client).await, ["3@order-1", "4@order-1"]);
+    let last = Read::stream("$$order-1").backwards().at_end().limit(1);
+    let read = last.run(&mut client).await.unwrap();
+    let record = event(&read[0]).event.as_ref().unwrap();
+    assert_eq!(record.data, metadata.data, "unknown names and the order stay");
+    assert_eq!(record.metadata["type"], "$metadata");
+}

@@ -1,0 +1,127 @@
+//! The calls that clients begin with, and the HTTP endpoints on the same port.
+
+use gossip::{gossip_client::GossipClient, member_info::VNodeState};
+use server_features::server_features_client::ServerFeaturesClient;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tonic::Code;
+
+use crate::{client::*, scene::Scene};
+
+/// Sends a request by HTTP/1.1 and returns status and body.
+async fn get(scene: &Scene, path: &str, headers: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(scene.address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    let status = response.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = response.split_once("\r\n\r\n").unwrap().1.to_owned();
+    (status, body)
+}
+
+const LOCAL: &str = "host: localhost:2113\r\n";
+
+#[tokio::test]
+async fn the_calls_of_the_server_are_listed_in_lower_case() {
+    let scene = Scene::of_memory().await;
+    let mut client = ServerFeaturesClient::new(scene.channel().await);
+    let supported = client.get_supported_methods(Empty {}).await.unwrap().into_inner();
+    assert_eq!(supported.event_store_server_version.split('.').count(), 3);
+    let batch = supported.methods.iter().find(|method| method.method_name == "batchappend");
+    let batch = batch.expect("appends in batches are advertised");
+    assert_eq!(batch.service_name, "event_store.client.streams.streams");
+    assert_eq!(batch.features, ["deadline_duration"]);
+    let projections = supported.methods.iter().any(|one| one.service_name.contains("projections"));
+    assert!(!projections, "what does not work is not listed");
+}
+
+#[tokio::test]
+async fn the_only_member_is_a_leader_at_the_address_that_the_client_uses() {
+    let scene = Scene::of_memory().await;
+    let mut client = GossipClient::new(scene.channel().await);
+    let cluster = client.read(Empty {}).await.unwrap().into_inner();
+    let [member] = cluster.members.as_slice() else { panic!("{cluster:?}") };
+    assert_eq!(member.state(), VNodeState::Leader);
+    assert!(member.is_alive);
+    let end_point = member.http_end_point.as_ref().unwrap();
+    assert_eq!(end_point.address, scene.address.ip().to_string());
+    assert_eq!(end_point.port, u32::from(scene.address.port()));
+}
+
+#[tokio::test]
+async fn a_call_that_the_server_lacks_is_unimplemented() {
+    let scene = Scene::of_memory().await;
+    let mut client = tonic::client::Grpc::new(scene.channel().await);
+    client.ready().await.unwrap();
+    let path = "/event_store.client.users.Users/Details".parse().unwrap();
+    let codec = tonic_prost::ProstCodec::<Empty, Empty>::default();
+    let refused = client.unary(tonic::Request::new(Empty {}), path, codec).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented, "{refused}");
+}
+
+#[tokio::test]
+async fn health_and_figures_answer_on_the_same_port() {
+    let scene = Scene::of_memory().await;
+    let mut client = scene.client().await;
+    grow(&mut client, "order-1", 0..3).await;
+    Read::all().run(&mut client).await.unwrap();
+    for path in ["/health/live", "/health/ready"] {
+        assert_eq!(get(&scene, path, LOCAL).await.0, 204, "{path}");
+    }
+    for path in ["/ping", "/info", "/gossip", "/stats"] {
+        let (status, body) = get(&scene, path, LOCAL).await;
+        assert_eq!(status, 200, "{path}");
+        serde_json::from_str::<serde_json::Value>(&body).unwrap();
+    }
+    let (_, metrics) = get(&scene, "/metrics", LOCAL).await;
+    for line in [
+        "gesta_server_events_appended_total 3",
+        "gesta_server_events_read_total 3",
+        "gesta_server_head_position 3",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}:\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_whose_client_left_is_not_counted_as_open() {
+    let scene = Scene::of_memory().await;
+    let mut client = scene.client().await;
+    let mut messages = Read::all().subscribing().open(&mut client).await.unwrap();
+    messages.confirmed().await;
+    let open = async |number: u64| {
+        let line = format!("gesta_server_subscriptions_open {number}");
+        // The server learns of the end by a message of its own.
+        while !get(&scene, "/metrics", LOCAL).await.1.lines().any(|found| found == line) {}
+    };
+    open(1).await;
+    drop(messages);
+    tokio::time::timeout(PATIENCE, open(0)).await.expect("the subscription ends");
+}
+
+#[tokio::test]
+async fn the_old_interface_is_refused_with_the_reason() {
+    let scene = Scene::of_memory().await;
+    let (status, body) = get(&scene, "/streams/order-1", LOCAL).await;
+    assert_eq!(status, 404);
+    assert!(body.contains("AtomPub"), "{body}");
+}
+
+#[tokio::test]
+async fn a_web_page_reaches_neither_endpoints_by_a_foreign_name_nor_grpc() {
+    let scene = Scene::of_memory().await;
+    assert_eq!(get(&scene, "/stats", "host: evil.example\r\n").await.0, 403);
+    let grpc = format!("{LOCAL}content-type: application/grpc\r\n");
+    let path = "/event_store.client.streams.Streams/Read";
+    assert_eq!(get(&scene, path, &grpc).await.0, 505);
+}
+
+#[tokio::test]
+async fn a_public_address_is_refused_with_the_reason() {
+    let refused = gesta_server::Server::bind_loopback("0.0.0.0:0".parse().unwrap()).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("neither TLS nor users"), "{refused}");
+}

@@ -1,0 +1,15 @@
+//! The protocol, call by call, with a raw gRPC client over real connections.
+//!
+//! Owns: nothing but the list. Each scenario runs over a store in memory and over the log.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
+
+mod batches;
+mod client;
+mod deleting;
+mod endpoints;
+mod reading;
+mod scene;
+mod subscribing;
+mod system_streams;
+mod writing;

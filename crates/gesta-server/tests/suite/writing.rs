@@ -1,0 +1,118 @@
+//! `Append`: expectations, repeats and refusals.
+
+use tonic::Code;
+
+use crate::{
+    client::*,
+    scene::{Scene, scenarios},
+};
+use append_resp::{
+    Result::{Success, WrongExpectedVersion},
+    success::{CurrentRevisionOption, PositionOption},
+    wrong_expected_version as wrong,
+};
+
+scenarios!(
+    each_expectation_holds_or_is_answered_with_the_head,
+    a_repeat_is_answered_with_the_first_result,
+    an_append_without_events_tells_the_head,
+    an_event_without_its_required_metadata_is_refused_by_name,
+    an_event_that_is_too_large_is_refused_with_its_id_and_the_limit,
+    a_system_stream_takes_events_and_metadata_must_be_valid,
+    an_append_that_begins_with_an_event_is_refused,
+);
+
+async fn each_expectation_holds_or_is_answered_with_the_head(scene: Scene) {
+    let mut client = scene.client().await;
+    let refused = [
+        (exact(0), wrong::ExpectedRevisionOption::ExpectedRevision(0)),
+        (EXISTS, wrong::ExpectedRevisionOption::ExpectedStreamExists(Empty {})),
+    ];
+    for (expected, echoed) in refused {
+        let answer = append(&mut client, "order-1", expected, vec![proposed(1, "placed")]).await;
+        let Ok(WrongExpectedVersion(answer)) = answer else { panic!("{answer:?}") };
+        let current = wrong::CurrentRevisionOption::CurrentNoStream(Empty {});
+        assert_eq!(answer.current_revision_option, Some(current));
+        let older = wrong::CurrentRevisionOption2060::NoStream2060(Empty {});
+        assert_eq!(answer.current_revision_option_20_6_0, Some(older));
+        assert_eq!(answer.expected_revision_option, Some(echoed));
+    }
+    let accepted = [(NO_STREAM, 1), (exact(0), 2), (EXISTS, 3), (ANY, 4)];
+    for (head, (expected, number)) in (0..).zip(accepted) {
+        let events = vec![proposed(number, "placed")];
+        let answer = append(&mut client, "order-1", expected, events).await;
+        let Ok(Success(success)) = answer else { panic!("{answer:?}") };
+        let current = CurrentRevisionOption::CurrentRevision(head);
+        assert_eq!(success.current_revision_option, Some(current));
+        assert!(matches!(success.position_option, Some(PositionOption::Position(_))));
+    }
+    let answer = append(&mut client, "order-1", NO_STREAM, vec![proposed(5, "placed")]).await;
+    let Ok(WrongExpectedVersion(answer)) = answer else { panic!("{answer:?}") };
+    let current = wrong::CurrentRevisionOption::CurrentRevision(3);
+    assert_eq!(answer.current_revision_option, Some(current));
+}
+
+async fn a_repeat_is_answered_with_the_first_result(scene: Scene) {
+    let mut client = scene.client().await;
+    for expected in [NO_STREAM, ANY] {
+        let events = || vec![proposed(1, "placed"), proposed(2, "paid")];
+        let first = append(&mut client, "order-1", expected, events()).await.unwrap();
+        grow(&mut client, "order-1", [9]).await;
+        let second = append(&mut client, "order-1", expected, events()).await.unwrap();
+        assert_eq!(first, second);
+    }
+    assert_eq!(Read::stream("order-1").places(&mut client).await.len(), 3);
+}
+
+async fn an_append_without_events_tells_the_head(scene: Scene) {
+    let mut client = scene.client().await;
+    let answer = append(&mut client, "order-1", ANY, vec![]).await;
+    let Ok(Success(success)) = answer else { panic!("{answer:?}") };
+    let none = CurrentRevisionOption::NoStream(Empty {});
+    assert_eq!(success.current_revision_option, Some(none));
+    grow(&mut client, "order-1", [1, 2]).await;
+    let answer = append(&mut client, "order-1", exact(1), vec![]).await;
+    let Ok(Success(success)) = answer else { panic!("{answer:?}") };
+    let second = CurrentRevisionOption::CurrentRevision(1);
+    assert_eq!(success.current_revision_option, Some(second));
+}
+
+async fn an_event_without_its_required_metadata_is_refused_by_name(scene: Scene) {
+    let mut client = scene.client().await;
+    for key in ["type", "content-type"] {
+        let mut event = proposed(1, "placed");
+        event.metadata.remove(key);
+        let refused = append(&mut client, "order-1", ANY, vec![event]).await.unwrap_err();
+        assert_exception(&refused, Code::InvalidArgument, "missing-required-metadata-property");
+        assert_eq!(trailer(&refused, "required-metadata-properties"), key);
+    }
+}
+
+async fn an_event_that_is_too_large_is_refused_with_its_id_and_the_limit(scene: Scene) {
+    let mut client = scene.client().await;
+    let mut event = proposed(7, "placed");
+    event.data = vec![b' '; 16 << 20].into();
+    let refused = append(&mut client, "order-1", ANY, vec![event]).await.unwrap_err();
+    assert_exception(&refused, Code::InvalidArgument, "maximum-append-event-size-exceeded");
+    assert_eq!(trailer(&refused, "event-id"), uuid::Uuid::from_u128(7).to_string());
+    assert_eq!(trailer(&refused, "maximum-append-event-size"), (16 << 20).to_string());
+}
+
+async fn a_system_stream_takes_events_and_metadata_must_be_valid(scene: Scene) {
+    let mut client = scene.client().await;
+    grow(&mut client, "$settings", [1]).await;
+    assert_eq!(Read::stream("$settings").places(&mut client).await, ["0@$settings"]);
+    let mut metadata = proposed(2, "$metadata");
+    metadata.data = br#"{"$maxCount":"many"}"#.to_vec().into();
+    let refused = append(&mut client, "$$order-1", ANY, vec![metadata]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let other = append(&mut client, "$$order-1", ANY, vec![proposed(3, "placed")]).await;
+    assert_exception(&other.unwrap_err(), Code::PermissionDenied, "access-denied");
+}
+
+async fn an_append_that_begins_with_an_event_is_refused(scene: Scene) {
+    let mut client = scene.client().await;
+    let content = Some(append_req::Content::ProposedMessage(proposed(1, "placed")));
+    let refused = client.append(tokio_stream::iter([AppendReq { content }])).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+}
