@@ -1,5 +1,5 @@
-//! The project's automation in one program: `cargo xtask test`, `lint`, `tidy`, `prove`, `bench`,
-//! `services`.
+//! The project's automation in one program: `cargo xtask test`, `lint`, `tidy`, `prove`, `clients`,
+//! `bench`, `services`.
 //!
 //! Owns: the steps of each command and its exit status. Invariant: a command with a failed step
 //! fails, and the output of every step is shown. Not here: the tests of the crates.
@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 mod bench;
+mod clients;
 mod lint;
 mod platforms;
 mod prove;
@@ -25,6 +26,7 @@ cargo xtask lint                     formatting, clippy, rustdoc, packages; a wa
 cargo xtask tidy                     the project's rules that no compiler checks
 cargo xtask prove [PROMISE] [--short]
                                      measurements of what the project promises
+cargo xtask clients                  official KurrentDB clients against `gesta serve`
 cargo xtask bench [--runs N] [--seconds S] [--events N] [--engine NAME ...] [--load NAME ...]
                   [--directory DIR]  benchmarks of the engine and its peers, for docs/benchmarks.md
 cargo xtask services up [NAME ...]   start real servers for tests on loopback, and print their URLs
@@ -49,6 +51,7 @@ fn run(arguments: Vec<String>) -> Result<()> {
         ("lint", []) => lint::run(),
         ("tidy", []) => tidy::run(),
         ("prove", rest) => prove::run(&prove::ProveRequest::parse(rest)?),
+        ("clients", []) => clients::run(),
         ("bench", rest) => bench::run(&bench::BenchRequest::parse(rest)?),
         ("services", rest) => services::run(&services::ServicesRequest::parse(rest)?),
         ("help" | "--help" | "-h", _) => {
