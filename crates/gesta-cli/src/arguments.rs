@@ -16,6 +16,8 @@ use crate::{
     },
 };
 
+#[cfg(feature = "postgres")]
+use crate::verbs::Archive;
 #[cfg(feature = "server")]
 use crate::verbs::Serve;
 
@@ -85,6 +87,8 @@ enum Command {
     DeadLetters(DeadLetters),
     Reactors(Reactors),
     Clock(Clock),
+    #[cfg(feature = "postgres")]
+    Archive(Archive),
 }
 
 impl Arguments {
@@ -126,6 +130,8 @@ impl Arguments {
             Command::DeadLetters(letters) => letters.run(output),
             Command::Reactors(reactors) => reactors.run(output),
             Command::Clock(clock) => clock.run(store()?, output),
+            #[cfg(feature = "postgres")]
+            Command::Archive(archive) => archive.run(store()?, output),
         }
     }
 }

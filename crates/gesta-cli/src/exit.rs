@@ -189,6 +189,7 @@ fn kind(error: &anyhow::Error) -> (&str, u8) {
         Some(StoreError::Denied { .. }) => ("denied", UNUSABLE),
         Some(StoreError::ReadOnly { .. }) => ("read-only", UNUSABLE),
         Some(StoreError::Stopped { .. }) => ("stopped", UNUSABLE),
+        Some(StoreError::Archived { .. }) => ("archived", REFUSED),
         Some(_) | None => ("failed", UNUSABLE),
     }
 }
@@ -201,7 +202,7 @@ fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
 /// The errors of stores in PostgreSQL that are not of the contract.
 #[cfg(feature = "postgres")]
 mod postgres {
-    use gesta_postgres::{ImportError, OpenError};
+    use gesta_postgres::{ArchiveError, ImportError, OpenError};
     use gesta_store::StoreError;
 
     use super::{REFUSED, UNUSABLE};
@@ -218,7 +219,10 @@ mod postgres {
             (Some(OpenError::Server { error, .. }), _) | (_, Some(ImportError::Store(error))) => {
                 Some(error)
             }
-            _ => None,
+            _ => match error.downcast_ref()? {
+                ArchiveError::Store(error) => Some(error),
+                _ => None,
+            },
         }
     }
 
@@ -231,6 +235,9 @@ mod postgres {
             Some(_) => return Some(("store-not-opened", UNUSABLE)),
             None => {}
         }
+        if let Some(error) = error.downcast_ref::<ArchiveError>() {
+            return archive_kind(error);
+        }
         Some(match error.downcast_ref::<ImportError>()? {
             ImportError::Store(_) | ImportError::Open(_) => return None,
             ImportError::InUse { .. } => ("store-in-use", UNUSABLE),
@@ -238,6 +245,15 @@ mod postgres {
             | ImportError::AnotherCopy { .. }
             | ImportError::SourceBehind { .. } => ("target-occupied", REFUSED),
             _ => ("failed", UNUSABLE),
+        })
+    }
+
+    fn archive_kind(error: &ArchiveError) -> Option<(&'static str, u8)> {
+        Some(match error {
+            ArchiveError::Store(_) => return None,
+            ArchiveError::Differs { .. } => ("not-equal", REFUSED),
+            ArchiveError::InUse { .. } => ("store-in-use", UNUSABLE),
+            _ => ("rejected", UNUSABLE),
         })
     }
 }

@@ -349,6 +349,11 @@ impl Connection {
         }
     }
 
+    /// Runs statements without values or results, however long they take.
+    pub(crate) async fn execute_untimed(&self, text: &str) -> Result<(), Failure> {
+        self.client.batch_execute(text).await.map_err(Failure::of_statement)
+    }
+
     /// Runs statements without values or results.
     pub(crate) async fn execute(&self, text: &str) -> Result<(), Failure> {
         self.in_time(self.client.batch_execute(text)).await

@@ -7,7 +7,7 @@
 
 use std::{error::Error, sync::Arc};
 
-use gesta_store::{Damage, Overload, StoreError};
+use gesta_store::{Damage, Overload, Position, StoreError};
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::url::InvalidUrl;
@@ -102,6 +102,23 @@ pub enum OpenError {
         url: String,
         /// Name of the schema.
         schema: String,
+    },
+    /// A table with events is not where it was put. Restore it.
+    #[error(
+        "{url} lacks the events from position {first} to {last}: table {table} of schema {schema} \
+         is not attached; restore that schema together with the store's"
+    )]
+    MissingPartition {
+        /// The URL, without its password.
+        url: String,
+        /// The first position.
+        first: Position,
+        /// The last position.
+        last: Position,
+        /// Name of the schema of the table.
+        schema: String,
+        /// Name of the table.
+        table: String,
     },
     /// The name of the schema is too long to name the schemas of read models by it. Choose a
     /// shorter one.

@@ -19,6 +19,7 @@
 //! Not here: projections and typed events, which belong to the `gesta` crate.
 
 mod append;
+mod archive;
 mod connection;
 mod errors;
 mod head;
@@ -38,6 +39,12 @@ mod transfer;
 mod url;
 mod worker;
 
+pub use archive::{
+    AppendPart, PartialAppend, PostgresArchive,
+    error::ArchiveError,
+    partition::{ArchiveFile, Partition, PartitionPlace},
+    payloads::PayloadRestore,
+};
 pub use errors::OpenError;
 pub use read_models::{CopyRows, Parameter, PostgresReadModels, Reader, Refresh, Tx, View};
 pub use store::{OpenMode, PostgresStore};

@@ -13,22 +13,24 @@ use crate::{
 };
 
 /// Version of the tables that this crate makes and knows.
-pub(crate) const VERSION: i32 = 4;
+pub(crate) const VERSION: i32 = 5;
 
 /// Statements of each version, the first one first. Functions are in the files of this version: a
 /// migration replaces them.
-const MIGRATIONS: [&[&str]; 4] = [
+const MIGRATIONS: [&[&str]; 5] = [
     &[include_str!("schema/tables.sql")],
     &[include_str!("schema/leases.sql")],
     &["DROP FUNCTION IF EXISTS {schema}.append;"],
     // Functions only.
     &[],
+    &[include_str!("schema/partitions.sql")],
 ];
 /// Functions of this version.
-const FUNCTIONS: [&str; 4] = [
+const FUNCTIONS: [&str; 5] = [
     include_str!("schema/lookups.sql"),
     include_str!("schema/append.sql"),
     include_str!("schema/append_alone.sql"),
+    include_str!("schema/add_partitions.sql"),
     include_str!("schema/ordinals.sql"),
 ];
 
@@ -55,6 +57,22 @@ pub(crate) struct Schema {
 pub(crate) const HAS_TABLE: &str = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n \
     ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2)";
 
+/// The first partition whose table is not attached.
+const MISSING_PARTITION: &str = "
+SELECT p.first_position, p.end_position,
+       coalesce(p.archive_schema, {schema}.own_name())::text, p.table_name
+  FROM {schema}.partitions p
+ WHERE NOT EXISTS (
+        SELECT 1 FROM pg_inherits i
+          JOIN pg_class e ON e.oid = i.inhparent
+          JOIN pg_namespace o ON o.oid = e.relnamespace
+          JOIN pg_class c ON c.oid = i.inhrelid
+          JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE e.relname = 'events' AND o.nspname = {schema}.own_name()
+           AND c.relname = p.table_name
+           AND n.nspname = coalesce(p.archive_schema, {schema}.own_name()))
+ ORDER BY p.first_position LIMIT 1";
+
 /// The reason why the tables cannot be used.
 #[derive(Debug)]
 pub(crate) enum SchemaError {
@@ -63,6 +81,7 @@ pub(crate) enum SchemaError {
     UnfinishedCopy,
     Newer { found: i32 },
     Foreign,
+    MissingPartition { first: i64, end: i64, schema: String, table: String },
     Failed(StoreError),
 }
 
@@ -128,7 +147,9 @@ impl Schema {
         let statements = missing.concat().concat() + &FUNCTIONS.concat();
         let filled = self.fill(&statements).replace("{lock}", &lock.to_string());
         let filled = filled.replace("{session_is_unfit}", SESSION_IS_UNFIT);
-        connection.execute(&filled).await?;
+        // Tables with many events take longer than a statement may.
+        connection.execute_untimed("SET LOCAL statement_timeout = 0").await?;
+        connection.execute_untimed(&filled).await?;
         let done = self.fill(&format!("UPDATE {{schema}}.store SET version = {VERSION}"));
         connection.execute(&done).await?;
         Ok(())
@@ -153,6 +174,17 @@ impl Schema {
         let rows = connection.query(&self.fill(unfinished), &[]).await?;
         let unfinished = rows.first().is_some_and(|row| row.get(0));
         if unfinished { Err(SchemaError::UnfinishedCopy) } else { Ok(()) }
+    }
+
+    /// Refuses a store of which a partition is not there, as after a restore without its schema.
+    pub(crate) async fn check_partitions(
+        &self,
+        connection: &Connection,
+    ) -> Result<(), SchemaError> {
+        let rows = connection.query(&self.fill(MISSING_PARTITION), &[]).await?;
+        let Some(row) = rows.first() else { return Ok(()) };
+        let (schema, table) = (row.get(2), row.get(3));
+        Err(SchemaError::MissingPartition { first: row.get(0), end: row.get(1), schema, table })
     }
 
     /// Returns the key of the advisory lock under which appends follow each other.

@@ -19,6 +19,7 @@ use crate::{
     errors::{Failure, OpenError},
     head::KnownHead,
     incarnation::History,
+    number::from_sql,
     read::{
         all_pages::AllPages, directory, ordinal_pages::OrdinalReader, paging::pages,
         stream_pages::StreamPages,
@@ -181,6 +182,7 @@ async fn open(
         OpenMode::Existing => schema.check(&connection).await.map_err(unusable)?,
     }
     schema.check_copied(&connection).await.map_err(unusable)?;
+    schema.check_partitions(&connection).await.map_err(unusable)?;
     let head = KnownHead::new();
     let history = Arc::new(History::load(&schema, &head, &connection).await.map_err(refused)?);
     connector.introduce(Arc::<History>::clone(&history));
@@ -270,6 +272,11 @@ pub(crate) fn schema_error(url: &PostgresUrl, error: SchemaError) -> OpenError {
         }
         SchemaError::UnfinishedCopy => OpenError::UnfinishedCopy { url: shown },
         SchemaError::Foreign => OpenError::ForeignSchema { url: shown, schema },
+        SchemaError::MissingPartition { first, end, schema, table } => {
+            let position = |number| Position::new(from_sql(number));
+            let (first, last) = (position(first), position(end - 1));
+            OpenError::MissingPartition { url: shown, first, last, schema, table }
+        }
         SchemaError::Failed(error) => OpenError::Server { url: shown, error },
     }
 }

@@ -16,5 +16,5 @@
 pub(crate) mod error;
 pub(crate) mod export;
 pub(crate) mod import;
-mod rows;
+pub(crate) mod rows;
 mod tables;

@@ -91,6 +91,15 @@ pub enum StoreError {
         /// The tombstoned stream.
         stream: StreamName,
     },
+    /// A read has come to an event whose payload was moved to an archive; nothing before it was
+    /// left out. Restore the payload, or read other events.
+    #[error("the event at position {position} is archived: {reason}")]
+    Archived {
+        /// Position of the event.
+        position: Position,
+        /// The place of the payload, and the way to bring it back.
+        reason: String,
+    },
     /// Stored bytes are damaged. Stop and alert an operator; nothing was truncated.
     #[error("corrupt: {0}")]
     Corrupt(Damage),
@@ -135,6 +144,7 @@ impl StoreError {
             | Self::ReadOnly { .. }
             | Self::Stopped { .. }
             | Self::Deleted { .. }
+            | Self::Archived { .. }
             | Self::Corrupt(_) => false,
         }
     }

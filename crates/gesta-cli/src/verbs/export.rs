@@ -196,7 +196,10 @@ fn is_plain(file: &Path) -> bool {
 }
 
 /// Writes a file atomically, through a temporary name. Pipes and devices are written directly.
-fn into_file<T>(file: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
+pub(super) fn into_file<T>(
+    file: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<T>,
+) -> Result<T> {
     let cannot = || format!("cannot write {}", file.display());
     // A pipe has no other name to write to, and renaming would replace a device by a file.
     let special = fs::metadata(file).is_ok_and(|there| !there.is_file());

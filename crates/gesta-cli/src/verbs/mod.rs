@@ -1,6 +1,8 @@
 //! Subcommands, one per file: arguments, action and output.
 
 mod append;
+#[cfg(feature = "postgres")]
+mod archive;
 mod backup;
 mod bench;
 mod clock;
@@ -26,6 +28,8 @@ mod tombstone;
 mod truncate;
 mod verify;
 
+#[cfg(feature = "postgres")]
+pub(crate) use self::archive::Archive;
 #[cfg(feature = "server")]
 pub(crate) use self::serve::Serve;
 pub(crate) use self::{

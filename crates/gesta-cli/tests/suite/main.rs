@@ -4,6 +4,7 @@
 
 mod append;
 mod application;
+mod archive;
 mod backup;
 mod bench;
 mod clock;

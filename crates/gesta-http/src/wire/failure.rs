@@ -140,6 +140,11 @@ impl From<StoreError> for Problem {
                 tracing::error!(error = &error as &dyn Error, "the store refuses this program");
                 Self::unavailable("store-refused", detail)
             }
+            // No `Retry-After`: only an operator brings the event back.
+            StoreError::Archived { .. } => {
+                tracing::error!(error = &error as &dyn Error, "an archived event is needed");
+                Self::unavailable("events-archived", detail)
+            }
             StoreError::Unsupported { .. } => Self::internal(&error),
             other => Self::internal(&other),
         }
@@ -357,6 +362,12 @@ mod tests {
             (StoreError::Denied { reason: reason() }, "store-refused", "store-refused", None),
             (StoreError::ReadOnly { reason: reason() }, "store-refused", "store-refused", None),
             (StoreError::Stopped { reason: reason() }, "store-stopped", "store-stopped", None),
+            (
+                StoreError::Archived { position: Position::new(7), reason: reason() },
+                "events-archived",
+                "events-archived",
+                None,
+            ),
         ] {
             let command = Problem::from(ExecuteError::<Infallible>::from(error.clone()));
             for (problem, code) in [(Problem::from(error), of_read), (command, of_command)] {

@@ -41,6 +41,11 @@ impl Pool {
         Self { repeat: Duration::ZERO, ..self }
     }
 
+    /// Returns the maker of connections, for work that needs one of its own.
+    pub(crate) fn connector(&self) -> Arc<Connector> {
+        Arc::clone(&self.connector)
+    }
+
     /// Runs a statement that changes nothing, and returns its rows.
     pub(crate) async fn query(
         &self,

@@ -3,7 +3,8 @@
 //! The statement joins the positions of a source with their events. Its first parameters are: $1,
 //! whether hidden events are left out; $2, the maximum number of rows. A hidden event is a row
 //! without payload, so that the page says how far it reached. A page ends early when its payload
-//! reaches [`PAGE_BYTES_MAX`].
+//! reaches [`PAGE_BYTES_MAX`], and before an event whose payload is in an archive file. A page that
+//! would begin with one is an error: a read leaves no event out.
 
 use bytes::Bytes;
 use gesta_store::{
@@ -34,7 +35,8 @@ SELECT x.position, x.stream, x.revision, x.recorded_at, x.id, x.type, x.schema_v
                    AND (s.max_age_micros IS NULL
                        OR {schema}.now_micros() - e.recorded_at <= s.max_age_micros) AS shown,
                count(*) OVER () AS candidates,
-               sum(octet_length(e.data)::bigint + coalesce(octet_length(e.metadata), 0)) OVER (
+               sum(coalesce(octet_length(e.data), 0)::bigint
+                   + coalesce(octet_length(e.metadata), 0)) OVER (
                    ORDER BY e.position {order}
                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
           FROM (SELECT p.position FROM ({source}) p ORDER BY p.position {order} LIMIT $2) c
@@ -67,13 +69,25 @@ pub(crate) struct FetchedPage {
 
 impl FetchedPage {
     /// Reads rows of a statement that asked for at most `limit` of them.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Archived`] if the payload of the first event is in a file.
     pub(crate) fn read(rows: &[Row], limit: u64) -> Result<Self, StoreError> {
         let mut page = Self::default();
         for row in rows {
             // The outer join of a read without events.
             let Some(position) = cell::<Option<i64>>(row, 0)? else { continue };
+            let shown: bool = cell(row, 13)?;
+            if shown && cell::<Option<&[u8]>>(row, 12)?.is_none() {
+                if page.reached.is_none() {
+                    return Err(archived(position));
+                }
+                page.cut = true;
+                return Ok(page);
+            }
             page.reached = Some(from_sql(position));
-            if cell(row, 13)? {
+            if shown {
                 page.events.push(event_of(row)?);
             }
         }
@@ -82,6 +96,16 @@ impl FetchedPage {
         page.cut = candidates >= limit || (rows.len() as u64) < candidates;
         Ok(page)
     }
+}
+
+/// The error of a read that has come to an event whose payload is in a file.
+fn archived(position: i64) -> StoreError {
+    let position = Position::new(from_sql(position));
+    let reason = format!(
+        "its payload is in a file that `gesta archive list` names; `gesta archive restore --from \
+         {position}` brings it back"
+    );
+    StoreError::Archived { position, reason }
 }
 
 fn event_of(row: &Row) -> Result<RecordedEvent, StoreError> {

@@ -96,6 +96,7 @@ SELECT m.position FROM {schema}.streams k CROSS JOIN LATERAL (
      WHERE e.stream_id = k.id
        AND e.revision >= {schema}.revision_from(k.id, $3)
        AND e.revision < {schema}.revision_from(k.id, $4 + 1)
+       AND e.position BETWEEN $3 AND $4
      ORDER BY e.revision {order} LIMIT $2) m
  WHERE k.name = ANY ($5)";
 

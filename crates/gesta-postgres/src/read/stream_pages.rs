@@ -23,8 +23,8 @@ use crate::{
 /// Revisions of the stream $3 that a read shows: from `first`, bounded by the start $4 and by the
 /// time $5. The time of a backward read is the first that it excludes.
 const RANGE: &str = "
-SELECT s.id, s.tombstoned, {range}
-  FROM (SELECT s.id, s.tombstoned, s.head,
+SELECT s.id, s.tombstoned, {range}, s.first_position AS begins
+  FROM (SELECT s.id, s.tombstoned, s.head, s.first_position,
                greatest(s.truncate_before, s.head + 1 - s.max_count,
                    CASE WHEN s.max_age_micros IS NOT NULL THEN {schema}.revision_from(s.id,
                        {schema}.position_from({schema}.now_micros() - s.max_age_micros)) END)
@@ -38,17 +38,18 @@ const RANGE_BACKWARDS: &str = "s.first AS first, least(s.head, $4, s.timed - 1) 
 
 const FIRST_PAGE: &str = "
 WITH r AS MATERIALIZED ({range})
-SELECT x.*, r.id, r.tombstoned, r.first, r.last
+SELECT x.*, r.id, r.tombstoned, r.first, r.last, r.begins
   FROM r LEFT JOIN LATERAL ({page}) x ON NOT r.tombstoned";
 
+/// Partitions before the beginning of the stream are left out.
 const FIRST_SOURCE: &str = "
 SELECT e.position FROM {schema}.events e
- WHERE e.stream_id = r.id AND e.revision BETWEEN r.first AND r.last
+ WHERE e.stream_id = r.id AND e.revision BETWEEN r.first AND r.last AND e.position >= r.begins
  ORDER BY e.revision {order} LIMIT $2";
 
 const NEXT_SOURCE: &str = "
 SELECT e.position FROM {schema}.events e
- WHERE e.stream_id = $3 AND e.revision BETWEEN $4 AND $5
+ WHERE e.stream_id = $3 AND e.revision BETWEEN $4 AND $5 AND e.position >= $6
  ORDER BY e.revision {order} LIMIT $2";
 
 /// Revisions of a stream, inclusive at both ends.
@@ -57,6 +58,8 @@ pub(crate) struct RevisionRange {
     stream: i64,
     pub(crate) first: i64,
     pub(crate) last: i64,
+    /// A position before which the stream has no events.
+    begins: i64,
 }
 
 /// The first page of a stream.
@@ -110,8 +113,8 @@ pub(crate) async fn start(
     if cell(row, 16)? {
         return Err(StoreError::Deleted { stream: stream.clone() });
     }
-    let range =
-        RevisionRange { stream: cell(row, 15)?, first: cell(row, 17)?, last: cell(row, 18)? };
+    let (stream, begins) = (cell(row, 15)?, cell(row, 19)?);
+    let range = RevisionRange { stream, first: cell(row, 17)?, last: cell(row, 18)?, begins };
     Ok(StreamStart { range: Some(range), page: FetchedPage::read(&rows, limit)? })
 }
 
@@ -124,12 +127,13 @@ async fn fetch(
 ) -> Result<FetchedPage, StoreError> {
     let statement = page_statement(NEXT_SOURCE, direction);
     let limit_value = to_sql(limit);
-    let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
+    let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 6] = [
         (&false, Type::BOOL),
         (&limit_value, Type::INT8),
         (&range.stream, Type::INT8),
         (&range.first, Type::INT8),
         (&range.last, Type::INT8),
+        (&range.begins, Type::INT8),
     ];
     FetchedPage::read(&core.query(&statement, &values).await?, limit)
 }

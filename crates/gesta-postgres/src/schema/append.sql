@@ -35,6 +35,8 @@ AS $$
 DECLARE
     head_before bigint;
     now_at bigint;
+    -- No event of the streams that exist is before it.
+    streams_begin bigint;
     stream_ids bigint[];
     heads bigint[];
     truncations bigint[];
@@ -70,22 +72,28 @@ BEGIN
     -- be copied first.
     SELECT array_agg(coalesce(k.id, nextval('{schema}.stream_ids'))),
            array_agg(coalesce(k.head, -1)), array_agg(coalesce(k.truncate_before, 0)),
-           array_agg(coalesce(k.tombstoned, false)), array_agg(k.id IS NOT NULL)
-      INTO stream_ids, heads, truncations, tombstones, known
+           array_agg(coalesce(k.tombstoned, false)), array_agg(k.id IS NOT NULL),
+           min(k.first_position)
+      INTO stream_ids, heads, truncations, tombstones, known, streams_begin
       FROM generate_series(1, cardinality(stream_names)) n
       LEFT JOIN LATERAL (
-          SELECT s.id, s.head, s.truncate_before, s.tombstoned
+          SELECT s.id, s.head, s.truncate_before, s.tombstoned, s.first_position
             FROM {schema}.streams s WHERE s.name = stream_names[n] LIMIT 1) k ON true;
-    -- Earlier appends with the same first event id in the same stream.
-    SELECT array_agg(coalesce(k.position, 0)) INTO seen
-      FROM generate_series(1, appends) n
-      LEFT JOIN LATERAL (
-          SELECT i.position
-            -- OFFSET keeps the look-up on the index of ids: a stream may be long.
-            FROM (SELECT e.position, e.stream_id, e.append_events
-                    FROM {schema}.events e WHERE e.id = first_ids[n] OFFSET 0) i
-           WHERE i.stream_id = stream_ids[first_streams[n]] AND i.append_events > 0
-           LIMIT 1) k ON true;
+    -- Earlier appends with the same first event id in the same stream. The variable leaves out
+    -- partitions before the plan is started, and a new stream has no earlier append.
+    seen := array_fill(0::bigint, ARRAY[appends]);
+    IF streams_begin IS NOT NULL THEN
+        SELECT array_agg(coalesce(k.position, 0)) INTO seen
+          FROM generate_series(1, appends) n
+          LEFT JOIN LATERAL (
+              SELECT i.position
+                -- OFFSET keeps the look-up on the index of ids: a stream may be long.
+                FROM (SELECT e.position, e.stream_id, e.append_events
+                        FROM {schema}.events e
+                       WHERE e.id = first_ids[n] AND e.position >= streams_begin OFFSET 0) i
+               WHERE i.stream_id = stream_ids[first_streams[n]] AND i.append_events > 0
+               LIMIT 1) k ON known[first_streams[n]];
+    END IF;
     -- Visible events that meet a condition. Items of one tag are looked up together.
     matches := array_fill(0::bigint, ARRAY[appends]);
     IF cardinality(item_appends) > 0 THEN
@@ -193,10 +201,13 @@ BEGIN
          WHERE written[n] = 1 AND s.id = stream_ids[n];
     END IF;
     IF 2 = ANY (written) THEN
-        INSERT INTO {schema}.streams (id, name, head)
-        SELECT n.id, n.name, n.head
+        INSERT INTO {schema}.streams (id, name, head, first_position)
+        SELECT n.id, n.name, n.head, head_before + 1
           FROM unnest(stream_ids, stream_names, heads, written) n(id, name, head, written)
          WHERE n.written = 2;
+    END IF;
+    IF head_after >= (SELECT max(p.end_position) FROM {schema}.partitions p) THEN
+        PERFORM {schema}.add_partitions(head_after);
     END IF;
     INSERT INTO {schema}.events
     SELECT part_positions[event_parts[n]] + event_nths[n], stream_ids[part_streams[event_parts[n]]],
@@ -216,9 +227,11 @@ BEGIN
     -- Only of a batch with one append, which was recorded.
     IF cardinality(effect_streams) > 0 THEN
         INSERT INTO {schema}.streams AS s (
-            id, name, head, truncate_before, max_count, max_age_micros, tombstoned, metadata)
+            id, name, head, truncate_before, max_count, max_age_micros, tombstoned, metadata,
+            first_position)
         SELECT stream_ids[n.stream], stream_names[n.stream], heads[n.stream],
-               coalesce(n.truncation, 0), n.count, n.age, n.tombstone, n.metadata
+               coalesce(n.truncation, 0), n.count, n.age, n.tombstone, n.metadata,
+               head_before + 1
           FROM unnest(effect_streams, effect_metadata, effect_truncations, effect_counts,
                       effect_ages, effect_tombstones)
                n(stream, metadata, truncation, count, age, tombstone)

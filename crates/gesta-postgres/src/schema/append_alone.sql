@@ -24,6 +24,8 @@ DECLARE
     head bigint;
     has_events boolean;
     is_tombstoned boolean;
+    -- No event of the stream is before it. Look-ups leave out partitions before it.
+    begins bigint;
     found_at bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock({lock});
@@ -33,14 +35,16 @@ BEGIN
     SELECT e.position, e.recorded_at INTO head_before, now_at
       FROM {schema}.events e ORDER BY e.position DESC LIMIT 1;
     now_at := greatest(now_at, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
-    SELECT s.id, s.head, s.head >= s.truncate_before AND s.head >= 0, s.tombstoned
-      INTO stream, head, has_events, is_tombstoned
+    SELECT s.id, s.head, s.head >= s.truncate_before AND s.head >= 0, s.tombstoned,
+           s.first_position
+      INTO stream, head, has_events, is_tombstoned, begins
       FROM {schema}.streams s WHERE s.name = stream_name;
     IF stream IS NOT NULL THEN
         SELECT i.position INTO found_at
           -- OFFSET keeps the look-up on the index of ids: a stream may be long.
           FROM (SELECT e.position, e.stream_id, e.append_events
-                  FROM {schema}.events e WHERE e.id = event_ids[1] OFFSET 0) i
+                  FROM {schema}.events e
+                 WHERE e.id = event_ids[1] AND e.position >= begins OFFSET 0) i
          WHERE i.stream_id = stream AND i.append_events > 0 LIMIT 1;
     END IF;
     verdict := CASE
@@ -59,7 +63,8 @@ BEGIN
          CROSS JOIN LATERAL (
               SELECT t.position
                 FROM {schema}.tags t
-                JOIN {schema}.events e ON e.position = t.position
+                JOIN {schema}.events e
+                  ON e.position = t.position AND e.position > after_position
                 JOIN {schema}.streams s ON s.id = e.stream_id
                WHERE t.tag = item_tags[n] AND t.position > after_position
                  AND NOT s.tombstoned
@@ -76,11 +81,16 @@ BEGIN
         RETURN;
     END IF;
     IF stream IS NULL THEN
-        INSERT INTO {schema}.streams (id, name, head)
-        VALUES (nextval('{schema}.stream_ids'), stream_name, events - 1)
+        INSERT INTO {schema}.streams (id, name, head, first_position)
+        VALUES (nextval('{schema}.stream_ids'), stream_name, events - 1,
+                coalesce(head_before, 0) + 1)
         RETURNING id, -1 INTO stream, head;
     ELSE
         UPDATE {schema}.streams s SET head = s.head + events WHERE s.id = stream;
+    END IF;
+    IF coalesce(head_before, 0) + events
+            >= (SELECT max(p.end_position) FROM {schema}.partitions p) THEN
+        PERFORM {schema}.add_partitions(coalesce(head_before, 0) + events);
     END IF;
     INSERT INTO {schema}.events
     SELECT coalesce(head_before, 0) + n, stream, head + n,

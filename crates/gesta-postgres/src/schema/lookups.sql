@@ -32,13 +32,17 @@ SET enable_seqscan = off SET jit = off
 AS $$
 DECLARE
     low bigint := 0;
-    high bigint := coalesce((SELECT s.head FROM {schema}.streams s WHERE s.id = stream), -1) + 1;
+    high bigint;
     middle bigint;
+    begins bigint;
 BEGIN
+    SELECT s.head + 1, s.first_position INTO high, begins FROM {schema}.streams s
+     WHERE s.id = stream;
     WHILE low < high LOOP
         middle := (low + high) / 2;
+        -- The variable leaves out partitions before the stream began.
         IF (SELECT e.position < wanted FROM {schema}.events e
-             WHERE e.stream_id = stream AND e.revision = middle) THEN
+             WHERE e.stream_id = stream AND e.revision = middle AND e.position >= begins) THEN
             low := middle + 1;
         ELSE
             high := middle;
@@ -102,7 +106,7 @@ BEGIN
     END IF;
     SELECT g.position INTO found
       FROM {schema}.tags g
-      JOIN {schema}.events e ON e.position = g.position
+      JOIN {schema}.events e ON e.position = g.position AND e.position > after
       JOIN {schema}.streams s ON s.id = e.stream_id
      WHERE g.tag = rarest AND g.position > after
        AND (cardinality(wanted_types) = 0 OR e.type_id = ANY (wanted_ids))

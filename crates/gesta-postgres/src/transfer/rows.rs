@@ -68,8 +68,9 @@ const CATEGORIES: &str = "SELECT c.name, c.id FROM {schema}.categories c WHERE c
 /// Metadata of the batch take the place of earlier ones; without any, earlier ones stay.
 const PUT_STREAMS: &str = "
 INSERT INTO {schema}.streams AS s (
-    id, name, head, truncate_before, max_count, max_age_micros, tombstoned, metadata)
-SELECT n.id, n.name, n.head, coalesce(n.truncation, 0), n.count, n.age, n.tombstone, n.metadata
+    id, name, head, truncate_before, max_count, max_age_micros, tombstoned, metadata,
+    first_position)
+SELECT n.id, n.name, n.head, coalesce(n.truncation, 0), n.count, n.age, n.tombstone, n.metadata, $9
   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)
        n(id, name, head, truncation, count, age, tombstone, metadata)
 ON CONFLICT (id) DO UPDATE SET
@@ -87,7 +88,7 @@ COPY {schema}.events (position, stream_id, revision, recorded_at, id, type_id, c
     append_events, schema_version, content_type, correlation_id, causation_id, tags, metadata, data)
 FROM STDIN (FORMAT binary)";
 
-const EVENT_COLUMNS: [Type; 15] = [
+pub(crate) const EVENT_COLUMNS: [Type; 15] = [
     Type::INT8,
     Type::INT8,
     Type::INT8,
@@ -119,7 +120,8 @@ pub(super) async fn write(
     move_heads(&mut streams, appends)?;
     add_effects(&mut streams, appends)?;
     names.complete(schema, connection, appends).await?;
-    put_streams(schema, connection, &streams).await?;
+    put_streams(schema, connection, &streams, appends).await?;
+    add_partitions(schema, connection, appends).await?;
     copy_events(schema, connection, names, &streams, appends).await?;
     copy_tags(schema, connection, appends).await?;
     for append in appends {
@@ -281,7 +283,9 @@ async fn put_streams(
     schema: &Schema,
     connection: &Connection,
     streams: &StreamRows,
+    appends: &[StoredAppend],
 ) -> Result<(), Failure> {
+    let first = appends.first().map_or(0, |append| to_sql(append.first.number()));
     let rows = || streams.values();
     let ids: Vec<i64> = rows().map(|row| row.id).collect();
     let names: Vec<&str> = streams.keys().map(String::as_str).collect();
@@ -291,7 +295,7 @@ async fn put_streams(
     let ages: Vec<Option<i64>> = rows().map(|row| row.age_micros).collect();
     let tombstones: Vec<bool> = rows().map(|row| row.tombstone).collect();
     let metadata: Vec<Option<&[u8]>> = rows().map(|row| row.metadata.as_deref()).collect();
-    let values: [Value<'_>; 8] = [
+    let values: [Value<'_>; 9] = [
         (&ids, Type::INT8_ARRAY),
         (&names, Type::TEXT_ARRAY),
         (&heads, Type::INT8_ARRAY),
@@ -300,8 +304,20 @@ async fn put_streams(
         (&ages, Type::INT8_ARRAY),
         (&tombstones, Type::BOOL_ARRAY),
         (&metadata, Type::BYTEA_ARRAY),
+        (&first, Type::INT8),
     ];
     connection.query(&schema.fill(PUT_STREAMS), &values).await.map(drop)
+}
+
+/// Makes the partitions that a batch needs.
+async fn add_partitions(
+    schema: &Schema,
+    connection: &Connection,
+    appends: &[StoredAppend],
+) -> Result<(), Failure> {
+    let through = appends.last().map_or(0, |append| to_sql(append.next().number() - 1));
+    let text = schema.fill("SELECT {schema}.add_partitions($1)");
+    connection.query(&text, &[(&through, Type::INT8)]).await.map(drop)
 }
 
 async fn copy_events(

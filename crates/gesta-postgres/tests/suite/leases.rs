@@ -14,7 +14,7 @@ use gesta_store::{
     },
 };
 
-use crate::server::{TestStore, with_client};
+use crate::server::{TO_VERSION_4, TestStore, with_client};
 
 /// Each node opens the store by itself. The server's clock cannot be moved, so leases are.
 fn fixture(server: &str) -> LeaseFixture {
@@ -64,11 +64,8 @@ fn an_earlier_store_gets_leases() {
     let Some(server) = gesta_services::url_or_skip("postgres") else { return };
     let store = TestStore::create(&server);
     block_on(store.open().close()).expect("the store closes");
-    let earlier = format!(
-        "DROP TABLE {schema}.leases; UPDATE {schema}.store SET version = 1",
-        schema = store.schema
-    );
-    with_client(&server, async |client| client.batch_execute(&earlier).await).expect("a change");
+    store.execute(TO_VERSION_4);
+    store.execute("DROP TABLE {schema}.leases; UPDATE {schema}.store SET version = 1");
     let opened = store.open();
     let name = LeaseName::new("task").expect("a name");
     let node = NodeName::new("one").expect("a name");

@@ -3,7 +3,7 @@
 use gesta_postgres::{OpenError, PostgresStore};
 use gesta_store::{EventStore, Position, StoreError, conformance::block_on};
 
-use crate::server::{TestStore, append_of, texts_of};
+use crate::server::{TO_VERSION_4, TestStore, append_of, texts_of};
 
 fn refused(url: &str) -> OpenError {
     block_on(PostgresStore::connect(url)).expect_err("the store must not open")
@@ -17,7 +17,7 @@ fn a_store_of_a_newer_version_is_not_opened_and_not_changed() {
     test.execute("UPDATE {schema}.store SET version = 99");
     let error = refused(&test.url_on(&server));
     assert!(matches!(error, OpenError::NewerSchema { found: 99, .. }), "{error}");
-    test.execute("UPDATE {schema}.store SET version = 3");
+    test.execute("UPDATE {schema}.store SET version = 5");
     block_on(test.open().append(append_of("order-1", "placed"))).unwrap();
 }
 
@@ -29,6 +29,7 @@ fn a_store_of_an_earlier_version_is_brought_to_this_one() {
     block_on(store.append(append_of("order-1", "before"))).unwrap();
     block_on(store.close()).unwrap();
     // The second version, whose `append` had another signature.
+    test.execute(TO_VERSION_4);
     test.execute(
         "UPDATE {schema}.store SET version = 2; \
          DROP FUNCTION {schema}.append; \
@@ -38,6 +39,23 @@ fn a_store_of_an_earlier_version_is_brought_to_this_one() {
     let store = test.open();
     block_on(store.append(append_of("order-1", "after"))).unwrap();
     assert_eq!(texts_of(&store, "order-1"), ["before", "after"]);
+}
+
+#[test]
+fn a_store_with_events_gets_partitions() {
+    let Some(server) = gesta_services::url_or_skip("postgres") else { return };
+    let test = TestStore::create(&server);
+    let store = test.open();
+    let append = append_of("order-1", "before");
+    let answer = block_on(store.append(append.clone())).unwrap();
+    block_on(store.close()).unwrap();
+    test.execute(TO_VERSION_4);
+    let store = test.open();
+    assert_eq!(block_on(store.append(append)).unwrap(), answer, "a repeat is recognized");
+    block_on(store.append(append_of("order-1", "after"))).unwrap();
+    assert_eq!(texts_of(&store, "order-1"), ["before", "after"]);
+    let partitions = block_on(store.archive().partitions()).unwrap();
+    assert_eq!(partitions.len(), 1);
 }
 
 #[test]

@@ -73,6 +73,26 @@ impl Drop for TestStore {
     }
 }
 
+/// Makes tables of version 4 of those of version 5, which has partitions.
+pub(crate) const TO_VERSION_4: &str = "
+ALTER TABLE {schema}.events DETACH PARTITION {schema}.events_1;
+DROP TABLE {schema}.events;
+DROP TABLE {schema}.partitions;
+DROP FUNCTION {schema}.own_name;
+DROP FUNCTION {schema}.add_partitions;
+DROP FUNCTION {schema}.index_events;
+ALTER TABLE {schema}.store DROP COLUMN partition_positions;
+ALTER TABLE {schema}.streams DROP COLUMN first_position;
+ALTER TABLE {schema}.events_1 RENAME TO events;
+ALTER INDEX {schema}.events_1_pkey RENAME TO events_pkey;
+ALTER INDEX {schema}.events_1_of_stream RENAME TO events_of_stream;
+ALTER INDEX {schema}.events_1_by_id RENAME TO events_by_id;
+ALTER INDEX {schema}.events_1_of_type RENAME TO events_of_type;
+ALTER INDEX {schema}.events_1_of_category RENAME TO events_of_category;
+ALTER INDEX {schema}.events_1_of_correlation RENAME TO events_of_correlation;
+ALTER INDEX {schema}.events_1_of_causation RENAME TO events_of_causation;
+UPDATE {schema}.store SET version = 4";
+
 /// Runs work on a connection of its own.
 pub(crate) fn with_client<T>(server: &str, work: impl AsyncFnOnce(&Client) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

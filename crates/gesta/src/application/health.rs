@@ -233,6 +233,7 @@ fn store_cause(error: &StoreError) -> HealthCause {
         StoreError::Unavailable { .. } => "unavailable",
         StoreError::Denied { .. } => "denied",
         StoreError::ReadOnly { .. } => "read-only",
+        StoreError::Archived { .. } => "archived",
         _ => "refusing",
     };
     Component::Store.cause("", (Severity::Unready, state), in_one_line(error))

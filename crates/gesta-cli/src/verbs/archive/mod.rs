@@ -1,0 +1,271 @@
+//! `gesta archive`: moves old partitions of a store in PostgreSQL, and brings them back.
+//!
+//! Invariant: payloads leave the database after a file has them, synced and read back. Not here:
+//! the changes in the database (`gesta-postgres`), the file ([`file`]).
+
+mod file;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use futures_executor::block_on;
+use gesta_postgres::{Partition, PartitionPlace, PostgresArchive, PostgresStore};
+use gesta_store::Position;
+use serde_json::{json, value::to_raw_value};
+
+use crate::{
+    confirm::Confirm,
+    directory::Directory,
+    exit::{Outcome, Refusal},
+    output::{Output, Style},
+    store_url::{StoreUrl, existing},
+    table::Table,
+};
+
+const HINT: &str = "\
+Examples:
+  gesta archive list
+  gesta archive move --before 20000001 --schema orders_archive
+  gesta archive move --before 10000001 --directory /mnt/archive --yes
+  gesta archive restore --from 1
+
+The events of a store in PostgreSQL are in partitions of 10,000,000 positions. A full one can move
+to another schema of the database, where its events are read as before. Or its data and metadata
+move to a file, in the format of `gesta export`: a read that comes to such an event fails until it
+is restored. Everything else stays in the database, so that repeats of appends, expected revisions,
+conditions and stream heads are answered as before.
+
+An interrupted command leaves each partition in one of its places; run it again. Keep the files: they
+have the only copy.
+
+Exit codes:
+  0  success
+  1  a file differs from the store
+  2  usage error, or the store cannot be used
+  3  no partition in the range can be moved";
+
+/// Move old events of a store in PostgreSQL to an archive, and back
+#[derive(Args, Debug)]
+#[command(after_help = HINT)]
+pub(crate) struct Archive {
+    #[command(subcommand)]
+    verb: ArchiveCommand,
+}
+
+#[derive(Subcommand, Debug)]
+enum ArchiveCommand {
+    /// List the partitions, with their places and sizes
+    List,
+    /// Move the full partitions that end before a position
+    Move {
+        /// The first position that stays
+        #[arg(long, value_name = "POSITION")]
+        before: u64,
+        #[command(flatten)]
+        place: PlaceArguments,
+        #[command(flatten)]
+        confirm: Confirm,
+    },
+    /// Bring partitions back, from the one with a position on
+    Restore {
+        /// Position of the first event to bring back
+        #[arg(long, value_name = "POSITION", default_value_t = 1)]
+        from: u64,
+        /// Directory with the files, if they are no longer where they were written
+        #[arg(long, value_name = "DIR")]
+        directory: Option<Directory>,
+    },
+    /// Set the number of positions of a partition
+    ///
+    /// The partition that takes appends ends at the next multiple. Its events are looked through
+    /// once, while appends wait: some seconds for 10,000,000 events.
+    Resize {
+        /// Number of positions, 1000 or more
+        #[arg(value_name = "POSITIONS")]
+        positions: u64,
+    },
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct PlaceArguments {
+    /// Schema of the same database; created if it does not exist
+    #[arg(long, value_name = "NAME")]
+    schema: Option<String>,
+    /// Directory for files with the payloads
+    #[arg(long, value_name = "DIR")]
+    directory: Option<Directory>,
+}
+
+const COLUMNS: Table = Table(&[
+    ("first", "first", 12),
+    ("last", "last", 12),
+    ("state", "state", 6),
+    ("bytes", "bytes", 14),
+    ("place", "place", 0),
+]);
+
+impl Archive {
+    pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+        let store = open(url)?;
+        let archive = store.archive();
+        match self.verb {
+            ArchiveCommand::List => list(&archive, output)?,
+            ArchiveCommand::Move { before, place, confirm } => {
+                let chosen = choose(&archive, |partition| {
+                    partition.is_full && partition.last.number() < before && place.is_new(partition)
+                })?;
+                if chosen.is_empty() {
+                    let message = format!(
+                        "no full partition ends before position {before} and is elsewhere than asked \
+                         for"
+                    );
+                    return Err(nothing(message));
+                }
+                place.move_all(&store, &chosen, confirm, output)?;
+            }
+            ArchiveCommand::Restore { from, directory } => {
+                let chosen = choose(&archive, |partition| {
+                    partition.last.number() >= from && partition.place != PartitionPlace::Store
+                })?;
+                if chosen.is_empty() {
+                    return Err(nothing(format!("nothing from position {from} on is archived")));
+                }
+                for partition in &chosen {
+                    restore(&archive, partition, directory.as_ref())?;
+                    report("restored", partition, &PartitionPlace::Store, output)?;
+                }
+            }
+            ArchiveCommand::Resize { positions } => {
+                block_on(archive.set_partition_positions(positions))?;
+                list(&archive, output)?;
+            }
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn open(url: &StoreUrl) -> Result<PostgresStore> {
+    match url {
+        StoreUrl::Postgres(url) => existing(url),
+        StoreUrl::Log(_) | StoreUrl::Memory => {
+            let message = format!("`gesta archive` works on stores in PostgreSQL, not on {url}");
+            Err(Refusal::usage("unsupported", message)
+                .hint("a directory keeps its events in files; `gesta backup` copies them")
+                .into())
+        }
+    }
+}
+
+fn nothing(message: String) -> anyhow::Error {
+    Refusal::not_found("nothing-to-move", message)
+        .hint("run `gesta archive list` to see the partitions")
+        .into()
+}
+
+fn choose(
+    archive: &PostgresArchive,
+    is_chosen: impl FnMut(&Partition) -> bool,
+) -> Result<Vec<Partition>> {
+    Ok(block_on(archive.partitions())?.into_iter().filter(is_chosen).collect())
+}
+
+impl PlaceArguments {
+    /// Returns `true` if the partition is not in this place yet.
+    fn is_new(&self, partition: &Partition) -> bool {
+        match &partition.place {
+            PartitionPlace::Store => true,
+            PartitionPlace::Schema(schema) => self.schema.as_ref() != Some(schema),
+            _ => false,
+        }
+    }
+
+    fn move_all(
+        &self,
+        store: &PostgresStore,
+        partitions: &[Partition],
+        confirm: Confirm,
+        output: &mut Output,
+    ) -> Result<()> {
+        let archive = store.archive();
+        if let Some(schema) = &self.schema {
+            for partition in partitions {
+                block_on(archive.move_to_schema(partition.first, schema))?;
+                report("archived", partition, &PartitionPlace::Schema(schema.clone()), output)?;
+            }
+            return Ok(());
+        }
+        let directory = self.directory.as_ref().context("a place was given")?;
+        let last = partitions.last().map_or(Position::START, |partition| partition.last);
+        confirm.ask(&format!(
+            "The data of events up to position {last} leave the database for files in {directory}, \
+             and cannot be read until they are restored"
+        ))?;
+        for partition in partitions {
+            let file = file::write(store, partition, directory.path())?;
+            block_on(archive.remove_payloads(partition.first, file.clone()))?;
+            report("archived", partition, &PartitionPlace::File(file), output)?;
+        }
+        Ok(())
+    }
+}
+
+fn restore(
+    archive: &PostgresArchive,
+    partition: &Partition,
+    directory: Option<&Directory>,
+) -> Result<()> {
+    let PartitionPlace::File(file) = &partition.place else {
+        return Ok(block_on(archive.move_back(partition.first))?);
+    };
+    let path = PathBuf::from(&file.path);
+    let path = match (directory, path.file_name()) {
+        (Some(directory), Some(name)) => directory.path().join(name),
+        _ => path,
+    };
+    file::restore(archive, partition, &path, &file.digest)
+}
+
+fn list(archive: &PostgresArchive, output: &mut Output) -> Result<()> {
+    let rows = block_on(archive.partitions())?.into_iter().map(|partition| {
+        to_raw_value(&json!({
+            "first": partition.first.number(),
+            "last": partition.last.number(),
+            "state": if partition.is_full { "full" } else { "open" },
+            "bytes": partition.bytes,
+            "place": name_of(&partition.place),
+        }))
+    });
+    COLUMNS.show(&rows.collect::<Result<Vec<_>, _>>()?, output)
+}
+
+fn name_of(place: &PartitionPlace) -> String {
+    match place {
+        PartitionPlace::Schema(schema) => format!("schema {schema}"),
+        PartitionPlace::File(file) => format!("file {}", file.path),
+        _ => "store".to_owned(),
+    }
+}
+
+fn report(
+    what: &str,
+    partition: &Partition,
+    place: &PartitionPlace,
+    output: &mut Output,
+) -> Result<()> {
+    let (first, last, place) = (partition.first, partition.last, name_of(place));
+    match output.style() {
+        Style::Text => {
+            output.line(format_args!("{what} positions {first} to {last}, now in {place}"))?;
+        }
+        Style::Json => output.json(&json!({
+            "done": what,
+            "first": first.number(),
+            "last": last.number(),
+            "place": place,
+        }))?,
+    }
+    // Each partition is a step of its own, which an interruption leaves done.
+    output.flush()
+}
