@@ -26,7 +26,7 @@ use axum::{
 };
 use gesta::{
     Boundary, Command, CommandIdScope, CorrelationId, Decide, EventId, ExecuteError, Gesta,
-    Position, Receipt, Revision, StreamName, store::StoreError,
+    Position, Receipt, RecordedWhen, Revision, StreamName, store::StoreError,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -40,7 +40,7 @@ use crate::{
     },
     wire::{
         cursor::invalid_name,
-        headers::{self, POSITION},
+        headers::{self, POSITION, RECORDED},
         problem::{RESOURCE_NOT_FOUND, VALIDATION_FAILED},
     },
 };
@@ -182,6 +182,7 @@ impl Commands {
             id,
             revision: receipt.revision_of(&stream),
             position: receipt.position,
+            recorded: receipt.recorded,
         })
     }
 
@@ -258,7 +259,8 @@ impl UpdateCommands {
             Some(revision) => revision,
             None => head(commands.gesta(), &stream).await?,
         };
-        Ok(Updated { revision, etag: known, position: receipt.position })
+        let Receipt { position, recorded, .. } = receipt;
+        Ok(Updated { revision, etag: known, position, recorded })
     }
 }
 
@@ -354,6 +356,7 @@ pub struct Created {
     location: String,
     revision: Option<Revision>,
     position: Position,
+    recorded: RecordedWhen,
 }
 
 /// The response to a change: 200, with the resource's revision.
@@ -365,6 +368,7 @@ pub struct Updated {
     /// `None` if the revision was read after the decision: a later change could be included.
     etag: Option<Revision>,
     position: Position,
+    recorded: RecordedWhen,
 }
 
 impl IntoResponse for Created {
@@ -374,6 +378,7 @@ impl IntoResponse for Created {
         let headers = response.headers_mut();
         headers.insert(header::LOCATION, headers::value(&self.location));
         headers.insert(POSITION, headers::value(&self.position.to_string()));
+        headers.insert(RECORDED, headers::recorded(self.recorded));
         // Absent if the command appended nothing to the resource's stream.
         if let Some(revision) = self.revision {
             headers.insert(header::ETAG, headers::etag(revision));
@@ -387,6 +392,7 @@ impl IntoResponse for Updated {
         let mut response = Json(json!({ "revision": self.revision.number() })).into_response();
         let headers = response.headers_mut();
         headers.insert(POSITION, headers::value(&self.position.to_string()));
+        headers.insert(RECORDED, headers::recorded(self.recorded));
         if let Some(revision) = self.etag {
             headers.insert(header::ETAG, headers::etag(revision));
         }
@@ -480,4 +486,7 @@ fn describe_revision(operation: &mut Operation<'_>, status: StatusCode) {
     );
     let description = "Position of the change. A query that sends it back sees the change.";
     operation.answer_header(status, "Gesta-Position", description, headers::position_schema());
+    let description = "`earlier` if an earlier attempt with the same Idempotency-Key made the \
+                       change, and `now` if this request did.";
+    operation.answer_header(status, "Gesta-Recorded", description, headers::recorded_schema());
 }

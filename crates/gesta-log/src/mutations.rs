@@ -57,6 +57,8 @@ mutations! {
         ConditionIgnoresInFlight,
         /// Looks up repeats among published appends only.
         RepeatIgnoresInFlight,
+        /// Answers a repeat as if it was recorded now.
+        RepeatRecordedNow,
         /// Trusts a precheck though events were published after it.
         StalePrecheckTrusted,
         /// Continues the chain from the last durable group instead of the group in flight.

@@ -307,12 +307,47 @@ pub struct Appended {
     pub position: Position,
     /// The new head of each stream that got events, in the order of the append.
     pub revisions: Vec<(StreamName, Revision)>,
+    /// The call that recorded the events: this one, or an earlier one that it repeats.
+    pub recorded: RecordedWhen,
 }
 
 impl Appended {
-    /// Creates the answer of a store.
+    /// Creates the answer of a store to an append that it has just recorded or checked.
     #[must_use]
     pub const fn new(position: Position, revisions: Vec<(StreamName, Revision)>) -> Self {
-        Self { position, revisions }
+        Self { position, revisions, recorded: RecordedWhen::Now }
     }
+
+    /// Turns the answer into that of a repeat.
+    #[must_use]
+    pub fn earlier(self) -> Self {
+        Self { recorded: RecordedWhen::Earlier, ..self }
+    }
+}
+
+/// The time at which an append was recorded, relative to the call that is answered.
+///
+/// ```
+/// use gesta_store::{
+///     Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, RecordedWhen,
+///     StreamName, memory::MemoryStore,
+/// };
+///
+/// # gesta_store::conformance::block_on(async {
+/// let store = MemoryStore::new();
+/// let event = NewEvent::json(EventId::random(), EventType::new("order-placed")?, "{}");
+/// let append = Append::to(StreamName::new("order-1")?, ExpectedRevision::NoStream, [event]);
+/// assert_eq!(store.append(append.clone()).await?.recorded, RecordedWhen::Now);
+/// assert_eq!(store.append(append).await?.recorded, RecordedWhen::Earlier);
+/// # Ok::<(), gesta_store::StoreError>(())
+/// # }).expect("a memory store appends");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordedWhen {
+    /// This call recorded the events. Also the answer to an append without events, which is checked
+    /// now.
+    Now,
+    /// The events were there already. An earlier call recorded them, or an earlier attempt of this
+    /// one: a store that sends an append again after a connection broke cannot tell the two apart.
+    Earlier,
 }

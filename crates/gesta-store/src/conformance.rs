@@ -372,7 +372,10 @@ macro_rules! __every_clause {
                 a_repeat_on_a_tombstoned_stream_appends_nothing: [GlobalOrder Tombstones];
                 an_event_id_in_another_stream_is_a_new_event: [StreamScopedIds];
                 an_append_without_events_is_never_a_repeat;
+                a_new_append_is_recorded_now;
+                a_repeat_is_recorded_earlier;
                 an_append_is_found_by_its_first_event_id: [FindAppend];
+                an_append_that_is_found_was_recorded_earlier: [FindAppend];
                 only_a_first_event_id_finds_an_append: [FindAppend];
             }
             payloads {
@@ -479,6 +482,7 @@ macro_rules! __every_clause {
             concurrency {
                 of_twenty_writers_on_one_revision_one_wins;
                 one_append_offered_many_times_at_once_happens_once;
+                one_append_offered_many_times_at_once_is_recorded_now_once;
                 appends_at_once_all_happen;
                 nothing_appears_before_what_was_seen: [GlobalOrder];
                 a_subscription_misses_nothing_while_events_are_appended: [GlobalOrder];

@@ -43,7 +43,7 @@ mod stream;
 mod subscribe;
 mod visibility;
 
-pub use append::{Append, AppendCondition, Appended, StreamAppend};
+pub use append::{Append, AppendCondition, Appended, RecordedWhen, StreamAppend};
 pub use capabilities::{AppendLookup, Capabilities, Capability, CapabilitySet, Durability, Limits};
 pub use error::{Conflict, Damage, Invalid, Overload, StoreError};
 pub use event::{ContentType, NewEvent, RecordedAt, RecordedEvent};

@@ -72,8 +72,8 @@ pub trait EventStore: Send + Sync + 'static {
     /// # Repeats
     ///
     /// An append whose first event has the id of an earlier append's first event is compared with
-    /// that append, before anything else is checked. It is a *repeat*, returns the first result and
-    /// records nothing, if
+    /// that append, before anything else is checked. It is a *repeat*, returns the first result as
+    /// [recorded earlier](crate::RecordedWhen::Earlier) and records nothing, if
     ///
     /// - it has the same event ids for the same streams, in the same order, and
     /// - each [`Exact`](crate::ExpectedRevision::Exact) expectation of a stream with events names
@@ -119,7 +119,8 @@ pub trait EventStore: Send + Sync + 'static {
     ///   an operator.
     fn append(&self, append: Append) -> StoreFuture<'_, Appended>;
 
-    /// Returns the result of the append whose first event has this id, or `None`.
+    /// Returns the result of the append whose first event has this id, as
+    /// [recorded earlier](crate::RecordedWhen::Earlier), or `None`.
     ///
     /// Resolves the unknown outcome of an append: `Some` says that it was recorded. `None` is
     /// conclusive only within the range that [`Capabilities::find_append`] states, and only once
@@ -382,7 +383,7 @@ async fn delete_stream<S: EventStore + ?Sized>(
                 true => store.head().await?.position,
                 false => Position::START,
             };
-            return Ok(Appended { position, revisions: Vec::new() });
+            return Ok(Appended::new(position, Vec::new()));
         };
         match store.append(append).await {
             // The stream or its metadata changed concurrently: read them again.

@@ -173,8 +173,8 @@ pub use gesta_postgres as postgres;
 pub use gesta_sqlite as sqlite;
 pub use gesta_store as store;
 pub use gesta_store::{
-    CausationId, CorrelationId, EventId, EventType, InvalidName, Position, RecordedAt, Revision,
-    StreamName, Tag,
+    CausationId, CorrelationId, EventId, EventType, InvalidName, Position, RecordedAt,
+    RecordedWhen, Revision, StreamName, Tag,
 };
 pub use json::JsonFault;
 pub use leased_task::LeasedTask;

@@ -1,13 +1,14 @@
 //! Receipts: results of accepted commands.
 
-use gesta_store::{Appended, Position, Revision, StreamName};
+use gesta_store::{Appended, Position, RecordedWhen, Revision, StreamName};
 
 use crate::CommandId;
 
 /// The result of an accepted command: its position, for reading one's own write, and the new
 /// revisions.
 ///
-/// A repeated command returns the receipt of its first execution.
+/// A repeated command returns the receipt of its first execution, as
+/// [recorded earlier](RecordedWhen::Earlier).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
@@ -19,20 +20,23 @@ pub struct Receipt {
     pub revisions: Vec<(StreamName, Revision)>,
     /// Heads that a command without events decided on; empty for a command with events.
     pub judged_at: Vec<(StreamName, Revision)>,
+    /// The execution that recorded the result: this one, or an earlier one with the same id.
+    pub recorded: RecordedWhen,
 }
 
 impl Receipt {
     pub(crate) fn new(command_id: CommandId, appended: Appended) -> Self {
-        let Appended { position, revisions, .. } = appended;
-        Self { command_id, position, revisions, judged_at: Vec::new() }
+        let Appended { position, revisions, recorded, .. } = appended;
+        Self { command_id, position, revisions, judged_at: Vec::new(), recorded }
     }
 
     pub(crate) fn without_events(
         command_id: CommandId,
-        position: Position,
+        appended: Appended,
         judged_at: Vec<(StreamName, Revision)>,
     ) -> Self {
-        Self { command_id, position, revisions: Vec::new(), judged_at }
+        // The record of the answer is in a stream of the framework.
+        Self { revisions: Vec::new(), judged_at, ..Self::new(command_id, appended) }
     }
 
     /// Returns the new head of a stream, or `None` if it received no events.

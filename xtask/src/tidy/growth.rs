@@ -45,6 +45,7 @@ const COMPLETE: &[Complete] = &[
     complete("gesta-store", "ClauseOutcome", "an adapter's test decides on each"),
     complete("gesta-store", "ExpectedRevision", "a store decides on each"),
     complete("gesta-store", "Direction", "there are two"),
+    complete("gesta-store", "RecordedWhen", "there are two"),
     complete("gesta-store", "ReadModelId", "an identity"),
     complete("gesta-store", "Stage", "a store of read models decides on each"),
     complete("gesta-store", "Advance", "a compare-and-set: from and to"),

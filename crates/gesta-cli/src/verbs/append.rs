@@ -14,7 +14,7 @@ use clap::Args;
 use futures_executor::block_on;
 use gesta_store::{
     Appended, CausationId, ContentType, CorrelationId, EventId, EventType, ExpectedRevision,
-    NewEvent, Revision, StoreError, StreamName, Tag,
+    NewEvent, RecordedWhen, Revision, StoreError, StreamName, Tag,
 };
 use serde_json::{json, value::RawValue};
 
@@ -67,7 +67,7 @@ pub(crate) struct Append {
     #[arg(long = "tag", value_name = "KEY:VALUE", value_parser = tag)]
     tags: Vec<Tag>,
     /// Event id, random if omitted; repeat for each event. A retry with the same ids is applied
-    /// only once
+    /// only once, and says so
     #[arg(long = "id", value_name = "UUID")]
     ids: Vec<EventId>,
     /// Correlation id: the conversation that the events belong to
@@ -212,14 +212,28 @@ fn print(
             let count = ids.len();
             let events = if count == 1 { "event" } else { "events" };
             let name = Printable(stream.as_str());
-            output.line(format_args!(
-                "appended {count} {events}: {name} is at revision {revision}, position {position}"
-            ))
+            match appended.recorded {
+                RecordedWhen::Earlier => {
+                    let them = if count == 1 { "the event was" } else { "the events were" };
+                    output.line(format_args!(
+                        "nothing was appended: {them} appended before, to revision {revision} of \
+                         {name}, position {position}"
+                    ))
+                }
+                RecordedWhen::Now => output.line(format_args!(
+                    "appended {count} {events}: {name} is at revision {revision}, position \
+                     {position}"
+                )),
+            }
         }
         Style::Json => output.json(&json!({
             "stream": stream.as_str(),
             "revision": revision.number(),
             "position": position.number(),
+            "recorded": match appended.recorded {
+                RecordedWhen::Earlier => "earlier",
+                RecordedWhen::Now => "now",
+            },
             "ids": ids.iter().map(EventId::to_string).collect::<Vec<_>>(),
         })),
     }

@@ -87,10 +87,18 @@ fn a_parameter_of_the_url_that_is_none_is_refused() {
 fn appending_answers_in_json_when_asked_to() {
     let scene = Scene::of_two_orders();
     let id = "0190a6b4-7c00-7000-8000-000000000001";
-    let appended = scene.run(&order(&["--data", "{}", "--id", id, "--json"]));
-    let expected =
-        serde_json::json!({ "stream": "order-1", "revision": 2, "position": 4, "ids": [id] });
-    assert_eq!(appended.objects(), [expected]);
+    let append = || scene.run(&order(&["--data", "{}", "--id", id, "--json"]));
+    let expected = |recorded| {
+        serde_json::json!({
+            "stream": "order-1",
+            "revision": 2,
+            "position": 4,
+            "recorded": recorded,
+            "ids": [id],
+        })
+    };
+    assert_eq!(append().objects(), [expected("now")]);
+    assert_eq!(append().objects(), [expected("earlier")]);
 }
 
 #[test]
@@ -183,8 +191,11 @@ fn an_expectation_that_does_not_hold_is_a_conflict_and_appends_nothing() {
 fn the_same_id_is_appended_once() {
     let scene = Scene::empty();
     let once = order(&["--data", "{}", "--id", "0190a6b4-7c00-7000-8000-000000000001"]);
-    let first = scene.run(&once);
-    assert_eq!(scene.run(&once).stdout(), first.stdout());
+    let appended = "appended 1 event: order-1 is at revision 0, position 1\n";
+    assert_eq!(scene.run(&once).stdout(), appended);
+    let known = "nothing was appended: the event was appended before, to revision 0 of order-1, \
+                 position 1\n";
+    assert_eq!(scene.run(&once).stdout(), known);
     assert_eq!(scene.run(&["read", "order-1", "--json"]).objects().len(), 1);
 }
 

@@ -9,13 +9,15 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use gesta::{CommandId, Position, Revision};
+use gesta::{CommandId, Position, RecordedWhen, Revision};
 use serde_json::{Value, json};
 
 use crate::Problem;
 
 /// In responses, the position that is reflected; in requests, the position that must be.
 pub(crate) const POSITION: HeaderName = HeaderName::from_static("gesta-position");
+/// In responses to commands, the attempt that recorded the result: `now` or `earlier`.
+pub(crate) const RECORDED: HeaderName = HeaderName::from_static("gesta-recorded");
 /// The key that makes a retried command the same command.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The conversation of a request.
@@ -131,6 +133,19 @@ pub(crate) fn position_schema() -> Value {
 /// [`conditional`](crate::requests::preconditions::conditional) adds the incarnation.
 pub(crate) fn etag(revision: Revision) -> HeaderValue {
     value(&format!("\"{revision}\""))
+}
+
+/// Returns the value of `Gesta-Recorded`.
+pub(crate) fn recorded(when: RecordedWhen) -> HeaderValue {
+    HeaderValue::from_static(match when {
+        RecordedWhen::Earlier => "earlier",
+        RecordedWhen::Now => "now",
+    })
+}
+
+/// Returns the schema of what [`recorded`] returns.
+pub(crate) fn recorded_schema() -> Value {
+    json!({ "type": "string", "enum": ["now", "earlier"] })
 }
 
 /// Returns a text of visible ASCII as a header value.

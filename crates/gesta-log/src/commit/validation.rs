@@ -339,7 +339,12 @@ fn compare(
     let offered_ids = || IdsDigest::of(append.events().map(|event| event.id));
     let same = same && earlier.ids.is_none_or(|ids| ids == offered_ids());
     if same && streams == earlier.streams.len() {
-        Verdict::Answer { result: Ok(earlier.appended.clone()), depends }
+        let appended = earlier.appended.clone();
+        let appended = match mutated!(RepeatRecordedNow) {
+            true => Appended::new(appended.position, appended.revisions),
+            false => appended,
+        };
+        Verdict::Answer { result: Ok(appended), depends }
     } else {
         Verdict::error(Conflict::PartialRepeat { first_event }, depends)
     }
@@ -368,7 +373,7 @@ fn of_earlier(earlier: EarlierAppend) -> EarlierByStream {
     let heads = streams.iter().map(|(stream, first, ids)| {
         (stream.clone(), Revision::new(first.number() + ids.len() as u64 - 1))
     });
-    let appended = Appended::new(position, heads.collect());
+    let appended = Appended::new(position, heads.collect()).earlier();
     EarlierByStream { streams, ids: earlier.ids, appended }
 }
 

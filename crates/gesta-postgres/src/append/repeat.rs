@@ -33,8 +33,18 @@ SELECT e.position, s.name, e.revision, e.id
  WHERE f.position = $1
  ORDER BY e.position";
 
+/// Events of the last append that begins with an event id, in their order. OFFSET keeps the look-up
+/// on the index of ids: the maximum could also be found by walking down the positions.
 const LAST_WITH_FIRST_ID: &str = "
-SELECT max(e.position) FROM {schema}.events e WHERE e.id = $1 AND e.append_events > 0";
+SELECT e.position, s.name, e.revision, e.id
+  FROM {schema}.events f
+  JOIN {schema}.events e ON e.position BETWEEN f.position AND f.position + f.append_events - 1
+  JOIN {schema}.streams s ON s.id = e.stream_id
+ WHERE f.position = (
+       SELECT max(i.position)
+         FROM (SELECT k.position FROM {schema}.events k
+                WHERE k.id = $1 AND k.append_events > 0 OFFSET 0) i)
+ ORDER BY e.position";
 
 /// Returns the result of the last append that begins with an event id.
 pub(crate) async fn find_append(
@@ -44,10 +54,7 @@ pub(crate) async fn find_append(
 ) -> Result<Option<Appended>, StoreError> {
     let id = first_event.as_uuid();
     let rows = pool.query(&schema.fill(LAST_WITH_FIRST_ID), &[(&id, Type::UUID)]).await?;
-    let Some(position) = rows.first().map(|row| cell(row, 0)).transpose()?.flatten() else {
-        return Ok(None);
-    };
-    Ok(Some(past_append(pool, schema, position).await?.appended()))
+    Ok(PastAppend::of(&rows)?.map(|past| past.appended()))
 }
 
 /// Reads the append that begins at a position.
@@ -57,17 +64,20 @@ pub(crate) async fn past_append(
     position: i64,
 ) -> Result<PastAppend, StoreError> {
     let rows = pool.query(&schema.fill(PAST), &[(&position, Type::INT8)]).await?;
-    let mut past = PastAppend { parts: Vec::new(), position: Position::START };
-    for row in &rows {
-        past.add(row)?;
-    }
-    if past.parts.is_empty() {
-        return Err(invalid_row(format!("the append at position {position} has no events")));
-    }
-    Ok(past)
+    let absent = || invalid_row(format!("the append at position {position} has no events"));
+    PastAppend::of(&rows)?.ok_or_else(absent)
 }
 
 impl PastAppend {
+    /// Reads an append from its events; `None` if there are none.
+    fn of(rows: &[Row]) -> Result<Option<Self>, StoreError> {
+        let mut past = Self { parts: Vec::new(), position: Position::START };
+        for row in rows {
+            past.add(row)?;
+        }
+        Ok(Some(past).filter(|past| !past.parts.is_empty()))
+    }
+
     fn add(&mut self, row: &Row) -> Result<(), StoreError> {
         let (position, stream): (i64, &str) = (cell(row, 0)?, cell(row, 1)?);
         let (revision, id): (i64, Uuid) = (cell(row, 2)?, cell(row, 3)?);
@@ -83,13 +93,13 @@ impl PastAppend {
         Ok(())
     }
 
-    /// Returns the result that the append had.
+    /// Returns the result that the append had, as that of a repeat.
     pub(crate) fn appended(&self) -> Appended {
         let head = |part: &PastPart| {
             let later = (part.ids.len() as u64).saturating_sub(1);
             (part.stream.clone(), Revision::new(part.first.number() + later))
         };
-        Appended::new(self.position, self.parts.iter().map(head).collect())
+        Appended::new(self.position, self.parts.iter().map(head).collect()).earlier()
     }
 
     /// Returns the result if `append` repeats this one.

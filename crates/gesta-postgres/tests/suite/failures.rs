@@ -8,7 +8,7 @@ use std::{
 use gesta_postgres::PostgresStore;
 use gesta_services::{Fault, FaultProxy, Message, OwnServer};
 use gesta_store::{
-    Append, EventStore, ExpectedRevision, Overload, ReadAll, Revision, StoreError,
+    Append, EventStore, ExpectedRevision, Overload, ReadAll, RecordedWhen, Revision, StoreError,
     conformance::{block_on, block_on_within},
 };
 
@@ -40,6 +40,8 @@ fn an_append_whose_answer_is_lost_happens_once() {
         let append = Append::to(name("order-1"), expected, [event("marked")]);
         let answer = block_on(store.append(append.clone())).unwrap();
         proxy.wait_until_injected();
+        // By the first attempt, which the second cannot tell from another caller's.
+        assert_eq!(answer.recorded, RecordedWhen::Earlier);
         assert_eq!(block_on(store.append(append)).unwrap(), answer);
     }
     assert_eq!(texts_of(&store, "order-1"), ["marked", "marked"]);
@@ -52,8 +54,9 @@ fn an_append_that_never_arrives_is_sent_again() {
     let proxy = FaultProxy::start(&server).unwrap();
     let store = test.open_on(proxy.url());
     proxy.inject(Fault::cut_before(|message| message.from_client() && message.contains("marked")));
-    block_on(store.append(append_of("order-1", "marked"))).unwrap();
+    let answer = block_on(store.append(append_of("order-1", "marked"))).unwrap();
     proxy.wait_until_injected();
+    assert_eq!(answer.recorded, RecordedWhen::Now);
     assert_eq!(texts_of(&store, "order-1"), ["marked"]);
 }
 

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use gesta_store::{
     Append, Appended, Conflict, EventId, ExpectedRevision, NewEvent, Position, RecordedEvent,
-    StoreError, StreamName, StreamState,
+    RecordedWhen, StoreError, StreamName, StreamState,
 };
 
 use self::scavenging::ScavengeTracker;
@@ -45,8 +45,12 @@ struct TrackedAppend {
     open: u32,
     /// Number of `open` attempts that were answered with an unknown outcome.
     doubtful: u32,
-    /// The only correct acknowledgement, once the append is published.
+    /// The only correct acknowledgement of a repeat, once the append is published.
     published: Option<Appended>,
+    /// Number of attempts in all sessions.
+    attempts: u32,
+    /// Set once an attempt was answered that it recorded the append.
+    recorded: bool,
     /// Set once its presence was acknowledged or survived a restart.
     confirmed: bool,
 }
@@ -137,6 +141,8 @@ impl Model {
             open: 0,
             doubtful: 0,
             published: None,
+            attempts: 0,
+            recorded: false,
             confirmed: false,
         });
         number
@@ -150,6 +156,7 @@ impl Model {
             tracked.first_attempt_head = head;
         }
         tracked.open += 1;
+        tracked.attempts += 1;
         let (was_published, in_doubt) = (tracked.published.is_some(), tracked.doubtful);
         Attempt { append: number, head, was_published, in_doubt }
     }
@@ -208,7 +215,7 @@ impl Model {
             self.absorb_event(event)?;
             previous = Some(event.position);
         }
-        // From now on every acknowledgement of this append must equal this one.
+        // From now on every acknowledgement of this append must name these places.
         let appended = self.answer_for(number);
         self.tracked_mut(number).published = Some(appended);
         Ok(())
@@ -234,7 +241,7 @@ impl Model {
         let revision = |stream| self.history.next_revision(stream).previous();
         let revisions =
             parts.filter_map(|part| Some((part.stream.clone(), revision(&part.stream)?)));
-        Appended::new(self.history.head(), revisions.collect())
+        Appended::new(self.history.head(), revisions.collect()).earlier()
     }
 
     /// Checks the complete contents of the store after a restart.
@@ -308,12 +315,28 @@ impl Model {
         let Some(published) = tracked.published.clone() else {
             return Err(Violation(format!("append {number} was acknowledged but is missing")));
         };
-        ensure(published == *appended, || {
+        ensure(published == appended.clone().earlier(), || {
             format!("append {number} was answered with {appended:?} instead of {published:?}")
         })?;
+        self.check_recorded(attempt, appended.recorded)?;
         // A first attempt cannot get a position at or below the head that it started from.
         let in_time = attempt.was_published || published.position > attempt.head;
         ensure(in_time, || format!("append {number} was placed before existing events"))
+    }
+
+    /// Checks that one attempt at most recorded the append, and none that began later.
+    fn check_recorded(&mut self, attempt: Attempt, recorded: RecordedWhen) -> CheckResult {
+        let number = attempt.append;
+        let tracked = self.tracked_mut(number);
+        if recorded == RecordedWhen::Now {
+            let twice = std::mem::replace(&mut tracked.recorded, true);
+            return ensure(!twice && !attempt.was_published, || {
+                format!("a repeat of append {number} was answered as recorded now")
+            });
+        }
+        ensure(tracked.attempts > 1, || {
+            format!("the only attempt of append {number} was answered as recorded earlier")
+        })
     }
 
     /// Checks the acknowledgement of an append without events, which holds at the head that it

@@ -16,7 +16,7 @@ use std::{
 use super::{Fixture, Waiter, support::*};
 use crate::{
     Append, Appended, Delivery, EventId, EventStore, ExpectedRevision, NewEvent, ReadAll,
-    StoreError, Subscribe,
+    RecordedWhen, StoreError, Subscribe,
 };
 
 const WRITERS: usize = 20;
@@ -67,12 +67,22 @@ pub(super) fn one_append_offered_many_times_at_once_happens_once(fixture: &Fixtu
     let append = Append::to(name("order-1"), ExpectedRevision::NoStream, events(2));
     let offered: Vec<EventId> = append.events().map(|event| event.id).collect();
     let answers = concurrently(fixture, vec![append; WRITERS]);
-    let answers: Vec<Appended> = answers.into_iter().map(accepted).collect();
+    let answers: Vec<Place> = answers.into_iter().map(place).collect();
     assert!(
         answers.windows(2).all(|pair| pair.first() == pair.last()),
         "all repeats must get the same answer, got {answers:?}"
     );
     assert_eq!(waiter.wait_for(stream_ids(store, "order-1")), offered);
+    ready(())
+}
+
+pub(super) fn one_append_offered_many_times_at_once_is_recorded_now_once(
+    fixture: &Fixture,
+) -> Ready<()> {
+    let append = Append::to(name("order-1"), ExpectedRevision::NoStream, events(2));
+    let answers = concurrently(fixture, vec![append; WRITERS]).into_iter().map(accepted);
+    let now = answers.filter(|answer| answer.recorded == RecordedWhen::Now).count();
+    assert_eq!(now, 1, "exactly one append must have recorded the events");
     ready(())
 }
 

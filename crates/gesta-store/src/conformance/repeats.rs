@@ -1,14 +1,14 @@
 //! Clauses about repeated appends, which return the first result, and about finding an append.
 
 use super::support::*;
-use crate::{Append, Appended, EventId, EventStore, ExpectedRevision, NewEvent, StoreError};
+use crate::{Append, EventId, EventStore, ExpectedRevision, NewEvent, RecordedWhen, StoreError};
 
 /// Repeats an append immediately and after others; expects one result, and its events once.
 async fn expect_repeat(store: &dyn EventStore, append: Append) {
     let before = all_ids(store).await.len();
-    let first = accepted(store.append(append.clone()).await);
+    let first = place(store.append(append.clone()).await);
     assert_eq!(
-        accepted(store.append(append.clone()).await),
+        place(store.append(append.clone()).await),
         first,
         "an immediate repeat must get the first answer"
     );
@@ -16,7 +16,7 @@ async fn expect_repeat(store: &dyn EventStore, append: Append) {
     // Move the heads, so that the expectations no longer hold.
     grow(store, "order-9", 1).await;
     assert_eq!(
-        accepted(store.append(append.clone()).await),
+        place(store.append(append.clone()).await),
         first,
         "a later repeat must get the first answer"
     );
@@ -95,13 +95,13 @@ async fn appended_after(
     store: &dyn EventStore,
     stream: &str,
     (expected, before): (ExpectedRevision, usize),
-) -> (Vec<NewEvent>, Appended) {
+) -> (Vec<NewEvent>, Place) {
     if before > 0 {
         grow(store, stream, before).await;
     }
     let batch = events(2);
     let append = Append::to(name(stream), expected, batch.clone());
-    (batch, accepted(store.append(append).await))
+    (batch, place(store.append(append).await))
 }
 
 /// The expectation that says where the events are: the revision before them, or no stream.
@@ -115,7 +115,7 @@ pub(super) async fn a_repeat_that_says_where_its_events_are_is_recognized(store:
         let (batch, answer) = appended_after(store, &stream, first).await;
         let before = stream_ids(store, &stream).await;
         let again = Append::to(name(&stream), placed_after(first.1), batch);
-        assert_eq!(accepted(store.append(again).await), answer, "after {first:?}");
+        assert_eq!(place(store.append(again).await), answer, "after {first:?}");
         assert_eq!(stream_ids(store, &stream).await, before, "nothing more must be appended");
     }
 }
@@ -128,7 +128,7 @@ pub(super) async fn every_expectation_but_an_exact_one_is_met_by_a_repeat(store:
             let (batch, answer) = appended_after(store, &stream, first).await;
             let before = stream_ids(store, &stream).await;
             let again = Append::to(name(&stream), second, batch);
-            assert_eq!(accepted(store.append(again).await), answer, "{second} after {first:?}");
+            assert_eq!(place(store.append(again).await), answer, "{second} after {first:?}");
             assert_eq!(stream_ids(store, &stream).await, before, "nothing more must be appended");
         }
     }
@@ -162,7 +162,7 @@ pub(super) async fn a_repeat_outlives_a_deletion(store: &dyn EventStore) {
             let before = stream_ids(store, &stream).await;
             for second in [Any, NoStream, StreamExists, placed_after(first.1)] {
                 let again = Append::to(name(&stream), second, batch.clone());
-                let repeated = accepted(store.append(again).await);
+                let repeated = place(store.append(again).await);
                 assert_eq!(repeated, answer, "{second} after {first:?}, revived: {revived}");
             }
             assert_eq!(stream_ids(store, &stream).await, before, "nothing must be appended");
@@ -179,9 +179,9 @@ pub(super) async fn a_repeat_of_a_revival_gets_the_first_answer(store: &dyn Even
         delete(store, &stream).await;
         let batch = events(2);
         let append = |expected| Append::to(name(&stream), expected, batch.clone());
-        let answer = accepted(store.append(append(first)).await);
+        let answer = place(store.append(append(first)).await);
         for second in [Any, NoStream, ExpectedRevision::StreamExists, exact(1)] {
-            let repeated = accepted(store.append(append(second)).await);
+            let repeated = place(store.append(append(second)).await);
             assert_eq!(repeated, answer, "{second} after {first}");
         }
         conflict(store.append(append(exact(3))).await);
@@ -193,11 +193,11 @@ pub(super) async fn a_repeat_of_a_revival_gets_the_first_answer(store: &dyn Even
 pub(super) async fn a_repeat_on_a_tombstoned_stream_appends_nothing(store: &dyn EventStore) {
     let batch = events(2);
     let append = || Append::to(name("order-1"), ExpectedRevision::NoStream, batch.clone());
-    let answer = accepted(store.append(append()).await);
+    let answer = place(store.append(append()).await);
     tombstone(store, "order-1").await;
     let before = all_ids(store).await;
     match store.append(append()).await {
-        Ok(repeated) => assert_eq!(repeated, answer),
+        Ok(repeated) => assert_eq!(place(Ok(repeated)), answer),
         Err(StoreError::Deleted { .. }) => {}
         Err(other) => panic!("expected the first answer or `deleted`, got: {other}"),
     }
@@ -210,12 +210,12 @@ pub(super) async fn an_event_id_in_another_stream_is_a_new_event(store: &dyn Eve
     let streams = ["order-1", "order-2", "order-3"];
     let mut answers = Vec::new();
     for stream in streams {
-        answers.push(accepted(store.append(append(stream)).await));
+        answers.push(place(store.append(append(stream)).await));
     }
     // Each stream has its own repeat.
     for (stream, answer) in streams.into_iter().zip(answers) {
         assert_eq!(stream_ids(store, stream).await, ids(&batch), "{stream}");
-        assert_eq!(accepted(store.append(append(stream)).await), answer, "{stream}");
+        assert_eq!(place(store.append(append(stream)).await), answer, "{stream}");
     }
 }
 
@@ -228,12 +228,42 @@ pub(super) async fn an_append_without_events_is_never_a_repeat(store: &dyn Event
     conflict(store.append(check).await);
 }
 
+/// Also of ids that were offered before, by an append that was refused.
+pub(super) async fn a_new_append_is_recorded_now(store: &dyn EventStore) {
+    let event = event();
+    let append = |expected| Append::to(name("order-1"), expected, [event.clone()]);
+    conflict(store.append(append(exact(3))).await);
+    let first = accepted(store.append(append(ExpectedRevision::NoStream)).await);
+    assert_eq!(first.recorded, RecordedWhen::Now);
+    let next = Append::to(name("order-1"), exact(0), events(1));
+    assert_eq!(accepted(store.append(next).await).recorded, RecordedWhen::Now);
+}
+
+pub(super) async fn a_repeat_is_recorded_earlier(store: &dyn EventStore) {
+    let append = Append::to(name("order-1"), ExpectedRevision::NoStream, events(2));
+    accepted(store.append(append.clone()).await);
+    for _ in 0..2 {
+        let repeated = accepted(store.append(append.clone()).await);
+        assert_eq!(repeated.recorded, RecordedWhen::Earlier);
+        grow(store, "order-1", 1).await;
+    }
+}
+
 pub(super) async fn an_append_is_found_by_its_first_event_id(store: &dyn EventStore) {
     let append = Append::to(name("order-1"), ExpectedRevision::Any, events(2));
     let first = append.events().next().expect("has events").id;
-    let answer = accepted(store.append(append).await);
+    let answer = place(store.append(append).await);
     grow(store, "order-1", 1).await;
-    assert_eq!(accepted(store.find_append(first).await), Some(answer));
+    let found = accepted(store.find_append(first).await).map(|found| place(Ok(found)));
+    assert_eq!(found, Some(answer));
+}
+
+pub(super) async fn an_append_that_is_found_was_recorded_earlier(store: &dyn EventStore) {
+    let append = Append::to(name("order-1"), ExpectedRevision::Any, events(2));
+    let first = append.events().next().expect("has events").id;
+    accepted(store.append(append).await);
+    let found = accepted(store.find_append(first).await).expect("was appended");
+    assert_eq!(found.recorded, RecordedWhen::Earlier);
 }
 
 pub(super) async fn only_a_first_event_id_finds_an_append(store: &dyn EventStore) {

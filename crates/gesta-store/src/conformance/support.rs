@@ -137,6 +137,15 @@ pub(super) async fn expecting(
     store.append(Append::to(name(stream), expected, [event()])).await
 }
 
+/// The position and the revisions in the answer to an append.
+pub(super) type Place = (Position, Vec<(StreamName, Revision)>);
+
+/// Returns the part of an answer that a repeat shares with the first append.
+pub(super) fn place(outcome: Result<Appended, StoreError>) -> Place {
+    let Appended { position, revisions, .. } = accepted(outcome);
+    (position, revisions)
+}
+
 pub(super) async fn delete(store: &dyn EventStore, stream: &str) -> Appended {
     let delete = DeleteStream { stream: name(stream), expected: ExpectedRevision::Any };
     accepted(store.delete_stream(delete).await)

@@ -84,7 +84,7 @@ impl Log {
         let mut pairs = past.parts.iter().zip(with_events());
         let alike = pairs.all(|(past, part)| part.repeats(&past.stream, past.first, &past.ids));
         if alike && past.parts.len() == with_events().count() {
-            return Ok(Some(past.answer.clone()));
+            return Ok(Some(past.answer.clone().earlier()));
         }
         Err(Conflict::PartialRepeat { first_event }.into())
     }
@@ -145,7 +145,7 @@ impl Log {
     fn record(&mut self, append: Append, now: RecordedAt) -> (Appended, Vec<Waker>) {
         // A pure check: nothing to record.
         let Some(first_event) = append.events().next().map(|event| event.id) else {
-            return (Appended { position: self.head(), revisions: Vec::new() }, Vec::new());
+            return (Appended::new(self.head(), Vec::new()), Vec::new());
         };
         let recorded_at = self.recorded_at(now);
         let mut parts = Vec::new();
@@ -162,7 +162,7 @@ impl Log {
             revisions.extend(self.stream_head(&stream).map(|head| (stream.clone(), head)));
             parts.push(StreamPart { stream, first, ids });
         }
-        let answer = Appended { position: self.head(), revisions };
+        let answer = Appended::new(self.head(), revisions);
         let past = PastAppend { parts, answer: answer.clone() };
         self.appends.entry(first_event).or_default().push(past);
         // Subscriptions register again when they next reach the head.
@@ -212,7 +212,7 @@ impl Log {
     }
 
     pub(super) fn find_append(&self, first_event: EventId) -> Option<Appended> {
-        self.appends.get(&first_event)?.last().map(|past| past.answer.clone())
+        self.appends.get(&first_event)?.last().map(|past| past.answer.clone().earlier())
     }
 
     /// Returns an error after the store was closed.

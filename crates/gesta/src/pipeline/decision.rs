@@ -77,7 +77,7 @@ impl DecisionStep {
         let receipt = Some(answered).filter(|_| self.may_come_again(&request));
         let append = loaded.append(&request, events, receipt)?;
         let appended = store.append(append).await.map_err(refused)?;
-        Ok(Receipt::without_events(command_id, appended.position, heads))
+        Ok(Receipt::without_events(command_id, appended, heads))
     }
 
     /// Returns the rejection, after checking that the state it is based on existed at one moment.

@@ -2,8 +2,10 @@
 //!
 //! Owns: finding the first execution, and detecting another use of its id. Invariant: a repeat gets
 //! the first answer, regardless of the current state: the receipt, even of a decision without
-//! events, and the rejection if the application remembers it. Not here: concurrent executions of
-//! one id, which the store resolves by the ids of the events.
+//! events, and the rejection if the application remembers it. A command that is no repeat is looked
+//! up once, before it is decided (`docs/decisions/0037`); the store's answer says that it recorded
+//! the events now. Not here: concurrent executions of one id, which the store resolves by the ids
+//! of the events.
 
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use super::{
     step::{InnerPipeline, PipelineStep},
 };
 use crate::{CommandError, EventMetadata, Receipt};
-use gesta_store::{Appended, Capability, EventStore, ReadAll, RecordedEvent};
+use gesta_store::{Appended, Capability, EventStore, ReadAll, RecordedEvent, RecordedWhen};
 
 pub(super) struct Idempotency {
     store: Arc<dyn EventStore>,
@@ -123,7 +125,9 @@ impl PipelineStep for Idempotency {
             }
             // The store recognizes a repeat by event ids alone, so this receipt may belong to a
             // concurrent command with another payload. Compare the digests.
-            Ok(receipt) => self.looked_up(&request).await?.unwrap_or(Ok(receipt)),
+            Ok(receipt) if receipt.recorded == RecordedWhen::Earlier => {
+                self.looked_up(&request).await?.unwrap_or(Ok(receipt))
+            }
             outcome => outcome,
         }
     }

@@ -9,7 +9,7 @@
 
 use std::{collections::HashMap, fmt};
 
-use gesta_store::{RecordedEvent, Revision, StreamName};
+use gesta_store::{Appended, RecordedEvent, Revision, StreamName};
 use serde::{
     Deserialize, Serialize,
     de::{DeserializeOwned, Error as _},
@@ -108,7 +108,8 @@ impl CommandAnswered {
     ) -> Result<Receipt, CommandError> {
         let Some(rejection) = &self.rejection else {
             let command_id = request.context.command_id.clone();
-            return Ok(Receipt::without_events(command_id, event.position, self.heads()));
+            let answered = Appended::new(event.position, Vec::new()).earlier();
+            return Ok(Receipt::without_events(command_id, answered, self.heads()));
         };
         match remembered.read(request.name(), rejection) {
             Ok(rejection) => Err(CommandError::Rejected(rejection)),

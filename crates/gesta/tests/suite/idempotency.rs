@@ -1,8 +1,10 @@
 //! Idempotency: a command sent twice takes effect once.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
-use gesta::{CommandIdScope, EventMetadata, ExecuteError, Gesta, prelude::*};
+use gesta::{
+    CommandIdScope, EventMetadata, ExecuteError, Gesta, Receipt, RecordedWhen, prelude::*,
+};
 use gesta_store::{Append, Appended, EventStore, ExpectedRevision, NewEvent};
 
 use crate::{
@@ -25,13 +27,20 @@ async fn bank(money: &[u64]) -> (Gesta, Scripted) {
     (gesta, store)
 }
 
+/// The receipt of a repeat.
+fn repeated(first: &Receipt) -> Receipt {
+    let mut receipt = first.clone();
+    receipt.recorded = RecordedWhen::Earlier;
+    receipt
+}
+
 #[tokio::test]
 async fn a_repeat_gets_the_first_receipt() {
     let (gesta, _) = bank(&[10, 0]).await;
     let transfer = || Transfer { from: 1, to: 2, cents: 5 };
     let first = gesta.execute(transfer()).command_id("request-1").await.unwrap();
     gesta.execute(deposit(1, 1)).await.unwrap();
-    assert_eq!(gesta.execute(transfer()).command_id("request-1").await.unwrap(), first);
+    assert_eq!(gesta.execute(transfer()).command_id("request-1").await.unwrap(), repeated(&first));
     assert_eq!(balance(&gesta, 2).await, 5);
 }
 
@@ -40,7 +49,7 @@ async fn a_repeat_of_a_command_that_creates_is_no_second_creation() {
     let (gesta, _) = bank(&[]).await;
     let first = gesta.execute(Open { account: 1 }).command_id("request-1").await.unwrap();
     let second = gesta.execute(Open { account: 1 }).command_id("request-1").await.unwrap();
-    assert_eq!(first, second);
+    assert_eq!(second, repeated(&first));
 }
 
 #[tokio::test]
@@ -60,7 +69,7 @@ async fn an_id_is_scoped_by_actor_and_command() {
     let first = by("ann").await.unwrap();
     assert_ne!(by("ben").await.unwrap(), first);
     gesta.execute(Open { account: 7 }).command_id("1").actor("ann").await.unwrap();
-    assert_eq!(by("ann").await.unwrap(), first);
+    assert_eq!(by("ann").await.unwrap(), repeated(&first));
     assert_eq!(balance(&gesta, 1).await, 10);
 }
 
@@ -71,11 +80,11 @@ async fn an_id_has_the_scope_that_the_application_names() {
         |scope, actor: &str| gesta.execute(deposit(1, 5)).command_id("1").actor(actor).scope(scope);
     let tenant = CommandIdScope::named;
     let first = within(tenant("a"), "ann").await.unwrap();
-    assert_eq!(within(tenant("a"), "ben").await.unwrap(), first);
+    assert_eq!(within(tenant("a"), "ben").await.unwrap(), repeated(&first));
     assert_ne!(within(tenant("b"), "ann").await.unwrap(), first);
 
     let first = within(CommandIdScope::Store, "ann").await.unwrap();
-    assert_eq!(within(CommandIdScope::Store, "ben").await.unwrap(), first);
+    assert_eq!(within(CommandIdScope::Store, "ben").await.unwrap(), repeated(&first));
     let other = gesta.execute(Open { account: 7 }).command_id("1").scope(CommandIdScope::Store);
     let outcome = other.await;
     assert!(matches!(outcome, Err(ExecuteError::CommandIdReused { .. })), "{outcome:?}");
@@ -122,7 +131,7 @@ async fn a_retry_across_a_deployment_that_added_optional_fields_gets_the_first_r
     let body = r#"{"account":1,"parts":[{"cents":5}]}"#;
     let retry = || serde_json::from_str::<WiderRefund>(body).unwrap();
     let gesta = elsewhere(&store).await;
-    assert_eq!(gesta.execute(retry()).command_id("request-1").await.unwrap(), first);
+    assert_eq!(gesta.execute(retry()).command_id("request-1").await.unwrap(), repeated(&first));
     for other in [
         WiderRefund { reason: Some("broken".to_owned()), ..retry() },
         WiderRefund { urgent: true, ..retry() },
@@ -140,7 +149,7 @@ async fn what_the_edge_filled_in_may_differ() {
     let (gesta, _) = bank(&[10]).await;
     let at = |now| Deposit { now, ..deposit(1, 5) };
     let first = gesta.execute(at(1)).command_id("request-1").await.unwrap();
-    assert_eq!(gesta.execute(at(2)).command_id("request-1").await.unwrap(), first);
+    assert_eq!(gesta.execute(at(2)).command_id("request-1").await.unwrap(), repeated(&first));
 }
 
 #[tokio::test]
@@ -184,6 +193,16 @@ async fn two_of_the_same_id_at_once_take_effect_once() {
     let receipt = gesta.execute(deposit(1, 5)).command_id("request-1").await.unwrap();
     assert_eq!(receipt.position, recorded(&gesta).await.pop().unwrap().position);
     assert_eq!(balance(&gesta, 1).await, 5);
+}
+
+#[tokio::test]
+async fn a_new_command_is_looked_up_once_and_says_that_it_was_recorded_now() {
+    let (gesta, store) = bank(&[10]).await;
+    let before = store.finds.load(Ordering::Relaxed);
+    let execute = gesta.execute(deposit(1, 5)).command_id("request-1");
+    let receipt = execute.scope(CommandIdScope::Store).await.unwrap();
+    assert_eq!(receipt.recorded, RecordedWhen::Now);
+    assert_eq!(store.finds.load(Ordering::Relaxed) - before, 1);
 }
 
 #[tokio::test]
@@ -237,7 +256,7 @@ async fn entries_of_the_application_are_in_the_metadata_of_each_event() {
     };
     let first = transfer().metadata("traceparent", "00-1").await.unwrap();
     // A retry has a trace of its own.
-    assert_eq!(transfer().metadata("traceparent", "00-2").await.unwrap(), first);
+    assert_eq!(transfer().metadata("traceparent", "00-2").await.unwrap(), repeated(&first));
     let events = recorded(&gesta).await.split_off(before);
     assert_eq!(events.len(), 2);
     for event in events {
@@ -282,7 +301,7 @@ async fn the_order_of_the_first_event_does_not_matter_to_a_repeat() {
     let (gesta, _) = bank(&[]).await;
     let first = gesta.execute(register(1, "ann@example.org")).command_id("request-1").await;
     let second = gesta.execute(register(1, "ann@example.org")).command_id("request-1").await;
-    assert_eq!(first.unwrap(), second.unwrap());
+    assert_eq!(second.unwrap(), repeated(&first.unwrap()));
     let taken = gesta.execute(register(2, "ann@example.org")).command_id("request-2").await;
     assert!(matches!(taken, Err(ExecuteError::Rejected(Refused::EmailTaken))));
 }
@@ -297,7 +316,7 @@ async fn a_decision_without_events_is_remembered() {
     assert_eq!(first.head_of(&account), Some(Revision::new(1)));
     // By now the decision would differ.
     gesta.execute(Charge { fees: vec![(1, 10)] }).await.unwrap();
-    assert_eq!(gesta.execute(look(10)).command_id("request-1").await.unwrap(), first);
+    assert_eq!(gesta.execute(look(10)).command_id("request-1").await.unwrap(), repeated(&first));
     assert_eq!(balance(&gesta, 1).await, 0);
     let other = gesta.execute(look(5)).command_id("request-1").await;
     assert!(matches!(other, Err(ExecuteError::CommandIdReused { .. })), "{other:?}");

@@ -5,7 +5,10 @@ use std::{
     fmt,
     future::{Future, pending},
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use gesta::store::{
@@ -37,6 +40,8 @@ pub(crate) struct Scripted {
     after_find: Arc<Mutex<Option<Meanwhile>>>,
     /// The error of the next lookup of an append.
     pub(crate) fail_find: Arc<Mutex<Option<StoreError>>>,
+    /// Number of lookups of an append.
+    pub(crate) finds: Arc<AtomicUsize>,
 }
 
 impl Scripted {
@@ -47,6 +52,7 @@ impl Scripted {
             before_heads: Arc::default(),
             after_find: Arc::default(),
             fail_find: Arc::default(),
+            finds: Arc::default(),
         }
     }
 
@@ -100,6 +106,7 @@ impl EventStore for Scripted {
             if let Some(error) = self.fail_find.lock().unwrap().take() {
                 return Err(error);
             }
+            self.finds.fetch_add(1, Ordering::Relaxed);
             let found = self.store.find_append(first_event).await;
             let then = self.after_find.lock().unwrap().take();
             if let Some(then) = then {

@@ -24,6 +24,8 @@ async fn a_request_that_comes_again_takes_effect_once_and_is_answered_alike() {
     for header in ["location", "etag", "gesta-position"] {
         assert_eq!(first.header(header), again.header(header));
     }
+    assert_eq!(first.header("gesta-recorded"), "now");
+    assert_eq!(again.header("gesta-recorded"), "earlier");
     let id = first.json["id"].as_str().unwrap();
     assert_eq!(first.header("location"), format!("/v1/orders/{id}"));
 }

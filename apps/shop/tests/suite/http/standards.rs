@@ -163,7 +163,7 @@ async fn pages_of_an_allowed_origin_read_what_they_need() {
 
     let created = client.post("/v1/users", ann()).header("origin", page).ok().await;
     assert_eq!(created.header("access-control-allow-origin"), page);
-    for exposed in ["ETag", "Location", "Gesta-Position"] {
+    for exposed in ["ETag", "Location", "Gesta-Position", "Gesta-Recorded"] {
         assert!(created.header("access-control-expose-headers").contains(exposed), "{exposed}");
     }
     let refused = client.get("/v1/nowhere").header("origin", page).send().await;

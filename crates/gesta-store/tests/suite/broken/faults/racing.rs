@@ -55,6 +55,16 @@ pub(crate) fn faults() -> Vec<Fault> {
                 Some(_) => forced(store, renamed(append)),
                 None => block_on(store.append(append)),
             })
+        })
+        .also(
+            "one_append_offered_many_times_at_once_is_recorded_now_once",
+            "records it several times",
+        ),
+        Fault::of("one_append_offered_many_times_at_once_is_recorded_now_once", || {
+            racing(|store, append| {
+                let answer = block_on(store.append(append))?;
+                Ok(Appended::new(answer.position, answer.revisions))
+            })
         }),
         Fault::of("appends_at_once_all_happen", || {
             let offered = AtomicU64::new(0);

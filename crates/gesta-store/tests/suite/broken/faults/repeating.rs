@@ -1,6 +1,9 @@
 //! Faults of repeats, and of finding an append.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Mutex,
+};
 
 use gesta_store::{
     Append, Appended, Conflict, EventStore, ExpectedRevision, ReadAll, Revision, StoreError,
@@ -42,7 +45,7 @@ fn expects(append: &Append, meant: fn(ExpectedRevision) -> bool) -> bool {
 }
 
 pub(crate) fn faults() -> Vec<Fault> {
-    [whole(), placed(), partial(), finding()].into_iter().flatten().collect()
+    [whole(), placed(), partial(), recorded(), finding()].into_iter().flatten().collect()
 }
 
 /// Returns the revision of the first event of an append to one stream that was appended before.
@@ -92,6 +95,7 @@ fn placed() -> Vec<Fault> {
                 block_on(store.append(append))
             })
         })
+        .also("a_new_append_is_recorded_now", "offers refused events with another one")
         .also("every_expectation_but_an_exact_one_is_met_by_a_repeat", "tries others")
         .also("a_repeat_outlives_a_deletion", "tries others")
         .also("a_repeat_of_a_revival_gets_the_first_answer", "tries others"),
@@ -137,6 +141,8 @@ fn whole() -> Vec<Fault> {
         Fault::of("a_repeat_with_no_stream_gets_the_first_answer", || {
             forgetful(|append| expects(append, |it| it == ExpectedRevision::NoStream))
         })
+        .also("a_repeat_is_recorded_earlier", "repeats it")
+        .also("one_append_offered_many_times_at_once_is_recorded_now_once", "repeats it")
         .also("a_dropped_append_harms_nothing", "retries it")
         .also("one_append_offered_many_times_at_once_happens_once", "repeats it"),
         Fault::of("a_repeat_with_an_exact_revision_gets_the_first_answer", || {
@@ -197,6 +203,34 @@ fn partial() -> Vec<Fault> {
     ]
 }
 
+/// Faults of the answer to the question of when the events were recorded.
+fn recorded() -> Vec<Fault> {
+    vec![
+        Fault::of("a_new_append_is_recorded_now", || {
+            appending(|store, append| Ok(block_on(store.append(append))?.earlier()))
+        })
+        .also("one_append_offered_many_times_at_once_is_recorded_now_once", "counts them"),
+        Fault::of("a_new_append_is_recorded_now", || {
+            // Takes ids for recorded that were only offered.
+            let offered = Mutex::new(HashSet::new());
+            appending(move |store, append| {
+                let first = append.events().next().map(|event| event.id);
+                let mut offered = offered.lock().expect("no panic under the lock");
+                let again = first.is_some_and(|first| !offered.insert(first));
+                let answer = block_on(store.append(append))?;
+                Ok(if again { answer.earlier() } else { answer })
+            })
+        }),
+        Fault::of("a_repeat_is_recorded_earlier", || {
+            appending(|store, append| {
+                let answer = block_on(store.append(append))?;
+                Ok(Appended::new(answer.position, answer.revisions))
+            })
+        })
+        .also("one_append_offered_many_times_at_once_is_recorded_now_once", "counts them"),
+    ]
+}
+
 fn finding() -> Vec<Fault> {
     vec![
         Fault::of("an_append_is_found_by_its_first_event_id", || FaultyStore {
@@ -206,6 +240,13 @@ fn finding() -> Vec<Fault> {
                     answer.position = block_on(store.head())?.position;
                 }
                 Ok(answer)
+            }),
+            ..FaultyStore::correct()
+        }),
+        Fault::of("an_append_that_is_found_was_recorded_earlier", || FaultyStore {
+            find_append: Box::new(|store, id| {
+                let answer = block_on(store.find_append(id))?;
+                Ok(answer.map(|answer| Appended::new(answer.position, answer.revisions)))
             }),
             ..FaultyStore::correct()
         }),
