@@ -7,13 +7,15 @@
 //!   file descriptors, so that the store has enough. An excess one gets a 503 and is closed.
 //! - A connection whose request head arrives too slowly gets a 408 and is closed. An idle one is
 //!   closed without a response: its client would take that for the answer to its next request.
+//! - A request whose head cannot be read gets a problem, too, and its connection is closed.
 //! - A connection whose peer leaves a response unread is closed.
 //! - A body that arrives too slowly is an error of its reader.
 //!
-//! Not here: the deadlines of bodies ([`body_deadline`](crate::requests::body_deadline)) and of
-//! unread responses ([`write_deadline`](super::write_deadline)), routing and responses.
+//! Not here: hyper's responses to such heads ([`unread_heads`](super::unread_heads)), the deadlines
+//! of bodies ([`body_deadline`](crate::requests::body_deadline)) and of unread responses
+//! ([`write_deadline`](super::write_deadline)), routing and responses.
 
-use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -36,6 +38,7 @@ use tower::ServiceExt as _;
 
 use super::{
     host::{HostRule, check_host},
+    unread_heads::{KeepBack, Progress},
     write_deadline::WriteDeadline,
 };
 use crate::{
@@ -102,19 +105,27 @@ impl Connections {
     ) -> impl Future<Output = ()> + Send + use<> {
         let (router, limits) = (self.router.clone(), self.limits);
         let mut shutdown = self.shutdown.subscribe();
+        let progress = Progress::default();
+        let stream = WriteDeadline::new(stream, limits.write_wait_max);
+        let stream = TokioIo::new(KeepBack::new(stream, progress.clone()));
         let service = service_fn(move |request: Request<Incoming>| {
+            progress.begin();
+            let progress = progress.clone();
             let request =
                 request.map(|body| Body::new(DeadlineBody::new(body, limits.body_wait_max)));
-            router.clone().oneshot(request)
+            let response = router.clone().oneshot(request);
+            async move {
+                let response = response.await?;
+                Ok::<_, Infallible>(response.map(|body| progress.until_the_end_of(body)))
+            }
         });
         async move {
-            let stream = TokioIo::new(WriteDeadline::new(stream, limits.write_wait_max));
             let mut connection = http1::Builder::new()
                 // hyper has no timer of its own and panics if a timeout is set without one.
                 .timer(TokioTimer::new())
                 // Runs from the end of the previous request, so it also closes idle connections.
                 .header_read_timeout(limits.head_wait_max)
-                // Bounds the memory of a connection. hyper refuses a longer head with a 431.
+                // Bounds the memory of a connection.
                 .max_buf_size(HEAD_BYTES_MAX)
                 .serve_connection(stream, service);
             // Serves one request after the other, until the connection ends or a shutdown begins.
@@ -133,10 +144,16 @@ impl Connections {
             if let Err(error) = result {
                 tracing::debug!(%error, "connection failed");
                 let http1::Parts { io, read_buf, .. } = connection.into_parts();
-                let stream = io.into_inner();
-                // Only a client that has sent part of a head waits for a response.
-                if error.is_timeout() && !read_buf.is_empty() && !stream.is_stalled() {
-                    let response = late_head(limits.head_wait_max);
+                let (stream, kept_back) = io.into_inner().into_parts();
+                let response = match kept_back {
+                    Some(status) => Some(unread_head(status, &error)),
+                    // Only a client that has sent part of a head waits for a response.
+                    None if error.is_timeout() && !read_buf.is_empty() && !stream.is_stalled() => {
+                        Some(late_head(limits.head_wait_max))
+                    }
+                    None => None,
+                };
+                if let Some(response) = response {
                     // Best effort: the connection closes anyway.
                     let _ = timeout(REFUSAL_WAIT_MAX, send_last(stream, response)).await;
                 }
@@ -207,6 +224,29 @@ fn late_head(wait_max: Duration) -> Bytes {
     let detail = format!("the head of the request did not arrive within {seconds} s");
     let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, "head-too-late", detail);
     last_response(&problem, "408 Request Timeout")
+}
+
+/// Returns the response to a head that hyper refused with this status.
+fn unread_head(status: StatusCode, error: &hyper::Error) -> Bytes {
+    let (code, detail) = match status {
+        StatusCode::URI_TOO_LONG => (
+            "target-too-long",
+            "the target of the request is too long; shorten its query".to_owned(),
+        ),
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
+            "head-too-large",
+            format!(
+                "the head of the request has more than {HEAD_BYTES_MAX} bytes or too many fields; \
+                 send fewer or shorter ones"
+            ),
+        ),
+        _ => (
+            "unreadable-head",
+            format!("the head of the request is not one of HTTP/1.1: {error}; correct the request"),
+        ),
+    };
+    let reason = status.canonical_reason().unwrap_or_default();
+    last_response(&Problem::new(status, code, detail), &format!("{} {reason}", status.as_u16()))
 }
 
 /// Formats a response outside hyper, after which the connection is closed.

@@ -9,6 +9,7 @@
 
 mod connections;
 mod host;
+mod unread_heads;
 mod write_deadline;
 
 use std::{future::Future, io, time::Duration};

@@ -36,7 +36,7 @@ pub(crate) const RESOURCE_NOT_FOUND: &str = "the resource does not exist";
 const OF_APPLICATION: &str = "rejected:";
 
 /// The codes of this crate's problems.
-const CODES: [&str; 53] = [
+const CODES: [&str; 56] = [
     "already-exists",
     "body-too-late",
     "closed",
@@ -49,6 +49,7 @@ const CODES: [&str; 53] = [
     "expectation-failed",
     "forbidden",
     "foreign-host",
+    "head-too-large",
     "head-too-late",
     "instance-ended",
     "instance-set-aside",
@@ -80,6 +81,7 @@ const CODES: [&str; 53] = [
     "store-refused",
     "store-stopped",
     "store-unavailable",
+    "target-too-long",
     "time-in-future",
     "tombstoned",
     "too-large",
@@ -88,6 +90,7 @@ const CODES: [&str; 53] = [
     "undecodable-event",
     "unencodable",
     "unknown-cursor",
+    "unreadable-head",
     "unsupported-encoding",
     "unsupported-media-type",
 ];

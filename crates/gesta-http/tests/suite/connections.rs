@@ -122,6 +122,54 @@ async fn a_body_that_comes_too_slowly_is_answered_and_ends_its_connection() {
     assert_eq!(after.as_secs(), Limits::DEFAULT.body_wait_max.as_secs());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_head_that_cannot_be_read_is_answered_with_a_problem() {
+    let fields = |fields: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(fields));
+    for (head, status, code) in [
+        ("GET / HTTP/1.1\r\nno field\r\n\r\n".to_owned(), "400 Bad Request", "unreadable-head"),
+        ("nonsense\r\n\r\n".to_owned(), "400 Bad Request", "unreadable-head"),
+        (fields(200), "431 Request Header Fields Too Large", "head-too-large"),
+        (fields(20_000), "431 Request Header Fields Too Large", "head-too-large"),
+    ] {
+        let (_, said) = closed_after(head.as_bytes()).await;
+        let start = &head[..head.len().min(20)];
+        assert!(said.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{start}: {said}");
+        let (head, body) = said.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("content-type: application/problem+json"), "{head}");
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(problem["code"], code, "{start}: {body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_too_long_is_answered_with_a_problem() {
+    let head = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(70_000));
+    let (_, said) = closed_after(head.as_bytes()).await;
+    // The parts in which the head arrives decide which of its limits it exceeds first.
+    let (is_target, is_head) =
+        (said.starts_with("HTTP/1.1 414 "), said.starts_with("HTTP/1.1 431 "));
+    assert!(is_target || is_head, "{said}");
+    let code = if is_target { "target-too-long" } else { "head-too-large" };
+    assert!(said.contains(&format!(r#""code":"{code}""#)), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_head_that_cannot_be_read_is_answered_after_the_first() {
+    let first = "GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let (_, said) = closed_after(format!("{first}nonsense\r\n\r\n").as_bytes()).await;
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    assert!(said.contains("HTTP/1.1 400 Bad Request\r\n"), "{said}");
+    assert!(said.contains(r#""code":"unreadable-head""#), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_by_the_application_stays_as_it_is() {
+    let request = "GET /v1/nowhere HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let (_, said) = closed_after(request.as_bytes()).await;
+    assert!(said.starts_with("HTTP/1.1 404"), "{said}");
+    assert!(said.contains(r#""code":"no-such-route""#), "{said}");
+}
+
 const CHILD: &str = "GESTA_TEST_FLOODED_SERVER";
 const FLOOD: usize = 2_000;
 const DESCRIPTORS: u64 = 200;
