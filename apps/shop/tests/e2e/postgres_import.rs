@@ -1,4 +1,5 @@
-//! The import into PostgreSQL, while the importer is killed and the server is restarted.
+//! The import with events, read models or both in PostgreSQL, while the importer is killed and the
+//! server is restarted.
 //!
 //! The short form imports the shop's sample, the full one the data set beside the repository.
 
@@ -16,6 +17,7 @@ use gesta_bench::{
     e2e::{empty_directory, figures, is_full},
     load::clock::Stopwatch,
 };
+use gesta_log::{LogStore, Options};
 use gesta_services::OwnServer;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
@@ -58,24 +60,40 @@ impl Table {
     }
 }
 
-/// A shop whose events are in a server of its own.
+/// Places of a shop: the arguments that name them, and the directory of the log, if it has one.
+struct Places {
+    arguments: Vec<String>,
+    log: Option<PathBuf>,
+}
+
+/// The store of the events.
+enum Events {
+    /// Opened once: it outlives the restarts of the server as the importer does.
+    Server(Arc<dyn EventStore>),
+    /// The directory of the log, which an importer locks while it runs.
+    Log(PathBuf),
+}
+
+/// A shop with a server of its own for events, read models or both.
 struct PostgresShop {
     table: Table,
     server: OwnServer,
     arguments: Vec<String>,
-    /// Opened once: it outlives the restarts as the importer does.
-    store: Arc<dyn EventStore>,
+    events: Events,
     runtime: Runtime,
 }
 
 impl PostgresShop {
     /// `None` if there is no PostgreSQL here, which was said.
-    fn new(arguments: impl FnOnce(&str) -> Result<Vec<String>>) -> Result<Option<Self>> {
+    fn new(places: impl FnOnce(&str) -> Places) -> Result<Option<Self>> {
         let Some(server) = OwnServer::start_or_skip("postgres") else { return Ok(None) };
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let store = runtime.block_on(gesta::open(&server.url()))?;
-        let (table, arguments) = (Table::of_this_form()?, arguments(&server.url())?);
-        Ok(Some(Self { table, server, arguments, store, runtime }))
+        let Places { arguments, log } = places(&server.url());
+        let events = match log {
+            Some(directory) => Events::Log(directory),
+            None => Events::Server(runtime.block_on(gesta::open(&server.url()))?),
+        };
+        Ok(Some(Self { table: Table::of_this_form()?, server, arguments, events, runtime }))
     }
 
     fn command(&self, verb: &[&str]) -> Command {
@@ -102,7 +120,16 @@ impl PostgresShop {
     }
 
     fn events(&self) -> Result<u64> {
-        Ok(self.runtime.block_on(self.store.head())?.position.number())
+        let head = match &self.events {
+            Events::Server(store) => self.runtime.block_on(store.head())?,
+            Events::Log(directory) if !directory.exists() => return Ok(0),
+            // Anew each time: a reader without the lock sees what was durable when it opened.
+            Events::Log(directory) => {
+                let store = LogStore::open(directory, Options::read_only())?;
+                self.runtime.block_on(store.head())?
+            }
+        };
+        Ok(head.position.number())
     }
 
     /// Waits until an import has recorded this many events; returns their number.
@@ -182,7 +209,20 @@ fn an_import_survives_kills_and_restarts_of_the_server() -> Result<()> {
         let local = local.to_string_lossy().into_owned();
         let read_models = format!("sqlite:{local}");
         let arguments = ["--store", url, "--read-models", &read_models, "--local", &local];
-        Ok(arguments.map(str::to_owned).into())
+        Places { arguments: arguments.map(str::to_owned).into(), log: None }
+    })?;
+    shop.map_or(Ok(()), PostgresShop::disturb)
+}
+
+/// Checks events in the log with read models in PostgreSQL.
+#[test]
+fn an_import_into_the_log_survives_kills_and_restarts_of_the_server_of_its_read_models()
+-> Result<()> {
+    let log = empty_directory("log-import")?.join("store");
+    let shop = PostgresShop::new(|url| {
+        let store = format!("gesta:{}", log.display());
+        let arguments = ["--store", &store, "--read-models", url];
+        Places { arguments: arguments.map(str::to_owned).into(), log: Some(log) }
     })?;
     shop.map_or(Ok(()), PostgresShop::disturb)
 }
@@ -190,6 +230,9 @@ fn an_import_survives_kills_and_restarts_of_the_server() -> Result<()> {
 /// Checks events and read models in PostgreSQL.
 #[test]
 fn an_import_survives_kills_and_restarts_of_the_server_of_its_read_models() -> Result<()> {
-    let shop = PostgresShop::new(|url| Ok(vec!["--store".to_owned(), url.to_owned()]))?;
+    let shop = PostgresShop::new(|url| Places {
+        arguments: vec!["--store".to_owned(), url.to_owned()],
+        log: None,
+    })?;
     shop.map_or(Ok(()), PostgresShop::disturb)
 }
