@@ -4,7 +4,7 @@
 //! `--help` documents the same codes. With `--json`, an error is one JSON object on standard error
 //! with `code`, `message` and `hint`.
 
-use std::{borrow::Cow, fmt, process::ExitCode};
+use std::{borrow::Cow, fmt, io, process::ExitCode};
 
 use gesta_log::{BackupError, OpenError, ScavengeError};
 use gesta_store::{Overload, StoreError};
@@ -277,7 +277,17 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         return refusal.hint.as_deref();
     }
-    match store_error(error)? {
+    match error.downcast_ref() {
+        Some(BackupError::Damaged(_)) => {
+            return Some("run `gesta verify` for a full report; an earlier backup is unchanged");
+        }
+        Some(BackupError::DamagedBackup(_)) => return Some("restore another backup"),
+        Some(_) | None => {}
+    }
+    let Some(refused) = store_error(error) else {
+        return error.chain().find_map(|cause| remedy(cause.downcast_ref()?));
+    };
+    match refused {
         StoreError::Conflict(_) => {
             Some("read the stream again, then retry with its current revision")
         }
@@ -292,6 +302,27 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
         StoreError::Denied { .. } => Some("use credentials that have the right"),
         StoreError::ReadOnly { .. } => Some("append to the primary store, or use another account"),
         StoreError::Stopped { .. } => Some("restart the process that has the store open"),
+        _ => None,
+    }
+}
+
+/// Returns the remedy for an error of the operating system.
+pub(crate) fn remedy(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::NotFound => Some("correct the path, or create what it names"),
+        io::ErrorKind::NotADirectory => {
+            Some("a part of the path is a file; correct the path, or move the file away")
+        }
+        io::ErrorKind::IsADirectory => Some("the path is a directory; pass the path of a file"),
+        io::ErrorKind::PermissionDenied => {
+            Some("run the command as a user with access, or change the permissions of the path")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            Some("use a path on another file system, or mount this one for writing")
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("free disk space, then run the command again")
+        }
         _ => None,
     }
 }

@@ -6,7 +6,7 @@
 //! (see [`LogUrl::open_to_read`]).
 
 use std::{
-    fmt, fs,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +17,7 @@ use gesta_log::{
 };
 use gesta_store::Position;
 
-use crate::exit::Refusal;
+use crate::exit::{Refusal, remedy};
 
 /// The part of a URL `gesta:DIR` after the scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,13 +89,22 @@ impl LogUrl {
             Ok(complete) => Ok(complete),
             // In use, or not writable by this user: the confirmed events can still be read.
             Err(OpenError::Directory(_)) => Ok(store),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.not_opened(error)),
         }
     }
 
     /// Opens the store read-only, to follow appends of another process.
     pub(crate) fn open_to_follow(&self) -> Result<LogStore> {
-        Ok(LogStore::open(self.directory()?, Options::read_only())?)
+        let opened = LogStore::open(self.directory()?, Options::read_only());
+        opened.map_err(|error| self.not_opened(error))
+    }
+
+    /// Adds the store to an error that does not name it.
+    fn not_opened(&self, error: OpenError) -> anyhow::Error {
+        match error {
+            OpenError::Directory(_) => error.into(),
+            error => anyhow::Error::new(error).context(format!("cannot open {self}")),
+        }
     }
 
     /// Checks that the directory holds a store or is empty.
@@ -151,7 +160,7 @@ impl LogUrl {
                 "cannot append: process {owner} has {self} open; append through that process, or \
                  stop it first"
             ))),
-            opened => Ok(opened?),
+            opened => opened.map_err(|error| self.not_opened(error)),
         }
     }
 
@@ -162,7 +171,7 @@ impl LogUrl {
                 "cannot scavenge: process {owner} has {self} open; scavenge through that process, or \
                  stop it first"
             ))),
-            opened => Ok(opened?),
+            opened => opened.map_err(|error| self.not_opened(error)),
         }
     }
 
@@ -174,7 +183,13 @@ impl LogUrl {
 
     /// Classifies the directory by the file names that `docs/format.md` documents.
     fn contents(&self) -> Result<Contents> {
-        let none = |error| no_store(format!("no store at {self}: {error}"));
+        let none = |error: io::Error| {
+            let refusal = Refusal::usage("no-store", format!("no store at {self}: {error}"));
+            match remedy(&error) {
+                Some(hint) => refusal.hint(hint),
+                None => refusal,
+            }
+        };
         // The names alone decide, so that a damaged store is still recognized as a store.
         let (mut store, mut backup, mut any) = (false, false, false);
         for entry in fs::read_dir(&self.path).map_err(none)? {

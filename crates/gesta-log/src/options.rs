@@ -217,7 +217,10 @@ pub enum OpenError {
     )]
     Importing,
     /// The directory holds segments of several stores. Remove the foreign ones.
-    #[error("{file} and the segments before it belong to different stores")]
+    #[error(
+        "{file} and the segments before it belong to different stores; move the files of the \
+         other store away"
+    )]
     AnotherStore {
         /// The file.
         file: String,
@@ -266,6 +269,9 @@ pub struct Unmarked {
     pub offset: u64,
     /// The events after it.
     pub positions: RangeInclusive<Position>,
+    /// Set if they are durable all the same: the file was synced, and no process was writing it.
+    /// The next append to the store marks them.
+    pub durable: bool,
 }
 
 impl fmt::Display for Torn {
@@ -277,12 +283,15 @@ impl fmt::Display for Torn {
 
 impl fmt::Display for Unmarked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (first, last) = (self.positions.start(), self.positions.end());
-        write!(
-            f,
-            "{} at offset {}: positions {first} to {last} were recovered, but no durable mark \
-             covers them",
-            self.file, self.offset
-        )
+        let Self { file, offset, positions, .. } = self;
+        let (first, last) = (positions.start(), positions.end());
+        write!(f, "{file} at offset {offset}: positions {first} to {last}, ")?;
+        f.write_str(match self.durable {
+            true => "the last before a crash, are durable; the next append marks them as such",
+            false => {
+                "which no durable mark covers; the next append of the process that has the \
+                      store open marks them"
+            }
+        })
     }
 }

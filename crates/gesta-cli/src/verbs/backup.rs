@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use gesta_log::{BackupReport, Progress};
 use gesta_store::Position;
@@ -59,7 +59,8 @@ impl Backup {
             bar.set_position(bytes_done);
         });
         bar.finish_and_clear();
-        let report = report?;
+        let report =
+            report.with_context(|| format!("cannot back up {store} to {}", self.target))?;
         match output.style() {
             Style::Text => print_text(&report, output)?,
             Style::Json => output.json(&object(&report))?,

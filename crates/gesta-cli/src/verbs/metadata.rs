@@ -167,14 +167,19 @@ fn described(stream: &StreamName, store: &dyn EventStore) -> Result<StreamDescri
     Ok(known)
 }
 
-/// Refuses a name that differs from a known one in case only: it would be kept without effect.
+/// Refuses unknown system fields, which would be kept without effect.
 fn check_names(metadata: &StreamMetadata) -> Result<()> {
-    for name in metadata.custom.keys() {
-        let known = StreamMetadata::NAMES.iter().find(|known| known.eq_ignore_ascii_case(name));
-        if let Some(known) = known {
-            let message = format!("unknown name {name}; did you mean {known}?");
-            return Err(StoreError::from(Invalid::Metadata { reason: message }).into());
-        }
-    }
-    Ok(())
+    let Some(name) = metadata.custom.keys().find(|name| name.starts_with('$')) else {
+        return Ok(());
+    };
+    let known = StreamMetadata::NAMES.iter().find(|known| known.eq_ignore_ascii_case(name));
+    let remedy = match known {
+        Some(known) => format!("did you mean {known}?"),
+        None => format!(
+            "expected one of {}; names of custom fields must not start with $",
+            StreamMetadata::NAMES.join(", ")
+        ),
+    };
+    let reason = format!("unknown name {}; {remedy}", Printable(name));
+    Err(StoreError::from(Invalid::Metadata { reason }).into())
 }

@@ -1,6 +1,6 @@
 //! `gesta restore`: creates a store from a backup.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use gesta_log::{Progress, RestoreReport};
 use serde_json::json;
@@ -49,7 +49,9 @@ impl Restore {
                 bar.set_position(bytes_done);
             });
         bar.finish_and_clear();
-        self.print(report?, output)?;
+        let to = &self.directory;
+        let report = report.with_context(|| format!("cannot restore {} to {to}", self.source))?;
+        self.print(report, output)?;
         Ok(Outcome::Done)
     }
 

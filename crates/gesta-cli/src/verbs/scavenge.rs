@@ -1,6 +1,6 @@
 //! `gesta scavenge`: reclaims the disk space of hidden events.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use gesta_log::{Progress, ScavengeOptions, ScavengeReport};
 use serde_json::{Value, json};
@@ -46,7 +46,8 @@ pub(crate) struct Scavenge {
 
 impl Scavenge {
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
-        let store = store.log("scavenge", INSTEAD)?.open_to_scavenge()?;
+        let url = store;
+        let store = url.log("scavenge", INSTEAD)?.open_to_scavenge()?;
         let bar = bar(Unit::Bytes, 0);
         let options = ScavengeOptions::default().threshold_percent(self.threshold);
         let report = store.scavenge(options, &mut |progress: Progress| {
@@ -55,7 +56,7 @@ impl Scavenge {
         });
         bar.finish_and_clear();
         // Only now: a bar that is still drawn would overwrite the error.
-        let report = report?;
+        let report = report.with_context(|| format!("cannot scavenge {url}"))?;
         match output.style() {
             Style::Text => print_text(&report, output)?,
             Style::Json => output.json(&object(&report))?,

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use gesta_log::{OpenReport, Progress, Torn, Unmarked};
 use gesta_store::{Damage, Position};
@@ -55,7 +55,7 @@ fn verified(store: &StoreUrl) -> Result<OpenReport> {
         bar.set_position(progress.bytes_done);
     });
     bar.finish_and_clear();
-    Ok(report?)
+    report.with_context(|| format!("cannot verify {store}"))
 }
 
 fn is_sound(report: &OpenReport) -> bool {
@@ -71,7 +71,8 @@ fn print_text(report: &OpenReport, output: &mut Output) -> Result<()> {
         output.line(format_args!("incomplete write: {torn}; it was never acknowledged"))?;
     }
     if let Some(unmarked) = &report.unmarked {
-        output.line(format_args!("unconfirmed: {unmarked}"))?;
+        let state = if unmarked.durable { "intact" } else { "unconfirmed" };
+        output.line(format_args!("{state}: {unmarked}"))?;
     }
     for damage in &report.index_damage {
         output.line(format_args!("index damaged: {damage}"))?;
@@ -121,8 +122,9 @@ fn torn_object(torn: &Torn) -> Value {
 }
 
 fn unmarked_object(unmarked: &Unmarked) -> Value {
-    let Unmarked { file, offset, positions, .. } = unmarked;
-    json!({ "file": file, "offset": offset, "positions": range_object(positions) })
+    let Unmarked { file, offset, positions, durable, .. } = unmarked;
+    let positions = range_object(positions);
+    json!({ "file": file, "offset": offset, "positions": positions, "durable": durable })
 }
 
 fn range_object(positions: &RangeInclusive<Position>) -> Value {

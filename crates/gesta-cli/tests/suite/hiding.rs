@@ -87,7 +87,8 @@ fn metadata_that_are_none_are_refused_with_the_reason() {
     for (json, reason) in [
         ("nope", "metadata is not JSON"),
         ("{\"$maxCount\":0}", "$maxCount must be at least 1"),
-        ("{\"$maxcount\":1}", "unknown name $maxcount"),
+        ("{\"$maxcount\":1}", "unknown name $maxcount; did you mean $maxCount?"),
+        ("{\"team\":\"sales\",\"$ttl\":1}", "unknown name $ttl; expected one of $maxAge, "),
     ] {
         scene.run(&["metadata", "set", "order-1", json, "--yes"]).fails_with(2, reason);
     }

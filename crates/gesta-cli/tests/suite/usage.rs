@@ -186,3 +186,42 @@ fn every_verb_helps_with_examples() {
         assert!(of_verb.stdout().contains("Example") || verb == "verify", "{verb}");
     }
 }
+
+#[test]
+fn an_error_about_a_path_names_the_path_and_the_remedy() {
+    let scene = Scene::of_two_orders();
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("file"), "").unwrap();
+    let at = |name: &str| place.path().join(name).display().to_string();
+    let (below, missing) = (at("file/things"), at("missing/things"));
+    let store = format!("gesta:{below}");
+    let part_is_a_file = "hint: a part of the path is a file";
+    let correct = "hint: correct the path";
+    let new = at("new");
+    let append = ["append", "order-1", "--type", "order-placed", "--data-file", &missing];
+    let cases: [(&[&str], &str, &str); 8] = [
+        (&["streams", "--store", &store], &below, part_is_a_file),
+        (&["verify", "--store", &store], &below, part_is_a_file),
+        (&["backup", &below], &below, part_is_a_file),
+        (&["restore", &missing, &new], &missing, correct),
+        (&["export", "--output", &below], &below, part_is_a_file),
+        (&["export", "--output", &missing], &missing, correct),
+        (&["import", &missing], &missing, correct),
+        (&append, &missing, correct),
+    ];
+    for (verb, path, remedy) in cases {
+        let refused = scene.run(verb);
+        refused.fails_with(2, path);
+        refused.fails_with(2, remedy);
+    }
+}
+
+#[test]
+fn a_backup_does_not_go_into_its_store() {
+    let scene = Scene::of_two_orders();
+    let inside = scene.path().join("backup").display().to_string();
+    let refused = scene.run(&["backup", &inside]);
+    refused.fails_with(2, &format!("{inside} lies inside of {}", scene.path().display()));
+    refused.fails_with(2, "use a directory outside of it");
+    assert_eq!(scene.run(&["verify"]).stdout(), "sound: 3 events in 1 segment\n");
+}

@@ -388,6 +388,8 @@ impl Recovery<'_> {
                 file: segment.file.clone(),
                 offset: scanned.mark,
                 positions: first..=last,
+                // A writer has synced the file before it reads it.
+                durable: self.access == Access::ReadWrite,
             });
         }
     }

@@ -335,6 +335,25 @@ fn nothing_is_restored_or_backed_up_over_other_files() {
 }
 
 #[test]
+fn nothing_is_backed_up_or_restored_into_the_directory_that_is_read() {
+    let dirs = BackupDirs::new();
+    store_of_three_segments(&dirs.at("store"));
+    let backup = |to: &Path| gesta_log::backup(&dirs.at("store"), to, &mut |_| {});
+    std::os::unix::fs::symlink(dirs.at("store"), dirs.at("link")).unwrap();
+    for to in ["store/backup", "store/a/b", "link/backup", "backup/../store/backup"] {
+        fs::create_dir_all(dirs.at("backup")).unwrap();
+        let refused = backup(&dirs.at(to));
+        assert!(matches!(refused, Err(BackupError::Inside { .. })), "{to}: {refused:?}");
+    }
+    assert!(!dirs.at("store/backup").exists() && !dirs.at("store/a").exists());
+    backup(&dirs.at("store-backup")).expect("a directory beside it, with a name that begins alike");
+    dirs.backup().unwrap();
+    let refused = dirs.restore("backup/again");
+    assert!(matches!(refused, Err(BackupError::Inside { .. })), "{refused:?}");
+    dirs.restore("again").unwrap();
+}
+
+#[test]
 fn a_restore_that_did_not_end_is_not_taken_for_a_store() {
     let dirs = BackupDirs::new();
     store_of_three_segments(&dirs.at("store"));

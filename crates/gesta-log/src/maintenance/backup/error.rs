@@ -32,7 +32,10 @@ pub enum BackupError {
     #[error("the backup is damaged: {0}")]
     DamagedBackup(Damage),
     /// The directory holds no finished backup.
-    #[error("there is no finished backup in {}", .directory.display())]
+    #[error(
+        "there is no finished backup in {}; name the directory of one, or finish this one",
+        .directory.display()
+    )]
     NoBackup {
         /// The directory.
         directory: PathBuf,
@@ -47,6 +50,17 @@ pub enum BackupError {
         directory: PathBuf,
         /// The first such file.
         file: String,
+    },
+    /// The directory to write lies inside of the one that is read, whose loss would be its own.
+    #[error(
+        "{} lies inside of {}; use a directory outside of it, best on another disk",
+        .directory.display(), .of.display()
+    )]
+    Inside {
+        /// The directory to write.
+        directory: PathBuf,
+        /// The directory that is read.
+        of: PathBuf,
     },
     /// The directory holds a backup of another store.
     #[error("the directory holds a backup of another store; use an empty directory")]

@@ -19,7 +19,10 @@ mod restore;
 pub(crate) mod source;
 mod target;
 
-use std::{ops::RangeInclusive, path::Path};
+use std::{
+    ops::RangeInclusive,
+    path::{self, Path},
+};
 
 use gesta_store::{Incarnation, Position};
 use uuid::Uuid;
@@ -92,6 +95,7 @@ pub fn backup(
     target: &Path,
     progress: OnProgress<'_>,
 ) -> Result<BackupReport, BackupError> {
+    check_outside(target, directory)?;
     let source = Source::open(directory)?;
     let snapshot = source.snapshot()?;
     let target = BackupDirectory::open(target)?;
@@ -127,6 +131,26 @@ pub fn backup(
     // An earlier backup in the directory counts until its manifest is replaced here.
     target.publish(&manifest(&snapshot, segments))?;
     Ok(report)
+}
+
+/// Refuses a directory inside of the one that is read. It may not exist yet.
+fn check_outside(directory: &Path, of: &Path) -> Result<(), BackupError> {
+    // A missing store has an error of its own.
+    let Ok(outer) = of.canonicalize() else { return Ok(()) };
+    let Ok(inner) = path::absolute(directory) else { return Ok(()) };
+    // What does not exist is created inside of its nearest ancestor that does.
+    let existing = inner.ancestors().find_map(|ancestor| {
+        let real = ancestor.canonicalize().ok()?;
+        Some((real, ancestor == inner))
+    });
+    match existing {
+        // The directory itself has other errors: it is locked, or has other files.
+        Some((real, true)) if real == outer => Ok(()),
+        Some((real, _)) if real.starts_with(&outer) => {
+            Err(BackupError::Inside { directory: directory.to_owned(), of: of.to_owned() })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn manifest(snapshot: &Snapshot, segments: Vec<CopiedSegment>) -> Manifest {

@@ -56,6 +56,7 @@ pub fn restore(
     directory: &Path,
     progress: OnProgress<'_>,
 ) -> Result<RestoreReport, BackupError> {
+    super::check_outside(directory, backup)?;
     let from = FileDisk::open(backup, Access::ReadOnly)?;
     let no_backup = || BackupError::NoBackup { directory: backup.to_owned() };
     let manifest = manifest(&from)?.ok_or_else(no_backup)?;

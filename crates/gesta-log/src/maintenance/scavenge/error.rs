@@ -14,7 +14,7 @@ use crate::{
 #[non_exhaustive]
 pub enum ScavengeError {
     /// The store was opened read-only. Open it for writing.
-    #[error("the store was opened read-only")]
+    #[error("the store was opened read-only; open it for writing to scavenge it")]
     ReadOnly,
     /// Another scavenge of this store is running. Wait until it ends.
     #[error("another scavenge of the store is running; wait until it ends")]

@@ -60,7 +60,7 @@ pub enum ImportError {
     #[error(transparent)]
     Unreadable(#[from] BackupError),
     /// An append that no store can contain. Check the source of the import.
-    #[error("the append at position {position} is invalid: {what}")]
+    #[error("the append at position {position} is invalid: {what}; check the source of the import")]
     Impossible {
         /// Its first position.
         position: Position,

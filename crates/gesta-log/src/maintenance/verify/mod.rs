@@ -4,8 +4,9 @@
 //! on the bytes of the device instead of the page cache. Also checks every block of the index
 //! files, and compares them with the log ([`index`]).
 //!
-//! Memory is bounded for any size of store; [`heads`] describes the cost. No lock is taken, so a
-//! store in use can be verified; events that are being written are left out.
+//! Memory is bounded for any size of store; [`heads`] describes the cost. A store in use can be
+//! verified: events that are being written are left out, and the lock is taken only if it is free,
+//! to sync what a crash may have left in the page cache.
 //!
 //! Elsewhere: the classification of damage ([`recovery`](crate::recovery)).
 
@@ -24,7 +25,7 @@ use self::{
     index::IndexCheck,
 };
 use crate::{
-    disk::{Access, Disk, FileDisk},
+    disk::{Access, Disk, FileDisk, Operation},
     format::{ChainLink, Frame, HEADER_BYTES, SegmentHeader},
     index::CoveredSegment,
     options::{OpenError, OpenReport},
@@ -78,7 +79,23 @@ pub fn verify(
     let is_damaged = |file: &str| report.damage.iter().any(|damage| damage.file == file);
     let unmarked = report.unmarked.as_ref().map(|unmarked| unmarked.file.as_str());
     report.index_damage = visitor.index.wrong(is_damaged, |file| unmarked == Some(file));
+    if let Some(unmarked) = &mut report.unmarked {
+        unmarked.durable = sync_if_unlocked(directory, &unmarked.file);
+        // A reader leaves them out until they are durable.
+        if unmarked.durable {
+            let (first, last) = (unmarked.positions.start(), unmarked.positions.end());
+            report.events += last.number() - first.number() + 1;
+        }
+    }
     Ok(report)
+}
+
+/// Syncs a file unless a process has the store open. Returns whether that was done.
+fn sync_if_unlocked(directory: &Path, file: &str) -> bool {
+    // A process that has the store open may be writing the events at this moment. Any other reason,
+    // such as a file system that is read-only, leaves them unconfirmed as well.
+    let disk = FileDisk::open(directory, Access::ReadWrite);
+    disk.is_ok_and(|disk| disk.run(Operation::Sync { file: file.to_owned() }).is_ok())
 }
 
 /// The checks of [`verify`].
