@@ -7,16 +7,21 @@
 //! - [`batch`]: which appends can be judged together.
 //! - [`columns`]: a batch as arguments of the function.
 //! - [`repeat`]: comparison with an earlier append.
+//! - [`verdicts`]: the answer of the server.
 //! - [`committer`]: the task, and what happens when the connection breaks.
+//! - [`inline`]: batches in whose transaction consumers take part.
 
 mod batch;
 mod columns;
 mod committer;
+mod inline;
 mod queue;
 mod repeat;
+mod verdicts;
 
 pub(crate) use self::{
     committer::Committer,
+    inline::InlineConsumers,
     queue::{AppendQueue, Queued},
     repeat::{find_append, past_append},
 };

@@ -11,6 +11,7 @@
 )]
 
 mod pool;
+mod prepared;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -24,7 +25,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use gesta_store::StoreError;
+use gesta_store::{DatabaseName, StoreError};
 use tokio::time::timeout;
 use tokio_postgres::{
     Client, Config, Row, Socket, Statement,
@@ -33,9 +34,9 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
-pub(crate) use self::pool::Pool;
 #[cfg(feature = "tls")]
 use self::tls::{Tls, refused_certificate};
+pub(crate) use self::{pool::Pool, prepared::Prepared};
 use crate::{
     errors::{Failure, of_connecting},
     passwords,
@@ -220,6 +221,17 @@ impl Connector {
             Err(_) => Err(self.late()),
         }
     }
+}
+
+/// The identity of the server, and the number of the database in it.
+const DATABASE: &str = "
+SELECT format('postgresql %s/%s', s.system_identifier, d.oid)
+  FROM pg_control_system() s, pg_database d WHERE d.datname = current_database()";
+
+/// Returns the database of a connection. `None` if the server does not tell its identity.
+pub(crate) async fn database_of(connection: &Connection) -> Option<DatabaseName> {
+    let rows = connection.query(DATABASE, &[]).await.ok()?;
+    rows.first()?.try_get::<_, String>(0).ok().map(DatabaseName::new)
 }
 
 /// A session of the server, which its process id alone does not identify for ever.

@@ -19,6 +19,7 @@
 //! Not here: projections and typed events, which belong to the `gesta` crate.
 
 mod append;
+mod append_transaction;
 mod archive;
 mod connection;
 mod errors;

@@ -25,7 +25,6 @@ mod core;
 mod dead_letters;
 mod errors;
 mod opening;
-mod prepared;
 mod reader;
 mod removal;
 mod replica;

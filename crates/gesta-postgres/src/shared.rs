@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use gesta_store::{Durability, StoreError};
+use gesta_store::{DatabaseName, Durability, StoreError};
 use tokio_postgres::Row;
 
 use crate::{
-    append::AppendQueue,
+    append::{AppendQueue, InlineConsumers},
     connection::{Pool, Value},
     head::KnownHead,
     incarnation::{History, Incarnations},
@@ -26,6 +26,9 @@ pub(crate) struct Shared {
     pub(crate) core: Arc<Core>,
     pub(crate) worker: Worker,
     pub(crate) queue: AppendQueue,
+    pub(crate) inline: Arc<InlineConsumers>,
+    /// `None` if the server keeps its identity from the user of the URL.
+    pub(crate) database: Option<DatabaseName>,
 }
 
 /// The connections and the head, for work on the thread of the store.

@@ -4,18 +4,22 @@
 //! call of a closed store is refused. Not here: the state that calls share
 //! ([`shared`](crate::shared)).
 
-use std::{str::FromStr, sync::Arc};
+use std::{
+    str::FromStr,
+    sync::{Arc, Weak},
+};
 
 use gesta_store::{
-    Append, Appended, Capabilities, CapabilitySet, Category, Durability, EventId, EventStore, Head,
-    Limits, ListCategories, ListStreams, OrdinalPages, Pages, Position, ReadAll, ReadOrdinals,
-    ReadStream, StoreError, StoreFuture, StreamDescription, StreamName, Subscribe, Subscription,
+    Append, Appended, Capabilities, CapabilitySet, Category, DatabaseName, Durability, EventId,
+    EventStore, Head, InlineConsumer, Limits, ListCategories, ListStreams, OrdinalPages, Pages,
+    Position, ReadAll, ReadOrdinals, ReadStream, StoreError, StoreFuture, StreamDescription,
+    StreamName, Subscribe, Subscription,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    append::{AppendQueue, Committer, find_append},
-    connection::{Connection, Connector, Pool},
+    append::{AppendQueue, Committer, InlineConsumers, find_append},
+    connection::{Connection, Connector, Pool, database_of},
     errors::{Failure, OpenError},
     head::KnownHead,
     incarnation::History,
@@ -68,6 +72,8 @@ pub struct PostgresStore {
 struct OpenedStore {
     core: Arc<Core>,
     replica: Option<ReadReplica>,
+    inline: Arc<InlineConsumers>,
+    database: Option<DatabaseName>,
 }
 
 /// The reaction to a store that does not exist, or whose tables are of an older version.
@@ -113,8 +119,9 @@ impl PostgresStore {
             let error = StoreError::closed();
             Err(OpenError::Server { url: String::new(), error })
         });
-        let OpenedStore { core, replica } = opened?;
-        Ok(Self { shared: Arc::new(Shared { core, worker, queue }), replica })
+        let OpenedStore { core, replica, inline, database } = opened?;
+        let shared = Shared { core, worker, queue, inline, database };
+        Ok(Self { shared: Arc::new(shared), replica })
     }
 }
 
@@ -149,7 +156,12 @@ async fn run_thread(
         Ok(replica) => replica,
         Err(error) => return drop(ready.send(Err(error))),
     };
-    if ready.send(Ok(OpenedStore { core, replica })).is_ok() {
+    let inline = Arc::clone(&committer.inline);
+    let database = match &committer.connection {
+        Some(connection) => database_of(connection).await,
+        None => None,
+    };
+    if ready.send(Ok(OpenedStore { core, replica, inline, database })).is_ok() {
         committer.run(queued).await;
     }
 }
@@ -191,7 +203,9 @@ async fn open(
     let pool = Arc::new(Pool::new(Arc::clone(&connector), url.readers));
     let committer = Committer {
         connector,
-        connection: Some(connection),
+        connection: Some(Arc::new(connection)),
+        prepared: None,
+        inline: Arc::default(),
         session,
         history: Arc::clone(&history),
         before: head.get(),
@@ -358,6 +372,16 @@ impl EventStore for PostgresStore {
             let position = Position::new(looked?.await??);
             Ok(Head { position, incarnation: self.shared.core.incarnations().current() })
         })
+    }
+
+    fn attach_inline(&self, consumer: Weak<dyn InlineConsumer>) -> Result<(), StoreError> {
+        self.shared.check_open()?;
+        self.shared.inline.attach(consumer);
+        Ok(())
+    }
+
+    fn database(&self) -> Option<DatabaseName> {
+        self.shared.database.clone()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -26,6 +26,7 @@ mod concurrency;
 mod conditions;
 mod deletion;
 mod expectations;
+mod inline;
 pub mod leases;
 mod limits;
 mod listing;
@@ -556,6 +557,14 @@ macro_rules! __every_clause {
                 closing_ends_subscriptions: [Close];
                 closing_answers_accepted_appends: [Close];
             }
+            inline {
+                a_consumer_has_an_append_before_it_is_acknowledged: [InlineConsumers];
+                an_append_that_a_consumer_refuses_is_not_recorded: [InlineConsumers];
+                a_consumer_gets_no_event_twice: [InlineConsumers];
+                an_append_goes_on_without_what_a_consumer_leaves_out: [InlineConsumers];
+                a_consumer_that_nobody_keeps_is_not_called: [InlineConsumers];
+                a_consumer_reads_what_was_appended_before: [InlineConsumers];
+            }
             refusals {
                 appends_to_several_streams_are_refused unless MultiStreamAppend;
                 append_conditions_are_refused unless AppendCondition;
@@ -585,6 +594,7 @@ macro_rules! __every_clause {
                 deleting_is_refused unless Deletion;
                 tombstones_are_refused unless Tombstones;
                 events_in_system_streams_are_refused unless SystemStreams;
+                inline_consumers_are_refused unless InlineConsumers;
             }
         }
     };

@@ -7,8 +7,8 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{
-    Capabilities, Capability, CapabilitySet, EventId, ExpectedRevision, Incarnation, InvalidName,
-    Position, Revision, SharedError, StreamName,
+    Capabilities, Capability, CapabilitySet, EventId, ExpectedRevision, Incarnation, InlineError,
+    InvalidName, Position, Revision, SharedError, StreamName,
 };
 
 /// The error of an [`EventStore`](crate::EventStore) call.
@@ -35,6 +35,10 @@ pub enum StoreError {
     /// Invalid input; nothing was appended. Fix the call.
     #[error("rejected: {0}")]
     Rejected(Invalid),
+    /// A consumer in the transaction of the append cannot apply its events; nothing was appended.
+    /// Correct the projection that is named.
+    #[error("not appended, because {0}")]
+    Inline(InlineError),
     /// The store lacks an optional feature; nothing was appended. See
     /// [`Capabilities`](crate::Capabilities).
     #[error("this store does not support {capability}")]
@@ -139,6 +143,7 @@ impl StoreError {
             Self::Overloaded(_) | Self::Unreachable { .. } | Self::Unavailable { .. } => true,
             Self::Conflict(_)
             | Self::Rejected(_)
+            | Self::Inline(_)
             | Self::Unsupported { .. }
             | Self::Denied { .. }
             | Self::ReadOnly { .. }

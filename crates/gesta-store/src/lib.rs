@@ -27,6 +27,7 @@ mod error;
 mod event;
 mod id;
 mod imported;
+mod inline;
 mod lease;
 mod lifecycle;
 pub mod memory;
@@ -49,6 +50,9 @@ pub use error::{Conflict, Damage, Invalid, Overload, StoreError};
 pub use event::{ContentType, NewEvent, RecordedAt, RecordedEvent};
 pub use id::{CausationId, CorrelationId, EventId};
 pub use imported::{ImportedPositions, PositionRange};
+pub use inline::{
+    AppendTransaction, DatabaseName, InlineBatch, InlineConsumer, InlineError, InlineFuture,
+};
 pub use lease::{
     AcquireLease, FencingToken, Lease, LeaseError, LeaseFuture, LeaseInForce, LeaseName,
     LeaseRecord, Leases, MemoryLeases, NodeName,

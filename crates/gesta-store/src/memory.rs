@@ -4,6 +4,7 @@
 //! accepts may still be refused by a store with fewer capabilities. Not here: durability. The
 //! events are lost when the process ends.
 
+mod joint;
 mod log;
 mod read;
 mod shared;
@@ -11,24 +12,28 @@ mod subscription;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use uuid::Uuid;
 
-use self::{log::Log, shared::Shared};
+pub(crate) use self::joint::{JoinedPart, MemoryAppend};
+use self::{joint::Consumers, log::Log, shared::Shared};
 use crate::{
-    Append, Appended, Capabilities, CapabilitySet, Category, Durability, EventId, EventStore, Head,
-    Incarnation, Limits, ListCategories, ListStreams, OrdinalPages, Pages, ReadAll, ReadOrdinals,
-    ReadStream, RecordedAt, StoreError, StoreFuture, StreamDescription, StreamName, Subscribe,
-    Subscription,
+    Append, Appended, Capabilities, CapabilitySet, Category, DatabaseName, Durability, EventId,
+    EventStore, Head, Incarnation, InlineConsumer, Limits, ListCategories, ListStreams,
+    OrdinalPages, Pages, ReadAll, ReadOrdinals, ReadStream, RecordedAt, StoreError, StoreFuture,
+    StreamDescription, StreamName, Subscribe, Subscription,
 };
+
+/// Name of the database that all stores in memory are in.
+pub(crate) const DATABASE: &str = "memory";
 
 /// An event store in memory.
 ///
 /// Clones are cheap handles to the same store. Calls complete without waiting, except for a mutex
-/// that is held for one append or one page.
+/// that is held for one append or one page, and for consumers that take part in appends.
 ///
 /// ```
 /// use gesta_store::{
@@ -82,6 +87,7 @@ impl MemoryStore {
     pub fn with_clock(clock: impl Fn() -> RecordedAt + Send + Sync + 'static) -> Self {
         let shared = Shared {
             log: Mutex::default(),
+            consumers: Consumers::default(),
             clock: Box::new(clock),
             incarnation: Incarnation::new(Uuid::new_v4()),
         };
@@ -117,7 +123,7 @@ impl EventStore for MemoryStore {
             append.check(&Limits::DEFAULT)?;
             // Call the clock outside the lock: it is foreign code.
             let now = self.shared.now();
-            let (appended, wakers) = self.shared.log().append(append, now)?;
+            let (appended, wakers) = joint::append(&self.shared, append, now).await?;
             // Wake outside the lock: a waker may poll, which takes the lock.
             for waker in wakers {
                 waker.wake();
@@ -164,6 +170,17 @@ impl EventStore for MemoryStore {
             let position = self.answer(Log::head)?;
             Ok(Head { position, incarnation: self.shared.incarnation })
         })
+    }
+
+    fn attach_inline(&self, consumer: Weak<dyn InlineConsumer>) -> Result<(), StoreError> {
+        self.shared.log().check_open()?;
+        self.shared.consumers.attach(consumer);
+        Ok(())
+    }
+
+    /// All of memory is one: any [`MemoryReadModels`](crate::MemoryReadModels) can take part.
+    fn database(&self) -> Option<DatabaseName> {
+        Some(DatabaseName::new(DATABASE))
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -19,6 +19,7 @@ mod snapshot_store;
 use std::{
     fmt,
     future::{Future, ready},
+    sync::Arc,
 };
 
 pub use checkpoint_store::CheckpointStore;
@@ -29,7 +30,7 @@ pub use partition::Partition;
 pub use rows::{ListRows, ReadRows, Row, Rows};
 pub use snapshot_store::{Fingerprint, Snapshot, SnapshotStore};
 
-use crate::{Checkpoint, Position};
+use crate::{AppendTransaction, Checkpoint, DatabaseName, Position};
 use partition::PartitionCheckpoints;
 
 /// Identity of a read model: one build of a projection.
@@ -315,6 +316,35 @@ pub trait ReadModelStore: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Tx, DatabaseError>> + Send {
         let _ = partition;
         self.begin(read_model)
+    }
+
+    /// Begins a transaction on a read model that is part of an append's.
+    ///
+    /// Its [`commit`](ReadModelTx::commit) ends the part of this read model; the changes take effect
+    /// with the append. Dropping it, or an error, leaves the append without a commit. Nothing may be
+    /// written before a [`rollback`](ReadModelTx::rollback). One part at a time is open.
+    ///
+    /// Returns `None`, and leaves the append as it is, if the read model has not reached
+    /// `at_least`, has dead letters, has retired or was dropped, or if another transaction on it
+    /// does not end soon.
+    ///
+    /// # Errors
+    ///
+    /// - [`DatabaseError::Rejected`] if the append is not one of the same database.
+    fn join(
+        &self,
+        read_model: &ReadModelId,
+        at_least: Position,
+        transaction: &Arc<dyn AppendTransaction>,
+    ) -> impl Future<Output = Result<Option<Self::Tx>, DatabaseError>> + Send {
+        let _ = (read_model, at_least, transaction);
+        ready(Err(DatabaseError::rejected("these read models cannot take part in an append")))
+    }
+
+    /// Returns the database that the read models are in. `None` unless [`join`](Self::join) is
+    /// implemented.
+    fn database(&self) -> Option<DatabaseName> {
+        None
     }
 
     /// Opens a connection for queries. It sees every transaction that was committed before the

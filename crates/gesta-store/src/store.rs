@@ -6,13 +6,14 @@
 //! [`conformance`](mod@crate::conformance) suite checks an implementation. Not here: the events
 //! that the default implementations append ([`lifecycle`](crate::lifecycle)).
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin, sync::Weak, time::Duration};
 
 use crate::{
-    Append, Appended, Capabilities, Capability, CapabilitySet, Category, DeleteStream, EventId,
-    Head, ListCategories, ListStreams, OrdinalPages, Pages, Position, ReadAll, ReadOrdinals,
-    ReadStream, RecordedAt, RecordedEvent, Revision, SetStreamMetadata, StoreError,
-    StreamDescription, StreamName, Subscribe, Subscription, TombstoneStream, lifecycle,
+    Append, Appended, Capabilities, Capability, CapabilitySet, Category, DatabaseName,
+    DeleteStream, EventId, Head, InlineConsumer, ListCategories, ListStreams, OrdinalPages, Pages,
+    Position, ReadAll, ReadOrdinals, ReadStream, RecordedAt, RecordedEvent, Revision,
+    SetStreamMetadata, StoreError, StreamDescription, StreamName, Subscribe, Subscription,
+    TombstoneStream, lifecycle,
 };
 
 /// The boxed future that the methods of [`EventStore`] return.
@@ -236,6 +237,23 @@ pub trait EventStore: Send + Sync + 'static {
             let last = last.await?;
             Ok(last.first().map_or(Duration::ZERO, |event| event.recorded_at.since(now)))
         })
+    }
+
+    /// Lets a consumer take part in the transaction of every later append of this handle and its
+    /// clones, for as long as somebody else keeps the consumer.
+    ///
+    /// # Errors
+    ///
+    /// - [`Unsupported`](StoreError::Unsupported) without [`Capability::InlineConsumers`].
+    fn attach_inline(&self, consumer: Weak<dyn InlineConsumer>) -> Result<(), StoreError> {
+        let _ = consumer;
+        Err(StoreError::Unsupported { capability: Capability::InlineConsumers })
+    }
+
+    /// Returns the database that the events are in. `None` unless a store of read models may share
+    /// a transaction with this store.
+    fn database(&self) -> Option<DatabaseName> {
+        None
     }
 
     /// Returns the limits and optional features of this store. The value never changes while the

@@ -230,6 +230,14 @@ pub enum OpenError {
         /// The rule that they break.
         reason: &'static str,
     },
+    /// A projection cannot be applied in the transactions of appends. The error says what to do.
+    #[error("inline projection {projection}: {reason}")]
+    Inline {
+        /// Name of the projection.
+        projection: &'static str,
+        /// The obstacle, and the remedy.
+        reason: String,
+    },
     /// The term of the leases is out of range. Set another one with
     /// [`Nodes::term`](crate::Nodes::term).
     #[error(transparent)]

@@ -68,6 +68,8 @@ struct ProjectionDetails {
     /// Position of the durable checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     checkpoint: Option<u64>,
+    /// Appends apply its events in their own transaction, unless it is behind or has dead letters.
+    inline: bool,
     /// Lag in events, if the store can count them.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_events: Option<u64>,
@@ -211,6 +213,7 @@ impl ProjectionDetails {
             state,
             position: status.position.number(),
             checkpoint: status.checkpoint.map(|checkpoint| checkpoint.position.number()),
+            inline: status.inline,
             lag_events: status.lag.events,
             lag_seconds: status.lag.time.as_secs_f64(),
             dead_letters: status.dead_letters as u64,

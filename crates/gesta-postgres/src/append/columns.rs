@@ -126,6 +126,13 @@ pub(crate) struct KnownNumbers {
     categories: HashMap<String, i32>,
 }
 
+/// Numbers that the server gave to the names of a batch: `None` if all were known.
+#[derive(Debug, Default)]
+pub(super) struct GivenNumbers {
+    pub(super) types: Option<Vec<i32>>,
+    pub(super) categories: Option<Vec<i32>>,
+}
+
 impl KnownNumbers {
     /// Learns from the answer to a batch: `None` if all numbers were known.
     pub(super) fn learn(

@@ -11,10 +11,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gesta_store::{
-    Append, Appended, Conflict, ExpectedRevision, Invalid, Position, Revision, StoreError,
-    StreamName,
-};
+use gesta_store::{Append, Appended, StoreError};
 use tokio::{
     sync::{mpsc, watch},
     task::yield_now,
@@ -25,18 +22,19 @@ use tokio_postgres::Row;
 use super::{
     batch::Batch,
     columns::{
-        APPEND, Columns, KnownNumbers,
+        APPEND, Columns, GivenNumbers, KnownNumbers,
         alone::{APPEND_ALONE, Alone},
     },
+    inline::InlineConsumers,
     past_append,
     queue::{Queued, QueuedAppend},
+    verdicts::Verdicts,
 };
 use crate::{
-    connection::{Connection, Connector, Pool, RECONNECT_PAUSE, ServerSession},
+    connection::{Connection, Connector, Pool, Prepared, RECONNECT_PAUSE, ServerSession},
     errors::{Failure, invalid_row},
     head::{KnownHead, SeenHead},
     incarnation::History,
-    number::from_sql,
     read::cell,
     schema::Schema,
 };
@@ -48,19 +46,15 @@ const YIELDS_MAX: u32 = 50;
 const PAUSE_FRACTION: u32 = 8;
 const PAUSE_MAX: Duration = Duration::from_millis(1);
 
-/// Verdicts of the function `append`.
-const RECORDED: i32 = 0;
-const EXPECTATION_FAILED: i32 = 1;
-const TOMBSTONED: i32 = 2;
-const CONDITION_MET: i32 = 3;
-const BEYOND_HEAD: i32 = 4;
-const SEEN: i32 = 5;
-
 /// Commits the batches of one store.
 #[derive(Debug)]
 pub(crate) struct Committer {
     pub(crate) connector: Arc<Connector>,
-    pub(crate) connection: Option<Connection>,
+    pub(crate) connection: Option<Arc<Connection>>,
+    /// Statements of read models on the connection.
+    pub(crate) prepared: Option<Prepared>,
+    /// Consumers that take part in the transactions of batches.
+    pub(crate) inline: Arc<InlineConsumers>,
     /// The session of the connection, or of the last one that broke.
     pub(crate) session: Option<ServerSession>,
     pub(crate) history: Arc<History>,
@@ -147,7 +141,7 @@ impl Committer {
             self.before = before;
             // The timeline is known once a connection has asked for it.
             columns.know(self.history.timeline(), &self.numbers);
-            let failure = match self.query(&columns).await {
+            let failure = match self.record(&columns, appends).await {
                 Ok(verdicts) => return Ok(verdicts),
                 Err(failure) => failure,
             };
@@ -175,11 +169,12 @@ impl Committer {
         }
     }
 
-    /// Sends a batch once. Remembers the numbers that the server gave to names.
-    async fn query(&mut self, columns: &Columns<'_>) -> Result<Verdicts, Failure> {
-        let Some(connection) = &self.connection else {
-            return Err(Failure::Refused(StoreError::unreachable("no connection")));
-        };
+    /// Sends a batch once. Returns the numbers that the server gave to names, too.
+    pub(super) async fn send(
+        &self,
+        connection: &Connection,
+        columns: &Columns<'_>,
+    ) -> Result<(Verdicts, GivenNumbers), Failure> {
         let alone = Alone::of(columns);
         let mut rows = match &alone {
             Some(alone) => {
@@ -187,15 +182,15 @@ impl Committer {
             }
             None => connection.query(&self.schema.fill(APPEND), &columns.values()).await?,
         };
-        // The batch was committed, whether or not its verdicts can be read.
+        // The batch may be committed, whether or not its verdicts can be read.
         let unread = |error: StoreError| Failure::Refused(unknown(&error));
         let row = rows.pop().ok_or_else(|| unread(invalid_row("an append has no verdict")))?;
         if alone.is_some() {
-            return Verdicts::of_one(&row).map_err(unread);
+            return Ok((Verdicts::of_one(&row).map_err(unread)?, GivenNumbers::default()));
         }
         let numbers = |nth| cell(&row, nth).map_err(unread);
-        self.numbers.learn(columns, numbers(5)?, numbers(6)?);
-        Verdicts::read(&row).map_err(unread)
+        let given = GivenNumbers { types: numbers(5)?, categories: numbers(6)? };
+        Ok((Verdicts::read(&row).map_err(unread)?, given))
     }
 
     /// Takes over the history of a server that was promoted while it was connected.
@@ -219,13 +214,13 @@ impl Committer {
             return Err(failure.of_read());
         }
         self.session = connection.session().await.map_err(Failure::of_read)?;
-        self.connection = Some(connection);
+        self.connection = Some(Arc::new(connection));
         Ok(())
     }
 
     async fn answer_all(&self, appends: Vec<QueuedAppend>, verdicts: Verdicts) {
         self.head.raise(self.before, verdicts.head);
-        if verdicts.verdicts.contains(&RECORDED) {
+        if verdicts.has_recorded() {
             self.committed.send_replace(verdicts.head);
         }
         let mut part = 0;
@@ -328,103 +323,6 @@ fn gather(
         }
     }
     (batch, left, false)
-}
-
-/// The verdicts of one batch.
-#[derive(Debug)]
-struct Verdicts {
-    verdicts: Vec<i32>,
-    details: Vec<i64>,
-    /// Index of the part that failed, from 1.
-    failed_parts: Vec<i32>,
-    /// New or conflicting head of each part; -1 for none.
-    part_heads: Vec<i64>,
-    head: u64,
-}
-
-impl Verdicts {
-    fn read(row: &Row) -> Result<Self, StoreError> {
-        let head: i64 = cell(row, 4)?;
-        Ok(Self {
-            verdicts: cell(row, 0)?,
-            details: cell(row, 1)?,
-            failed_parts: cell(row, 2)?,
-            part_heads: cell(row, 3)?,
-            head: from_sql(head),
-        })
-    }
-
-    /// Reads the answer of the function `append_alone`.
-    fn of_one(row: &Row) -> Result<Self, StoreError> {
-        let (detail, part_head): (Option<i64>, Option<i64>) = (cell(row, 1)?, cell(row, 2)?);
-        let head: i64 = cell(row, 3)?;
-        Ok(Self {
-            verdicts: vec![cell(row, 0)?],
-            details: vec![detail.unwrap_or(0)],
-            failed_parts: vec![1],
-            part_heads: vec![part_head.unwrap_or(-1)],
-            head: from_sql(head),
-        })
-    }
-
-    /// Returns the position of an earlier append with the same first event id.
-    fn seen(&self, nth: usize) -> Option<i64> {
-        self.verdicts.get(nth).filter(|verdict| **verdict == SEEN)?;
-        self.details.get(nth).copied()
-    }
-
-    /// Returns the outcome of the n-th append, whose first part has the index `part`.
-    fn outcome(&self, nth: usize, part: usize, append: &Append) -> Result<Appended, StoreError> {
-        let detail = self.details.get(nth).map_or(0, |detail| from_sql(*detail));
-        match self.verdicts.get(nth).copied() {
-            Some(RECORDED) => {
-                Ok(Appended::new(Position::new(detail), self.revisions(part, append)))
-            }
-            Some(EXPECTATION_FAILED) => Err(self.conflict(nth, part, append)?.into()),
-            Some(TOMBSTONED) => {
-                let (name, _, _) = self.failed(nth, part, append)?;
-                let stream = name.described_stream().unwrap_or(name);
-                Err(StoreError::Deleted { stream })
-            }
-            Some(CONDITION_MET) => {
-                Err(Conflict::Condition { matching: Position::new(detail) }.into())
-            }
-            Some(BEYOND_HEAD) => {
-                let after = append.condition.as_ref().map(|condition| condition.after);
-                let position = after.unwrap_or(Position::START);
-                Err(Invalid::BeyondHead { position, head: Position::new(detail) }.into())
-            }
-            _ => Err(StoreError::unavailable("the server returned no known verdict")),
-        }
-    }
-
-    fn revisions(&self, part: usize, append: &Append) -> Vec<(StreamName, Revision)> {
-        let heads = self.part_heads.iter().skip(part);
-        let parts = append.streams.iter().zip(heads).filter(|(part, _)| !part.events.is_empty());
-        parts.map(|(part, head)| (part.stream.clone(), Revision::new(from_sql(*head)))).collect()
-    }
-
-    fn conflict(&self, nth: usize, part: usize, append: &Append) -> Result<Conflict, StoreError> {
-        let (stream, expected, head) = self.failed(nth, part, append)?;
-        Ok(Conflict::Stream { stream, expected, head })
-    }
-
-    /// Returns the part that failed: its stream, its expectation, and the head that it met.
-    fn failed(
-        &self,
-        nth: usize,
-        part: usize,
-        append: &Append,
-    ) -> Result<(StreamName, ExpectedRevision, Option<Revision>), StoreError> {
-        let unread = || StoreError::unavailable("the server named no part of the append");
-        let index = self.failed_parts.get(nth).and_then(|index| usize::try_from(*index - 1).ok());
-        let index = index.ok_or_else(unread)?;
-        let failed = index.checked_sub(part).and_then(|index| append.streams.get(index));
-        let failed = failed.ok_or_else(unread)?;
-        let head = self.part_heads.get(index).filter(|head| **head >= 0);
-        let head = head.map(|head| Revision::new(from_sql(*head)));
-        Ok((failed.stream.clone(), failed.expected, head))
-    }
 }
 
 /// The error of an append that may have been recorded.

@@ -47,7 +47,7 @@ SELECT x.position, x.stream, x.revision, x.recorded_at, x.id, x.type, x.schema_v
  ORDER BY x.position {order}";
 
 /// Returns the statement that fetches the events at the positions of a source.
-pub(super) fn page_statement(source: &str, direction: Direction) -> String {
+pub(crate) fn page_statement(source: &str, direction: Direction) -> String {
     let order = match direction {
         Direction::Forwards => "ASC",
         Direction::Backwards => "DESC",

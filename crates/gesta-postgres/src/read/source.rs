@@ -64,7 +64,7 @@ pub(crate) struct PageRequest {
     pub(crate) limit: u64,
 }
 
-const EVERYTHING: &str = "
+pub(crate) const EVERYTHING: &str = "
 SELECT e.position FROM {schema}.events e
  WHERE e.position BETWEEN $3 AND $4 ORDER BY e.position {order} LIMIT $2";
 

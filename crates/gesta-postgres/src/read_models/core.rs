@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use gesta_store::{DatabaseError, ReadModelId};
+use gesta_store::{DatabaseError, DatabaseName, ReadModelId};
 use tokio::{
     sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc},
     time::timeout,
@@ -24,11 +24,10 @@ use tokio_postgres::Row;
 use super::{
     builds::SchemaNames,
     errors::{of_catalogue, of_failure},
-    prepared::Prepared,
     replica::Replica,
 };
 use crate::{
-    connection::{Connection, Connector, Value},
+    connection::{Connection, Connector, Prepared, Value},
     errors::Failure,
     worker::Worker,
 };
@@ -68,6 +67,8 @@ type Turn = Arc<AsyncMutex<()>>;
 #[derive(Debug)]
 pub(super) struct ReadModelsCore {
     pub(super) url: String,
+    /// `None` if the server keeps its identity from the user of the URL.
+    pub(super) database: Option<DatabaseName>,
     pub(super) names: SchemaNames,
     pub(super) worker: Worker,
     /// For readers, if there is one.
@@ -86,10 +87,11 @@ pub(super) struct ReadModelsCore {
 
 impl ReadModelsCore {
     pub(super) fn new(opened: Opened, worker: Worker, keeper: mpsc::Sender<()>) -> Self {
-        let Opened { url, names, connector, connection, readers, replica } = opened;
-        let first = Prepared::new(connection);
+        let Opened { url, database, names, connector, connection, readers, replica } = opened;
+        let first = Prepared::new(Arc::new(connection));
         Self {
             url,
+            database,
             names,
             worker,
             replica,
@@ -194,7 +196,7 @@ impl ReadModelsCore {
     /// Opens a connection. Runs on the thread of the store.
     pub(super) async fn new_connection(&self) -> Result<Prepared, DatabaseError> {
         let connection = self.connector.connect().await.map_err(of_catalogue)?;
-        Ok(Prepared::new(connection))
+        Ok(Prepared::new(Arc::new(connection)))
     }
 
     /// Keeps a connection for the next use. Its transaction has ended.
@@ -281,6 +283,7 @@ impl ReadModelsCore {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) url: String,
+    pub(super) database: Option<DatabaseName>,
     pub(super) names: SchemaNames,
     pub(super) connector: Arc<Connector>,
     pub(super) connection: Connection,

@@ -11,7 +11,7 @@ use super::{
     tables::{self, CatalogueError, VERSION},
 };
 use crate::{
-    connection::{Connection, Connector},
+    connection::{Connection, Connector, database_of},
     errors::OpenError,
     url::PostgresUrl,
 };
@@ -52,9 +52,10 @@ pub(super) async fn open(
         }
         CatalogueError::Failed(error) => failed(error),
     })?;
+    let database = database_of(&connection).await;
     let replica = replica.map(Replica::new).transpose()?;
     let (url, readers) = (url.to_string(), url.readers);
-    Ok(Opened { url, names, connector, connection, readers, replica })
+    Ok(Opened { url, database, names, connector, connection, readers, replica })
 }
 
 /// Checks version and encoding, and learns whether a pooler is in between.

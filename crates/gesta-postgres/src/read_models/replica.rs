@@ -6,7 +6,7 @@
 //! statements of readers.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,12 +14,9 @@ use gesta_store::DatabaseError;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::types::Type;
 
-use super::{
-    errors::{of_catalogue, of_failure},
-    prepared::Prepared,
-};
+use super::errors::{of_catalogue, of_failure};
 use crate::{
-    connection::Connector,
+    connection::{Connector, Prepared},
     url::{InvalidUrl, PostgresUrl},
 };
 
@@ -80,7 +77,7 @@ impl Replica {
             Some(prepared) => Ok(prepared),
             None => {
                 let connection = self.connector.connect().await.map_err(of_catalogue)?;
-                Ok(Prepared::new(connection))
+                Ok(Prepared::new(Arc::new(connection)))
             }
         }
     }

@@ -9,13 +9,14 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use gesta_store::{DatabaseError, ReadModelId};
+use gesta_store::{DatabaseError, Position, ReadModelId};
 use tokio::{
     sync::{OwnedMutexGuard, OwnedSemaphorePermit, mpsc},
     time::{Instant, Sleep, timeout},
 };
 use tokio_postgres::{
     CopyInSink, Row, SimpleQueryMessage, Statement,
+    error::{Severity, SqlState},
     types::{ToSql, Type},
 };
 
@@ -23,9 +24,10 @@ use super::{
     builds::quoted,
     core::{Purpose, ReadModelsCore, Server, TURN_TIMEOUT, late_turn},
     errors::{is_undefined, of_statement},
-    prepared::Prepared,
 };
-use crate::errors::NO_ANSWER;
+use crate::{
+    append_transaction::OpenAppend, connection::Prepared, errors::NO_ANSWER, number::to_sql,
+};
 
 /// Time after which the server cancels a statement.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,8 +38,18 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for a reader, which keeps nobody from anything but the removal of dropped rows.
 const IDLE_READER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time that an append waits for another transaction on a read model that takes part in it.
+const JOIN_TIMEOUT: Duration = Duration::from_millis(250);
+/// Time after which the server cancels a statement in the transaction of an append.
+const JOINED_STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time to wait for a rollback, before the connection is closed instead.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Has a row if build $1 has reached position $2 and takes events without an operator.
+const TAKES_EVENTS: &str = "
+SELECT 1 FROM {schema}.read_models m JOIN {schema}.checkpoints c ON c.build = m.build
+ WHERE m.build = $1 AND m.stage IN ('rebuilding', 'live') AND c.position >= $2
+   AND NOT EXISTS (SELECT 1 FROM {schema}.dead_letters d WHERE d.build = m.build)";
 
 /// A value of a statement: a reference to any value that the driver can send.
 ///
@@ -65,11 +77,18 @@ pub(super) struct Session {
 
 struct OpenSession {
     prepared: Prepared,
-    server: Server,
+    origin: Origin,
     // Released in this order, after the transaction has ended.
     turn: Option<OwnedMutexGuard<()>>,
-    place: OwnedSemaphorePermit,
+    place: Option<OwnedSemaphorePermit>,
     keeper: mpsc::Sender<()>,
+}
+
+/// The origin of a connection, which gets it back.
+enum Origin {
+    Server(Server),
+    /// The transaction is an append's, which commits or rolls back.
+    Append(Arc<OpenAppend>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,14 +125,15 @@ impl Session {
             Purpose::Write => Some(core.turn(&read_model).await?),
             Purpose::Read | Purpose::Maintain => None,
         };
-        let place = core.place(purpose).await?;
+        let place = Some(core.place(purpose).await?);
         let idle = core.idle_connection();
         let was_idle = idle.is_some();
         let prepared = match idle {
             Some(prepared) => prepared,
             None => core.new_connection().await?,
         };
-        let open = OpenSession { prepared, server: Server::Primary, turn, place, keeper };
+        let origin = Origin::Server(Server::Primary);
+        let open = OpenSession { prepared, origin, turn, place, keeper };
         let mut session = Self::new(core, read_model, open);
         match session.start(purpose).await {
             Ok(()) => Ok(session),
@@ -131,6 +151,9 @@ impl Session {
     }
 
     fn new(core: Arc<ReadModelsCore>, read_model: ReadModelId, open: OpenSession) -> Self {
+        // The timer runs on the thread of the store.
+        let runtime = core.worker.handle().clone();
+        let _entered = runtime.enter();
         Self {
             schema: quoted(&core.names.schema_of(&read_model)),
             core,
@@ -142,6 +165,75 @@ impl Session {
         }
     }
 
+    /// Takes part in the transaction of an append. Returns `None` if the read model has not reached
+    /// `at_least`, has dead letters, takes no events, or is locked by another transaction.
+    ///
+    /// Nothing has changed then, but settings that are local to the transaction.
+    pub(super) async fn join(
+        core: Arc<ReadModelsCore>,
+        read_model: ReadModelId,
+        at_least: Position,
+        append: Arc<OpenAppend>,
+    ) -> Result<Option<Self>, DatabaseError> {
+        let keeper = core.keeper()?;
+        let Some(prepared) = append.take() else {
+            return Err(DatabaseError::rejected("another read model has joined the append"));
+        };
+        let origin = Origin::Append(append);
+        let open = OpenSession { prepared, origin, turn: None, place: None, keeper };
+        let mut session = Self::new(core, read_model, open);
+        // Looked at before the lock is asked for: a read model that is being filled is locked by
+        // those who fill it, one page after the other.
+        if session.takes_events(at_least).await? && session.lock_within_append().await? {
+            return Ok(Some(session));
+        }
+        session.rollback().await?;
+        Ok(None)
+    }
+
+    async fn takes_events(&mut self, at_least: Position) -> Result<bool, DatabaseError> {
+        let (build, at_least) = (to_sql(self.read_model.build), to_sql(at_least.number()));
+        let text = self.core.names.fill(TAKES_EVENTS);
+        let values: [(Parameter<'_>, Type); 2] = [(&build, Type::INT8), (&at_least, Type::INT8)];
+        Ok(!self.query_own(&text, &values).await?.is_empty())
+    }
+
+    /// Locks the read model against other transactions. Returns `false` if it is locked by another
+    /// one, or takes no events any more.
+    async fn lock_within_append(&mut self) -> Result<bool, DatabaseError> {
+        let Self { schema, mark, .. } = self;
+        let (wait, statement) = (JOIN_TIMEOUT.as_millis(), JOINED_STATEMENT_TIMEOUT.as_millis());
+        let build = self.read_model.build;
+        // The savepoint keeps the append if the lock is not there in time.
+        let lock = self.core.names.fill(&format!(
+            "SAVEPOINT gesta_join; SET LOCAL search_path = {schema}; \
+             SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {wait}; \
+             SET LOCAL enable_seqscan = on; SET LOCAL gesta.transaction = '{mark}'; \
+             LOCK TABLE {schema}.gesta_build IN SHARE UPDATE EXCLUSIVE MODE; \
+             SELECT m.build FROM {{schema}}.read_models m \
+              WHERE m.build = {build} AND m.stage IN ('rebuilding', 'live') \
+                AND NOT EXISTS (SELECT 1 FROM {{schema}}.dead_letters d WHERE d.build = m.build); \
+             RELEASE SAVEPOINT gesta_join"
+        ));
+        let locked = self
+            .answer(move |prepared| {
+                Box::pin(async move {
+                    let client = prepared.connection.client();
+                    match client.simple_query(&lock).await {
+                        Ok(messages) => Ok(Some(messages)),
+                        Err(error) if is_undefined(&error) || is_late(&error) => {
+                            client.batch_execute("ROLLBACK TO SAVEPOINT gesta_join").await?;
+                            Ok(None)
+                        }
+                        Err(error) => Err(error),
+                    }
+                })
+            })
+            .await?;
+        let is_row = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(_));
+        Ok(locked.is_some_and(|messages| messages.iter().any(is_row)))
+    }
+
     /// Begins a reader on the replica. Returns `None` if there is none that can be used.
     async fn begin_on_replica(
         core: &Arc<ReadModelsCore>,
@@ -149,7 +241,7 @@ impl Session {
     ) -> Result<Option<Self>, DatabaseError> {
         let Some(replica) = &core.replica else { return Ok(None) };
         let keeper = core.keeper()?;
-        let place = core.place(Purpose::Read).await?;
+        let place = Some(core.place(Purpose::Read).await?);
         let written = core.query("SELECT pg_current_wal_insert_lsn()::text", &[]).await?;
         let written: &str =
             written.first().map_or(Ok(""), |row| super::catalogue::column(row, 0))?;
@@ -160,7 +252,8 @@ impl Session {
                 return Ok(None);
             }
         };
-        let open = OpenSession { prepared, server: Server::Replica, turn: None, place, keeper };
+        let origin = Origin::Server(Server::Replica);
+        let open = OpenSession { prepared, origin, turn: None, place, keeper };
         let mut session = Self::new(Arc::clone(core), read_model.clone(), open);
         match session.start(Purpose::Read).await.map_err(Begin::into_error) {
             Ok(()) => {
@@ -191,8 +284,7 @@ impl Session {
                 return Err(Begin::Again(of_statement(error)));
             }
             Some(Err(error)) => {
-                let is_late = error.code().is_some_and(|code| code.code() == "55P03");
-                let late = is_late && purpose == Purpose::Write;
+                let late = is_late(&error) && purpose == Purpose::Write;
                 return Err(match of_statement(error) {
                     _ if late => Begin::Failed(late_turn(&self.read_model)),
                     // A session that the server ended while it was idle.
@@ -314,8 +406,18 @@ impl Session {
         let answered = limited(time_limit, send(&mut open.prepared)).await;
         match answered {
             Some(answer) => {
+                let is_lost = answer.as_ref().is_err_and(is_of_connection);
                 let answer = answer.map_err(of_statement);
-                let is_broken = matches!(answer, Err(DatabaseError::Unavailable { .. }));
+                let is_unavailable = matches!(answer, Err(DatabaseError::Unavailable { .. }));
+                let is_broken = match &open.origin {
+                    Origin::Server(_) => is_unavailable,
+                    Origin::Append(append) if is_lost && is_unavailable => {
+                        append.mark_lost();
+                        true
+                    }
+                    // The append rolls back.
+                    Origin::Append(_) => false,
+                };
                 *state = if is_broken { SessionState::Broken } else { SessionState::Ready };
                 answer
             }
@@ -502,8 +604,13 @@ impl Session {
         self.state = SessionState::Ready;
     }
 
-    /// Commits. The error of a failed statement of the transaction shows here, too.
+    /// Commits, unless the transaction is an append's. The error of a failed statement of the
+    /// transaction shows here, too.
     pub(super) async fn commit(mut self) -> Result<(), DatabaseError> {
+        if matches!(&self.open, Some(OpenSession { origin: Origin::Append(_), .. })) {
+            self.check_open().await?;
+            return self.rollback().await;
+        }
         let through_pooler = self.core.through_pooler();
         let committed = self
             .answer(move |prepared| {
@@ -524,8 +631,8 @@ impl Session {
             _ => None,
         });
         let is_own = mark == Some(self.mark.as_str());
-        if let Some(OpenSession { prepared, server, turn, place, keeper }) = self.open.take() {
-            self.core.put_back(prepared, server);
+        if let Some(OpenSession { prepared, origin, turn, place, keeper }) = self.open.take() {
+            origin.put_back(&self.core, prepared);
             drop((turn, place, keeper));
         }
         if !is_own {
@@ -534,9 +641,13 @@ impl Session {
         Ok(())
     }
 
-    /// Rolls back and waits for it.
+    /// Rolls back and waits for it. The transaction of an append stays as it is.
     pub(super) async fn rollback(mut self) -> Result<(), DatabaseError> {
         let Some(open) = self.open.take() else { return Ok(()) };
+        let open = match leave_append(open, self.state) {
+            Some(open) => open,
+            None => return Ok(()),
+        };
         let (core, state) = (Arc::clone(&self.core), self.state);
         // On the thread of the store, where it ends also if nobody waits.
         let ended = self.core.worker.handle().spawn(release(core, open, state));
@@ -554,11 +665,34 @@ impl fmt::Debug for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if let Some(open) = self.open.take() {
+        let open = self.open.take().and_then(|open| leave_append(open, self.state));
+        if let Some(open) = open {
             let core = Arc::clone(&self.core);
             self.core.detach(release(core, open, self.state));
         }
     }
+}
+
+impl Origin {
+    fn put_back(self, core: &ReadModelsCore, prepared: Prepared) {
+        match self {
+            Self::Server(server) => core.put_back(prepared, server),
+            Self::Append(append) => append.put_back(prepared),
+        }
+    }
+}
+
+/// Returns the connection of a joined session to the append. Returns any other session.
+fn leave_append(open: OpenSession, state: SessionState) -> Option<OpenSession> {
+    let append = match &open.origin {
+        Origin::Server(_) => return Some(open),
+        Origin::Append(append) => Arc::clone(append),
+    };
+    match state {
+        SessionState::Ready => append.put_back(open.prepared),
+        SessionState::Waiting | SessionState::Broken | SessionState::Ended => append.mark_broken(),
+    }
+    None
 }
 
 impl Begin {
@@ -571,7 +705,7 @@ impl Begin {
 
 /// Ends the transaction of a session, and returns its connection if that succeeds.
 async fn release(core: Arc<ReadModelsCore>, open: OpenSession, state: SessionState) {
-    let OpenSession { mut prepared, server, turn, place, keeper } = open;
+    let OpenSession { mut prepared, origin, turn, place, keeper } = open;
     if state != SessionState::Broken {
         if state == SessionState::Waiting {
             prepared.connection.cancel().await;
@@ -582,7 +716,7 @@ async fn release(core: Arc<ReadModelsCore>, open: OpenSession, state: SessionSta
         }
         let rollback = prepared.connection.client().batch_execute("ROLLBACK");
         if let Ok(Ok(())) = timeout(ROLLBACK_TIMEOUT, rollback).await {
-            core.put_back(prepared, server);
+            origin.put_back(&core, prepared);
         }
     }
     drop((turn, place));
@@ -616,6 +750,16 @@ async fn limited<T>(limit: &mut Pin<Box<Sleep>>, future: impl Future<Output = T>
         limit.as_mut().poll(context).map(|()| None)
     })
     .await
+}
+
+/// Returns `true` if the server ended the connection, or gave no answer.
+fn is_of_connection(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_none_or(|refusal| refusal.parsed_severity() != Some(Severity::Error))
+}
+
+/// Returns `true` if a lock was not there in time.
+fn is_late(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }
 
 fn no_answer() -> DatabaseError {

@@ -3,8 +3,9 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use gesta_store::{
-    Checkpoint, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture, DeadLetter,
-    ReadModel, ReadModelId, ReadModelStore, Snapshot, SnapshotStore, StoreError, StreamName,
+    AppendTransaction, Checkpoint, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture,
+    DatabaseName, DeadLetter, Position, ReadModel, ReadModelId, ReadModelStore, Snapshot,
+    SnapshotStore, StoreError, StreamName,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,7 +17,7 @@ use super::{
     session::Session,
     views,
 };
-use crate::{errors::OpenError, url::PostgresUrl, worker::Worker};
+use crate::{append_transaction::open_append, errors::OpenError, url::PostgresUrl, worker::Worker};
 
 /// Read models, checkpoints of consumers and snapshots in PostgreSQL.
 ///
@@ -209,6 +210,22 @@ impl ReadModelStore for PostgresReadModels {
         let id = read_model.clone();
         let begin = |core| Session::begin(core, id, Purpose::Write);
         Ok(Tx::new(self.core.run(begin).await?))
+    }
+
+    async fn join(
+        &self,
+        read_model: &ReadModelId,
+        at_least: Position,
+        transaction: &Arc<dyn AppendTransaction>,
+    ) -> Result<Option<Tx>, DatabaseError> {
+        let append = open_append(transaction)?;
+        let (core, id) = (Arc::clone(&self.core), read_model.clone());
+        // Not on the thread of the read models: the connection is driven by that of the events.
+        Ok(Session::join(core, id, at_least, append).await?.map(Tx::new))
+    }
+
+    fn database(&self) -> Option<DatabaseName> {
+        self.core.database.clone()
     }
 
     async fn reader(&self, read_model: &ReadModelId) -> Result<Reader, DatabaseError> {

@@ -7,6 +7,7 @@ mod archive;
 mod conformance;
 mod failover;
 mod failures;
+mod inline;
 mod interleaving;
 mod leases;
 mod opening;

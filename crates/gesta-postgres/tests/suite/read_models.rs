@@ -21,8 +21,8 @@ use crate::server::with_client;
 
 /// Schemas of a test's own, which go with it.
 pub(crate) struct TestReadModels {
-    server: String,
-    prefix: String,
+    pub(crate) server: String,
+    pub(crate) prefix: String,
 }
 
 impl TestReadModels {

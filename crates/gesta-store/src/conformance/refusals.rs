@@ -1,11 +1,14 @@
 //! Clauses about features that a store lacks: it refuses them by name.
 
+use std::sync::Arc;
+
 use super::support::*;
 use crate::{
     Append, AppendCondition, Capability, CausationId, Conflict, ContentType, CorrelationId,
-    DeleteStream, EventId, EventQuery, EventStore, ExpectedRevision, Filter, ListCategories,
-    ListStreams, NewEvent, OrdinalIndex, Position, QueryItem, ReadAll, ReadOrdinals, ReadStream,
-    RecordedAt, SetStreamMetadata, StoreError, StreamMetadata, Subscribe, TombstoneStream,
+    DeleteStream, EventId, EventQuery, EventStore, ExpectedRevision, Filter, InlineBatch,
+    InlineConsumer, InlineFuture, ListCategories, ListStreams, NewEvent, OrdinalIndex, Position,
+    QueryItem, ReadAll, ReadOrdinals, ReadStream, RecordedAt, SetStreamMetadata, StoreError,
+    StreamMetadata, Subscribe, TombstoneStream,
 };
 
 /// Expects the refusal of this feature.
@@ -212,4 +215,20 @@ pub(super) async fn tombstones_are_refused(store: &dyn EventStore) {
 pub(super) async fn events_in_system_streams_are_refused(store: &dyn EventStore) {
     let append = Append::to(name("$settings"), ExpectedRevision::Any, [event()]).privileged();
     refused(offer(store, append).await, Capability::SystemStreams);
+}
+
+/// A consumer that applies nothing.
+struct Idle;
+
+impl InlineConsumer for Idle {
+    fn apply<'a>(&'a self, _: &'a InlineBatch) -> InlineFuture<'a> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn committed(&self, _: &InlineBatch) {}
+}
+
+pub(super) async fn inline_consumers_are_refused(store: &dyn EventStore) {
+    let consumer: Arc<dyn InlineConsumer> = Arc::new(Idle);
+    refused(store.attach_inline(Arc::downgrade(&consumer)), Capability::InlineConsumers);
 }

@@ -38,12 +38,14 @@ pub(super) struct Log {
 }
 
 /// Identity and result of an append, to recognize a repeat.
+#[derive(Clone)]
 struct PastAppend {
     parts: Vec<StreamPart>,
     answer: Appended,
 }
 
 /// The events of one stream in a recorded append.
+#[derive(Clone)]
 struct StreamPart {
     stream: StreamName,
     first: Revision,
@@ -51,6 +53,22 @@ struct StreamPart {
 }
 
 impl Log {
+    /// Returns the same events without those who wait for more.
+    pub(super) fn copy(&self) -> Self {
+        Self {
+            events: self.events.clone(),
+            streams: self.streams.clone(),
+            metadata: self.metadata.clone(),
+            tombstoned: self.tombstoned.clone(),
+            categories: self.categories.clone(),
+            appends: self.appends.clone(),
+            ordinals: self.ordinals.clone(),
+            closed: self.closed,
+            wakers: BTreeMap::new(),
+            last_subscription_id: self.last_subscription_id,
+        }
+    }
+
     /// Checks an append and records it. Returns the wakers of the subscriptions that wait; the
     /// caller wakes them outside the lock.
     pub(super) fn append(

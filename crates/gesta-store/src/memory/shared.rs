@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::log::Log;
+use super::{joint::Consumers, log::Log};
 use crate::{Incarnation, RecordedAt};
 
 /// Maximum number of events in a page of a read or a subscription.
@@ -11,6 +11,7 @@ pub(super) const PAGE_EVENTS_MAX: usize = 256;
 /// State shared by clones, reads and subscriptions.
 pub(super) struct Shared {
     pub(super) log: Mutex<Log>,
+    pub(super) consumers: Consumers,
     pub(super) clock: Box<dyn Fn() -> RecordedAt + Send + Sync>,
     pub(super) incarnation: Incarnation,
 }

@@ -5,6 +5,7 @@
 //! commit, so it costs time and memory in proportion to the read model.
 
 use std::{
+    any::Any,
     collections::{BTreeMap, HashMap},
     fmt,
     future::poll_fn,
@@ -21,7 +22,10 @@ use super::{
     ReadModel, ReadModelId, ReadModelStore, ReadModelTx, ReadRows, Row, Rows, Snapshot,
     SnapshotStore, Stage,
 };
-use crate::{Checkpoint, Position, StreamName};
+use crate::{
+    AppendTransaction, Checkpoint, DatabaseName, Position, StreamName,
+    memory::{DATABASE, JoinedPart, MemoryAppend},
+};
 
 /// Read models, checkpoints and snapshots in memory. Clones share the data.
 ///
@@ -96,7 +100,12 @@ impl MemoryReadModels {
         entry.in_transaction = true;
         // Work on a copy: readers keep the state before the transaction.
         let contents = Contents::clone(&entry.contents);
-        Poll::Ready(Ok(MemoryTx { store: self.clone(), id: read_model.clone(), contents }))
+        Poll::Ready(Ok(MemoryTx {
+            store: self.clone(),
+            id: read_model.clone(),
+            contents,
+            append: None,
+        }))
     }
 }
 
@@ -201,6 +210,35 @@ impl ReadModelStore for MemoryReadModels {
         poll_fn(|context| self.poll_begin(read_model, context)).await
     }
 
+    /// Waits for the end of an open transaction, however long it takes.
+    async fn join(
+        &self,
+        read_model: &ReadModelId,
+        at_least: Position,
+        transaction: &Arc<dyn AppendTransaction>,
+    ) -> Result<Option<MemoryTx>, DatabaseError> {
+        let append: Arc<dyn Any + Send + Sync> = Arc::clone(transaction) as _;
+        let append = append
+            .downcast::<MemoryAppend>()
+            .map_err(|_| DatabaseError::rejected("the append is one of another kind of store"))?;
+        let mut tx = match self.begin(read_model).await {
+            Ok(tx) => tx,
+            Err(DatabaseError::Missing { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let is_retired = self.state().entry(read_model)?.stage == Stage::Retired;
+        let has_reached = tx.contents.checkpoint.is_some_and(|own| own.position >= at_least);
+        if is_retired || !has_reached || !tx.contents.dead_letters.is_empty() {
+            return Ok(None);
+        }
+        tx.append = Some(append);
+        Ok(Some(tx))
+    }
+
+    fn database(&self) -> Option<DatabaseName> {
+        Some(DatabaseName::new(DATABASE))
+    }
+
     async fn reader(&self, read_model: &ReadModelId) -> Result<MemoryReader, DatabaseError> {
         Ok(MemoryReader(self.contents(read_model)?))
     }
@@ -236,6 +274,8 @@ pub struct MemoryTx {
     store: MemoryReadModels,
     id: ReadModelId,
     contents: Contents,
+    /// The append that this transaction is a part of.
+    append: Option<Arc<MemoryAppend>>,
 }
 
 impl fmt::Debug for MemoryTx {
@@ -278,16 +318,32 @@ impl ReadModelTx for MemoryTx {
     }
 
     async fn commit(mut self) -> Result<(), DatabaseError> {
-        let contents = mem::take(&mut self.contents);
-        // A dropped read model has no readers, so the changes can be discarded.
-        if let Ok(entry) = self.store.state().entry(&self.id) {
-            entry.contents = Arc::new(contents);
+        match self.append.take() {
+            // Open until the append ends.
+            Some(append) => append.keep(Box::new(self)),
+            None => self.publish(),
         }
         Ok(())
     }
 
     async fn rollback(self) -> Result<(), DatabaseError> {
         Ok(())
+    }
+}
+
+impl MemoryTx {
+    fn publish(&mut self) {
+        let contents = mem::take(&mut self.contents);
+        // A dropped read model has no readers, so the changes can be discarded.
+        if let Ok(entry) = self.store.state().entry(&self.id) {
+            entry.contents = Arc::new(contents);
+        }
+    }
+}
+
+impl JoinedPart for MemoryTx {
+    fn commit(mut self: Box<Self>) {
+        self.publish();
     }
 }
 

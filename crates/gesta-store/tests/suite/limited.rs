@@ -124,6 +124,10 @@ pub(crate) fn refusing(supported: CapabilitySet, limits: Limits) -> FaultyStore 
             one(Capability::Tombstones)?;
             block_on(store.tombstone_stream(end))
         }),
+        attach_inline: Box::new(move |store, consumer| {
+            one(Capability::InlineConsumers)?;
+            store.attach_inline(consumer)
+        }),
         close: Box::new(move |store, ()| match one(Capability::Close) {
             Ok(()) => block_on(store.close()),
             Err(_) => Ok(()),

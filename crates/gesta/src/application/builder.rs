@@ -28,7 +28,7 @@ use crate::{
     open,
     pipeline::{PipelineConfig, RememberedRejections},
     process::ProcessContext,
-    projection::{ProjectionContext, SharedStore},
+    projection::{ProjectionContext, ProjectionRegistration, SharedStore},
     reactor::{ReactorContext, StateSource},
     snapshot::Snapshots,
 };
@@ -224,7 +224,30 @@ impl Builder {
         S: ReadModelStore,
     {
         self.requirements.add(format!("projection `{}`", P::NAME), requirements::PROJECTION);
-        self.read_side.add(projection, read_models.clone());
+        let read_models = read_models.clone();
+        self.read_side.add(ProjectionRegistration { projection, read_models, is_inline: false });
+        self.reads_events::<P::Event>(Scope::of::<P::Event>())
+    }
+
+    /// Runs a projection in the transactions of the appends that it reads from: a query right after
+    /// a command sees its rows, without a wait. The events and the read models have to be in one
+    /// database.
+    ///
+    /// An event that the projection cannot apply fails its append, with
+    /// [`StoreError::Inline`](gesta_store::StoreError::Inline), and every append of every node waits
+    /// for the projection. A projection that is new, rebuilt or behind by more than 512 events
+    /// catches up as others do, while appends go on without it, and so does one with dead letters.
+    ///
+    /// [`open`](Self::open) waits up to 5 s until the read model can take part.
+    pub fn project_inline<P, S>(mut self, projection: P, read_models: &S) -> Self
+    where
+        P: Apply<S::Tx>,
+        S: ReadModelStore,
+    {
+        let part = format!("inline projection `{}`", P::NAME);
+        self.requirements.add(part, requirements::INLINE_PROJECTION);
+        let read_models = read_models.clone();
+        self.read_side.add(ProjectionRegistration { projection, read_models, is_inline: true });
         self.reads_events::<P::Event>(Scope::of::<P::Event>())
     }
 
@@ -376,6 +399,9 @@ impl Builder {
             hosting: hosting.clone(),
         };
         let read_side = self.read_side.start(&context)?;
+        for inline in read_side.handles().filter(|handle| handle.is_inline) {
+            inline.started(clock.as_ref()).await;
+        }
         let context = ProcessContext {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),

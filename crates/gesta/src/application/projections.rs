@@ -110,6 +110,7 @@ impl Gesta {
             state,
             position,
             checkpoint,
+            inline: handle.is_inline,
             lag,
             dead_letters,
             old_rows,

@@ -27,12 +27,11 @@ pub(crate) struct ReadSideRegistrations {
 
 impl ReadSideRegistrations {
     /// Adds a projection that runs while the application is open.
-    pub(super) fn add<P, S>(&mut self, projection: P, read_models: S)
+    pub(super) fn add<P, S>(&mut self, planned: ProjectionRegistration<P, S>)
     where
         P: Apply<S::Tx>,
         S: ReadModelStore,
     {
-        let planned = ProjectionRegistration { projection, read_models };
         self.running.push((TypeId::of::<P>(), Box::new(planned)));
     }
 
@@ -61,6 +60,9 @@ impl ReadSideRegistrations {
         for (_, planned) in &self.running {
             if let Some(reason) = planned.partition_fault() {
                 return Err(OpenError::Partitions { projection: planned.name(), reason });
+            }
+            if let Some(reason) = planned.inline_fault(context.store.0.as_ref()) {
+                return Err(OpenError::Inline { projection: planned.name(), reason });
             }
         }
         let mut taken = HashSet::new();

@@ -28,6 +28,10 @@ impl Default for Requirements {
 pub(super) const PROJECTION: CapabilitySet =
     CapabilitySet::of(&[Capability::GlobalOrder, Capability::EventTypeFilter]);
 
+/// Needs of an inline projection: appends apply its events, too.
+pub(super) const INLINE_PROJECTION: CapabilitySet =
+    PROJECTION.union(CapabilitySet::of(&[Capability::InlineConsumers]));
+
 /// Needs of a process manager: it also reads its instances, and truncates its journal.
 pub(super) const PROCESS: CapabilitySet = CapabilitySet::of(&[
     Capability::GlobalOrder,

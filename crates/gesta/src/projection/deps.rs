@@ -35,6 +35,8 @@ pub(super) struct ReadModelWork<P, S> {
     pub(super) read_models: S,
     /// Token of the lease. `None` without nodes.
     pub(super) token: Option<FencingToken>,
+    /// Appends apply the events, too.
+    pub(super) is_inline: bool,
     /// The partition whose events are applied. `None` for all of the projection.
     pub(super) partition: Option<Partition>,
     /// Dropped last, which tells the handle that nothing of the projection is in use.
@@ -52,6 +54,7 @@ where
             projection: Arc::clone(&self.projection),
             read_models: self.read_models.clone(),
             token,
+            is_inline: self.is_inline,
             partition,
             in_use: self.in_use.clone(),
         }

@@ -15,8 +15,8 @@ use tokio::sync::watch;
 
 use super::{
     Apply, ControlMessage, OldRows, Operation, ProjectionProgress, ProjectionState,
-    handle::refusal, provenance::Provenance, run_error::RunError, runner::ProjectionRunner,
-    stream_end,
+    handle::refusal, inline::InlineReadModel, provenance::Provenance, run_error::RunError,
+    runner::ProjectionRunner, stream_end,
 };
 use crate::{
     EventSet, Sleep,
@@ -48,6 +48,8 @@ struct Seen {
     position: Position,
     fills_to: Option<Position>,
     dead_letters: usize,
+    /// Its rows come from events of all types that this program applies.
+    is_complete: bool,
 }
 
 impl<P, S> ProjectionRunner<P, S>
@@ -139,7 +141,9 @@ where
         };
         let fills_to = known.as_ref().map(|it| it.fills_to).filter(|to| position < *to);
         let dead_letters = read_models.dead_letters(&live.id).await?.len();
-        Ok(Some(Seen { old: at(Stage::Retired), live, position, fills_to, dead_letters }))
+        let is_complete = complete.is_some();
+        let old = at(Stage::Retired);
+        Ok(Some(Seen { old, live, position, fills_to, dead_letters, is_complete }))
     }
 
     /// Reads the origin of a read model's rows.
@@ -207,10 +211,14 @@ where
 
 impl Seen {
     fn publish<P: super::Projection>(self, progress: &mut ProjectionProgress) {
-        let Self { live, old, position, fills_to, dead_letters } = self;
+        let Self { live, old, position, fills_to, dead_letters, is_complete } = self;
+        let reached = progress.inline_reached.take();
         // Dead letters of a read model of another version cannot be retried.
         let is_own = live.version == P::VERSION;
         progress.filled = is_own.then(|| live.id.clone()).into_iter().collect();
+        let takes_part = is_own && is_complete;
+        let inline = takes_part.then(|| InlineReadModel { id: live.id.clone(), is_live: true });
+        progress.inline_into = inline.into_iter().collect();
         progress.checkpoint = live.checkpoint;
         progress.answering = Some(live.id);
         progress.position = position;
@@ -221,5 +229,9 @@ impl Seen {
             version: old.version,
             position: old.checkpoint.map_or(Position::START, |it| it.position),
         });
+        // Appends of this node may have moved it since the look.
+        if let Some((id, checkpoint)) = reached {
+            progress.reach_inline(id, checkpoint);
+        }
     }
 }

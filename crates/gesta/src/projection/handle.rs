@@ -13,8 +13,8 @@ use std::{
 };
 
 use gesta_store::{
-    DatabaseError, DatabaseFuture, DeadLetter, EventStore, EventType, InvalidName, LeaseName,
-    NodeName, Partition, ReadModelId, ReadModelStore,
+    DatabaseError, DatabaseFuture, DatabaseName, DeadLetter, EventStore, EventType, InlineConsumer,
+    InvalidName, LeaseName, NodeName, Partition, ReadModelId, ReadModelStore,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -25,13 +25,14 @@ use super::{
     Apply, ControlMessage, FailurePolicy, Operation, OperationError, PARTITIONS_MAX,
     PartitionStatus, ProjectionProgress, ProjectionState,
     deps::{ProjectionDeps, ReadModelWork},
+    inline::InlineProjection,
     lifecycle::ReadModelLifecycle,
     partition_runner::{PartitionProgress, PartitionRunner},
     runner::ProjectionRunner,
     store_work::in_callers_context,
 };
 use crate::{
-    Clock, EventSet, RunsElsewhere,
+    Clock, EventSet, OpenError, RunsElsewhere,
     error_line::in_one_line,
     nodes::{Closing, Hosting, close},
 };
@@ -55,6 +56,9 @@ pub(crate) struct ProjectionHandle {
     pub(crate) read_models: Arc<dyn AnyReadModels>,
     /// Its lease. `None` without nodes.
     pub(crate) lease: Option<LeaseName>,
+    /// `None` if the projection is not inline, and after its end.
+    inline: Mutex<Option<Arc<dyn InlineConsumer>>>,
+    pub(crate) is_inline: bool,
     control: mpsc::Sender<ControlMessage>,
     closing: watch::Sender<Closing>,
     /// Number of callers that wait for a position. While there are any, a node that follows looks
@@ -218,6 +222,8 @@ impl ProjectionHandle {
     /// Stops the task and waits until it has released its resources, including the stores.
     pub(crate) async fn stop(&self) {
         let Some(RunningTask { task, mut released }) = self.take_task() else { return };
+        // Appends go on without it from now on.
+        drop(self.inline.lock().unwrap_or_else(PoisonError::into_inner).take());
         for partition in &self.partitions {
             let task = partition.task.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(task) = task {
@@ -326,17 +332,20 @@ impl fmt::Debug for SharedStore {
 pub(crate) struct ProjectionRegistration<P, S> {
     pub(crate) projection: P,
     pub(crate) read_models: S,
+    pub(crate) is_inline: bool,
 }
 
 /// Start of a registered projection, without its type parameters.
 pub(crate) trait StartProjection: Send {
     fn name(&self) -> &'static str;
 
+    /// Returns why the projection cannot take part in the appends of a store, although it is inline.
+    fn inline_fault(&self, store: &dyn EventStore) -> Option<String>;
+
     /// Returns what is wrong with the partitions of the projection.
     fn partition_fault(&self) -> Option<&'static str>;
 
-    fn start(self: Box<Self>, context: &ProjectionContext)
-    -> Result<ProjectionHandle, InvalidName>;
+    fn start(self: Box<Self>, context: &ProjectionContext) -> Result<ProjectionHandle, OpenError>;
 }
 
 impl<P, S> StartProjection for ProjectionRegistration<P, S>
@@ -348,9 +357,28 @@ where
         P::NAME
     }
 
+    fn inline_fault(&self, store: &dyn EventStore) -> Option<String> {
+        let (events, rows) = (store.database(), ReadModelStore::database(&self.read_models));
+        if !self.is_inline || events.is_some() && events == rows {
+            return None;
+        }
+        let place = |name: Option<DatabaseName>| match name {
+            Some(name) => format!("in the database `{name}`"),
+            None => "where no transaction can be shared".to_owned(),
+        };
+        let (events, rows) = (place(events), place(rows));
+        Some(format!(
+            "the events are {events}, and the read models {rows}; keep both in one database, or \
+             register the projection with `project`"
+        ))
+    }
+
     fn partition_fault(&self) -> Option<&'static str> {
         match P::PARTITIONS {
             1 => None,
+            2..=PARTITIONS_MAX if self.is_inline => {
+                Some("an inline projection cannot have partitions")
+            }
             2..=PARTITIONS_MAX if P::FAILURE_POLICY == FailurePolicy::Halt => {
                 Some("a projection with partitions sets failing events aside and cannot halt")
             }
@@ -359,11 +387,9 @@ where
         }
     }
 
-    fn start(
-        self: Box<Self>,
-        context: &ProjectionContext,
-    ) -> Result<ProjectionHandle, InvalidName> {
+    fn start(self: Box<Self>, context: &ProjectionContext) -> Result<ProjectionHandle, OpenError> {
         let (sender, progress) = watch::channel(ProjectionProgress::starting());
+        let sender = Arc::new(sender);
         let (control, messages) = mpsc::channel(CONTROL_QUEUE_MAX);
         let (closing, closed) = watch::channel(Closing::NotYet);
         let (waiters, waiting) = watch::channel(0);
@@ -378,12 +404,14 @@ where
                 projection: Arc::new(self.projection),
                 read_models: self.read_models,
                 token: None,
+                is_inline: self.is_inline,
                 partition: None,
                 in_use,
             }),
         });
         // Checked here, so that an invalid name fails the open and not the task.
         let event_types = P::Event::event_types()?;
+        let inline = attach_inline(&deps, &sender)?;
         let partitions = start_partitions(&deps, &context.hosting)?;
         let lifecycle = ReadModelLifecycle {
             deps,
@@ -407,6 +435,8 @@ where
             progress,
             read_models,
             lease,
+            inline: Mutex::new(inline),
+            is_inline: self.is_inline,
             control,
             closing,
             waiters,
@@ -415,6 +445,26 @@ where
             damaged: Mutex::new(None),
         })
     }
+}
+
+/// Lets an inline projection take part in appends from now on.
+fn attach_inline<P, S>(
+    deps: &ProjectionDeps<P, S>,
+    progress: &Arc<watch::Sender<ProjectionProgress>>,
+) -> Result<Option<Arc<dyn InlineConsumer>>, OpenError>
+where
+    P: Apply<S::Tx>,
+    S: ReadModelStore,
+{
+    if !deps.work.is_inline {
+        return Ok(None);
+    }
+    let inline = InlineProjection::new(&deps.store, Arc::clone(&deps.work), progress)?;
+    let inline: Arc<dyn InlineConsumer> = Arc::new(inline);
+    let attached = deps.store.attach_inline(Arc::downgrade(&inline));
+    attached
+        .map_err(|error| OpenError::Inline { projection: P::NAME, reason: in_one_line(&error) })?;
+    Ok(Some(inline))
 }
 
 /// Starts a task for each partition of a projection, if it is divided.

@@ -27,7 +27,7 @@ const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 /// The changes of the set of read models.
 pub(super) struct ReadModelLifecycle<P, S> {
     pub(super) deps: Arc<ProjectionDeps<P, S>>,
-    pub(super) progress: watch::Sender<ProjectionProgress>,
+    pub(super) progress: Arc<watch::Sender<ProjectionProgress>>,
     /// Read models that must be replaced by a rebuild.
     pub(super) outdated: HashMap<ReadModelId, Outdated>,
     /// Number of callers that wait for a position.
@@ -348,7 +348,9 @@ where
         let Some(rebuilt) = models.rebuild().map(|writer| writer.id.clone()) else {
             return Ok(());
         };
-        self.deps.work.check_token(&rebuilt).await?;
+        // Held until queries are told: no append moves one of the two meanwhile.
+        let live = models.answering.has_valid_rows.then(|| models.answering.id.clone());
+        let Some(locked) = self.lock_for_switch(live, &rebuilt).await? else { return Ok(()) };
         // Rows from another history must not serve queries again, so the switch-over drops them.
         if !models.answering.has_valid_rows {
             self.deps.work.read_models.switch_to(&rebuilt).await?;
@@ -376,10 +378,37 @@ where
             }
             models.answering = rebuild.writer;
         }
+        self.publish_answering(&models.answering);
+        drop(locked);
         // Read the stages back instead of deriving them: the quarantine above may have removed the
         // old rows.
         models.old = self.kept().await?;
         Ok(())
+    }
+
+    /// Begins the transactions under which a rebuild goes live, with the right to do so. Returns
+    /// `None` if appends have moved the live read model beyond it.
+    async fn lock_for_switch(
+        &self,
+        live: Option<ReadModelId>,
+        rebuilt: &ReadModelId,
+    ) -> Result<Option<Vec<S::Tx>>, RunError> {
+        let mut locked = Vec::new();
+        if !self.deps.work.is_inline {
+            self.deps.work.check_token(rebuilt).await?;
+            return Ok(Some(locked));
+        }
+        // In the order in which appends lock them. A live read model that cannot be opened takes no
+        // part in appends.
+        if let Some(live) = live {
+            locked.extend(self.deps.work.begin(&live).await.ok());
+        }
+        locked.push(self.deps.work.begin(rebuilt).await?);
+        let mut reached = Vec::new();
+        for tx in &mut locked {
+            reached.push(tx.checkpoint().await?.map(|checkpoint| checkpoint.position));
+        }
+        Ok((reached.first() <= reached.last()).then_some(locked))
     }
 
     /// Returns the retired read model, if there is one.

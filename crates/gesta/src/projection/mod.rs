@@ -17,6 +17,7 @@ mod deliveries;
 mod deps;
 mod follower;
 mod handle;
+mod inline;
 mod lifecycle;
 mod name;
 mod on_read;

@@ -264,9 +264,13 @@ where
         let letters = rebuild.map_or(0, |rebuild| rebuild.dead_letters);
         let outdated = self.lifecycle.outdated.get(&answering.id).map(ToString::to_string);
         let damage = answering.trouble().map(str::to_owned);
-        self.lifecycle.progress.send_replace(ProjectionProgress {
+        let inline = [(Some(answering), true), (rebuild, false)].into_iter();
+        let inline = inline.filter_map(|(writer, is_live)| writer?.inline(is_live));
+        let known = ProjectionProgress {
             state,
             answering: Some(answering.id.clone()),
+            inline_into: inline.collect(),
+            inline_reached: None,
             filled: filled.map(|writer: &ReadModelWriter<P, S>| writer.id.clone()).collect(),
             halted: models.is_stuck(),
             position: answering.position,
@@ -277,6 +281,7 @@ where
             fills_to: answering.fills_to(),
             runs_on: self.post.node.clone(),
             trouble: damage.or(outdated).or_else(|| self.last_error.clone()),
-        });
+        };
+        self.lifecycle.progress.send_modify(|progress| progress.replace(known));
     }
 }

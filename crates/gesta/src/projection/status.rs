@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use gesta_store::{Checkpoint, LeaseName, NodeName, Position, ReadModelId};
 
+use super::inline::InlineReadModel;
+
 /// The current state of a projection.
 ///
 /// ```
@@ -129,6 +131,8 @@ pub struct ProjectionStatus {
     pub position: Position,
     /// Stored checkpoint of the live read model.
     pub checkpoint: Option<Checkpoint>,
+    /// Appends apply its events in their own transaction, as long as it is not behind.
+    pub inline: bool,
     /// Distance from the head of the store.
     pub lag: Lag,
     /// Number of dead letters.
@@ -166,6 +170,10 @@ pub struct PartitionStatus {
 pub(crate) struct ProjectionProgress {
     pub(crate) state: ProjectionState,
     pub(crate) answering: Option<ReadModelId>,
+    /// Read models that take part in appends, if the projection is inline.
+    pub(crate) inline_into: Vec<InlineReadModel>,
+    /// The checkpoint of a live read model that appends of this program have moved last.
+    pub(crate) inline_reached: Option<(ReadModelId, Checkpoint)>,
     /// Read models that this version fills. Their dead letters can be retried.
     pub(crate) filled: Vec<ReadModelId>,
     /// No progress is possible without an operator.
@@ -189,6 +197,8 @@ impl ProjectionProgress {
         Self {
             state: ProjectionState::Starting,
             answering: None,
+            inline_into: Vec::new(),
+            inline_reached: None,
             filled: Vec::new(),
             halted: false,
             position: Position::START,
@@ -199,6 +209,33 @@ impl ProjectionProgress {
             trouble: None,
             fills_to: None,
             runs_on: None,
+        }
+    }
+
+    /// Takes over a checkpoint that an append has moved. Returns `true` if it is news.
+    pub(crate) fn reach_inline(&mut self, id: ReadModelId, checkpoint: Checkpoint) -> bool {
+        let is_of_history =
+            self.checkpoint.is_none_or(|own| own.incarnation == checkpoint.incarnation);
+        if self.answering.as_ref() != Some(&id) || !is_of_history {
+            return false;
+        }
+        let is_news = checkpoint.position > self.position;
+        self.position = self.position.max(checkpoint.position);
+        if self.checkpoint.is_none_or(|own| own.position < checkpoint.position) {
+            self.checkpoint = Some(checkpoint);
+        }
+        self.fills_to = self.fills_to.filter(|to| self.position < *to);
+        self.inline_reached = Some((id, checkpoint));
+        is_news
+    }
+
+    /// Replaces the progress by what the projection's own task knows, which may be older than what
+    /// appends have done.
+    pub(crate) fn replace(&mut self, known: Self) {
+        let reached = self.inline_reached.take();
+        *self = known;
+        if let Some((id, checkpoint)) = reached {
+            self.reach_inline(id, checkpoint);
         }
     }
 }

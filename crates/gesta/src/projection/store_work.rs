@@ -21,6 +21,11 @@ pub(crate) fn in_callers_context<T>(
     InRuntime { runtime: Handle::try_current().ok(), work: Box::pin(work) }
 }
 
+/// Runs work on another thread with the timers and tasks of a runtime.
+pub(super) fn in_runtime<F: Future>(runtime: Handle, work: F) -> impl Future<Output = F::Output> {
+    InRuntime { runtime: Some(runtime), work: Box::pin(work) }
+}
+
 /// A future whose polls can use timers and tasks of a runtime.
 struct InRuntime<F> {
     /// `None` if the caller has none either.

@@ -21,6 +21,7 @@ use super::{
     catch_panic::catch_panic,
     deliveries::{Deliveries, Fetched, FetchedEvents},
     deps::{ProjectionDeps, ReadModelWork},
+    inline::InlineReadModel,
     provenance::{self, HistoryMarker, Outdated, Provenance},
     run_error::RunError,
     stream_end,
@@ -114,6 +115,13 @@ impl EventRun {
 
     fn events(&self) -> &[RecordedEvent] {
         self.page.get(self.range.clone()).unwrap_or_default()
+    }
+
+    /// Leaves out the events up to a position. Returns `true` if there were some.
+    fn begin_after(&mut self, position: Position) -> bool {
+        let applied = self.events().iter().take_while(|event| event.position <= position).count();
+        self.range.start += applied;
+        applied > 0
     }
 
     /// Returns a run for each event.
@@ -327,10 +335,14 @@ where
     /// Records that no event up to this position is left to apply.
     ///
     /// Losing the position only costs scanning again, so it is stored every [`UNSAVED_MAX`]
-    /// deliveries.
+    /// deliveries. Appends take an inline projection along that has stored its position.
     async fn skip_to(&mut self, position: Position, weight: u32) -> Result<(), RunError> {
         self.position = self.position.max(position);
+        let weight = if self.deps.work.is_inline { UNSAVED_MAX } else { weight };
         self.unsaved = self.unsaved.saturating_add(weight);
+        if self.position > self.checkpoint.position {
+            self.take_over_appends().await?;
+        }
         let is_behind = self.position > self.checkpoint.position;
         if self.unsaved < UNSAVED_MAX || !is_behind {
             // The checkpoint of a read model is the lowest one of its partitions. So each partition
@@ -345,16 +357,63 @@ where
         // stands there.
         let last = HistoryMarker::up_to(self.deps.store.as_ref(), self.position).await?;
         let tx = self.deps.work.begin(&self.id).await?;
-        self.commit(tx, self.position, last).await?;
+        match self.commit(tx, self.position, last).await {
+            Err(error) if self.was_overtaken(&error) => self.take_over_appends().await,
+            stored => Ok(stored?),
+        }
+    }
+
+    /// Takes over the checkpoint of an inline projection, which appends move, too.
+    async fn take_over_appends(&mut self) -> Result<(), RunError> {
+        if !self.deps.work.is_inline {
+            return Ok(());
+        }
+        let listed = self.deps.work.read_models.list_read_models(P::NAME).await?;
+        let own = listed.into_iter().find(|listed| listed.id == self.id);
+        let Some(stored) = own.and_then(|own| own.checkpoint) else { return Ok(()) };
+        let is_further = stored.position > self.checkpoint.position;
+        if is_further && stored.incarnation == self.incarnation {
+            self.moved_to(stored);
+        }
         Ok(())
+    }
+
+    /// Returns whether an append has moved the checkpoint in between.
+    fn was_overtaken(&self, error: &DatabaseError) -> bool {
+        let is_conflict = matches!(error, DatabaseError::CheckpointConflict { .. });
+        self.deps.work.is_inline && is_conflict
+    }
+
+    /// Returns the read model as one that takes part in appends, unless it is read-only or stopped.
+    pub(super) fn inline(&self, is_live: bool) -> Option<InlineReadModel> {
+        let is_subscribed = matches!(self.state, WriterState::Subscribed(_));
+        let id = self.id.clone();
+        (self.deps.work.is_inline && is_subscribed).then_some(InlineReadModel { id, is_live })
     }
 
     async fn apply_page(&mut self, events: FetchedEvents<P::Event>) -> Result<(), RunError> {
         let FetchedEvents { stored, mut decoded } = events;
-        for run in EventRun::split(stored) {
-            let Some(first) = run.events().first() else { continue };
+        self.take_over_appends().await?;
+        for mut run in EventRun::split(stored) {
             // A page that was decoded has no system events, so it is one run.
-            match self.apply(&run, decoded.take()).await {
+            let mut decoded = decoded.take();
+            // An append may apply events of the run at any time before this task has the lock.
+            let applied = loop {
+                if self.deps.work.is_inline && run.begin_after(self.checkpoint.position) {
+                    decoded = None;
+                }
+                if run.events().is_empty() {
+                    break Ok(());
+                }
+                match self.apply(&run, decoded.take()).await {
+                    Err(ApplyError::Database(error)) if self.was_overtaken(&error) => {
+                        self.take_over_appends().await?;
+                    }
+                    applied => break applied,
+                }
+            };
+            let Some(first) = run.events().first() else { continue };
+            match applied {
                 Err(error) if error.is_infrastructure() => {
                     return Err(RunError::held(error, first));
                 }

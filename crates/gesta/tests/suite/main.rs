@@ -19,6 +19,7 @@ mod fragile;
 mod guide;
 mod health;
 mod idempotency;
+mod inline;
 mod library;
 mod loads;
 mod log_hint;

@@ -25,7 +25,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const PARTITIONS: u32 = 6;
 
 /// The balances of accounts, in partitions.
-struct Shared<const COUNT: u32 = PARTITIONS>(Arc<Controls>);
+pub(crate) struct Shared<const COUNT: u32 = PARTITIONS>(pub(crate) Arc<Controls>);
 
 impl<const COUNT: u32> Projection for Shared<COUNT> {
     const NAME: &'static str = "balances";

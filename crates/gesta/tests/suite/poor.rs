@@ -68,6 +68,15 @@ async fn a_projection_needs_the_order_of_the_whole_store_and_filters() {
 }
 
 #[tokio::test]
+async fn an_inline_projection_needs_a_store_that_takes_it_along() {
+    let builder = on_a_store_without(&[Capability::InlineConsumers]);
+    let balances = Balances(Controls::free());
+    let told = refusal(builder.project_inline(balances, &MemoryReadModels::new())).await;
+    let expected = "the store lacks inline projections, which inline projection `balances` needs";
+    assert!(told.starts_with(expected), "{told}");
+}
+
+#[tokio::test]
 async fn a_process_manager_needs_filters_by_category() {
     let builder = on_a_store_without(&[Capability::CategoryFilter]);
     let told = refusal(builder.process::<Fragile<true>>()).await;

@@ -8,6 +8,7 @@ mod conditions;
 mod ending;
 mod expecting;
 mod hiding;
+mod joining;
 mod limits;
 mod listing;
 mod looking_up;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<Fault> {
         numbering::faults(),
         timing::faults(),
         closing::faults(),
+        joining::faults(),
         refusing::faults(),
     ]
     .into_iter()
@@ -104,6 +106,7 @@ pub(super) const SHARED: &[(&str, &[&str], &str)] = &[
     (
         "a_repeat_with_no_stream_gets_the_first_answer",
         &[
+            "a_consumer_gets_no_event_twice",
             "a_privileged_append_takes_events_of_system_streams",
             "a_repeat_on_a_tombstoned_stream_appends_nothing",
             "a_repeat_that_says_where_its_events_are_is_recognized",

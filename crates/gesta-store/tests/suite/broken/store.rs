@@ -8,7 +8,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -17,10 +17,10 @@ use std::{
 use futures_core::Stream;
 use gesta_store::{
     Append, Appended, Capabilities, Category, DeleteStream, Delivery, EventId, EventStore,
-    ExpectedRevision, Filter, Head, ListCategories, ListStreams, OrdinalPages, Pages, ReadAll,
-    ReadOrdinals, ReadStream, RecordedEvent, SetStreamMetadata, StoreError, StoreFuture,
-    StreamAppend, StreamDescription, StreamName, Subscribe, Subscription, TombstoneStream,
-    conformance::block_on, memory::MemoryStore,
+    ExpectedRevision, Filter, Head, InlineConsumer, ListCategories, ListStreams, OrdinalPages,
+    Pages, ReadAll, ReadOrdinals, ReadStream, RecordedEvent, SetStreamMetadata, StoreError,
+    StoreFuture, StreamAppend, StreamDescription, StreamName, Subscribe, Subscription,
+    TombstoneStream, conformance::block_on, memory::MemoryStore,
 };
 
 /// A replacement for a method of the store.
@@ -44,6 +44,7 @@ pub(crate) struct FaultyStore {
     pub(crate) delete: Hook<DeleteStream, Outcome<Appended>>,
     pub(crate) tombstone: Hook<TombstoneStream, Outcome<Appended>>,
     pub(crate) read_ordinals: Hook<ReadOrdinals, OrdinalPages>,
+    pub(crate) attach_inline: Hook<Weak<dyn InlineConsumer>, Outcome<()>>,
     pub(crate) close: Hook<(), Outcome<()>>,
     /// Calls the hooks of a closed store, too. Otherwise it answers correctly.
     pub(crate) breaks_closing: bool,
@@ -70,6 +71,7 @@ impl FaultyStore {
             delete: Box::new(|store, delete| block_on(store.delete_stream(delete))),
             tombstone: Box::new(|store, end| block_on(store.tombstone_stream(end))),
             read_ordinals: Box::new(|store, read| store.read_ordinals(read)),
+            attach_inline: Box::new(|store, consumer| store.attach_inline(consumer)),
             close: Box::new(|store, ()| block_on(store.close())),
             breaks_closing: false,
             dropped: None,
@@ -169,6 +171,10 @@ impl EventStore for FaultyStore {
 
     fn read_ordinals(&self, read: ReadOrdinals) -> OrdinalPages {
         (self.read_ordinals)(&self.inner, read)
+    }
+
+    fn attach_inline(&self, consumer: Weak<dyn InlineConsumer>) -> Outcome<()> {
+        (self.attach_inline)(&self.inner, consumer)
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

@@ -51,5 +51,6 @@ pub(crate) fn faults() -> Vec<Fault> {
         "deleting_is_refused": Deletion,
         "tombstones_are_refused": Tombstones,
         "events_in_system_streams_are_refused": SystemStreams,
+        "inline_consumers_are_refused": InlineConsumers,
     }
 }

@@ -1,0 +1,172 @@
+//! Batches in whose transaction consumers take part.
+//!
+//! Owns: the list of consumers ([`InlineConsumers`]), and the transaction of a batch that has some:
+//! begun, appended to, applied by each consumer, committed. Invariants: a batch is answered after
+//! the commit of both; what was rolled back is answered as refused, or sent again. Not here: how a
+//! batch is sent and repeated ([`committer`](super::committer)).
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use gesta_store::{
+    AppendTransaction, Checkpoint, InlineBatch, InlineConsumer, InlineError, Position, StoreError,
+};
+
+use super::{
+    columns::{Columns, GivenNumbers},
+    committer::Committer,
+    queue::QueuedAppend,
+    verdicts::Verdicts,
+};
+use crate::{
+    append_transaction::OpenAppend,
+    connection::{Connection, Prepared},
+    errors::Failure,
+};
+
+/// Begins the transaction of a batch. The server ends it if nothing happens for 5 s: a process that
+/// was stopped keeps all others from appending for as long.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+                     SET LOCAL idle_in_transaction_session_timeout = 5000";
+
+/// The query refuses in a transaction that has failed, where a commit would answer as if nothing
+/// were wrong.
+const COMMIT: &str = "SELECT 1; COMMIT";
+
+/// The consumers of one store.
+#[derive(Default)]
+pub(crate) struct InlineConsumers(Mutex<Vec<Weak<dyn InlineConsumer>>>);
+
+impl InlineConsumers {
+    pub(crate) fn attach(&self, consumer: Weak<dyn InlineConsumer>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(consumer);
+    }
+
+    /// Returns the consumers that somebody still keeps.
+    fn present(&self) -> Vec<Arc<dyn InlineConsumer>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let present: Vec<_> = all.iter().filter_map(Weak::upgrade).collect();
+        if present.len() < all.len() {
+            all.retain(|consumer| consumer.strong_count() > 0);
+        }
+        present
+    }
+}
+
+impl fmt::Debug for InlineConsumers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InlineConsumers").finish_non_exhaustive()
+    }
+}
+
+impl Committer {
+    /// Records a batch, in one transaction with what consumers make of it. Remembers the numbers
+    /// that the server gave to names.
+    pub(super) async fn record(
+        &mut self,
+        columns: &Columns<'_>,
+        appends: &[QueuedAppend],
+    ) -> Result<Verdicts, Failure> {
+        let Some(connection) = self.connection.clone() else {
+            return Err(Failure::Refused(StoreError::unreachable("no connection")));
+        };
+        let consumers = self.inline.present();
+        let has_events = appends.iter().any(|queued| queued.append.events().next().is_some());
+        if consumers.is_empty() || !has_events {
+            let (verdicts, numbers) = self.send(&connection, columns).await?;
+            self.numbers.learn(columns, numbers.types, numbers.categories);
+            return Ok(verdicts);
+        }
+        connection.execute(BEGIN).await?;
+        let joint = self.record_and_apply(&connection, columns, appends, &consumers);
+        let (verdicts, numbers, batch) = match joint.await {
+            Ok(recorded) => recorded,
+            Err(failure) => {
+                // Nothing was committed. A connection that does not roll back is closed.
+                if matches!(failure, Failure::Lost(_))
+                    || connection.execute("ROLLBACK").await.is_err()
+                {
+                    self.connection = None;
+                }
+                return Err(failure);
+            }
+        };
+        connection.execute(COMMIT).await.map_err(of_commit)?;
+        for consumer in batch.iter().flat_map(|_| &consumers) {
+            batch.iter().for_each(|batch| consumer.committed(batch));
+        }
+        // Numbers that were rolled back are given again, to other names perhaps.
+        self.numbers.learn(columns, numbers.types, numbers.categories);
+        Ok(verdicts)
+    }
+
+    /// Returns the verdicts, and the batch if it has events that were not there before.
+    async fn record_and_apply(
+        &mut self,
+        connection: &Arc<Connection>,
+        columns: &Columns<'_>,
+        appends: &[QueuedAppend],
+        consumers: &[Arc<dyn InlineConsumer>],
+    ) -> Result<(Verdicts, GivenNumbers, Option<InlineBatch>), Failure> {
+        let (verdicts, numbers) = self.send(connection, columns).await?;
+        let recorded = verdicts.recorded_events(appends);
+        if recorded == 0 {
+            return Ok((verdicts, numbers, None));
+        }
+        let (head, incarnation) = (verdicts.head, self.history.incarnations().current());
+        let open = self.lend(connection, Position::new(head));
+        let batch = InlineBatch {
+            transaction: Arc::clone(&open) as Arc<dyn AppendTransaction>,
+            before: Position::new(head.saturating_sub(recorded)),
+            to: Checkpoint { position: Position::new(head), incarnation },
+        };
+        for consumer in consumers {
+            let applied = consumer.apply(&batch).await;
+            if !open.is_usable() {
+                let lost = "a statement of a read model in the append's transaction has no answer";
+                return Err(Failure::Lost(StoreError::unreachable(lost)));
+            }
+            applied.map_err(of_consumer)?;
+        }
+        self.take_back(&open);
+        Ok((verdicts, numbers, Some(batch)))
+    }
+
+    /// Lends the connection to consumers, with the statements of read models that it knows.
+    fn lend(&mut self, connection: &Arc<Connection>, head: Position) -> Arc<OpenAppend> {
+        let known = self.prepared.take();
+        let known = known.filter(|known| Arc::ptr_eq(&known.connection, connection));
+        let prepared = known.unwrap_or_else(|| Prepared::new(Arc::clone(connection)));
+        Arc::new(OpenAppend::new(self.schema.clone(), head, prepared))
+    }
+
+    fn take_back(&mut self, open: &OpenAppend) {
+        let mut prepared = open.take();
+        if self.connector.through_pooler() {
+            // The next transaction may have another session, which does not know them.
+            prepared.iter_mut().for_each(Prepared::forget);
+        }
+        self.prepared = prepared;
+    }
+}
+
+fn of_consumer(error: InlineError) -> Failure {
+    match error {
+        InlineError::Again { reason } => Failure::Yielded(StoreError::unreachable(reason)),
+        refused => Failure::Refused(StoreError::Inline(refused)),
+    }
+}
+
+/// Sorts the failure of a commit. A constraint that is checked with the commit is a read model's.
+fn of_commit(failure: Failure) -> Failure {
+    match failure {
+        Failure::Refused(error) => {
+            let (consumer, reason) =
+                ("a constraint of an inline projection".to_owned(), error.to_string());
+            Failure::Refused(StoreError::Inline(InlineError::Refused { consumer, reason }))
+        }
+        other => other,
+    }
+}
