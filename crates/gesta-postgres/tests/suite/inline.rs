@@ -387,11 +387,11 @@ fn stores_that_share_no_transaction_are_refused_when_the_application_opens() {
         let (store, rows) = till.connect(&server).await;
         let elsewhere = MemoryReadModels::new();
         let refused = Gesta::on(store).project_inline(Sums::default(), &elsewhere).open().await;
-        let error = refused.err().expect("the rows are in memory");
+        let error = refused.expect_err("the rows are in memory");
         assert!(matches!(error, OpenError::Inline { projection: "sums", .. }), "{error}");
         let refused =
             Gesta::on(Arc::new(MemoryStore::new())).project_inline(Sums::default(), &rows);
-        let error = refused.open().await.err().expect("the events are in memory");
+        let error = refused.open().await.expect_err("the events are in memory");
         assert!(matches!(error, OpenError::Inline { projection: "sums", .. }), "{error}");
     });
 }
