@@ -378,7 +378,9 @@ where
             }
             models.answering = rebuild.writer;
         }
-        self.publish_answering(&models.answering);
+        if self.deps.work.is_inline {
+            self.publish_answering(&models.answering);
+        }
         drop(locked);
         // Read the stages back instead of deriving them: the quarantine above may have removed the
         // old rows.
