@@ -17,7 +17,6 @@ use tokio::{
     task::yield_now,
     time::{Instant, sleep},
 };
-use tokio_postgres::Row;
 
 use super::{
     batch::Batch,
