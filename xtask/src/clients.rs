@@ -49,7 +49,7 @@ pub(crate) fn run() -> Result<()> {
         clients.extend(python_clients(&folder, &scripts.join("python"), package)?);
     }
     clients.extend(go_client(&folder, &scripts.join("go"))?);
-    for store in ["memory", "directory"] {
+    for store in ["memory", "a directory"] {
         let server = Server::start(&program, store, &folder)?;
         for client in &clients {
             let mut command = Command::new(&client.program);
@@ -57,7 +57,7 @@ pub(crate) fn run() -> Result<()> {
             if let Some(packages) = &client.packages {
                 command.env("NODE_PATH", packages);
             }
-            step(&format!("{}, store in a {store}", client.title), &mut command)?;
+            step(&format!("{}, store in {store}", client.title), &mut command)?;
         }
     }
     Ok(())

@@ -4,7 +4,8 @@
 //! - Each append gets one response, in the order in which they end.
 //! - Appends reach the store in the order of their last messages.
 //! - At most [`APPENDS_MAX`] appends are in the store at once, and as many are incomplete; further
-//!   messages wait unread.
+//!   messages wait unread. The events of incomplete appends have at most
+//!   [`INCOMPLETE_BYTES_MAX`].
 //! - An append that does not end in time is answered as timed out, and its outcome is unknown.
 
 use std::{collections::HashMap, future::Future, pin::Pin, time::Duration};
@@ -32,6 +33,8 @@ use gesta_store::{Conflict, StoreError};
 
 /// Maximum number of appends of one call that are under way.
 const APPENDS_MAX: usize = 1_000;
+/// Maximum size of the events of a call whose last messages have not come: two large appends.
+const INCOMPLETE_BYTES_MAX: usize = 64 << 20;
 /// Maximum time that an append may take, whatever its deadline is. Some clients send a point in
 /// time where a duration is meant.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -48,6 +51,7 @@ struct Incomplete {
 struct Call {
     node: Node,
     incomplete: HashMap<Uuid, Incomplete>,
+    incomplete_bytes: usize,
     in_flight: FuturesUnordered<Answer>,
 }
 
@@ -56,7 +60,12 @@ pub(super) fn answers(
     node: Node,
     messages: Streaming<BatchAppendReq>,
 ) -> Pin<Box<dyn Stream<Item = Result<BatchAppendResp, Status>> + Send>> {
-    let call = Call { node, incomplete: HashMap::new(), in_flight: FuturesUnordered::new() };
+    let call = Call {
+        node,
+        incomplete: HashMap::new(),
+        incomplete_bytes: 0,
+        in_flight: FuturesUnordered::new(),
+    };
     Box::pin(stream::unfold((call, Some(messages)), |(mut call, mut messages)| async move {
         let answer = call.next(&mut messages).await?;
         Some((answer, (call, messages)))
@@ -113,11 +122,22 @@ impl Call {
         let Some(append) = self.incomplete.get_mut(&id) else {
             return Err(refused(format!("the append {id} begins without options")));
         };
+        let bytes_before = append.bytes();
         for proposed in proposed_messages {
             append.push(proposed.into(), correlation_id.clone());
         }
+        // A refused append has lost its events.
+        self.incomplete_bytes = self.incomplete_bytes - bytes_before + append.bytes();
         if is_final && let Some(complete) = self.incomplete.remove(&id) {
+            self.incomplete_bytes -= complete.bytes();
             self.in_flight.push(complete.run(self.node.clone(), correlation_id));
+        }
+        if self.incomplete_bytes > INCOMPLETE_BYTES_MAX {
+            let text = format!(
+                "the incomplete appends of a call may have {INCOMPLETE_BYTES_MAX} bytes; complete \
+                 one append before the next"
+            );
+            return Err(Status::resource_exhausted(text));
         }
         Ok(())
     }
@@ -154,6 +174,10 @@ fn wait_max(deadline: Option<&DeadlineOption>) -> Duration {
 }
 
 impl Incomplete {
+    fn bytes(&self) -> usize {
+        self.append.as_ref().map_or(0, NewAppend::bytes)
+    }
+
     fn push(&mut self, proposal: crate::wire::Proposal, correlation_id: Option<shared::Uuid>) {
         // After a refusal further events are dropped, so that they take no memory.
         let Ok(append) = &mut self.append else { return };

@@ -44,6 +44,11 @@ impl NewAppend {
         Ok(Self { stream, expected, events: Vec::new(), limits, bytes: 0 })
     }
 
+    /// Returns the size of the events so far, as the store's limit counts it.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn push(&mut self, proposal: Proposal) -> Result<(), Status> {
         let event = new_event(proposal, &self.limits)?;
         self.bytes +=

@@ -20,6 +20,7 @@ scenarios!(
     a_refused_append_does_not_end_the_others,
     an_append_to_a_tombstoned_stream_says_so,
     a_part_without_options_ends_the_call,
+    incomplete_appends_that_take_too_much_memory_end_the_call,
     a_deadline_that_is_a_point_in_time_is_no_reason_to_wait_for_ever,
 );
 
@@ -151,6 +152,20 @@ async fn a_part_without_options_ends_the_call(scene: Scene) {
     let mut answers = client.batch_append(tokio_stream::iter([part])).await.unwrap().into_inner();
     let refused = answers.message().await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
+async fn incomplete_appends_that_take_too_much_memory_end_the_call(scene: Scene) {
+    let mut client = scene.client().await;
+    let part = |correlation| {
+        let mut part = batch(correlation, "order-1", ExpectedStreamPosition::Any(()), &[1]);
+        part.proposed_messages[0].data = vec![b' '; 15 << 20].into();
+        part.is_final = false;
+        part
+    };
+    let parts: Vec<_> = (1..=5).map(part).collect();
+    let mut answers = client.batch_append(tokio_stream::iter(parts)).await.unwrap().into_inner();
+    let refused = answers.message().await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
 }
 
 async fn a_deadline_that_is_a_point_in_time_is_no_reason_to_wait_for_ever(scene: Scene) {
