@@ -25,6 +25,7 @@ mod core;
 mod dead_letters;
 mod errors;
 mod opening;
+mod partitions;
 mod reader;
 mod removal;
 mod replica;

@@ -9,7 +9,7 @@ use gesta::{
     postgres::{self, Parameter, PostgresReadModels},
     sqlite::{self, Sqlite, rusqlite},
     store::{
-        Advance, Checkpoint, CreateReadModel, DeadLetter, ListRows, Position, ReadModel,
+        Advance, Checkpoint, CreateReadModel, DeadLetter, ListRows, Partition, Position, ReadModel,
         ReadModelId, ReadModelStore, ReadModelTx, ReadRows, Rows,
     },
 };
@@ -281,6 +281,15 @@ impl ReadModelStore for ReadModels {
         })
     }
 
+    async fn begin_partition(&self, read_model: &ReadModelId, partition: Partition) -> Result<Tx> {
+        Ok(match self {
+            Self::Sqlite(store) => Tx::Sqlite(store.begin_partition(read_model, partition).await?),
+            Self::Postgres(store) => {
+                Tx::Postgres(store.begin_partition(read_model, partition).await?)
+            }
+        })
+    }
+
     async fn reader(&self, read_model: &ReadModelId) -> Result<Reader> {
         Ok(match self {
             Self::Sqlite(store) => Reader::Sqlite(store.reader(read_model).await?),
@@ -300,6 +309,14 @@ impl ReadModelTx for Tx {
 
     async fn advance(&mut self, advance: Advance) -> Result<()> {
         hand_on!(self, tx => tx.advance(advance).await)
+    }
+
+    async fn partition_checkpoint(&mut self, partition: Partition) -> Result<Option<Checkpoint>> {
+        hand_on!(self, tx => tx.partition_checkpoint(partition).await)
+    }
+
+    async fn advance_partition(&mut self, partition: Partition, advance: Advance) -> Result<()> {
+        hand_on!(self, tx => tx.advance_partition(partition, advance).await)
     }
 
     async fn put_dead_letter(&mut self, letter: DeadLetter) -> Result<()> {

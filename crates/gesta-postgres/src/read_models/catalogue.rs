@@ -14,8 +14,8 @@ use crate::{
 };
 
 const LIST: &str = "
-SELECT m.build, m.version, m.stage, c.position, c.incarnation
-  FROM {schema}.read_models m LEFT JOIN {schema}.checkpoints c ON c.build = m.build
+SELECT m.build, m.version, m.stage, h.position, h.incarnation
+  FROM {schema}.read_models m LEFT JOIN {schema}.handled h ON h.build = m.build
  WHERE m.projection = $1 AND m.stage IN ('rebuilding', 'live', 'retired') ORDER BY m.build";
 
 const EXISTS: &str = "

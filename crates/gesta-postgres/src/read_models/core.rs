@@ -16,7 +16,9 @@ use std::{
 use futures_util::future::BoxFuture;
 use gesta_store::{DatabaseError, DatabaseName, ReadModelId};
 use tokio::{
-    sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{
+        OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore, mpsc,
+    },
     time::timeout,
 };
 use tokio_postgres::Row;
@@ -42,6 +44,8 @@ const TURNS_KEPT: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Write,
+    /// Changes what one partition of a projection has, beside transactions of the others.
+    WritePartition,
     Read,
     /// Changes what is derived from the rows, beside a transaction that changes rows.
     Maintain,
@@ -61,7 +65,15 @@ pub(super) struct StoredView {
     pub(super) is_concurrent: bool,
 }
 
-type Turn = Arc<AsyncMutex<()>>;
+/// The turns on one read model: of one transaction, or of several partitions.
+type Turns = Arc<RwLock<()>>;
+
+/// The right to begin a transaction that writes.
+#[derive(Debug)]
+pub(super) enum Turn {
+    Whole { _guard: OwnedRwLockWriteGuard<()> },
+    Partition { _guard: OwnedRwLockReadGuard<()> },
+}
 
 /// The state that handles, transactions and readers share.
 #[derive(Debug)]
@@ -78,7 +90,7 @@ pub(super) struct ReadModelsCore {
     idle: Mutex<Vec<Prepared>>,
     writers: Arc<Semaphore>,
     readers: Arc<Semaphore>,
-    turns: Mutex<HashMap<ReadModelId, Turn>>,
+    turns: Mutex<HashMap<ReadModelId, Turns>>,
     /// The views that are refreshed after each batch, by build.
     views: Mutex<HashMap<u64, Arc<[StoredView]>>>,
     /// Keeps the thread. `None` once the store was closed.
@@ -148,19 +160,31 @@ impl ReadModelsCore {
         self.connector.through_pooler()
     }
 
-    /// Waits until no other transaction of this process is open on a read model.
+    /// Waits until no other transaction of this process is open on a read model, for a partition
+    /// except those of partitions. `None` if there is nothing to wait for.
     pub(super) async fn turn(
         &self,
         id: &ReadModelId,
-    ) -> Result<OwnedMutexGuard<()>, DatabaseError> {
-        let turn = {
-            let mut turns = lock(&self.turns);
-            if turns.len() >= TURNS_KEPT {
-                turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            }
-            Arc::clone(turns.entry(id.clone()).or_default())
+        purpose: Purpose,
+    ) -> Result<Option<Turn>, DatabaseError> {
+        let turn = async {
+            Some(match purpose {
+                Purpose::Write => Turn::Whole { _guard: self.turns(id).write_owned().await },
+                Purpose::WritePartition => {
+                    Turn::Partition { _guard: self.turns(id).read_owned().await }
+                }
+                Purpose::Read | Purpose::Maintain => return None,
+            })
         };
-        timeout(TURN_TIMEOUT, turn.lock_owned()).await.map_err(|_| late_turn(id))
+        timeout(TURN_TIMEOUT, turn).await.map_err(|_| late_turn(id))
+    }
+
+    fn turns(&self, id: &ReadModelId) -> Turns {
+        let mut turns = lock(&self.turns);
+        if turns.len() >= TURNS_KEPT {
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        }
+        Arc::clone(turns.entry(id.clone()).or_default())
     }
 
     /// Waits for the right to use a connection.
@@ -169,7 +193,9 @@ impl ReadModelsCore {
         purpose: Purpose,
     ) -> Result<OwnedSemaphorePermit, DatabaseError> {
         let (places, name) = match purpose {
-            Purpose::Write | Purpose::Maintain => (&self.writers, "transactions"),
+            Purpose::Write | Purpose::WritePartition | Purpose::Maintain => {
+                (&self.writers, "transactions")
+            }
             Purpose::Read => (&self.readers, "readers"),
         };
         match timeout(TURN_TIMEOUT, Arc::clone(places).acquire_owned()).await {

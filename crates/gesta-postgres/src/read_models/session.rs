@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use gesta_store::{DatabaseError, Position, ReadModelId};
 use tokio::{
-    sync::{OwnedMutexGuard, OwnedSemaphorePermit, mpsc},
+    sync::{OwnedSemaphorePermit, mpsc},
     time::{Instant, Sleep, timeout},
 };
 use tokio_postgres::{
@@ -22,7 +22,7 @@ use tokio_postgres::{
 
 use super::{
     builds::quoted,
-    core::{Purpose, ReadModelsCore, Server, TURN_TIMEOUT, late_turn},
+    core::{Purpose, ReadModelsCore, Server, TURN_TIMEOUT, Turn, late_turn},
     errors::{is_undefined, of_statement},
 };
 use crate::{
@@ -79,7 +79,7 @@ struct OpenSession {
     prepared: Prepared,
     origin: Origin,
     // Released in this order, after the transaction has ended.
-    turn: Option<OwnedMutexGuard<()>>,
+    turn: Option<Turn>,
     place: Option<OwnedSemaphorePermit>,
     keeper: mpsc::Sender<()>,
 }
@@ -121,10 +121,7 @@ impl Session {
             return Ok(session);
         }
         let keeper = core.keeper()?;
-        let turn = match purpose {
-            Purpose::Write => Some(core.turn(&read_model).await?),
-            Purpose::Read | Purpose::Maintain => None,
-        };
+        let turn = core.turn(&read_model, purpose).await?;
         let place = Some(core.place(purpose).await?);
         let idle = core.idle_connection();
         let was_idle = idle.is_some();
@@ -284,7 +281,8 @@ impl Session {
                 return Err(Begin::Again(of_statement(error)));
             }
             Some(Err(error)) => {
-                let late = is_late(&error) && purpose == Purpose::Write;
+                let writes = matches!(purpose, Purpose::Write | Purpose::WritePartition);
+                let late = is_late(&error) && writes;
                 return Err(match of_statement(error) {
                     _ if late => Begin::Failed(late_turn(&self.read_model)),
                     // A session that the server ended while it was idle.
@@ -311,19 +309,27 @@ impl Session {
     fn beginning(&self, purpose: Purpose) -> String {
         let Self { schema, mark, .. } = self;
         let statement = STATEMENT_TIMEOUT.as_millis();
+        // Rows can be derived again, so a commit need not wait for the disk. With a replica it is
+        // written at once, so that it reaches the replica at once.
+        let commit = match self.core.replica {
+            Some(_) => "SET LOCAL synchronous_commit = local;",
+            None => "SET LOCAL synchronous_commit = off;",
+        };
         let (begin, settings, lock, idle) = match purpose {
             // The lock is taken before the first snapshot, so statements see what was committed
-            // before. Rows can be derived again, so a commit need not wait for the disk.
+            // before.
             Purpose::Write => (
                 "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-                // A commit that is written at once reaches the replica at once.
-                match self.core.replica {
-                    Some(_) => "SET LOCAL synchronous_commit = local;",
-                    None => "SET LOCAL synchronous_commit = off;",
-                },
+                commit,
                 "SHARE UPDATE EXCLUSIVE",
                 IDLE_TIMEOUT,
             ),
+            // Excludes transactions on the whole, and not other partitions. Two that change one
+            // row, each from what it has read, would lose a change: at this isolation level the
+            // server refuses the second one, which is repeated.
+            Purpose::WritePartition => {
+                ("BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE", commit, "SHARE", IDLE_TIMEOUT)
+            }
             Purpose::Maintain => (
                 "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
                 "",
@@ -541,7 +547,7 @@ impl Session {
     }
 
     /// Checks that the transaction is still the one that was begun.
-    async fn check_open(&mut self) -> Result<(), DatabaseError> {
+    pub(super) async fn check_open(&mut self) -> Result<(), DatabaseError> {
         let check = "SELECT coalesce(current_setting('gesta.transaction', true), '')";
         let rows = self.query_own(check, &[]).await?;
         let mark = rows.first().and_then(|row| row.try_get::<_, &str>(0).ok());

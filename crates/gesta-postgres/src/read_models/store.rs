@@ -4,8 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use gesta_store::{
     AppendTransaction, Checkpoint, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture,
-    DatabaseName, DeadLetter, Position, ReadModel, ReadModelId, ReadModelStore, Snapshot,
-    SnapshotStore, StoreError, StreamName,
+    DatabaseName, DeadLetter, Partition, Position, ReadModel, ReadModelId, ReadModelStore,
+    Snapshot, SnapshotStore, StoreError, StreamName,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -209,7 +209,26 @@ impl ReadModelStore for PostgresReadModels {
     async fn begin(&self, read_model: &ReadModelId) -> Result<Tx, DatabaseError> {
         let id = read_model.clone();
         let begin = |core| Session::begin(core, id, Purpose::Write);
-        Ok(Tx::new(self.core.run(begin).await?))
+        Ok(Tx::new(self.core.run(begin).await?, Purpose::Write))
+    }
+
+    /// On a connection of its own. Of two transactions that change one row the second one is
+    /// refused, with [`DatabaseError::Unavailable`]. A read model with views that are refreshed
+    /// after each batch has one transaction at a time.
+    async fn begin_partition(
+        &self,
+        read_model: &ReadModelId,
+        _: Partition,
+    ) -> Result<Tx, DatabaseError> {
+        let id = read_model.clone();
+        let begin = |core: Arc<ReadModelsCore>| async move {
+            let purpose = match views::are_of_batch(&core, id.build).await? {
+                true => Purpose::Write,
+                false => Purpose::WritePartition,
+            };
+            Ok(Tx::new(Session::begin(core, id, purpose).await?, purpose))
+        };
+        self.core.run(begin).await
     }
 
     async fn join(
@@ -221,7 +240,8 @@ impl ReadModelStore for PostgresReadModels {
         let append = open_append(transaction)?;
         let (core, id) = (Arc::clone(&self.core), read_model.clone());
         // Not on the thread of the read models: the connection is driven by that of the events.
-        Ok(Session::join(core, id, at_least, append).await?.map(Tx::new))
+        let joined = Session::join(core, id, at_least, append).await?;
+        Ok(joined.map(|session| Tx::new(session, Purpose::Write)))
     }
 
     fn database(&self) -> Option<DatabaseName> {

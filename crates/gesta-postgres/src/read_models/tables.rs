@@ -1,7 +1,8 @@
 //! The tables and functions of the catalogue.
 //!
 //! Owns: their version and creation, in one transaction under an advisory lock, so processes that
-//! open new read models at the same time create the catalogue once. Tables of a newer version are
+//! open new read models at the same time create the catalogue once. Tables of an earlier version are
+//! brought to this one. Tables of a newer version are
 //! left alone. Not here: the tables of a single read model, which a function creates.
 
 use gesta_store::StoreError;
@@ -10,8 +11,11 @@ use tokio_postgres::types::Type;
 use super::builds::SchemaNames;
 use crate::{connection::Connection, errors::Failure};
 
+/// The steps to each version of the tables, from nothing.
+const STEPS: [&str; 2] = [include_str!("tables.sql"), include_str!("partitions.sql")];
+
 /// Version of the tables that this crate makes and knows.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 /// Key of the advisory lock of creations: the letters `gesr`.
 const LOCK: i64 = 0x6765_7372;
@@ -30,7 +34,7 @@ impl From<Failure> for CatalogueError {
     }
 }
 
-/// Creates the catalogue, unless it is there.
+/// Creates the catalogue, or brings it to this version, unless it has it.
 pub(super) async fn create(
     names: &SchemaNames,
     connection: &Connection,
@@ -46,20 +50,22 @@ pub(super) async fn create(
 
 async fn create_locked(names: &SchemaNames, connection: &Connection) -> Result<(), CatalogueError> {
     connection.execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
-    if version(names, connection).await? == VERSION {
-        return Ok(());
+    let found = version(names, connection).await?;
+    if found == 0 {
+        if has_tables(names, connection).await? {
+            return Err(CatalogueError::Foreign);
+        }
+        let create = "CREATE SCHEMA IF NOT EXISTS {schema};
+                      CREATE TABLE {schema}.catalogue (version integer NOT NULL);
+                      INSERT INTO {schema}.catalogue VALUES (0);";
+        connection.execute(&names.fill(create)).await?;
     }
-    if has_tables(names, connection).await? {
-        return Err(CatalogueError::Foreign);
+    let done = usize::try_from(found).unwrap_or_default();
+    for step in STEPS.iter().skip(done) {
+        connection.execute(&names.fill(step)).await?;
     }
-    let statements = format!(
-        "CREATE SCHEMA IF NOT EXISTS {{schema}};
-         CREATE TABLE {{schema}}.catalogue (version integer NOT NULL);
-         INSERT INTO {{schema}}.catalogue VALUES ({VERSION});
-         {}",
-        include_str!("tables.sql")
-    );
-    connection.execute(&names.fill(&statements)).await?;
+    let version = format!("UPDATE {{schema}}.catalogue SET version = {VERSION}");
+    connection.execute(&names.fill(&version)).await?;
     Ok(())
 }
 

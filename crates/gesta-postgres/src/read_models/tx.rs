@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt};
 
 use gesta_store::{
-    Advance, Checkpoint, DatabaseError, DeadLetter, ListRows, Position, ReadModelTx, ReadRows, Row,
-    Rows,
+    Advance, Checkpoint, DatabaseError, DeadLetter, ListRows, Partition, Position, ReadModelTx,
+    ReadRows, Row, Rows,
 };
 use serde_json::Value;
 use tokio_postgres::types::Type;
@@ -12,7 +12,8 @@ use tokio_postgres::types::Type;
 use super::{
     catalogue::{checkpoint_of, column},
     copy::CopyRows,
-    dead_letters,
+    core::Purpose,
+    dead_letters, partitions,
     rows::RowBuffer,
     session::{Parameter, Session},
     views::{self, View},
@@ -20,7 +21,7 @@ use super::{
 use crate::number::to_sql;
 
 const CHECKPOINT: &str = "
-SELECT c.position, c.incarnation FROM {schema}.checkpoints c WHERE c.build = $1";
+SELECT h.position, h.incarnation FROM {schema}.handled h WHERE h.build = $1";
 
 /// Sets the properties $7 to $8, and moves the checkpoint if it is the expected one and the
 /// transaction has the mark $6. Returns the checkpoint before, whether it moved, and the mark.
@@ -47,6 +48,11 @@ SELECT s.position, s.incarnation, EXISTS (SELECT 1 FROM moved),
 
 const PROPERTY: &str = "
 SELECT p.value FROM {schema}.properties p WHERE p.build = $1 AND p.name = $2";
+
+/// The same for a transaction beside others: refused if the value has changed since it began, and
+/// kept from changing until its end.
+const PROPERTY_KEPT: &str = "
+SELECT p.value FROM {schema}.properties p WHERE p.build = $1 AND p.name = $2 FOR SHARE";
 
 const SET_PROPERTIES: &str = "
 INSERT INTO {schema}.properties AS p (build, name, value)
@@ -83,6 +89,7 @@ ON CONFLICT (build, name) DO UPDATE SET value = excluded.value";
 pub struct Tx {
     session: Session,
     rows: RowBuffer,
+    purpose: Purpose,
     /// Properties that were set and are not written yet: they go with the checkpoint.
     properties: BTreeMap<String, String>,
     /// Something was written, so views of the rows may be out of date.
@@ -92,10 +99,10 @@ pub struct Tx {
 }
 
 impl Tx {
-    pub(super) fn new(session: Session) -> Self {
+    pub(super) fn new(session: Session, purpose: Purpose) -> Self {
         let rows = RowBuffer::default();
         let properties = BTreeMap::new();
-        Self { session, rows, properties, has_written: false, has_new_views: false }
+        Self { session, rows, purpose, properties, has_written: false, has_new_views: false }
     }
 
     /// Runs one statement and returns the number of changed rows.
@@ -301,6 +308,22 @@ impl ReadModelTx for Tx {
         Err(DatabaseError::CheckpointConflict { expected: advance.from, stored })
     }
 
+    async fn partition_checkpoint(
+        &mut self,
+        partition: Partition,
+    ) -> Result<Option<Checkpoint>, DatabaseError> {
+        partitions::checkpoint(&mut self.session, partition).await
+    }
+
+    async fn advance_partition(
+        &mut self,
+        partition: Partition,
+        advance: Advance,
+    ) -> Result<(), DatabaseError> {
+        self.rows.settle(&mut self.session).await?;
+        partitions::advance(&mut self.session, partition, advance).await
+    }
+
     async fn put_dead_letter(&mut self, letter: DeadLetter) -> Result<(), DatabaseError> {
         dead_letters::put(&mut self.session, letter).await
     }
@@ -314,7 +337,11 @@ impl ReadModelTx for Tx {
             return Ok(Some(value.clone()));
         }
         let build = to_sql(self.session.read_model.build);
-        let text = self.session.core.names.fill(PROPERTY);
+        let text = match self.purpose {
+            Purpose::WritePartition => PROPERTY_KEPT,
+            Purpose::Write | Purpose::Read | Purpose::Maintain => PROPERTY,
+        };
+        let text = self.session.core.names.fill(text);
         let values: [(Parameter<'_>, Type); 2] = [(&build, Type::INT8), (&name, Type::TEXT)];
         let rows = self.session.query_own(&text, &values).await?;
         rows.first().map(|row| column(row, 0)).transpose()

@@ -165,6 +165,22 @@ pub(super) async fn create(session: &mut Session, view: &View) -> Result<(), Dat
     Ok(())
 }
 
+/// Returns whether a read model has views that are refreshed after each batch. A refresh reads all
+/// rows, so it needs a transaction beside which there is no other.
+pub(super) async fn are_of_batch(
+    core: &ReadModelsCore,
+    number: u64,
+) -> Result<bool, DatabaseError> {
+    if let Some(views) = core.known_views(number) {
+        return Ok(!views.is_empty());
+    }
+    let build = to_sql(number);
+    let rows = core.query(OF_BATCH, &[(&build, Type::INT8)]).await?;
+    let views: Arc<[_]> = rows.iter().map(stored_view).collect::<Result<_, _>>()?;
+    core.keep_views(number, Arc::clone(&views));
+    Ok(!views.is_empty())
+}
+
 /// Refreshes the views of a batch, in its transaction.
 pub(super) async fn refresh_after_batch(
     session: &mut Session,

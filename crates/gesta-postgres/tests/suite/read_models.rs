@@ -3,6 +3,7 @@
 
 mod conformance;
 mod failures;
+mod partitions;
 mod replica;
 mod schemas;
 mod sql;

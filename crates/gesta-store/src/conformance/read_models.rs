@@ -103,6 +103,7 @@ macro_rules! __every_read_model_clause {
             transactions::work_has_transactions_and_readers;
             partitions::the_lowest_partition_is_the_checkpoint_of_the_read_model;
             partitions::a_partition_that_another_writer_moved_refuses_to_move;
+            partitions::partitions_that_change_one_row_at_the_same_time_lose_no_change;
             partitions::a_partition_refuses_the_earlier_leases_of_its_own_only;
             contents::a_transaction_reads_its_own_rows;
             contents::rows_are_listed_in_order_by_prefix_and_page;

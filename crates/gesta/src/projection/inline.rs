@@ -163,7 +163,7 @@ where
             self.apply_run(tx, run, batch).await?;
         }
         let marked = match events.last() {
-            Some(last) => HistoryMarker::of(last).keep(tx).await,
+            Some(last) => HistoryMarker::of(last).keep(tx, None).await,
             None => Ok(()),
         };
         marked.map_err(other)?;

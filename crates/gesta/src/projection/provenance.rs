@@ -16,7 +16,8 @@ use gesta_store::{
 /// Property with the event types of the set, as a JSON array. Each partition has one of its own.
 const EVENT_TYPES: &str = "event-types";
 
-/// Property with the position and id of the last event before the checkpoint.
+/// Property with the position and id of the last event before the checkpoint. Each partition has
+/// one of its own, so that their transactions write nothing in common.
 const LAST_EVENT: &str = "last-event";
 
 /// Property with the number of operator changes to dead letters.
@@ -59,8 +60,13 @@ impl HistoryMarker {
         Ok(events.first().map(Self::of))
     }
 
-    pub(super) async fn keep(self, tx: &mut impl ReadModelTx) -> Result<(), DatabaseError> {
-        tx.set_property(LAST_EVENT, &format!("{} {}", self.position, self.event)).await
+    pub(super) async fn keep(
+        self,
+        tx: &mut impl ReadModelTx,
+        partition: Option<Partition>,
+    ) -> Result<(), DatabaseError> {
+        let text = format!("{} {}", self.position, self.event);
+        tx.set_property(&property_of(LAST_EVENT, partition), &text).await
     }
 }
 
@@ -142,11 +148,16 @@ impl Provenance {
         tx: &mut impl ReadModelTx,
         partition: Partition,
     ) -> Result<Self, DatabaseError> {
-        let whole = Self::read(tx).await?;
-        let Some(text) = tx.property(&types_property(Some(partition))).await? else {
-            return Ok(Self { has_types: false, ..whole });
-        };
-        Ok(Self { has_types: true, event_types: serde_json::from_str(&text).ok(), ..whole })
+        let mut own = Self::read(tx).await?;
+        if let Some(text) = tx.property(&property_of(LAST_EVENT, Some(partition))).await? {
+            own.last_event = HistoryMarker::parse(&text);
+        }
+        let types = tx.property(&property_of(EVENT_TYPES, Some(partition))).await?;
+        own.has_types = types.is_some();
+        if let Some(text) = types {
+            own.event_types = serde_json::from_str(&text).ok();
+        }
+        Ok(own)
     }
 
     /// Returns the reason why the read model cannot continue, or `None` if it can.
@@ -229,10 +240,10 @@ fn sorted<'n>(names: &[&'n str]) -> Vec<&'n str> {
     names
 }
 
-fn types_property(partition: Option<Partition>) -> String {
+fn property_of(name: &str, partition: Option<Partition>) -> String {
     partition.map_or_else(
-        || EVENT_TYPES.to_owned(),
-        |partition| format!("{EVENT_TYPES}-{}-of-{}", partition.index(), partition.count()),
+        || name.to_owned(),
+        |partition| format!("{name}-{}-of-{}", partition.index(), partition.count()),
     )
 }
 
@@ -243,7 +254,7 @@ pub(super) async fn keep_event_types(
     names: &[&str],
 ) -> Result<(), DatabaseError> {
     let names = serde_json::json!(sorted(names)).to_string();
-    tx.set_property(&types_property(partition), &names).await
+    tx.set_property(&property_of(EVENT_TYPES, partition), &names).await
 }
 
 /// Records the head of the store, for a new read model.

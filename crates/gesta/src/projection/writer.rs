@@ -709,7 +709,7 @@ async fn commit_advance<Tx: ReadModelTx>(
     last: Option<HistoryMarker>,
 ) -> Result<(), DatabaseError> {
     if let Some(last) = last {
-        last.keep(&mut tx).await?;
+        last.keep(&mut tx, partition).await?;
     }
     // Compare and swap: if another process moved the checkpoint, its rows have these events
     // already.
@@ -784,9 +784,9 @@ where
     tx.rollback().await?;
     for (checkpoint, provenance) in all {
         let store = deps.store.as_ref();
-        let missed = provenance.missed_types(store, P::Event::NAMES, checkpoint).await?;
-        if missed.is_some() {
-            return Ok(missed);
+        let outdated = provenance.outdated(store, P::Event::NAMES, checkpoint).await?;
+        if outdated.is_some() {
+            return Ok(outdated);
         }
     }
     Ok(None)

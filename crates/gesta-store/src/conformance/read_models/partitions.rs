@@ -1,5 +1,11 @@
 //! Clauses about the partitions of a read model.
 
+use std::{
+    future::{Future as _, poll_fn},
+    pin::pin,
+    task::Poll,
+};
+
 use super::{
     fixture::{PortableReadModels, ReadModelFixture},
     support::{Outcome, advance, checkpoint, create, put},
@@ -79,6 +85,52 @@ where
         late.rollback().await?;
     }
     Ok(())
+}
+
+/// Adds to one row, from the value that it has, and moves the checkpoint of a partition.
+async fn add_to_total(tx: &mut (impl ReadModelTx + Rows), partition: Partition) -> Outcome {
+    let before = tx.get_json("orders", "total").await?.and_then(|total| total.as_u64());
+    tx.put_json("orders", "total", &(before.unwrap_or_default() + 1).into()).await?;
+    let advance = Advance { from: Some(checkpoint(5)), to: checkpoint(6) };
+    tx.advance_partition(partition, advance).await
+}
+
+/// A store may let partitions take turns, or refuse the second one, which is repeated then.
+pub(super) async fn partitions_that_change_one_row_at_the_same_time_lose_no_change<S>(
+    fixture: &ReadModelFixture<S>,
+) -> Outcome
+where
+    S: PortableReadModels,
+{
+    let (store, other) = ((fixture.connect)(), (fixture.connect)());
+    let id = create(&store, Stage::Live).await?;
+    advance(&store, &id, Advance { from: None, to: checkpoint(5) }).await?;
+    let [first, second] = pair();
+    let mut one = store.begin_partition(&id, first).await?;
+    let mut begin = pin!(other.begin_partition(&id, second));
+    let early = poll_fn(|context| Poll::Ready(begin.as_mut().poll(context))).await;
+    add_to_total(&mut one, first).await?;
+    one.commit().await?;
+    let mut two = match early {
+        Poll::Ready(begun) => begun?,
+        Poll::Pending => begin.await?,
+    };
+    let outcome = match add_to_total(&mut two, second).await {
+        Ok(()) => two.commit().await,
+        Err(error) => two.rollback().await.and(Err(error)),
+    };
+    match outcome {
+        Err(DatabaseError::Unavailable { .. }) => {
+            let mut again = other.begin_partition(&id, second).await?;
+            add_to_total(&mut again, second).await?;
+            again.commit().await?;
+        }
+        outcome => outcome?,
+    }
+    let mut tx = store.begin(&id).await?;
+    assert_eq!(tx.get_json("orders", "total").await?, Some(2.into()));
+    assert_eq!(tx.checkpoint().await?, Some(checkpoint(6)));
+    tx.rollback().await
 }
 
 pub(super) async fn a_partition_refuses_the_earlier_leases_of_its_own_only<S>(

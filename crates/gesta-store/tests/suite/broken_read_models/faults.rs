@@ -55,19 +55,27 @@ pub(super) const FAULTS: &[ReadModelFault] = &[
     fault(Broken::RefusesToWait, "a_transaction_waits_for_the_one_before").also(
         &[
             "a_dropped_wait_leaves_the_turn_to_the_next",
+            "partitions_that_change_one_row_at_the_same_time_lose_no_change",
             "transactions_that_waited_see_what_was_committed_before",
         ],
         "wait for a transaction",
     ),
     fault(Broken::RemembersDroppedWaits, "a_dropped_wait_leaves_the_turn_to_the_next"),
     fault(Broken::ReadsFromBeforeTheWait, "transactions_that_waited_see_what_was_committed_before")
-        .also(&["a_transaction_waits_for_the_one_before"], "reads after a wait"),
+        .also(
+            &[
+                "a_transaction_waits_for_the_one_before",
+                "partitions_that_change_one_row_at_the_same_time_lose_no_change",
+            ],
+            "read after a wait",
+        ),
     fault(Broken::ReadsTheLatest, "a_reader_sees_one_moment"),
     fault(Broken::ReadersWait, "a_reader_does_not_wait_for_an_open_transaction"),
     fault(Broken::OneTransactionForAll, "transactions_of_other_read_models_do_not_wait").also(
         &[
             "a_dropped_wait_leaves_the_turn_to_the_next",
             "a_transaction_waits_for_the_one_before",
+            "partitions_that_change_one_row_at_the_same_time_lose_no_change",
             "transactions_that_waited_see_what_was_committed_before",
         ],
         "the second transaction is refused instead of waiting without end",
@@ -80,6 +88,10 @@ pub(super) const FAULTS: &[ReadModelFault] = &[
     fault(
         Broken::PartitionsAdvanceFromAnywhere,
         "a_partition_that_another_writer_moved_refuses_to_move",
+    ),
+    fault(
+        Broken::PartitionsReadFromBefore,
+        "partitions_that_change_one_row_at_the_same_time_lose_no_change",
     ),
     fault(Broken::OneTokenForAll, "a_partition_refuses_the_earlier_leases_of_its_own_only"),
     fault(Broken::RefusesWork, "work_has_transactions_and_readers"),

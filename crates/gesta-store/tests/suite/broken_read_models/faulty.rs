@@ -15,8 +15,8 @@ use std::{
 
 use gesta_store::{
     Checkpoint, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture, DeadLetter,
-    MemoryReadModels, ReadModel, ReadModelId, ReadModelStore, ReadModelTx, Snapshot, SnapshotStore,
-    Stage, StreamName,
+    MemoryReadModels, Partition, ReadModel, ReadModelId, ReadModelStore, ReadModelTx, Snapshot,
+    SnapshotStore, Stage, StreamName,
 };
 
 pub(super) use self::transaction::{FaultyReader, FaultyTx};
@@ -52,6 +52,8 @@ pub(super) enum BrokenReadModel {
     RemembersDroppedWaits,
     /// A transaction that waited reads what was there before its wait.
     ReadsFromBeforeTheWait,
+    /// The same for a transaction of a partition.
+    PartitionsReadFromBefore,
     /// Each read of a reader sees the last commit.
     ReadsTheLatest,
     /// A reader waits for the open transaction.
@@ -272,6 +274,14 @@ impl ReadModelStore for FaultyReadModels {
 
     async fn begin(&self, read_model: &ReadModelId) -> Result<FaultyTx, DatabaseError> {
         self.named(read_model, self.wait(read_model).await)
+    }
+
+    async fn begin_partition(
+        &self,
+        id: &ReadModelId,
+        _: Partition,
+    ) -> Result<FaultyTx, DatabaseError> {
+        Ok(self.begin(id).await?.of_partition())
     }
 
     async fn reader(&self, read_model: &ReadModelId) -> Result<FaultyReader, DatabaseError> {

@@ -21,9 +21,15 @@ pub(crate) struct FaultyTx {
     inner: Option<MemoryTx>,
     /// The rows before the wait for this transaction, if it waited.
     before: Option<MemoryReader>,
+    is_of_partition: bool,
 }
 
 impl FaultyTx {
+    pub(super) fn of_partition(mut self) -> Self {
+        self.is_of_partition = true;
+        self
+    }
+
     pub(super) fn new(
         store: FaultyReadModels,
         id: ReadModelId,
@@ -34,7 +40,7 @@ impl FaultyTx {
             Ok(tx) => (Some(tx), None),
             Err(error) => (None, Some(error)),
         };
-        let tx = Self { store, id, inner, before };
+        let tx = Self { store, id, inner, before, is_of_partition: false };
         error.map_or(Ok(tx), Err)
     }
 
@@ -148,10 +154,10 @@ impl ReadModelTx for FaultyTx {
 impl ReadRows for FaultyTx {
     async fn get_json(&mut self, table: &str, key: &str) -> Result<Option<Value>, DatabaseError> {
         let key = self.key(key);
+        let reads_from_before = self.store.has(BrokenReadModel::ReadsFromBeforeTheWait)
+            || self.is_of_partition && self.store.has(BrokenReadModel::PartitionsReadFromBefore);
         match &mut self.before {
-            Some(before) if self.store.has(BrokenReadModel::ReadsFromBeforeTheWait) => {
-                before.get_json(table, &key).await
-            }
+            Some(before) if reads_from_before => before.get_json(table, &key).await,
             _ => self.inner().get_json(table, &key).await,
         }
     }
