@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::{
     Apply, OperationError, ProjectionProgress,
     deps::ProjectionDeps,
-    provenance::{Outdated, Provenance},
+    provenance::{self, Outdated, Provenance},
     read_models::{OperationResult, ReadModels, Rebuild, RebuildState, RebuildStep},
     run_error::RunError,
     writer::ReadModelWriter,
@@ -48,18 +48,13 @@ where
     S: ReadModelStore,
 {
     /// Loads the read models of the previous run and resumes an interrupted rebuild.
-    pub(super) async fn open(&self) -> Result<ReadModels<P, S>, RunError> {
+    pub(super) async fn open(&mut self) -> Result<ReadModels<P, S>, RunError> {
         let listed = self.list().await?;
         self.take_over(&listed).await?;
         let ListedReadModels { answering, rebuilding, old } = listed;
         // Without a live read model there is nothing that could answer in between.
         let Some(answering) = answering else { return self.begin_first(rebuilding).await };
-        let goes_on = self.can_continue(&answering);
-        let writer = if goes_on {
-            self.open_answering(answering, rebuilding.is_some()).await?
-        } else {
-            self.retired(answering).await?
-        };
+        let (writer, goes_on) = self.open_live(answering, rebuilding.is_some()).await?;
         self.publish_answering(&writer);
         let mut models = ReadModels::new(writer);
         models.old = old;
@@ -144,6 +139,25 @@ where
             None => self.create(Stage::Live).await?,
         };
         Ok(ReadModels::new(self.open_writer(id).await?))
+    }
+
+    /// Opens the live read model, and returns whether this version goes on with it. One that cannot
+    /// continue answers until a rebuild replaces it.
+    async fn open_live(
+        &mut self,
+        read_model: ReadModel,
+        has_rebuild: bool,
+    ) -> Result<(ReadModelWriter<P, S>, bool), RunError> {
+        if self.can_continue(&read_model) {
+            match self.open_answering(read_model.clone(), has_rebuild).await {
+                Err(RunError::Outdated { why, .. }) => {
+                    provenance::warn(&read_model.id, &why);
+                    self.outdated.insert(read_model.id.clone(), why);
+                }
+                opened => return Ok((opened?, true)),
+            }
+        }
+        Ok((self.retired(read_model).await?, false))
     }
 
     /// Opens the live read model. A damaged one stays live until a rebuild replaces it. One that
