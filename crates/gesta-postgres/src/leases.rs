@@ -9,8 +9,8 @@
 use std::{sync::Arc, time::Duration};
 
 use gesta_store::{
-    AcquireLease, FencingToken, Lease, LeaseError, LeaseFuture, LeaseInForce, LeaseName, Leases,
-    NodeName, StoreError,
+    AcquireLease, FencingToken, Lease, LeaseError, LeaseFuture, LeaseHint, LeaseInForce, LeaseName,
+    Leases, NodeName, StoreError,
 };
 use tokio_postgres::{Row, types::Type};
 
@@ -20,6 +20,7 @@ use crate::{
     number::{from_sql, to_sql},
     read::cell,
     shared::{Core, Shared},
+    subscribe::announcements::LEASE_RELEASED,
 };
 
 /// Grants the lease $1 to the node $2 for $3 microseconds, unless another node has it.
@@ -43,8 +44,14 @@ UPDATE {schema}.leases l SET expires_at = clock_timestamp() + $3 * interval '1 m
 WHERE l.name = $1 AND l.token = $2 AND l.node IS NOT NULL AND l.expires_at > clock_timestamp()
 RETURNING l.token";
 
+/// Ends the lease $1 with token $2, and tells the nodes that wait, by the notification $4 on the
+/// channel $3.
 const RELEASE: &str = "
-UPDATE {schema}.leases l SET node = NULL WHERE l.name = $1 AND l.token = $2 RETURNING l.token";
+WITH released AS (
+    UPDATE {schema}.leases l SET node = NULL
+     WHERE l.name = $1 AND l.token = $2 AND l.node IS NOT NULL RETURNING 1
+)
+SELECT pg_notify($3, $4) FROM released";
 
 /// The leases in force: all, or that of the name $1.
 const IN_FORCE: &str = "
@@ -70,6 +77,15 @@ impl Leases for PostgresStore {
 
     fn list(&self) -> LeaseFuture<'_, Vec<LeaseInForce>> {
         Box::pin(self.shared().lease_call(|core| async move { in_force(&core, None).await }))
+    }
+
+    /// By a notification. Without one, as behind a transaction pooler, the hint never comes.
+    fn released(&self) -> LeaseHint<'_> {
+        let mut released = self.shared().core.lease_released.subscribe();
+        Box::pin(async move {
+            // The sender lives as long as this store.
+            drop(released.changed().await);
+        })
     }
 }
 
@@ -119,8 +135,16 @@ async fn extend(core: Arc<Core>, lease: Lease) -> Result<(), LeaseError> {
 
 async fn end(core: Arc<Core>, lease: Lease) -> Result<(), LeaseError> {
     let (name, token) = (lease.name.as_str(), to_sql(lease.token.number()));
-    let released = core.query(RELEASE, &[(&name, Type::TEXT), (&token, Type::INT8)]).await;
-    released.map(drop).map_err(lease_error)
+    let values: [Value<'_>; 4] = [
+        (&name, Type::TEXT),
+        (&token, Type::INT8),
+        (&core.channel, Type::TEXT),
+        (&LEASE_RELEASED, Type::TEXT),
+    ];
+    core.query(RELEASE, &values).await.map_err(lease_error)?;
+    // The notification may not reach this process itself.
+    core.lease_released.send_replace(());
+    Ok(())
 }
 
 async fn in_force(core: &Core, name: Option<&LeaseName>) -> Result<Vec<LeaseInForce>, LeaseError> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use gesta_store::{DatabaseName, Durability, StoreError};
+use tokio::sync::watch;
 use tokio_postgres::Row;
 
 use crate::{
@@ -40,6 +41,10 @@ pub(crate) struct Core {
     pub(crate) tail: tokio::sync::Mutex<Tail>,
     pub(crate) history: Arc<History>,
     pub(crate) durability: Durability,
+    /// The channel on which processes of the store announce appends and releases of leases.
+    pub(crate) channel: String,
+    /// Changes when another process, or this one, announces the release of a lease.
+    pub(crate) lease_released: watch::Sender<()>,
 }
 
 impl Core {

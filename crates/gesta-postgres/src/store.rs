@@ -143,15 +143,15 @@ async fn run_thread(
     ready: oneshot::Sender<Result<OpenedStore, OpenError>>,
 ) {
     let opened = open(&url, mode).await;
-    let (core, committer, channel) = match opened {
+    let (core, committer) = match opened {
         Ok(opened) => opened,
         Err(error) => return drop(ready.send(Err(error))),
     };
     let connector = Arc::clone(&committer.connector);
     tokio::spawn(announcements::look_while_awaited(Arc::clone(&core)));
-    tokio::spawn(announcements::listen(Arc::clone(&core), connector, channel.clone()));
+    tokio::spawn(announcements::listen(Arc::clone(&core), connector));
     let committed = committer.committed.subscribe();
-    tokio::spawn(announcements::announce(Arc::clone(&core), committed, channel));
+    tokio::spawn(announcements::announce(Arc::clone(&core), committed));
     let replica = match replica_of(&url, &core) {
         Ok(replica) => replica,
         Err(error) => return drop(ready.send(Err(error))),
@@ -174,10 +174,7 @@ SELECT current_setting('server_version_num')::integer, current_setting('server_v
        current_setting('max_connections')::integer,
        (SELECT s.setting FROM pg_settings s WHERE s.name = 'statement_timeout')";
 
-async fn open(
-    url: &PostgresUrl,
-    mode: OpenMode,
-) -> Result<(Arc<Core>, Committer, String), OpenError> {
+async fn open(url: &PostgresUrl, mode: OpenMode) -> Result<(Arc<Core>, Committer), OpenError> {
     let failed = |error| OpenError::Server { url: url.to_string(), error };
     let refused = |failure: Failure| failed(failure.of_read());
     let connector = Arc::new(Connector::new(url)?);
@@ -216,9 +213,11 @@ async fn open(
         committed: watch::Sender::new(0),
     };
     let tail = tokio::sync::Mutex::default();
-    let core = Arc::new(Core { head, pool, schema, tail, history, durability });
+    let lease_released = watch::Sender::new(());
+    let core = Core { head, pool, schema, tail, history, durability, channel, lease_released };
+    let core = Arc::new(core);
     announcements::look(&core).await.map_err(failed)?;
-    Ok((core, committer, channel))
+    Ok((core, committer))
 }
 
 /// Prepares the connections to the replica. None is made before the first read.
@@ -233,6 +232,8 @@ fn replica_of(url: &PostgresUrl, core: &Core) -> Result<Option<ReadReplica>, Ope
         tail: tokio::sync::Mutex::default(),
         history: Arc::clone(&core.history),
         durability: core.durability,
+        channel: core.channel.clone(),
+        lease_released: core.lease_released.clone(),
     })))
 }
 

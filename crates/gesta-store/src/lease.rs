@@ -28,7 +28,15 @@ mod fence;
 mod memory;
 mod record;
 
-use std::{borrow::Borrow, fmt, future::Future, pin::Pin, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    borrow::Borrow,
+    fmt,
+    future::{Future, pending},
+    pin::Pin,
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 pub use self::{error::LeaseError, memory::MemoryLeases, record::LeaseRecord};
 use crate::name::{InvalidName, text_type};
@@ -243,6 +251,17 @@ impl LeaseInForce {
 /// ```
 pub type LeaseFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, LeaseError>> + Send + 'a>>;
 
+/// The boxed future of a hint, which [`Leases::released`] returns.
+///
+/// ```
+/// use std::{future::ready, task::{Context, Poll, Waker}};
+/// use gesta_store::LeaseHint;
+///
+/// let mut hint: LeaseHint<'_> = Box::pin(ready(()));
+/// assert_eq!(hint.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(()));
+/// ```
+pub type LeaseHint<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
 /// The leases that a group of nodes share.
 ///
 /// An implementation passes [`lease_conformance!`](crate::lease_conformance!). Futures do not block
@@ -306,4 +325,13 @@ pub trait Leases: Send + Sync + 'static {
 
     /// Returns the leases in force, by name.
     fn list(&self) -> LeaseFuture<'_, Vec<LeaseInForce>>;
+
+    /// Waits until a lease of any name is released by any node, counted from this call, so a
+    /// caller that looks at the leases after it misses no release.
+    ///
+    /// A hint, so that work moves at once: it may come late, for no reason, or not at all. A caller
+    /// looks at the leases now and then as well. By default it never comes.
+    fn released(&self) -> LeaseHint<'_> {
+        Box::pin(pending())
+    }
 }

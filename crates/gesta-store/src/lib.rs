@@ -54,7 +54,7 @@ pub use inline::{
     AppendTransaction, DatabaseName, InlineBatch, InlineConsumer, InlineError, InlineFuture,
 };
 pub use lease::{
-    AcquireLease, FencingToken, Lease, LeaseError, LeaseFuture, LeaseInForce, LeaseName,
+    AcquireLease, FencingToken, Lease, LeaseError, LeaseFuture, LeaseHint, LeaseInForce, LeaseName,
     LeaseRecord, Leases, MemoryLeases, NodeName,
 };
 pub use name::{Category, EventType, InvalidName, StreamName, Tag};

@@ -5,9 +5,17 @@
 //! released. Not here: the leases ([`gesta_store::Leases`]), and the token's way into the writes of
 //! the task.
 
-use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
-use gesta_store::{AcquireLease, FencingToken, Lease, LeaseError, LeaseFuture, Leases};
+use gesta_store::{
+    AcquireLease, FencingToken, Lease, LeaseError, LeaseFuture, LeaseName, Leases, NodeName,
+};
 
 use crate::{Clock, Sleep, SystemClock, backoff::Backoff, error_line::in_one_line};
 
@@ -15,15 +23,16 @@ use crate::{Clock, Sleep, SystemClock, backoff::Backoff, error_line::in_one_line
 const RENEWALS_PER_TERM: u32 = 3;
 /// Further attempts after a renewal that failed, within one term.
 const ATTEMPTS_PER_TERM: u32 = 10;
-/// Longest wait of a node before it asks again for a lease that may have been released.
-const HANDOVER_MAX: Duration = Duration::from_secs(1);
-const HANDOVER_MIN: Duration = Duration::from_millis(10);
+/// Longest wait of a node before it asks again for a lease that may have been released: the leases
+/// may not announce it.
+pub(crate) const LOOK_MAX: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_MIN: Duration = Duration::from_millis(10);
 
 /// A task that runs on one node at a time, such as a relay or a report by night.
 ///
 /// Each node runs the same program with the same lease name. One of them runs the task. Another
-/// takes over within a second after a graceful stop, and after the rest of the term if the node was
-/// killed.
+/// takes over after a graceful stop, at once if the leases announce it ([`Leases::released`]) and
+/// within a second otherwise, and after the rest of the term if the node was killed.
 ///
 /// The task gets the token of its lease. **Writes of the task carry it**, because a node can be
 /// paused for longer than the term: see [`FencingToken::fence`].
@@ -66,6 +75,10 @@ impl LeasedTask {
         Self { clock: Arc::new(clock), ..self }
     }
 
+    pub(crate) const fn name(&self) -> &LeaseName {
+        &self.acquire.name
+    }
+
     /// Creates a task on a clock that others share.
     pub(crate) fn on_clock(
         leases: Arc<dyn Leases>,
@@ -91,7 +104,7 @@ impl LeasedTask {
     {
         let mut stop = pin!(stop);
         loop {
-            let mut held = self.acquire_until(&mut stop, |_| {}).await?;
+            let mut held = self.acquire_until(stop.as_mut()).await?;
             let token = held.token();
             // In this order: a task whose lease is over is not polled again.
             let ended = tokio::select! {
@@ -108,56 +121,80 @@ impl LeasedTask {
     }
 
     /// Asks until the lease is granted. Returns `None` after `stop` is ready.
-    ///
-    /// `seen` gets the outcome of each call.
-    pub(crate) async fn acquire_until(
+    async fn acquire_until(
         &self,
-        stop: impl Future<Output = ()>,
-        mut seen: impl FnMut(&Result<Lease, LeaseError>),
+        mut stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Option<HeldLease> {
-        let mut stop = pin!(stop);
         let mut backoff = Backoff::new();
         loop {
-            let mut term = self.clock.sleep(self.acquire.term);
-            let mut call = self.leases.acquire(self.acquire.clone());
-            let mut had_answer = false;
-            let outcome = tokio::select! {
-                biased;
-                // Polled first, so that the term begins before the call.
-                () = &mut term => Err(LeaseError::unavailable("no answer within the term")),
-                () = &mut stop => {
-                    self.give_back(call).await;
-                    return None;
-                }
-                outcome = &mut call => {
-                    had_answer = true;
-                    outcome
+            // Before the call, so that no release after it is missed.
+            let released = self.leases.released();
+            let pause = match self.ask(stop.as_mut(), &mut backoff).await? {
+                Asked::Granted(held) => return Some(held),
+                Asked::Held { remaining, .. } => remaining.clamp(LOOK_MIN, LOOK_MAX),
+                // Others may release theirs; that does not help.
+                Asked::Failed { pause, .. } => {
+                    self.pause(stop.as_mut(), pause).await?;
+                    continue;
                 }
             };
-            seen(&outcome);
-            let pause = match outcome {
-                Ok(lease) => return Some(HeldLease { lease, term }),
-                Err(error) => self.pause_after(&error, &mut backoff),
-            };
-            // Perhaps only answers are lost. Then each call is granted, and would keep the lease
-            // from other nodes without anyone running the task.
-            let pause = if had_answer { pause } else { pause.max(self.acquire.term) };
             tokio::select! {
                 biased;
-                () = &mut stop => return None,
+                () = stop.as_mut() => return None,
+                () = released => {}
                 () = self.clock.sleep(pause) => {}
             }
         }
     }
 
-    fn pause_after(&self, error: &LeaseError, backoff: &mut Backoff) -> Duration {
-        if let LeaseError::Held { remaining, .. } = error {
-            backoff.reset();
-            return (*remaining).clamp(HANDOVER_MIN, HANDOVER_MAX);
-        }
-        let trouble = in_one_line(error);
+    /// Asks for the lease once. Returns `None` after `stop` is ready.
+    pub(crate) async fn ask(
+        &self,
+        stop: Pin<&mut impl Future<Output = ()>>,
+        backoff: &mut Backoff,
+    ) -> Option<Asked> {
+        let mut term = self.clock.sleep(self.acquire.term);
+        let mut call = self.leases.acquire(self.acquire.clone());
+        let outcome = tokio::select! {
+            biased;
+            // Polled first, so that the term begins before the call.
+            () = &mut term => None,
+            () = stop => {
+                self.give_back(call).await;
+                return None;
+            }
+            outcome = &mut call => Some(outcome),
+        };
+        let had_answer = outcome.is_some();
+        let error = match outcome {
+            Some(Ok(lease)) => return Some(Asked::Granted(HeldLease { lease, term })),
+            Some(Err(LeaseError::Held { node, remaining, .. })) => {
+                backoff.reset();
+                return Some(Asked::Held { node, remaining });
+            }
+            Some(Err(error)) => error,
+            None => LeaseError::unavailable("no answer within the term"),
+        };
+        let trouble = in_one_line(&error);
         tracing::warn!(lease = %self.acquire.name, %trouble, "lease not acquired");
-        backoff.next()
+        let pause = backoff.next();
+        // Perhaps only answers are lost. Then each call is granted, and would keep the lease from
+        // other nodes without anyone running the task.
+        let pause = if had_answer { pause } else { pause.max(self.acquire.term) };
+        Some(Asked::Failed { trouble, pause })
+    }
+
+    /// Waits before the next call. Returns `None` after `stop` is ready.
+    pub(crate) async fn pause(
+        &self,
+        stop: Pin<&mut impl Future<Output = ()>>,
+        pause: Duration,
+    ) -> Option<()> {
+        tokio::select! {
+            biased;
+            () = stop => None,
+            () = self.clock.sleep(pause) => Some(()),
+        }
     }
 
     /// Releases the lease that a call in progress may be granted, so that it does not wait for its
@@ -165,7 +202,7 @@ impl LeasedTask {
     async fn give_back(&self, call: LeaseFuture<'_, Lease>) {
         let granted = tokio::select! {
             biased;
-            () = self.clock.sleep(HANDOVER_MAX) => return,
+            () = self.clock.sleep(LOOK_MAX) => return,
             granted = call => granted,
         };
         if let Ok(lease) = granted {
@@ -181,7 +218,8 @@ impl LeasedTask {
         tracing::warn!(lease = %name, %token, "lease lost; task stopped");
     }
 
-    async fn renew_until_lost(&self, HeldLease { lease, term }: &mut HeldLease) {
+    /// The same, without a word about it.
+    pub(crate) async fn renew_until_lost(&self, HeldLease { lease, term }: &mut HeldLease) {
         let mut pause = lease.term / RENEWALS_PER_TERM;
         loop {
             tokio::select! {
@@ -226,6 +264,21 @@ impl LeasedTask {
             }
         }
     }
+}
+
+/// The outcome of one call for a lease.
+pub(crate) enum Asked {
+    Granted(HeldLease),
+    /// Another node has it.
+    Held {
+        node: NodeName,
+        remaining: Duration,
+    },
+    /// The next call follows after the pause.
+    Failed {
+        trouble: String,
+        pause: Duration,
+    },
 }
 
 /// A lease that this node has, with the end of its term.

@@ -17,5 +17,6 @@ mod import;
 mod neighbours;
 mod opened;
 mod orders;
+mod partitions;
 mod processes;
 mod users;

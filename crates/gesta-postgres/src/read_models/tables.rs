@@ -1,9 +1,9 @@
 //! The tables and functions of the catalogue.
 //!
 //! Owns: their version and creation, in one transaction under an advisory lock, so processes that
-//! open new read models at the same time create the catalogue once. Tables of an earlier version are
-//! brought to this one. Tables of a newer version are
-//! left alone. Not here: the tables of a single read model, which a function creates.
+//! open new read models at the same time create the catalogue once. Tables of an earlier version
+//! are brought to this one, those of a newer version are left alone. Not here: the tables of a
+//! single read model, which a function creates.
 
 use gesta_store::StoreError;
 use tokio_postgres::types::Type;

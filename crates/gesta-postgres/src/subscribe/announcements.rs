@@ -1,4 +1,4 @@
-//! Announcements of appends, between the processes of a store.
+//! Announcements between the processes of a store: of appends, and of released leases.
 //!
 //! Owns: the tasks that raise the known head ([`KnownHead`]). One connection listens for all
 //! subscriptions of a process. A notification may be lost, with its connection or behind a
@@ -30,6 +30,8 @@ const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// A notification is a hint, so its commit need not be durable. Otherwise each would cost a sync
 /// beside those of appends.
 const ANNOUNCE: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)";
+/// The notification of a released lease.
+pub(crate) const LEASE_RELEASED: &str = "lease released";
 /// Pause after an announcement, in which several appends become one.
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(3);
 
@@ -62,14 +64,11 @@ pub(crate) async fn look_while_awaited(core: Arc<Core>) {
 
 /// Announces appends of this process to others. Several heads become one announcement while the
 /// one before is on its way.
-pub(crate) async fn announce(
-    core: Arc<Core>,
-    mut committed: watch::Receiver<u64>,
-    channel: String,
-) {
+pub(crate) async fn announce(core: Arc<Core>, mut committed: watch::Receiver<u64>) {
+    let channel = &core.channel;
     while committed.changed().await.is_ok() {
         let head = to_sql(*committed.borrow_and_update()).to_string();
-        let announced = core.query(ANNOUNCE, &[(&channel, Type::TEXT), (&head, Type::TEXT)]).await;
+        let announced = core.query(ANNOUNCE, &[(channel, Type::TEXT), (&head, Type::TEXT)]).await;
         // Others look at the head themselves after a while.
         if let Err(error) = announced {
             tracing::debug!(%error, "an append was not announced");
@@ -79,7 +78,7 @@ pub(crate) async fn announce(
 }
 
 /// Listens for announcements of other processes, and connects again when the connection breaks.
-pub(crate) async fn listen(core: Arc<Core>, connector: Arc<Connector>, channel: String) {
+pub(crate) async fn listen(core: Arc<Core>, connector: Arc<Connector>) {
     loop {
         if connector.through_pooler() {
             tracing::info!(
@@ -89,7 +88,7 @@ pub(crate) async fn listen(core: Arc<Core>, connector: Arc<Connector>, channel: 
             );
             return;
         }
-        if let Err(error) = listen_once(&core, &connector, &channel).await {
+        if let Err(error) = listen_once(&core, &connector).await {
             tracing::debug!(%error, "the connection for notifications broke");
         }
         core.head.set_listening(false);
@@ -97,14 +96,11 @@ pub(crate) async fn listen(core: Arc<Core>, connector: Arc<Connector>, channel: 
     }
 }
 
-async fn listen_once(
-    core: &Core,
-    connector: &Connector,
-    channel: &str,
-) -> Result<(), gesta_store::StoreError> {
+async fn listen_once(core: &Core, connector: &Connector) -> Result<(), gesta_store::StoreError> {
     let (client, connection) = connector.connect_raw().await?;
-    let driver = tokio::spawn(drive(connection, core.head.clone()));
-    let statement = format!("LISTEN \"{channel}\"");
+    let driver = drive(connection, core.head.clone(), core.lease_released.clone());
+    let driver = tokio::spawn(driver);
+    let statement = format!("LISTEN \"{}\"", core.channel);
     if client.batch_execute(&statement).await.is_ok() {
         core.head.set_listening(true);
         // Appends before the statement were not announced to this connection.
@@ -117,9 +113,13 @@ async fn listen_once(
 }
 
 /// Drives the connection, and takes the announcements.
-async fn drive(mut connection: RawConnection, head: KnownHead) {
+async fn drive(mut connection: RawConnection, head: KnownHead, lease_released: watch::Sender<()>) {
     while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
         if let AsyncMessage::Notification(notification) = message {
+            if notification.payload() == LEASE_RELEASED {
+                lease_released.send_replace(());
+                continue;
+            }
             // Anyone may notify on the channel, so the number is compared and not believed.
             let announced = notification.payload().parse::<i64>().map_or(0, from_sql);
             if announced > head.get().position {

@@ -2,6 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -9,7 +10,7 @@ use std::{
 use gesta_store::{
     AcquireLease, EventStore as _, LeaseName, Leases, NodeName,
     conformance::{
-        block_on,
+        block_on, block_on_within,
         leases::{CLAUSES, LeaseClause, LeaseFixture},
     },
 };
@@ -92,4 +93,34 @@ fn granted_leases_survive_a_crash_of_the_server() {
     block_on(one.release(&first)).expect("a lease is released");
     let second = block_on(two.acquire(acquire("two"))).expect("the lease is free");
     assert!(second.token > first.token);
+}
+
+#[test]
+fn a_release_is_announced_to_the_other_nodes() {
+    let Some(server) = gesta_services::url_or_skip("postgres") else { return };
+    let store = TestStore::create(&server);
+    let (one, two) = (store.open(), store.open());
+    let acquire = |node: &str| {
+        let name = LeaseName::new("task").expect("a name");
+        AcquireLease::new(name, NodeName::new(node).expect("a name"), Duration::from_secs(600))
+    };
+    block_on_within(Duration::from_secs(60), async {
+        // The listener may not be connected yet: then a release goes unnoticed, and the next one
+        // does not.
+        let released = two.released();
+        let release_until_heard = async {
+            loop {
+                let lease = one.acquire(acquire("one")).await.expect("the lease is free");
+                one.release(&lease).await.expect("a lease is released");
+            }
+        };
+        futures_util::future::select(released, pin!(release_until_heard)).await;
+        let lease = one.acquire(acquire("one")).await.expect("the lease is free");
+        let held = two.acquire(acquire("two")).await.expect_err("the other node has it");
+        assert!(held.is_transient());
+        let released = two.released();
+        one.release(&lease).await.expect("a lease is released");
+        released.await;
+        two.acquire(acquire("two")).await.expect("the lease is free");
+    });
 }

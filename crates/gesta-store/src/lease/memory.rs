@@ -3,13 +3,15 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    future::ready,
+    future::{poll_fn, ready},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
 use super::{
-    AcquireLease, Lease, LeaseError, LeaseFuture, LeaseInForce, LeaseName, LeaseRecord, Leases,
+    AcquireLease, Lease, LeaseError, LeaseFuture, LeaseHint, LeaseInForce, LeaseName, LeaseRecord,
+    Leases,
 };
 
 /// Leases in memory. Clones share them.
@@ -39,6 +41,27 @@ pub struct MemoryLeases {
 struct SharedLeases {
     records: Mutex<BTreeMap<LeaseName, LeaseRecord>>,
     clock: Box<dyn Fn() -> Duration + Send + Sync>,
+    releases: Mutex<Releases>,
+}
+
+/// The releases so far, and those who wait for the next one.
+#[derive(Default)]
+struct Releases {
+    count: u64,
+    waiting: Vec<Waker>,
+}
+
+impl Releases {
+    fn poll_after(&mut self, seen: u64, context: &Context<'_>) -> Poll<()> {
+        if self.count != seen {
+            return Poll::Ready(());
+        }
+        // A waker stays after its future was dropped, until the next release. A task has one.
+        if !self.waiting.iter().any(|waiting| waiting.will_wake(context.waker())) {
+            self.waiting.push(context.waker().clone());
+        }
+        Poll::Pending
+    }
 }
 
 impl MemoryLeases {
@@ -51,7 +74,8 @@ impl MemoryLeases {
 
     /// Creates leases with this clock, which returns the time since its start and never goes back.
     pub fn with_clock(clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        let shared = SharedLeases { records: Mutex::default(), clock: Box::new(clock) };
+        let (records, releases) = (Mutex::default(), Mutex::default());
+        let shared = SharedLeases { records, clock: Box::new(clock), releases };
         Self { shared: Arc::new(shared) }
     }
 
@@ -70,6 +94,21 @@ impl MemoryLeases {
     fn records(&self) -> MutexGuard<'_, BTreeMap<LeaseName, LeaseRecord>> {
         // A record is changed by assignments that do not panic, so it is never half changed.
         self.shared.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn releases(&self) -> MutexGuard<'_, Releases> {
+        // The same as for records.
+        self.shared.releases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn announce_release(&self) {
+        let waiting = {
+            let mut releases = self.releases();
+            releases.count += 1;
+            std::mem::take(&mut releases.waiting)
+        };
+        // Woken without the lock, which a waker may ask for.
+        waiting.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -101,7 +140,9 @@ impl Leases for MemoryLeases {
             record.release(lease);
             Ok(())
         };
-        Box::pin(ready(self.change(&lease.name, change)))
+        let released = self.change(&lease.name, change);
+        self.announce_release();
+        Box::pin(ready(released))
     }
 
     fn list(&self) -> LeaseFuture<'_, Vec<LeaseInForce>> {
@@ -109,6 +150,11 @@ impl Leases for MemoryLeases {
         let now = (self.shared.clock)();
         let in_force = records.iter().filter_map(|(name, record)| record.in_force(name, now));
         Box::pin(ready(Ok(in_force.collect())))
+    }
+
+    fn released(&self) -> LeaseHint<'_> {
+        let seen = self.releases().count;
+        Box::pin(poll_fn(move |context| self.releases().poll_after(seen, context)))
     }
 }
 

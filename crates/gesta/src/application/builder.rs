@@ -388,11 +388,7 @@ impl Builder {
         let innermost = self.config.assemble(&store);
         let pipeline = self.layers.into_iter().fold(innermost, |inner, layer| layer(inner));
         let PipelineConfig { clock, rng, snapshots, .. } = self.config;
-        let hosting = Hosting {
-            nodes: self.nodes.clone(),
-            runs: self.role.runs_tasks(),
-            clock: Arc::clone(&clock),
-        };
+        let hosting = Hosting::new(self.nodes.clone(), self.role.runs_tasks(), Arc::clone(&clock));
         let context = ProjectionContext {
             store: SharedStore(Arc::clone(&store)),
             clock: Arc::clone(&clock),
@@ -411,7 +407,7 @@ impl Builder {
         // Started last: managers send commands through the complete pipeline.
         let processes = self.processes.start(&context).await?;
         let state = StateSource { store: Arc::clone(&store), snapshots: snapshots.clone() };
-        let context = ReactorContext { state, clock: Arc::clone(&clock), hosting };
+        let context = ReactorContext { state, clock: Arc::clone(&clock), hosting: hosting.clone() };
         let reactors = self.reactors.start(&context).await?;
         Ok(Gesta::of(Parts {
             store,
@@ -424,6 +420,7 @@ impl Builder {
             reactors,
             snapshots,
             nodes: self.nodes,
+            membership: hosting.join(),
             role: self.role,
         }))
     }

@@ -14,7 +14,7 @@ use std::{
 use gesta_store::{EventStore, LeaseError, LeaseInForce, NodeName};
 
 use super::{process_side::Processes, reactor_side::Reactors, read_side::ReadSide};
-use crate::{Clock, Nodes, Pipeline, Rng, Role, snapshot::Snapshots};
+use crate::{Clock, Nodes, Pipeline, Rng, Role, nodes::Membership, snapshot::Snapshots};
 
 /// The handle of an application: executes commands, loads aggregates, answers queries. Cheap to
 /// clone.
@@ -51,6 +51,8 @@ pub(super) struct Parts {
     pub(super) reactors: Reactors,
     pub(super) snapshots: Snapshots,
     pub(super) nodes: Option<Nodes>,
+    /// `None` without nodes, or without parts that this node may run.
+    pub(super) membership: Option<Membership>,
     pub(super) role: Role,
 }
 
@@ -137,6 +139,9 @@ impl Gesta {
     pub async fn close(self) {
         // Refuses new commands first, so that nothing is started after the stop.
         self.inner.closed.store(true, Ordering::Release);
+        if let Some(membership) = &self.inner.parts.membership {
+            membership.leave().await;
+        }
         self.processes().stop().await;
         self.reactor_side().stop().await;
         for handle in self.read_side().handles() {

@@ -198,6 +198,20 @@ async fn another_node_takes_over_a_second_after_a_graceful_stop() {
     assert_eq!(nodes.diary(), ["one 1 runs", "one 1 ends", "two 2 runs"]);
 }
 
+/// Without the distance, a node hears of a release.
+#[tokio::test]
+async fn another_node_takes_over_at_once_if_releases_are_announced() {
+    let nodes = Nodes::new();
+    let first = nodes.leases.acquire(request("one")).await.expect("the lease is free");
+    let task = LeasedTask::new(nodes.leases.clone(), request("two")).clock(nodes.clock.clone());
+    let two = tokio::spawn(async move { task.run_until(pending(), |_| ready(())).await });
+    settle().await;
+    assert!(!two.is_finished(), "the other node has the lease");
+    nodes.leases.release(&first).await.expect("leases in memory do not fail");
+    settle().await;
+    assert!(two.is_finished(), "no time has passed");
+}
+
 #[tokio::test]
 async fn another_node_takes_over_within_a_term_after_a_kill() {
     let nodes = Nodes::new();

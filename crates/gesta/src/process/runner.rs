@@ -70,6 +70,10 @@ enum Next<P> {
 }
 
 impl<P: ProcessManager> NodeTask for ProcessRunner<P> {
+    fn closing(&mut self) -> &mut watch::Receiver<Closing> {
+        &mut self.closing
+    }
+
     async fn wait(&mut self, holder: watch::Receiver<Holder>) {
         self.follow(holder).await;
     }

@@ -51,6 +51,10 @@ where
     P: Apply<S::Tx>,
     S: ReadModelStore,
 {
+    fn closing(&mut self) -> &mut watch::Receiver<Closing> {
+        &mut self.closing
+    }
+
     async fn wait(&mut self, mut holder: watch::Receiver<Holder>) {
         loop {
             let heard = holder.borrow_and_update().clone();

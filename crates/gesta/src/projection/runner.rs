@@ -42,6 +42,10 @@ where
     P: Apply<S::Tx>,
     S: ReadModelStore,
 {
+    fn closing(&mut self) -> &mut watch::Receiver<Closing> {
+        &mut self.closing
+    }
+
     async fn wait(&mut self, holder: watch::Receiver<Holder>) {
         self.follow(holder).await;
     }

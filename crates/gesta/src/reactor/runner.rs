@@ -36,7 +36,7 @@ use crate::{
     backoff::Backoff,
     error_line::in_one_line,
     following::{Flow, Place},
-    nodes::{Holder, NodeTask, RunEnd, abandoned},
+    nodes::{Closing, Holder, NodeTask, RunEnd, abandoned},
 };
 
 /// Maximum sleep before the clock is read again: the system clock may have been set.
@@ -67,6 +67,10 @@ pub(super) async fn begin(
 }
 
 impl<R: Reactor> NodeTask for ReactorRunner<R> {
+    fn closing(&mut self) -> &mut watch::Receiver<Closing> {
+        &mut self.closing
+    }
+
     async fn wait(&mut self, holder: watch::Receiver<Holder>) {
         self.follow(holder).await;
     }

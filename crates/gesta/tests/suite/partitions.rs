@@ -128,16 +128,38 @@ async fn deposit_to_all(gesta: &Gesta, rounds: u64) {
     }
 }
 
+/// The projection itself and its partitions are seven parts: three for each of three nodes at most.
+#[tokio::test]
+async fn a_node_that_joins_gets_its_share_and_every_event_is_applied_once() {
+    let group = Group::new();
+    let one = group.start("one").await;
+    deposit_to_all(&one, 3).await;
+    assert_eq!(shares(&one).await, BTreeMap::from([("one".to_owned(), 6)]));
+    let two = group.start("two").await;
+    let three = group.start("three").await;
+    deposit_to_all(&two, 3).await;
+    group.pass(SECOND * 5).await;
+    for node in [&one, &two, &three] {
+        let spread = shares(node).await;
+        assert_eq!(spread.values().sum::<usize>(), 6, "{spread:?}");
+        assert!(spread.values().all(|parts| (1..=3).contains(parts)), "{spread:?}");
+        assert_eq!(spread.len(), 3, "each node has some: {spread:?}");
+    }
+    deposit_to_all(&three, 3).await;
+    group.pass(SECOND * 2).await;
+    assert_eq!(balances(&three).await, replayed(&group.store, 1).await);
+    assert_eq!(group.controls.applied.load(Ordering::SeqCst), 180, "each event was applied once");
+}
+
 #[tokio::test]
 async fn three_nodes_apply_every_event_once_and_work_moves_when_one_closes() {
     let group = Group::new();
-    // The first node gets all partitions. A node that is closed leaves its own to the others.
+    // A node that is closed leaves its own to the others.
     let one = group.start("one").await;
     deposit_to_all(&one, 3).await;
     let two = group.start("two").await;
     let three = group.start("three").await;
     group.pass(SECOND * 3).await;
-    assert_eq!(shares(&three).await, BTreeMap::from([("one".to_owned(), 6)]));
     one.close().await;
     deposit_to_all(&two, 3).await;
     group.pass(SECOND * 3).await;
@@ -261,15 +283,18 @@ async fn a_projection_is_divided_only_once_the_node_with_the_earlier_program_has
 }
 
 #[tokio::test]
-async fn another_number_of_partitions_is_a_rebuild() {
+async fn another_number_of_partitions_is_a_rebuild_beside_the_rows_that_answer() {
     let group = Group::new();
     let six = group.start("six").await;
     deposit_to_all(&six, 1).await;
     drain(&six).await;
     six.close().await;
     let three = Shared::<3>(Arc::clone(&group.controls));
+    let before = replayed(&group.store, 1).await;
     let three = group.start_with("three", three).await;
     let query = AllBalances::<Shared<3>>::of();
+    let answer = three.ask::<_, MemoryReader>(AllBalances::<Shared<3>>::of()).await.unwrap();
+    assert_eq!(answer, before, "the rows answer that were there");
     deposit_to_all(&three, 1).await;
     group.pass(SECOND * 5).await;
     drain(&three).await;
