@@ -135,6 +135,15 @@ impl Connector {
         Ok(Self { direct, plain, through_pooler, connections_max, limits, introduction, tls })
     }
 
+    /// Plans each statement once for a connection, for statements that are made for that. Otherwise
+    /// the server plans a read of a large store for each page, which costs more than the read.
+    pub(crate) fn with_generic_plans(mut self) -> Self {
+        let asked = self.direct.get_options().unwrap_or_default();
+        let options = format!("{asked} -c plan_cache_mode=force_generic_plan");
+        self.direct.options(options);
+        self
+    }
+
     pub(crate) fn limits(&self) -> TimeLimits {
         self.limits
     }

@@ -34,8 +34,9 @@ const FUNCTIONS: [&str; 5] = [
     include_str!("schema/ordinals.sql"),
 ];
 
-/// Condition on which an append is refused: its statements would not see what others committed before
-/// they released the lock, the server is a replica, or it was promoted and needs an incarnation.
+/// Condition on which an append is refused: its statements would not see what others committed
+/// before they released the lock, the server is a replica, or it was promoted and needs an
+/// incarnation.
 const SESSION_IS_UNFIT: &str = "current_setting('transaction_isolation') <> 'read committed' \
     OR CASE WHEN pg_is_in_recovery() THEN true \
        ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) IS DISTINCT FROM known_timeline END";

@@ -177,7 +177,7 @@ SELECT current_setting('server_version_num')::integer, current_setting('server_v
 async fn open(url: &PostgresUrl, mode: OpenMode) -> Result<(Arc<Core>, Committer), OpenError> {
     let failed = |error| OpenError::Server { url: url.to_string(), error };
     let refused = |failure: Failure| failed(failure.of_read());
-    let connector = Arc::new(Connector::new(url)?);
+    let connector = Arc::new(Connector::new(url)?.with_generic_plans());
     let mut connection = connector.connect().await.map_err(failed)?;
     let durability = check_server(url, &connector, &connection).await?;
     if connector.through_pooler() {
@@ -223,7 +223,7 @@ async fn open(url: &PostgresUrl, mode: OpenMode) -> Result<(Arc<Core>, Committer
 /// Prepares the connections to the replica. None is made before the first read.
 fn replica_of(url: &PostgresUrl, core: &Core) -> Result<Option<ReadReplica>, OpenError> {
     let Some(url) = url.of_replica() else { return Ok(None) };
-    let connector = Arc::new(Connector::new(&url)?);
+    let connector = Arc::new(Connector::new(&url)?.with_generic_plans());
     let pool = Arc::new(Pool::new(connector, url.readers).without_repeats());
     Ok(Some(ReadReplica::new(Core {
         head: KnownHead::new(),

@@ -14,8 +14,11 @@ fn store_or_skip() -> Option<(Database, Scene)> {
     let database = Database::new_or_skip()?;
     let scene = Scene::empty();
     let line = |nth: usize| {
-        let stream = nth % 3;
-        format!("{{\"stream\":\"order-{stream}\",\"type\":\"placed\",\"data\":{{\"nr\":{nth}}}}}\n")
+        let (stream, revision) = (nth % 3, nth / 3);
+        format!(
+            "{{\"stream\":\"order-{stream}\",\"revision\":{revision},\"type\":\"placed\",\
+             \"id\":\"00000000-0000-4000-8000-{nth:012}\",\"data\":{{\"nr\":{nth}}}}}\n"
+        )
     };
     let file = scene.path().join("events.jsonl");
     fs::write(&file, (0..EVENTS).map(line).collect::<String>()).unwrap();
