@@ -51,7 +51,8 @@ fn a_store_with_events_gets_partitions() {
     block_on(store.close()).unwrap();
     test.execute(TO_VERSION_4);
     let store = test.open();
-    assert_eq!(block_on(store.append(append)).unwrap(), answer, "a repeat is recognized");
+    let repeat = block_on(store.append(append)).unwrap();
+    assert_eq!(repeat.position, answer.position, "a repeat is recognized");
     block_on(store.append(append_of("order-1", "after"))).unwrap();
     assert_eq!(texts_of(&store, "order-1"), ["before", "after"]);
     let partitions = block_on(store.archive().partitions()).unwrap();
