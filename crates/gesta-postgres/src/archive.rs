@@ -121,8 +121,8 @@ impl PostgresArchive {
         self.change(first, async move |mut session| session.move_to(None).await).await
     }
 
-    /// Removes the payloads of a full partition, which a file has from now on. Takes a second for
-    /// some 100,000 events; appends and reads go on.
+    /// Removes the payloads of a full partition, which a file has from now on. All its rows are
+    /// copied; appends and reads go on.
     ///
     /// # Errors
     ///

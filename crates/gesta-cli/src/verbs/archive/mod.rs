@@ -79,7 +79,7 @@ enum ArchiveCommand {
     /// Set the number of positions of a partition
     ///
     /// The partition that takes appends ends at the next multiple. Its events are looked through
-    /// once, while appends wait: some seconds for 10,000,000 events.
+    /// once, while appends wait.
     Resize {
         /// Number of positions, 1000 or more
         #[arg(value_name = "POSITIONS")]
