@@ -9,11 +9,13 @@
 //! - [`repeat`]: comparison with an earlier append.
 //! - [`verdicts`]: the answer of the server.
 //! - [`committer`]: the task, and what happens when the connection breaks.
+//! - [`consumers`]: those who take part in batches.
 //! - [`inline`]: batches in whose transaction consumers take part.
 
 mod batch;
 mod columns;
 mod committer;
+mod consumers;
 mod inline;
 mod queue;
 mod repeat;
@@ -21,7 +23,7 @@ mod verdicts;
 
 pub(crate) use self::{
     committer::Committer,
-    inline::InlineConsumers,
+    consumers::InlineConsumers,
     queue::{AppendQueue, Queued},
     repeat::{find_append, past_append},
 };

@@ -12,7 +12,7 @@ use std::sync::{
 };
 
 use gesta_store::{
-    AppendTransaction, DatabaseError, Direction, Position, RecordedEvent, StoreFuture,
+    AppendTransaction, DatabaseError, Direction, InlineError, InlineFuture, Position, RecordedEvent,
 };
 use tokio_postgres::types::Type;
 
@@ -113,7 +113,7 @@ impl OpenAppend {
 }
 
 impl AppendTransaction for OpenAppend {
-    fn events_after(&self, position: Position) -> StoreFuture<'_, Arc<Vec<RecordedEvent>>> {
+    fn events_after(&self, position: Position) -> InlineFuture<'_, Arc<Vec<RecordedEvent>>> {
         Box::pin(async move {
             let mut known = self.events.lock().await;
             if let Some((after, events)) = &*known
@@ -125,7 +125,7 @@ impl AppendTransaction for OpenAppend {
                 if matches!(failure, Failure::Lost(_)) {
                     self.mark_lost();
                 }
-                failure.of_read()
+                InlineError::Again { reason: failure.of_read().to_string() }
             });
             let events = Arc::new(read?);
             *known = Some((position, Arc::clone(&events)));

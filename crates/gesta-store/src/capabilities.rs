@@ -109,8 +109,8 @@ capability_enum! {
     /// The [`Incarnation`](crate::Incarnation) changes when events are lost, and checkpoints of
     /// another one are refused. Without it the incarnation never changes.
     Incarnations = "incarnations",
-    /// [`attach_inline`](crate::EventStore::attach_inline): consumers take part in the transaction of
-    /// an append. Without it such a consumer is refused.
+    /// [`attach_inline`](crate::EventStore::attach_inline): consumers take part in the
+    /// transaction of an append. Without it such a consumer is refused.
     InlineConsumers = "inline projections",
     /// [`close`](crate::EventStore::close) releases the resources of the store, and later calls
     /// fail. Without it `close` does nothing.

@@ -11,7 +11,7 @@
 
 use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
 
-use crate::{Checkpoint, Position, RecordedEvent, StoreFuture};
+use crate::{Checkpoint, Position, RecordedEvent};
 
 /// The name of a database, by which two stores find out that they are in the same one.
 ///
@@ -40,13 +40,33 @@ impl fmt::Display for DatabaseName {
 ///
 /// Its type is the event store's own: a store of read models in the same database finds it by
 /// [`Any`].
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use gesta_store::{
+///     AppendTransaction, InlineFuture, Position, RecordedEvent, conformance::block_on,
+/// };
+///
+/// struct Empty;
+///
+/// impl AppendTransaction for Empty {
+///     fn events_after(&self, _: Position) -> InlineFuture<'_, Arc<Vec<RecordedEvent>>> {
+///         Box::pin(async { Ok(Arc::default()) })
+///     }
+/// }
+///
+/// assert!(block_on(Empty.events_after(Position::START))?.is_empty());
+/// assert!(!Empty.is_lost());
+/// # Ok::<(), gesta_store::InlineError>(())
+/// ```
 pub trait AppendTransaction: Any + Send + Sync {
     /// Returns the visible events after a position, by position, with those of the batch.
     ///
     /// # Errors
     ///
-    /// [`StoreError`](crate::StoreError), as a read has them. The transaction may have failed then.
-    fn events_after(&self, position: Position) -> StoreFuture<'_, Arc<Vec<RecordedEvent>>>;
+    /// [`InlineError::Again`] if the transaction cannot be read.
+    fn events_after(&self, position: Position) -> InlineFuture<'_, Arc<Vec<RecordedEvent>>>;
 
     /// Returns `true` if the connection to the database broke. The store then records the batch in
     /// another transaction, and a failure in this one is the fault of no consumer.
@@ -56,7 +76,26 @@ pub trait AppendTransaction: Any + Send + Sync {
 }
 
 /// A batch of appends that was recorded and is not committed yet.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use gesta_store::{
+/// #     AppendTransaction, Checkpoint, Incarnation, InlineBatch, InlineFuture, Position,
+/// #     RecordedEvent,
+/// # };
+/// # struct Empty;
+/// # impl AppendTransaction for Empty {
+/// #     fn events_after(&self, _: Position) -> InlineFuture<'_, Arc<Vec<RecordedEvent>>> {
+/// #         Box::pin(async { Ok(Arc::default()) })
+/// #     }
+/// # }
+/// # let incarnation = Incarnation::new(uuid::Uuid::nil());
+/// let to = Checkpoint { position: Position::new(7), incarnation };
+/// let batch = InlineBatch::new(Arc::new(Empty), Position::new(4), to);
+/// assert_eq!(batch.to.position.number() - batch.before.number(), 3, "events");
+/// ```
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct InlineBatch {
     /// The transaction that the batch was recorded in.
     pub transaction: Arc<dyn AppendTransaction>,
@@ -64,6 +103,14 @@ pub struct InlineBatch {
     pub before: Position,
     /// Head with the batch, and the incarnation of its events.
     pub to: Checkpoint,
+}
+
+impl InlineBatch {
+    /// Describes a batch that was recorded in a transaction, after the head `before`.
+    #[must_use]
+    pub fn new(transaction: Arc<dyn AppendTransaction>, before: Position, to: Checkpoint) -> Self {
+        Self { transaction, before, to }
+    }
 }
 
 impl fmt::Debug for InlineBatch {
@@ -76,13 +123,55 @@ impl fmt::Debug for InlineBatch {
     }
 }
 
-/// The boxed future of an [`InlineConsumer`].
-pub type InlineFuture<'a> = Pin<Box<dyn Future<Output = Result<(), InlineError>> + Send + 'a>>;
+/// The boxed future of an [`InlineConsumer`] and of the transaction that it gets.
+///
+/// ```
+/// use gesta_store::{InlineFuture, conformance::block_on};
+///
+/// let applied: InlineFuture<'_> = Box::pin(async { Ok(()) });
+/// assert_eq!(block_on(applied), Ok(()));
+/// ```
+pub type InlineFuture<'a, T = ()> =
+    Pin<Box<dyn Future<Output = Result<T, InlineError>> + Send + 'a>>;
 
 /// A consumer of events in the transaction of their append.
 ///
 /// The store calls one consumer after the other, for one batch at a time. No other append of any
 /// process is recorded meanwhile, so a consumer must be quick.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use gesta_store::{
+///     Append, EventId, EventStore, EventType, ExpectedRevision, InlineBatch, InlineConsumer,
+///     InlineFuture, NewEvent, StreamName, memory::MemoryStore,
+/// };
+///
+/// /// Counts the events of committed batches.
+/// #[derive(Default)]
+/// struct Counter(Mutex<u64>);
+///
+/// impl InlineConsumer for Counter {
+///     fn apply<'a>(&'a self, _: &'a InlineBatch) -> InlineFuture<'a> {
+///         Box::pin(async { Ok(()) })
+///     }
+///
+///     fn committed(&self, batch: &InlineBatch) {
+///         *self.0.lock().unwrap() += batch.to.position.number() - batch.before.number();
+///     }
+/// }
+///
+/// # gesta_store::conformance::block_on(async {
+/// let store = MemoryStore::new();
+/// let counter = Arc::new(Counter::default());
+/// let consumer: Arc<dyn InlineConsumer> = counter.clone();
+/// store.attach_inline(Arc::downgrade(&consumer))?;
+/// let event = NewEvent::json(EventId::random(), EventType::new("order-placed")?, "{}");
+/// store.append(Append::to(StreamName::new("order-1")?, ExpectedRevision::Any, [event])).await?;
+/// assert_eq!(*counter.0.lock().unwrap(), 1);
+/// # Ok::<(), gesta_store::StoreError>(())
+/// # }).expect("a memory store takes consumers along");
+/// ```
 pub trait InlineConsumer: Send + Sync + 'static {
     /// Applies the events of a batch, or leaves them to a later moment.
     ///

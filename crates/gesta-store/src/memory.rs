@@ -4,6 +4,7 @@
 //! accepts may still be refused by a store with fewer capabilities. Not here: durability. The
 //! events are lost when the process ends.
 
+mod consumers;
 mod joint;
 mod log;
 mod read;
@@ -19,7 +20,7 @@ use std::{
 use uuid::Uuid;
 
 pub(crate) use self::joint::{JoinedPart, MemoryAppend};
-use self::{joint::Consumers, log::Log, shared::Shared};
+use self::{consumers::Consumers, log::Log, shared::Shared};
 use crate::{
     Append, Appended, Capabilities, CapabilitySet, Category, DatabaseName, Durability, EventId,
     EventStore, Head, Incarnation, InlineConsumer, Limits, ListCategories, ListStreams,

@@ -320,9 +320,10 @@ pub trait ReadModelStore: Clone + Send + Sync + 'static {
 
     /// Begins a transaction on a read model that is part of an append's.
     ///
-    /// Its [`commit`](ReadModelTx::commit) ends the part of this read model; the changes take effect
-    /// with the append. Dropping it, or an error, leaves the append without a commit. Nothing may be
-    /// written before a [`rollback`](ReadModelTx::rollback). One part at a time is open.
+    /// Its [`commit`](ReadModelTx::commit) ends the part of this read model; the changes take
+    /// effect with the append. Dropping it, or an error, leaves the append without a commit.
+    /// Nothing may be written before a [`rollback`](ReadModelTx::rollback). One part at a time is
+    /// open.
     ///
     /// Returns `None`, and leaves the append as it is, if the read model has not reached
     /// `at_least`, has dead letters, has retired or was dropped, or if another transaction on it

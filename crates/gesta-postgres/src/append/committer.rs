@@ -24,7 +24,7 @@ use super::{
         APPEND, Columns, GivenNumbers, KnownNumbers,
         alone::{APPEND_ALONE, Alone},
     },
-    inline::InlineConsumers,
+    consumers::InlineConsumers,
     past_append,
     queue::{Queued, QueuedAppend},
     verdicts::Verdicts,

@@ -1,14 +1,11 @@
 //! Batches in whose transaction consumers take part.
 //!
-//! Owns: the list of consumers ([`InlineConsumers`]), and the transaction of a batch that has some:
-//! begun, appended to, applied by each consumer, committed. Invariants: a batch is answered after
+//! Owns: the transaction of such a batch: begun, appended to, applied by each consumer, committed.
+//! Invariants: a batch is answered after
 //! the commit of both; what was rolled back is answered as refused, or sent again. Not here: how a
 //! batch is sent and repeated ([`committer`](super::committer)).
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError, Weak},
-};
+use std::sync::Arc;
 
 use gesta_store::{
     AppendTransaction, Checkpoint, InlineBatch, InlineConsumer, InlineError, Position, StoreError,
@@ -34,32 +31,6 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
 /// The query refuses in a transaction that has failed, where a commit would answer as if nothing
 /// were wrong.
 const COMMIT: &str = "SELECT 1; COMMIT";
-
-/// The consumers of one store.
-#[derive(Default)]
-pub(crate) struct InlineConsumers(Mutex<Vec<Weak<dyn InlineConsumer>>>);
-
-impl InlineConsumers {
-    pub(crate) fn attach(&self, consumer: Weak<dyn InlineConsumer>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(consumer);
-    }
-
-    /// Returns the consumers that somebody still keeps.
-    fn present(&self) -> Vec<Arc<dyn InlineConsumer>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let present: Vec<_> = all.iter().filter_map(Weak::upgrade).collect();
-        if present.len() < all.len() {
-            all.retain(|consumer| consumer.strong_count() > 0);
-        }
-        present
-    }
-}
-
-impl fmt::Debug for InlineConsumers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InlineConsumers").finish_non_exhaustive()
-    }
-}
 
 impl Committer {
     /// Records a batch, in one transaction with what consumers make of it. Remembers the numbers
@@ -117,11 +88,10 @@ impl Committer {
         }
         let (head, incarnation) = (verdicts.head, self.history.incarnations().current());
         let open = self.lend(connection, Position::new(head));
-        let batch = InlineBatch {
-            transaction: Arc::clone(&open) as Arc<dyn AppendTransaction>,
-            before: Position::new(head.saturating_sub(recorded)),
-            to: Checkpoint { position: Position::new(head), incarnation },
-        };
+        let before = Position::new(head.saturating_sub(recorded));
+        let to = Checkpoint { position: Position::new(head), incarnation };
+        let lent = Arc::clone(&open) as Arc<dyn AppendTransaction>;
+        let batch = InlineBatch::new(lent, before, to);
         for consumer in consumers {
             let applied = consumer.apply(&batch).await;
             if !open.is_usable() {

@@ -1,77 +1,23 @@
 //! Appends that consumers take part in.
 //!
-//! Owns: [`MemoryAppend`], the transaction of such an append, and the turns of appends. Invariants:
+//! Owns: [`MemoryAppend`], the transaction of such an append. Invariants:
 //! an append is recorded in a copy of the log first, so a refused one leaves nothing behind; events
 //! and joined read models change while the log is locked. The copy costs time and memory in
 //! proportion to the store.
 
 use std::{
-    future::poll_fn,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    task::{Poll, Waker},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
 };
 
 use super::{log::Log, shared::Shared};
 use crate::{
     Append, AppendTransaction, Appended, Checkpoint, InlineBatch, InlineConsumer, InlineError,
-    Position, RecordedAt, RecordedEvent, StoreError, StoreFuture,
+    InlineFuture, Position, RecordedAt, RecordedEvent, StoreError,
 };
 
 /// Number of times that consumers may leave something out of one append.
 const ATTEMPTS_MAX: usize = 16;
-
-/// The consumers of a store, and the turns of its appends.
-#[derive(Default)]
-pub(super) struct Consumers {
-    all: Mutex<Vec<Weak<dyn InlineConsumer>>>,
-    turns: Mutex<Turns>,
-}
-
-#[derive(Default)]
-struct Turns {
-    is_taken: bool,
-    waiting: Vec<Waker>,
-}
-
-/// The right to append.
-struct Turn<'a>(&'a Consumers);
-
-impl Consumers {
-    pub(super) fn attach(&self, consumer: Weak<dyn InlineConsumer>) {
-        lock(&self.all).push(consumer);
-    }
-
-    fn present(&self) -> Vec<Arc<dyn InlineConsumer>> {
-        let mut all = lock(&self.all);
-        all.retain(|consumer| consumer.strong_count() > 0);
-        all.iter().filter_map(Weak::upgrade).collect()
-    }
-
-    async fn turn(&self) -> Turn<'_> {
-        poll_fn(|context| {
-            let mut turns = lock(&self.turns);
-            if turns.is_taken {
-                // Every waiter is woken when the turn ends; one of them gets it.
-                turns.waiting.push(context.waker().clone());
-                return Poll::Pending;
-            }
-            turns.is_taken = true;
-            Poll::Ready(Turn(self))
-        })
-        .await
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let waiting = {
-            let mut turns = lock(&self.0.turns);
-            turns.is_taken = false;
-            std::mem::take(&mut turns.waiting)
-        };
-        waiting.into_iter().for_each(Waker::wake);
-    }
-}
 
 /// The changes of a read model in the transaction of an append.
 pub(crate) trait JoinedPart: Send {
@@ -93,7 +39,7 @@ impl MemoryAppend {
 }
 
 impl AppendTransaction for MemoryAppend {
-    fn events_after(&self, position: Position) -> StoreFuture<'_, Arc<Vec<RecordedEvent>>> {
+    fn events_after(&self, position: Position) -> InlineFuture<'_, Arc<Vec<RecordedEvent>>> {
         let visible = |event: &&RecordedEvent| self.staged.is_visible(event, self.now);
         let events = self.staged.after(position).filter(visible).cloned().collect();
         Box::pin(std::future::ready(Ok(Arc::new(events))))
@@ -138,7 +84,7 @@ async fn append_with(
     let transaction = Arc::new(MemoryAppend { staged, now, parts: Mutex::default() });
     let to = Checkpoint { position: head, incarnation: shared.incarnation };
     let lent = Arc::clone(&transaction) as Arc<dyn AppendTransaction>;
-    let batch = InlineBatch { transaction: lent, before, to };
+    let batch = InlineBatch::new(lent, before, to);
     for consumer in consumers {
         consumer.apply(&batch).await.map_err(StoreError::Inline)?;
     }

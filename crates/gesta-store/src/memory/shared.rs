@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{joint::Consumers, log::Log};
+use super::{consumers::Consumers, log::Log};
 use crate::{Incarnation, RecordedAt};
 
 /// Maximum number of events in a page of a read or a subscription.

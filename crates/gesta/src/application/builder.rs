@@ -229,14 +229,13 @@ impl Builder {
         self.reads_events::<P::Event>(Scope::of::<P::Event>())
     }
 
-    /// Runs a projection in the transactions of the appends that it reads from: a query right after
-    /// a command sees its rows, without a wait. The events and the read models have to be in one
-    /// database.
+    /// Runs a projection in the transactions of appends: a query right after a command sees its
+    /// rows, without a wait. The events and the read models have to be in one database.
     ///
     /// An event that the projection cannot apply fails its append, with
-    /// [`StoreError::Inline`](gesta_store::StoreError::Inline), and every append of every node waits
-    /// for the projection. A projection that is new, rebuilt or behind by more than 512 events
-    /// catches up as others do, while appends go on without it, and so does one with dead letters.
+    /// [`StoreError::Inline`](gesta_store::StoreError::Inline), and every append of every node
+    /// waits for the projection. One that is new, rebuilt or behind by more than 512 events catches
+    /// up as others do, while appends go on without it, and so does one with dead letters.
     ///
     /// [`open`](Self::open) waits up to 5 s until the read model can take part.
     pub fn project_inline<P, S>(mut self, projection: P, read_models: &S) -> Self

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use gesta_store::{ReadModelStore, ReadRows, Rows};
+use gesta_store::{Invalid, ReadModelStore, ReadRows, Rows, StoreError};
 
 use crate::{
     Apply, OnRead, OpenError, OperationError, Projection, check_projection_name,
@@ -79,7 +79,8 @@ impl ReadSideRegistrations {
         }
         // An error further on drops the handles, which stops the tasks started so far.
         for (projection, planned) in self.running {
-            let handle = planned.start(context)?;
+            let name = planned.name();
+            let handle = planned.start(context).map_err(|error| not_started(name, &error))?;
             let name = handle.name;
             if !taken.insert(name) || side.by_name.insert(name, handle).is_some() {
                 return Err(OpenError::DuplicateProjection { projection: name });
@@ -87,6 +88,13 @@ impl ReadSideRegistrations {
             side.names.insert(projection, name);
         }
         Ok(side)
+    }
+}
+
+fn not_started(projection: &'static str, error: &StoreError) -> OpenError {
+    match error {
+        StoreError::Rejected(Invalid::Name(name)) => name.clone().into(),
+        error => OpenError::Inline { projection, reason: error.to_string() },
     }
 }
 

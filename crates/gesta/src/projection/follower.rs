@@ -15,8 +15,8 @@ use tokio::sync::watch;
 
 use super::{
     Apply, ControlMessage, OldRows, Operation, ProjectionProgress, ProjectionState,
-    handle::refusal, inline::InlineReadModel, provenance::Provenance, run_error::RunError,
-    runner::ProjectionRunner, stream_end,
+    handle::refusal, provenance::Provenance, run_error::RunError, runner::ProjectionRunner,
+    status::InlineReadModel, stream_end,
 };
 use crate::{
     EventSet, Sleep,

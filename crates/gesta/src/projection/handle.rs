@@ -14,7 +14,7 @@ use std::{
 
 use gesta_store::{
     DatabaseError, DatabaseFuture, DatabaseName, DeadLetter, EventStore, EventType, InlineConsumer,
-    InvalidName, LeaseName, NodeName, Partition, ReadModelId, ReadModelStore,
+    InvalidName, LeaseName, NodeName, Partition, ReadModelId, ReadModelStore, StoreError,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -32,7 +32,7 @@ use super::{
     store_work::in_callers_context,
 };
 use crate::{
-    Clock, EventSet, OpenError, RunsElsewhere,
+    Clock, EventSet, RunsElsewhere,
     error_line::in_one_line,
     nodes::{Closing, Hosting, close},
 };
@@ -339,13 +339,13 @@ pub(crate) struct ProjectionRegistration<P, S> {
 pub(crate) trait StartProjection: Send {
     fn name(&self) -> &'static str;
 
-    /// Returns why the projection cannot take part in the appends of a store, although it is inline.
+    /// Returns why an inline projection cannot take part in the appends of a store.
     fn inline_fault(&self, store: &dyn EventStore) -> Option<String>;
 
     /// Returns what is wrong with the partitions of the projection.
     fn partition_fault(&self) -> Option<&'static str>;
 
-    fn start(self: Box<Self>, context: &ProjectionContext) -> Result<ProjectionHandle, OpenError>;
+    fn start(self: Box<Self>, context: &ProjectionContext) -> Result<ProjectionHandle, StoreError>;
 }
 
 impl<P, S> StartProjection for ProjectionRegistration<P, S>
@@ -387,7 +387,7 @@ where
         }
     }
 
-    fn start(self: Box<Self>, context: &ProjectionContext) -> Result<ProjectionHandle, OpenError> {
+    fn start(self: Box<Self>, context: &ProjectionContext) -> Result<ProjectionHandle, StoreError> {
         let (sender, progress) = watch::channel(ProjectionProgress::starting());
         let sender = Arc::new(sender);
         let (control, messages) = mpsc::channel(CONTROL_QUEUE_MAX);
@@ -451,7 +451,7 @@ where
 fn attach_inline<P, S>(
     deps: &ProjectionDeps<P, S>,
     progress: &Arc<watch::Sender<ProjectionProgress>>,
-) -> Result<Option<Arc<dyn InlineConsumer>>, OpenError>
+) -> Result<Option<Arc<dyn InlineConsumer>>, StoreError>
 where
     P: Apply<S::Tx>,
     S: ReadModelStore,
@@ -461,9 +461,7 @@ where
     }
     let inline = InlineProjection::new(&deps.store, Arc::clone(&deps.work), progress)?;
     let inline: Arc<dyn InlineConsumer> = Arc::new(inline);
-    let attached = deps.store.attach_inline(Arc::downgrade(&inline));
-    attached
-        .map_err(|error| OpenError::Inline { projection: P::NAME, reason: in_one_line(&error) })?;
+    deps.store.attach_inline(Arc::downgrade(&inline))?;
     Ok(Some(inline))
 }
 

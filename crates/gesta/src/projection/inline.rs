@@ -23,7 +23,7 @@ use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     Apply, ApplyError, ProjectionProgress, catch_panic::catch_panic, deps::ReadModelWork,
-    provenance::HistoryMarker, store_work::in_runtime, stream_end,
+    provenance::HistoryMarker, status::InlineReadModel, store_work::in_runtime, stream_end,
 };
 use crate::{EventSet, Recorded, error_line::in_one_line};
 
@@ -52,16 +52,8 @@ struct Pending {
     applied: Vec<(ReadModelId, Checkpoint)>,
 }
 
-/// A read model that takes part in a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct InlineReadModel {
-    pub(crate) id: ReadModelId,
-    /// It answers queries, so that its failures are those of appends.
-    pub(crate) is_live: bool,
-}
-
 /// An error of one read model.
-enum Fault {
+enum InlineFault {
     /// An event of the batch is at fault.
     Batch(String),
     /// An earlier event or the database is.
@@ -102,15 +94,17 @@ where
             match self.apply_to(&id, batch).await {
                 Ok(None) => {}
                 Ok(Some(checkpoint)) => self.pending().applied.push((id, checkpoint)),
-                Err(Fault::Batch(reason)) if is_live && !batch.transaction.is_lost() => {
+                Err(InlineFault::Batch(reason)) if is_live && !batch.transaction.is_lost() => {
                     let consumer = format!("inline projection {}", P::NAME);
                     return Err(InlineError::Refused { consumer, reason });
                 }
                 // The same batch comes again over another connection.
-                Err(Fault::Batch(reason) | Fault::Other(reason)) if batch.transaction.is_lost() => {
+                Err(InlineFault::Batch(reason) | InlineFault::Other(reason))
+                    if batch.transaction.is_lost() =>
+                {
                     return Err(InlineError::Again { reason });
                 }
-                Err(Fault::Batch(reason) | Fault::Other(reason)) => {
+                Err(InlineFault::Batch(reason) | InlineFault::Other(reason)) => {
                     tracing::warn!(
                         read_model = %id, trouble = %reason,
                         "an append goes on without the read model, which catches up"
@@ -129,11 +123,11 @@ where
         &self,
         id: &ReadModelId,
         batch: &InlineBatch,
-    ) -> Result<Option<Checkpoint>, Fault> {
+    ) -> Result<Option<Checkpoint>, InlineFault> {
         let at_least = batch.before.number().saturating_sub(CATCH_UP_EVENTS_MAX);
         let at_least = Position::new(at_least);
         let joined = self.work.read_models.join(id, at_least, &batch.transaction).await;
-        let Some(mut tx) = joined.map_err(|error| Fault::Other(in_one_line(&error)))? else {
+        let Some(mut tx) = joined.map_err(|error| InlineFault::Other(in_one_line(&error)))? else {
             return Ok(None);
         };
         let applied = self.apply_in(&mut tx, batch).await?;
@@ -149,15 +143,15 @@ where
         &self,
         tx: &mut S::Tx,
         batch: &InlineBatch,
-    ) -> Result<Option<Checkpoint>, Fault> {
-        let other = |error: DatabaseError| Fault::Other(in_one_line(&error));
+    ) -> Result<Option<Checkpoint>, InlineFault> {
+        let other = |error: DatabaseError| InlineFault::Other(in_one_line(&error));
         let Some(from) = tx.checkpoint().await.map_err(other)? else { return Ok(None) };
         // After a failover the projection's own task finds out whether its rows are still valid.
         if from.incarnation != batch.to.incarnation || from.position >= batch.to.position {
             return Ok(None);
         }
         let events = batch.transaction.events_after(from.position).await;
-        let events = events.map_err(|error| Fault::Other(in_one_line(&error)))?;
+        let events = events.map_err(|error| InlineFault::Other(in_one_line(&error)))?;
         let own: Vec<_> = events.iter().filter(|it| self.types.contains(&it.event_type)).collect();
         for run in own.chunk_by(|one, next| !one.stream.is_system() && !next.stream.is_system()) {
             self.apply_run(tx, run, batch).await?;
@@ -177,7 +171,7 @@ where
         tx: &mut S::Tx,
         run: &[&RecordedEvent],
         batch: &InlineBatch,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), InlineFault> {
         let applied = match run {
             [event] if event.stream.is_system() => self.forget_ended(tx, event, batch).await,
             _ => self.apply_events(tx, run).await,
@@ -262,22 +256,26 @@ async fn ended_in_batch(
 }
 
 /// Sorts an error of the database: only a rejected statement is the fault of the events.
-fn of_database(error: DatabaseError, batch: &InlineBatch, event: Option<&RecordedEvent>) -> Fault {
+fn of_database(
+    error: DatabaseError,
+    batch: &InlineBatch,
+    event: Option<&RecordedEvent>,
+) -> InlineFault {
     match error {
         DatabaseError::Rejected { .. } => blamed(&ApplyError::Database(error), batch, event),
-        error => Fault::Other(in_one_line(&error)),
+        error => InlineFault::Other(in_one_line(&error)),
     }
 }
 
 /// Blames the batch, unless an earlier event is the first of those that were applied.
-fn blamed(error: &ApplyError, batch: &InlineBatch, first: Option<&RecordedEvent>) -> Fault {
+fn blamed(error: &ApplyError, batch: &InlineBatch, first: Option<&RecordedEvent>) -> InlineFault {
     let line = in_one_line(error);
     match first {
         Some(event) if event.position > batch.before => {
             let (event_type, stream) = (&event.event_type, &event.stream);
-            Fault::Batch(format!("{event_type} of stream {stream}: {line}"))
+            InlineFault::Batch(format!("{event_type} of stream {stream}: {line}"))
         }
-        Some(event) => Fault::Other(format!("at position {}: {line}", event.position)),
-        None => Fault::Batch(line),
+        Some(event) => InlineFault::Other(format!("at position {}: {line}", event.position)),
+        None => InlineFault::Batch(line),
     }
 }

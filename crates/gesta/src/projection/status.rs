@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use gesta_store::{Checkpoint, LeaseName, NodeName, Position, ReadModelId};
 
-use super::inline::InlineReadModel;
-
 /// The current state of a projection.
 ///
 /// ```
@@ -163,6 +161,14 @@ pub struct PartitionStatus {
     pub lease: Option<LeaseName>,
     /// The node that runs it, as far as this node knows. `None` without [`Nodes`](crate::Nodes).
     pub runs_on: Option<NodeName>,
+}
+
+/// A read model that takes part in a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct InlineReadModel {
+    pub(crate) id: ReadModelId,
+    /// It answers queries, so that its failures are those of appends.
+    pub(crate) is_live: bool,
 }
 
 /// Status that the runner publishes to queries, health and operators.

@@ -21,9 +21,9 @@ use super::{
     catch_panic::catch_panic,
     deliveries::{Deliveries, Fetched, FetchedEvents},
     deps::{ProjectionDeps, ReadModelWork},
-    inline::InlineReadModel,
     provenance::{self, HistoryMarker, Outdated, Provenance},
     run_error::RunError,
+    status::InlineReadModel,
     stream_end,
 };
 use crate::{Clock, EventSet, Recorded, Sleep, error_line::in_one_line};

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use gesta_store::{
     AppendTransaction, EventStore as _, InlineBatch, InlineConsumer, InlineError, InlineFuture,
-    Position, RecordedEvent, StoreFuture,
+    Position, RecordedEvent,
 };
 
 use crate::broken::{Fault, FaultyStore};
@@ -62,7 +62,7 @@ struct Forgetful {
 }
 
 impl AppendTransaction for Forgetful {
-    fn events_after(&self, position: Position) -> StoreFuture<'_, Arc<Vec<RecordedEvent>>> {
+    fn events_after(&self, position: Position) -> InlineFuture<'_, Arc<Vec<RecordedEvent>>> {
         self.inner.events_after(position.max(self.before))
     }
 }
