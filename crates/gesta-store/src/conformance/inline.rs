@@ -117,7 +117,7 @@ pub(super) async fn a_consumer_gets_no_event_twice(store: &dyn EventStore) {
     let event = event();
     let append = Append::to(name("order-1"), ExpectedRevision::NoStream, [event.clone()]);
     let first = accepted(store.append(append.clone()).await);
-    assert_eq!(accepted(store.append(append).await), first, "a repeat");
+    assert_eq!(accepted(store.append(append).await).position, first.position, "a repeat");
     let applied = witness.applied.lock().expect("no panic").clone();
     assert_eq!(applied.iter().filter(|id| **id == event.id).count(), 1);
 }

@@ -374,6 +374,8 @@ where
         let is_further = stored.position > self.checkpoint.position;
         if is_further && stored.incarnation == self.incarnation {
             self.moved_to(stored);
+            // Appends move it to the head, which the subscription may never see under steady load.
+            self.caught_up = true;
         }
         Ok(())
     }
