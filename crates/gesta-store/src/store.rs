@@ -48,8 +48,8 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 ///
 /// ```
 /// use gesta_store::{
-///     Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, ReadAll, StreamName,
-///     memory::MemoryStore,
+///     Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, ReadAll, RecordedWhen,
+///     StreamName, memory::MemoryStore,
 /// };
 ///
 /// # gesta_store::conformance::block_on(async {
@@ -57,7 +57,9 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// let event = NewEvent::json(EventId::random(), EventType::new("order-placed")?, "{}");
 /// let append = Append::to(StreamName::new("order-1")?, ExpectedRevision::NoStream, [event]);
 /// let first = store.append(append.clone()).await?;
-/// assert_eq!(store.append(append).await?, first, "a repeat returns the first answer");
+/// let repeat = store.append(append).await?;
+/// assert_eq!(repeat.position, first.position, "a repeat returns the first answer");
+/// assert_eq!(repeat.recorded, RecordedWhen::Earlier);
 /// assert_eq!(store.read_all(ReadAll::forwards()).collect_events().await?.len(), 1);
 /// # Ok::<(), gesta_store::StoreError>(())
 /// # }).expect("a memory store appends and reads");

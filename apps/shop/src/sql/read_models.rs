@@ -58,7 +58,6 @@ pub enum Tx {
 /// A connection of a query. All its statements read one snapshot.
 #[derive(Debug)]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "one is open at a time, and it is moved a few times")]
 pub enum Reader {
     /// On a read model's file.
     Sqlite(sqlite::Reader),

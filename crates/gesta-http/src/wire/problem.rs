@@ -36,7 +36,7 @@ pub(crate) const RESOURCE_NOT_FOUND: &str = "the resource does not exist";
 const OF_APPLICATION: &str = "rejected:";
 
 /// The codes of this crate's problems.
-const CODES: [&str; 56] = [
+const CODES: [&str; 57] = [
     "already-exists",
     "body-too-late",
     "closed",
@@ -46,6 +46,7 @@ const CODES: [&str; 56] = [
     "cross-site",
     "deleted",
     "event-gone",
+    "events-archived",
     "expectation-failed",
     "forbidden",
     "foreign-host",
