@@ -121,7 +121,8 @@ const BY_ID: [(IndexedIds, Capability); 4] = [
 ///
 /// let store = LogStore::open(directory.path(), Options::default())?;
 /// assert_eq!(block_on(store.head())?.position, first.position, "it was durable");
-/// assert_eq!(block_on(store.append(append))?, first, "a repeat is always recognized");
+/// let repeat = block_on(store.append(append))?;
+/// assert_eq!(repeat.position, first.position, "a repeat is always recognized");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
