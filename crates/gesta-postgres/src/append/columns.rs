@@ -134,16 +134,11 @@ pub(super) struct GivenNumbers {
 }
 
 impl KnownNumbers {
-    /// Learns from the answer to a batch: `None` if all numbers were known.
-    pub(super) fn learn(
-        &mut self,
-        columns: &Columns<'_>,
-        types: Option<Vec<i32>>,
-        categories: Option<Vec<i32>>,
-    ) {
+    /// Learns from the answer to a batch.
+    pub(super) fn learn(&mut self, columns: &Columns<'_>, given: GivenNumbers) {
         let learned = [
-            (&mut self.types, &columns.types, types),
-            (&mut self.categories, &columns.categories, categories),
+            (&mut self.types, &columns.types, given.types),
+            (&mut self.categories, &columns.categories, given.categories),
         ];
         for (known, names, numbers) in learned {
             if known.len() > NUMBERS_MAX {

@@ -1,9 +1,9 @@
 //! Batches in whose transaction consumers take part.
 //!
 //! Owns: the transaction of such a batch: begun, appended to, applied by each consumer, committed.
-//! Invariants: a batch is answered after
-//! the commit of both; what was rolled back is answered as refused, or sent again. Not here: how a
-//! batch is sent and repeated ([`committer`](super::committer)).
+//! Invariants: a batch is answered after the commit of both; what was rolled back is answered as
+//! refused, or sent again. Not here: how a batch is sent and repeated
+//! ([`committer`](super::committer)).
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ impl Committer {
         let has_events = appends.iter().any(|queued| queued.append.events().next().is_some());
         if consumers.is_empty() || !has_events {
             let (verdicts, numbers) = self.send(&connection, columns).await?;
-            self.numbers.learn(columns, numbers.types, numbers.categories);
+            self.numbers.learn(columns, numbers);
             return Ok(verdicts);
         }
         connection.execute(BEGIN).await?;
@@ -65,11 +65,11 @@ impl Committer {
             }
         };
         connection.execute(COMMIT).await.map_err(of_commit)?;
-        for consumer in batch.iter().flat_map(|_| &consumers) {
-            batch.iter().for_each(|batch| consumer.committed(batch));
+        if let Some(batch) = &batch {
+            consumers.iter().for_each(|consumer| consumer.committed(batch));
         }
         // Numbers that were rolled back are given again, to other names perhaps.
-        self.numbers.learn(columns, numbers.types, numbers.categories);
+        self.numbers.learn(columns, numbers);
         Ok(verdicts)
     }
 

@@ -34,6 +34,7 @@ BEGIN
     END IF;
     SELECT e.position, e.recorded_at INTO head_before, now_at
       FROM {schema}.events e ORDER BY e.position DESC LIMIT 1;
+    head_before := coalesce(head_before, 0);
     now_at := greatest(now_at, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
     SELECT s.id, s.head, s.head >= s.truncate_before AND s.head >= 0, s.tombstoned,
            s.first_position
@@ -53,7 +54,7 @@ BEGIN
         WHEN expected = 3 AND coalesce(head, -1) <> exact THEN 1
         WHEN expected = 1 AND has_events THEN 1
         WHEN expected = 2 AND has_events IS NOT TRUE THEN 1
-        WHEN after_position > coalesce(head_before, 0) THEN 4
+        WHEN after_position > head_before THEN 4
         ELSE 0 END;
     IF verdict = 0 AND after_position IS NOT NULL THEN
         -- The first visible event that meets an item of the condition; of several items, the last
@@ -75,25 +76,23 @@ BEGIN
         verdict := CASE WHEN found_at IS NULL THEN 0 ELSE 3 END;
     END IF;
     IF verdict > 0 THEN
-        head_after := coalesce(head_before, 0);
+        head_after := head_before;
         detail := CASE verdict WHEN 4 THEN head_after ELSE found_at END;
         stream_head := CASE WHEN verdict = 1 AND (expected = 3 OR has_events) THEN head END;
         RETURN;
     END IF;
     IF stream IS NULL THEN
         INSERT INTO {schema}.streams (id, name, head, first_position)
-        VALUES (nextval('{schema}.stream_ids'), stream_name, events - 1,
-                coalesce(head_before, 0) + 1)
+        VALUES (nextval('{schema}.stream_ids'), stream_name, events - 1, head_before + 1)
         RETURNING id, -1 INTO stream, head;
     ELSE
         UPDATE {schema}.streams s SET head = s.head + events WHERE s.id = stream;
     END IF;
-    IF coalesce(head_before, 0) + events
-            >= (SELECT max(p.end_position) FROM {schema}.partitions p) THEN
-        PERFORM {schema}.add_partitions(coalesce(head_before, 0) + events);
+    IF head_before + events >= (SELECT max(p.end_position) FROM {schema}.partitions p) THEN
+        PERFORM {schema}.add_partitions(head_before + events);
     END IF;
     INSERT INTO {schema}.events
-    SELECT coalesce(head_before, 0) + n, stream, head + n,
+    SELECT head_before + n, stream, head + n,
            now_at, event_ids[n], event_types[n], category,
            CASE n WHEN 1 THEN events ELSE 0 END, event_versions[n], event_contents[n],
            event_correlations[n], event_causations[n], event_tags[n], event_metadata[n],
@@ -101,10 +100,10 @@ BEGIN
       FROM generate_series(1, events) n;
     IF tag_names <> '{}' THEN
         INSERT INTO {schema}.tags (tag, position)
-        SELECT tag_names[n], coalesce(head_before, 0) + 1 + tag_nths[n]
+        SELECT tag_names[n], head_before + 1 + tag_nths[n]
           FROM generate_series(1, cardinality(tag_names)) n;
     END IF;
-    head_after := coalesce(head_before, 0) + events;
+    head_after := head_before + events;
     detail := head_after;
     stream_head := head + events;
 END

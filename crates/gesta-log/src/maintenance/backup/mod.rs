@@ -138,7 +138,7 @@ fn check_outside(directory: &Path, of: &Path) -> Result<(), BackupError> {
     // A missing store has an error of its own.
     let Ok(outer) = of.canonicalize() else { return Ok(()) };
     let Ok(inner) = path::absolute(directory) else { return Ok(()) };
-    // What does not exist is created inside of its nearest ancestor that does.
+    // A missing directory is created inside of its nearest ancestor that exists.
     let existing = inner.ancestors().find_map(|ancestor| {
         let real = ancestor.canonicalize().ok()?;
         Some((real, ancestor == inner))

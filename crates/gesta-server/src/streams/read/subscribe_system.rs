@@ -35,7 +35,7 @@ async fn deliver(
         _ => None,
     };
     answers.send(vec![confirmation()]).await?;
-    // Whatever is recorded from here on wakes the loop below.
+    // Events that are recorded from here on wake the loop below.
     let seen = store.head().await?.position;
     read_new(answers, system, &mut last, seen).await?;
     answers.send(vec![caught_up_with_stream(last.map(Ordinal::number))]).await?;
