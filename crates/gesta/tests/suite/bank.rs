@@ -10,7 +10,7 @@ use std::{
 };
 
 use gesta::{
-    Answer, Apply, ApplyError, Clock, FailurePolicy, Gesta, Projection, Query, QueryError,
+    Answer, Apply, ApplyError, Builder, Clock, FailurePolicy, Gesta, Projection, Query, QueryError,
     ReadTypedRows, Receipt, Sleep, SystemClock, TypedRows, WAIT_MAX, audit::Operator, prelude::*,
 };
 use gesta_store::{DatabaseError, EventStore, ListRows, ReadRows, Rows, memory::MemoryStore};
@@ -231,8 +231,15 @@ impl<P: Projection, Reader: ReadRows> Answer<Reader> for AllBalances<P> {
     }
 }
 
-/// A clock whose pauses between attempts pass at once. The limits of waits, which are the default
-/// or longer than any pause, never pass.
+/// An application on a store and the [`HastyClock`], whose commands have no time limit.
+///
+/// The default limit is as long as the longest pause, so it would pass at once.
+pub(crate) fn hasty(store: &Arc<dyn EventStore>) -> Builder {
+    Gesta::on(Arc::clone(store)).clock(HastyClock).timeout(2 * PAUSE_MAX)
+}
+
+/// A clock whose pauses between attempts pass at once. Waits of [`WAIT_MAX`] and those longer than
+/// any pause never end.
 ///
 /// Tokio's paused clock does not fit read models in SQLite: the runtime is idle while a statement
 /// runs on its thread, and an idle runtime moves that clock.

@@ -17,8 +17,8 @@ use gesta_store::{Damage, DatabaseError, EventStore, Overload, StoreError, memor
 
 use crate::{
     bank::{
-        AllBalances, Balances, Controls, Fault, HastyClock, PAUSE_MAX, StrictBalances, UNLUCKY,
-        deposit, new_store, operator,
+        AllBalances, Balances, Controls, Fault, PAUSE_MAX, StrictBalances, UNLUCKY, deposit, hasty,
+        new_store, operator,
     },
     library::{MONTH, Reminder},
     scripted::{Scene, Scripted},
@@ -237,8 +237,7 @@ impl Spoiled {
 
     async fn open_with(&self, models: &Sqlite) -> Gesta {
         let balances = Balances(Controls::free());
-        let builder = Gesta::on(Arc::clone(&self.store)).clock(HastyClock);
-        let gesta = builder.project(balances, models);
+        let gesta = hasty(&self.store).project(balances, models);
         let gesta = gesta.open().await.unwrap();
         let receipt = deposit(&gesta, "ann", 1).await;
         let applied = gesta.wait_for::<Balances>(&receipt);

@@ -17,7 +17,7 @@ use gesta_store::{
 
 use crate::bank::{
     AllBalances, Audit, BalanceEvent, Balances, Controls, Deposited, DoubledBalances, Fault,
-    HastyClock, StrictBalances, UNLUCKY, deposit, new_store, operator, replayed,
+    StrictBalances, UNLUCKY, deposit, hasty, new_store, operator, replayed,
 };
 
 /// More than the events of two pages, of which a memory store makes 256 each.
@@ -73,8 +73,7 @@ async fn filled(events: u64) -> Arc<dyn EventStore> {
 
 async fn open(store: &Arc<dyn EventStore>, controls: &Arc<Controls>, models: &Sqlite) -> Gesta {
     let projection = Balances(Arc::clone(controls));
-    let builder = Gesta::on(Arc::clone(store)).clock(HastyClock);
-    builder.project(projection, models).open().await.unwrap()
+    hasty(store).project(projection, models).open().await.unwrap()
 }
 
 async fn status(gesta: &Gesta) -> ProjectionStatus {
