@@ -24,14 +24,25 @@ use crate::{
 };
 
 const STREAMS: &str = "event_store.client.streams.streams";
+const GROUPS: &str = "event_store.client.persistent_subscriptions.persistentsubscriptions";
+/// A group reads a stream or the whole store.
+const SOURCES: &[&str] = &["stream", "all"];
 
 /// Service, call and features of what the server has.
-const METHODS: [(&str, &str, &[&str]); 7] = [
+const METHODS: [(&str, &str, &[&str]); 15] = [
     (STREAMS, "read", &["position", "events"]),
     (STREAMS, "append", &[]),
     (STREAMS, "batchappend", &["deadline_duration"]),
     (STREAMS, "delete", &[]),
     (STREAMS, "tombstone", &[]),
+    (GROUPS, "create", SOURCES),
+    (GROUPS, "update", SOURCES),
+    (GROUPS, "delete", SOURCES),
+    (GROUPS, "read", SOURCES),
+    (GROUPS, "getinfo", SOURCES),
+    (GROUPS, "replayparked", SOURCES),
+    (GROUPS, "list", SOURCES),
+    (GROUPS, "restartsubsystem", SOURCES),
     ("event_store.client.gossip.gossip", "read", &[]),
     ("event_store.client.server_features.serverfeatures", "getsupportedmethods", &[]),
 ];

@@ -6,7 +6,8 @@
 //!
 //! Invariants:
 //! - The edge translates and does not decide: expectations, repeats, visibility and order are the
-//!   store's. A call that the store's capabilities do not cover is refused as `UNIMPLEMENTED`.
+//!   store's. Consumer groups alone are decided here, by a state machine over streams of the store.
+//!   A call that the store's capabilities do not cover is refused as `UNIMPLEMENTED`.
 //! - A definite failure and an unknown outcome have different gRPC codes: `ABORTED` is the unknown
 //!   one.
 //! - No link event is ever written for `$ce-`, `$et-` and `$bc-` streams: they are read from the
@@ -15,11 +16,12 @@
 //! Not here: concrete stores (the caller opens one), the domain, TLS and users.
 //!
 //! The modules are layers, lowest first: `proto` (generated), `wire` (values and errors of the
-//! protocol), `node` (what all calls share), `streams` (the service of streams), `discovery` (what
-//! clients ask before they call), `http` (endpoints for operators), `serve` (connections and the
-//! end).
+//! protocol), `node` (what all calls share), `streams` (the service of streams), `groups` (the
+//! service of consumer groups), `discovery` (what clients ask before they call), `http` (endpoints
+//! for operators), `serve` (connections and the end).
 
 mod discovery;
+mod groups;
 mod http;
 mod node;
 mod proto;

@@ -16,6 +16,8 @@ mod packages {
 }
 
 pub(crate) use packages::{
-    event_store::client::{self as shared, gossip, server_features, streams},
+    event_store::client::{
+        self as shared, gossip, persistent_subscriptions, server_features, streams,
+    },
     google::rpc,
 };

@@ -93,7 +93,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "rules", "api", "serve",
         ],
     ),
-    ("gesta-server", &["proto", "wire", "node", "streams", "discovery", "http", "serve"]),
+    ("gesta-server", &["proto", "wire", "node", "streams", "groups", "discovery", "http", "serve"]),
 ];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {

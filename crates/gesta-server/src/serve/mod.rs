@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use self::connections::Connections;
-use crate::node::Node;
+use crate::{groups::Groups, node::Node};
 
 /// Maximum time for running calls at the end.
 const CLOSING_MAX: Duration = Duration::from_secs(10);
@@ -47,6 +47,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// ```
 pub struct Server {
     node: Node,
+    groups: Groups,
 }
 
 /// An address that a server may not listen on, or cannot.
@@ -86,7 +87,8 @@ impl Server {
     /// Creates a server in which every client may do everything.
     #[must_use]
     pub fn insecure(store: Arc<dyn EventStore>) -> Self {
-        Self { node: Node::new(store) }
+        let node = Node::new(store);
+        Self { groups: Groups::new(node.clone()), node }
     }
 
     /// Listens on an address of this machine that no other machine reaches. Port 0 takes a free
@@ -117,11 +119,14 @@ impl Server {
         listener: TcpListener,
         until: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
-        let mut connections = Connections::new(router::router(&self.node), self.node.clone());
+        let router = router::router(&self.node, &self.groups);
+        let mut connections = Connections::new(router, self.node.clone());
         let accepted = accept_until(&listener, &mut connections, until).await;
         drop(listener);
         self.node.stop();
         connections.shut_down(CLOSING_MAX).await;
+        // The caller may close the store after the last checkpoints.
+        self.groups.shut_down().await;
         accepted
     }
 }

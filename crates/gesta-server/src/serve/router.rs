@@ -14,13 +14,20 @@ use axum::{
 };
 use tonic::{Status, service::Routes};
 
-use crate::{discovery, http, node::Node, streams};
+use crate::{
+    discovery,
+    groups::{self, Groups},
+    http,
+    node::Node,
+    streams,
+};
 
 /// Text for a path of the old HTTP interface.
 const NO_ATOM: &str = "this server has no AtomPub interface; use a gRPC client\n";
 
-pub(super) fn router(node: &Node) -> Router {
+pub(super) fn router(node: &Node, groups: &Groups) -> Router {
     let services = Routes::new(streams::service(node.clone()))
+        .add_service(groups::service(groups.clone()))
         .add_service(discovery::features())
         .add_service(discovery::members(node.clone()))
         .into_axum_router()

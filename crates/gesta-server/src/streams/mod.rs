@@ -14,6 +14,10 @@ use std::pin::Pin;
 use futures_util::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+pub(crate) use self::read::{
+    Found, LINK_TYPE, SystemStream, last_ordinal, linked_place, requested_filter, resolve,
+    visible_event,
+};
 use crate::{
     node::Node,
     proto::streams::{

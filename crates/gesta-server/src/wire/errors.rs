@@ -130,7 +130,8 @@ fn invalid_status(invalid: &Invalid, text: String) -> Status {
     }
 }
 
-fn with_trailers<const N: usize>(
+/// Makes a status with these trailers.
+pub(crate) fn with_trailers<const N: usize>(
     code: Code,
     text: impl Into<String>,
     trailers: [(&'static str, &str); N],

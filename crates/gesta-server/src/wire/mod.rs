@@ -14,7 +14,7 @@ mod stream_names;
 
 pub(crate) use self::{
     batch_status::{batch_status, of_plain, timed_out},
-    errors::{missing, refused, status, wrong_expected_version},
+    errors::{missing, refused, status, with_trailers, wrong_expected_version},
     expected::ExpectedOption,
     ids::{IdForm, uuid_of},
     new_event::{Proposal, new_event},

@@ -8,6 +8,8 @@ mod batches;
 mod client;
 mod deleting;
 mod endpoints;
+mod group_client;
+mod groups;
 mod reading;
 mod scene;
 mod subscribing;

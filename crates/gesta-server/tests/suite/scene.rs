@@ -9,38 +9,79 @@ use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::client::{Client, streams_client::StreamsClient};
+use crate::{
+    client::{
+        Client, groups::persistent_subscriptions_client::PersistentSubscriptionsClient,
+        streams_client::StreamsClient,
+    },
+    group_client::GroupClient,
+};
 
 /// A server on a free port of loopback. Dropping it ends the server.
 pub(crate) struct Scene {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
-    _directory: Option<TempDir>,
+    store: Store,
+}
+
+/// A store that a scene can open again.
+enum Store {
+    Memory(MemoryStore),
+    Log(TempDir),
+}
+
+impl Store {
+    fn open(&self) -> Arc<dyn EventStore> {
+        match self {
+            Self::Memory(store) => Arc::new(store.clone()),
+            Self::Log(directory) => {
+                let ids = "event-id,correlation,causation".parse::<IndexedIds>().unwrap();
+                let options = Options::default().index(ids);
+                Arc::new(LogStore::open(directory.path(), options).unwrap())
+            }
+        }
+    }
 }
 
 impl Scene {
-    async fn of(store: Arc<dyn EventStore>, directory: Option<TempDir>) -> Self {
+    async fn of(store: Store) -> Self {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let mut scene = Self { address, stop: None, running: None, store };
+        scene.start().await;
+        scene
+    }
+
+    async fn start(&mut self) {
+        let store = self.store.open();
+        let closes = matches!(self.store, Store::Log(_));
         let listener = Server::bind_loopback("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        self.address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(async move {
+        self.stop = Some(stop);
+        self.running = Some(tokio::spawn(async move {
             let until = async { drop(stopped.await) };
             Server::insecure(Arc::clone(&store)).run(listener, until).await.unwrap();
-            store.close().await.unwrap();
-        });
-        Self { address, stop: Some(stop), running: Some(running), _directory: directory }
+            // A store in memory that is closed would be empty for the next server.
+            if closes {
+                store.close().await.unwrap();
+            }
+        }));
     }
 
     pub(crate) async fn of_memory() -> Self {
-        Self::of(Arc::new(MemoryStore::new()), None).await
+        Self::of(Store::Memory(MemoryStore::new())).await
     }
 
     pub(crate) async fn of_log() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let ids = "event-id,correlation,causation".parse::<IndexedIds>().unwrap();
-        let store = LogStore::open(directory.path(), Options::default().index(ids)).unwrap();
-        Self::of(Arc::new(store), Some(directory)).await
+        Self::of(Store::Log(tempfile::tempdir().unwrap())).await
+    }
+
+    /// Ends the server, and starts another one over the same store.
+    pub(crate) async fn restart(&mut self) {
+        self.stop();
+        self.ended().await;
+        self.start().await;
     }
 
     pub(crate) async fn channel(&self) -> Channel {
@@ -50,6 +91,12 @@ impl Scene {
 
     pub(crate) async fn client(&self) -> Client {
         StreamsClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn groups(&self) -> GroupClient {
+        // Messages with large events.
+        PersistentSubscriptionsClient::new(self.channel().await)
+            .max_decoding_message_size(usize::MAX)
     }
 
     /// Tells the server to stop.

@@ -44,6 +44,11 @@ impl FilterRequest {
     }
 }
 
+/// Returns the filter that a request of another service asks for.
+pub(crate) fn requested_filter(options: FilterOptions) -> Result<Filter, Status> {
+    FilterRequest::of(options).map(|request| request.filter)
+}
+
 fn by_stream(by: Expression) -> Result<Filter, Status> {
     match pattern_or_prefixes(by)? {
         Selection::Pattern(pattern) => {

@@ -5,17 +5,17 @@ use gesta_store::{EventStore, ReadStream, RecordedEvent, Revision, StoreError, S
 use super::messages::Found;
 
 /// Type of an event that stands for another one.
-pub(super) const LINK_TYPE: &str = "$>";
+pub(crate) const LINK_TYPE: &str = "$>";
 
 /// Looks the target of a link up. Another event is returned as it is.
-pub(super) async fn resolve(
+pub(crate) async fn resolve(
     store: &dyn EventStore,
     event: RecordedEvent,
 ) -> Result<Found, StoreError> {
     if event.event_type.as_str() != LINK_TYPE {
         return Ok(Found::Event(event));
     }
-    let target = match place(&event.data) {
+    let target = match linked_place(&event.data) {
         Some((stream, revision)) => visible_event(store, stream, revision).await?,
         None => None,
     };
@@ -23,7 +23,7 @@ pub(super) async fn resolve(
 }
 
 /// Returns the event at a revision, or `None` if it is hidden or does not exist.
-async fn visible_event(
+pub(crate) async fn visible_event(
     store: &dyn EventStore,
     stream: StreamName,
     revision: Revision,
@@ -37,7 +37,7 @@ async fn visible_event(
 }
 
 /// Reads `revision@stream`.
-fn place(data: &[u8]) -> Option<(StreamName, Revision)> {
+pub(crate) fn linked_place(data: &[u8]) -> Option<(StreamName, Revision)> {
     let (revision, stream) = std::str::from_utf8(data).ok()?.split_once('@')?;
     Some((StreamName::stored(stream).ok()?, Revision::new(revision.parse().ok()?)))
 }

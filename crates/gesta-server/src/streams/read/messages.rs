@@ -26,7 +26,7 @@ pub(super) struct Rendering {
 
 /// An event as it was read, or a link and its target.
 #[derive(Clone, Debug)]
-pub(super) enum Found {
+pub(crate) enum Found {
     Event(RecordedEvent),
     Link {
         link: RecordedEvent,

@@ -23,6 +23,12 @@ use tonic::Status;
 use self::{
     answers::{Answers, Responses},
     request::{Amount, ReadRequest, Target},
+};
+pub(crate) use self::{
+    filter::requested_filter,
+    links::{LINK_TYPE, linked_place, resolve, visible_event},
+    messages::Found,
+    read_system::last_ordinal,
     system_stream::SystemStream,
 };
 use crate::{node::Node, proto::streams::ReadReq};

@@ -41,7 +41,7 @@ pub(super) async fn answer(
 }
 
 /// Returns the ordinal of the last event, or `None` if there is no event.
-pub(super) async fn last_ordinal(
+pub(crate) async fn last_ordinal(
     store: &dyn EventStore,
     system: &SystemStream,
 ) -> Result<Option<Ordinal>, StoreError> {

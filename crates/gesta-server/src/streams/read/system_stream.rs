@@ -18,14 +18,14 @@ use crate::{node::wall_now, wire::refused};
 
 /// A stream of the index.
 #[derive(Clone, Debug)]
-pub(super) struct SystemStream {
-    pub(super) name: StreamName,
-    pub(super) index: OrdinalIndex,
+pub(crate) struct SystemStream {
+    pub(crate) name: StreamName,
+    pub(crate) index: OrdinalIndex,
 }
 
 impl SystemStream {
     /// Returns the stream of the index with this name, or `None` if the name is of another kind.
-    pub(super) fn named(name: &StreamName) -> Option<Self> {
+    pub(crate) fn named(name: &StreamName) -> Option<Self> {
         let text = name.as_str();
         let of = |prefix| text.strip_prefix(prefix);
         let index = if let Some(category) = of("$ce-").or_else(|| of("$idx-ce-")) {
@@ -39,7 +39,7 @@ impl SystemStream {
     }
 
     /// Returns the filter of the whole store that selects the events of the stream.
-    pub(super) fn filter(&self) -> Filter {
+    pub(crate) fn filter(&self) -> Filter {
         match &self.index {
             OrdinalIndex::Category(category) => Filter::Categories(vec![category.clone()]),
             OrdinalIndex::EventType(event_type) => Filter::EventTypes(vec![event_type.clone()]),
@@ -51,7 +51,7 @@ impl SystemStream {
 
     /// Returns the links to events, with their targets as far as a read of their streams shows
     /// them.
-    pub(super) async fn links(
+    pub(crate) async fn links(
         &self,
         store: &dyn EventStore,
         events: Vec<OrdinalEvent>,

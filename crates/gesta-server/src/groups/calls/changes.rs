@@ -1,0 +1,116 @@
+//! `Create`, `Update`, `Delete` and `ReplayParked`.
+
+use tokio::sync::oneshot;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::{
+    super::{
+        configuration::GroupConfig, group_filter::GroupFilter, name::GroupId, registry::Groups,
+        runner::GroupCommand, settings::AskedSettings, source::before_first,
+    },
+    request::{SourceStart, group_id, start_of_create, start_of_update},
+};
+use crate::{
+    proto::persistent_subscriptions::{
+        CreateReq, CreateResp, DeleteReq, DeleteResp, ReplayParkedReq, ReplayParkedResp, UpdateReq,
+        UpdateResp,
+        create_req::{all_options::FilterOption, options::StreamOption},
+        replay_parked_req::options::StopAtOption,
+    },
+    wire::refused,
+};
+
+pub(in crate::groups) async fn create(
+    groups: &Groups,
+    request: CreateReq,
+) -> Result<CreateResp, Status> {
+    let options = request.options.ok_or_else(no_options)?;
+    let asked = AskedSettings::from(options.settings.ok_or_else(no_settings)?);
+    let SourceStart { source, start } = start_of_create(
+        options.stream_option.as_ref(),
+        options.stream_identifier.as_ref(),
+        asked.revision,
+    )?;
+    let id = GroupId::new(source, &options.group_name)?;
+    let settings = asked.check(&id, start)?;
+    let filter = match options.stream_option {
+        Some(StreamOption::All(all)) => match all.filter_option {
+            Some(FilterOption::Filter(filter)) => Some(GroupFilter::of(filter)?),
+            Some(FilterOption::NoFilter(_)) | None => None,
+        },
+        Some(StreamOption::Stream(_)) | None => None,
+    };
+    // The end is a place from now on, so that no restart moves it.
+    let before_first = before_first(groups.node(), &id.source, start).await?;
+    let life = Uuid::new_v4();
+    groups.create(GroupConfig { id, life, settings, before_first, filter }).await?;
+    Ok(CreateResp {})
+}
+
+pub(in crate::groups) async fn update(
+    groups: &Groups,
+    request: UpdateReq,
+) -> Result<UpdateResp, Status> {
+    let options = request.options.ok_or_else(no_options)?;
+    let asked = AskedSettings::from(options.settings.ok_or_else(no_settings)?);
+    let SourceStart { source, start } = start_of_update(
+        options.stream_option.as_ref(),
+        options.stream_identifier.as_ref(),
+        asked.revision,
+    )?;
+    let id = GroupId::new(source, &options.group_name)?;
+    let settings = asked.check(&id, start)?;
+    let place = before_first(groups.node(), &id.source, start).await?;
+    groups
+        .update(&id, |group| {
+            // The same start stays where it was: the end has moved since.
+            if group.settings.start_from != start {
+                group.before_first = place;
+            }
+            group.settings = settings.clone();
+        })
+        .await?;
+    Ok(UpdateResp {})
+}
+
+pub(in crate::groups) async fn delete(
+    groups: &Groups,
+    request: DeleteReq,
+) -> Result<DeleteResp, Status> {
+    let options = request.options.ok_or_else(no_options)?;
+    let id = group_id(options.stream_option.as_ref(), &options.group_name)?;
+    groups.delete(&id).await?;
+    Ok(DeleteResp {})
+}
+
+/// Delivers parked events again. The answer comes when their end is known, not when they are
+/// delivered.
+pub(in crate::groups) async fn replay_parked(
+    groups: &Groups,
+    request: ReplayParkedReq,
+) -> Result<ReplayParkedResp, Status> {
+    let options = request.options.ok_or_else(no_options)?;
+    let id = group_id(options.stream_option.as_ref(), &options.group_name)?;
+    let stop_at = match options.stop_at_option {
+        Some(StopAtOption::StopAt(revision)) => Some(u64::try_from(revision).map_err(|_| {
+            refused(format!("the end of the replay must not be negative; got {revision}"))
+        })?),
+        Some(StopAtOption::NoLimit(_)) | None => None,
+    };
+    let group = groups.find(&id).await?;
+    let (answer, answered) = oneshot::channel();
+    let over = |()| Status::unavailable("the group has just ended; try again");
+    let command = GroupCommand::Replay { stop_at, answer };
+    group.commands.send(command).await.map_err(|_| over(()))?;
+    answered.await.map_err(|_| over(()))??;
+    Ok(ReplayParkedResp {})
+}
+
+fn no_options() -> Status {
+    refused("the options are missing")
+}
+
+fn no_settings() -> Status {
+    refused("the settings of the group are missing")
+}

@@ -1,0 +1,62 @@
+//! Messages to consumers.
+
+use gesta_store::RecordedEvent;
+
+use super::super::{name::GroupId, runner::GroupDelivery};
+use crate::{
+    proto::{
+        persistent_subscriptions::{
+            ReadResp,
+            read_resp::{
+                Content, ReadEvent, SubscriptionConfirmation,
+                read_event::{Count, Position, RecordedEvent as Record},
+            },
+        },
+        shared::Empty,
+    },
+    streams::Found,
+    wire::{IdForm, recorded_event},
+};
+
+pub(super) fn confirmation(group: &GroupId) -> ReadResp {
+    let subscription_id = group.to_string();
+    ReadResp {
+        content: Some(Content::SubscriptionConfirmation(SubscriptionConfirmation {
+            subscription_id,
+        })),
+    }
+}
+
+pub(super) fn delivery(delivery: &GroupDelivery, ids: IdForm) -> ReadResp {
+    let (event, link, position) = match delivery.found.as_ref() {
+        Found::Event(event) => (Some(event), None, event.position),
+        Found::Link { link, target } => (target.as_deref(), Some(link), link.position),
+    };
+    let count = match delivery.retries {
+        0 => Count::NoRetryCount(Empty {}),
+        retries => Count::RetryCount(i32::try_from(retries).unwrap_or(i32::MAX)),
+    };
+    ReadResp {
+        content: Some(Content::Event(ReadEvent {
+            event: event.map(|event| record(event, ids)),
+            link: link.map(|link| record(link, ids)),
+            position: Some(Position::CommitPosition(position.number())),
+            count: Some(count),
+        })),
+    }
+}
+
+/// The service of streams has the same message in a type of its own.
+fn record(event: &RecordedEvent, ids: IdForm) -> Record {
+    let event = recorded_event(event, ids);
+    Record {
+        id: event.id,
+        stream_identifier: event.stream_identifier,
+        stream_revision: event.stream_revision,
+        prepare_position: event.prepare_position,
+        commit_position: event.commit_position,
+        metadata: event.metadata,
+        custom_metadata: event.custom_metadata,
+        data: event.data,
+    }
+}

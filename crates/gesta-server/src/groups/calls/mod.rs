@@ -1,0 +1,13 @@
+//! The calls of the service, one file for each kind.
+
+mod changes;
+mod describe;
+mod messages;
+mod read;
+mod request;
+
+pub(super) use self::{
+    changes::{create, delete, replay_parked, update},
+    describe::{get_info, list},
+    read::{GroupResponses, read},
+};

@@ -1,0 +1,69 @@
+//! Errors of groups, with the trailers by which clients tell them apart.
+
+use tonic::{Code, Status};
+
+use super::name::GroupId;
+use crate::wire::with_trailers;
+
+fn of_group(code: Code, kind: &'static str, text: String, group: &GroupId) -> Status {
+    let trailers = [
+        ("exception", kind),
+        ("stream-name", group.source.as_str()),
+        ("group-name", group.name.as_str()),
+    ];
+    with_trailers(code, text, trailers)
+}
+
+/// The settings of a group make no sense.
+pub(super) fn failed(group: &GroupId, reason: &str) -> Status {
+    let text = format!("the group {group} has settings that cannot be used: {reason}");
+    let trailers = [
+        ("exception", "persistent-subscription-failed"),
+        ("stream-name", group.source.as_str()),
+        ("group-name", group.name.as_str()),
+        ("reason", reason),
+    ];
+    with_trailers(Code::Internal, text, trailers)
+}
+
+pub(super) fn does_not_exist(group: &GroupId) -> Status {
+    let text =
+        format!("Subscription group {} on stream {} does not exist.", group.name, source(group));
+    of_group(Code::NotFound, "persistent-subscription-does-not-exist", text, group)
+}
+
+/// There is no group of a source.
+pub(super) fn none_of(source: &str) -> Status {
+    let text = format!("there is no subscription group on stream {source}");
+    let trailers = [
+        ("exception", "persistent-subscription-does-not-exist"),
+        ("stream-name", source),
+        ("group-name", ""),
+    ];
+    with_trailers(Code::NotFound, text, trailers)
+}
+
+pub(super) fn exists(group: &GroupId) -> Status {
+    let text = format!("Subscription group {} on stream {} exists.", group.name, source(group));
+    of_group(Code::AlreadyExists, "persistent-subscription-exists", text, group)
+}
+
+pub(super) fn too_many_consumers(group: &GroupId) -> Status {
+    let text = format!(
+        "Maximum subscriptions reached for subscription group {} on stream {}.",
+        group.name,
+        source(group)
+    );
+    of_group(Code::FailedPrecondition, "maximum-subscribers-reached", text, group)
+}
+
+/// The server ends the connection of a consumer, which may connect again.
+pub(super) fn dropped(group: &GroupId) -> Status {
+    let text =
+        format!("Subscription group {} on stream {} was dropped.", group.name, source(group));
+    of_group(Code::Cancelled, "persistent-subscription-dropped", text, group)
+}
+
+fn source(group: &GroupId) -> &str {
+    group.source.as_str()
+}
