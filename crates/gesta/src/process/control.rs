@@ -19,8 +19,8 @@ use super::{
     operation::{ProcessControlMessage, ProcessOperation, Reply},
     outstanding::Outstanding,
     recording::{encoded, settled, timer_skipped},
-    session::{ProcessRunner, Refused, Retrying, Session, joined},
-    trouble::InputError,
+    session::{ProcessRunner, Refused, Retrying, Session},
+    trouble::{InputError, joined},
 };
 use crate::{
     audit::{self, Operator},

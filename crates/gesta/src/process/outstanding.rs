@@ -4,20 +4,24 @@
 //! Timers end with the run that set them. Commands are executed beyond it, but their refusals do
 //! not reach a later run.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use gesta_store::{
     CorrelationId, EventId, EventStore, ReadStream, RecordedAt, RecordedEvent, Revision, StreamName,
 };
+use tokio::task::JoinSet;
 
 use super::{
     history::{
         Begins, CommandOutcome, CommandResent, EffectId, Json, ProcessCancelled, ProcessEvent,
         ProcessReacted, Refusal, StoredEffect, StoredInput,
     },
-    trouble::InputError,
+    trouble::{InputError, joined},
 };
 use crate::{CustomMetadata, Event as _, Recorded};
+
+/// Maximum number of streams that are read side by side at a start.
+const READS_MAX: usize = 32;
 
 /// Number of refused commands kept for operators, the latest ones.
 const REFUSED_MAX: usize = 100;
@@ -69,6 +73,31 @@ pub(super) struct From {
 }
 
 impl Outstanding {
+    /// Reads the outstanding effects of several processes side by side. The results are in the
+    /// order of the streams.
+    pub(super) async fn read_each(
+        store: &Arc<dyn EventStore>,
+        streams: Vec<StreamName>,
+    ) -> Result<Vec<(StreamName, Result<Self, InputError>)>, InputError> {
+        let mut streams = streams.into_iter().enumerate();
+        let (mut reading, mut read) = (JoinSet::new(), BTreeMap::new());
+        loop {
+            while reading.len() < READS_MAX
+                && let Some((nth, stream)) = streams.next()
+            {
+                let store = Arc::clone(store);
+                reading.spawn(async move {
+                    let outstanding = Self::read(store.as_ref(), &stream).await;
+                    (nth, (stream, outstanding))
+                });
+            }
+            let Some(ended) = reading.join_next().await else { break };
+            let (nth, one) = joined(ended)?;
+            read.insert(nth, one);
+        }
+        Ok(read.into_values().collect())
+    }
+
     /// Reads the outstanding effects from a process's stream.
     pub(super) async fn read(
         store: &dyn EventStore,

@@ -31,8 +31,8 @@ use super::{
     operation::ProcessControlMessage,
     outstanding::Outstanding,
     schedule::Schedule,
-    session::{ProcessRunner, Session, joined, system_time},
-    trouble::InputError,
+    session::{ProcessRunner, Session, system_time},
+    trouble::{InputError, joined},
 };
 use crate::{
     EventSet,
@@ -50,6 +50,12 @@ const OPEN_MAX: usize = 1_024;
 
 /// Inputs between two checkpoints, or the number of outstanding instances if that is larger.
 const CHECKPOINT_INPUTS: usize = 1_000;
+
+/// Time after which the next input writes a checkpoint: another node repeats what was done since.
+const CHECKPOINT_TIME: Duration = Duration::from_secs(1);
+
+/// Outstanding instances that a checkpoint by time may write for each input since the previous one.
+const INSTANCES_PER_INPUT: usize = 8;
 
 /// Maximum sleep before the clock is read again: the system clock may have been set.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -234,6 +240,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
             census,
             inputs: 0,
             is_changed: false,
+            checkpointed: self.deps.clock.now(),
         };
         // The subscription is polled later, so outstanding work is known before the first event.
         self.know(entries, &mut session).await?;
@@ -257,15 +264,18 @@ impl<P: ProcessManager> ProcessRunner<P> {
             let Ok(stream) = self.deps.identity.stream(&id) else { continue };
             session.hold(&stream, &Subject::Instance(id));
         }
+        let mut unread = Vec::new();
         for entry in entries {
             let Ok(stream) = StreamName::stored(entry.stream) else { continue };
             // The checkpoint has the timers. Only commands need the stream, which has their
             // payloads.
             session.schedule.know_timers(&stream, &entry.timers);
-            if !entry.has_commands {
-                continue;
+            if entry.has_commands {
+                unread.push(stream);
             }
-            match Outstanding::read(self.deps.store.as_ref(), &stream).await {
+        }
+        for (stream, outstanding) in Outstanding::read_each(&self.deps.store, unread).await? {
+            match outstanding {
                 Ok(outstanding) => session.schedule.know(&stream, &outstanding),
                 Err(trouble) if trouble.is_of_the_instance() => {
                     let Some(id) = self.deps.identity.id_of(&stream) else { continue };
@@ -318,9 +328,16 @@ impl<P: ProcessManager> ProcessRunner<P> {
 
     async fn checkpoint_if_due(&mut self, session: &mut Session<P>) -> Result<(), InputError> {
         let inputs = session.inputs + session.flow.passed();
-        if inputs < CHECKPOINT_INPUTS.max(session.schedule.instances()) {
-            return Ok(());
+        let instances = session.schedule.instances();
+        let is_time = || {
+            let now = self.deps.clock.now();
+            now.duration_since(session.checkpointed).is_ok_and(|since| since >= CHECKPOINT_TIME)
+        };
+        let by_time =
+            inputs > 0 && instances <= inputs.saturating_mul(INSTANCES_PER_INPUT) && is_time();
+        if by_time || inputs >= CHECKPOINT_INPUTS.max(instances) {
+            self.checkpoint(session).await?;
         }
-        self.checkpoint(session).await
+        Ok(())
     }
 }

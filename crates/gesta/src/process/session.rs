@@ -72,6 +72,8 @@ pub(super) struct Session<P> {
     pub(super) inputs: usize,
     /// True if inputs have been handled since the last checkpoint.
     pub(super) is_changed: bool,
+    /// Time of the last checkpoint, or of the start.
+    pub(super) checkpointed: SystemTime,
 }
 
 /// A retry in progress.
@@ -154,6 +156,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         session.journal.write_checkpoint(store, entries, checkpoint).await?;
         session.inputs = 0;
         session.is_changed = false;
+        session.checkpointed = self.deps.clock.now();
         // Counting starts again after the append: a failed checkpoint is due at once.
         session.flow.keep();
         Ok(())
@@ -239,10 +242,6 @@ impl Failing {
     pub(super) const fn waits(input: AsideRef) -> Self {
         Self { input, error: None, attempts: 0 }
     }
-}
-
-pub(super) fn joined<T>(task: Result<T, tokio::task::JoinError>) -> Result<T, InputError> {
-    task.map_err(|error| InputError::Task { message: error.to_string() })
 }
 
 pub(super) fn system_time(time: RecordedAt) -> SystemTime {

@@ -122,3 +122,7 @@ pub(super) fn guarded<P: ProcessManager, T>(what: impl FnOnce() -> T) -> Result<
         message: panics::message(panic.as_ref()),
     })
 }
+
+pub(super) fn joined<T>(task: Result<T, tokio::task::JoinError>) -> Result<T, InputError> {
+    task.map_err(|error| InputError::Task { message: error.to_string() })
+}

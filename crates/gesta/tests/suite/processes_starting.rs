@@ -56,6 +56,33 @@ async fn a_start_reads_what_is_pending_and_not_the_whole_past() {
 }
 
 #[tokio::test]
+async fn after_a_crash_only_the_inputs_of_about_the_last_second_are_repeated() {
+    let memory = Arc::new(MemoryStore::new());
+    let shelves = Shelves::on(memory.clone(), VirtualClock::new()).await;
+    for number in 0..20 {
+        shelves.lend(&format!("book {number}")).await;
+    }
+    drain(&shelves.gesta).await;
+    let lent = memory.head().await.unwrap().position;
+    shelves.clock.advance(Duration::from_secs(1));
+    shelves.lend("the first after a second").await;
+    drain(&shelves.gesta).await;
+    shelves.lend("the second").await;
+    drain(&shelves.gesta).await;
+    let Shelves { clock, gesta, .. } = shelves;
+    drop(gesta);
+
+    let watched = Watched::over(memory.clone());
+    let shelves = Shelves::on(Arc::new(watched.clone()), clock).await;
+    drain(&shelves.gesta).await;
+    let after = watched.subscribed.lock().unwrap()[0];
+    assert!(after >= lent, "it goes on from {after}, and {lent} was passed a second before");
+    assert_eq!(shelves.gesta.process_managers()[0].timers, 22, "all timers are known");
+    shelves.day_passes().await;
+    assert_eq!(shelves.reminded().await.len(), 22, "each once");
+}
+
+#[tokio::test]
 async fn a_program_that_was_closed_and_is_opened_again_handles_nothing_twice() {
     let memory = Arc::new(MemoryStore::new());
     let shelves = Shelves::on(memory.clone(), VirtualClock::new()).await;
