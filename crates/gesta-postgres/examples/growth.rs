@@ -4,9 +4,10 @@
 //! [SECONDS]` fills one store with 10,000 events and one with EVENTS (10,000,000), in partitions of
 //! POSITIONS (10,000,000) positions, with payloads of about 200 bytes. Then it measures, in turns:
 //! appends of one event to a new stream at its exact revision, by 1 and by 8 writers; appends to
-//! streams of the fill; and loads of streams with 10 and with 100 events. Prints the medians of the
+//! streams of the fill; and loads of streams with 10 and with 100 events, any and the latest ones. Prints the medians of the
 //! turns, and their ratios. The stores stay for another run, in the schemas `gesta_growth_…`.
-//! 10,000,000 events need 6 GB.
+//! 10,000,000 events need 6 GB. Event ids sort by time (UUID version 7), as those of the framework do,
+//! so the server has to be PostgreSQL 18 or newer.
 
 #![expect(clippy::print_stdout, clippy::indexing_slicing, reason = "a program that prints")]
 
@@ -41,17 +42,27 @@ enum Work {
     AppendNew,
     /// One event to a stream of the fill, each time to another one.
     AppendOld,
-    LoadShort,
-    LoadLong,
+    LoadShort(Which),
+    LoadLong(Which),
 }
 
-const WORKS: [(&str, Work, usize); 6] = [
+/// Which streams of the fill are loaded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Which {
+    Any,
+    /// As many of the latest ones as the small store has.
+    Recent,
+}
+
+const WORKS: [(&str, Work, usize); 8] = [
     ("append, 1 writer", Work::AppendNew, 1),
     ("append, 8 writers", Work::AppendNew, 8),
     ("append to old streams, 1 writer", Work::AppendOld, 1),
     ("append to old streams, 8 writers", Work::AppendOld, 8),
-    ("load of 10 events, 1 reader", Work::LoadShort, 1),
-    ("load of 100 events, 1 reader", Work::LoadLong, 1),
+    ("load of 10 events", Work::LoadShort(Which::Any), 1),
+    ("load of 100 events", Work::LoadLong(Which::Any), 1),
+    ("load of 10 events, recent stream", Work::LoadShort(Which::Recent), 1),
+    ("load of 100 events, recent stream", Work::LoadLong(Which::Recent), 1),
 ];
 
 #[tokio::main]
@@ -133,7 +144,7 @@ SELECT b * {block} + o + 1,
        CASE WHEN o % 11 = 0 THEN b * {streams} + (o / 11) % {streams}
             ELSE ({blocks} + b) * {streams} + (o - o / 11 - 1) % {streams} END + 1,
        CASE WHEN o % 11 = 0 THEN o / 11 ELSE o - o / 11 - 1 END / {streams},
-       1700000000000000 + b * {block} + o, gen_random_uuid(), 1, 1 + sign(o % 11)::integer, 1, 1,
+       1700000000000000 + b * {block} + o, uuidv7(), 1, 1 + sign(o % 11)::integer, 1, 1,
        NULL, NULL, NULL, NULL, NULL, convert_to(rpad(md5(o::text), {bytes}, md5(b::text)), 'UTF8')
   FROM generate_series(0::bigint, {blocks} - 1) b, generate_series(0::bigint, {block} - 1) o;
 
@@ -218,7 +229,14 @@ impl Filled {
         let mut state = task.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ Uuid::new_v4().as_u64_pair().0;
         while !stop.load(Ordering::Relaxed) {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(task + 1);
-            let chosen = (state >> 33) % (self.blocks * self.streams);
+            let streams = self.blocks * self.streams;
+            let chosen = match work {
+                Work::LoadShort(Which::Recent) | Work::LoadLong(Which::Recent) => {
+                    let few = streams.min(FEW_EVENTS / (SHORT + LONG));
+                    streams - 1 - (state >> 33) % few
+                }
+                _ => (state >> 33) % streams,
+            };
             let name = |kind: &str| {
                 let (block, nth) = (chosen / self.streams, chosen % self.streams);
                 StreamName::new(format!("{kind}-{block}-{nth}"))
@@ -232,8 +250,8 @@ impl Filled {
                 Work::AppendOld => {
                     self.append(name("short")?, ExpectedRevision::StreamExists).await?;
                 }
-                Work::LoadShort => self.load(name("short")?, SHORT).await?,
-                Work::LoadLong => self.load(name("long")?, LONG).await?,
+                Work::LoadShort(_) => self.load(name("short")?, SHORT).await?,
+                Work::LoadLong(_) => self.load(name("long")?, LONG).await?,
             }
             done.fetch_add(1, Ordering::Relaxed);
         }

@@ -16,7 +16,11 @@ use serde_json::{Value, json};
 use crate::client::Client;
 
 /// Number of accounts that orders are paid from.
-pub(super) const ACCOUNTS: usize = 8;
+pub(super) const ACCOUNTS: usize = 64;
+
+/// Number of products that orders are for. Each order reads the events of its product, so with one
+/// product the time of a command would grow with the length of the load.
+const PRODUCTS: usize = 64;
 
 /// Acknowledged commands, shared by all writers.
 #[derive(Default)]
@@ -40,12 +44,16 @@ impl Acknowledged {
     }
 }
 
-/// Creates one product and some accounts with money.
+/// Creates some products with stock and some accounts with money.
 pub(super) fn prepare(server: SocketAddr) -> Result<()> {
     let mut client = Client::connect(server)?;
     let mut post = |path: &str, body: Value| client.command(path, &body).map(drop);
-    post("/v1/products", json!({ "productId": "mug", "name": "Mug", "price": "1" }))?;
-    post("/v1/products/mug/stock", json!({ "type": "receive", "quantity": 1_000_000 }))?;
+    for product in 0..PRODUCTS {
+        let product = format!("mug-{product}");
+        post("/v1/products", json!({ "productId": product, "name": "Mug", "price": "1" }))?;
+        let delivery = json!({ "type": "receive", "quantity": 1_000_000 });
+        post(&format!("/v1/products/{product}/stock"), delivery)?;
+    }
     for account in 0..ACCOUNTS {
         post("/v1/accounts", json!({ "accountId": format!("a{account}"), "currency": "GBP" }))?;
         let deposit = json!({ "amount": "1000000", "reference": "start" });
@@ -121,7 +129,8 @@ pub(super) fn command(number: usize) -> (String, Value) {
             (format!("/v1/accounts/{account}/deposit"), body)
         }
         _ => {
-            let items = json!([{ "productId": "mug", "quantity": 1 }]);
+            let product = format!("mug-{}", number / 3 % PRODUCTS);
+            let items = json!([{ "productId": product, "quantity": 1 }]);
             let order = format!("o{number}");
             let body =
                 json!({ "orderId": order, "orderItems": items, "paymentAccountId": account });
