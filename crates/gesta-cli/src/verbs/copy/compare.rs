@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result};
 use futures_executor::block_on;
 use gesta_store::{EventStore, ListStreams, Position, StoreError, StoredAppend, StreamName};
 
+use super::progress::{EventProgress, Phase, StreamProgress};
 use crate::{
     events::Printable,
     exit::Refusal,
-    progress::{Unit, bar},
     store_url::StoreUrl,
     transfer::{LineWriter, Source},
 };
@@ -71,7 +71,7 @@ pub(super) fn compare(
 }
 
 fn compare_appends(source: &Source, target: &Source) -> Result<LineWriter> {
-    let bar = bar(Unit::Events, source.head().number());
+    let bar = EventProgress::start(Phase::Compared, source.head(), Position::START.next());
     let mut lines = LineWriter::default();
     let compared = thread::scope(|scope| {
         let (sender, portions) = mpsc::sync_channel::<Result<Vec<StoredAppend>>>(PORTIONS_MAX);
@@ -95,12 +95,12 @@ fn compare_appends(source: &Source, target: &Source) -> Result<LineWriter> {
                 }
                 // Formatted only for the digest.
                 let _line = lines.append(&append, None)?;
-                bar.set_position(append.next().number() - 1);
+                bar.reach(append.next());
             }
         }
         Ok(())
     });
-    bar.finish_and_clear();
+    bar.end();
     compared.map(|()| lines)
 }
 
@@ -141,7 +141,7 @@ fn not_equal(what: &str) -> anyhow::Error {
 fn compare_streams(source: &StoreUrl, target: &StoreUrl) -> Result<u64> {
     let (source, target) = (source.open_to_read()?, target.open_to_read()?);
     let (source, target) = (source.as_ref(), target.as_ref());
-    let bar = bar(Unit::Streams, 0);
+    let bar = StreamProgress::start();
     let mut count = 0;
     for prefix in ["", "$"] {
         let mut after = None;
@@ -163,14 +163,14 @@ fn compare_streams(source: &StoreUrl, target: &StoreUrl) -> Result<u64> {
             }
             compare_page(&names, source, target)?;
             count += names.len() as u64;
-            bar.set_position(count);
+            bar.reach(count);
             if names.len() < PAGE_NAMES_MAX {
                 break;
             }
             after = names.last().cloned();
         }
     }
-    bar.finish_and_clear();
+    bar.end();
     Ok(count)
 }
 

@@ -15,7 +15,10 @@ use clap::Args;
 use gesta_store::{Incarnation, Position, StoredAppend};
 use serde_json::json;
 
-use self::{compare::Comparison, progress::CopyProgress};
+use self::{
+    compare::Comparison,
+    progress::{EventProgress, Phase},
+};
 use crate::{
     counted::counted,
     exit::{Outcome, Refusal},
@@ -105,7 +108,7 @@ impl Copy {
             return Ok(Copied { events: 0, known_to: source.head().number() });
         };
         let continues_at = target.next();
-        let bar = CopyProgress::start(source.head(), continues_at);
+        let bar = EventProgress::start(Phase::Copied, source.head(), continues_at);
         let pushed = push_all(source, target, &bar);
         bar.end();
         let events = pushed.context(
@@ -225,7 +228,7 @@ fn check_different(source: &StoreUrl, target: &StoreUrl) -> Result<()> {
 }
 
 /// Pushes the appends that the target lacks, and makes it a store. Returns the number of events.
-fn push_all(source: &Source, mut target: TargetStore, bar: &CopyProgress) -> Result<u64> {
+fn push_all(source: &Source, mut target: TargetStore, bar: &EventProgress) -> Result<u64> {
     let first = target.next();
     let mut events = 0;
     let pushed = thread::scope(|scope| {
