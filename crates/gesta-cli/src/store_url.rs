@@ -15,7 +15,7 @@ use gesta_log::LogStore;
 use gesta_postgres::{OpenMode, PostgresStore, PostgresUrl};
 use gesta_store::EventStore;
 #[cfg(feature = "server")]
-use gesta_store::memory::MemoryStore;
+use gesta_store::{Leases, memory::MemoryStore};
 
 use crate::{exit::Refusal, log_url::LogUrl};
 
@@ -42,6 +42,14 @@ pub(crate) enum FollowedStore {
     Log(LogStore),
     #[cfg(feature = "postgres")]
     Live(Arc<dyn EventStore>),
+}
+
+/// A store that a server opens.
+#[cfg(feature = "server")]
+pub(crate) struct ServedStore {
+    pub(crate) store: Arc<dyn EventStore>,
+    /// The leases of a store that other servers may open, too.
+    pub(crate) leases: Option<Arc<dyn Leases>>,
 }
 
 impl FollowedStore {
@@ -103,10 +111,17 @@ impl StoreUrl {
 
     /// Opens the store to serve it. A store in memory begins empty.
     #[cfg(feature = "server")]
-    pub(crate) fn open_to_serve(&self) -> Result<Arc<dyn EventStore>> {
+    pub(crate) fn open_to_serve(&self) -> Result<ServedStore> {
+        let alone = |store| ServedStore { store, leases: None };
         match self {
-            Self::Memory => Ok(Arc::new(MemoryStore::new())),
-            other => other.open_to_append(),
+            Self::Memory => Ok(alone(Arc::new(MemoryStore::new()))),
+            Self::Log(_) => self.open_to_append().map(alone),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => {
+                let opened = PostgresStore::connect_to(url.as_ref().clone(), OpenMode::Create);
+                let store = Arc::new(block_on(opened)?);
+                Ok(ServedStore { store: store.clone(), leases: Some(store) })
+            }
         }
     }
 

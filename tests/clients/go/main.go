@@ -247,6 +247,7 @@ func main() {
 	}
 	defer client.Close()
 	failed := 0
+	scenarios = append(scenarios, groupScenarios...)
 	for _, scenario := range scenarios {
 		if err := scenario.run(client); err != nil {
 			failed++

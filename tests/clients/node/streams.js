@@ -157,6 +157,8 @@ const scenarios = {
   },
 };
 
+Object.assign(scenarios, require("./groups.js")(clients, client));
+
 async function main() {
   let failed = 0;
   for (const [name, run] of Object.entries(scenarios)) {

@@ -24,6 +24,8 @@ class Package:
             self.NotFound = errors.NotFoundError
             self.StreamIsDeleted = errors.StreamIsDeletedError
             self.WrongVersion = errors.WrongCurrentVersionError
+            self.AlreadyExists = errors.AlreadyExistsError
+            self.TooManyConsumers = errors.MaximumSubscriptionsReachedError
         else:
             self.uri = f"esdb://{address}?Tls=false"
             self.Client = module.EventStoreDBClient
@@ -31,6 +33,8 @@ class Package:
             self.NotFound = errors.NotFound
             self.StreamIsDeleted = errors.StreamIsDeleted
             self.WrongVersion = errors.WrongCurrentVersion
+            self.AlreadyExists = errors.AlreadyExists
+            self.TooManyConsumers = errors.MaximumSubscriptionsReached
 
 
 def check(condition, story):

@@ -6,6 +6,7 @@ Usage: streams.py PACKAGE HOST:PORT
 import sys
 from uuid import uuid4
 
+import groups
 from packages import Package, check, refused
 
 
@@ -221,6 +222,7 @@ SCENARIOS = [
     deletes_and_revives,
     tombstones,
     knows_the_only_node,
+    *groups.SCENARIOS,
 ]
 
 

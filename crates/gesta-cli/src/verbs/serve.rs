@@ -8,7 +8,6 @@ use std::{io, net::SocketAddr, sync::Arc};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use gesta_server::{InvalidListener, Server};
-use gesta_store::EventStore;
 use serde_json::json;
 use tokio::{
     runtime::Builder,
@@ -18,7 +17,7 @@ use tokio::{
 use crate::{
     exit::{Outcome, Refusal},
     output::{Output, Style, notice},
-    store_url::StoreUrl,
+    store_url::{ServedStore, StoreUrl},
 };
 
 const HINT: &str = "\
@@ -70,7 +69,7 @@ impl Serve {
         let address = listener.local_addr().context("cannot tell the address of the listener")?;
         let opened = url.clone();
         // Opening blocks, and a store's own threads run without this runtime.
-        let store: Arc<dyn EventStore> =
+        let ServedStore { store, leases } =
             tokio::task::spawn_blocking(move || opened.open_to_serve()).await??;
         match output.style() {
             Style::Text => output.line(format_args!("serving {url} at http://{address}"))?,
@@ -80,7 +79,12 @@ impl Serve {
             }))?,
         }
         output.flush()?;
-        let served = Server::insecure(Arc::clone(&store)).run(listener, stop).await;
+        let server = Server::insecure(Arc::clone(&store));
+        let server = match leases {
+            Some(leases) => server.sharing(leases),
+            None => server,
+        };
+        let served = server.run(listener, stop).await;
         if output.style() == Style::Text {
             notice("closing the store");
         }

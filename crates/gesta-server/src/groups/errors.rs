@@ -64,6 +64,11 @@ pub(super) fn dropped(group: &GroupId) -> Status {
     of_group(Code::Cancelled, "persistent-subscription-dropped", text, group)
 }
 
+/// Another server has the right to run groups.
+pub(super) fn moved() -> Status {
+    Status::unavailable("another server runs the consumer groups of this store; connect to it")
+}
+
 fn source(group: &GroupId) -> &str {
     group.source.as_str()
 }

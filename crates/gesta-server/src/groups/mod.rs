@@ -26,10 +26,11 @@ mod repeated;
 mod runner;
 mod settings;
 mod source;
+mod tenure;
 
 use tonic::{Request, Response, Status, Streaming};
 
-pub(crate) use self::registry::Groups;
+pub(crate) use self::{registry::Groups, tenure::run_under};
 use crate::proto::{
     persistent_subscriptions::{
         CreateReq, CreateResp, DeleteReq, DeleteResp, GetInfoReq, GetInfoResp, ListReq, ListResp,

@@ -16,7 +16,7 @@ use tonic::Status;
 use super::{
     checkpoint::delete_streams,
     configuration::{GroupConfig, GroupList},
-    errors::{does_not_exist, exists},
+    errors::{does_not_exist, exists, moved},
     name::{GroupId, GroupSource},
     runner::{self, EndReason, GroupCommand},
 };
@@ -43,8 +43,20 @@ pub(super) struct RunningGroup {
 
 #[derive(Default)]
 struct Registry {
+    right: RunRight,
     is_loaded: bool,
     running: BTreeMap<GroupId, (RunningGroup, JoinHandle<()>)>,
+}
+
+/// The right of this server to run groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum RunRight {
+    /// No other server has the store.
+    #[default]
+    Always,
+    Held,
+    /// Another server has it.
+    Missing,
 }
 
 impl Groups {
@@ -128,6 +140,19 @@ impl Groups {
         self.registry().await.map(drop)
     }
 
+    /// Notes that this server may run groups. [`Groups::dismiss`] takes that back.
+    pub(super) async fn admit(&self) {
+        self.registry.lock().await.right = RunRight::Held;
+    }
+
+    /// Ends all groups, because this server may no longer run them.
+    pub(super) async fn dismiss(&self) {
+        let mut registry = self.registry.lock().await;
+        registry.right = RunRight::Missing;
+        registry.is_loaded = false;
+        registry.end_where(EndReason::Moved, |_| true).await;
+    }
+
     /// Waits for all groups to end. The node was stopped before, which ends them.
     pub(crate) async fn shut_down(&self) {
         let ended = async {
@@ -149,6 +174,9 @@ impl Groups {
             return Err(Status::unavailable("the server is shutting down"));
         }
         let mut registry = self.registry.lock().await;
+        if registry.right == RunRight::Missing {
+            return Err(moved());
+        }
         if !registry.is_loaded {
             let list = GroupList::read(self.node.store()).await?;
             registry.follow(&self.node, &list).await;

@@ -10,7 +10,7 @@ mod router;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use gesta_store::EventStore;
+use gesta_store::{EventStore, Leases};
 use tokio::{
     net::TcpListener,
     pin, select,
@@ -18,7 +18,10 @@ use tokio::{
 };
 
 use self::connections::Connections;
-use crate::{groups::Groups, node::Node};
+use crate::{
+    groups::{Groups, run_under},
+    node::Node,
+};
 
 /// Maximum time for running calls at the end.
 const CLOSING_MAX: Duration = Duration::from_secs(10);
@@ -48,6 +51,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Server {
     node: Node,
     groups: Groups,
+    leases: Option<Arc<dyn Leases>>,
 }
 
 /// An address that a server may not listen on, or cannot.
@@ -88,7 +92,14 @@ impl Server {
     #[must_use]
     pub fn insecure(store: Arc<dyn EventStore>) -> Self {
         let node = Node::new(store);
-        Self { groups: Groups::new(node.clone()), node }
+        Self { groups: Groups::new(node.clone()), node, leases: None }
+    }
+
+    /// Says that other servers use the store, too. One of them at a time runs the consumer groups,
+    /// under a lease; the others answer calls of groups with `UNAVAILABLE`.
+    #[must_use]
+    pub fn sharing(self, leases: Arc<dyn Leases>) -> Self {
+        Self { leases: Some(leases), ..self }
     }
 
     /// Listens on an address of this machine that no other machine reaches. Port 0 takes a free
@@ -119,6 +130,10 @@ impl Server {
         listener: TcpListener,
         until: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
+        let tenure = match self.leases {
+            Some(leases) => Some(run_under(&self.groups, leases).await),
+            None => None,
+        };
         let router = router::router(&self.node, &self.groups);
         let mut connections = Connections::new(router, self.node.clone());
         let accepted = accept_until(&listener, &mut connections, until).await;
@@ -126,7 +141,11 @@ impl Server {
         self.node.stop();
         connections.shut_down(CLOSING_MAX).await;
         // The caller may close the store after the last checkpoints.
-        self.groups.shut_down().await;
+        match tenure {
+            // It ends after the groups; one that has panicked has ended, too.
+            Some(tenure) => drop(tenure.await),
+            None => self.groups.shut_down().await,
+        }
         accepted
     }
 }

@@ -13,6 +13,7 @@ scenarios!(
     a_consumer_gets_past_and_new_events_and_a_later_one_goes_on_after_the_acknowledged,
     an_event_that_a_consumer_leaves_behind_goes_to_another,
     a_rejected_event_is_delivered_again_with_its_count_and_parked_after_its_retries,
+    an_event_without_an_answer_comes_again_and_is_parked_at_last,
     a_parked_event_is_a_link_and_is_replayed_once,
     a_replay_stops_before_a_revision,
     a_skipped_event_is_neither_delivered_again_nor_parked,
@@ -86,6 +87,20 @@ async fn a_rejected_event_is_delivered_again_with_its_count_and_parked_after_its
     }
     let info = info_when(&mut groups, MAIL, |info| info.parked_message_count == 1).await;
     assert_eq!(info.total_items, 2);
+    info_when(&mut groups, MAIL, |info| info.last_checkpointed_event_position == "0").await;
+}
+
+async fn an_event_without_an_answer_comes_again_and_is_parked_at_last(scene: Scene) {
+    let mut groups = scene.groups().await;
+    let timeout = create_req::settings::MessageTimeout::MessageTimeoutMs(20);
+    let hasty = create_req::Settings { message_timeout: Some(timeout), ..settings() };
+    groups.create(of_stream("order-1", "mail", hasty)).await.unwrap();
+    grow(&mut scene.client().await, "order-1", [1]).await;
+    let mut consumer = GroupConsumer::connect(&mut groups, MAIL, 1).await.unwrap();
+    for failed in 0..2 {
+        assert_eq!(retries(&consumer.next().await), failed);
+    }
+    info_when(&mut groups, MAIL, |info| info.parked_message_count == 1).await;
     info_when(&mut groups, MAIL, |info| info.last_checkpointed_event_position == "0").await;
 }
 

@@ -12,6 +12,7 @@ mod group_client;
 mod groups;
 mod reading;
 mod scene;
+mod several_servers;
 mod subscribing;
 mod system_streams;
 mod writing;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use gesta_log::{IndexedIds, LogStore, Options};
 use gesta_server::Server;
-use gesta_store::{EventStore, memory::MemoryStore};
+use gesta_store::{EventStore, Leases, memory::MemoryStore};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::transport::{Channel, Endpoint};
@@ -23,6 +23,7 @@ pub(crate) struct Scene {
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
     store: Store,
+    leases: Option<Arc<dyn Leases>>,
 }
 
 /// A store that a scene can open again.
@@ -45,9 +46,9 @@ impl Store {
 }
 
 impl Scene {
-    async fn of(store: Store) -> Self {
+    async fn of(store: Store, leases: Option<Arc<dyn Leases>>) -> Self {
         let address = "127.0.0.1:0".parse().unwrap();
-        let mut scene = Self { address, stop: None, running: None, store };
+        let mut scene = Self { address, stop: None, running: None, store, leases };
         scene.start().await;
         scene
     }
@@ -57,11 +58,16 @@ impl Scene {
         let closes = matches!(self.store, Store::Log(_));
         let listener = Server::bind_loopback("127.0.0.1:0".parse().unwrap()).await.unwrap();
         self.address = listener.local_addr().unwrap();
+        let server = Server::insecure(Arc::clone(&store));
+        let server = match &self.leases {
+            Some(leases) => server.sharing(Arc::clone(leases)),
+            None => server,
+        };
         let (stop, stopped) = oneshot::channel();
         self.stop = Some(stop);
         self.running = Some(tokio::spawn(async move {
             let until = async { drop(stopped.await) };
-            Server::insecure(Arc::clone(&store)).run(listener, until).await.unwrap();
+            server.run(listener, until).await.unwrap();
             // A store in memory that is closed would be empty for the next server.
             if closes {
                 store.close().await.unwrap();
@@ -70,11 +76,21 @@ impl Scene {
     }
 
     pub(crate) async fn of_memory() -> Self {
-        Self::of(Store::Memory(MemoryStore::new())).await
+        Self::of(Store::Memory(MemoryStore::new()), None).await
     }
 
     pub(crate) async fn of_log() -> Self {
-        Self::of(Store::Log(tempfile::tempdir().unwrap())).await
+        Self::of(Store::Log(tempfile::tempdir().unwrap()), None).await
+    }
+
+    /// A server on a store that others have, too, and that knows of none.
+    pub(crate) async fn beside_others(store: MemoryStore) -> Self {
+        Self::of(Store::Memory(store), None).await
+    }
+
+    /// One of several servers on a store.
+    pub(crate) async fn sharing(store: MemoryStore, leases: Arc<dyn Leases>) -> Self {
+        Self::of(Store::Memory(store), Some(leases)).await
     }
 
     /// Ends the server, and starts another one over the same store.

@@ -42,7 +42,7 @@ use self::{
 use super::{
     checkpoint,
     configuration::GroupConfig,
-    errors::{does_not_exist, dropped, too_many_consumers},
+    errors::{does_not_exist, dropped, moved, too_many_consumers},
     machine::{ConsumerId, Effect, EventKey, GroupMachine},
     source::{self, SourceItem, group_event},
 };
@@ -469,7 +469,7 @@ impl Runner {
             EndReason::Stopped => {
                 Status::unavailable("the server is shutting down; subscribe again")
             }
-            EndReason::Moved => Status::unavailable("another server runs the consumer groups"),
+            EndReason::Moved => moved(),
         };
         self.links.remove_all(&reason_text);
         let finished = timeout(ENDING_MAX, async {

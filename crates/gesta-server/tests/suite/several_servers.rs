@@ -1,0 +1,72 @@
+//! Several servers on one store: one of them at a time runs the consumer groups.
+
+use std::sync::Arc;
+
+use gesta_store::{MemoryLeases, memory::MemoryStore};
+use tonic::Code;
+
+use crate::{client::grow, group_client::*, scene::Scene};
+
+const MAIL: (&str, &str) = ("order-1", "mail");
+
+/// Waits until a server has the right to run groups.
+async fn runs_groups(scene: &Scene) -> GroupClient {
+    let mut groups = scene.groups().await;
+    let waited = tokio::time::timeout(crate::client::PATIENCE, async {
+        loop {
+            match info(&mut groups, "nothing", "nobody").await {
+                Err(status) if status.code() == Code::Unavailable => tokio::task::yield_now().await,
+                _ => return,
+            }
+        }
+    });
+    waited.await.expect("the server takes over in time");
+    groups
+}
+
+#[tokio::test]
+async fn a_second_server_refuses_groups_and_takes_over_after_the_first() {
+    let (store, leases) = (MemoryStore::new(), MemoryLeases::new());
+    let mut first = Scene::sharing(store.clone(), Arc::new(leases.clone())).await;
+    let mut groups = runs_groups(&first).await;
+    let second = Scene::sharing(store, Arc::new(leases)).await;
+    groups.create(of_stream("order-1", "mail", settings())).await.unwrap();
+    grow(&mut second.client().await, "order-1", 1..=2).await;
+    let mut consumer = GroupConsumer::connect(&mut groups, MAIL, 10).await.unwrap();
+    let event = consumer.next().await;
+    consumer.ack(&[&event]).await;
+    info_when(&mut groups, MAIL, |info| info.last_checkpointed_event_position == "0").await;
+    let refused = GroupConsumer::connect(&mut second.groups().await, MAIL, 10).await.err().unwrap();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+
+    first.stop();
+    assert_eq!(consumer.error().await.code(), Code::Unavailable);
+    first.ended().await;
+    let mut groups = runs_groups(&second).await;
+    let mut consumer = GroupConsumer::connect(&mut groups, MAIL, 10).await.unwrap();
+    assert_eq!(consumer.places(1).await, ["1@order-1"]);
+}
+
+#[tokio::test]
+async fn a_server_that_was_replaced_cannot_move_the_checkpoint() {
+    let store = MemoryStore::new();
+    // Neither knows of the other, like a server that was paused while another took over.
+    let paused = Scene::beside_others(store.clone()).await;
+    let mut groups = paused.groups().await;
+    groups.create(of_stream("order-1", "mail", settings())).await.unwrap();
+    grow(&mut paused.client().await, "order-1", 1..=3).await;
+    let mut consumer = GroupConsumer::connect(&mut groups, MAIL, 10).await.unwrap();
+    let first = consumer.next().await;
+
+    let other = Scene::beside_others(store).await;
+    let mut others = other.groups().await;
+    let mut successor = GroupConsumer::connect(&mut others, MAIL, 10).await.unwrap();
+    let (zero, one) = (successor.next().await, successor.next().await);
+    successor.ack(&[&zero, &one]).await;
+    info_when(&mut others, MAIL, |info| info.last_checkpointed_event_position == "1").await;
+
+    consumer.ack(&[&first]).await;
+    assert_of_group(&consumer.error().await, Code::Cancelled, "persistent-subscription-dropped");
+    let mut consumer = GroupConsumer::connect(&mut groups, MAIL, 10).await.unwrap();
+    assert_eq!(consumer.places(1).await, ["2@order-1"]);
+}
