@@ -4,10 +4,10 @@
 //! [SECONDS]` fills one store with 10,000 events and one with EVENTS (10,000,000), in partitions of
 //! POSITIONS (10,000,000) positions, with payloads of about 200 bytes. Then it measures, in turns:
 //! appends of one event to a new stream at its exact revision, by 1 and by 8 writers; appends to
-//! streams of the fill; and loads of streams with 10 and with 100 events, any and the latest ones. Prints the medians of the
-//! turns, and their ratios. The stores stay for another run, in the schemas `gesta_growth_…`.
-//! 10,000,000 events need 6 GB. Event ids sort by time (UUID version 7), as those of the framework do,
-//! so the server has to be PostgreSQL 18 or newer.
+//! streams of the fill; and loads of streams with 10 and with 100 events, any and the latest ones.
+//! Prints the medians of the turns, and their ratios. The stores stay for another run, in the
+//! schemas `gesta_growth_…`. 10,000,000 events need 6 GB. Event ids sort by time (UUID version 7),
+//! as those of the framework do, so the server has to be PostgreSQL 18 or newer.
 
 #![expect(clippy::print_stdout, clippy::indexing_slicing, reason = "a program that prints")]
 
@@ -46,7 +46,7 @@ enum Work {
     LoadLong(Which),
 }
 
-/// Which streams of the fill are loaded.
+/// The streams of the fill that are loaded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Which {
     Any,

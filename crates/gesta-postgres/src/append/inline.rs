@@ -24,8 +24,8 @@ use crate::{
 };
 
 /// Begins the transaction of a batch. The server ends it if nothing happens for 5 s: a process that
-/// was stopped keeps all others from appending for as long. Statements of projections are planned as
-/// the server chooses; the functions of the store keep their own setting.
+/// was stopped keeps all others from appending for as long. Statements of projections are planned
+/// as the server chooses; the functions of the store keep their own setting.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
                      SET LOCAL idle_in_transaction_session_timeout = 5000; \
                      SET LOCAL plan_cache_mode = auto";

@@ -29,7 +29,7 @@ pub(super) enum Phase {
 pub(super) struct EventProgress {
     phase: Phase,
     bar: ProgressBar,
-    lines: Lines,
+    lines: DueLines,
     /// Position before the first event of this run.
     first: u64,
     total: u64,
@@ -38,11 +38,11 @@ pub(super) struct EventProgress {
 /// The progress over streams, whose number is not known before.
 pub(super) struct StreamProgress {
     bar: ProgressBar,
-    lines: Lines,
+    lines: DueLines,
 }
 
 /// The times at which a line is due where there is no terminal for a bar.
-struct Lines {
+struct DueLines {
     clock: SystemClock,
     began: Duration,
     next: Cell<Duration>,
@@ -60,7 +60,7 @@ impl EventProgress {
         // A rate counts the events of this run.
         bar.set_position(first);
         bar.reset_eta();
-        Self { phase, bar, lines: Lines::start(), first, total }
+        Self { phase, bar, lines: DueLines::start(), first, total }
     }
 
     /// Reports that everything before a position is done.
@@ -80,7 +80,7 @@ impl EventProgress {
 
 impl StreamProgress {
     pub(super) fn start() -> Self {
-        Self { bar: bar(Unit::Streams, 0), lines: Lines::start() }
+        Self { bar: bar(Unit::Streams, 0), lines: DueLines::start() }
     }
 
     pub(super) fn reach(&self, streams: u64) {
@@ -95,7 +95,7 @@ impl StreamProgress {
     }
 }
 
-impl Lines {
+impl DueLines {
     fn start() -> Self {
         let clock = SystemClock::new();
         let began = clock.elapsed();
