@@ -5,8 +5,13 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 4] =
-    ["streams.proto", "persistent.proto", "gossip.proto", "server_features.proto"];
+const FILES: [&str; 5] = [
+    "streams.proto",
+    "persistent.proto",
+    "projections.proto",
+    "gossip.proto",
+    "server_features.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

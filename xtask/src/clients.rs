@@ -26,7 +26,8 @@ use crate::{
 const PYTHON_PACKAGES: [&str; 2] = ["kurrentdbclient", "esdbclient"];
 /// Packages of npm, pinned in `tests/clients/node/package-lock.json`.
 const NODE_PACKAGES: [&str; 2] = ["@eventstore/db-client", "@kurrent/kurrentdb-client"];
-const PYTHON_SCRIPTS: [&str; 2] = ["streams.py", "streams_async.py"];
+const PYTHON_SCRIPTS: [&str; 3] = ["streams.py", "streams_async.py", "projections.py"];
+const NODE_SCRIPTS: [&str; 2] = ["streams.js", "projections.js"];
 
 /// A script with the program that runs it; the address of the server is its last argument.
 struct Client {
@@ -79,13 +80,16 @@ fn node_clients(folder: &Path, scripts: &Path) -> Result<Vec<Client>> {
             .context("the clients need Node with npm, and the packages of package-lock.json")?;
         fs::write(mark, lock)?;
     }
-    let client = |package: &&str| Client {
-        title: format!("streams.js with {package}"),
+    let client = |package: &str, script: &str| Client {
+        title: format!("{script} with {package}"),
         program: "node".into(),
-        arguments: vec![scripts.join("streams.js").into(), package.into()],
+        arguments: vec![scripts.join(script).into(), package.into()],
         packages: Some(home.join("node_modules")),
     };
-    Ok(NODE_PACKAGES.iter().map(client).collect())
+    let of_package =
+        |package: &'static str| NODE_SCRIPTS.iter().map(move |script| (package, *script));
+    let runs = NODE_PACKAGES.into_iter().flat_map(of_package);
+    Ok(runs.map(|(package, script)| client(package, script)).collect())
 }
 
 /// Builds the program for Go, if there is a toolchain.

@@ -28,8 +28,10 @@ const GROUPS: &str = "event_store.client.persistent_subscriptions.persistentsubs
 /// A group reads a stream or the whole store.
 const SOURCES: &[&str] = &["stream", "all"];
 
+const PROJECTIONS: &str = "event_store.client.projections.projections";
+
 /// Service, call and features of what the server has.
-const METHODS: [(&str, &str, &[&str]); 15] = [
+const METHODS: &[(&str, &str, &[&str])] = &[
     (STREAMS, "read", &["position", "events"]),
     (STREAMS, "append", &[]),
     (STREAMS, "batchappend", &["deadline_duration"]),
@@ -43,6 +45,16 @@ const METHODS: [(&str, &str, &[&str]); 15] = [
     (GROUPS, "replayparked", SOURCES),
     (GROUPS, "list", SOURCES),
     (GROUPS, "restartsubsystem", SOURCES),
+    (PROJECTIONS, "create", &["track_emitted_streams"]),
+    (PROJECTIONS, "update", &[]),
+    (PROJECTIONS, "delete", &[]),
+    (PROJECTIONS, "statistics", &[]),
+    (PROJECTIONS, "disable", &[]),
+    (PROJECTIONS, "enable", &[]),
+    (PROJECTIONS, "reset", &[]),
+    (PROJECTIONS, "state", &[]),
+    (PROJECTIONS, "result", &[]),
+    (PROJECTIONS, "restartsubsystem", &[]),
     ("event_store.client.gossip.gossip", "read", &[]),
     ("event_store.client.server_features.serverfeatures", "getsupportedmethods", &[]),
 ];

@@ -17,13 +17,15 @@
 //!
 //! The modules are layers, lowest first: `proto` (generated), `wire` (values and errors of the
 //! protocol), `node` (what all calls share), `streams` (the service of streams), `groups` (the
-//! service of consumer groups), `discovery` (what clients ask before they call), `http` (endpoints
-//! for operators), `serve` (connections and the end).
+//! service of consumer groups), `projections` (the service of projections, and what runs),
+//! `discovery` (what clients ask before they call), `http` (endpoints for operators), `serve`
+//! (connections and the end).
 
 mod discovery;
 mod groups;
 mod http;
 mod node;
+mod projections;
 mod proto;
 mod serve;
 mod streams;

@@ -77,6 +77,10 @@ impl Node {
         self.shared.store.as_ref()
     }
 
+    pub(crate) fn shared_store(&self) -> Arc<dyn EventStore> {
+        Arc::clone(&self.shared.store)
+    }
+
     pub(crate) fn id(&self) -> Uuid {
         self.shared.id
     }

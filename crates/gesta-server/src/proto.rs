@@ -17,7 +17,7 @@ mod packages {
 
 pub(crate) use packages::{
     event_store::client::{
-        self as shared, gossip, persistent_subscriptions, server_features, streams,
+        self as shared, gossip, persistent_subscriptions, projections, server_features, streams,
     },
     google::rpc,
 };

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Each crate with the crates of the workspace that it may depend on.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("gesta-store", &[]),
     ("gesta-macros", &[]),
     // Unpublished: `cargo xtask services` and tests start real servers by it.
@@ -29,7 +29,9 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("gesta-http", &["gesta", "gesta-macros"]),
     ("gesta-graphql", &["gesta"]),
     // Programs open the store that it serves.
-    ("gesta-server", &["gesta-store"]),
+    // Pure: the engine of the scripts, which is a heavy dependency.
+    ("gesta-scripts", &[]),
+    ("gesta-server", &["gesta-store", "gesta-scripts"]),
     ("gesta-sim", &["gesta-store", "gesta-log"]),
     // Unpublished: nothing may depend on it, except tests and `bench/`.
     ("gesta-bench", &["gesta", "gesta-store", "gesta-log"]),
@@ -48,7 +50,12 @@ struct Reserved {
     why: &'static str,
 }
 
-const RESERVED: [Reserved; 3] = [
+const RESERVED: [Reserved; 4] = [
+    Reserved {
+        of_others: &["rquickjs", "boa_engine"],
+        to: &["gesta-scripts"],
+        why: "only the scripts know their engine",
+    },
     Reserved {
         of_others: &["tonic", "tonic-prost", "tonic-prost-build", "prost", "prost-types", "protox"],
         to: &["gesta-server"],
@@ -67,7 +74,7 @@ const RESERVED: [Reserved; 3] = [
 ];
 
 /// Crates that must not need an async runtime.
-const WITHOUT_RUNTIME: [&str; 3] = ["gesta-log", "gesta-sim", "gesta-macros"];
+const WITHOUT_RUNTIME: [&str; 4] = ["gesta-log", "gesta-sim", "gesta-macros", "gesta-scripts"];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
     let ours: Vec<&str> = workspace.packages.iter().map(|package| package.name.as_str()).collect();

@@ -16,6 +16,7 @@ const WITHOUT_CIRCLES: &[&str] = &[
     "gesta-http",
     "gesta-log",
     "gesta-macros",
+    "gesta-scripts",
     "gesta-server",
     "gesta-sim",
     "gesta-postgres",
@@ -93,7 +94,20 @@ const LAYERS: &[(&str, &[&str])] = &[
             "rules", "api", "serve",
         ],
     ),
-    ("gesta-server", &["proto", "wire", "node", "streams", "groups", "discovery", "http", "serve"]),
+    (
+        "gesta-server",
+        &[
+            "proto",
+            "wire",
+            "node",
+            "streams",
+            "groups",
+            "projections",
+            "discovery",
+            "http",
+            "serve",
+        ],
+    ),
 ];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {

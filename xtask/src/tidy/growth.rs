@@ -15,13 +15,14 @@ use crate::{
 };
 
 /// Crates that users depend on.
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
     "gesta-store",
     "gesta-log",
     "gesta-sqlite",
     "gesta-postgres",
     "gesta",
     "gesta-http",
+    "gesta-scripts",
     "gesta-server",
 ];
 
@@ -54,6 +55,10 @@ const COMPLETE: &[Complete] = &[
     complete("gesta-store", "Row", "a key and a value"),
     complete("gesta-store", "StreamState", "the life of a stream, as the contract has it"),
     complete("gesta-store", "Visibility", "a store decides on each"),
+    complete("gesta-scripts", "Selection", "a runner decides on each"),
+    complete("gesta-scripts", "Partitions", "a runner decides on each"),
+    complete("gesta-scripts", "ScriptEvent", "the fields that the language has"),
+    complete("gesta-scripts", "StreamDeletion", "the fields that the language has"),
     complete("gesta-log", "EnginePoll", "whoever drives the engine decides on each"),
     complete("gesta-log", "Operation", "a disk carries out each"),
     complete("gesta-log", "Lane", "a disk decides on each"),

@@ -15,6 +15,7 @@ const CRATES: &[&str] = &[
     "gesta-log",
     "gesta-macros",
     "gesta-postgres",
+    "gesta-scripts",
     "gesta-server",
     "gesta-services",
     "gesta-sim",

@@ -59,7 +59,7 @@ async fn info() -> Json<Value> {
         "dbVersion": PROTOCOL_VERSION,
         "esVersion": PROTOCOL_VERSION,
         "state": "leader",
-        "features": { "projections": false, "userManagement": false, "atomPub": false },
+        "features": { "projections": true, "userManagement": false, "atomPub": false },
         "authentication": { "type": "insecure", "properties": {} },
     }))
 }

@@ -21,6 +21,7 @@ use self::connections::Connections;
 use crate::{
     groups::{Groups, run_under},
     node::Node,
+    projections::Projections,
 };
 
 /// Maximum time for running calls at the end.
@@ -134,7 +135,8 @@ impl Server {
             Some(leases) => Some(run_under(&self.groups, leases).await),
             None => None,
         };
-        let router = router::router(&self.node, &self.groups);
+        let projections = Projections::start(self.node.clone());
+        let router = router::router(&self.node, &self.groups, projections.clone());
         let mut connections = Connections::new(router, self.node.clone());
         let accepted = accept_until(&listener, &mut connections, until).await;
         drop(listener);
@@ -146,6 +148,8 @@ impl Server {
             Some(tenure) => drop(tenure.await),
             None => self.groups.shut_down().await,
         }
+        // Calls have ended, so nothing starts a projection again.
+        projections.stop().await;
         accepted
     }
 }

@@ -19,15 +19,17 @@ use crate::{
     groups::{self, Groups},
     http,
     node::Node,
+    projections::{self, Projections},
     streams,
 };
 
 /// Text for a path of the old HTTP interface.
 const NO_ATOM: &str = "this server has no AtomPub interface; use a gRPC client\n";
 
-pub(super) fn router(node: &Node, groups: &Groups) -> Router {
+pub(super) fn router(node: &Node, groups: &Groups, projections: Projections) -> Router {
     let services = Routes::new(streams::service(node.clone()))
         .add_service(groups::service(groups.clone()))
+        .add_service(projections::service(projections))
         .add_service(discovery::features())
         .add_service(discovery::members(node.clone()))
         .into_axum_router()

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub(crate) use packages::event_store::client::{
     self as shared, Empty, StreamIdentifier, gossip, persistent_subscriptions as groups,
-    server_features, streams::*,
+    projections, server_features, streams::*,
 };
 use streams_client::StreamsClient;
 use tonic::{Code, Status, Streaming, transport::Channel};

@@ -10,6 +10,7 @@ mod deleting;
 mod endpoints;
 mod group_client;
 mod groups;
+mod projections;
 mod reading;
 mod scene;
 mod several_servers;

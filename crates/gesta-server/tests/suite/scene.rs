@@ -30,12 +30,15 @@ pub(crate) struct Scene {
 enum Store {
     Memory(MemoryStore),
     Log(TempDir),
+    /// A store that the scenario has.
+    Lent(Arc<dyn EventStore>),
 }
 
 impl Store {
     fn open(&self) -> Arc<dyn EventStore> {
         match self {
             Self::Memory(store) => Arc::new(store.clone()),
+            Self::Lent(store) => Arc::clone(store),
             Self::Log(directory) => {
                 let ids = "event-id,correlation,causation".parse::<IndexedIds>().unwrap();
                 let options = Options::default().index(ids);
@@ -73,6 +76,11 @@ impl Scene {
                 store.close().await.unwrap();
             }
         }));
+    }
+
+    /// Serves a store that the scenario has.
+    pub(crate) async fn of_store(store: Arc<dyn EventStore>) -> Self {
+        Self::of(Store::Lent(store), None).await
     }
 
     pub(crate) async fn of_memory() -> Self {

@@ -1,0 +1,28 @@
+//! Projections in JavaScript, in KurrentDB's projection language.
+//!
+//! Owns: the language (`fromAll`, `when`, `emit`, …) and the engine that runs it. [`Script`] is a
+//! pure machine: a script, an event and a state in; the new state, the result and the emitted
+//! events out. [`ScriptThread`] runs one on a thread of its own.
+//!
+//! Invariants:
+//! - A script reaches nothing outside: no file, network, timer, clock, thread or randomness.
+//! - The same script, state and events give the same states and outputs.
+//! - A script that exceeds [`ScriptLimits`] fails by itself, and harms no other.
+//!
+//! Not here: stores, subscriptions, checkpoints, and where emitted events go.
+
+mod definition;
+mod error;
+mod event;
+mod limits;
+mod script;
+mod thread;
+
+pub use self::{
+    definition::{Definition, Partitions, Selection},
+    error::ScriptError,
+    event::{Emitted, Outputs, ScriptEvent},
+    limits::ScriptLimits,
+    script::{Script, StreamDeletion},
+    thread::ScriptThread,
+};

@@ -1,0 +1,9 @@
+//! Projections: configured, run, stopped, reset and asked for their states.
+
+mod crashing;
+mod driver;
+mod emitting;
+mod exactly_once;
+mod failing;
+mod managing;
+mod stating;
