@@ -43,6 +43,10 @@ pub(crate) struct Counters {
     pub(crate) events_read: Counter,
     pub(crate) subscriptions: Counter,
     pub(crate) subscriptions_ended: Counter,
+    /// Consumers of groups.
+    pub(crate) consumers: Counter,
+    pub(crate) consumers_ended: Counter,
+    pub(crate) events_parked: Counter,
     pub(crate) connections: Counter,
     pub(crate) connections_ended: Counter,
 }

@@ -37,6 +37,7 @@ impl Figures {
         let gauge = |name, help, value: Value| Figure { name, help, kind: Kind::Gauge, value };
         let open = |begun: u64, ended: u64| begun.saturating_sub(ended).into();
         let subscriptions = open(counters.subscriptions.get(), counters.subscriptions_ended.get());
+        let consumers = open(counters.consumers.get(), counters.consumers_ended.get());
         let connections = open(counters.connections.get(), counters.connections_ended.get());
         let mut figures = vec![
             counter("appends_total", "Appends that were recorded.", counters.appends.get()),
@@ -53,7 +54,7 @@ impl Figures {
             counter("reads_total", "Reads that have begun.", counters.reads.get()),
             counter(
                 "events_read_total",
-                "Events sent to reads and subscriptions.",
+                "Events sent to reads, subscriptions and consumers.",
                 counters.events_read.get(),
             ),
             counter(
@@ -62,6 +63,12 @@ impl Figures {
                 counters.subscriptions.get(),
             ),
             gauge("subscriptions_open", "Subscriptions that are open.", subscriptions),
+            gauge("consumers_open", "Consumers of groups that are connected.", consumers),
+            counter(
+                "events_parked_total",
+                "Events that consumer groups have parked.",
+                counters.events_parked.get(),
+            ),
             gauge("connections_open", "Connections that are open.", connections),
             gauge("uptime_seconds", "Time since the start.", node.uptime_seconds().into()),
         ];

@@ -4,7 +4,7 @@ use tonic::Code;
 
 use crate::client::groups::{read_req::nack::Action, *};
 use crate::{
-    client::{ANY, Read, append, grow, proposed, trailer},
+    client::{ANY, Read, append, assert_exception, grow, proposed, trailer},
     group_client::*,
     scene::{Scene, scenarios},
 };
@@ -32,6 +32,8 @@ scenarios!(
     a_restart_of_the_groups_loses_nothing,
     a_message_that_breaks_the_protocol_ends_the_call,
     a_slow_consumer_holds_up_no_other_one,
+    a_group_of_a_tombstoned_stream_tells_its_consumers,
+    consumers_that_come_and_go_get_every_event,
 );
 
 const MAIL: (&str, &str) = ("order-1", "mail");
@@ -486,4 +488,50 @@ async fn a_slow_consumer_holds_up_no_other_one(scene: Scene) {
     }
     let described = info_when(&mut groups, MAIL, |info| info.total_items == 20).await;
     assert_eq!(described.total_in_flight_messages, 3, "they are with the slow one");
+}
+
+async fn a_group_of_a_tombstoned_stream_tells_its_consumers(scene: Scene) {
+    use crate::client::{TombstoneReq, identifier, tombstone_req};
+    let mut groups = group_of(&scene, 1).await;
+    let mut consumer = GroupConsumer::connect(&mut groups, MAIL, 1).await.unwrap();
+    let any = tombstone_req::options::ExpectedStreamRevision::Any(crate::client::Empty {});
+    let options = tombstone_req::Options {
+        stream_identifier: identifier("order-1"),
+        expected_stream_revision: Some(any),
+    };
+    scene.client().await.tombstone(TombstoneReq { options: Some(options) }).await.unwrap();
+    let told = consumer.error().await;
+    assert_exception(&told, Code::FailedPrecondition, "stream-deleted");
+    let refused = GroupConsumer::connect(&mut groups, MAIL, 1).await.err().unwrap();
+    assert_exception(&refused, Code::FailedPrecondition, "stream-deleted");
+    let described = info(&mut groups, "order-1", "mail").await.unwrap();
+    assert!(described.status.starts_with("Failed"), "{}", described.status);
+}
+
+/// In each turn one consumer leaves with events, and another one processes all of them.
+async fn consumers_that_come_and_go_get_every_event(scene: Scene) {
+    let mut groups = scene.groups().await;
+    groups.create(of_stream("order-1", "mail", settings())).await.unwrap();
+    let mut client = scene.client().await;
+    let mut acknowledged = std::collections::BTreeSet::new();
+    for turn in 0..10 {
+        grow(&mut client, "order-1", turn * 30..(turn + 1) * 30).await;
+        let mut leaver = GroupConsumer::connect(&mut groups, MAIL, 7).await.unwrap();
+        leaver.places(7).await;
+        drop(leaver);
+        info_when(&mut groups, MAIL, |info| info.connections.is_empty()).await;
+        let mut worker = GroupConsumer::connect(&mut groups, MAIL, 5).await.unwrap();
+        for number in 0..30 {
+            let event = worker.next().await;
+            assert_eq!(retries(&event), i32::from(number < 7), "{}", place(&event));
+            worker.ack(&[&event]).await;
+            assert!(acknowledged.insert(place(&event)), "{} came again", place(&event));
+        }
+        info_when(&mut groups, MAIL, |info| info.total_in_flight_messages == 0).await;
+        drop(worker);
+        info_when(&mut groups, MAIL, |info| info.connections.is_empty()).await;
+    }
+    assert_eq!(acknowledged.len(), 300);
+    let last = |info: &SubscriptionInfo| info.last_checkpointed_event_position == "299";
+    assert_eq!(info_when(&mut groups, MAIL, last).await.parked_message_count, 0);
 }

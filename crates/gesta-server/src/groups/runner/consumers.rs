@@ -12,20 +12,28 @@ use super::{
     super::machine::ConsumerId,
     command::{ConnectedConsumer, ConsumerPeer, GroupDelivery},
 };
-use crate::streams::Found;
+use crate::{node::Node, streams::Found};
 
 /// The connections by consumer.
-#[derive(Default)]
 pub(super) struct ConsumerLinks {
+    node: Node,
     links: BTreeMap<ConsumerId, ConsumerLink>,
     last: u64,
 }
 
+/// A connection. Dropping it ends it.
 struct ConsumerLink {
+    node: Node,
     peer: ConsumerPeer,
     deliveries: mpsc::Sender<GroupDelivery>,
-    end: oneshot::Sender<Status>,
+    end: Option<oneshot::Sender<Status>>,
     is_stalled: bool,
+}
+
+impl Drop for ConsumerLink {
+    fn drop(&mut self) {
+        self.node.counters().consumers_ended.add(1);
+    }
 }
 
 /// The result of a delivery.
@@ -39,6 +47,10 @@ pub(super) enum Sent {
 }
 
 impl ConsumerLinks {
+    pub(super) const fn new(node: Node) -> Self {
+        Self { node, links: BTreeMap::new(), last: 0 }
+    }
+
     pub(super) const fn next_id(&self) -> ConsumerId {
         ConsumerId(self.last + 1)
     }
@@ -49,7 +61,9 @@ impl ConsumerLinks {
         self.last += 1;
         let (deliveries, received) = mpsc::channel(slots);
         let (end, ended) = oneshot::channel();
-        let link = ConsumerLink { peer, deliveries, end, is_stalled: false };
+        self.node.counters().consumers.add(1);
+        let node = self.node.clone();
+        let link = ConsumerLink { node, peer, deliveries, end: Some(end), is_stalled: false };
         self.links.insert(consumer, link);
         ConnectedConsumer { consumer, deliveries: received, ended }
     }
@@ -57,7 +71,10 @@ impl ConsumerLinks {
     pub(super) fn send(&mut self, consumer: ConsumerId, found: Arc<Found>, retries: u32) -> Sent {
         let Some(link) = self.links.get_mut(&consumer) else { return Sent::Gone };
         match link.deliveries.try_send(GroupDelivery { found, retries }) {
-            Ok(()) => Sent::Taken,
+            Ok(()) => {
+                self.node.counters().events_read.add(1);
+                Sent::Taken
+            }
             Err(mpsc::error::TrySendError::Full(_)) => {
                 link.is_stalled = true;
                 Sent::Full
@@ -68,11 +85,11 @@ impl ConsumerLinks {
 
     /// Ends a connection, with a reason unless the client ended it.
     pub(super) fn remove(&mut self, consumer: ConsumerId, reason: Option<Status>) {
-        if let Some(link) = self.links.remove(&consumer)
-            && let Some(reason) = reason
+        if let Some(mut link) = self.links.remove(&consumer)
+            && let (Some(end), Some(reason)) = (link.end.take(), reason)
         {
             // The client may be gone, too.
-            let _ = link.end.send(reason);
+            let _ = end.send(reason);
         }
     }
 

@@ -159,6 +159,8 @@ struct Runner {
     source: OpenSource,
     /// Items that were read and have no room yet.
     unfed: VecDeque<SourceItem>,
+    /// The source has delivered everything that there was.
+    is_source_live: bool,
     parked_places: BTreeSet<u64>,
     replay: Replay,
     writes: FuturesUnordered<GroupWrite>,
@@ -178,9 +180,10 @@ impl Runner {
             config: Arc::clone(config),
             started: Instant::now(),
             machine,
-            links: ConsumerLinks::default(),
+            links: ConsumerLinks::new(node.clone()),
             source,
             unfed: VecDeque::new(),
+            is_source_live: false,
             parked_places,
             replay: Replay { next, end: next, is_reading: false },
             writes: FuturesUnordered::new(),
@@ -255,6 +258,7 @@ impl Runner {
         {
             self.feed_item(item, now);
         }
+        self.machine.set_live(self.is_source_live && self.unfed.is_empty());
     }
 
     fn feed_item(&mut self, item: SourceItem, now: Duration) {
@@ -266,7 +270,7 @@ impl Runner {
                 _ => self.machine.feed(event, now),
             },
             SourceItem::Passed(place) => self.machine.pass(EventKey::Source(place), now),
-            SourceItem::Live => self.machine.set_live(true),
+            SourceItem::Live => self.is_source_live = true,
         }
     }
 
@@ -275,13 +279,13 @@ impl Runner {
             Some(Ok(items)) => self.unfed.extend(items),
             Some(Err(error)) if error.is_transient() => {
                 tracing::warn!(%error, group = %self.config.id, "the source failed; reopening");
-                self.machine.set_live(false);
+                self.is_source_live = false;
                 self.source = OpenSource::Failed(Instant::now() + REOPEN_AFTER);
             }
             Some(Err(error)) => {
                 let failure = status(&error);
                 self.source = OpenSource::Over;
-                self.machine.set_live(false);
+                self.is_source_live = false;
                 self.drop_all(&failure);
                 self.failure = Some(failure);
             }
@@ -398,7 +402,10 @@ impl Runner {
     fn written(&mut self, done: WriteDone) -> RunEnd {
         let now = self.now();
         match done {
-            WriteDone::Parked { key, result: Ok(()) } => self.machine.parked(key, now),
+            WriteDone::Parked { key, result: Ok(()) } => {
+                self.node.counters().events_parked.add(1);
+                self.machine.parked(key, now);
+            }
             WriteDone::Parked { key, result: Err(error) } => {
                 // The event stays open, so it is delivered again after the next start.
                 tracing::error!(%error, group = %self.config.id, ?key, "an event was not parked");
