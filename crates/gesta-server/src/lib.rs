@@ -16,10 +16,10 @@
 //! Not here: concrete stores (the caller opens one), the domain, TLS and users.
 //!
 //! The modules are layers, lowest first: `proto` (generated), `wire` (values and errors of the
-//! protocol), `node` (what all calls share), `streams` (the service of streams), `groups` (the
-//! service of consumer groups), `projections` (the service of projections, and what runs),
-//! `discovery` (what clients ask before they call), `http` (endpoints for operators), `serve`
-//! (connections and the end).
+//! protocol), `node` (what all calls share), `tenure` (work that one of several servers does),
+//! `streams` (the service of streams), `groups` (the service of consumer groups), `projections`
+//! (the service of projections, and what runs), `discovery` (what clients ask before they call),
+//! `http` (endpoints for operators), `serve` (connections and the end).
 
 mod discovery;
 mod groups;
@@ -29,6 +29,7 @@ mod projections;
 mod proto;
 mod serve;
 mod streams;
+mod tenure;
 mod wire;
 
 pub use serve::{InvalidListener, ServeError, Server};

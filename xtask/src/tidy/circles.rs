@@ -100,6 +100,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "proto",
             "wire",
             "node",
+            "tenure",
             "streams",
             "groups",
             "projections",

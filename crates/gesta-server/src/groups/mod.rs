@@ -26,11 +26,10 @@ mod repeated;
 mod runner;
 mod settings;
 mod source;
-mod tenure;
 
 use tonic::{Request, Response, Status, Streaming};
 
-pub(crate) use self::{registry::Groups, tenure::run_under};
+pub(crate) use self::registry::Groups;
 use crate::proto::{
     persistent_subscriptions::{
         CreateReq, CreateResp, DeleteReq, DeleteResp, GetInfoReq, GetInfoResp, ListReq, ListResp,

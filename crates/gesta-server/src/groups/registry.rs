@@ -20,7 +20,7 @@ use super::{
     name::{GroupId, GroupSource},
     runner::{self, EndReason, GroupCommand},
 };
-use crate::{node::Node, wire::status};
+use crate::{node::Node, tenure::Tenant, wire::status};
 
 /// Maximum number of attempts to change the list while others change it, too.
 const ATTEMPTS_MAX: usize = 10;
@@ -140,34 +140,6 @@ impl Groups {
         self.registry().await.map(drop)
     }
 
-    /// Notes that this server may run groups. [`Groups::dismiss`] takes that back.
-    pub(super) async fn admit(&self) {
-        self.registry.lock().await.right = RunRight::Held;
-    }
-
-    /// Ends all groups, because this server may no longer run them.
-    pub(super) async fn dismiss(&self) {
-        let mut registry = self.registry.lock().await;
-        registry.right = RunRight::Missing;
-        registry.is_loaded = false;
-        registry.end_where(EndReason::Moved, |_| true).await;
-    }
-
-    /// Waits for all groups to end. The node was stopped before, which ends them.
-    pub(crate) async fn shut_down(&self) {
-        let ended = async {
-            let running = std::mem::take(&mut self.registry.lock().await.running);
-            for (_, (group, task)) in running {
-                drop(group);
-                // A task that has panicked has ended, too.
-                drop(task.await);
-            }
-        };
-        if timeout(CLOSING_MAX, ended).await.is_err() {
-            tracing::warn!("consumer groups did not end before the shutdown deadline");
-        }
-    }
-
     /// Locks the groups, which are started first if they do not run yet.
     async fn registry(&self) -> Result<MutexGuard<'_, Registry>, Status> {
         if self.node.is_stopped() {
@@ -208,6 +180,39 @@ impl Groups {
             }
         }
         Err(Status::unavailable("other servers change the groups all the time; try again"))
+    }
+}
+
+impl Tenant for Groups {
+    const LEASE: &'static str = "consumer-groups";
+
+    fn node(&self) -> &Node {
+        &self.node
+    }
+
+    async fn admit(&self) {
+        self.registry.lock().await.right = RunRight::Held;
+    }
+
+    async fn dismiss(&self) {
+        let mut registry = self.registry.lock().await;
+        registry.right = RunRight::Missing;
+        registry.is_loaded = false;
+        registry.end_where(EndReason::Moved, |_| true).await;
+    }
+
+    async fn shut_down(&self) {
+        let ended = async {
+            let running = std::mem::take(&mut self.registry.lock().await.running);
+            for (_, (group, task)) in running {
+                drop(group);
+                // A task that has panicked has ended, too.
+                drop(task.await);
+            }
+        };
+        if timeout(CLOSING_MAX, ended).await.is_err() {
+            tracing::warn!("consumer groups did not end before the shutdown deadline");
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     progress::{SharedProgress, Status},
     runner::{self, PAUSE_MAX, Stopping, Task},
 };
-use crate::{node::Node, wire::status};
+use crate::{node::Node, tenure::Tenant, wire::status};
 
 /// Features that the store must have.
 const NEEDED: CapabilitySet = CapabilitySet::of(&[
@@ -33,6 +33,9 @@ const NEEDED: CapabilitySet = CapabilitySet::of(&[
     Capability::StreamMetadata,
     Capability::Deletion,
 ]);
+
+/// Reason for which an enabled projection does not run here.
+const ELSEWHERE: &str = "another server runs the projections";
 
 /// All projections of one server.
 #[derive(Clone)]
@@ -49,6 +52,8 @@ pub(super) struct Control {
     transient: ProjectionRegistry,
     runners: BTreeMap<String, ProjectionRunner>,
     is_stopped: bool,
+    /// Another server runs the projections.
+    is_dismissed: bool,
 }
 
 pub(super) struct ProjectionRunner {
@@ -59,11 +64,14 @@ pub(super) struct ProjectionRunner {
 }
 
 impl Projections {
+    pub(crate) fn new(node: Node) -> Self {
+        Self { node, control: Arc::default() }
+    }
+
     /// Starts the projections that are enabled. Returns at once.
-    pub(crate) fn start(node: Node) -> Self {
-        let projections = Self { node, control: Arc::default() };
-        let followed = projections.clone();
-        if projections.check_support().is_ok() {
+    pub(crate) fn start(&self) {
+        let followed = self.clone();
+        if self.check_support().is_ok() {
             tokio::spawn(async move {
                 let stopped = followed.node.stopped();
                 select! {
@@ -71,20 +79,6 @@ impl Projections {
                     () = stopped => {}
                 }
             });
-        }
-        projections
-    }
-
-    /// Stops all runners, each with a last checkpoint.
-    pub(crate) async fn stop(&self) {
-        let mut control = self.control.lock().await;
-        control.is_stopped = true;
-        let runners = std::mem::take(&mut control.runners);
-        for runner in runners.values() {
-            runner.stop.send_replace(Stopping::WithCheckpoint);
-        }
-        for mut runner in runners.into_values() {
-            runner.ended().await;
         }
     }
 
@@ -180,6 +174,35 @@ impl Projections {
     }
 }
 
+impl Tenant for Projections {
+    const LEASE: &'static str = "projections";
+
+    fn node(&self) -> &Node {
+        &self.node
+    }
+
+    async fn admit(&self) {
+        let mut control = self.control.lock().await;
+        control.is_dismissed = false;
+        // What waited for the other server begins with what that one has stored.
+        control.end_all(Stopping::AtOnce).await;
+        control.reconcile(&self.node).await;
+    }
+
+    async fn dismiss(&self) {
+        let mut control = self.control.lock().await;
+        control.is_dismissed = true;
+        control.end_all(Stopping::WithCheckpoint).await;
+        control.reconcile(&self.node).await;
+    }
+
+    async fn shut_down(&self) {
+        let mut control = self.control.lock().await;
+        control.is_stopped = true;
+        control.end_all(Stopping::WithCheckpoint).await;
+    }
+}
+
 impl Control {
     pub(super) fn config(&self, name: &str) -> Option<&ProjectionConfig> {
         self.registry.get(name).or_else(|| self.transient.get(name))
@@ -201,6 +224,17 @@ impl Control {
             | Change::Switched { name, .. }
             | Change::Reset { name }
             | Change::Deleted { name } => self.transient.get(name).is_some(),
+        }
+    }
+
+    /// Stops all runners side by side.
+    async fn end_all(&mut self, wish: Stopping) {
+        let runners = std::mem::take(&mut self.runners);
+        for runner in runners.values() {
+            runner.stop.send_replace(wish);
+        }
+        for mut runner in runners.into_values() {
+            runner.ended().await;
         }
     }
 
@@ -229,8 +263,10 @@ impl Control {
                 }
                 None => None,
             };
-            self.runners
-                .insert(config.name.clone(), ProjectionRunner::start(node, config, progress));
+            self.runners.insert(
+                config.name.clone(),
+                ProjectionRunner::start(node, config, self.is_dismissed, progress),
+            );
         }
     }
 }
@@ -245,20 +281,28 @@ fn way_to_stop(before: &ProjectionConfig, after: &ProjectionConfig) -> Stopping 
 }
 
 impl ProjectionRunner {
-    fn start(node: &Node, config: ProjectionConfig, before: Option<SharedProgress>) -> Self {
+    fn start(
+        node: &Node,
+        config: ProjectionConfig,
+        is_dismissed: bool,
+        before: Option<SharedProgress>,
+    ) -> Self {
+        // A transient projection is known to this server only.
+        let waits = is_dismissed && config.mode != Mode::Transient;
         let initial = match config.switch {
+            Switch::Enabled if waits => Status::Waiting(ELSEWHERE.to_owned()),
             Switch::Enabled => Status::Running,
             Switch::Disabled => Status::Stopped,
             Switch::Aborted => Status::Aborted,
         };
         let progress = before.unwrap_or_else(|| SharedProgress::new(initial.clone()));
-        if config.switch == Switch::Aborted {
-            // States that were not stored are given up.
+        if config.switch == Switch::Aborted || waits {
+            // The stored states count.
             progress.lock().states.clear();
         }
         progress.set_status(initial);
         let (stop, stopped) = watch::channel(Stopping::No);
-        let task = (config.switch == Switch::Enabled).then(|| {
+        let task = (config.switch == Switch::Enabled && !waits).then(|| {
             tokio::spawn(runner::run(Task {
                 store: node.shared_store(),
                 config: config.clone(),

@@ -18,11 +18,7 @@ use tokio::{
 };
 
 use self::connections::Connections;
-use crate::{
-    groups::{Groups, run_under},
-    node::Node,
-    projections::Projections,
-};
+use crate::{groups::Groups, node::Node, projections::Projections, tenure::Tenancy};
 
 /// Maximum time for running calls at the end.
 const CLOSING_MAX: Duration = Duration::from_secs(10);
@@ -131,11 +127,10 @@ impl Server {
         listener: TcpListener,
         until: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
-        let tenure = match self.leases {
-            Some(leases) => Some(run_under(&self.groups, leases).await),
-            None => None,
-        };
-        let projections = Projections::start(self.node.clone());
+        let projections = Projections::new(self.node.clone());
+        let groups = Tenancy::begin(&self.groups, self.leases.as_ref()).await;
+        let at_work = Tenancy::begin(&projections, self.leases.as_ref()).await;
+        projections.start();
         let router = router::router(&self.node, &self.groups, projections.clone());
         let mut connections = Connections::new(router, self.node.clone());
         let accepted = accept_until(&listener, &mut connections, until).await;
@@ -143,13 +138,8 @@ impl Server {
         self.node.stop();
         connections.shut_down(CLOSING_MAX).await;
         // The caller may close the store after the last checkpoints.
-        match tenure {
-            // It ends after the groups; one that has panicked has ended, too.
-            Some(tenure) => drop(tenure.await),
-            None => self.groups.shut_down().await,
-        }
-        // Calls have ended, so nothing starts a projection again.
-        projections.stop().await;
+        groups.ended().await;
+        at_work.ended().await;
         accepted
     }
 }

@@ -6,4 +6,5 @@ mod emitting;
 mod exactly_once;
 mod failing;
 mod managing;
+mod sharing;
 mod stating;
