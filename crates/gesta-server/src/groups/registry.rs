@@ -70,7 +70,8 @@ impl Groups {
 
     pub(super) async fn create(&self, config: GroupConfig) -> Result<(), Status> {
         let mut registry = self.registry().await?;
-        if registry.running.contains_key(&config.id) {
+        // What is stored counts: another server may have created the group.
+        if GroupList::read(self.node.store()).await?.find(&config.id).is_some() {
             return Err(exists(&config.id));
         }
         // An earlier group of this name may have been deleted by half.

@@ -201,13 +201,13 @@ impl Runner {
             select! {
                 command = commands.recv() => match command {
                     Some(GroupCommand::End { reason, done }) => {
-                        self.end(reason).await;
+                        self.end(reason, commands).await;
                         let _ = done.send(());
                         return RunEnd::Over;
                     }
                     Some(command) => self.take(command),
                     None => {
-                        self.end(EndReason::Stopped).await;
+                        self.end(EndReason::Stopped, commands).await;
                         return RunEnd::Over;
                     }
                 },
@@ -220,7 +220,7 @@ impl Runner {
                 }
                 () = wait_until(tick) => self.machine.tick(self.now()),
                 () = self.node.stopped() => {
-                    self.end(EndReason::Stopped).await;
+                    self.end(EndReason::Stopped, commands).await;
                     return RunEnd::Over;
                 }
             }
@@ -468,8 +468,14 @@ impl Runner {
         }
     }
 
-    /// Ends connections and writes, and records the last checkpoint.
-    async fn end(mut self, reason: EndReason) {
+    /// Ends connections and writes, and records the last checkpoint. Answers that have come count.
+    async fn end(mut self, reason: EndReason, commands: &mut mpsc::Receiver<GroupCommand>) {
+        while let Ok(command) = commands.try_recv() {
+            if let GroupCommand::Answer { .. } = command {
+                self.take(command);
+            }
+        }
+        self.carry_out_writes();
         let reason_text = match reason {
             EndReason::Deleted => does_not_exist(&self.config.id),
             EndReason::Restarted => dropped(&self.config.id),
