@@ -47,6 +47,9 @@ pub(crate) struct Counters {
     pub(crate) consumers: Counter,
     pub(crate) consumers_ended: Counter,
     pub(crate) events_parked: Counter,
+    /// Events that handlers of projections have seen, and projections that have failed.
+    pub(crate) events_projected: Counter,
+    pub(crate) projections_failed: Counter,
     pub(crate) connections: Counter,
     pub(crate) connections_ended: Counter,
 }
@@ -79,10 +82,6 @@ impl Node {
 
     pub(crate) fn store(&self) -> &dyn EventStore {
         self.shared.store.as_ref()
-    }
-
-    pub(crate) fn shared_store(&self) -> Arc<dyn EventStore> {
-        Arc::clone(&self.shared.store)
     }
 
     pub(crate) fn id(&self) -> Uuid {

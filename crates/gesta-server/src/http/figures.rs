@@ -69,6 +69,16 @@ impl Figures {
                 "Events that consumer groups have parked.",
                 counters.events_parked.get(),
             ),
+            counter(
+                "events_projected_total",
+                "Events that projections have handled.",
+                counters.events_projected.get(),
+            ),
+            counter(
+                "projections_failed_total",
+                "Failures that have stopped a projection.",
+                counters.projections_failed.get(),
+            ),
             gauge("connections_open", "Connections that are open.", connections),
             gauge("uptime_seconds", "Time since the start.", node.uptime_seconds().into()),
         ];

@@ -304,7 +304,7 @@ impl ProjectionRunner {
         let (stop, stopped) = watch::channel(Stopping::No);
         let task = (config.switch == Switch::Enabled && !waits).then(|| {
             tokio::spawn(runner::run(Task {
-                store: node.shared_store(),
+                node: node.clone(),
                 config: config.clone(),
                 progress: progress.clone(),
                 stop: stopped,

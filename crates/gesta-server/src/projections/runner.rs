@@ -8,13 +8,13 @@
 //!
 //! Not here: which projections run ([`control`](super::control)).
 
-use std::{collections::HashSet, pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashSet, pin::pin, time::Duration};
 
 use futures_util::future::try_join_all;
 use gesta_scripts::{Partitions, ScriptError, ScriptLimits, ScriptThread};
 use gesta_store::{
-    Checkpoint, Delivery, EventStore, Position, RecordedEvent, Revision, StoreError, StreamName,
-    Subscribe, Subscription,
+    Checkpoint, Delivery, Position, RecordedEvent, Revision, StoreError, StreamName, Subscribe,
+    Subscription,
 };
 use tokio::{
     select,
@@ -32,6 +32,7 @@ use super::{
     source::{Input, Source},
     tracked,
 };
+use crate::node::Node;
 
 /// Events that handlers are called for at once.
 const CHUNK_EVENTS: usize = 256;
@@ -56,7 +57,7 @@ pub(super) enum Stopping {
 
 /// Everything that a runner needs from outside.
 pub(super) struct Task {
-    pub(super) store: Arc<dyn EventStore>,
+    pub(super) node: Node,
     pub(super) config: ProjectionConfig,
     pub(super) progress: SharedProgress,
     pub(super) stop: watch::Receiver<Stopping>,
@@ -100,6 +101,7 @@ pub(super) async fn run(mut task: Task) {
             Halt::Completed => return task.progress.set_status(Status::Completed),
             Halt::Fault(reason) => {
                 tracing::warn!(projection = %name, %reason, "the projection has failed");
+                task.node.counters().projections_failed.add(1);
                 return task.progress.set_status(Status::Faulted(reason));
             }
             Halt::Again(reason) => {
@@ -166,7 +168,7 @@ impl<'a> Running<'a> {
         let script =
             ScriptThread::start(task.config.query.clone(), ScriptLimits::default()).await?;
         let stream = names::checkpoints(&task.config.name);
-        let store = task.store.as_ref();
+        let store = task.node.store();
         let last = match task.config.mode {
             Mode::Transient => {
                 LastCheckpoint { head: None, id: None, record: None, is_before_reset: false }
@@ -221,7 +223,7 @@ impl<'a> Running<'a> {
     async fn follow(&mut self) -> Result<Never, Halt> {
         self.load_first_state().await?;
         let request = Subscribe::to_all().resume(self.at).filter(self.source.filter());
-        let mut subscription = self.task.store.subscribe(request.into());
+        let mut subscription = self.task.node.store().subscribe(request.into());
         let mut stop = self.task.stop.clone();
         loop {
             let due = self.due;
@@ -303,7 +305,7 @@ impl<'a> Running<'a> {
 
     async fn take_page(&mut self, page: Vec<RecordedEvent>) -> Result<(), Halt> {
         let Some(last) = page.last().map(|event| event.position) else { return Ok(()) };
-        let inputs = self.source.inputs(self.task.store.as_ref(), page).await?;
+        let inputs = self.source.inputs(self.task.node.store(), page).await?;
         let mut rest = inputs.as_slice();
         while !rest.is_empty() {
             if *self.task.stop.borrow() != Stopping::No {
@@ -387,7 +389,7 @@ impl<'a> Running<'a> {
         if self.task.config.mode == Mode::Transient {
             return Ok(states);
         }
-        let (store, config) = (self.task.store.as_ref(), &self.task.config);
+        let (store, config) = (self.task.node.store(), &self.task.config);
         let reads = missing.into_iter().map(async |partition| {
             let stream = names::partition(&config.name, &partition);
             let state = checkpoint::stored_state(store, config, &stream).await?;
@@ -422,6 +424,7 @@ impl<'a> Running<'a> {
             progress.states.extend(states.partitions);
             progress.handled += handled as u64;
         }
+        self.task.node.counters().events_projected.add(handled as u64);
         self.pass(last.position);
         Ok(())
     }

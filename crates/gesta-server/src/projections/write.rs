@@ -89,7 +89,7 @@ impl Running<'_> {
         let mut stop = self.task.stop.clone();
         let mut pause = PAUSE_MIN;
         loop {
-            match self.task.store.append(append.clone()).await {
+            match self.task.node.store().append(append.clone()).await {
                 Ok(_) => break,
                 Err(StoreError::Conflict(conflict)) => {
                     self.judge(&conflict, id).await?;
@@ -112,7 +112,7 @@ impl Running<'_> {
 
     /// Finds the reason of a conflict. An earlier attempt of the same append is none.
     async fn judge(&self, conflict: &Conflict, id: EventId) -> Result<(), Halt> {
-        let (store, config) = (self.task.store.as_ref(), &self.task.config);
+        let (store, config) = (self.task.node.store(), &self.task.config);
         if config.mode == Mode::Transient {
             return Err(Halt::Fault(conflict.to_string()));
         }

@@ -11,7 +11,7 @@ use tonic::Code;
 use crate::{client::*, scene::Scene};
 
 /// Sends a request by HTTP/1.1 and returns status and body.
-async fn get(scene: &Scene, path: &str, headers: &str) -> (u16, String) {
+pub(crate) async fn get(scene: &Scene, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(scene.address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -22,7 +22,7 @@ async fn get(scene: &Scene, path: &str, headers: &str) -> (u16, String) {
     (status, body)
 }
 
-const LOCAL: &str = "host: localhost:2113\r\n";
+pub(crate) const LOCAL: &str = "host: localhost:2113\r\n";
 
 #[tokio::test]
 async fn the_calls_of_the_server_are_listed_in_lower_case() {

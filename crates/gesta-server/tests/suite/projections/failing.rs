@@ -3,12 +3,14 @@
 use super::{driver::Driver, emitting::read_when, stating::COUNT};
 use crate::{
     client::*,
+    endpoints::{LOCAL, get},
     scene::{Scene, scenarios},
 };
 
 scenarios!(
     an_invalid_script_fails_with_its_error,
     an_endless_loop_fails_its_projection_alone,
+    figures_count_handled_events_and_failures,
     a_huge_state_fails_its_projection_alone,
     events_before_the_failure_are_done_and_a_better_script_goes_on,
     a_failing_key_of_a_partition_is_told,
@@ -35,6 +37,20 @@ async fn an_endless_loop_fails_its_projection_alone(scene: Scene) {
     assert!(details.state_reason.contains("may loop without an end"), "{details:?}");
     grow(&mut client, "order-1", 4..5).await;
     driver.reaches("good", "", r#"{"n":4}"#).await;
+}
+
+async fn figures_count_handled_events_and_failures(scene: Scene) {
+    let (mut client, mut driver) = (scene.client().await, Driver::of(&scene).await);
+    driver.create("good", &format!("fromAll().{COUNT}")).await;
+    driver.create("bad", "fromAll().when({ happened() { throw new Error('bad') } })").await;
+    grow(&mut client, "order-1", 1..4).await;
+    driver.reaches("good", "", r#"{"n":3}"#).await;
+    driver.becomes("bad", "Faulted").await;
+    let (status, figures) = get(&scene, "/metrics", LOCAL).await;
+    assert_eq!(status, 200);
+    for line in ["events_projected_total 3", "projections_failed_total 1"] {
+        assert!(figures.contains(&format!("\ngesta_server_{line}\n")), "{figures}");
+    }
 }
 
 async fn a_huge_state_fails_its_projection_alone(scene: Scene) {
