@@ -62,7 +62,36 @@ async def appends_side_by_side(package, client):
     check(len(await client.get_stream(stream)) == 50, "none is lost")
 
 
-SCENARIOS = [appends_and_reads, follows_all, appends_side_by_side]
+async def shares_out_by_a_group(package, client):
+    stream, sent = f"order-{uuid4().hex}", events(package, "placed", "paid", "shipped")
+    await client.append_to_stream(
+        stream, current_version=package.StreamState.ANY, events=sent
+    )
+    await client.create_subscription_to_stream(
+        "mail", stream, min_checkpoint_count=1, max_checkpoint_count=1
+    )
+    subscription = await client.read_subscription_to_stream("mail", stream)
+    async with subscription:
+        received = []
+        async for event in subscription:
+            received.append(event.id)
+            if len(received) == 2:
+                await subscription.nack(event, "park")
+            else:
+                await subscription.ack(event)
+            if len(received) == 3:
+                break
+    check(received == [event.id for event in sent], "all, in order")
+    for _ in range(3000):
+        info = await client.get_subscription_info("mail", stream)
+        if info.last_checkpointed_event_position == "2":
+            break
+        await asyncio.sleep(0.01)
+    check(info.last_checkpointed_event_position == "2", f"the checkpoint follows: {info}")
+    check(info.parked_message_count == 1, "one is parked")
+
+
+SCENARIOS = [appends_and_reads, follows_all, appends_side_by_side, shares_out_by_a_group]
 
 
 async def main():
