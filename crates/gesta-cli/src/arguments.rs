@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
     /// Store to use: gesta:DIR, where DIR is the store's directory, or
     /// postgres://USER@HOST:PORT/DATABASE?schema=NAME. The password is taken from PGPASSWORD or
     /// ~/.pgpass. A command that writes to a directory can add ids by which events are found:
-    /// gesta:DIR?index=event-id,correlation,causation
+    /// gesta:DIR?index=event-id,correlation,causation,streams
     #[arg(long, global = true, value_name = "URL", env = "GESTA_STORE", hide_env_values = true, help_heading = HEADING)]
     store: Option<StoreUrl>,
     /// Print JSON, one object per line

@@ -59,6 +59,8 @@ mutations! {
         RepeatIgnoresInFlight,
         /// Answers a repeat as if it was recorded now.
         RepeatRecordedNow,
+        /// Takes an event id of another stream for a repeat.
+        IdOfAnyStreamRepeats,
         /// Trusts a precheck though events were published after it.
         StalePrecheckTrusted,
         /// Continues the chain from the last durable group instead of the group in flight.

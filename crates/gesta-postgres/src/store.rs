@@ -10,9 +10,9 @@ use std::{
 };
 
 use gesta_store::{
-    Append, Appended, Capabilities, CapabilitySet, Category, DatabaseName, Durability, EventId,
-    EventStore, Head, InlineConsumer, Limits, ListCategories, ListStreams, OrdinalPages, Pages,
-    Position, ReadAll, ReadOrdinals, ReadStream, StoreError, StoreFuture, StreamDescription,
+    Append, Appended, Capabilities, Capability, CapabilitySet, Category, DatabaseName, Durability,
+    EventId, EventStore, Head, InlineConsumer, Limits, ListCategories, ListStreams, OrdinalPages,
+    Pages, Position, ReadAll, ReadOrdinals, ReadStream, StoreError, StoreFuture, StreamDescription,
     StreamName, Subscribe, Subscription,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -39,12 +39,15 @@ use crate::{
 /// Oldest version of the server, as `server_version_num` counts.
 const SERVER_VERSION_MIN: i32 = 150_000;
 
+/// The optional features: all but the order of streams, for which the tables have no index.
+const SUPPORTED: CapabilitySet = CapabilitySet::ALL.without(Capability::StreamOrdinals);
+
 /// An event store in PostgreSQL.
 ///
-/// Cheap to clone; all clones are the same store. It has every capability of the contract. Appends
-/// of one process that wait at the same time are committed together. Futures need no runtime: the
-/// store has a thread of its own, which ends after [`close`](EventStore::close), or when the last
-/// handle, read and subscription is dropped.
+/// Cheap to clone; all clones are the same store. It has every capability of the contract but
+/// [`Capability::StreamOrdinals`]. Appends of one process that wait at the same time are committed
+/// together. Futures need no runtime: the store has a thread of its own, which ends after
+/// [`close`](EventStore::close), or when the last handle, read and subscription is dropped.
 ///
 /// ```no_run
 /// use gesta_postgres::PostgresStore;
@@ -386,7 +389,7 @@ impl EventStore for PostgresStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(CapabilitySet::ALL, self.shared.core.durability)
+        Capabilities::new(SUPPORTED, self.shared.core.durability)
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

@@ -54,10 +54,13 @@ impl Client {
             84..88 => (self.check_only(model), AppendKind::Valid),
             88..96 => (self.stream_change(model), AppendKind::Valid),
             96..98 => (self.malformed(model), AppendKind::Malformed),
-            _ => self.reused_event_id(model).map_or_else(
-                || (self.append_to_streams(model, 1), AppendKind::Valid),
-                |append| (append, AppendKind::ReusedEventId),
-            ),
+            _ => {
+                let reused = match self.rng.percent(50) {
+                    true => self.id_of_another_stream(model).map(|it| (it, AppendKind::Valid)),
+                    false => self.reused_event_id(model).map(|it| (it, AppendKind::ReusedEventId)),
+                };
+                reused.unwrap_or_else(|| (self.append_to_streams(model, 1), AppendKind::Valid))
+            }
         }
     }
 
@@ -192,6 +195,21 @@ impl Client {
         }
         let another = self.event();
         first.events.push(another);
+        Some(append)
+    }
+
+    /// Generates an append of new events to a stream, of which the first has the id of the first
+    /// event of a published append to another stream.
+    fn id_of_another_stream(&mut self, model: &Model) -> Option<Append> {
+        let victim = self.rng.below(model.append_count());
+        model.published(victim)?;
+        let id = model.append(victim).events().next()?.id;
+        let mut append = self.append_to_streams(model, 2);
+        let part = append.streams.first_mut()?;
+        if model.was_submitted(id, &part.stream) {
+            return None;
+        }
+        part.events.first_mut()?.id = id;
         Some(append)
     }
 

@@ -80,6 +80,9 @@ capability_enum! {
     EventTypeOrdinals = "ordinals within an event type",
     /// [`OrdinalIndex::Correlation`](crate::OrdinalIndex::Correlation).
     CorrelationOrdinals = "ordinals within a correlation id",
+    /// [`OrdinalIndex::Streams`](crate::OrdinalIndex::Streams) and
+    /// [`OrdinalIndex::StreamsOf`](crate::OrdinalIndex::StreamsOf).
+    StreamOrdinals = "ordinals of streams",
     /// Reads and subscriptions may start at a time.
     TimeStarts = "starts at a time",
     /// [`find_append`](crate::EventStore::find_append), within the range of

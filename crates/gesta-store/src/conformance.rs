@@ -447,6 +447,10 @@ macro_rules! __every_clause {
                 events_of_a_category_have_ordinals: [CategoryOrdinals];
                 events_of_a_type_have_ordinals: [EventTypeOrdinals];
                 events_of_a_conversation_have_ordinals: [CorrelationOrdinals];
+                streams_have_ordinals_in_the_order_of_their_first_events: [StreamOrdinals];
+                streams_of_a_category_have_ordinals: [StreamOrdinals];
+                a_stream_keeps_its_ordinal_and_gets_no_second_one: [StreamOrdinals Deletion];
+                system_streams_have_no_ordinals: [StreamOrdinals StreamMetadata];
                 an_index_without_events_reads_empty: [CategoryOrdinals];
                 ordinals_come_in_pages: [CategoryOrdinals];
                 ordinals_do_not_shift_when_events_are_hidden: [CategoryOrdinals StreamMetadata];
@@ -585,6 +589,7 @@ macro_rules! __every_clause {
                 ordinals_of_categories_are_refused unless CategoryOrdinals;
                 ordinals_of_event_types_are_refused unless EventTypeOrdinals;
                 ordinals_of_conversations_are_refused unless CorrelationOrdinals;
+                ordinals_of_streams_are_refused unless StreamOrdinals;
                 starts_at_a_time_are_refused unless TimeStarts;
                 finding_appends_is_refused unless FindAppend;
                 an_event_id_in_another_stream_is_a_conflict unless StreamScopedIds;

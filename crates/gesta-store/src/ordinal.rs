@@ -1,4 +1,5 @@
-//! Ordinals: the n-th event of a category, of an event type or of a conversation.
+//! Ordinals: the n-th event of a category, of an event type or of a conversation, and the n-th
+//! stream.
 //!
 //! Owns: [`Ordinal`], the request [`ReadOrdinals`] and its result, [`OrdinalPages`]. Invariants:
 //! ordinals of one index are 0, 1, 2, … in the order of positions, an event keeps its ordinal for
@@ -9,7 +10,7 @@ use std::fmt;
 
 use crate::{
     Capability, CapabilitySet, Category, CorrelationId, Direction, EventType, Pages, ReadFrom,
-    RecordedAt, RecordedEvent,
+    RecordedAt, RecordedEvent, Revision, StreamName,
 };
 
 /// The place of an event among the events of one [`OrdinalIndex`]: 0, 1, 2, …
@@ -69,6 +70,11 @@ pub enum OrdinalIndex {
     EventType(EventType),
     /// Events of one conversation.
     Correlation(CorrelationId),
+    /// The first event of each stream, which makes an order of all streams. Streams whose name
+    /// begins with `$` are left out.
+    Streams,
+    /// The same for the streams in a category.
+    StreamsOf(Category),
 }
 
 impl OrdinalIndex {
@@ -79,6 +85,7 @@ impl OrdinalIndex {
             Self::Category(_) => Capability::CategoryOrdinals,
             Self::EventType(_) => Capability::EventTypeOrdinals,
             Self::Correlation(_) => Capability::CorrelationOrdinals,
+            Self::Streams | Self::StreamsOf(_) => Capability::StreamOrdinals,
         }
     }
 
@@ -89,7 +96,18 @@ impl OrdinalIndex {
             Self::Category(category) => event.stream.category().as_ref() == Some(category),
             Self::EventType(event_type) => event.event_type == *event_type,
             Self::Correlation(id) => event.correlation_id.as_ref() == Some(id),
+            Self::Streams => Self::begins_stream(&event.stream, event.revision),
+            Self::StreamsOf(category) => {
+                Self::begins_stream(&event.stream, event.revision)
+                    && event.stream.category().as_ref() == Some(category)
+            }
         }
+    }
+
+    /// Returns `true` if an event at this place counts in [`Streams`](Self::Streams).
+    #[must_use]
+    pub fn begins_stream(stream: &StreamName, revision: Revision) -> bool {
+        revision == Revision::FIRST && !stream.is_system()
     }
 }
 

@@ -130,7 +130,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// the append is no longer in flight.
     ///
     /// If event ids are unique per stream ([`Capability::StreamScopedIds`]) and several appends
-    /// begin with this one, returns the last of them.
+    /// begin with this one, returns one of them.
     ///
     /// # Errors
     ///
@@ -167,10 +167,12 @@ pub trait EventStore: Send + Sync + 'static {
         Pages::failed(StoreError::Unsupported { capability: Capability::GlobalOrder })
     }
 
-    /// Reads the events of a category, of a type or of a conversation by their ordinals.
+    /// Reads the events of a category, of a type or of a conversation, or the first events of
+    /// streams, by their ordinals.
     ///
     /// Cheap wherever the read starts. To subscribe from an ordinal, read the event before it with
-    /// a limit of 1, and subscribe after its position with the filter of the same kind.
+    /// a limit of 1, and subscribe after its position with the filter of the same kind. First
+    /// events of streams have no filter: subscribe to the whole store or to the category.
     ///
     /// # Errors
     ///

@@ -17,8 +17,9 @@ use crate::DuplicateEventName;
 /// | `gesta:DIRECTORY` | the embedded log in that directory | `embedded-store` (default) |
 /// | `postgres://USER:PASSWORD@HOST:PORT/DATABASE` | tables in that database | `postgres` |
 ///
-/// `gesta:DIRECTORY?index=event-id,correlation,causation` opens a log that finds events by these
-/// ids, too. A log that has them keeps them when it is opened without `index`.
+/// `gesta:DIRECTORY?index=event-id,correlation,causation,streams` opens a log that finds events by
+/// these ids, too, and knows the order of its streams. A log that has them keeps them when it is
+/// opened without `index`.
 ///
 /// A log is read on a thread of its own, so the future does not block.
 ///

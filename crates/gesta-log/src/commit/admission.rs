@@ -8,7 +8,7 @@ use super::{
     action::Action,
     group::Group,
     queue::QueuedAppend,
-    validation::{CommittedView, Validator, Verdict},
+    validation::{CommittedView, Validator, Verdict, first_event},
 };
 use crate::mutations::mutated;
 
@@ -41,11 +41,12 @@ pub(super) fn admit(
         Ok(_) => mutated!(RepeatFromInFlightAppend),
         Err(_) => mutated!(ConflictFromInFlightAppend),
     };
-    let first = pending.first_event();
+    let first = first_event(&pending.append);
+    let repeats = |group: &Group| first.is_some_and(|(id, of)| group.find(id, of).is_some());
     match &mut in_flight {
         _ if !depends || early => actions.push(Action::Answer(vec![(responder, result)])),
         // A repeat shares the fate of its first attempt.
-        Some(group) if open.is_empty() || first.is_some_and(|first| group.contains(first)) => {
+        Some(group) if open.is_empty() || repeats(group) => {
             group.answers.push((responder, result));
         }
         _ if !open.is_empty() => open.answers.push((responder, result)),

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gesta_store::{Append, Appended, EventId, Position, RecordedAt, Revision, StoreError};
+use gesta_store::{
+    Append, Appended, EventId, Position, RecordedAt, Revision, StoreError, StreamName,
+};
 
 use super::{
     action::Action,
@@ -117,13 +119,15 @@ impl Group {
         Continuation { chain: self.chain, next: self.events.next(), opening: self.opening }
     }
 
-    pub(super) fn contains(&self, first_event: EventId) -> bool {
-        self.overlay.find(first_event).is_some()
-    }
-
-    /// The append of this group with this first event.
-    pub(super) fn find(&self, first_event: EventId) -> Option<AppendEvents<'_>> {
-        self.events.append(self.overlay.find(first_event)?)
+    /// The append of this group whose first event has this id and is in this stream.
+    pub(super) fn find(
+        &self,
+        first_event: EventId,
+        stream: &StreamName,
+    ) -> Option<AppendEvents<'_>> {
+        let numbers = self.overlay.find(first_event, stream);
+        let mut appends = numbers.filter_map(|number| self.events.append(number));
+        appends.find(|append| append.clone().next().is_some_and(|first| first.stream == stream))
     }
 
     /// Encodes an append whose streams continue at these revisions, and adds it to the overlay.

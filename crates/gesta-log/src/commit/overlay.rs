@@ -3,7 +3,7 @@
 //! Invariant: the index with the overlays of all unpublished groups on top, in order, is the state
 //! that the next append is validated against.
 
-use std::cell::OnceCell;
+use std::{cell::OnceCell, collections::hash_map::Entry as MapEntry};
 
 use foldhash::{HashMap, HashSet, fast::RandomState};
 use gesta_store::{EventId, EventQuery, EventType, Revision, StreamName, Tag};
@@ -19,8 +19,11 @@ pub(super) struct Overlay {
     heads: HashMap<StreamName, Revision>,
     /// Streams whose metadata the group changes, or which it tombstones.
     metas: HashMap<StreamName, StreamMeta>,
-    /// Number of the append in the group, by the id of its first event.
+    /// Number of the append in the group, by the id of its first event. Of appends with the same
+    /// first id, the first one.
     appends: HashMap<EventId, usize>,
+    /// The same for the others, which are in other streams. Almost always empty.
+    later_appends: HashMap<(EventId, StreamName), usize>,
     /// Built once a condition is validated.
     terms: OnceCell<Terms>,
 }
@@ -52,9 +55,18 @@ impl Overlay {
         self.metas.get(name)
     }
 
-    /// The number of the append with this first event.
-    pub(super) fn find(&self, first_event: EventId) -> Option<usize> {
-        self.appends.get(&first_event).copied()
+    /// The numbers of appends with this first event id: one in this stream, if there is any, is
+    /// among them.
+    pub(super) fn find(
+        &self,
+        first_event: EventId,
+        stream: &StreamName,
+    ) -> impl Iterator<Item = usize> {
+        let first = self.appends.get(&first_event).copied();
+        // Without the copy of the name, which a look-up needs.
+        let later = first.filter(|_| !self.later_appends.is_empty());
+        let later = later.and_then(|_| self.later_appends.get(&(first_event, stream.clone())));
+        first.into_iter().chain(later.copied())
     }
 
     /// Returns whether the group changes the metadata of any stream.
@@ -87,7 +99,14 @@ impl Overlay {
     ) {
         let mut entries = entries.peekable();
         if let Some(first) = entries.peek() {
-            self.appends.insert(first.id, n);
+            match self.appends.entry(first.id) {
+                MapEntry::Vacant(new) => {
+                    new.insert(n);
+                }
+                MapEntry::Occupied(_) => {
+                    self.later_appends.insert((first.id, first.stream.clone()), n);
+                }
+            }
         }
         // The events of a stream are adjacent, so its head is set once, after the last of them.
         let mut last: Option<IndexEntry<'_>> = None;

@@ -131,19 +131,45 @@ impl Validator<'_> {
     /// Answers an append that was appended before with its first answer, and one of which only a
     /// part was appended with a conflict.
     fn check_repeat(&self, append: &Append, precheck: &Precheck) -> Step<()> {
-        let Some(first) = append.events().next().map(|event| event.id) else { return Ok(()) };
+        let Some((first, stream)) = first_event(append) else { return Ok(()) };
         let mut groups = self.groups_unless(Mutation::RepeatIgnoresInFlight);
-        if let Some(entries) = groups.find_map(|group| group.find(first)) {
+        if let Some(entries) = groups.find_map(|group| group.find(first, stream)) {
             return Err(compare(append, first, &of_entries(entries), true));
         }
-        let newer = self.view.query(|index| index.find_append(first, precheck.to));
+        match self.earlier_append(first, stream, precheck) {
+            Ok(None) => Ok(()),
+            Ok(Some(earlier)) => Err(compare(append, first, &of_earlier(earlier), false)),
+            Err(error) => Err(Verdict::error(error, false)),
+        }
+    }
+
+    /// Returns the published append whose first event has this id and is in this stream.
+    fn earlier_append(
+        &self,
+        first: EventId,
+        stream: &StreamName,
+        precheck: &Precheck,
+    ) -> Result<Option<EarlierAppend>, StoreError> {
         // The index after the precheck first, then the precheck's own result.
-        let span = newer.map_err(|error| Verdict::error(error, false))?.or(precheck.repeat);
-        let Some(span) = span else { return Ok(()) };
-        Err(match self.view.lookup.append(span) {
-            Ok(earlier) => compare(append, first, &of_earlier(earlier), false),
-            Err(error) => Verdict::error(error, false),
-        })
+        let newer = self.view.query(|index| index.appends(first, precheck.to))?;
+        let mut spans = newer.into_iter().chain(precheck.repeats.iter().copied()).peekable();
+        if spans.peek().is_none() {
+            return Ok(None);
+        }
+        // The id is known. The index has only the first append of each segment by the id alone.
+        for span in spans {
+            let earlier = self.view.lookup.append(span)?;
+            if earlier.begins_in(stream) || mutated!(IdOfAnyStreamRepeats) {
+                return Ok(Some(earlier));
+            }
+        }
+        match self.view.query(|index| index.append_in(first, stream))? {
+            Some(span) => {
+                let earlier = self.view.lookup.append(span)?;
+                Ok(earlier.begins_in(stream).then_some(earlier))
+            }
+            None => Ok(None),
+        }
     }
 
     /// Returns the first revision for each stream that gets events, if all expectations hold.
@@ -271,6 +297,12 @@ impl Validator<'_> {
         };
         Ok(Visibility { visible: meta.shows(place, self.recorded_at, head)?, depends })
     }
+}
+
+/// Returns the id of an append's first event, and its stream.
+pub(super) fn first_event(append: &Append) -> Option<(EventId, &StreamName)> {
+    let mut firsts = append.streams.iter().filter_map(|part| Some((part.events.first()?, part)));
+    firsts.next().map(|(event, part)| (event.id, &part.stream))
 }
 
 struct Visibility {

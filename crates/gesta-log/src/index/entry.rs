@@ -58,7 +58,8 @@ impl IndexEntry<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AppendSpan {
     pub(crate) first: Position,
-    pub(crate) events: u32,
+    /// `None` if only the records tell: the index has merged appends with the same first id.
+    pub(crate) events: Option<u32>,
 }
 
 /// The location of a record on disk.
@@ -102,6 +103,9 @@ pub(crate) enum OwnedTerm {
     EventId(EventId),
     Correlation(CorrelationId),
     Causation(CausationId),
+    /// First events of streams but the system's.
+    Streams,
+    StreamsOf(Category),
 }
 
 impl OwnedTerm {
@@ -115,6 +119,8 @@ impl OwnedTerm {
             Self::EventId(id) => Term::EventId(*id),
             Self::Correlation(id) => Term::Correlation(id),
             Self::Causation(id) => Term::Causation(id),
+            Self::Streams => Term::Streams,
+            Self::StreamsOf(category) => Term::StreamsOf(category),
         }
     }
 }

@@ -64,8 +64,11 @@ pub(crate) struct Memtable {
     category_places: HashMap<Category, usize>,
     types: HashMap<EventType, MemtablePostings>,
     tags: HashMap<Tag, MemtablePostings>,
-    /// Relative first position and number of events, by the id of the first event.
+    /// Relative first position and number of events, by the id of the first event. Of appends with
+    /// the same first id, the first one.
     appends: HashMap<EventId, (u32, u32)>,
+    /// The same for the others, which are in other streams. Almost always empty.
+    later_appends: HashMap<(EventId, StreamName), (u32, u32)>,
     /// `None` unless the index has ids.
     ids: Option<Box<IdPostings>>,
     /// Names in byte order, without those in `unsorted_names`. Sorted on demand: listing streams is
@@ -99,6 +102,7 @@ impl Memtable {
             types: HashMap::default(),
             tags: room(before.map(|before| &before.tags)),
             appends: room(before.map(|before| &before.appends)),
+            later_appends: HashMap::default(),
             ids: IdPostings::new(ids),
             sorted_names: BTreeSet::new(),
             unsorted_names: Vec::new(),
@@ -141,8 +145,27 @@ impl Memtable {
     /// Registers an append by its first event. The caller then inserts its events.
     pub(crate) fn begin_append(&mut self, first: &IndexEntry<'_>, events: usize) {
         let events = u32::try_from(events).expect("an append is within its limit");
-        let place = self.relative(first.position.number());
-        self.appends.entry(first.id).or_insert((place, events));
+        let span = (self.relative(first.position.number()), events);
+        self.insert_append(first.id, span, || Some(first.stream.clone()));
+    }
+
+    /// Registers an append; asks for the stream of its first event only if the id is known.
+    fn insert_append(
+        &mut self,
+        first_event: EventId,
+        span: (u32, u32),
+        stream: impl FnOnce() -> Option<StreamName>,
+    ) {
+        match self.appends.entry(first_event) {
+            MapEntry::Vacant(new) => {
+                new.insert(span);
+            }
+            MapEntry::Occupied(_) => {
+                if let Some(stream) = stream() {
+                    self.later_appends.entry((first_event, stream)).or_insert(span);
+                }
+            }
+        }
     }
 
     /// Inserts events. Consecutive events with equal terms are looked up in the hash maps only
@@ -197,14 +220,19 @@ impl Memtable {
         }
     }
 
-    /// Registers an append that lost events to scavenging.
-    pub(crate) fn insert_gap_append(&mut self, append: &GapAppend) {
-        let place = self.relative(append.position.number());
-        self.appends.entry(append.first_event).or_insert((place, append.events));
+    /// Registers an append that lost events to scavenging. `stream` finds the stream of its first
+    /// event.
+    pub(crate) fn insert_gap_append(
+        &mut self,
+        append: &GapAppend,
+        stream: impl FnOnce() -> Option<StreamName>,
+    ) {
+        let span = (self.relative(append.position.number()), append.events);
+        self.insert_append(append.first_event, span, stream);
     }
 
     /// Inserts a scavenged event. Its stream still counts it, and so do the ordinals of its
-    /// category, type and correlation; its tags are no longer known.
+    /// category, type and correlation, and of its stream; its tags are no longer known.
     pub(crate) fn push_scavenged(&mut self, scavenged: &GapEvent) {
         let place = self.relative(scavenged.position.number());
         debug_assert_eq!(
@@ -223,6 +251,7 @@ impl Memtable {
         }
         if let Some(ids) = &mut self.ids {
             ids.add_correlation(scavenged.correlation_id.as_ref(), place);
+            ids.add_stream(&scavenged.stream, scavenged.revision, place);
         }
     }
 
@@ -312,10 +341,28 @@ impl Memtable {
         (place < self.visible_len).then(|| self.first + u64::from(place))
     }
 
+    /// Returns the first append here whose first event has this id.
     pub(crate) fn find_append(&self, first_event: EventId) -> Option<AppendSpan> {
-        let (place, events) = *self.appends.get(&first_event)?;
-        (place < self.visible_len)
-            .then(|| AppendSpan { first: Position::new(self.first + u64::from(place)), events })
+        self.visible_span(*self.appends.get(&first_event)?)
+    }
+
+    /// Returns the append whose first event has this id and is in this stream, unless
+    /// [`find_append`](Self::find_append) returns it.
+    pub(crate) fn find_append_in(
+        &self,
+        first_event: EventId,
+        stream: &StreamName,
+    ) -> Option<AppendSpan> {
+        // Without the copy of the name, which a look-up needs.
+        if self.later_appends.is_empty() {
+            return None;
+        }
+        self.visible_span(*self.later_appends.get(&(first_event, stream.clone()))?)
+    }
+
+    fn visible_span(&self, (place, events): (u32, u32)) -> Option<AppendSpan> {
+        let first = Position::new(self.first + u64::from(place));
+        (place < self.visible_len).then_some(AppendSpan { first, events: Some(events) })
     }
 
     /// Returns the nearest position of a term at or after `at` in `direction`.
@@ -341,9 +388,11 @@ impl Memtable {
             }
             OwnedTerm::EventType(event_type) => self.types.get(event_type),
             OwnedTerm::Tag(tag) => self.tags.get(tag),
-            OwnedTerm::EventId(_) | OwnedTerm::Correlation(_) | OwnedTerm::Causation(_) => {
-                self.ids.as_ref()?.of(term)
-            }
+            OwnedTerm::EventId(_)
+            | OwnedTerm::Correlation(_)
+            | OwnedTerm::Causation(_)
+            | OwnedTerm::Streams
+            | OwnedTerm::StreamsOf(_) => self.ids.as_ref()?.of(term),
         }
     }
 
@@ -395,7 +444,8 @@ impl Memtable {
         // A run stores offsets with filled gaps; the memtable keeps them open for later lookups.
         fill_gaps(contents.offsets.get_mut(from..).unwrap_or_default());
         let ids = self.ids.as_ref().map_or(0, |ids| ids.len());
-        let terms = self.streams.len() + self.tags.len() + self.appends.len() + ids;
+        let appends = self.appends.len() + self.later_appends.len();
+        let terms = self.streams.len() + self.tags.len() + appends + ids;
         // One allocation instead of a doubling series: this is the largest list of a flush.
         contents.terms.reserve(terms + self.types.len() + self.categories.len());
         let mut add = |term: &Term<'_>, first_ordinal, postings| {
@@ -425,12 +475,12 @@ impl Memtable {
             add(&id, 0, absolute(postings));
         }
         // An append is a term with one posting, and its number of events in place of an ordinal.
-        for (id, (place, events)) in &self.appends {
-            add(
-                &Term::Append(*id),
-                u64::from(*events),
-                Positions::One(self.first + u64::from(*place)),
-            );
+        let later = self.later_appends.iter();
+        let later = later.map(|((id, stream), span)| (Term::AppendIn(*id, stream), span));
+        let appends = self.appends.iter().map(|(id, span)| (Term::Append(*id), span));
+        for (term, (place, events)) in appends.chain(later) {
+            let first = Positions::One(self.first + u64::from(*place));
+            add(&term, u64::from(*events), first);
         }
         // A run lists only the streams that begin in it, so each name is in one run.
         let new = self.streams.iter().filter(|(_, here)| here.first_revision == Revision::FIRST);

@@ -196,7 +196,9 @@ impl Index {
         let mut memtable = part::write(&memtable);
         // Appends that lost events are known from the gap's list alone. The others begin with a
         // record.
-        gap.appends.iter().for_each(|append| memtable.insert_gap_append(append));
+        for append in &gap.appends {
+            memtable.insert_gap_append(append, || stream_at(append.position, gap, frame));
+        }
         for events in frame.appends() {
             if let Some(first) = events.first() {
                 memtable.begin_append(&IndexEntry::from(first), events.len());
@@ -509,11 +511,11 @@ impl Index {
         for part in &append.streams {
             heads.push(head_in_parts(self.parts_to(to), &part.stream)?);
         }
-        let repeat = match append.events().next() {
-            Some(first) => append_in_parts(self.parts_to(to), first.id)?,
-            None => None,
+        let repeats = match append.events().next() {
+            Some(first) => appends_in_parts(self.parts_to(to), first.id)?,
+            None => Vec::new(),
         };
-        Ok(Precheck { to, heads, repeat, ..Precheck::default() })
+        Ok(Precheck { to, heads, repeats, ..Precheck::default() })
     }
 
     /// The parts that begin at or before `to`, latest first.
@@ -552,13 +554,28 @@ impl Index {
         self.stream_metas.read().unwrap_or_else(PoisonError::into_inner).changes()
     }
 
-    /// Returns the append whose first event has this id, if it is after `after`.
-    pub(crate) fn find_append(
+    /// Returns the appends after `after` whose first event has this id, latest first.
+    ///
+    /// Of several in one segment only the first; [`append_in`](Self::append_in) finds the others.
+    pub(crate) fn appends(
         &self,
         first_event: EventId,
         after: Position,
+    ) -> Result<Vec<AppendSpan>, StoreError> {
+        appends_in_parts(self.parts_after(after), first_event)
+    }
+
+    /// Returns the append whose first event has this id and is in this stream, unless
+    /// [`appends`](Self::appends) returns it.
+    pub(crate) fn append_in(
+        &self,
+        first_event: EventId,
+        stream: &StreamName,
     ) -> Result<Option<AppendSpan>, StoreError> {
-        append_in_parts(self.parts_after(after), first_event)
+        let look =
+            |part: &IndexPart, hash: &LazyHash| part.find_append_in(first_event, stream, hash);
+        let parts = self.parts.iter().rev();
+        bloom_probe::find_first(parts, &Term::AppendIn(first_event, stream), look)
     }
 
     /// Returns up to `limit` names of streams with events that start with `prefix` and are greater
@@ -719,11 +736,27 @@ fn head_in_parts<'a>(
     Ok(bloom_probe::find_first(parts, &Term::Stream(name), look)?.map(Revisions::last))
 }
 
-/// Returns the append with this first event. `parts` come latest first.
-fn append_in_parts<'a>(
+/// Returns the appends with this first event id. `parts` come latest first.
+fn appends_in_parts<'a>(
     parts: impl Iterator<Item = &'a IndexPart>,
     first_event: EventId,
-) -> Result<Option<AppendSpan>, StoreError> {
-    let look = |part: &IndexPart, hash: &LazyHash| part.find_append(first_event, hash);
-    bloom_probe::find_first(parts, &Term::Append(first_event), look)
+) -> Result<Vec<AppendSpan>, StoreError> {
+    let mut appends = Vec::new();
+    // Finds nothing, so that it goes through all parts, as it does for an id that is new.
+    let look = |part: &IndexPart, hash: &LazyHash| {
+        appends.extend(part.find_appends(first_event, hash)?);
+        Ok(None::<()>)
+    };
+    bloom_probe::find_first(parts, &Term::Append(first_event), look)?;
+    Ok(appends)
+}
+
+/// Returns the stream of the event at a position of a gap's frame.
+fn stream_at(position: Position, gap: &Gap, frame: &Frame) -> Option<StreamName> {
+    let scavenged = gap.scavenged.binary_search_by_key(&position, |event| event.position).ok();
+    if let Some(scavenged) = scavenged.and_then(|place| gap.scavenged.get(place)) {
+        return Some(scavenged.stream.clone());
+    }
+    let place = frame.events.binary_search_by_key(&position, |(_, event)| event.position).ok()?;
+    frame.events.get(place).map(|(_, event)| event.stream.clone())
 }

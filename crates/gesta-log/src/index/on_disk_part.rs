@@ -240,16 +240,40 @@ impl OnDiskPart {
         }
     }
 
-    pub(super) fn find_append(
+    /// Returns the appends of an entry of this id, latest first: one for each segment that has any.
+    pub(super) fn find_appends(
         &self,
         first_event: EventId,
         hash: &LazyHash,
+    ) -> Result<Vec<AppendSpan>, StoreError> {
+        match self.find(&Term::Append(first_event), hash)? {
+            Some(found) => self.appends_of(&found),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    pub(super) fn find_append_in(
+        &self,
+        first_event: EventId,
+        stream: &StreamName,
+        hash: &LazyHash,
     ) -> Result<Option<AppendSpan>, StoreError> {
-        let Some(found) = self.find(&Term::Append(first_event), hash)? else { return Ok(None) };
-        let first = self.run.posting(self.disk(), &found, 0).map_err(store_error)?;
-        // An append's entry holds its number of events as the ordinal.
-        let events = u32::try_from(found.first_ordinal()).unwrap_or(u32::MAX);
-        Ok(first.map(|first| AppendSpan { first: Position::new(first), events }))
+        match self.find(&Term::AppendIn(first_event, stream), hash)? {
+            Some(found) => Ok(self.appends_of(&found)?.into_iter().next()),
+            None => Ok(None),
+        }
+    }
+
+    fn appends_of(&self, found: &TermMatch) -> Result<Vec<AppendSpan>, StoreError> {
+        // The entry of one append holds its number of events as the ordinal. Merged entries have
+        // only that of the first.
+        let events = u32::try_from(found.first_ordinal()).ok().filter(|_| found.count() == 1);
+        let mut appends = Vec::new();
+        for nth in (0..found.count()).rev() {
+            let first = self.run.posting(self.disk(), found, nth).map_err(store_error)?;
+            appends.extend(first.map(|first| AppendSpan { first: Position::new(first), events }));
+        }
+        Ok(appends)
     }
 
     pub(super) fn names(

@@ -3,9 +3,9 @@
 //! The ordinal of an event is the number of the term's events before it. Only counts are added up:
 //! a part knows the number of its postings without reading them.
 //!
-//! Invariant: scavenging moves no ordinal. Categories, event types and correlation ids keep the
-//! postings of scavenged events, in memory by their gap frames and on disk because runs never drop
-//! them.
+//! Invariant: scavenging moves no ordinal. Categories, event types, correlation ids and the order
+//! of streams keep the postings of scavenged events, in memory by their gap frames and on disk
+//! because runs never drop them.
 
 use gesta_store::{Position, StoreError};
 

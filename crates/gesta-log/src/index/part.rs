@@ -123,14 +123,32 @@ impl IndexPart {
         }
     }
 
-    pub(super) fn find_append(
+    /// Returns the appends here whose first event has this id, latest first: of those in one
+    /// segment, only the first one.
+    pub(super) fn find_appends(
         &self,
         first_event: EventId,
         hash: &LazyHash,
+    ) -> Result<Vec<AppendSpan>, StoreError> {
+        match self {
+            Self::Memtable(_, memtable) => {
+                Ok(read(memtable).find_append(first_event).into_iter().collect())
+            }
+            Self::File(file) => file.find_appends(first_event, hash),
+        }
+    }
+
+    /// Returns the append whose first event has this id and is in this stream, unless
+    /// [`find_appends`](Self::find_appends) returns it.
+    pub(super) fn find_append_in(
+        &self,
+        first_event: EventId,
+        stream: &StreamName,
+        hash: &LazyHash,
     ) -> Result<Option<AppendSpan>, StoreError> {
         match self {
-            Self::Memtable(_, memtable) => Ok(read(memtable).find_append(first_event)),
-            Self::File(file) => file.find_append(first_event, hash),
+            Self::Memtable(_, memtable) => Ok(read(memtable).find_append_in(first_event, stream)),
+            Self::File(file) => file.find_append_in(first_event, stream, hash),
         }
     }
 

@@ -8,12 +8,13 @@ use super::entry::AppendSpan;
 /// at.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Precheck {
-    /// Position up to which `heads` and `repeat` are known.
+    /// Position up to which `heads` and `repeats` are known.
     pub(crate) to: Position,
     /// The head of each stream of the append, in order.
     pub(crate) heads: Vec<Option<Revision>>,
-    /// An earlier append with the same first event.
-    pub(crate) repeat: Option<AppendSpan>,
+    /// Earlier appends with the same first event id, latest first; see
+    /// [`Index::appends`](super::Index::appends).
+    pub(crate) repeats: Vec<AppendSpan>,
     /// Position up to which the condition was evaluated.
     pub(crate) condition_to: Position,
     /// A match of the condition that stays visible whenever the append is recorded.

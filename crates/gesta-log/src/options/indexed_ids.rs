@@ -1,10 +1,11 @@
-//! The kinds of ids that an index has, beside names, types and tags.
+//! The kinds of ids and orders that an index has, beside names, types and tags.
 //!
 //! A run and the manifest store them as feature bits, so a bit never gets another meaning.
 
 use std::{fmt, str::FromStr};
 
-/// The ids by which a store finds events, beside streams, categories, types and tags: a set.
+/// The ids by which a store finds events, beside streams, categories, types and tags, and the order
+/// of streams: a set.
 ///
 /// ```
 /// use gesta_log::IndexedIds;
@@ -25,16 +26,17 @@ pub struct IndexedIds(u64);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no kind of id; expected a list of event-id, correlation, causation, separated by \
-     commas, or all, or none"
+    "`{0}` is no kind of id; expected a list of event-id, correlation, causation, streams, \
+     separated by commas, or all, or none"
 )]
 pub struct InvalidIndexedIds(String);
 
 /// The names of the kinds, in the order in which they are shown.
-const NAMES: [(IndexedIds, &str); 3] = [
+const NAMES: [(IndexedIds, &str); 4] = [
     (IndexedIds::EVENT, "event-id"),
     (IndexedIds::CORRELATION, "correlation"),
     (IndexedIds::CAUSATION, "causation"),
+    (IndexedIds::STREAMS, "streams"),
 ];
 
 impl IndexedIds {
@@ -46,8 +48,12 @@ impl IndexedIds {
     pub const CORRELATION: Self = Self(2);
     /// Causation ids: the events that a command or an event caused.
     pub const CAUSATION: Self = Self(4);
-    /// All kinds of ids.
-    pub const ALL: Self = Self::EVENT.and(Self::CORRELATION).and(Self::CAUSATION);
+    /// The streams in the order of their first events.
+    // Runs have another flag at bit 3.
+    pub const STREAMS: Self = Self(16);
+    /// All kinds.
+    pub const ALL: Self =
+        Self::EVENT.and(Self::CORRELATION).and(Self::CAUSATION).and(Self::STREAMS);
 
     /// Returns the union of two sets.
     #[must_use]
@@ -125,10 +131,10 @@ mod tests {
 
     #[test]
     fn every_set_is_read_as_it_is_written() {
-        for bits in 0..8 {
+        for bits in 0..32 {
             let ids = IndexedIds::from_bits(bits);
             assert_eq!(ids.to_string().parse(), Ok(ids));
-            assert_eq!(ids.bits(), bits);
+            assert_eq!(ids.bits(), bits & !8);
         }
         assert_eq!(IndexedIds::from_bits(u64::MAX), IndexedIds::ALL);
         assert_eq!("all".parse(), Ok(IndexedIds::ALL));

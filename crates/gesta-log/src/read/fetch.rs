@@ -206,6 +206,20 @@ impl Reader {
             .map_err(|what| self.damaged(location, what))
     }
 
+    /// Returns the bytes of a record after its checksum was verified, or `None` if there is no such
+    /// event.
+    pub(super) fn verified_record(&self, position: Position) -> Result<Option<Bytes>, StoreError> {
+        let locations: Vec<_> = self.locations(&[position])?.into_iter().flatten().collect();
+        let requests = self.requests_at(&locations);
+        let Some(RecordRequest { location, bytes }) = requests.first() else { return Ok(None) };
+        let bytes = match bytes {
+            Some(bytes) => bytes.clone(),
+            None => self.disk_bytes(&mut None, location, &requests)?,
+        };
+        self.decode(&bytes, location, None)?;
+        Ok(Some(bytes))
+    }
+
     /// Returns the bytes of a record, from the batch or from a new batch. `later` holds the
     /// requests for this record and later ones.
     fn disk_bytes(

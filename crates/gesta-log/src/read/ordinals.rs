@@ -1,4 +1,5 @@
-//! Pages of the events of a category, an event type or a conversation, by their ordinals.
+//! Pages of the events of a category, an event type or a conversation, or of the first events of
+//! streams, by their ordinals.
 //!
 //! Invariants:
 //! - An event has the same ordinal in every read. Scavenged events keep theirs, which pages leave
@@ -61,6 +62,10 @@ impl OrdinalReads {
             OrdinalIndex::EventType(event_type) => OwnedTerm::EventType(event_type.clone()),
             OrdinalIndex::Correlation(id) if ids.contains(IndexedIds::CORRELATION) => {
                 OwnedTerm::Correlation(id.clone())
+            }
+            OrdinalIndex::Streams if ids.contains(IndexedIds::STREAMS) => OwnedTerm::Streams,
+            OrdinalIndex::StreamsOf(category) if ids.contains(IndexedIds::STREAMS) => {
+                OwnedTerm::StreamsOf(category.clone())
             }
             _ => return Err(StoreError::Unsupported { capability: read.of.capability() }),
         };

@@ -11,7 +11,7 @@ use gesta_store::{
 
 use super::Reader;
 use crate::{
-    format::{Gap, GapEvent, IdsDigest},
+    format::{Gap, GapEvent, IdsDigest, append_continues},
     index::{AppendSpan, Location},
 };
 
@@ -32,6 +32,13 @@ pub(crate) struct EarlierAppend {
     pub(crate) events: Vec<EarlierEvent>,
     /// Digest of all event ids. Present if some events were scavenged, whose own ids are lost.
     pub(crate) ids: Option<IdsDigest>,
+}
+
+impl EarlierAppend {
+    /// Returns whether the first event is in this stream.
+    pub(crate) fn begins_in(&self, stream: &StreamName) -> bool {
+        self.events.first().is_some_and(|first| first.stream == *stream)
+    }
 }
 
 impl From<&RecordedEvent> for EarlierEvent {
@@ -57,7 +64,11 @@ impl Reader {
 
     fn span_now(&self, span: AppendSpan) -> Result<EarlierAppend, StoreError> {
         let first = span.first.number();
-        let all = first..first + u64::from(span.events);
+        let count = match span.events {
+            Some(events) => events,
+            None => self.count_events(span.first)?,
+        };
+        let all = first..first + u64::from(count);
         let positions: Vec<_> = all.clone().map(Position::new).collect();
         let places: Vec<Location> = self.locations(&positions)?.into_iter().flatten().collect();
         let there = self.events_at(&places)?;
@@ -79,15 +90,46 @@ impl Reader {
         if events.len() == positions.len() && ids.is_some() {
             Ok(EarlierAppend { events, ids })
         } else {
-            Err(self.incomplete(span))
+            Err(self.incomplete(span.first, count))
         }
     }
 
-    /// The error for an append that damage destroyed in part.
-    fn incomplete(&self, span: AppendSpan) -> StoreError {
-        let end = span.first.number() + u64::from(span.events);
-        let what = format!("the append at {} is incomplete", span.first);
-        let known = self.published.damage_from(span.first, Direction::Forwards);
+    /// Counts the events of the append that begins at a position.
+    fn count_events(&self, first: Position) -> Result<u32, StoreError> {
+        let mut events = 0;
+        loop {
+            let position = Position::new(first.number() + u64::from(events));
+            // Scavenging leaves the number in a gap frame, and the flags of other records as they
+            // were.
+            let Some(bytes) = self.verified_record(position)? else {
+                return self.scavenged_count(first)?.ok_or_else(|| self.incomplete(first, events));
+            };
+            events += 1;
+            if !append_continues(&bytes) {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// Returns the number of events that a gap frame names for the append at a position.
+    fn scavenged_count(&self, first: Position) -> Result<Option<u32>, StoreError> {
+        let mut events = None;
+        self.gaps_between(first.number(), first.next().number(), |gap| {
+            let append = gap.appends.iter().find(|append| append.position == first);
+            events = append.map(|append| append.events);
+            match events {
+                Some(_) => ControlFlow::Break(()),
+                None => ControlFlow::Continue(()),
+            }
+        })?;
+        Ok(events)
+    }
+
+    /// The error for an append of so many events that damage destroyed in part.
+    fn incomplete(&self, first: Position, events: u32) -> StoreError {
+        let end = first.number() + u64::from(events.max(1));
+        let what = format!("the append at {first} is incomplete");
+        let known = self.published.damage_from(first, Direction::Forwards);
         StoreError::Corrupt(match known {
             Some((first, damage)) if first.number() < end => damage.clone(),
             _ => Damage::new("index".to_owned(), 0, what),

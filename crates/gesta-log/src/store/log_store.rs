@@ -76,6 +76,7 @@ const SUPPORTED: CapabilitySet = CapabilitySet::of(&[
     Capability::QueryFilter,
     Capability::FindAppend,
     Capability::UnconditionalRepeats,
+    Capability::StreamScopedIds,
     Capability::StreamListing,
     Capability::CategoryListing,
     Capability::StreamMetadata,
@@ -87,11 +88,12 @@ const SUPPORTED: CapabilitySet = CapabilitySet::of(&[
 ]);
 
 /// The optional features of a store whose index has ids of a kind.
-const BY_ID: [(IndexedIds, Capability); 4] = [
+const BY_ID: [(IndexedIds, Capability); 5] = [
     (IndexedIds::EVENT, Capability::EventIdFilter),
     (IndexedIds::CORRELATION, Capability::CorrelationFilter),
     (IndexedIds::CORRELATION, Capability::CorrelationOrdinals),
     (IndexedIds::CAUSATION, Capability::CausationFilter),
+    (IndexedIds::STREAMS, Capability::StreamOrdinals),
 ];
 
 /// An event store in one directory.
@@ -586,8 +588,8 @@ impl EventStore for LogStore {
 
     fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
         self.answer(move |reader| {
-            let find = || reader.published.index().find_append(first_event, Position::START);
-            match reader.retry_if_files_replaced(find)? {
+            let find = || reader.published.index().appends(first_event, Position::START);
+            match reader.retry_if_files_replaced(find)?.first().copied() {
                 Some(span) => reader.span(span).map(|events| Some(appended(events))),
                 // Damage may have destroyed it.
                 None => reader.end_at_damage(Position::START).map(|()| None),

@@ -16,6 +16,7 @@ mod lookups;
 mod on_disk_index;
 mod ownership;
 mod reader;
+mod same_ids;
 mod scavenge;
 mod segments;
 mod shortages;

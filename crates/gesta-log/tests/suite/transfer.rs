@@ -339,7 +339,7 @@ fn an_append_of_which_events_were_scavenged_is_told_from_another_with_its_first_
     import(there.path(), copy.path());
     let copy = open(copy.path());
     // The third append, of three events, went to thing-2, which was truncated.
-    let other = Append::to(name("else-1"), ExpectedRevision::Any, [event("append 2", 0)]);
+    let other = Append::to(name("thing-2"), ExpectedRevision::Any, [event("append 2", 0)]);
     let refused = block_on(copy.append(other)).unwrap_err();
     assert!(matches!(refused, StoreError::Conflict(Conflict::PartialRepeat { .. })), "{refused}");
 }

@@ -88,8 +88,8 @@ pub(crate) struct ObservedFaults {
 pub(crate) struct Model {
     history: History,
     appends: Vec<TrackedAppend>,
-    /// The append that each event was submitted in, and its index there.
-    owners: HashMap<EventId, (AppendId, usize)>,
+    /// The appends that each event id was submitted in, and its index there: one for each stream.
+    owners: HashMap<EventId, Vec<(AppendId, usize)>>,
     scavenge: ScavengeTracker,
 }
 
@@ -114,9 +114,26 @@ impl Model {
         self.appends.get(id).and_then(|tracked| tracked.published.as_ref())
     }
 
-    /// Returns the acknowledgement of the published append that starts with this event.
-    pub(crate) fn published_as(&self, first_event: EventId) -> Option<&Appended> {
-        self.owners.get(&first_event).and_then(|(owner, _)| self.published(*owner))
+    /// Returns the acknowledgements of the published appends that start with this event id.
+    pub(crate) fn published_as(&self, first_event: EventId) -> impl Iterator<Item = &Appended> {
+        let owners = self.owners.get(&first_event).into_iter().flatten();
+        owners.filter_map(|(owner, ordinal)| self.published(*owner).filter(|_| *ordinal == 0))
+    }
+
+    /// Returns whether this event id was ever submitted for this stream.
+    pub(crate) fn was_submitted(&self, id: EventId, stream: &StreamName) -> bool {
+        self.owner(id, stream).is_some()
+    }
+
+    /// Returns the append in which an event id was submitted for a stream, and its index there.
+    fn owner(&self, id: EventId, stream: &StreamName) -> Option<(AppendId, usize)> {
+        let has = |(owner, _): &&(AppendId, usize)| {
+            let parts = &self.append(*owner).streams;
+            parts.iter().any(|part| {
+                part.stream == *stream && part.events.iter().any(|event| event.id == id)
+            })
+        };
+        self.owners.get(&id)?.iter().find(has).copied()
     }
 
     /// The last position that is proven durable: a later published append was submitted after it
@@ -131,7 +148,7 @@ impl Model {
         let number = self.appends.len();
         if kind == AppendKind::Valid {
             for (ordinal, event) in append.events().enumerate() {
-                self.owners.insert(event.id, (number, ordinal));
+                self.owners.entry(event.id).or_default().push((number, ordinal));
             }
         }
         self.appends.push(TrackedAppend {
@@ -165,7 +182,7 @@ impl Model {
     pub(crate) fn absorb(&mut self, events: &[RecordedEvent]) -> CheckResult {
         let mut rest = events;
         while let Some(first) = rest.first() {
-            let owner = self.owners.get(&first.id).copied();
+            let owner = self.owner(first.id, &first.stream);
             let Some((number, ordinal)) = owner else {
                 return Err(Violation(format!("event {} was never submitted", first.position)));
             };
@@ -440,7 +457,10 @@ impl Model {
             Conflict::PartialRepeat { first_event } => {
                 let is_there = |(owner, _): &(AppendId, usize)| self.published(*owner).is_some();
                 tracked.kind == AppendKind::ReusedEventId
-                    && self.owners.get(first_event).is_some_and(is_there)
+                    && self
+                        .owners
+                        .get(first_event)
+                        .is_some_and(|owners| owners.iter().any(is_there))
             }
             // The log reports no other conflicts.
             _ => false,

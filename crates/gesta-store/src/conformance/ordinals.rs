@@ -1,4 +1,4 @@
-//! Clauses about ordinals of categories, event types and conversations.
+//! Clauses about ordinals of categories, event types, conversations and streams.
 
 use super::support::*;
 use crate::{
@@ -83,6 +83,45 @@ pub(super) async fn events_of_a_type_have_ordinals(store: &dyn EventStore) {
 pub(super) async fn events_of_a_conversation_have_ordinals(store: &dyn EventStore) {
     let id = CorrelationId::new("request-1").expect("an id");
     expect_index(store, OrdinalIndex::Correlation(id)).await;
+}
+
+pub(super) async fn streams_have_ordinals_in_the_order_of_their_first_events(
+    store: &dyn EventStore,
+) {
+    expect_index(store, OrdinalIndex::Streams).await;
+}
+
+pub(super) async fn streams_of_a_category_have_ordinals(store: &dyn EventStore) {
+    expect_index(store, OrdinalIndex::StreamsOf(category("order"))).await;
+}
+
+/// Also of a stream that is revived, whose first event stays what it was.
+pub(super) async fn a_stream_keeps_its_ordinal_and_gets_no_second_one(store: &dyn EventStore) {
+    for stream in ["order-1", "account-1", "order-2"] {
+        grow(store, stream, 2).await;
+    }
+    let of = || ReadOrdinals::forwards(OrdinalIndex::Streams);
+    let before = read(store, of()).await;
+    assert_eq!(before.len(), 3, "one for each stream");
+    delete(store, "order-1").await;
+    grow(store, "order-1", 1).await;
+    grow(store, "order-3", 1).await;
+    let after = read(store, of()).await;
+    // A store may have removed the hidden one.
+    let kept = after.iter().filter(|counted| counted.ordinal < Ordinal::new(3));
+    assert!(kept.into_iter().all(|counted| before.contains(counted)), "ordinals must not change");
+    let last = after.last().map(|last| (last.ordinal, last.event.stream.clone()));
+    assert_eq!(last, Some((Ordinal::new(3), name("order-3"))));
+}
+
+/// Neither metadata nor the streams that clients name with `$`.
+pub(super) async fn system_streams_have_no_ordinals(store: &dyn EventStore) {
+    grow(store, "order-1", 1).await;
+    set_metadata(store, "order-1", StreamMetadata::default()).await;
+    grow(store, "order-2", 1).await;
+    let streams = read(store, ReadOrdinals::forwards(OrdinalIndex::Streams)).await;
+    let names: Vec<_> = streams.iter().map(|counted| counted.event.stream.as_str()).collect();
+    assert_eq!(names, ["order-1", "order-2"]);
 }
 
 pub(super) async fn an_index_without_events_reads_empty(store: &dyn EventStore) {

@@ -145,6 +145,11 @@ pub(super) async fn ordinals_of_conversations_are_refused(store: &dyn EventStore
     ordinals_refused(store, OrdinalIndex::Correlation(id)).await;
 }
 
+pub(super) async fn ordinals_of_streams_are_refused(store: &dyn EventStore) {
+    ordinals_refused(store, OrdinalIndex::Streams).await;
+    ordinals_refused(store, OrdinalIndex::StreamsOf(category("order"))).await;
+}
+
 pub(super) async fn starts_at_a_time_are_refused(store: &dyn EventStore) {
     grow(store, "order-1", 1).await;
     let (missing, time) = (Capability::TimeStarts, RecordedAt::from_micros(1));

@@ -207,7 +207,11 @@ impl Log {
         let category = event.stream.category().map(OrdinalIndex::Category);
         let event_type = Some(OrdinalIndex::EventType(event.event_type.clone()));
         let correlation = event.correlation_id.clone().map(OrdinalIndex::Correlation);
-        for counted in [category, event_type, correlation].into_iter().flatten() {
+        let begins = OrdinalIndex::begins_stream(&event.stream, event.revision);
+        let streams = begins.then_some(OrdinalIndex::Streams);
+        let streams_of = event.stream.category().filter(|_| begins).map(OrdinalIndex::StreamsOf);
+        let counted = [category, event_type, correlation, streams, streams_of];
+        for counted in counted.into_iter().flatten() {
             self.ordinals.entry(counted).or_default().push(index);
         }
     }

@@ -22,10 +22,11 @@ const MAGIC: [u8; 8] = *b"GESTARUN";
 const VERSION_MAJOR: u16 = 2;
 const VERSION_MINOR: u16 = 0;
 /// Compatible feature flag: categories, event types and correlation ids have the postings of
-/// scavenged events. The flags before it are the kinds of ids.
+/// scavenged events, and streams that of a scavenged first event. The other flags are the kinds of
+/// ids.
 const FEATURE_KEEPS_SCAVENGED: u64 = 1 << 3;
 
-const _: () = assert!(IndexedIds::ALL.bits() < FEATURE_KEEPS_SCAVENGED);
+const _: () = assert!(IndexedIds::ALL.bits() & FEATURE_KEEPS_SCAVENGED == 0);
 
 /// The name of a run: the numbers of the first and the last covered segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

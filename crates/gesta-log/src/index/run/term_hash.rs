@@ -14,11 +14,17 @@ pub(crate) enum Term<'a> {
     Category(&'a Category),
     EventType(&'a EventType),
     Tag(&'a Tag),
-    /// The append whose first event has this id.
+    /// The append whose first event has this id. Of several in one segment, the first one.
     Append(EventId),
+    /// A further append of a segment whose first event has this id, in this stream.
+    AppendIn(EventId, &'a StreamName),
     EventId(EventId),
     Correlation(&'a CorrelationId),
     Causation(&'a CausationId),
+    /// First events of streams but the system's.
+    Streams,
+    /// The same for the streams in a category.
+    StreamsOf(&'a Category),
 }
 
 /// The 96-bit hash of a term. Among 10¹⁰ terms, two share a hash with a probability of about 10⁻⁹.
@@ -63,9 +69,11 @@ pub(crate) struct TermKey {
     types: [u8; 32],
     tags: [u8; 32],
     appends: [u8; 32],
+    appends_in: [u8; 32],
     event_ids: [u8; 32],
     correlations: [u8; 32],
     causations: [u8; 32],
+    first_events: [u8; 32],
 }
 
 impl fmt::Debug for TermKey {
@@ -85,9 +93,11 @@ impl TermKey {
             types: blake3::derive_key("gesta index 1: event types", &store),
             tags: blake3::derive_key("gesta index 1: tags", &store),
             appends: blake3::derive_key("gesta index 1: appends", &store),
+            appends_in: blake3::derive_key("gesta index 1: appends in a stream", &store),
             event_ids: blake3::derive_key("gesta index 1: event ids", &store),
             correlations: blake3::derive_key("gesta index 1: correlation ids", &store),
             causations: blake3::derive_key("gesta index 1: causation ids", &store),
+            first_events: blake3::derive_key("gesta index 1: first events of streams", &store),
         }
     }
 
@@ -104,9 +114,20 @@ impl TermKey {
             Term::Append(first_event) => {
                 blake3::keyed_hash(&self.appends, first_event.as_uuid().as_bytes())
             }
+            Term::AppendIn(first_event, stream) => {
+                let id = first_event.as_uuid();
+                // The id has a fixed length, so the two parts cannot be read in another way.
+                let mut hasher = blake3::Hasher::new_keyed(&self.appends_in);
+                hasher.update(id.as_bytes()).update(stream.as_str().as_bytes()).finalize()
+            }
             Term::EventId(id) => blake3::keyed_hash(&self.event_ids, id.as_uuid().as_bytes()),
             Term::Correlation(id) => blake3::keyed_hash(&self.correlations, id.as_str().as_bytes()),
             Term::Causation(id) => blake3::keyed_hash(&self.causations, id.as_str().as_bytes()),
+            // A category is never empty.
+            Term::Streams => blake3::keyed_hash(&self.first_events, b""),
+            Term::StreamsOf(category) => {
+                blake3::keyed_hash(&self.first_events, category.as_str().as_bytes())
+            }
         };
         // 96 of 256 bits: collisions are rare enough, and every entry stores a hash.
         let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = *hash.as_bytes();
@@ -132,16 +153,19 @@ mod tests {
             Term::EventType(&event_type),
             Term::Tag(&tag),
             Term::Append(id),
+            Term::AppendIn(id, &stream),
             Term::EventId(id),
             Term::Correlation(&correlation),
             Term::Causation(&causation),
+            Term::Streams,
+            Term::StreamsOf(&category),
         ];
         let keys = [TermKey::new([1; 16]), TermKey::new([2; 16])];
         let mut hashes: Vec<_> =
             keys.iter().flat_map(|key| terms.map(|term| key.hash(&term))).collect();
         hashes.sort();
         hashes.dedup();
-        assert_eq!(hashes.len(), 16);
+        assert_eq!(hashes.len(), 22);
     }
 
     #[test]

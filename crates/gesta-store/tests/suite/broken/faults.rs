@@ -139,6 +139,8 @@ pub(super) const SHARED: &[(&str, &[&str], &str)] = &[
             "a_stream_subscription_begins_at_a_time",
             "a_subscription_begins_at_a_time",
             "events_of_a_category_have_ordinals",
+            "streams_have_ordinals_in_the_order_of_their_first_events",
+            "streams_of_a_category_have_ordinals",
             "events_of_a_conversation_have_ordinals",
             "events_of_a_type_have_ordinals",
             "ordinals_are_read_from_a_time",

@@ -24,6 +24,7 @@ fn existence() -> Vec<Fault> {
         .also("a_description_follows_a_stream_through_its_life", "revives the stream")
         .also("a_condition_means_what_has_revived_a_stream", "revives the stream")
         .also("a_revived_stream_goes_on_counting", "revives the stream")
+        .also("a_stream_keeps_its_ordinal_and_gets_no_second_one", "revives the stream")
         .also("streams_that_ended_are_not_listed", "revives a stream")
         .also("a_visible_read_leaves_out_streams_that_ended", "revives the stream")
         .also("a_visible_subscription_calls_nothing_back", "revives the stream")

@@ -1,8 +1,9 @@
 //! Faults of ordinals.
 
 use gesta_store::{
-    Direction, EventStore, Ordinal, OrdinalEvent, OrdinalIndex, OrdinalPages, ReadFrom,
-    ReadOrdinals, ReadStream, StoreError, conformance::block_on, memory::MemoryStore,
+    Direction, EventStore, Ordinal, OrdinalEvent, OrdinalIndex, OrdinalPages, ReadAll, ReadFrom,
+    ReadOrdinals, ReadStream, RecordedEvent, Revision, StoreError, conformance::block_on,
+    memory::MemoryStore,
 };
 
 use crate::broken::{Fault, FaultyStore};
@@ -30,6 +31,10 @@ fn renumbered(mut page: Vec<OrdinalEvent>) -> Vec<OrdinalEvent> {
 }
 
 pub(crate) fn faults() -> Vec<Fault> {
+    [of_events(), of_streams()].into_iter().flatten().collect()
+}
+
+fn of_events() -> Vec<Fault> {
     vec![
         Fault::of("events_of_a_category_have_ordinals", || {
             numbering(|store, read| {
@@ -82,6 +87,68 @@ pub(crate) fn faults() -> Vec<Fault> {
                 });
                 one_page(renumbered(page))
             })
+        })
+        .also("a_stream_keeps_its_ordinal_and_gets_no_second_one", "hides a first event"),
+    ]
+}
+
+fn of_streams() -> Vec<Fault> {
+    vec![
+        Fault::of("streams_have_ordinals_in_the_order_of_their_first_events", || {
+            // In the order of their names.
+            numbering(|store, read| match read.of {
+                OrdinalIndex::Streams if read.from == ReadFrom::Start => {
+                    let mut page = found(store, read);
+                    page.sort_by_key(|counted| counted.event.stream.clone());
+                    one_page(page)
+                }
+                _ => store.read_ordinals(read),
+            })
         }),
+        Fault::of("streams_of_a_category_have_ordinals", || {
+            numbering(|store, mut read| {
+                if let OrdinalIndex::StreamsOf(_) = read.of {
+                    read.of = OrdinalIndex::Streams;
+                }
+                store.read_ordinals(read)
+            })
+        }),
+        Fault::of("a_stream_keeps_its_ordinal_and_gets_no_second_one", || {
+            // Counts the first visible event of each stream.
+            numbering(|store, read| match read.of {
+                OrdinalIndex::Streams if read.limit == u64::MAX => {
+                    let mut page = found(store, read);
+                    for counted in &mut page {
+                        let shown = ReadStream::forwards(counted.event.stream.clone()).limit(1);
+                        let shown = block_on(store.read_stream(shown).collect_events());
+                        let first = shown.expect("a memory store can be read").pop();
+                        counted.event = first.unwrap_or_else(|| counted.event.clone());
+                    }
+                    page.sort_by_key(|counted| counted.event.position);
+                    one_page(renumbered(page))
+                }
+                _ => store.read_ordinals(read),
+            })
+        })
+        .also("streams_have_ordinals_in_the_order_of_their_first_events", "reads parts"),
+        Fault::of("system_streams_have_no_ordinals", || {
+            numbering(|store, read| match read.of {
+                OrdinalIndex::Streams => {
+                    let all = ReadAll::forwards();
+                    let all = block_on(store.read_all(all).collect_events());
+                    let mut all = all.expect("a memory store can be read");
+                    let is_metadata =
+                        |event: &RecordedEvent| event.stream.described_stream().is_some();
+                    if !all.iter().any(is_metadata) {
+                        return store.read_ordinals(read);
+                    }
+                    all.retain(|event| event.revision == Revision::FIRST);
+                    let page = (0..).map(Ordinal::new).zip(all);
+                    one_page(page.map(|(nth, event)| OrdinalEvent::new(nth, event)).collect())
+                }
+                _ => store.read_ordinals(read),
+            })
+        })
+        .also("a_stream_keeps_its_ordinal_and_gets_no_second_one", "deletes by metadata"),
     ]
 }

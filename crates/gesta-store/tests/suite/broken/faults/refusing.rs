@@ -42,6 +42,7 @@ pub(crate) fn faults() -> Vec<Fault> {
         "ordinals_of_categories_are_refused": CategoryOrdinals,
         "ordinals_of_event_types_are_refused": EventTypeOrdinals,
         "ordinals_of_conversations_are_refused": CorrelationOrdinals,
+        "ordinals_of_streams_are_refused": StreamOrdinals,
         "starts_at_a_time_are_refused": TimeStarts,
         "finding_appends_is_refused": FindAppend,
         "an_event_id_in_another_stream_is_a_conflict": StreamScopedIds,
