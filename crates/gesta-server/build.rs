@@ -5,8 +5,10 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 7] = [
     "streams.proto",
+    "streams_v2.proto",
+    "streams_v2_errors.proto",
     "persistent.proto",
     "projections.proto",
     "gossip.proto",

@@ -151,7 +151,7 @@ impl Server {
                     fs::remove_dir_all(&directory)?;
                 }
                 fs::create_dir_all(&directory)?;
-                format!("gesta:{}?index=correlation", directory.display())
+                format!("gesta:{}?index=correlation,streams", directory.display())
             }
         };
         let mut command = Command::new(program);

@@ -24,6 +24,7 @@ use crate::{
 };
 
 const STREAMS: &str = "event_store.client.streams.streams";
+const STREAMS_V2: &str = "kurrentdb.protocol.v2.streams.streamsservice";
 const GROUPS: &str = "event_store.client.persistent_subscriptions.persistentsubscriptions";
 /// A group reads a stream or the whole store.
 const SOURCES: &[&str] = &["stream", "all"];
@@ -55,6 +56,8 @@ const METHODS: &[(&str, &str, &[&str])] = &[
     (PROJECTIONS, "state", &[]),
     (PROJECTIONS, "result", &[]),
     (PROJECTIONS, "restartsubsystem", &[]),
+    (STREAMS_V2, "appendsession", &[]),
+    (STREAMS_V2, "appendrecords", &[]),
     ("event_store.client.gossip.gossip", "read", &[]),
     ("event_store.client.server_features.serverfeatures", "getsupportedmethods", &[]),
 ];

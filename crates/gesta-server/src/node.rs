@@ -15,9 +15,9 @@ use gesta_store::{EventStore, RecordedAt};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// The version that clients are told, which decides what they try: that of the protocol without
-/// its second version.
-pub(crate) const PROTOCOL_VERSION: &str = "24.10.0";
+/// The version that clients are told, which decides what they try: the first one with all calls of
+/// the second version of the streams.
+pub(crate) const PROTOCOL_VERSION: &str = "26.1.0";
 
 /// One server: a node of a cluster that has no other.
 #[derive(Clone)]

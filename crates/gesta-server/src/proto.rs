@@ -20,4 +20,5 @@ pub(crate) use packages::{
         self as shared, gossip, persistent_subscriptions, projections, server_features, streams,
     },
     google::rpc,
+    kurrentdb::protocol::v2::streams as streams_v2,
 };

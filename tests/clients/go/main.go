@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ var scenarios = []scenario{
 	{"a category is followed with its links resolved", followsACategory},
 	{"the whole store is followed by a filter with checkpoints", followsAll},
 	{"metadata, deletion and tombstone", metadataAndDeletion},
+	{"several streams are appended to together or not at all", appendsToSeveralStreams},
 }
 
 func fresh(category string) string {
@@ -232,6 +234,43 @@ func metadataAndDeletion(client *kurrentdb.Client) error {
 	}
 	_, err = read(client, stream, kurrentdb.ReadStreamOptions{})
 	return expect(err, kurrentdb.ErrorCodeStreamDeleted)
+}
+
+func appendsToSeveralStreams(client *kurrentdb.Client) error {
+	ctx, order, stock := context.Background(), fresh("order"), fresh("stock")
+	request := func(stream string, state kurrentdb.StreamState, events ...kurrentdb.EventData) kurrentdb.AppendStreamRequest {
+		return kurrentdb.AppendStreamRequest{
+			StreamName: stream, ExpectedStreamState: state, Events: slices.Values(events),
+		}
+	}
+	first := []kurrentdb.AppendStreamRequest{
+		request(order, kurrentdb.NoStream{}, placed(1), placed(2)),
+		request(stock, kurrentdb.Any{}, placed(3)),
+	}
+	appended, err := client.MultiStreamAppend(ctx, slices.Values(first))
+	if err != nil {
+		return err
+	}
+	if appended.Position == 0 || len(appended.Responses) != 2 || appended.Responses[0].StreamRevision != 1 {
+		return fmt.Errorf("the result was %+v", appended)
+	}
+	again, err := client.MultiStreamAppend(ctx, slices.Values(first))
+	if err != nil || again.Position != appended.Position {
+		return fmt.Errorf("a repeat was answered with %+v, %v", again, err)
+	}
+	second := []kurrentdb.AppendStreamRequest{
+		request(order, kurrentdb.Revision(1), placed(4)),
+		request(stock, kurrentdb.NoStream{}, placed(5)),
+	}
+	_, err = client.MultiStreamAppend(ctx, slices.Values(second))
+	if err = expect(err, kurrentdb.ErrorCodeStreamRevisionConflict); err != nil {
+		return err
+	}
+	events, err := read(client, order, kurrentdb.ReadStreamOptions{})
+	if err != nil || len(events) != 2 {
+		return fmt.Errorf("read %d events, %v", len(events), err)
+	}
+	return nil
 }
 
 func main() {

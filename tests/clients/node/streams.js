@@ -158,6 +158,59 @@ const scenarios = {
 };
 
 Object.assign(scenarios, require("./groups.js")(clients, client));
+/** Calls of the second version of the streams, which the older package does not have. */
+const ofSeveralStreams = {
+  async "several streams are appended to together or not at all"() {
+    const [order, stock] = [fresh("order"), fresh("stock")];
+    const record = (n) => jsonEvent({ type: "placed", data: { n }, metadata: { by: "ann" } });
+    const request = (streamName, expectedState, ...events) => ({
+      streamName,
+      expectedState,
+      events,
+    });
+    const first = [request(order, NO_STREAM, record(1), record(2)), request(stock, "any", record(3))];
+    const appended = await client.multiStreamAppend(first);
+    assert.ok(appended.position > 0n);
+    assert.deepEqual(appended.responses, [
+      { streamName: order, revision: 1n },
+      { streamName: stock, revision: 0n },
+    ]);
+    assert.deepEqual(await client.multiStreamAppend(first), appended);
+    const [{ event }] = await collect(client.readStream(order));
+    assert.deepEqual([event.data, event.metadata], [{ n: 1 }, { by: "ann" }]);
+    await assert.rejects(
+      client.multiStreamAppend([request(order, 1n, record(4)), request(stock, NO_STREAM, record(5))]),
+      (error) =>
+        error instanceof WrongExpectedVersionError &&
+        error.streamName === stock &&
+        error.actualState === 0n,
+    );
+    assert.equal((await collect(client.readStream(order))).length, 2);
+  },
+
+  async "records are appended on conditions of other streams"() {
+    const [order, customer] = [fresh("order"), fresh("customer")];
+    await client.appendToStream(customer, placed(1));
+    const records = (n) => [{ streamName: order, record: placed(n) }];
+    const checks = (expectedState) => [
+      { type: "streamState", streamName: order, expectedState: "any" },
+      { type: "streamState", streamName: customer, expectedState },
+    ];
+    const appended = await client.appendRecords(records(1), checks(0n));
+    assert.deepEqual(appended.responses, [{ streamName: order, revision: 0n }]);
+    await assert.rejects(client.appendRecords(records(2), checks(7n)), (error) => {
+      assert.ok(error instanceof clients.AppendConsistencyViolationError);
+      const [violation] = error.violations;
+      assert.equal(violation.checkIndex, 1);
+      assert.equal(violation.streamName, customer);
+      assert.deepEqual([violation.expectedState, violation.actualState], [7n, 0n]);
+      return true;
+    });
+    assert.equal((await collect(client.readStream(order))).length, 1);
+  },
+};
+if (client.multiStreamAppend) Object.assign(scenarios, ofSeveralStreams);
+else console.log(`skipped ${packageName}: several streams, which it has no call for`);
 
 async function main() {
   let failed = 0;

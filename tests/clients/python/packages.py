@@ -26,6 +26,11 @@ class Package:
             self.WrongVersion = errors.WrongCurrentVersionError
             self.AlreadyExists = errors.AlreadyExistsError
             self.TooManyConsumers = errors.MaximumSubscriptionsReachedError
+            self.SameStreamTwice = errors.MultiAppendToSameStreamError
+            self.ChecksFailed = errors.ConsistencyChecksFailedError
+            self.NewEvents = module.NewEvents
+            self.NewRecord = module.NewRecord
+            self.StreamStateCheck = module.StreamStateCheck
         else:
             self.uri = f"esdb://{address}?Tls=false"
             self.Client = module.EventStoreDBClient

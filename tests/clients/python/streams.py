@@ -204,6 +204,78 @@ def reads_an_index(package, client):
     check([event.id for event in read] == [event.id for event in sent], "a category")
 
 
+def appends_to_several_streams(package, client):
+    order, stock, state = fresh("order"), fresh("stock"), package.StreamState
+
+    def batch(stream, version, *types):
+        sent = [package.NewEvent(type=name, data=b'{"a": 1}') for name in types]
+        return package.NewEvents(stream_name=stream, events=sent, current_version=version)
+
+    sent = [batch(order, state.NO_STREAM, "placed", "paid"), batch(stock, state.ANY, "reserved")]
+    position = client.multi_append_to_stream(sent)
+    check(position > 0, "an append tells its position")
+    check(client.multi_append_to_stream(sent) == position, "a retry gets the first position")
+    check([len(client.get_stream(name)) for name in (order, stock)] == [2, 1], "in both")
+    wrong = refused(
+        package.WrongVersion,
+        lambda: client.multi_append_to_stream(
+            [batch(order, 1, "shipped"), batch(stock, state.NO_STREAM, "reserved")]
+        ),
+    )
+    check(wrong.stream_name == stock and wrong.actual_version == 0, "names the stream")
+    refused(
+        package.SameStreamTwice,
+        lambda: client.multi_append_to_stream([batch(order, 1, "a"), batch(order, 1, "b")]),
+    )
+    check(client.get_current_version(order) == 1, "nothing was appended")
+
+
+def appends_with_checks_of_other_streams(package, client):
+    order, customer, state = fresh("order"), fresh("customer"), package.StreamState
+    client.append_to_stream(
+        customer, current_version=state.NO_STREAM, events=events(package, "registered")
+    )
+
+    def record(name):
+        return package.NewRecord(
+            stream_name=order, type=name, data=b"{}", metadata=b'{"team": "sales"}'
+        )
+
+    check_of = package.StreamStateCheck
+    result = client.append_records(
+        [record("placed"), record("paid")],
+        [check_of(customer, 0), check_of(order, state.NO_STREAM)],
+    )
+    check(result.commit_position > 0, "an append tells its position")
+    [head] = result.stream_positions
+    check((head.stream_name, head.stream_position) == (order, 1), "and its revision")
+    first = client.get_stream(order)[0]
+    check((first.type, first.metadata) == ("placed", b'{"team":"sales"}'), "as metadata")
+    failed = refused(
+        package.ChecksFailed,
+        lambda: client.append_records(record("late"), [check_of(order, 1), check_of(customer, 5)]),
+    )
+    [failure] = failed.failures
+    state_failure = failure.stream_state_failure
+    check(failure.check_index == 1 and state_failure.stream_name == customer, "which check")
+    check((state_failure.expected_state, state_failure.actual_state) == (5, 0), "and its state")
+    check(client.get_current_version(order) == 1, "nothing was appended")
+
+
+def lists_streams(package, client):
+    category = f"user{uuid4().hex}"
+    for number in (2, 1):
+        client.append_to_stream(
+            f"{category}-{number}",
+            current_version=package.StreamState.ANY,
+            events=events(package, "created", "renamed"),
+        )
+    names = [event.data.decode() for event in client.get_stream(f"$category-{category}")]
+    check(names == [f"{category}-2", f"{category}-1"], "in the order of their first events")
+    [last] = client.get_stream("$streams", backwards=True, limit=1, resolve_links=True)
+    check(last.stream_name == f"{category}-1" and last.stream_position == 0, "the last new one")
+
+
 def knows_the_only_node(package, client):
     [member] = client.read_gossip()
     address = f"{member.address}:{member.port}"
@@ -221,6 +293,7 @@ SCENARIOS = [
     sets_metadata,
     deletes_and_revives,
     tombstones,
+    lists_streams,
     knows_the_only_node,
     *groups.SCENARIOS,
 ]
@@ -232,8 +305,10 @@ def main():
     # The older package has no call for it.
     if hasattr(package.Client, "read_index"):
         SCENARIOS.append(reads_an_index)
+        SCENARIOS.append(appends_to_several_streams)
+        SCENARIOS.append(appends_with_checks_of_other_streams)
     else:
-        print(f"skipped {package.name}: reads an index, which it has no call for")
+        print(f"skipped {package.name}: an index and several streams, which it has no calls for")
     with package.Client(uri=package.uri) as client:
         for scenario in SCENARIOS:
             name = scenario.__name__.replace("_", " ")

@@ -29,6 +29,7 @@ const NO_ATOM: &str = "this server has no AtomPub interface; use a gRPC client\n
 pub(super) fn router(node: &Node, groups: &Groups, projections: Projections) -> Router {
     let services = Routes::new(streams::service(node.clone()))
         .add_service(groups::service(groups.clone()))
+        .add_service(streams::service_v2(node.clone()))
         .add_service(projections::service(projections))
         .add_service(discovery::features())
         .add_service(discovery::members(node.clone()))

@@ -1,4 +1,4 @@
-//! The service `Streams`: one file for each call.
+//! The service `Streams`: one file for each call. Its second version is in [`v2`].
 //!
 //! Owns: the dispatch. Not here: translations of values ([`wire`](crate::wire)).
 
@@ -8,6 +8,8 @@ mod batch_append;
 mod delete;
 mod new_append;
 mod read;
+mod soft_deletion;
+mod v2;
 
 use std::pin::Pin;
 
@@ -41,6 +43,8 @@ pub(crate) fn service(node: Node) -> StreamsServer<StreamsService> {
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(usize::MAX)
 }
+
+pub(crate) use v2::service as service_v2;
 
 type Messages<Message> = Pin<Box<dyn Stream<Item = Result<Message, Status>> + Send>>;
 

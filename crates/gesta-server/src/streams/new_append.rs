@@ -6,7 +6,7 @@
 use gesta_store::{Append, ExpectedRevision, Invalid, Limits, NewEvent, StoreError, StreamName};
 use tonic::Status;
 
-use super::read::is_of_index;
+use super::{read::is_of_index, soft_deletion::SoftDeletion};
 use crate::{
     node::Node,
     wire::{Proposal, new_event, status},
@@ -72,7 +72,11 @@ impl NewAppend {
             append = append.privileged();
         }
         let counters = node.counters();
-        match node.store().append(append).await {
+        let outcome = match SoftDeletion::of(append) {
+            Ok(deletion) => deletion.append(node.store()).await,
+            Err(append) => node.store().append(append).await,
+        };
+        match outcome {
             Ok(appended) => {
                 counters.appends.add(1);
                 counters.events_appended.add(count);

@@ -6,7 +6,7 @@ use gesta_store::{Conflict, ExpectedRevision, StoreError, StreamName};
 use prost::{Message, Name};
 use tonic::{Code, Status};
 
-use super::{errors::status, identifier};
+use super::{details::any, errors::status, identifier};
 use crate::proto::{
     rpc,
     shared::{
@@ -78,7 +78,5 @@ fn expected_position(expected: ExpectedRevision) -> ExpectedStreamPositionOption
 }
 
 fn packed<Details: Message + Name>(code: Code, message: String, details: &Details) -> rpc::Status {
-    let type_url = format!("type.googleapis.com/{}", Details::full_name());
-    let details = prost_types::Any { type_url, value: details.encode_to_vec() };
-    rpc::Status { code: code.into(), message, details: Some(details) }
+    rpc::Status { code: code.into(), message, details: Some(any(details)) }
 }

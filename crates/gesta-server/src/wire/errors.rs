@@ -79,8 +79,8 @@ pub(crate) fn wrong_expected_version(
     with_trailers(Code::FailedPrecondition, text, trailers)
 }
 
-/// Returns an expectation as the number that trailers and texts have for it.
-fn version_number(expected: ExpectedRevision) -> i64 {
+/// Returns an expectation as the number that trailers, texts and messages have for it.
+pub(crate) fn version_number(expected: ExpectedRevision) -> i64 {
     match expected {
         ExpectedRevision::NoStream => -1,
         ExpectedRevision::Any => -2,

@@ -5,19 +5,23 @@
 //! ([`streams`](crate::streams)).
 
 mod batch_status;
+mod details;
 mod errors;
 mod expected;
 mod ids;
 mod new_event;
+mod new_record;
 mod recorded;
 mod stream_names;
 
 pub(crate) use self::{
     batch_status::{batch_status, of_plain, timed_out},
-    errors::{missing, refused, status, with_trailers, wrong_expected_version},
-    expected::ExpectedOption,
+    details::detailed,
+    errors::{missing, refused, status, version_number, with_trailers, wrong_expected_version},
+    expected::{ExpectedOption, expected_of_number},
     ids::{IdForm, uuid_of},
     new_event::{Proposal, new_event},
+    new_record::{new_record, record_id},
     recorded::recorded_event,
-    stream_names::{identifier, name_to_read, name_to_write},
+    stream_names::{identifier, name_to_read, name_to_write, text_to_read, text_to_write},
 };

@@ -56,11 +56,7 @@ pub(crate) fn new_event(proposal: Proposal, limits: &Limits) -> Result<NewEvent,
         Some(_) => ContentType::OCTET_STREAM,
         None => return Err(missing("content-type")),
     };
-    let related = Related::of(&custom_metadata);
-    let event = NewEvent::new(id, event_type, content_type, data)
-        .metadata(custom_metadata)
-        .correlation_id(related.correlation_id.and_then(|id| CorrelationId::new(id).ok()))
-        .causation_id(related.causation_id.and_then(|id| CausationId::new(id).ok()));
+    let event = related(NewEvent::new(id, event_type, content_type, data), custom_metadata);
     let (actual, max) = (event.content_bytes(), limits.event_bytes_max);
     if actual > max {
         let mut refused =
@@ -70,6 +66,15 @@ pub(crate) fn new_event(proposal: Proposal, limits: &Limits) -> Result<NewEvent,
         return Err(refused);
     }
     Ok(event)
+}
+
+/// Adds metadata to an event, and the ids of conversation and cause that they carry.
+pub(super) fn related(event: NewEvent, metadata: Bytes) -> NewEvent {
+    let related = Related::of(&metadata);
+    event
+        .metadata(metadata)
+        .correlation_id(related.correlation_id.and_then(|id| CorrelationId::new(id).ok()))
+        .causation_id(related.causation_id.and_then(|id| CausationId::new(id).ok()))
 }
 
 /// The ids that metadata carry by the convention of the protocol's users.

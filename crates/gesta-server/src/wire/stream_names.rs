@@ -1,4 +1,4 @@
-//! Names of streams, which the protocol has as bytes.
+//! Names of streams, which the protocol has as bytes, and its second version as text.
 
 use gesta_store::StreamName;
 use tonic::Status;
@@ -10,14 +10,24 @@ use crate::proto::shared;
 pub(crate) fn name_to_read(
     identifier: Option<&shared::StreamIdentifier>,
 ) -> Result<StreamName, Status> {
-    StreamName::stored(text(identifier)?).map_err(|invalid| status(&invalid.into()))
+    text_to_read(text(identifier)?)
 }
 
 /// Reads the name of a stream that gets events.
 pub(crate) fn name_to_write(
     identifier: Option<&shared::StreamIdentifier>,
 ) -> Result<StreamName, Status> {
-    StreamName::new(text(identifier)?).map_err(|invalid| status(&invalid.into()))
+    text_to_write(text(identifier)?)
+}
+
+/// Reads the name of a stream that may be stored already, under any rule.
+pub(crate) fn text_to_read(name: &str) -> Result<StreamName, Status> {
+    StreamName::stored(name).map_err(|invalid| status(&invalid.into()))
+}
+
+/// Reads the name of a stream that gets events.
+pub(crate) fn text_to_write(name: &str) -> Result<StreamName, Status> {
+    StreamName::new(name).map_err(|invalid| status(&invalid.into()))
 }
 
 pub(crate) fn identifier(stream: &StreamName) -> shared::StreamIdentifier {

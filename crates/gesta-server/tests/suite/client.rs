@@ -16,11 +16,14 @@ mod packages {
 
 use std::time::Duration;
 
+pub(crate) use delete_req::options::ExpectedStreamRevision as Deleting;
 pub(crate) use packages::event_store::client::{
     self as shared, Empty, StreamIdentifier, gossip, persistent_subscriptions as groups,
     projections, server_features, streams::*,
 };
+pub(crate) use packages::{google::rpc, kurrentdb::protocol::v2::streams as v2};
 use streams_client::StreamsClient;
+pub(crate) use tombstone_req::options::ExpectedStreamRevision as Tombstoning;
 use tonic::{Code, Status, Streaming, transport::Channel};
 use uuid::Uuid;
 
@@ -105,6 +108,40 @@ pub(crate) async fn grow(
             other => panic!("no revision: {other:?}"),
         },
         append_resp::Result::WrongExpectedVersion(wrong) => panic!("not appended: {wrong:?}"),
+    }
+}
+
+/// Deletes a stream with this expectation.
+pub(crate) async fn delete(
+    client: &mut Client,
+    stream: &str,
+    expected: Deleting,
+) -> Result<u64, Status> {
+    let options = delete_req::Options {
+        stream_identifier: identifier(stream),
+        expected_stream_revision: Some(expected),
+    };
+    let response = client.delete(DeleteReq { options: Some(options) }).await?.into_inner();
+    match response.position_option {
+        Some(delete_resp::PositionOption::Position(position)) => Ok(position.commit_position),
+        other => panic!("no position: {other:?}"),
+    }
+}
+
+/// Tombstones a stream with this expectation.
+pub(crate) async fn tombstone(
+    client: &mut Client,
+    stream: &str,
+    expected: Tombstoning,
+) -> Result<u64, Status> {
+    let options = tombstone_req::Options {
+        stream_identifier: identifier(stream),
+        expected_stream_revision: Some(expected),
+    };
+    let response = client.tombstone(TombstoneReq { options: Some(options) }).await?.into_inner();
+    match response.position_option {
+        Some(tombstone_resp::PositionOption::Position(position)) => Ok(position.commit_position),
+        other => panic!("no position: {other:?}"),
     }
 }
 

@@ -1,14 +1,12 @@
 //! `Delete`, `Tombstone`, and metadata.
 
 use read_resp::Content;
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::{
     client::*,
     scene::{Scene, scenarios},
 };
-use delete_req::options::ExpectedStreamRevision as Deleting;
-use tombstone_req::options::ExpectedStreamRevision as Tombstoning;
 
 scenarios!(
     a_deleted_stream_is_not_found_and_is_revived_by_an_append,
@@ -16,35 +14,9 @@ scenarios!(
     a_deletion_checks_the_revision,
     a_tombstoned_stream_refuses_everything,
     metadata_hide_events_and_are_read_back,
+    a_client_that_truncates_before_the_largest_revision_deletes_the_stream,
+    a_tombstone_is_the_last_event_of_its_stream_in_the_whole_store,
 );
-
-async fn delete(client: &mut Client, stream: &str, expected: Deleting) -> Result<u64, Status> {
-    let options = delete_req::Options {
-        stream_identifier: identifier(stream),
-        expected_stream_revision: Some(expected),
-    };
-    let response = client.delete(DeleteReq { options: Some(options) }).await?.into_inner();
-    match response.position_option {
-        Some(delete_resp::PositionOption::Position(position)) => Ok(position.commit_position),
-        other => panic!("no position: {other:?}"),
-    }
-}
-
-async fn tombstone(
-    client: &mut Client,
-    stream: &str,
-    expected: Tombstoning,
-) -> Result<u64, Status> {
-    let options = tombstone_req::Options {
-        stream_identifier: identifier(stream),
-        expected_stream_revision: Some(expected),
-    };
-    let response = client.tombstone(TombstoneReq { options: Some(options) }).await?.into_inner();
-    match response.position_option {
-        Some(tombstone_resp::PositionOption::Position(position)) => Ok(position.commit_position),
-        other => panic!("no position: {other:?}"),
-    }
-}
 
 async fn a_deleted_stream_is_not_found_and_is_revived_by_an_append(scene: Scene) {
     let mut client = scene.client().await;
@@ -108,4 +80,36 @@ async fn metadata_hide_events_and_are_read_back(scene: Scene) {
     let record = event(&read[0]).event.as_ref().unwrap();
     assert_eq!(record.data, metadata.data, "unknown names and the order stay");
     assert_eq!(record.metadata["type"], "$metadata");
+}
+
+async fn a_client_that_truncates_before_the_largest_revision_deletes_the_stream(scene: Scene) {
+    let mut client = scene.client().await;
+    grow(&mut client, "order-1", [1, 2]).await;
+    let mut metadata = proposed(3, "$metadata");
+    metadata.data = br#"{"$tb":9223372036854775807,"team":"sales"}"#.to_vec().into();
+    let deletion = || vec![metadata.clone()];
+    let first = append(&mut client, "$$order-1", NO_STREAM, deletion()).await.unwrap();
+    let read = Read::stream("order-1").run(&mut client).await.unwrap();
+    assert!(matches!(read.as_slice(), [Content::StreamNotFound(_)]), "{read:?}");
+    grow(&mut client, "order-1", [4]).await;
+    assert_eq!(Read::stream("order-1").places(&mut client).await, ["2@order-1"]);
+    let again = append(&mut client, "$$order-1", NO_STREAM, deletion()).await.unwrap();
+    assert_eq!(again, first, "a retry deletes nothing more");
+    assert_eq!(Read::stream("order-1").places(&mut client).await, ["2@order-1"]);
+    let kept = Read::stream("$$order-1").run(&mut client).await.unwrap();
+    let kept = &event(kept.last().unwrap()).event.as_ref().unwrap().data;
+    assert_eq!(kept, r#"{"$tb":2,"team":"sales"}"#);
+}
+
+async fn a_tombstone_is_the_last_event_of_its_stream_in_the_whole_store(scene: Scene) {
+    let mut client = scene.client().await;
+    grow(&mut client, "order-1", [1]).await;
+    tombstone(&mut client, "order-1", Tombstoning::Any(Empty {})).await.unwrap();
+    let expected = [String::from("0@order-1"), format!("{}@order-1", i64::MAX)];
+    let all = Read::all().run(&mut client).await.unwrap();
+    assert_eq!(all.iter().map(place).collect::<Vec<_>>(), expected);
+    assert_eq!(event(&all[1]).event.as_ref().unwrap().metadata["type"], "$streamDeleted");
+    let mut live = Read::all().subscribing().open(&mut client).await.unwrap();
+    live.confirmed().await;
+    assert_eq!([place(&live.next().await), place(&live.next().await)], expected);
 }

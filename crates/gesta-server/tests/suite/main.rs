@@ -14,6 +14,7 @@ mod projections;
 mod reading;
 mod scene;
 mod several_servers;
+mod several_streams;
 mod subscribing;
 mod system_streams;
 mod writing;

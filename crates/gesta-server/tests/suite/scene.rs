@@ -40,7 +40,7 @@ impl Store {
             Self::Memory(store) => Arc::new(store.clone()),
             Self::Lent(store) => Arc::clone(store),
             Self::Log(directory) => {
-                let ids = "event-id,correlation,causation".parse::<IndexedIds>().unwrap();
+                let ids = "event-id,correlation,causation,streams".parse::<IndexedIds>().unwrap();
                 let options = Options::default().index(ids);
                 Arc::new(LogStore::open(directory.path(), options).unwrap())
             }

@@ -1,4 +1,5 @@
-//! Streams that the index answers: `$ce-`, `$et-`, `$bc-`, and the names `$idx-`.
+//! Streams that the index answers: `$ce-`, `$et-`, `$bc-`, `$category-`, `$streams`, and the names
+//! `$idx-`.
 
 use read_req::options::filter_options::Filter;
 use read_resp::Content;
@@ -19,7 +20,60 @@ scenarios!(
     the_event_of_a_deleted_stream_is_missing_and_its_link_stays,
     no_event_is_written_for_a_category,
     a_stream_of_the_index_takes_no_events,
+    streams_are_listed_in_the_order_of_their_first_events,
+    the_streams_of_a_category_are_listed_by_name,
+    a_new_stream_is_followed_live,
 );
+
+/// Type and data of each event.
+fn contents_of(read: &[Content]) -> Vec<(String, String)> {
+    let content = |content: &Content| {
+        let record = crate::client::event(content).event.as_ref().unwrap();
+        let data = std::str::from_utf8(&record.data).unwrap().to_owned();
+        (record.metadata["type"].clone(), data)
+    };
+    read.iter().map(content).collect()
+}
+
+async fn streams_are_listed_in_the_order_of_their_first_events(scene: Scene) {
+    let mut client = scene.client().await;
+    users(&mut client).await;
+    grow(&mut client, "$settings", [5]).await;
+    let read = Read::stream("$streams").run(&mut client).await.unwrap();
+    let link = |data: &str| ("$>".to_owned(), data.to_owned());
+    assert_eq!(contents_of(&read), [link("0@user-1"), link("0@user-2"), link("0@order-1")]);
+    let read = Read::stream("$streams").at_revision(1).resolving().run(&mut client).await.unwrap();
+    assert_eq!(ids_of(&read), [id(2), id(3)]);
+    let last = Read::stream("$streams").backwards().at_end().limit(1).places(&mut client).await;
+    assert_eq!(last, ["2@$streams"]);
+}
+
+async fn the_streams_of_a_category_are_listed_by_name(scene: Scene) {
+    let mut client = scene.client().await;
+    users(&mut client).await;
+    let reference = |data: &str| ("$@".to_owned(), data.to_owned());
+    for read in [Read::stream("$category-user"), Read::stream("$category-user").resolving()] {
+        let read = read.run(&mut client).await.unwrap();
+        assert_eq!(contents_of(&read), [reference("user-1"), reference("user-2")]);
+        assert_eq!(place(&read[1]), "1@$category-user");
+    }
+    let none = Read::stream("$category-nothing").run(&mut client).await.unwrap();
+    assert!(matches!(none.as_slice(), [Content::StreamNotFound(_)]), "{none:?}");
+}
+
+async fn a_new_stream_is_followed_live(scene: Scene) {
+    let mut client = scene.client().await;
+    users(&mut client).await;
+    let next = [("$streams", "3@$streams"), ("$category-user", "3@$category-user")];
+    for (number, (stream, expected)) in (20..).step_by(2).zip(next) {
+        let mut live = Read::stream(stream).at_end().subscribing().open(&mut client).await.unwrap();
+        live.confirmed().await;
+        assert!(matches!(live.next().await, Content::CaughtUp(_)));
+        grow(&mut client, "user-1", [number]).await;
+        grow(&mut client, &format!("user-{number}"), [number + 1]).await;
+        assert_eq!(place(&live.next().await), expected);
+    }
+}
 
 /// Two streams of one category, in turns, and one of another.
 async fn users(client: &mut Client) {

@@ -16,6 +16,7 @@ mod subscribe_all;
 mod subscribe_stream;
 mod subscribe_system;
 mod system_stream;
+mod tombstones;
 
 use gesta_store::StreamName;
 use tonic::Status;

@@ -5,6 +5,7 @@ use gesta_store::{Direction, Filter, Position, ReadAll, ReadFrom};
 use super::{
     answers::{Answers, Ended},
     filter::FilterRequest,
+    tombstones::as_ends,
 };
 
 pub(super) struct ReadWhole {
@@ -28,7 +29,7 @@ pub(super) async fn answer(answers: Answers, read: ReadWhole) -> Result<(), Ende
     let request = ReadAll::towards(direction).starting(from).filter(filter).limit(limit);
     let mut pages = answers.node.store().read_all(request);
     while let Some(page) = pages.next().await {
-        answers.send(answers.events(page?).await?).await?;
+        answers.send(answers.events(as_ends(page?)).await?).await?;
     }
     Ok(())
 }

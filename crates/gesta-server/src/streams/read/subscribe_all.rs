@@ -9,6 +9,7 @@ use super::{
     answers::{Answers, Ended},
     filter::FilterRequest,
     messages::{caught_up_with_all, checkpoint, confirmation},
+    tombstones::as_ends,
 };
 use crate::proto::streams::ReadResp;
 
@@ -42,7 +43,9 @@ async fn deliver(
             Delivery::Events(events) => {
                 let positions: Vec<_> = events.iter().map(|event| event.position).collect();
                 let mut messages = Vec::with_capacity(positions.len());
-                for (event, position) in answers.events(events).await?.into_iter().zip(positions) {
+                for (event, position) in
+                    answers.events(as_ends(events)).await?.into_iter().zip(positions)
+                {
                     messages.push(event);
                     messages.extend(progress.passed(position));
                 }

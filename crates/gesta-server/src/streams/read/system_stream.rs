@@ -2,7 +2,8 @@
 //!
 //! Owns: the names. `$ce-order` has the events of the category `order`, `$et-order-placed` those of
 //! a type, `$bc-ID` those of a correlation id. `$idx-ce-` and `$idx-et-` name the same events as a
-//! filter of the whole store does. Not here: reads of them.
+//! filter of the whole store does. `$streams` has the first event of each stream, and
+//! `$category-order` names the streams of a category. Not here: reads of them.
 
 use std::collections::HashMap;
 
@@ -15,6 +16,9 @@ use tonic::Status;
 
 use super::{links::LINK_TYPE, messages::Found};
 use crate::{node::wall_now, wire::refused};
+
+/// Type of an event that names a stream.
+const REFERENCE_TYPE: &str = "$@";
 
 /// A stream of the index.
 #[derive(Clone, Debug)]
@@ -32,19 +36,26 @@ impl SystemStream {
             OrdinalIndex::Category(Category::new(category).ok()?)
         } else if let Some(event_type) = of("$et-").or_else(|| of("$idx-et-")) {
             OrdinalIndex::EventType(EventType::stored(event_type).ok()?)
+        } else if let Some(category) = of("$category-") {
+            OrdinalIndex::StreamsOf(Category::new(category).ok()?)
+        } else if text == "$streams" {
+            OrdinalIndex::Streams
         } else {
             OrdinalIndex::Correlation(CorrelationId::stored(of("$bc-")?).ok()?)
         };
         Some(Self { name: name.clone(), index })
     }
 
-    /// Returns the filter of the whole store that selects the events of the stream.
+    /// Returns a filter of the whole store that selects the events of the stream, and possibly
+    /// others.
     pub(crate) fn filter(&self) -> Filter {
         match &self.index {
             OrdinalIndex::Category(category) => Filter::Categories(vec![category.clone()]),
             OrdinalIndex::EventType(event_type) => Filter::EventTypes(vec![event_type.clone()]),
             OrdinalIndex::Correlation(id) => Filter::Correlation(id.clone()),
-            // Names make the three above only.
+            OrdinalIndex::Streams => Filter::Everything,
+            OrdinalIndex::StreamsOf(category) => Filter::Categories(vec![category.clone()]),
+            // Names make those above only.
             _ => unreachable!("an index without a name"),
         }
     }
@@ -62,6 +73,8 @@ impl SystemStream {
         for OrdinalEvent { ordinal, event, .. } in events {
             let link = self.link(ordinal, &event);
             links.push(match resolves {
+                // A reference names a stream and has no target.
+                _ if self.has_references() => Found::Event(link),
                 false => Found::Event(link),
                 true => {
                     let is_visible = streams.show(store, &event).await?;
@@ -72,10 +85,18 @@ impl SystemStream {
         Ok(links)
     }
 
+    /// Returns `true` if the stream names streams and not events.
+    fn has_references(&self) -> bool {
+        matches!(self.index, OrdinalIndex::StreamsOf(_))
+    }
+
     fn link(&self, ordinal: Ordinal, event: &RecordedEvent) -> RecordedEvent {
         let id = EventId::derived_from(self.name.as_str(), ordinal.number());
-        let event_type = EventType::new(LINK_TYPE).expect("the type of links is a valid name");
-        let data = format!("{}@{}", event.revision, event.stream);
+        let (event_type, data) = match self.has_references() {
+            true => (REFERENCE_TYPE, event.stream.as_str().to_owned()),
+            false => (LINK_TYPE, format!("{}@{}", event.revision, event.stream)),
+        };
+        let event_type = EventType::new(event_type).expect("the type of links is a valid name");
         let link = NewEvent::new(id, event_type, ContentType::OCTET_STREAM, data);
         let revision = Revision::new(ordinal.number());
         RecordedEvent::new(link, self.name.clone(), revision, event.position, event.recorded_at)

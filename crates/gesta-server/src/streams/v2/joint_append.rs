@@ -1,0 +1,107 @@
+//! An append to several streams while its records are read.
+//!
+//! Owns: [`JointAppend`]. Invariants: each stream has one part; its memory is bounded by the
+//! store's limit of an append, and the record that exceeds it refuses the append.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use gesta_store::{
+    Append, Appended, ExpectedRevision, Invalid, Limits, StoreError, StreamAppend, StreamName,
+};
+use tonic::Status;
+
+use super::{asked::Asked, refusals};
+use crate::{
+    node::Node,
+    proto::streams_v2::AppendRecord,
+    streams::read::is_of_index,
+    wire::{new_record, record_id, status},
+};
+
+/// The streams, their expectations, and the records so far.
+#[derive(Debug)]
+pub(super) struct JointAppend {
+    parts: Vec<StreamAppend>,
+    /// Index of each stream in `parts`.
+    places: HashMap<StreamName, usize>,
+    limits: Limits,
+    bytes: usize,
+}
+
+impl JointAppend {
+    pub(super) fn new(node: &Node) -> Self {
+        let limits = node.store().capabilities().limits;
+        Self { parts: Vec::new(), places: HashMap::new(), limits, bytes: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Adds a stream. Returns `false` if it was added before.
+    pub(super) fn add(&mut self, stream: &StreamName, expected: ExpectedRevision) -> bool {
+        match self.places.entry(stream.clone()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(new) => {
+                new.insert(self.parts.len());
+                self.parts.push(StreamAppend::new(stream.clone(), expected, []));
+                true
+            }
+        }
+    }
+
+    /// Sets what a stream is expected at, which may be added before.
+    pub(super) fn expect(&mut self, stream: &StreamName, expected: ExpectedRevision) {
+        if self.add(stream, expected) {
+            return;
+        }
+        let place = self.places.get(stream).and_then(|place| self.parts.get_mut(*place));
+        place.expect("a known stream has a part").expected = expected;
+    }
+
+    /// Adds a record to a stream. A stream that the index answers takes none.
+    pub(super) fn push(&mut self, stream: &StreamName, record: AppendRecord) -> Result<(), Status> {
+        if is_of_index(stream) {
+            let stream = stream.clone();
+            return Err(status(&StoreError::from(Invalid::SystemStream { stream })));
+        }
+        let event = new_record(record_id(&record)?, record)?;
+        let (size, max) = (event.content_bytes(), self.limits.event_bytes_max);
+        if size > max {
+            return Err(refusals::record_too_large(stream, event.id, size, max));
+        }
+        self.bytes += size + stream.as_str().len() + self.limits.event_overhead_bytes;
+        if self.bytes > self.limits.append_bytes_max {
+            return Err(refusals::append_too_large(self.bytes, self.limits.append_bytes_max));
+        }
+        self.add(stream, ExpectedRevision::Any);
+        let part = self.places.get(stream).and_then(|place| self.parts.get_mut(*place));
+        part.expect("the stream was added").events.push(event);
+        Ok(())
+    }
+
+    /// Appends the events. Also returns the streams with their expectations, for the answer to an
+    /// error.
+    pub(super) async fn run(self, node: &Node) -> Result<Appended, (StoreError, Asked)> {
+        let asked = Asked::of(&self.parts);
+        let mut append = Append::of(self.parts);
+        // Streams of the system, but for metadata, whose content the store checks.
+        let is_owned = |name: &StreamName| name.is_system() && name.described_stream().is_none();
+        if asked.written().any(is_owned) {
+            append = append.privileged();
+        }
+        let events = append.events().count() as u64;
+        let counters = node.counters();
+        match node.store().append(append).await {
+            Ok(appended) => {
+                counters.appends.add(1);
+                counters.events_appended.add(events);
+                Ok(appended)
+            }
+            Err(error) => {
+                counters.appends_refused.add(1);
+                Err((error, asked))
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Errors of the second version of the streams: statuses whose details name the stream.
+//!
+//! Invariant: `ABORTED` with details is a definite refusal, as the protocol has it here; without
+//! details it is an unknown outcome.
+
+use gesta_store::{
+    Conflict, EventId, ExpectedRevision, Invalid, StoreError, StreamName, StreamState,
+};
+use tonic::{Code, Status};
+
+use super::asked::{Asked, CheckPlaces};
+use crate::{
+    node::Node,
+    proto::streams_v2::errors::{
+        AppendConsistencyViolationErrorDetails, AppendRecordSizeExceededErrorDetails,
+        AppendTransactionSizeExceededErrorDetails, ConsistencyViolation,
+        StreamAlreadyInAppendSessionErrorDetails, StreamRevisionConflictErrorDetails,
+        StreamTombstonedErrorDetails,
+        consistency_violation::{StreamStateViolation, Type},
+    },
+    wire::{detailed, status, version_number},
+};
+
+/// States of a stream without a revision, as numbers of the protocol.
+const NO_STREAM: i64 = -1;
+const DELETED: i64 = -5;
+const TOMBSTONED: i64 = -6;
+
+/// Translates the error of a session.
+pub(super) async fn of_session(node: &Node, error: StoreError, asked: &Asked) -> Status {
+    match &error {
+        StoreError::Conflict(Conflict::Stream { stream, expected, head }) => {
+            let actual = head.map_or(NO_STREAM, |head| signed(head.number()));
+            revision_conflict(&error, stream, *expected, actual)
+        }
+        _ => of_any(node, error, asked).await,
+    }
+}
+
+/// Translates the error of an append with checks.
+pub(super) async fn of_records(
+    node: &Node,
+    error: StoreError,
+    asked: &Asked,
+    checks: &CheckPlaces,
+) -> Status {
+    match &error {
+        StoreError::Conflict(Conflict::Stream { stream, expected, head }) => {
+            let actual = match head {
+                Some(head) => signed(head.number()),
+                None => state_without_events(node, stream).await,
+            };
+            violation(&error, (stream, *expected, actual), checks)
+        }
+        // A check of a stream that gets no records fails as any other.
+        StoreError::Deleted { stream } => match asked.only_checked(stream) {
+            Some((checked, expected)) => violation(&error, (checked, expected, TOMBSTONED), checks),
+            None => of_any(node, error, asked).await,
+        },
+        _ => of_any(node, error, asked).await,
+    }
+}
+
+async fn of_any(node: &Node, error: StoreError, asked: &Asked) -> Status {
+    match &error {
+        StoreError::Deleted { stream } => {
+            let details = StreamTombstonedErrorDetails { stream: stream.as_str().to_owned() };
+            let text = format!("Event stream '{stream}' is tombstoned.");
+            detailed(Code::FailedPrecondition, "STREAM_TOMBSTONED", &text, &details)
+        }
+        // Some ids were recorded before, but not this append.
+        StoreError::Conflict(Conflict::PartialRepeat { .. }) => {
+            let Some((stream, expected)) = asked.first_written() else { return status(&error) };
+            match node.store().describe_stream(stream).await {
+                Ok(described) => {
+                    let actual = described.head.map_or(NO_STREAM, |head| signed(head.number()));
+                    revision_conflict(&error, stream, expected, actual)
+                }
+                Err(_) => status(&error),
+            }
+        }
+        StoreError::Rejected(Invalid::Limit { limit: "append bytes", actual, max }) => {
+            append_too_large(*actual, *max)
+        }
+        _ => status(&error),
+    }
+}
+
+/// Tells a deleted stream from one that never was.
+async fn state_without_events(node: &Node, stream: &StreamName) -> i64 {
+    match node.store().describe_stream(stream).await {
+        Ok(described) if described.state == StreamState::Deleted => DELETED,
+        _ => NO_STREAM,
+    }
+}
+
+fn revision_conflict(
+    error: &StoreError,
+    stream: &StreamName,
+    expected: ExpectedRevision,
+    actual: i64,
+) -> Status {
+    let details = StreamRevisionConflictErrorDetails {
+        stream: stream.as_str().to_owned(),
+        expected_revision: version_number(expected),
+        actual_revision: actual,
+    };
+    let text = error.to_string();
+    detailed(Code::FailedPrecondition, "STREAM_REVISION_CONFLICT", &text, &details)
+}
+
+fn violation(
+    error: &StoreError,
+    (stream, expected, actual): (&StreamName, ExpectedRevision, i64),
+    checks: &CheckPlaces,
+) -> Status {
+    let violation = StreamStateViolation {
+        stream: stream.as_str().to_owned(),
+        expected_state: version_number(expected),
+        actual_state: actual,
+    };
+    let place = checks.get(stream).copied().unwrap_or_default();
+    let violation = ConsistencyViolation {
+        check_index: i32::try_from(place).unwrap_or(i32::MAX),
+        r#type: Some(Type::StreamState(violation)),
+    };
+    let details = AppendConsistencyViolationErrorDetails { violations: vec![violation] };
+    let text = error.to_string();
+    detailed(Code::FailedPrecondition, "APPEND_CONSISTENCY_VIOLATION", &text, &details)
+}
+
+pub(super) fn record_too_large(
+    stream: &StreamName,
+    id: EventId,
+    size: usize,
+    max: usize,
+) -> Status {
+    let details = AppendRecordSizeExceededErrorDetails {
+        stream: stream.as_str().to_owned(),
+        record_id: id.to_string(),
+        size: short(size),
+        max_size: short(max),
+    };
+    let text = format!("the record {id} has {size} bytes; at most {max} are allowed");
+    detailed(Code::InvalidArgument, "APPEND_RECORD_SIZE_EXCEEDED", &text, &details)
+}
+
+pub(super) fn append_too_large(size: usize, max: usize) -> Status {
+    let details =
+        AppendTransactionSizeExceededErrorDetails { size: short(size), max_size: short(max) };
+    let text = format!("the records have {size} bytes together; at most {max} are allowed");
+    detailed(Code::Aborted, "APPEND_TRANSACTION_SIZE_EXCEEDED", &text, &details)
+}
+
+pub(super) fn stream_twice(stream: &StreamName) -> Status {
+    let details = StreamAlreadyInAppendSessionErrorDetails { stream: stream.as_str().to_owned() };
+    let text = format!("the stream `{stream}` is in the session twice");
+    detailed(Code::Aborted, "STREAM_ALREADY_IN_APPEND_SESSION", &text, &details)
+}
+
+/// Returns a revision or a position as a number of the protocol.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn short(size: usize) -> i32 {
+    i32::try_from(size).unwrap_or(i32::MAX)
+}
