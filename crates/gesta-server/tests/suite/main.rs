@@ -9,6 +9,7 @@ mod client;
 mod deleting;
 mod endpoints;
 mod group_client;
+mod group_crashes;
 mod groups;
 mod projections;
 mod reading;
