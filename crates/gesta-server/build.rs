@@ -1,11 +1,12 @@
 //! Compiles `proto/` with protox, which needs no `protoc` and downloads nothing.
 //!
 //! Owns: the options of the generated code, for the server (`OUT_DIR/server`) and for the raw
-//! client of the tests (`OUT_DIR/client`). Not here: the definitions.
+//! client of the tests (`OUT_DIR/client`), and the list of all calls (`OUT_DIR/methods.rs`), which
+//! a test compares with the table of access. Not here: the definitions.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "streams.proto",
     "streams_v2.proto",
     "streams_v2_errors.proto",
@@ -13,12 +14,21 @@ const FILES: [&str; 7] = [
     "projections.proto",
     "gossip.proto",
     "server_features.proto",
+    "users.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let files = protox::compile(FILES, ["proto"])?;
+    let methods = files.file.iter().flat_map(|file| {
+        file.service.iter().flat_map(move |service| {
+            service.method.iter().map(move |method| {
+                format!("\"/{}.{}/{}\",\n", file.package(), service.name(), method.name())
+            })
+        })
+    });
+    fs::write(out.join("methods.rs"), format!("&[\n{}]\n", methods.collect::<String>()))?;
     for (folder, is_server) in [("server", true), ("client", false)] {
         let folder = out.join(folder);
         fs::create_dir_all(&folder)?;

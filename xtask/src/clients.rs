@@ -1,9 +1,10 @@
 //! `cargo xtask clients`: scripts of official KurrentDB clients against `gesta serve`.
 //!
-//! Owns: the list of packages, their installations in the target directory, and the server of each
-//! run. Needs Python 3, Node, Go and, the first time, their registries; says aloud what is missing.
-//! Without Go its client is skipped, which is an error under `CI=true`. Not here: the scripts
-//! (`tests/clients`); the test command, which needs none of this.
+//! Owns: the list of packages, their installations in the target directory, and the servers of each
+//! run: insecure ones, and one with TLS and users. Needs Python 3, Node, Go and, the first time,
+//! their registries; says aloud what is missing. Without Go its client is skipped, which is an
+//! error under `CI=true`. Not here: the scripts (`tests/clients`); the test command, which needs
+//! none of this.
 
 use std::{
     env,
@@ -50,11 +51,17 @@ pub(crate) fn run() -> Result<()> {
         clients.extend(python_clients(&folder, &scripts.join("python"), package)?);
     }
     clients.extend(go_client(&folder, &scripts.join("go"))?);
-    for store in ["memory", "a directory"] {
-        let server = Server::start(&program, store, &folder)?;
+    let certificates = Certificates::make(&program, &folder)?;
+    let secured = Some(&certificates);
+    for (store, secured) in [("memory", None), ("a directory", None), ("memory, TLS", secured)] {
+        let server = Server::start(&program, store, &folder, secured)?;
         for client in &clients {
             let mut command = Command::new(&client.program);
             command.args(&client.arguments).arg(&server.address);
+            if let Some(certificates) = secured {
+                command.env("GESTA_CLIENT_LOGIN", certificates.login()?);
+                command.env("GESTA_CLIENT_CA", certificates.folder.join("ca.pem"));
+            }
             if let Some(packages) = &client.packages {
                 command.env("NODE_PATH", packages);
             }
@@ -135,6 +142,47 @@ fn python_clients(folder: &Path, scripts: &Path, package: &str) -> Result<Vec<Cl
     Ok(PYTHON_SCRIPTS.iter().map(client).collect())
 }
 
+/// Certificates of a secured server, and the file that it writes its first passwords to.
+struct Certificates {
+    folder: PathBuf,
+}
+
+impl Certificates {
+    fn make(program: &Path, folder: &Path) -> Result<Self> {
+        let folder = folder.join("certificates");
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        let mut make = Command::new(program);
+        make.args(["certs", "dev", "--directory"]).arg(&folder);
+        step("certificates", &mut make)?;
+        Ok(Self { folder })
+    }
+
+    fn passwords(&self) -> PathBuf {
+        self.folder.join("passwords")
+    }
+
+    fn options(&self) -> [OsString; 6] {
+        let file = |name| self.folder.join(name).into_os_string();
+        [
+            "--tls-cert".into(),
+            file("server.pem"),
+            "--tls-key".into(),
+            file("server.key"),
+            "--admin-password-file".into(),
+            file("passwords"),
+        ]
+    }
+
+    /// Returns login and password of the administrator, joined by a colon.
+    fn login(&self) -> Result<String> {
+        let passwords = fs::read_to_string(self.passwords())?;
+        let admin = passwords.lines().find_map(|line| line.strip_prefix("admin "));
+        Ok(format!("admin:{}", admin.context("there is no password of admin")?))
+    }
+}
+
 /// A server on a free port, which ends with this value.
 struct Server {
     process: Child,
@@ -142,9 +190,14 @@ struct Server {
 }
 
 impl Server {
-    fn start(program: &Path, store: &str, folder: &Path) -> Result<Self> {
+    fn start(
+        program: &Path,
+        store: &str,
+        folder: &Path,
+        secured: Option<&Certificates>,
+    ) -> Result<Self> {
         let url = match store {
-            "memory" => "memory:".to_owned(),
+            "memory" | "memory, TLS" => "memory:".to_owned(),
             _ => {
                 let directory = folder.join("store");
                 if directory.exists() {
@@ -156,9 +209,13 @@ impl Server {
         };
         let mut command = Command::new(program);
         command
-            .args(["serve", "--json", "--insecure", "--listen", "127.0.0.1:0", "--store"])
+            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--store"])
             .arg(url)
             .stdout(Stdio::piped());
+        match secured {
+            Some(certificates) => command.args(certificates.options()),
+            None => command.arg("--insecure"),
+        };
         let mut process = command.spawn().context("gesta serve cannot be started")?;
         let mut line = String::new();
         if let Some(output) = process.stdout.take() {

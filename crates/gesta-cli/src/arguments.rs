@@ -3,6 +3,8 @@
 //! The arguments of each subcommand are defined in [`verbs`](crate::verbs).
 
 use anyhow::Result;
+#[cfg(feature = "server")]
+use clap::{CommandFactory as _, FromArgMatches as _};
 use clap::{Parser, Subcommand};
 
 use crate::{
@@ -19,7 +21,10 @@ use crate::{
 #[cfg(feature = "postgres")]
 use crate::verbs::Archive;
 #[cfg(feature = "server")]
-use crate::verbs::Serve;
+use crate::{
+    settings_file::SettingsFile,
+    verbs::{Certs, Serve},
+};
 
 /// Heading of the options that every subcommand accepts.
 const HEADING: &str = "Global options";
@@ -81,6 +86,8 @@ enum Command {
     Scavenge(Scavenge),
     #[cfg(feature = "server")]
     Serve(Serve),
+    #[cfg(feature = "server")]
+    Certs(Certs),
     Stats(Stats),
     Processes(Processes),
     Projections(Projections),
@@ -92,6 +99,16 @@ enum Command {
 }
 
 impl Arguments {
+    /// Returns the arguments with the settings of the file that they name.
+    #[cfg(feature = "server")]
+    pub(crate) fn with_settings_file(self) -> Result<Self> {
+        let Command::Serve(serve) = &self.verb else { return Ok(self) };
+        let Some(path) = serve.settings_file() else { return Ok(self) };
+        let settings = SettingsFile::read(path)?;
+        let matches = settings.as_defaults_of(Self::command()).try_get_matches()?;
+        Ok(Self::from_arg_matches(&matches)?)
+    }
+
     pub(crate) const fn style(&self) -> Style {
         if self.json { Style::Json } else { Style::Text }
     }
@@ -124,6 +141,8 @@ impl Arguments {
             Command::Scavenge(scavenge) => scavenge.run(store()?, output),
             #[cfg(feature = "server")]
             Command::Serve(serve) => serve.run(store()?, output),
+            #[cfg(feature = "server")]
+            Command::Certs(certs) => certs.run(output),
             Command::Stats(stats) => stats.run(store()?, output),
             Command::Processes(processes) => processes.run(output),
             Command::Projections(projections) => projections.run(output),
@@ -138,6 +157,7 @@ impl Arguments {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(not(feature = "server"))]
     use clap::CommandFactory as _;
 
     use super::*;

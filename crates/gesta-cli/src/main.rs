@@ -17,6 +17,8 @@ mod lookup;
 mod output;
 mod progress;
 mod selection;
+#[cfg(feature = "server")]
+mod settings_file;
 mod store_url;
 mod table;
 mod transfer;
@@ -37,6 +39,14 @@ fn main() -> ExitCode {
         Err(error) => return exit::usage(&error, style_of_wrong_usage()),
     };
     let style = arguments.style();
+    #[cfg(feature = "server")]
+    let arguments = match arguments.with_settings_file() {
+        Ok(arguments) => arguments,
+        Err(error) => match error.downcast::<clap::Error>() {
+            Ok(usage) => return exit::usage(&usage, style),
+            Err(error) => return exit::code(Err(error), style),
+        },
+    };
     let mut output = Output::stdout(style);
     let ended = arguments.run(&mut output);
     // Flush first, so that results precede the error they led up to.

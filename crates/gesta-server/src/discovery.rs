@@ -28,8 +28,8 @@ const STREAMS_V2: &str = "kurrentdb.protocol.v2.streams.streamsservice";
 const GROUPS: &str = "event_store.client.persistent_subscriptions.persistentsubscriptions";
 /// A group reads a stream or the whole store.
 const SOURCES: &[&str] = &["stream", "all"];
-
 const PROJECTIONS: &str = "event_store.client.projections.projections";
+const USERS: &str = "event_store.client.users.users";
 
 /// Service, call and features of what the server has.
 const METHODS: &[(&str, &str, &[&str])] = &[
@@ -58,20 +58,30 @@ const METHODS: &[(&str, &str, &[&str])] = &[
     (PROJECTIONS, "restartsubsystem", &[]),
     (STREAMS_V2, "appendsession", &[]),
     (STREAMS_V2, "appendrecords", &[]),
+    (USERS, "create", &[]),
+    (USERS, "update", &[]),
+    (USERS, "delete", &[]),
+    (USERS, "disable", &[]),
+    (USERS, "enable", &[]),
+    (USERS, "details", &[]),
+    (USERS, "changepassword", &[]),
+    (USERS, "resetpassword", &[]),
     ("event_store.client.gossip.gossip", "read", &[]),
     ("event_store.client.server_features.serverfeatures", "getsupportedmethods", &[]),
 ];
 
 /// The service that lists the calls.
-pub(crate) struct Features;
+pub(crate) struct Features {
+    node: Node,
+}
 
 /// The service that lists the nodes: one, by the address that the client has used.
 pub(crate) struct Members {
     node: Node,
 }
 
-pub(crate) fn features() -> ServerFeaturesServer<Features> {
-    ServerFeaturesServer::new(Features)
+pub(crate) fn features(node: Node) -> ServerFeaturesServer<Features> {
+    ServerFeaturesServer::new(Features { node })
 }
 
 pub(crate) fn members(node: Node) -> GossipServer<Members> {
@@ -84,7 +94,10 @@ impl ServerFeatures for Features {
         &self,
         _: Request<Empty>,
     ) -> Result<Response<SupportedMethods>, Status> {
-        let methods = METHODS.iter().map(|(service, method, features)| SupportedMethod {
+        // An insecure server has no users.
+        let has_users = self.node.access().guard().is_some();
+        let methods = METHODS.iter().filter(|(service, ..)| has_users || *service != USERS);
+        let methods = methods.map(|(service, method, features)| SupportedMethod {
             method_name: (*method).to_owned(),
             service_name: (*service).to_owned(),
             features: features.iter().map(|feature| (*feature).to_owned()).collect(),

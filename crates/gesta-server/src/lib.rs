@@ -12,15 +12,18 @@
 //!   one.
 //! - No link event is ever written for `$ce-`, `$et-` and `$bc-` streams: they are read from the
 //!   store's index.
+//! - A server that other machines reach has TLS and users.
 //!
-//! Not here: concrete stores (the caller opens one), the domain, TLS and users.
+//! Not here: concrete stores (the caller opens one), the domain, reading files.
 //!
 //! The modules are layers, lowest first: `proto` (generated), `wire` (values and errors of the
-//! protocol), `node` (what all calls share), `tenure` (work that one of several servers does),
-//! `streams` (the service of streams), `groups` (the service of consumer groups), `projections`
-//! (the service of projections, and what runs), `discovery` (what clients ask before they call),
+//! protocol), `tls` (certificates), `access` (who callers are and what they may), `node` (what all
+//! calls share), `tenure` (work that one of several servers does), `streams` (the service of
+//! streams), `groups` (the service of consumer groups), `projections` (the service of projections,
+//! and what runs), `users` (the service of users), `discovery` (what clients ask before they call),
 //! `http` (endpoints for operators), `serve` (connections and the end).
 
+mod access;
 mod discovery;
 mod groups;
 mod http;
@@ -30,6 +33,10 @@ mod proto;
 mod serve;
 mod streams;
 mod tenure;
+mod tls;
+mod users;
 mod wire;
 
-pub use serve::{InvalidListener, ServeError, Server};
+pub use access::{FirstPasswords, InvalidTokenKey, TokenRule};
+pub use serve::{InvalidListener, Security, ServeError, Server};
+pub use tls::{InvalidTls, Tls};

@@ -1,4 +1,5 @@
-//! State that all calls of one server share: the store, the clock, the counters, and the end.
+//! State that all calls of one server share: the store, the access rule, the clock, the
+//! counters, and the end.
 //!
 //! Owns: [`Node`]. Invariant: after [`Node::stop`] no subscription goes on.
 
@@ -15,6 +16,8 @@ use gesta_store::{EventStore, RecordedAt};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::access::Access;
+
 /// The version that clients are told, which decides what they try: the first one with all calls of
 /// the second version of the streams.
 pub(crate) const PROTOCOL_VERSION: &str = "26.1.0";
@@ -27,6 +30,7 @@ pub(crate) struct Node {
 
 struct Shared {
     store: Arc<dyn EventStore>,
+    access: Access,
     id: Uuid,
     started: Instant,
     counters: Counters,
@@ -69,9 +73,10 @@ impl Counter {
 }
 
 impl Node {
-    pub(crate) fn new(store: Arc<dyn EventStore>) -> Self {
+    pub(crate) fn new(store: Arc<dyn EventStore>, access: Access) -> Self {
         let shared = Shared {
             store,
+            access,
             id: Uuid::new_v4(),
             started: monotonic_now(),
             counters: Counters::default(),
@@ -82,6 +87,10 @@ impl Node {
 
     pub(crate) fn store(&self) -> &dyn EventStore {
         self.shared.store.as_ref()
+    }
+
+    pub(crate) fn access(&self) -> &Access {
+        &self.shared.access
     }
 
     pub(crate) fn id(&self) -> Uuid {

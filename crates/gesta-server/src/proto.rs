@@ -18,7 +18,12 @@ mod packages {
 pub(crate) use packages::{
     event_store::client::{
         self as shared, gossip, persistent_subscriptions, projections, server_features, streams,
+        users,
     },
     google::rpc,
     kurrentdb::protocol::v2::streams as streams_v2,
 };
+
+/// Paths of all calls in `proto/`.
+#[cfg(test)]
+pub(crate) const METHODS: &[&str] = include!(concat!(env!("OUT_DIR"), "/methods.rs"));

@@ -18,6 +18,8 @@ const MAX_COUNT: &str = "$maxCount";
 const TRUNCATE_BEFORE: &str = "$tb";
 const CACHE_CONTROL: &str = "$cacheControl";
 const ACL: &str = "$acl";
+/// The group of those who have every right.
+const ADMINS: &str = "$admins";
 
 /// Metadata of a stream: which of its events are hidden, and who may use it.
 ///
@@ -54,6 +56,8 @@ pub struct StreamMetadata {
 }
 
 /// Access rights of a stream: the users and roles that have each right.
+///
+/// A right without names is not set. An empty list in JSON is read as one of `$admins`.
 ///
 /// ```
 /// use gesta_store::Acl;
@@ -249,6 +253,9 @@ fn names_of(right: &str, value: Value) -> Result<Vec<String>, StoreError> {
     match value {
         // KurrentDB writes a single name without a list.
         Value::String(name) => Ok(vec![name]),
+        // Nobody but administrators, who have every right. A right without names would be left out,
+        // and so be given to all by default.
+        Value::Array(names) if names.is_empty() => Ok(vec![ADMINS.to_owned()]),
         Value::Array(names) => names
             .into_iter()
             .map(|name| name.as_str().map(str::to_owned).ok_or_else(not_names))
@@ -530,6 +537,13 @@ mod tests {
         assert_eq!(metadata.to_json(), json);
         metadata.custom.insert(TRUNCATE_BEFORE.to_owned(), 9.into());
         assert_eq!(metadata.to_json(), json);
+    }
+
+    #[test]
+    fn a_right_of_nobody_is_one_of_administrators_and_not_of_everybody() {
+        let metadata = StreamMetadata::from_json(br#"{"$acl":{"$r":[]}}"#).unwrap();
+        assert_eq!(metadata.acl.as_ref().unwrap().read, ["$admins"]);
+        assert_eq!(metadata.to_json(), br#"{"$acl":{"$r":["$admins"]}}"#);
     }
 
     #[test]

@@ -274,7 +274,12 @@ func appendsToSeveralStreams(client *kurrentdb.Client) error {
 }
 
 func main() {
-	settings, err := kurrentdb.ParseConnectionString("kurrentdb://" + os.Args[1] + "?tls=false")
+	url := "kurrentdb://" + os.Args[1] + "?tls=false"
+	// A secured server is told by two variables: LOGIN:PASSWORD, and the file of the authority.
+	if login := os.Getenv("GESTA_CLIENT_LOGIN"); login != "" {
+		url = "kurrentdb://" + login + "@" + os.Args[1] + "?tlsCaFile=" + os.Getenv("GESTA_CLIENT_CA")
+	}
+	settings, err := kurrentdb.ParseConnectionString(url)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)

@@ -27,7 +27,13 @@ const {
 // The newer package has another name for the same class.
 const Client = clients.KurrentDBClient ?? clients.EventStoreDBClient;
 const scheme = clients.KurrentDBClient ? "kurrentdb" : "esdb";
-const client = Client.connectionString(`${scheme}://${address}?tls=false`);
+// A secured server is told by two variables: LOGIN:PASSWORD, and the file of the authority.
+const { GESTA_CLIENT_LOGIN: login, GESTA_CLIENT_CA: authority } = process.env;
+const url = (credentials) =>
+  credentials
+    ? `${scheme}://${credentials}@${address}?tlsCAFile=${authority}`
+    : `${scheme}://${address}?tls=false`;
+const client = Client.connectionString(url(login));
 
 const fresh = (category) => `${category}-${randomUUID().replaceAll("-", "")}`;
 /** The expectation of an append, which the two packages name differently. */
@@ -211,6 +217,16 @@ const ofSeveralStreams = {
 };
 if (client.multiStreamAppend) Object.assign(scenarios, ofSeveralStreams);
 else console.log(`skipped ${packageName}: several streams, which it has no call for`);
+if (login) {
+  scenarios["a wrong password is refused"] = async () => {
+    const other = Client.connectionString(url(`${login.split(":")[0]}:wrong-one`));
+    await assert.rejects(other.appendToStream(fresh("order"), placed(1)), (error) => {
+      assert.doesNotMatch(String(error), /wrong-one/);
+      return /login and password/.test(String(error.message));
+    });
+    await other.dispose();
+  };
+}
 
 async function main() {
   let failed = 0;

@@ -1,9 +1,22 @@
 """The two packages under one set of names.
 
-Owns: the differences between `kurrentdbclient` and `esdbclient`, which are names only.
+Owns: the differences between `kurrentdbclient` and `esdbclient`, which are names only, and the URL of
+the server. A secured server is told by two variables: GESTA_CLIENT_LOGIN is LOGIN:PASSWORD, and
+GESTA_CLIENT_CA the file of the authority.
 """
 
 import importlib
+import os
+
+LOGIN = os.environ.get("GESTA_CLIENT_LOGIN")
+AUTHORITY = os.environ.get("GESTA_CLIENT_CA")
+
+
+def uri(scheme, address, login=LOGIN):
+    """Returns the URL of a server."""
+    if login is None:
+        return f"{scheme}://{address}?Tls=false"
+    return f"{scheme}://{login}@{address}?TlsCaFile={AUTHORITY}"
 
 
 class Package:
@@ -18,7 +31,7 @@ class Package:
         self.Checkpoint = module.Checkpoint
         self.CaughtUp = module.CaughtUp
         if name == "kurrentdbclient":
-            self.uri = f"kurrentdb://{address}?Tls=false"
+            self.scheme = "kurrentdb"
             self.Client = module.KurrentDBClient
             self.AsyncClient = module.AsyncKurrentDBClient
             self.NotFound = errors.NotFoundError
@@ -32,7 +45,7 @@ class Package:
             self.NewRecord = module.NewRecord
             self.StreamStateCheck = module.StreamStateCheck
         else:
-            self.uri = f"esdb://{address}?Tls=false"
+            self.scheme = "esdb"
             self.Client = module.EventStoreDBClient
             self.AsyncClient = module.AsyncEventStoreDBClient
             self.NotFound = errors.NotFound
@@ -40,6 +53,10 @@ class Package:
             self.WrongVersion = errors.WrongCurrentVersion
             self.AlreadyExists = errors.AlreadyExists
             self.TooManyConsumers = errors.MaximumSubscriptionsReached
+        self.address = address
+        self.uri = uri(self.scheme, address)
+        # The older package has no class of its own for it.
+        self.Unauthenticated = getattr(errors, "UnauthenticatedError", errors.GrpcError)
 
 
 def check(condition, story):

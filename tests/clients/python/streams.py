@@ -7,7 +7,7 @@ import sys
 from uuid import uuid4
 
 import groups
-from packages import Package, check, refused
+from packages import LOGIN, Package, check, refused, uri
 
 
 def events(package, *types):
@@ -282,6 +282,13 @@ def knows_the_only_node(package, client):
     check(address == client.connection_target, "the address that was used")
 
 
+def needs_the_right_password(package, client):
+    login = LOGIN.split(":")[0]
+    with package.Client(uri=uri(package.scheme, package.address, f"{login}:wrong-one")) as other:
+        error = refused(package.Unauthenticated, lambda: other.get_stream(fresh("order")))
+        check("wrong-one" not in str(error), "an error has no password")
+
+
 SCENARIOS = [
     appends_with_each_expectation,
     appends_one_event_by_the_plain_call,
@@ -309,6 +316,8 @@ def main():
         SCENARIOS.append(appends_with_checks_of_other_streams)
     else:
         print(f"skipped {package.name}: an index and several streams, which it has no calls for")
+    if LOGIN is not None:
+        SCENARIOS.append(needs_the_right_password)
     with package.Client(uri=package.uri) as client:
         for scenario in SCENARIOS:
             name = scenario.__name__.replace("_", " ")

@@ -5,6 +5,8 @@ mod append;
 mod archive;
 mod backup;
 mod bench;
+#[cfg(feature = "server")]
+mod certs;
 mod clock;
 mod copy;
 mod dead_letters;
@@ -30,8 +32,6 @@ mod verify;
 
 #[cfg(feature = "postgres")]
 pub(crate) use self::archive::Archive;
-#[cfg(feature = "server")]
-pub(crate) use self::serve::Serve;
 pub(crate) use self::{
     append::Append, backup::Backup, bench::Bench, clock::Clock, copy::Copy,
     dead_letters::DeadLetters, delete::Delete, export::Export, import::Import, metadata::Metadata,
@@ -39,3 +39,5 @@ pub(crate) use self::{
     restore::Restore, scavenge::Scavenge, stats::Stats, streams::Streams, subscribe::Subscribe,
     tombstone::Tombstone, truncate::Truncate, verify::Verify,
 };
+#[cfg(feature = "server")]
+pub(crate) use self::{certs::Certs, serve::Serve};

@@ -19,6 +19,8 @@ mod scavenge;
 mod scene;
 #[cfg(feature = "server")]
 mod serve;
+#[cfg(feature = "server")]
+mod serve_securely;
 mod stats;
 mod streams;
 mod subscribe;

@@ -60,5 +60,7 @@ fn a_server_without_protection_refuses_a_public_address() {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:2113"] {
         let refused = scene.run(&["serve", "--insecure", "--listen", address]);
         refused.fails_with(2, "neither TLS nor users");
+        let checked = scene.run(&["serve", "--insecure", "--check-config", "--listen", address]);
+        checked.fails_with(2, "neither TLS nor users");
     }
 }

@@ -10,7 +10,7 @@ use axum::{
     extract::{Request, State},
     http::{StatusCode, header, uri::Authority},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{MethodRouter, get},
 };
 use serde_json::{Value, json};
 
@@ -22,15 +22,27 @@ use crate::{
 
 /// Returns the routes of this node.
 pub(crate) fn routes(node: Node) -> Router {
-    Router::new()
-        .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
-        .route("/ping", get(ping))
-        .route("/info", get(info))
-        .route("/gossip", get(gossip))
-        .route("/stats", get(stats))
-        .route("/metrics", get(metrics))
-        .with_state(node)
+    let routes = table().into_iter();
+    routes.fold(Router::new(), |router, (path, route)| router.route(path, route)).with_state(node)
+}
+
+/// Each path with its answer.
+fn table() -> [(&'static str, MethodRouter<Node>); 7] {
+    [
+        ("/health/live", get(live)),
+        ("/health/ready", get(ready)),
+        ("/ping", get(ping)),
+        ("/info", get(info)),
+        ("/gossip", get(gossip)),
+        ("/stats", get(stats)),
+        ("/metrics", get(metrics)),
+    ]
+}
+
+/// Returns the paths, which a test compares with the table of access.
+#[cfg(test)]
+pub(crate) fn paths() -> Vec<&'static str> {
+    table().into_iter().map(|(path, _)| path).collect()
 }
 
 async fn live() -> StatusCode {
@@ -52,15 +64,19 @@ async fn ping() -> Json<Value> {
     Json(json!({ "text": "pong" }))
 }
 
-async fn info() -> Json<Value> {
+async fn info(State(node): State<Node>) -> Json<Value> {
+    let is_secured = node.access().guard().is_some();
     Json(json!({
         "server": "gesta",
         "serverVersion": env!("CARGO_PKG_VERSION"),
         "dbVersion": PROTOCOL_VERSION,
         "esVersion": PROTOCOL_VERSION,
         "state": "leader",
-        "features": { "projections": true, "userManagement": false, "atomPub": false },
-        "authentication": { "type": "insecure", "properties": {} },
+        "features": { "projections": true, "userManagement": is_secured, "atomPub": false },
+        "authentication": {
+            "type": if is_secured { "basic" } else { "insecure" },
+            "properties": {},
+        },
     }))
 }
 

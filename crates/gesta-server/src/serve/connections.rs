@@ -1,19 +1,32 @@
-//! Connections, which speak HTTP/1.1 or HTTP/2 without TLS.
+//! Connections, which speak HTTP/1.1 or HTTP/2, with TLS if the server has a certificate.
 //!
-//! Owns: the tasks of all connections, and the settings of HTTP/2. Invariant: a connection that is
-//! idle and whose peer is gone is closed by pings.
+//! Owns: the tasks of all connections, and the settings of HTTP/2. Invariants: a connection that is
+//! idle and whose peer is gone is closed by pings; a handshake has a time limit; each request has
+//! the other end of its connection with it.
 
-use std::{pin::pin, time::Duration};
+use std::{net::IpAddr, pin::pin, time::Duration};
 
-use axum::Router;
+use axum::{Router, http::Request};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpStream, select, task::JoinSet, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    select,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tower::ServiceExt as _;
 
-use crate::node::Node;
+use crate::{
+    access::{Peer, login_of_certificate},
+    node::Node,
+    tls::Tls,
+};
 
 /// Maximum number of calls at once on one connection. Clients have one connection, and a
 /// subscription is a call.
@@ -29,25 +42,40 @@ const PONG_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Time for the head of an HTTP/1.1 request.
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// Time for a TLS handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
 /// The set of open connections.
 pub(super) struct Connections {
     router: Router,
     node: Node,
+    acceptor: Option<TlsAcceptor>,
     tasks: JoinSet<()>,
 }
 
 impl Connections {
-    pub(super) fn new(router: Router, node: Node) -> Self {
-        Self { router, node, tasks: JoinSet::new() }
+    pub(super) fn new(router: Router, node: Node, tls: Option<&Tls>) -> Self {
+        let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config()));
+        Self { router, node, acceptor, tasks: JoinSet::new() }
     }
 
-    pub(super) fn accept(&mut self, stream: TcpStream) {
+    pub(super) fn accept(&mut self, stream: TcpStream, address: IpAddr) {
         // Small messages must not wait for each other. Without it the connection works, too.
         let _ = stream.set_nodelay(true);
         let (router, node) = (self.router.clone(), self.node.clone());
+        let acceptor = self.acceptor.clone();
         node.counters().connections.add(1);
         self.tasks.spawn(async move {
-            serve(stream, router, &node).await;
+            let plain = Peer { address, certificate_login: None };
+            match acceptor {
+                None => serve(stream, router, plain, &node).await,
+                Some(acceptor) => {
+                    if let Some(stream) = shake_hands(&acceptor, stream, &node).await {
+                        let peer = Peer { certificate_login: login(&stream), ..plain };
+                        serve(stream, router, peer, &node).await;
+                    }
+                }
+            }
             node.counters().connections_ended.add(1);
         });
     }
@@ -69,7 +97,38 @@ impl Connections {
     }
 }
 
-async fn serve(stream: TcpStream, router: Router, node: &Node) {
+/// Returns the encrypted stream, or `None` if the peer does not begin one in time.
+async fn shake_hands(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    node: &Node,
+) -> Option<TlsStream<TcpStream>> {
+    select! {
+        accepted = timeout(HANDSHAKE_MAX, acceptor.accept(stream)) => match accepted {
+            Ok(Ok(stream)) => Some(stream),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "TLS handshake failed");
+                None
+            }
+            Err(_) => {
+                tracing::debug!("TLS handshake took too long");
+                None
+            }
+        },
+        () = node.stopped() => None,
+    }
+}
+
+/// Returns the login of the client's certificate, if it has one.
+fn login(stream: &TlsStream<TcpStream>) -> Option<std::sync::Arc<str>> {
+    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+    login_of_certificate(certificate).map(Into::into)
+}
+
+async fn serve<Stream>(stream: Stream, router: Router, peer: Peer, node: &Node)
+where
+    Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT_MAX);
     builder
@@ -80,7 +139,11 @@ async fn serve(stream: TcpStream, router: Router, node: &Node) {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(PONG_WAIT_MAX);
-    let service = TowerToHyperService::new(router);
+    let service = TowerToHyperService::new(router.map_request(move |request: Request<_>| {
+        let mut request: Request<hyper::body::Incoming> = request;
+        request.extensions_mut().insert(peer.clone());
+        request
+    }));
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = select! {
         ended = &mut connection => ended,

@@ -5,12 +5,15 @@
 //! - The end accepts no new calls, ends subscriptions at once, and lets other calls finish within
 //!   [`CLOSING_MAX`].
 
+mod access_check;
 mod connections;
+mod refusals;
 mod router;
+mod security;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use gesta_store::{EventStore, Leases};
+use gesta_store::{EventStore, Leases, StoreError};
 use tokio::{
     net::TcpListener,
     pin, select,
@@ -18,7 +21,15 @@ use tokio::{
 };
 
 use self::connections::Connections;
-use crate::{groups::Groups, node::Node, projections::Projections, tenure::Tenancy};
+pub use self::security::Security;
+use crate::{
+    access::{Access, FirstPasswords, Guard},
+    groups::Groups,
+    node::Node,
+    projections::Projections,
+    tenure::Tenancy,
+    tls::Tls,
+};
 
 /// Maximum time for running calls at the end.
 const CLOSING_MAX: Duration = Duration::from_secs(10);
@@ -29,7 +40,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Minimum interval between two log lines about failures of `accept`.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A store, served to KurrentDB clients without TLS and users.
+/// A store, served to KurrentDB clients: with TLS and users, or without both on loopback.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -49,16 +60,17 @@ pub struct Server {
     node: Node,
     groups: Groups,
     leases: Option<Arc<dyn Leases>>,
+    tls: Option<Tls>,
 }
 
 /// An address that a server may not listen on, or cannot.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidListener {
-    /// Other machines could reach the server, and it has neither TLS nor users yet.
+    /// Other machines could reach the server, and it has neither TLS nor users.
     #[error(
-        "{address} can be reached from other machines, and this server has neither TLS nor users; \
-         listen on 127.0.0.1 or [::1]"
+        "{address} can be reached from other machines, and an insecure server has neither TLS nor \
+         users; listen on 127.0.0.1 or [::1], or serve with a certificate"
     )]
     Public {
         /// The address.
@@ -82,14 +94,30 @@ pub enum ServeError {
     /// The listener failed permanently.
     #[error("the listener failed and accepts no more connections")]
     Listener(#[from] io::Error),
+    /// An insecure server was given a listener that other machines reach.
+    #[error("the listener may not be used")]
+    Public(#[from] InvalidListener),
 }
 
 impl Server {
     /// Creates a server in which every client may do everything.
     #[must_use]
     pub fn insecure(store: Arc<dyn EventStore>) -> Self {
-        let node = Node::new(store);
-        Self { groups: Groups::new(node.clone()), node, leases: None }
+        Self::of(Node::new(store, Access::Open), None)
+    }
+
+    /// Creates a server with TLS, in which every client has a user and each user their rights.
+    ///
+    /// The users are those in the store; see [`create_first_users`](Self::create_first_users).
+    #[must_use]
+    pub fn secure(store: Arc<dyn EventStore>, security: Security) -> Self {
+        let Security { tls, tokens } = security;
+        let guard = Guard::new(Arc::clone(&store), tokens);
+        Self::of(Node::new(store, Access::Guarded(Arc::new(guard))), Some(tls))
+    }
+
+    fn of(node: Node, tls: Option<Tls>) -> Self {
+        Self { groups: Groups::new(node.clone()), node, leases: None, tls }
     }
 
     /// Says that other servers use the store, too. One of them at a time runs the consumer groups,
@@ -99,6 +127,31 @@ impl Server {
         Self { leases: Some(leases), ..self }
     }
 
+    /// Creates `admin` and `ops` with these passwords, if the store never had an `admin`. Returns
+    /// `false` if it had, or if the server is insecure.
+    ///
+    /// # Errors
+    ///
+    /// An error of the store. Nothing was created then, unless the outcome is unknown.
+    pub async fn create_first_users(&self, passwords: &FirstPasswords) -> Result<bool, StoreError> {
+        match self.node.access().guard() {
+            Some(guard) => guard.create_first_users(passwords).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Returns `true` if [`create_first_users`](Self::create_first_users) would create them.
+    ///
+    /// # Errors
+    ///
+    /// An error of the store.
+    pub async fn lacks_first_users(&self) -> Result<bool, StoreError> {
+        match self.node.access().guard() {
+            Some(guard) => guard.lacks_first_users().await,
+            None => Ok(false),
+        }
+    }
+
     /// Listens on an address of this machine that no other machine reaches. Port 0 takes a free
     /// one.
     ///
@@ -106,12 +159,20 @@ impl Server {
     ///
     /// [`InvalidListener`] if the address is public, or not to be had.
     pub async fn bind_loopback(address: SocketAddr) -> Result<TcpListener, InvalidListener> {
-        if !address.ip().to_canonical().is_loopback() {
-            return Err(InvalidListener::Public { address });
+        Self::check_loopback(address)?;
+        listen(address).await
+    }
+
+    /// Checks that no other machine reaches an address.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidListener::Public`] if one does.
+    pub fn check_loopback(address: SocketAddr) -> Result<(), InvalidListener> {
+        match address.ip().to_canonical().is_loopback() {
+            true => Ok(()),
+            false => Err(InvalidListener::Public { address }),
         }
-        TcpListener::bind(address)
-            .await
-            .map_err(|source| InvalidListener::Refused { address, source })
     }
 
     /// Serves until the future `until` completes, then ends gracefully: subscriptions end at once
@@ -121,18 +182,21 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ServeError`] if the listener fails permanently.
+    /// [`ServeError`] if the listener fails permanently, or is public and the server insecure.
     pub async fn run(
         self,
         listener: TcpListener,
         until: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
+        if self.tls.is_none() {
+            Self::check_loopback(listener.local_addr()?)?;
+        }
         let projections = Projections::new(self.node.clone());
         let groups = Tenancy::begin(&self.groups, self.leases.as_ref()).await;
         let at_work = Tenancy::begin(&projections, self.leases.as_ref()).await;
         projections.start();
         let router = router::router(&self.node, &self.groups, projections.clone());
-        let mut connections = Connections::new(router, self.node.clone());
+        let mut connections = Connections::new(router, self.node.clone(), self.tls.as_ref());
         let accepted = accept_until(&listener, &mut connections, until).await;
         drop(listener);
         self.node.stop();
@@ -142,6 +206,11 @@ impl Server {
         at_work.ended().await;
         accepted
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, InvalidListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| InvalidListener::Refused { address, source })
 }
 
 async fn accept_until(
@@ -156,9 +225,9 @@ async fn accept_until(
             () = &mut until => return Ok(()),
             () = connections.reap() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     failures = Failures::default();
-                    connections.accept(stream);
+                    connections.accept(stream, peer.ip());
                 }
                 Err(error) => {
                     let pause = failures.pause(error)?;

@@ -2,45 +2,52 @@
 //!
 //! Invariants:
 //! - gRPC is served over HTTP/2 only. A browser cannot speak it without TLS, so no web page reaches
-//!   the services, not even by a name that resolves to loopback.
-//! - HTTP/1.1 is served to loopback names only, for the same reason.
+//!   the services of an insecure server, not even by a name that resolves to loopback.
+//! - An insecure server serves HTTP/1.1 to loopback names only, for the same reason.
+//! - The access check is a layer over all routes, with those that are added later.
 
 use axum::{
     Router,
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderValue, StatusCode, Version, header},
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
-use tonic::{Status, service::Routes};
+use tonic::service::Routes;
 
+use super::{
+    access_check::check_access,
+    refusals::{is_grpc, unknown},
+};
 use crate::{
     discovery,
     groups::{self, Groups},
     http,
     node::Node,
     projections::{self, Projections},
-    streams,
+    streams, users,
 };
-
-/// Text for a path of the old HTTP interface.
-const NO_ATOM: &str = "this server has no AtomPub interface; use a gRPC client\n";
 
 pub(super) fn router(node: &Node, groups: &Groups, projections: Projections) -> Router {
     let services = Routes::new(streams::service(node.clone()))
         .add_service(groups::service(groups.clone()))
         .add_service(streams::service_v2(node.clone()))
         .add_service(projections::service(projections))
-        .add_service(discovery::features())
+        .add_service(discovery::features(node.clone()))
         .add_service(discovery::members(node.clone()))
+        .add_service(users::service(node.clone()))
         .into_axum_router()
         .reset_fallback();
-    services.merge(http::routes(node.clone())).fallback(unknown).layer(from_fn(check))
+    services
+        .merge(http::routes(node.clone()))
+        .fallback(unknown)
+        .layer(from_fn_with_state(node.clone(), check_access))
+        .layer(from_fn_with_state(node.clone(), check_protocol))
 }
 
-/// Refuses what an unprotected server on loopback must not answer, and keeps the name by which the
-/// client reached it.
-async fn check(mut request: Request, next: Next) -> Response {
+/// Refuses gRPC over HTTP/1.1, and what an unprotected server on loopback must not answer; keeps
+/// the name by which the client reached it.
+async fn check_protocol(State(node): State<Node>, mut request: Request, next: Next) -> Response {
     let is_http_2 = request.version() == Version::HTTP_2;
     if is_http_2 {
         if let Some(authority) = request.uri().authority().cloned() {
@@ -48,29 +55,14 @@ async fn check(mut request: Request, next: Next) -> Response {
         }
         return next.run(request).await;
     }
-    if is_grpc(&request) {
+    if is_grpc(request.headers()) {
         return (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "gRPC needs HTTP/2\n").into_response();
     }
-    if !names_loopback(request.headers().get(header::HOST)) {
+    if node.access().guard().is_none() && !names_loopback(request.headers().get(header::HOST)) {
         let text = "`Host` must be localhost or a loopback address\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
     next.run(request).await
-}
-
-/// Answers a call or a path that the server does not have.
-async fn unknown(request: Request) -> Response {
-    let path = request.uri().path();
-    if is_grpc(&request) {
-        return Status::unimplemented(format!("this server has no call {path}")).into_http();
-    }
-    let text = if path.starts_with("/streams") { NO_ATOM } else { "there is nothing here\n" };
-    (StatusCode::NOT_FOUND, text).into_response()
-}
-
-fn is_grpc(request: &Request) -> bool {
-    let content_type = request.headers().get(header::CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn names_loopback(host: Option<&HeaderValue>) -> bool {

@@ -7,6 +7,7 @@ use super::{
     new_append::{AppendOutcome, NewAppend},
 };
 use crate::{
+    access::Caller,
     node::Node,
     proto::streams::{
         AppendReq, AppendResp,
@@ -17,6 +18,7 @@ use crate::{
 
 pub(super) async fn append(
     node: &Node,
+    caller: Caller,
     mut messages: Streaming<AppendReq>,
 ) -> Result<AppendResp, Status> {
     let first = messages.message().await?.and_then(|message| message.content);
@@ -26,7 +28,7 @@ pub(super) async fn append(
     let Options { stream_identifier, expected_stream_revision } = options;
     let stream = name_to_write(stream_identifier.as_ref())?;
     let expected = ExpectedOption::read(expected_stream_revision)?;
-    let mut append = NewAppend::new(node, stream, expected)?;
+    let mut append = NewAppend::new(node, caller, stream, expected).await?;
     while let Some(message) = messages.message().await? {
         match message.content {
             Some(Content::ProposedMessage(proposed)) => append.push(proposed.into())?,

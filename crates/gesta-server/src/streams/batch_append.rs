@@ -6,6 +6,7 @@
 //! - At most [`APPENDS_MAX`] appends are in the store at once, and as many are incomplete; further
 //!   messages wait unread. The events of incomplete appends have at most
 //!   [`INCOMPLETE_BYTES_MAX`].
+//! - Each append is checked for the right of the caller who began the call.
 //! - An append that does not end in time is answered as timed out, and its outcome is unknown.
 
 use std::{collections::HashMap, future::Future, pin::Pin, time::Duration};
@@ -19,6 +20,7 @@ use super::{
     new_append::{AppendOutcome, NewAppend},
 };
 use crate::{
+    access::Caller,
     node::{Node, wall_now},
     proto::{
         shared,
@@ -50,6 +52,7 @@ struct Incomplete {
 
 struct Call {
     node: Node,
+    caller: Caller,
     incomplete: HashMap<Uuid, Incomplete>,
     incomplete_bytes: usize,
     in_flight: FuturesUnordered<Answer>,
@@ -58,10 +61,12 @@ struct Call {
 /// Answers the appends of a call until the client ends it.
 pub(super) fn answers(
     node: Node,
+    caller: Caller,
     messages: Streaming<BatchAppendReq>,
 ) -> Pin<Box<dyn Stream<Item = Result<BatchAppendResp, Status>> + Send>> {
     let call = Call {
         node,
+        caller,
         incomplete: HashMap::new(),
         incomplete_bytes: 0,
         in_flight: FuturesUnordered::new(),
@@ -90,7 +95,7 @@ impl Call {
                 }
                 message = incoming.message() => match message {
                     Ok(Some(message)) => {
-                        if let Err(refused) = self.take(message) {
+                        if let Err(refused) = self.take(message).await {
                             *messages = None;
                             return Some(Err(refused));
                         }
@@ -106,7 +111,7 @@ impl Call {
     }
 
     /// Takes a message. An error ends the call.
-    fn take(&mut self, message: BatchAppendReq) -> Result<(), Status> {
+    async fn take(&mut self, message: BatchAppendReq) -> Result<(), Status> {
         let BatchAppendReq { correlation_id, options, proposed_messages, is_final } = message;
         let id = uuid_of(correlation_id.as_ref(), "correlation id")?;
         if let Some(options) = options {
@@ -114,7 +119,7 @@ impl Call {
                 let text = format!("a call may have {APPENDS_MAX} incomplete appends");
                 return Err(Status::resource_exhausted(text));
             }
-            let begun = begin(&self.node, correlation_id.clone(), options);
+            let begun = begin(&self.node, &self.caller, correlation_id.clone(), options).await;
             if self.incomplete.insert(id, begun).is_some() {
                 return Err(refused(format!("the append {id} has options twice")));
             }
@@ -143,12 +148,19 @@ impl Call {
     }
 }
 
-fn begin(node: &Node, correlation_id: Option<shared::Uuid>, options: Options) -> Incomplete {
+async fn begin(
+    node: &Node,
+    caller: &Caller,
+    correlation_id: Option<shared::Uuid>,
+    options: Options,
+) -> Incomplete {
     let wait_max = wait_max(options.deadline_option.as_ref());
-    let append = name_to_write(options.stream_identifier.as_ref()).and_then(|stream| {
-        let expected = ExpectedOption::read(options.expected_stream_position)?;
-        NewAppend::new(node, stream, expected)
-    });
+    let asked = name_to_write(options.stream_identifier.as_ref())
+        .and_then(|stream| Ok((stream, ExpectedOption::read(options.expected_stream_position)?)));
+    let append = match asked {
+        Ok((stream, expected)) => NewAppend::new(node, caller.clone(), stream, expected).await,
+        Err(refused) => Err(refused),
+    };
     let append = append.map_err(|refused| {
         let result = batch_error(of_plain(&refused));
         let mut response = batch_response(correlation_id, None, result);

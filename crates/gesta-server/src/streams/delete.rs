@@ -4,6 +4,7 @@ use gesta_store::{DeleteStream, StreamState, TombstoneStream};
 use tonic::Status;
 
 use crate::{
+    access::{Caller, Right},
     node::Node,
     proto::streams::{
         DeleteReq, DeleteResp, TombstoneReq, TombstoneResp, delete_resp, tombstone_resp,
@@ -12,9 +13,14 @@ use crate::{
 };
 
 /// Hides the events of a stream. A later append revives it.
-pub(super) async fn delete(node: &Node, request: DeleteReq) -> Result<DeleteResp, Status> {
+pub(super) async fn delete(
+    node: &Node,
+    caller: &Caller,
+    request: DeleteReq,
+) -> Result<DeleteResp, Status> {
     let options = request.options.ok_or_else(|| refused("the options are missing"))?;
     let stream = name_to_read(options.stream_identifier.as_ref())?;
+    node.access().check_stream(caller, &stream, Right::Delete).await?;
     let expected = ExpectedOption::read(options.expected_stream_revision)?;
     let described = node.store().describe_stream(&stream).await.map_err(|error| status(&error))?;
     // The protocol refuses to delete a stream that never was, whatever is expected. The contract
@@ -29,9 +35,14 @@ pub(super) async fn delete(node: &Node, request: DeleteReq) -> Result<DeleteResp
 }
 
 /// Hides the events of a stream and forbids its name for ever.
-pub(super) async fn tombstone(node: &Node, request: TombstoneReq) -> Result<TombstoneResp, Status> {
+pub(super) async fn tombstone(
+    node: &Node,
+    caller: &Caller,
+    request: TombstoneReq,
+) -> Result<TombstoneResp, Status> {
     let options = request.options.ok_or_else(|| refused("the options are missing"))?;
     let stream = name_to_read(options.stream_identifier.as_ref())?;
+    node.access().check_stream(caller, &stream, Right::Delete).await?;
     let expected = ExpectedOption::read(options.expected_stream_revision)?;
     let tombstoned = node.store().tombstone_stream(TombstoneStream::new(stream, expected)).await;
     let position = tombstoned.map_err(|error| status(&error))?.position.number();

@@ -21,6 +21,7 @@ pub(crate) use self::read::{
     visible_event,
 };
 use crate::{
+    access::Caller,
     node::Node,
     proto::streams::{
         AppendReq, AppendResp, BatchAppendReq, BatchAppendResp, DeleteReq, DeleteResp, ReadReq,
@@ -54,31 +55,36 @@ impl Streams for StreamsService {
     type BatchAppendStream = Messages<BatchAppendResp>;
 
     async fn read(&self, request: Request<ReadReq>) -> Result<Response<Self::ReadStream>, Status> {
-        read::read(&self.node, request.into_inner()).map(Response::new)
+        let caller = Caller::of(request.extensions());
+        read::read(&self.node, caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn append(
         &self,
         request: Request<Streaming<AppendReq>>,
     ) -> Result<Response<AppendResp>, Status> {
-        append::append(&self.node, request.into_inner()).await.map(Response::new)
+        let caller = Caller::of(request.extensions());
+        append::append(&self.node, caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
-        delete::delete(&self.node, request.into_inner()).await.map(Response::new)
+        let caller = Caller::of(request.extensions());
+        delete::delete(&self.node, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn tombstone(
         &self,
         request: Request<TombstoneReq>,
     ) -> Result<Response<TombstoneResp>, Status> {
-        delete::tombstone(&self.node, request.into_inner()).await.map(Response::new)
+        let caller = Caller::of(request.extensions());
+        delete::tombstone(&self.node, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn batch_append(
         &self,
         request: Request<Streaming<BatchAppendReq>>,
     ) -> Result<Response<Self::BatchAppendStream>, Status> {
-        Ok(Response::new(batch_append::answers(self.node.clone(), request.into_inner())))
+        let caller = Caller::of(request.extensions());
+        Ok(Response::new(batch_append::answers(self.node.clone(), caller, request.into_inner())))
     }
 }

@@ -8,6 +8,7 @@ use tonic::Status;
 
 use super::{read::is_of_index, soft_deletion::SoftDeletion};
 use crate::{
+    access::{Access, Caller, Right},
     node::Node,
     wire::{Proposal, new_event, status},
 };
@@ -15,6 +16,7 @@ use crate::{
 /// The stream, the expectation, and the events so far.
 #[derive(Debug)]
 pub(super) struct NewAppend {
+    caller: Caller,
     pub(super) stream: StreamName,
     pub(super) expected: ExpectedRevision,
     events: Vec<NewEvent>,
@@ -31,17 +33,20 @@ pub(super) enum AppendOutcome {
 }
 
 impl NewAppend {
-    /// Begins an append. A stream that the index answers takes none.
-    pub(super) fn new(
+    /// Begins an append of a caller who has the right to it. A stream that the index answers takes
+    /// none.
+    pub(super) async fn new(
         node: &Node,
+        caller: Caller,
         stream: StreamName,
         expected: ExpectedRevision,
     ) -> Result<Self, Status> {
         if is_of_index(&stream) {
             return Err(status(&StoreError::from(Invalid::SystemStream { stream })));
         }
+        node.access().check_stream(&caller, &stream, Right::Append).await?;
         let limits = node.store().capabilities().limits;
-        Ok(Self { stream, expected, events: Vec::new(), limits, bytes: 0 })
+        Ok(Self { caller, stream, expected, events: Vec::new(), limits, bytes: 0 })
     }
 
     /// Returns the size of the events so far, as the store's limit counts it.
@@ -64,13 +69,15 @@ impl NewAppend {
 
     /// Appends the events. The error of the store comes with the name of the stream.
     pub(super) async fn run(self, node: &Node) -> Result<AppendOutcome, StoreError> {
-        let Self { stream, expected, events, .. } = self;
+        let Self { caller, stream, expected, events, .. } = self;
         let (count, is_empty) = (events.len() as u64, events.is_empty());
         let mut append = Append::to(stream.clone(), expected, events);
         // Streams of the system, but for metadata, whose content the store checks.
         if stream.is_system() && stream.described_stream().is_none() {
             append = append.privileged();
         }
+        let changes_rights =
+            append.events().any(|event| Access::changes_rights(&stream, &event.data));
         let counters = node.counters();
         let outcome = match SoftDeletion::of(append) {
             Ok(deletion) => deletion.append(node.store()).await,
@@ -80,6 +87,9 @@ impl NewAppend {
             Ok(appended) => {
                 counters.appends.add(1);
                 counters.events_appended.add(count);
+                if changes_rights {
+                    node.access().record_change_of_rights(&caller, &stream).await;
+                }
                 if is_empty {
                     let head = node.store().describe_stream(&stream).await?.head;
                     return Ok(AppendOutcome::Appended {

@@ -28,6 +28,23 @@ pub(crate) fn missing(property: &str) -> Status {
     with_trailers(Code::InvalidArgument, text, trailers)
 }
 
+/// Refuses a caller who lacks a right.
+pub(crate) fn access_denied(text: impl Into<String>) -> Status {
+    with_trailers(Code::PermissionDenied, text, [(EXCEPTION, "access-denied")])
+}
+
+/// The error of a call about a user that does not exist.
+pub(crate) fn user_not_found(login: &str) -> Status {
+    let trailers = [(EXCEPTION, "user-not-found"), ("login-name", login)];
+    with_trailers(Code::NotFound, format!("there is no user `{login}`"), trailers)
+}
+
+/// The error of the creation of a user that exists.
+pub(crate) fn user_conflict(login: &str) -> Status {
+    let trailers = [(EXCEPTION, "user-conflict"), ("login-name", login)];
+    with_trailers(Code::FailedPrecondition, format!("the user `{login}` exists"), trailers)
+}
+
 /// Returns `true` if an append that ended with this error may have happened.
 pub(crate) fn is_outcome_unknown(error: &StoreError) -> bool {
     !error.is_definite()
@@ -44,9 +61,7 @@ pub(crate) fn status(error: &StoreError) -> Status {
             Status::unavailable(text)
         }
         StoreError::Unavailable { .. } => Status::aborted(text),
-        StoreError::Denied { .. } => {
-            with_trailers(Code::PermissionDenied, text, [(EXCEPTION, "access-denied")])
-        }
+        StoreError::Denied { .. } => access_denied(text),
         StoreError::ReadOnly { .. } => Status::failed_precondition(text),
         StoreError::Deleted { stream } => stream_deleted(stream),
         StoreError::Corrupt(_) => Status::data_loss(text),

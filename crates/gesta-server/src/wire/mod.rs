@@ -17,7 +17,10 @@ mod stream_names;
 pub(crate) use self::{
     batch_status::{batch_status, of_plain, timed_out},
     details::detailed,
-    errors::{missing, refused, status, version_number, with_trailers, wrong_expected_version},
+    errors::{
+        access_denied, missing, refused, status, user_conflict, user_not_found, version_number,
+        with_trailers, wrong_expected_version,
+    },
     expected::{ExpectedOption, expected_of_number},
     ids::{IdForm, uuid_of},
     new_event::{Proposal, new_event},

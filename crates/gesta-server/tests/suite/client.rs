@@ -19,12 +19,17 @@ use std::time::Duration;
 pub(crate) use delete_req::options::ExpectedStreamRevision as Deleting;
 pub(crate) use packages::event_store::client::{
     self as shared, Empty, StreamIdentifier, gossip, persistent_subscriptions as groups,
-    projections, server_features, streams::*,
+    projections, server_features, streams::*, users,
 };
 pub(crate) use packages::{google::rpc, kurrentdb::protocol::v2::streams as v2};
 use streams_client::StreamsClient;
 pub(crate) use tombstone_req::options::ExpectedStreamRevision as Tombstoning;
-use tonic::{Code, Status, Streaming, transport::Channel};
+use tonic::{
+    Code, Request, Status, Streaming,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
 use uuid::Uuid;
 
 use self::{
@@ -44,7 +49,20 @@ use self::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client of the service of streams.
-pub(crate) type Client = StreamsClient<Channel>;
+pub(crate) type Client = StreamsClient<InterceptedService<Channel, Credentials>>;
+
+/// The header `authorization` of each call, if there is one.
+#[derive(Clone, Default)]
+pub(crate) struct Credentials(pub(crate) Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
 
 pub(crate) fn identifier(stream: &str) -> Option<StreamIdentifier> {
     Some(StreamIdentifier { stream_name: stream.to_owned().into() })

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
 
+mod access;
 mod batches;
 mod client;
 mod deleting;
@@ -11,11 +12,15 @@ mod endpoints;
 mod group_client;
 mod group_crashes;
 mod groups;
+mod logins;
 mod projections;
 mod reading;
 mod scene;
+mod secured;
 mod several_servers;
 mod several_streams;
+mod stream_rights;
 mod subscribing;
 mod system_streams;
+mod users;
 mod writing;

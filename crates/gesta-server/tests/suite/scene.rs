@@ -11,7 +11,8 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::{
     client::{
-        Client, groups::persistent_subscriptions_client::PersistentSubscriptionsClient,
+        Client, Credentials,
+        groups::persistent_subscriptions_client::PersistentSubscriptionsClient,
         streams_client::StreamsClient,
     },
     group_client::GroupClient,
@@ -114,7 +115,7 @@ impl Scene {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        StreamsClient::new(self.channel().await)
+        StreamsClient::with_interceptor(self.channel().await, Credentials::default())
     }
 
     pub(crate) async fn groups(&self) -> GroupClient {

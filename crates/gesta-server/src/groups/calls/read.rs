@@ -1,9 +1,10 @@
 //! `Read`: one consumer of a group, which gets events and answers them.
 //!
-//! Invariants: a consumer leaves its group when either side of the call ends. A message that breaks
-//! the protocol ends the call.
+//! Invariants: a consumer has the right to read the source of its group when it begins, and gets
+//! targets of links only from streams that it may read; it leaves its group when either side of the
+//! call ends. A message that breaks the protocol ends the call.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
 use tokio::{
@@ -16,14 +17,16 @@ use uuid::Uuid;
 use super::{
     super::{
         machine::{ConsumerId, NackAction},
-        name::GroupId,
+        name::{GroupId, GroupSource},
         registry::Groups,
-        runner::{ConnectedConsumer, ConsumerAnswer, ConsumerPeer, GroupCommand},
+        runner::{ConnectedConsumer, ConsumerAnswer, ConsumerPeer, GroupCommand, GroupDelivery},
     },
     messages::{confirmation, delivery},
     request::group_id,
 };
 use crate::{
+    access::{Caller, Right},
+    node::Node,
     proto::{
         persistent_subscriptions::{
             ReadReq, ReadResp,
@@ -33,7 +36,8 @@ use crate::{
         },
         shared,
     },
-    wire::{IdForm, refused, uuid_of},
+    streams::Found,
+    wire::{IdForm, refused, status, uuid_of},
 };
 
 /// Maximum number of events that a consumer may have in flight.
@@ -55,12 +59,15 @@ pub(in crate::groups) async fn read(
     request: Request<Streaming<ReadReq>>,
 ) -> Result<GroupResponses, Status> {
     let peer = peer(&request);
+    let caller = Caller::of(request.extensions());
     let mut messages = request.into_inner();
     let first = messages.message().await?.and_then(|message| message.content);
     let Some(Content::Options(options)) = first else {
         return Err(refused("the first message of a consumer must be its options"));
     };
     let ConsumerRequest { group, slots, ids } = ConsumerRequest::of(options)?;
+    let view = ConsumerView { node: groups.node().clone(), caller, ids };
+    view.check(&group.source).await?;
     let commands = groups.find(&group).await?.commands;
     let (answer, answered) = oneshot::channel();
     let over = || Status::unavailable("the group has just ended; connect again");
@@ -69,7 +76,36 @@ pub(in crate::groups) async fn read(
     let connected = answered.await.map_err(|_| over())??;
     let (held, left) = oneshot::channel();
     tokio::spawn(take_answers(messages, connected.consumer, commands, left));
-    Ok(responses(connected, confirmation(&group), (ids, held)))
+    Ok(responses(connected, confirmation(&group), (view, held)))
+}
+
+/// The rights of a consumer, and the form in which it wants ids.
+struct ConsumerView {
+    node: Node,
+    caller: Caller,
+    ids: IdForm,
+}
+
+impl ConsumerView {
+    async fn check(&self, source: &GroupSource) -> Result<(), Status> {
+        let access = self.node.access();
+        match source {
+            GroupSource::All => access.check_all(&self.caller).await,
+            GroupSource::Stream(stream) => {
+                access.check_stream(&self.caller, stream, Right::Read).await
+            }
+        }
+    }
+
+    async fn message(&self, mut next: GroupDelivery) -> Result<ReadResp, Status> {
+        if let Found::Link { link, target: Some(event) } = next.found.as_ref() {
+            let may_read = self.node.access().may(&self.caller, &event.stream, Right::Read).await;
+            if !may_read.map_err(|error| status(&error))? {
+                next.found = Arc::new(Found::Link { link: link.clone(), target: None });
+            }
+        }
+        Ok(delivery(&next, self.ids))
+    }
 }
 
 impl ConsumerRequest {
@@ -154,18 +190,19 @@ fn event_ids(ids: &[shared::Uuid]) -> Result<Vec<Uuid>, Status> {
 fn responses(
     connected: ConnectedConsumer,
     first: ReadResp,
-    (ids, held): (IdForm, oneshot::Sender<()>),
+    (view, held): (ConsumerView, oneshot::Sender<()>),
 ) -> GroupResponses {
     let ConnectedConsumer { deliveries, ended, .. } = connected;
-    let state = (Some(first), deliveries, Some(ended), held);
-    Box::pin(stream::unfold(state, move |(first, mut deliveries, mut ended, held)| async move {
+    let state = (Some(first), deliveries, Some(ended), (view, held));
+    Box::pin(stream::unfold(state, |(first, mut deliveries, mut ended, kept)| async move {
         if let Some(first) = first {
-            return Some((Ok(first), (None, deliveries, ended, held)));
+            return Some((Ok(first), (None, deliveries, ended, kept)));
         }
         if let Some(next) = deliveries.recv().await {
-            return Some((Ok(delivery(&next, ids)), (None, deliveries, ended, held)));
+            let message = kept.0.message(next).await;
+            return Some((message, (None, deliveries, ended, kept)));
         }
         let reason = ended.take()?.await.ok()?;
-        Some((Err(reason), (None, deliveries, None, held)))
+        Some((Err(reason), (None, deliveries, None, kept)))
     }))
 }

@@ -3,7 +3,7 @@
 //! Invariants: the task holds at most one page that the client has not taken. It ends when the
 //! client goes away; a subscription also ends when the server does.
 
-use std::{future::Future, pin::Pin};
+use std::{collections::HashMap, future::Future, pin::Pin};
 
 use futures_util::{Stream, StreamExt as _, stream};
 use gesta_store::{RecordedEvent, StoreError};
@@ -14,16 +14,29 @@ use super::{
     links::resolve,
     messages::{Found, Rendering},
 };
-use crate::{node::Node, proto::streams::ReadResp, wire::status};
+use crate::{
+    access::{Caller, Right},
+    node::Node,
+    proto::streams::ReadResp,
+    wire::status,
+};
 
 /// The messages of a read.
 pub(in crate::streams) type Responses =
     Pin<Box<dyn Stream<Item = Result<ReadResp, Status>> + Send>>;
 type Batch = Result<Vec<ReadResp>, Status>;
 
+/// The sender of a read, and the form in which they want events.
+pub(super) struct Reader {
+    pub(super) node: Node,
+    pub(super) caller: Caller,
+    pub(super) rendering: Rendering,
+}
+
 /// The reader's side of a task that answers.
 pub(super) struct Answers {
     pub(super) node: Node,
+    caller: Caller,
     rendering: Rendering,
     messages: mpsc::Sender<Batch>,
 }
@@ -49,14 +62,15 @@ impl From<Status> for Ended {
 
 impl Answers {
     /// Starts a task that answers, and returns what it sends.
-    pub(super) fn begin<Task, Answer>(node: Node, rendering: Rendering, task: Task) -> Responses
+    pub(super) fn begin<Task, Answer>(reader: Reader, task: Task) -> Responses
     where
         Task: FnOnce(Self) -> Answer,
         Answer: Future<Output = Result<(), Ended>> + Send + 'static,
     {
+        let Reader { node, caller, rendering } = reader;
         let (messages, batches) = mpsc::channel(1);
         let last = messages.clone();
-        let answer = task(Self { node, rendering, messages });
+        let answer = task(Self { node, caller, rendering, messages });
         tokio::spawn(async move {
             let ended = tokio::select! {
                 ended = answer => ended,
@@ -81,21 +95,47 @@ impl Answers {
     /// Translates events, with their targets if the reader asked for them.
     pub(super) async fn events(&self, events: Vec<RecordedEvent>) -> Result<Vec<ReadResp>, Ended> {
         self.node.counters().events_read.add(events.len() as u64);
-        let mut messages = Vec::with_capacity(events.len());
+        let mut found = Vec::with_capacity(events.len());
         for event in events {
-            let found = match self.rendering.resolves_links {
+            found.push(match self.rendering.resolves_links {
                 true => resolve(self.node.store(), event).await?,
                 false => Found::Event(event),
-            };
-            messages.push(self.rendering.event(&found));
+            });
         }
-        Ok(messages)
+        self.rendered(found).await
     }
 
     /// Translates links that the index made.
-    pub(super) fn links(&self, links: &[Found]) -> Vec<ReadResp> {
+    pub(super) async fn links(&self, links: Vec<Found>) -> Result<Vec<ReadResp>, Ended> {
         self.node.counters().events_read.add(links.len() as u64);
-        links.iter().map(|link| self.rendering.event(link)).collect()
+        self.rendered(links).await
+    }
+
+    /// Translates events, without the targets of links that the reader may not read: whoever may
+    /// write a link could read everything by it.
+    async fn rendered(&self, found: Vec<Found>) -> Result<Vec<ReadResp>, Ended> {
+        let mut rights = HashMap::new();
+        let mut messages = Vec::with_capacity(found.len());
+        for mut found in found {
+            if let Found::Link { target, .. } = &mut found
+                && let Some(event) = target
+            {
+                let may_read = match rights.get(&event.stream) {
+                    Some(may_read) => *may_read,
+                    None => {
+                        let access = self.node.access();
+                        let may_read = access.may(&self.caller, &event.stream, Right::Read).await?;
+                        rights.insert(event.stream.clone(), may_read);
+                        may_read
+                    }
+                };
+                if !may_read {
+                    *target = None;
+                }
+            }
+            messages.push(self.rendering.event(&found));
+        }
+        Ok(messages)
     }
 
     pub(super) fn resolves_links(&self) -> bool {

@@ -22,7 +22,7 @@ use gesta_store::StreamName;
 use tonic::Status;
 
 use self::{
-    answers::{Answers, Responses},
+    answers::{Answers, Reader, Responses},
     request::{Amount, ReadRequest, Target},
 };
 pub(crate) use self::{
@@ -32,7 +32,11 @@ pub(crate) use self::{
     read_system::last_ordinal,
     system_stream::SystemStream,
 };
-use crate::{node::Node, proto::streams::ReadReq};
+use crate::{
+    access::{Caller, Right},
+    node::Node,
+    proto::streams::ReadReq,
+};
 
 /// Returns `true` if the events of a stream with this name come from the index.
 pub(super) fn is_of_index(name: &StreamName) -> bool {
@@ -40,41 +44,51 @@ pub(super) fn is_of_index(name: &StreamName) -> bool {
 }
 
 /// Answers a read or a subscription.
-pub(super) fn read(node: &Node, request: ReadReq) -> Result<Responses, Status> {
+pub(super) async fn read(
+    node: &Node,
+    caller: Caller,
+    request: ReadReq,
+) -> Result<Responses, Status> {
     let ReadRequest { target, amount, direction, rendering, is_end_told } =
         ReadRequest::of(request)?;
+    match &target {
+        Target::Stream { stream, .. } => {
+            node.access().check_stream(&caller, stream, Right::Read).await?;
+        }
+        Target::All { .. } => node.access().check_all(&caller).await?,
+    }
     if let Amount::Events(_) = amount {
         node.counters().reads.add(1);
     }
-    let node = node.clone();
+    let reader = Reader { node: node.clone(), caller, rendering };
     Ok(match (target, amount) {
         (Target::Stream { stream, from }, Amount::Events(limit)) => {
             let read = read_stream::ReadOne { stream, from, direction, limit, is_end_told };
             match SystemStream::named(&read.stream) {
-                Some(system) => Answers::begin(node, rendering, async move |answers| {
+                Some(system) => Answers::begin(reader, async move |answers| {
                     read_system::answer(answers, read, system).await
                 }),
-                None => Answers::begin(node, rendering, async move |answers| {
+                None => Answers::begin(reader, async move |answers| {
                     read_stream::answer(answers, read).await
                 }),
             }
         }
         (Target::Stream { stream, from }, Amount::Endless) => match SystemStream::named(&stream) {
-            Some(system) => Answers::begin(node, rendering, async move |answers| {
+            Some(system) => Answers::begin(reader, async move |answers| {
                 subscribe_system::answer(answers, system, from).await
             }),
-            None => Answers::begin(node, rendering, async move |answers| {
+            None => Answers::begin(reader, async move |answers| {
                 subscribe_stream::answer(answers, stream, from).await
             }),
         },
         (Target::All { from, filter }, Amount::Events(limit)) => {
-            Answers::begin(node, rendering, async move |answers| {
+            Answers::begin(reader, async move |answers| {
                 read_all::answer(answers, read_all::ReadWhole { from, filter, direction, limit })
                     .await
             })
         }
         (Target::All { from, filter }, Amount::Endless) => {
-            Answers::begin(node, rendering, async move |answers| {
+            Answers::begin(reader, async move |answers| {
                 subscribe_all::answer(answers, from, filter).await
             })
         }

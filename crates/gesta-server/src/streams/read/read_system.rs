@@ -28,7 +28,7 @@ pub(super) async fn answer(
         let page = page?;
         count += page.len() as u64;
         let links = system.links(store, page, answers.resolves_links()).await?;
-        answers.send(answers.links(&links)).await?;
+        answers.send(answers.links(links).await?).await?;
     }
     if count > 0 && !(is_end_told && count < limit) {
         return Ok(());

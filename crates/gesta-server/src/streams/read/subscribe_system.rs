@@ -68,7 +68,7 @@ async fn read_new(
         if let Some(newest) = page.last() {
             *last = Some(newest.ordinal);
             let links = system.links(store, page, answers.resolves_links()).await?;
-            answers.send(answers.links(&links)).await?;
+            answers.send(answers.links(links).await?).await?;
         }
         if is_last {
             break;

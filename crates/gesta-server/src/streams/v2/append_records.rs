@@ -4,6 +4,7 @@ use tonic::Status;
 
 use super::{asked::CheckPlaces, joint_append::JointAppend, refusals};
 use crate::{
+    access::Caller,
     node::Node,
     proto::streams_v2::{
         AppendRecordsRequest, AppendRecordsResponse, ConsistencyCheck, StreamRevision,
@@ -14,6 +15,7 @@ use crate::{
 
 pub(super) async fn append_records(
     node: &Node,
+    caller: &Caller,
     request: AppendRecordsRequest,
 ) -> Result<AppendRecordsResponse, Status> {
     let AppendRecordsRequest { records, checks } = request;
@@ -29,7 +31,8 @@ pub(super) async fn append_records(
     for (place, check) in checks.into_iter().enumerate() {
         add_check(&mut append, &mut places, (place, check))?;
     }
-    let appended = match append.run(node).await {
+    append.check_rights(node, caller).await?;
+    let appended = match append.run(node, caller).await {
         Ok(appended) => appended,
         Err((error, asked)) => {
             return Err(refusals::of_records(node, error, &asked, &places).await);

@@ -12,6 +12,7 @@ use tonic::Status;
 
 use super::{asked::Asked, refusals};
 use crate::{
+    access::{Access, Caller, Right},
     node::Node,
     proto::streams_v2::AppendRecord,
     streams::read::is_of_index,
@@ -80,10 +81,26 @@ impl JointAppend {
         Ok(())
     }
 
+    /// Checks the rights of the caller: to append where there are records, and to read what is only
+    /// expected.
+    pub(super) async fn check_rights(&self, node: &Node, caller: &Caller) -> Result<(), Status> {
+        for part in &self.parts {
+            let right = if part.events.is_empty() { Right::Read } else { Right::Append };
+            node.access().check_stream(caller, &part.stream, right).await?;
+        }
+        Ok(())
+    }
+
     /// Appends the events. Also returns the streams with their expectations, for the answer to an
     /// error.
-    pub(super) async fn run(self, node: &Node) -> Result<Appended, (StoreError, Asked)> {
+    pub(super) async fn run(
+        self,
+        node: &Node,
+        caller: &Caller,
+    ) -> Result<Appended, (StoreError, Asked)> {
         let asked = Asked::of(&self.parts);
+        let changed = self.parts.iter().filter(|part| changes_rights(part));
+        let changed: Vec<_> = changed.map(|part| part.stream.clone()).collect();
         let mut append = Append::of(self.parts);
         // Streams of the system, but for metadata, whose content the store checks.
         let is_owned = |name: &StreamName| name.is_system() && name.described_stream().is_none();
@@ -96,6 +113,9 @@ impl JointAppend {
             Ok(appended) => {
                 counters.appends.add(1);
                 counters.events_appended.add(events);
+                for stream in &changed {
+                    node.access().record_change_of_rights(caller, stream).await;
+                }
                 Ok(appended)
             }
             Err(error) => {
@@ -104,4 +124,8 @@ impl JointAppend {
             }
         }
     }
+}
+
+fn changes_rights(part: &StreamAppend) -> bool {
+    part.events.iter().any(|event| Access::changes_rights(&part.stream, &event.data))
 }

@@ -12,6 +12,7 @@ mod refusals;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
+    access::Caller,
     node::Node,
     proto::streams_v2::{
         AppendRecordsRequest, AppendRecordsResponse, AppendRequest, AppendSessionResponse,
@@ -39,13 +40,17 @@ impl StreamsService for StreamsServiceV2 {
         &self,
         request: Request<Streaming<AppendRequest>>,
     ) -> Result<Response<AppendSessionResponse>, Status> {
-        append_session::append_session(&self.node, request.into_inner()).await.map(Response::new)
+        let caller = Caller::of(request.extensions());
+        let messages = request.into_inner();
+        append_session::append_session(&self.node, &caller, messages).await.map(Response::new)
     }
 
     async fn append_records(
         &self,
         request: Request<AppendRecordsRequest>,
     ) -> Result<Response<AppendRecordsResponse>, Status> {
-        append_records::append_records(&self.node, request.into_inner()).await.map(Response::new)
+        let caller = Caller::of(request.extensions());
+        let request = request.into_inner();
+        append_records::append_records(&self.node, &caller, request).await.map(Response::new)
     }
 }

@@ -1,0 +1,121 @@
+//! The settings file of `gesta serve`.
+//!
+//! Owns: the names that a file may have. Arguments and the environment are stronger than the file.
+//! Invariant: no error repeats a value, which may be a URL with a password. Not here: the meaning
+//! of a setting, which is with its argument.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result};
+use clap::{Arg, Command};
+use toml_edit::{DocumentMut, Item, Value};
+
+use crate::exit::Refusal;
+
+/// Names of the settings; an argument has the same name.
+const NAMES: [&str; 10] = [
+    "store",
+    "listen",
+    "insecure",
+    "tls-cert",
+    "tls-key",
+    "client-ca",
+    "jwt-key",
+    "jwt-issuer",
+    "jwt-audience",
+    "admin-password-file",
+];
+
+/// The settings of a file.
+#[derive(Debug)]
+pub(crate) struct SettingsFile {
+    settings: Vec<(String, String)>,
+}
+
+impl SettingsFile {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("cannot read the settings in {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("{} cannot be used", path.display()))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let wrong = |message: String| Refusal::usage("settings", message);
+        // The parser's own error quotes the line.
+        let document = text.parse::<DocumentMut>().map_err(|_| {
+            wrong("the file is not TOML; write lines such as `listen = \"0.0.0.0:2113\"`".into())
+        })?;
+        let mut settings = Vec::new();
+        for (name, item) in document.iter() {
+            if !NAMES.contains(&name) {
+                let names = NAMES.join(", ");
+                let message = format!("there is no setting `{name}`; the settings are {names}");
+                return Err(wrong(message).into());
+            }
+            let Some(value) = text_of(item) else {
+                return Err(wrong(format!("`{name}` must be a text, true or false")).into());
+            };
+            settings.push((name.to_owned(), value));
+        }
+        Ok(Self { settings })
+    }
+
+    /// Makes the settings the defaults of the arguments of `gesta serve`.
+    pub(crate) fn as_defaults_of(&self, command: Command) -> Command {
+        command
+            .mut_args(|argument| self.as_default_of(argument))
+            .mut_subcommand("serve", |serve| serve.mut_args(|one| self.as_default_of(one)))
+    }
+
+    fn as_default_of(&self, argument: Arg) -> Arg {
+        let found =
+            self.settings.iter().find(|(name, _)| argument.get_long() == Some(name.as_str()));
+        match found {
+            Some((_, value)) => {
+                // A flag shows no default.
+                let is_hidden = argument.get_action().takes_values();
+                argument.default_value(value.clone()).hide_default_value(is_hidden)
+            }
+            None => argument,
+        }
+    }
+}
+
+fn text_of(item: &Item) -> Option<String> {
+    match item.as_value()? {
+        Value::String(text) => Some(text.value().clone()),
+        Value::Boolean(truth) => Some(truth.value().to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::arguments::Arguments;
+
+    #[test]
+    fn a_wrong_file_is_refused_without_its_values() {
+        for (text, reason) in [
+            ("stor = \"postgres://a:secret@b\"", "there is no setting `stor`; the settings are"),
+            ("store = \"postgres://a:secret@b", "the file is not TOML"),
+            ("listen = 2113", "`listen` must be a text"),
+        ] {
+            let error = SettingsFile::parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(reason) && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_setting_is_an_argument() {
+        let command = Arguments::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        let arguments = command.get_arguments().chain(serve.get_arguments());
+        let names: Vec<_> = arguments.filter_map(Arg::get_long).collect();
+        for name in NAMES {
+            assert!(names.contains(&name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! `gesta serve`: serves a store to KurrentDB clients until it is told to stop.
+//!
+//! Owns: the composition of store and server. Invariants: nothing is opened before the arguments
+//! are known to be allowed; the store is closed after the last call has ended.
+
+mod first_users;
+mod protection;
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use gesta_server::{InvalidListener, Server};
+use serde_json::json;
+use tokio::{
+    net::TcpListener,
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+};
+
+use self::protection::{Protection, ProtectionOptions};
+use crate::{
+    exit::{Outcome, Refusal},
+    output::{Output, Style, notice},
+    store_url::{ServedStore, StoreUrl},
+};
+
+const HINT: &str = "\
+Examples:
+  gesta certs dev
+  gesta serve --store gesta:./things --tls-cert certs/server.pem --tls-key certs/server.key
+  gesta serve --store memory: --insecure --listen 127.0.0.1:2114
+  gesta serve --config serve.toml --check-config
+
+Clients of an insecure server connect with kurrentdb://127.0.0.1:2113?tls=false, those of a secure \
+one with kurrentdb://LOGIN:PASSWORD@HOST:2113?tlsCaFile=certs/ca.pem. GET /health/ready, /stats and \
+/metrics answer on the same port.";
+
+/// Serve the store to KurrentDB and EventStoreDB clients
+///
+/// gRPC and HTTP on one port, with TLS and users. Needs exclusive access to a store in a directory,
+/// and creates one if the directory is empty. The first start of a store makes the users `admin`
+/// and `ops` with random passwords. An interrupt or a termination signal ends subscriptions at
+/// once, lets other calls finish, and closes the store.
+#[derive(Args, Debug)]
+#[command(after_help = HINT)]
+pub(crate) struct Serve {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:2113", env = "GESTA_LISTEN")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    protection: ProtectionOptions,
+    /// TOML file with settings by the names of these options and `store`; options and environment
+    /// variables are stronger
+    #[arg(long, value_name = "FILE", env = "GESTA_CONFIG")]
+    config: Option<PathBuf>,
+    /// Check options, settings and files, print what would be served, and end
+    #[arg(long)]
+    check_config: bool,
+}
+
+impl Serve {
+    pub(crate) const fn settings_file(&self) -> Option<&PathBuf> {
+        self.config.as_ref()
+    }
+
+    pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
+        let protection = self.protection.read()?;
+        if self.check_config {
+            return self.check(&protection, store, output);
+        }
+        let runtime = Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.context("cannot start the threads of the server")?;
+        runtime.block_on(self.serve(protection, store, output))
+    }
+
+    /// Prints what would be served.
+    fn check(
+        &self,
+        protection: &Protection,
+        store: &StoreUrl,
+        output: &mut Output,
+    ) -> Result<Outcome> {
+        let is_secure = matches!(protection, Protection::Secure(_));
+        if !is_secure {
+            Server::check_loopback(self.listen).map_err(refused)?;
+        }
+        let (certificates, tokens) =
+            (self.protection.accepts_certificates(), self.protection.accepts_tokens());
+        match output.style() {
+            Style::Json => output.json(&json!({
+                "store": store.to_string(),
+                "listen": self.listen.to_string(),
+                "tls": is_secure,
+                "users": is_secure,
+                "clientCertificates": certificates,
+                "tokens": tokens,
+            }))?,
+            Style::Text => {
+                let how = if is_secure { "with" } else { "without" };
+                let listen = self.listen;
+                output.line(format_args!("would serve {store} at {listen} {how} TLS and users"))?;
+                for (what, accepted) in
+                    [("client certificates", certificates), ("bearer tokens", tokens)]
+                {
+                    let how = if accepted { "are" } else { "are not" };
+                    output.line(format_args!("{what} {how} accepted"))?;
+                }
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    async fn serve(
+        self,
+        protection: Protection,
+        url: &StoreUrl,
+        output: &mut Output,
+    ) -> Result<Outcome> {
+        let stop = stop_signal().context("cannot wait for signals")?;
+        let listener = self.listener(&protection).await?;
+        let address = listener.local_addr().context("cannot tell the address of the listener")?;
+        let opened = url.clone();
+        // Opening blocks, and a store's own threads run without this runtime.
+        let ServedStore { store, leases } =
+            tokio::task::spawn_blocking(move || opened.open_to_serve()).await??;
+        let (server, scheme) = match protection {
+            Protection::Insecure => (Server::insecure(Arc::clone(&store)), "http"),
+            Protection::Secure(security) => {
+                (Server::secure(Arc::clone(&store), *security), "https")
+            }
+        };
+        let server = match leases {
+            Some(leases) => server.sharing(leases),
+            None => server,
+        };
+        let file = self.protection.admin_password_file.as_ref();
+        let served = match first_users::create(&server, file, output).await {
+            Ok(()) => {
+                match output.style() {
+                    Style::Text => {
+                        output.line(format_args!("serving {url} at {scheme}://{address}"))?;
+                    }
+                    Style::Json => output.json(&json!({
+                        "store": url.to_string(),
+                        "address": address.to_string(),
+                        "secure": scheme == "https",
+                    }))?,
+                }
+                output.flush()?;
+                server.run(listener, stop).await.map_err(anyhow::Error::from)
+            }
+            Err(error) => Err(error),
+        };
+        if output.style() == Style::Text {
+            notice("closing the store");
+        }
+        let closed = store.close().await;
+        served?;
+        closed?;
+        Ok(Outcome::Done)
+    }
+
+    async fn listener(&self, protection: &Protection) -> Result<TcpListener> {
+        let listener = match protection {
+            Protection::Insecure => Server::bind_loopback(self.listen).await,
+            Protection::Secure(security) => security.bind(self.listen).await,
+        };
+        listener.map_err(refused)
+    }
+}
+
+fn refused(error: InvalidListener) -> anyhow::Error {
+    match error {
+        InvalidListener::Public { .. } => {
+            let hint = "pass --tls-cert and --tls-key instead of --insecure";
+            Refusal::usage("public-listener", error.to_string()).hint(hint).into()
+        }
+        error => error.into(),
+    }
+}
+
+/// Waits for an interrupt or a termination signal.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

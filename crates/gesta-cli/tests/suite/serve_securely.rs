@@ -1,0 +1,212 @@
+//! `gesta serve` with TLS and users, and `gesta certs`.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::Arc,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    crypto::ring::default_provider,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::scene::{Running, Scene, program, run};
+
+/// A directory with the certificates of `gesta certs dev`.
+fn certificates() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let made = run(program(&["certs", "dev", "--directory", path(directory.path())]));
+    assert_eq!(made.stdout().lines().count(), 4);
+    directory
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Options for these certificates.
+fn options(certificates: &Path) -> [String; 6] {
+    let file = |name| path(&certificates.join(name)).to_owned();
+    [
+        "--tls-cert".to_owned(),
+        file("server.pem"),
+        "--tls-key".to_owned(),
+        file("server.key"),
+        "--client-ca".to_owned(),
+        file("ca.pem"),
+    ]
+}
+
+fn serve(scene: &Scene, certificates: &Path, more: &[&str]) -> Running {
+    let mut command = scene.command(&["serve", "--json", "--listen", "127.0.0.1:0"]);
+    command.args(options(certificates)).args(more);
+    Running::start(command)
+}
+
+/// Asks for a path and returns the status.
+fn status(
+    address: &str,
+    certificates: &Path,
+    request: &str,
+    identity: Option<&str>,
+) -> std::io::Result<u16> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(certificates.join("ca.pem")).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(login) => {
+            let file = |end| certificates.join(format!("user-{login}.{end}"));
+            let certificate = CertificateDer::from_pem_file(file("pem")).unwrap();
+            let key = PrivateKeyDer::from_pem_file(file("key")).unwrap();
+            builder.with_client_auth_cert(vec![certificate], key).unwrap()
+        }
+    };
+    let name = ServerName::try_from("localhost").unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = StreamOwned::new(connection, TcpStream::connect(address)?);
+    write!(stream, "GET {request}connection: close\r\n\r\n")?;
+    let mut response = [0; 12];
+    stream.read_exact(&mut response)?;
+    Ok(std::str::from_utf8(&response).unwrap().split(' ').nth(1).unwrap().parse().unwrap())
+}
+
+fn metrics(login: &str, password: &str) -> String {
+    let pair = BASE64_STANDARD.encode(format!("{login}:{password}"));
+    format!("/metrics HTTP/1.1\r\nhost: localhost\r\nauthorization: Basic {pair}\r\n")
+}
+
+#[test]
+fn the_first_start_makes_users_whose_passwords_are_in_a_private_file_and_later_starts_do_not() {
+    let (scene, certificates) = (Scene::empty(), certificates());
+    let certificates = certificates.path();
+    let file = certificates.join("passwords");
+    let more = ["--admin-password-file", path(&file)];
+    let mut server = serve(&scene, certificates, &more);
+    let started: Value = serde_json::from_str(&server.line()).unwrap();
+    assert_eq!(started["secure"], true);
+    let address = started["address"].as_str().unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let passwords = fs::read_to_string(&file).unwrap();
+    let password = |login| {
+        passwords.lines().find_map(|line| line.strip_prefix(login)?.strip_prefix(' ')).unwrap()
+    };
+    for login in ["admin", "ops"] {
+        let request = metrics(login, password(login));
+        assert_eq!(status(address, certificates, &request, None).unwrap(), 200, "{login}");
+    }
+    let wrong = metrics("admin", "changeit");
+    assert_eq!(status(address, certificates, &wrong, None).unwrap(), 401);
+    assert_eq!(server.terminate(), Some(0));
+
+    fs::remove_file(&file).unwrap();
+    let server = serve(&scene, certificates, &more);
+    let started: Value = serde_json::from_str(&server.line()).unwrap();
+    let address = started["address"].as_str().unwrap();
+    let request = metrics("admin", password("admin"));
+    assert_eq!(status(address, certificates, &request, None).unwrap(), 200);
+    assert!(!file.exists());
+}
+
+#[test]
+fn without_a_file_the_first_passwords_are_printed_once() {
+    let (scene, certificates) = (Scene::empty(), certificates());
+    let mut server = serve(&scene, certificates.path(), &[]);
+    let first: Value = serde_json::from_str(&server.line()).unwrap();
+    let password = first["passwords"]["admin"].as_str().unwrap().to_owned();
+    let started: Value = serde_json::from_str(&server.line()).unwrap();
+    let address = started["address"].as_str().unwrap();
+    let request = metrics("admin", &password);
+    assert_eq!(status(address, certificates.path(), &request, None).unwrap(), 200);
+    assert_eq!(server.terminate(), Some(0));
+    let server = serve(&scene, certificates.path(), &[]);
+    let started: Value = serde_json::from_str(&server.line()).unwrap();
+    assert!(started["address"].is_string(), "{started}");
+}
+
+#[test]
+fn a_certificate_of_a_user_lets_its_holder_in() {
+    let (scene, certificates) = (Scene::empty(), certificates());
+    let certificates = certificates.path();
+    for login in ["ops", "nobody"] {
+        let made = run(program(&["certs", "user", login, "--directory", path(certificates)]));
+        assert_eq!(made.stdout().lines().count(), 2);
+    }
+    let file = certificates.join("passwords");
+    let server = serve(&scene, certificates, &["--admin-password-file", path(&file)]);
+    let started: Value = serde_json::from_str(&server.line()).unwrap();
+    let address = started["address"].as_str().unwrap();
+    let request = "/metrics HTTP/1.1\r\nhost: localhost\r\n";
+    assert_eq!(status(address, certificates, request, Some("ops")).unwrap(), 200);
+    assert_eq!(status(address, certificates, request, Some("nobody")).unwrap(), 401);
+    assert_eq!(status(address, certificates, request, None).unwrap(), 401);
+}
+
+#[test]
+fn certificates_are_not_overwritten_and_keys_are_private() {
+    let certificates = certificates();
+    let directory = path(certificates.path());
+    for key in ["ca.key", "server.key"] {
+        let mode = fs::metadata(certificates.path().join(key)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{key}");
+    }
+    let before = fs::read(certificates.path().join("ca.pem")).unwrap();
+    let again = run(program(&["certs", "dev", "--directory", directory]));
+    again.fails_with(2, "exists");
+    assert_eq!(fs::read(certificates.path().join("ca.pem")).unwrap(), before);
+    run(program(&["certs", "user", "../x", "--directory", directory])).fails_with(2, "login");
+}
+
+#[test]
+fn a_configuration_is_checked_without_a_server() {
+    let (scene, certificates) = (Scene::of_two_orders(), certificates());
+    let mut check = scene.command(&["serve", "--json", "--check-config", "--listen", "0.0.0.0:9"]);
+    check.args(options(certificates.path()));
+    let [checked] = run(check).objects().try_into().unwrap();
+    assert_eq!(checked["listen"], "0.0.0.0:9");
+    assert_eq!(checked["users"], true);
+    assert_eq!(checked["tokens"], false);
+
+    let [certificate, file, ..] = options(certificates.path());
+    let half = scene.run(&["serve", "--check-config", &certificate, &file]);
+    half.fails_with(2, "a certificate and its key");
+    let both = scene.run(&["serve", "--check-config", "--insecure", &certificate, &file]);
+    both.fails_with(2, "an insecure server uses no certificates");
+    let missing = ["--tls-cert", "no-such.pem", "--tls-key", "no-such.key"];
+    let mut missing_files = vec!["serve", "--check-config"];
+    missing_files.extend(missing);
+    scene.run(&missing_files).fails_with(2, "no-such.pem");
+}
+
+#[test]
+fn a_file_has_settings_that_options_and_variables_override() {
+    let (scene, certificates) = (Scene::of_two_orders(), certificates());
+    let file = certificates.path().join("serve.toml");
+    let text = "store = \"memory:\"\nlisten = \"127.0.0.1:1\"\ninsecure = true\n";
+    fs::write(&file, text).unwrap();
+    let check = |more: &[&str], variable: Option<(&str, &str)>| {
+        let mut command = program(&["serve", "--json", "--check-config", "--config", path(&file)]);
+        command.args(more).envs(variable);
+        run(command).objects().remove(0)
+    };
+    let of_file = check(&[], None);
+    assert_eq!((&of_file["store"], &of_file["listen"]), (&"memory:".into(), &"127.0.0.1:1".into()));
+    let of_variable = check(&[], Some(("GESTA_LISTEN", "127.0.0.1:2")));
+    assert_eq!(of_variable["listen"], "127.0.0.1:2");
+    let of_option = check(&["--listen", "127.0.0.1:3"], Some(("GESTA_LISTEN", "127.0.0.1:2")));
+    assert_eq!(of_option["listen"], "127.0.0.1:3");
+    fs::write(&file, "lisen = \"127.0.0.1:1\"\n").unwrap();
+    let wrong = scene.run(&["serve", "--check-config", "--config", path(&file)]);
+    wrong.fails_with(2, "there is no setting `lisen`");
+}

@@ -1,0 +1,137 @@
+//! The table of access: every gRPC call and every HTTP path, and who may use it.
+//!
+//! Owns: [`ROWS`]; all checks of a secured server follow it. Invariant: a path without a row is
+//! refused. Not here: the right to one stream ([`stream_rights`](super::stream_rights)), which a
+//! row only asks for.
+
+use super::caller::{ADMINS, Caller, OPS};
+
+/// The users that may use a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Permitted {
+    /// Also callers without credentials, which are not looked at.
+    Anyone,
+    EveryUser,
+    /// Members of one of these groups.
+    Members(&'static [&'static str]),
+    /// The user whom the request is about, and members of `$admins`. The service compares logins.
+    OwnerOrAdmins,
+    /// Users with a right to the stream of the request, which the service checks.
+    ByStream,
+}
+
+/// The record of a call in the audit stream by the access check. Services record what is more than
+/// the name of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    No,
+    Yes,
+}
+
+/// One path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) path: &'static str,
+    pub(crate) operation: &'static str,
+    pub(crate) resource: &'static str,
+    pub(crate) permitted: Permitted,
+    pub(crate) recorded: Recorded,
+}
+
+/// The answer of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Granted,
+    /// The caller has to say who they are.
+    NeedsUser,
+    Denied,
+}
+
+const fn row(
+    path: &'static str,
+    operation: &'static str,
+    resource: &'static str,
+    permitted: Permitted,
+) -> Row {
+    Row { path, operation, resource, permitted, recorded: Recorded::No }
+}
+
+impl Row {
+    const fn recorded(self) -> Self {
+        Self { recorded: Recorded::Yes, ..self }
+    }
+
+    /// Returns `true` for a gRPC call: its first part is the name of a package.
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.path.split('/').nth(1).is_some_and(|service| service.contains('.'))
+    }
+
+    pub(crate) fn decide(&self, caller: &Caller) -> Decision {
+        match (self.permitted, caller) {
+            (Permitted::Anyone, _) => Decision::Granted,
+            (_, Caller::Anonymous) => Decision::NeedsUser,
+            (Permitted::EveryUser | Permitted::OwnerOrAdmins | Permitted::ByStream, _) => {
+                Decision::Granted
+            }
+            (Permitted::Members(groups), _) if groups.iter().any(|group| caller.is(group)) => {
+                Decision::Granted
+            }
+            (Permitted::Members(_), _) => Decision::Denied,
+        }
+    }
+}
+
+const ADMINISTRATORS: Permitted = Permitted::Members(&[ADMINS]);
+const OPERATORS: Permitted = Permitted::Members(&[ADMINS, OPS]);
+use Permitted::{Anyone, ByStream, EveryUser, OwnerOrAdmins};
+
+#[rustfmt::skip]
+pub(crate) const ROWS: &[Row] = &[
+    row("/event_store.client.streams.Streams/Read", "read", "streams", ByStream),
+    row("/event_store.client.streams.Streams/Append", "append", "streams", ByStream),
+    row("/event_store.client.streams.Streams/BatchAppend", "append", "streams", ByStream),
+    row("/event_store.client.streams.Streams/Delete", "delete", "streams", ByStream),
+    row("/event_store.client.streams.Streams/Tombstone", "delete", "streams", ByStream),
+    row("/kurrentdb.protocol.v2.streams.StreamsService/AppendSession", "append", "streams", ByStream),
+    row("/kurrentdb.protocol.v2.streams.StreamsService/AppendRecords", "append", "streams", ByStream),
+    row("/event_store.client.persistent_subscriptions.PersistentSubscriptions/Create", "create", "consumer groups", OPERATORS).recorded(),
+    row("/event_store.client.persistent_subscriptions.PersistentSubscriptions/Update", "update", "consumer groups", OPERATORS).recorded(),
+    row("/event_store.client.persistent_subscriptions.PersistentSubscriptions/Delete", "delete", "consumer groups", OPERATORS).recorded(),
+    row("/event_store.client.persistent_subscriptions.PersistentSubscriptions/Read", "read", "consumer groups", ByStream),
+    row("/event_store.client.persistent_subscriptions.PersistentSubscriptions/GetInfo", "read", "consumer groups", EveryUser),
+    row("/event_store.client.persistent_subscriptions.PersistentSubscriptions/ReplayParked", "replay parked events of", "consumer groups", OPERATORS).recorded(),
+    row("/event_store.client.persistent_subscriptions.PersistentSubscriptions/List", "read", "consumer groups", EveryUser),
+    row("/event_store.client.persistent_subscriptions.PersistentSubscriptions/RestartSubsystem", "restart", "consumer groups", OPERATORS).recorded(),
+    row("/event_store.client.projections.Projections/Create", "create", "projections", ADMINISTRATORS).recorded(),
+    row("/event_store.client.projections.Projections/Update", "update", "projections", ADMINISTRATORS).recorded(),
+    row("/event_store.client.projections.Projections/Delete", "delete", "projections", ADMINISTRATORS).recorded(),
+    row("/event_store.client.projections.Projections/Statistics", "read statistics of", "projections", OPERATORS),
+    row("/event_store.client.projections.Projections/Disable", "disable", "projections", OPERATORS).recorded(),
+    row("/event_store.client.projections.Projections/Enable", "enable", "projections", OPERATORS).recorded(),
+    row("/event_store.client.projections.Projections/Reset", "reset", "projections", OPERATORS).recorded(),
+    row("/event_store.client.projections.Projections/State", "read states of", "projections", ADMINISTRATORS),
+    row("/event_store.client.projections.Projections/Result", "read results of", "projections", ADMINISTRATORS),
+    row("/event_store.client.projections.Projections/RestartSubsystem", "restart", "projections", OPERATORS).recorded(),
+    row("/event_store.client.users.Users/Create", "create", "users", ADMINISTRATORS),
+    row("/event_store.client.users.Users/Update", "update", "users", ADMINISTRATORS),
+    row("/event_store.client.users.Users/Delete", "delete", "users", ADMINISTRATORS),
+    row("/event_store.client.users.Users/Disable", "disable", "users", ADMINISTRATORS),
+    row("/event_store.client.users.Users/Enable", "enable", "users", ADMINISTRATORS),
+    row("/event_store.client.users.Users/Details", "read", "users", OwnerOrAdmins),
+    row("/event_store.client.users.Users/ChangePassword", "change the password of", "users", OwnerOrAdmins),
+    row("/event_store.client.users.Users/ResetPassword", "reset the password of", "users", ADMINISTRATORS),
+    row("/event_store.client.server_features.ServerFeatures/GetSupportedMethods", "read", "features", Anyone),
+    row("/event_store.client.gossip.Gossip/Read", "read", "members", Anyone),
+    row("/health/live", "read", "health", Anyone),
+    row("/health/ready", "read", "health", Anyone),
+    row("/ping", "read", "health", Anyone),
+    row("/info", "read", "features", Anyone),
+    row("/gossip", "read", "members", Anyone),
+    row("/stats", "read", "figures", OPERATORS),
+    row("/metrics", "read", "figures", OPERATORS),
+];
+
+/// Returns the row of a path.
+pub(crate) fn row_of(path: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.path == path)
+}

@@ -1,0 +1,118 @@
+//! The access check: a layer over all routes that follows the table.
+//!
+//! Invariants: a path that the table lacks does not reach its service; a service sees a caller who
+//! was authenticated; a call that changes something must say that it is gRPC, which no page of
+//! another site can do with the credentials of a browser.
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use tonic::{Code, Status};
+
+use super::refusals::{is_grpc, unknown};
+use crate::{
+    access::{AuditRecord, Caller, Decision, Guard, Peer, Recorded, Row, row_of},
+    node::{Node, wall_now},
+    wire::access_denied,
+};
+
+/// Lets a request pass if the table permits it to its caller.
+pub(super) async fn check_access(
+    State(node): State<Node>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(guard) = node.access().guard() else { return next.run(request).await };
+    let Some(row) = row_of(request.uri().path()) else { return unknown(request).await };
+    let is_call = is_grpc(request.headers());
+    if row.is_grpc() != is_call {
+        return unknown(request).await;
+    }
+    let peer = request.extensions().get::<Peer>().cloned();
+    let caller = match admitted(guard, row, request.headers(), peer.as_ref()).await {
+        Ok(caller) => caller,
+        Err(refused) => return refusal(refused, is_call),
+    };
+    request.extensions_mut().insert(caller.clone());
+    let response = next.run(request).await;
+    if row.recorded == Recorded::Yes {
+        let record = AuditRecord::new("$call", &caller, peer.as_ref());
+        let record = record.with("path", row.path).with("outcome", outcome(&response));
+        guard.record(record).await;
+    }
+    response
+}
+
+/// Returns the code of a call that was refused.
+fn outcome(response: &Response) -> String {
+    let code = response.headers().get("grpc-status").and_then(|code| code.to_str().ok());
+    match code {
+        None | Some("0") => "done".to_owned(),
+        Some(code) => format!("refused with code {code}"),
+    }
+}
+
+async fn admitted(
+    guard: &Guard,
+    row: &Row,
+    headers: &HeaderMap,
+    peer: Option<&Peer>,
+) -> Result<Caller, Status> {
+    if row.decide(&Caller::Anonymous) == Decision::Granted {
+        return Ok(Caller::Anonymous);
+    }
+    let peer = peer.ok_or_else(|| Status::internal("the connection has no peer"))?;
+    let caller = guard.authenticate(headers, peer, wall_now()).await?;
+    match row.decide(&caller) {
+        Decision::Granted => Ok(caller),
+        Decision::NeedsUser => {
+            Err(Status::unauthenticated("a login and password, token or certificate is needed"))
+        }
+        Decision::Denied => {
+            let Row { operation, resource, .. } = row;
+            let login = caller.login().unwrap_or_default();
+            Err(access_denied(format!("`{login}` may not {operation} {resource}")))
+        }
+    }
+}
+
+/// Returns the refusal in the form of its protocol.
+fn refusal(refused: Status, is_call: bool) -> Response {
+    if is_call {
+        return refused.into_http();
+    }
+    let text = format!("{}\n", refused.message());
+    match refused.code() {
+        Code::Unauthenticated => {
+            let challenge =
+                [(header::WWW_AUTHENTICATE, "Basic realm=\"gesta\", charset=\"UTF-8\"")];
+            (StatusCode::UNAUTHORIZED, challenge, text).into_response()
+        }
+        Code::PermissionDenied => (StatusCode::FORBIDDEN, text).into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, text).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use crate::{access::ROWS, http, proto::METHODS};
+
+    #[test]
+    fn every_call_and_every_path_has_one_row_and_every_row_is_served() {
+        let served: Vec<_> = METHODS.iter().copied().chain(http::paths()).collect();
+        let rows: Vec<_> = ROWS.iter().map(|row| row.path).collect();
+        let unique: HashSet<_> = rows.iter().collect();
+        assert_eq!(unique.len(), rows.len(), "a path has two rows");
+        for path in &served {
+            assert!(rows.contains(path), "{path} has no row in the table of access");
+        }
+        for path in &rows {
+            assert!(served.contains(path), "{path} has a row and is not served");
+        }
+    }
+}
