@@ -318,6 +318,11 @@ impl ProjectionRunner {
         matches!(self.progress.lock().status, Status::Running | Status::Waiting(_))
     }
 
+    /// Returns `true` if the projection has been at work on this server since its last change.
+    pub(super) fn is_here(&self) -> bool {
+        self.task.is_some()
+    }
+
     async fn halt(&mut self, wish: Stopping) {
         self.stop.send_replace(wish);
         self.ended().await;

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status as Refusal};
 use super::{
     checkpoint::{PartitionState, last_checkpoint, stored_state},
     config::{Change, Mode, ProjectionConfig, Switch},
-    control::{Control, Projections},
+    control::{Control, ProjectionRunner, Projections},
     names, system, tracked,
 };
 use crate::{
@@ -100,9 +100,11 @@ impl Calls for ProjectionsService {
         let asked = requests::statistics(request.into_inner())?;
         let head = self.projections.store().head().await.map_err(|error| status(&error))?;
         let control = self.projections.look().await?;
-        let runners = control.runners().filter(|runner| asked.includes(&runner.config));
-        let mut details: Vec<_> =
-            runners.map(|runner| answers::statistics(runner, head.position)).collect();
+        let mut details = Vec::new();
+        for runner in control.runners().filter(|runner| asked.includes(&runner.config)) {
+            self.look_up_progress(runner).await.map_err(|error| status(&error))?;
+            details.push(answers::statistics(runner, head.position));
+        }
         let of_system = system::NAMES.into_iter().filter(|name| asked.includes_system(name));
         details.extend(of_system.map(|name| answers::system_statistics(name, head.position)));
         if let (Some(name), true) = (asked.name(), details.is_empty()) {
@@ -172,6 +174,20 @@ impl ProjectionsService {
             Ok((config.switch != to).then_some(change))
         };
         self.projections.change(switch).await
+    }
+
+    /// Reads the progress of a projection that does not run here from its checkpoint.
+    async fn look_up_progress(&self, runner: &ProjectionRunner) -> Result<(), StoreError> {
+        if runner.is_here() || runner.config.mode == Mode::Transient {
+            return Ok(());
+        }
+        let stream = names::checkpoints(&runner.config.name);
+        let last = last_checkpoint(self.projections.store(), &runner.config, &stream).await?;
+        if let Some(record) = last.record {
+            let mut progress = runner.progress.lock();
+            (progress.position, progress.checkpoint) = (record.position(), record.position());
+        }
+        Ok(())
     }
 
     /// Returns the state of a partition, from memory or from the store.

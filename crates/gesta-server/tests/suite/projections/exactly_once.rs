@@ -121,6 +121,9 @@ async fn projections_survive_a_restart() {
     assert_eq!(driver.details("running").await.events_processed_after_restart, 2);
     assert_eq!(driver.status("stopped").await, "Stopped");
     assert_eq!(driver.state("stopped").await, r#"{"n":3}"#);
+    let details = driver.details("stopped").await;
+    assert_ne!(details.position, "C:0/P:0", "the checkpoint tells the position");
+    assert_eq!(details.position, details.last_checkpoint);
 }
 
 #[tokio::test]
