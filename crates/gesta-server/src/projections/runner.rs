@@ -200,7 +200,7 @@ impl<'a> Running<'a> {
         if last.record.is_some_and(|record| record.is_completed) {
             return Err(Halt::Completed);
         }
-        let source = Source::of(script.definition());
+        let source = Source::of(script.definition()).map_err(Halt::Fault)?;
         Ok(Self {
             task,
             script,

@@ -52,7 +52,8 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn of(definition: &Definition) -> Self {
+    /// An error is the reason why events cannot be selected so.
+    pub(super) fn of(definition: &Definition) -> Result<Self, String> {
         let (mut streams, mut categories, mut types) = (Vec::new(), Vec::new(), Vec::new());
         let mut is_all = false;
         match definition.selection() {
@@ -61,17 +62,25 @@ impl Source {
             Selection::Streams(names) => {
                 // Streams that the index answers have no events of their own.
                 for name in names {
-                    if let Some(category) = name.strip_prefix("$ce-") {
+                    let of = |first, second| {
+                        name.strip_prefix(first).or_else(|| name.strip_prefix(second))
+                    };
+                    if let Some(category) = of("$ce-", "$idx-ce-") {
                         categories.push(category.to_owned());
-                    } else if let Some(event_type) = name.strip_prefix("$et-") {
+                    } else if let Some(event_type) = of("$et-", "$idx-et-") {
                         types.push(event_type.to_owned());
+                    } else if of("$bc-", "$category-").is_some() || name == "$streams" {
+                        return Err(format!(
+                            "a projection cannot read `{name}`, which has no events of its own; \
+                             use fromAll or fromCategory"
+                        ));
                     } else {
                         streams.push(name.clone());
                     }
                 }
             }
         }
-        Self { definition: definition.clone(), streams, categories, types, is_all }
+        Ok(Self { definition: definition.clone(), streams, categories, types, is_all })
     }
 
     /// Returns a filter that leaves out nothing that is selected.

@@ -25,6 +25,9 @@ async fn an_invalid_script_fails_with_its_error(scene: Scene) {
     let details = driver.becomes("broken", "Faulted").await;
     assert!(details.state_reason.contains("SyntaxError"), "{details:?}");
     driver.delete("broken").await.unwrap();
+    driver.create("of-streams", "fromStream('$streams').when({})").await;
+    let details = driver.becomes("of-streams", "Faulted").await;
+    assert!(details.state_reason.contains("cannot read `$streams`"), "{details:?}");
 }
 
 async fn an_endless_loop_fails_its_projection_alone(scene: Scene) {
