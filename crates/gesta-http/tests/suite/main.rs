@@ -11,6 +11,7 @@ mod health;
 mod messages;
 mod nodes;
 mod operators;
+mod outage;
 mod own_router;
 mod payloads;
 mod serving;

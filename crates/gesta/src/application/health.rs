@@ -14,6 +14,7 @@
 
 use std::{
     collections::BTreeSet,
+    future::Future,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -21,12 +22,16 @@ use gesta_store::{Append, ExpectedRevision, NodeName, ReadAll, StoreError, Strea
 
 use super::Gesta;
 use crate::{
-    ProcessState, ProjectionState, ReactorState, SetAside, error_line::in_one_line,
+    ProcessState, ProjectionState, ReactorState, SetAside, Sleep, error_line::in_one_line,
     process::ProcessHandle, projection::ProjectionHandle, reactor::ReactorHandle,
 };
 
-/// Time after which a store without an answer counts as unresponsive.
-const STORE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Maximum time for all questions of one report together. What has not answered by then counts as
+/// unresponsive.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// State of a component without an answer.
+const UNRESPONSIVE: &str = "unresponsive";
 
 /// Maximum number of streams reported individually per process manager.
 const SUBJECTS_MAX: usize = 20;
@@ -154,18 +159,26 @@ impl Component {
 }
 
 impl Gesta {
-    /// Returns all current causes. Probes the store with an append without events, for at most five
-    /// seconds.
+    /// Returns all current causes. Probes the store with an append without events. Takes at most
+    /// five seconds: what has not answered by then is unresponsive.
     pub async fn health(&self) -> Health {
+        let mut patience = Patience(Some(self.clock().sleep(WAIT_MAX)));
         let mut causes = Vec::new();
-        causes.extend(self.store_cause().await);
-        causes.extend(self.clock_cause().await);
+        causes.extend(self.store_cause(&mut patience).await);
+        causes.extend(patience.wait(self.clock_cause()).await.flatten());
         for handle in self.read_side().handles() {
             // Right after an open every projection is starting, which is no cause yet.
-            handle.started(self.clock().as_ref()).await;
-            causes.extend(projection_causes(handle).await);
+            let started = handle.started(self.clock().as_ref());
+            let report = patience.wait(async {
+                started.await;
+                projection_causes(handle).await
+            });
+            causes.extend(report.await.unwrap_or_else(|| {
+                let state = (Severity::Unready, UNRESPONSIVE);
+                vec![Component::Projection.cause(handle.name, state, no_answer())]
+            }));
         }
-        causes.extend(self.read_models_causes().await);
+        causes.extend(patience.wait(self.read_models_causes()).await.unwrap_or_default());
         for handle in self.processes().handles() {
             causes.extend(process_manager_causes(handle));
         }
@@ -189,19 +202,13 @@ impl Gesta {
         troubles.into_iter().map(cause).collect()
     }
 
-    async fn store_cause(&self) -> Option<HealthCause> {
+    async fn store_cause(&self, patience: &mut Patience) -> Option<HealthCause> {
         let stream = StreamName::new("health-check").expect("the name is valid");
         // An append without events: takes the path of all appends and records nothing.
         let probe = Append::default().expecting(stream, ExpectedRevision::Any);
-        let outcome = tokio::select! {
-            // Prefer an answer that arrives together with the deadline.
-            biased;
-            outcome = self.store().append(probe) => outcome,
-            () = self.clock().sleep(STORE_WAIT_MAX) => {
-                let detail = format!("no answer within {} seconds", STORE_WAIT_MAX.as_secs());
-                let state = (Severity::Unready, "unresponsive");
-                return Some(Component::Store.cause("", state, detail));
-            }
+        let Some(outcome) = patience.wait(self.store().append(probe)).await else {
+            let state = (Severity::Unready, UNRESPONSIVE);
+            return Some(Component::Store.cause("", state, no_answer()));
         };
         outcome.err().map(|error| store_cause(&error))
     }
@@ -222,6 +229,32 @@ impl Gesta {
             Component::Clock.cause("", (Severity::Degraded, "behind-store"), detail)
         })
     }
+}
+
+/// The time that is left for the questions of a report.
+struct Patience(Option<Sleep>);
+
+impl Patience {
+    /// Returns `None` if there is no answer in time. Answers that need no wait are always taken.
+    async fn wait<T>(&mut self, question: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            // Prefer an answer that arrives together with the deadline.
+            biased;
+            answer = question => Some(answer),
+            () = self.over() => None,
+        }
+    }
+
+    async fn over(&mut self) {
+        if let Some(sleep) = &mut self.0 {
+            sleep.await;
+            self.0 = None;
+        }
+    }
+}
+
+fn no_answer() -> String {
+    format!("no answer within {} seconds", WAIT_MAX.as_secs())
 }
 
 fn store_cause(error: &StoreError) -> HealthCause {

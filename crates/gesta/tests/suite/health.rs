@@ -3,7 +3,7 @@
 use std::{
     fs,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -64,6 +64,18 @@ async fn a_store_that_takes_no_appends_makes_unready_and_says_why() {
     store.next(Scene::Hang);
     only(&causes(&gesta).await, "store-unresponsive", Severity::Unready);
     assert_eq!(causes(&gesta).await, [], "each was a moment's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_whose_reads_never_end_holds_up_no_report() {
+    let store = Scripted::new();
+    let gesta = Gesta::on(Arc::new(store.clone())).open().await.unwrap();
+    store.reads_hang.store(true, Ordering::SeqCst);
+    let began = tokio::time::Instant::now();
+    assert_eq!(causes(&gesta).await, [], "appends are answered");
+    store.next(Scene::Hang);
+    only(&causes(&gesta).await, "store-unresponsive", Severity::Unready);
+    assert_eq!(began.elapsed(), Duration::from_secs(10), "five seconds each");
 }
 
 #[tokio::test]

@@ -7,13 +7,15 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
 };
 
+use futures_core::Stream;
 use gesta::store::{
     Append, Appended, Capabilities, Category, EventId, EventStore, Head, ListCategories,
-    ListStreams, Pages, ReadAll, ReadStream, StoreError, StoreFuture, StreamAppend,
+    ListStreams, Pages, ReadAll, ReadStream, RecordedEvent, StoreError, StoreFuture, StreamAppend,
     StreamDescription, StreamName, Subscribe, Subscription, memory::MemoryStore,
 };
 
@@ -42,6 +44,19 @@ pub(crate) struct Scripted {
     pub(crate) fail_find: Arc<Mutex<Option<StoreError>>>,
     /// Number of lookups of an append.
     pub(crate) finds: Arc<AtomicUsize>,
+    /// Reads of the whole store never answer.
+    pub(crate) reads_hang: Arc<AtomicBool>,
+}
+
+/// Pages that never come.
+struct Never;
+
+impl Stream for Never {
+    type Item = Result<Vec<RecordedEvent>, StoreError>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Pending
+    }
 }
 
 impl Scripted {
@@ -53,6 +68,7 @@ impl Scripted {
             after_find: Arc::default(),
             fail_find: Arc::default(),
             finds: Arc::default(),
+            reads_hang: Arc::default(),
         }
     }
 
@@ -127,6 +143,9 @@ impl EventStore for Scripted {
     }
 
     fn read_all(&self, read: ReadAll) -> Pages {
+        if self.reads_hang.load(Ordering::SeqCst) {
+            return Pages::new(Never);
+        }
         self.store.read_all(read)
     }
 
