@@ -11,7 +11,7 @@ use tokio::{
 use tonic::transport::Endpoint;
 
 use crate::{
-    client::{Client, Read, event, groups::*, grow},
+    client::{Client, Credentials, Read, event, groups::*, grow, streams_client::StreamsClient},
     group_client::*,
 };
 
@@ -40,7 +40,10 @@ impl CrashingServer {
     async fn clients(&self) -> (GroupClient, Client) {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
         let channel = endpoint.connect().await.unwrap();
-        (GroupClient::new(channel.clone()), Client::new(channel))
+        (
+            GroupClient::new(channel.clone()),
+            StreamsClient::with_interceptor(channel, Credentials::default()),
+        )
     }
 
     fn crash(self) {
