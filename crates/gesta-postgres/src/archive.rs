@@ -31,7 +31,9 @@ use self::{
     payloads::PayloadRestore,
     session::ArchiveSession,
 };
-use crate::{shared::Shared, store::PostgresStore};
+use crate::{
+    read_models::SchemaNames, schema_name::check_schema_name, shared::Shared, store::PostgresStore,
+};
 use gesta_store::Position;
 
 pub use self::events::{AppendPart, PartialAppend};
@@ -89,10 +91,11 @@ impl PostgresArchive {
     ///
     /// # Errors
     ///
-    /// [`ArchiveError::Size`] for less than [`Partition::POSITIONS_MIN`], [`ArchiveError::InUse`],
-    /// [`ArchiveError::Store`]; nothing changed.
+    /// [`ArchiveError::Size`] for less than [`Partition::POSITIONS_MIN`] or more than
+    /// [`Partition::POSITIONS_MAX`], [`ArchiveError::InUse`], [`ArchiveError::Store`]; nothing
+    /// changed. [`ArchiveError::Unconfirmed`].
     pub async fn set_partition_positions(&self, positions: u64) -> Result<(), ArchiveError> {
-        if positions < Partition::POSITIONS_MIN {
+        if !(Partition::POSITIONS_MIN..=Partition::POSITIONS_MAX).contains(&positions) {
             return Err(ArchiveError::Size { positions });
         }
         let set = self.shared.run(|core| async move {
@@ -102,12 +105,18 @@ impl PostgresArchive {
     }
 
     /// Moves the full partition that begins at a position to another schema of the database, which
-    /// is created if it does not exist. Its events are read as before.
+    /// is created if it does not exist. Its events are read as before. The schema is none of a
+    /// store or of its read models.
     ///
     /// # Errors
     ///
-    /// [`ArchiveError`]; nothing changed.
+    /// [`ArchiveError`]; nothing changed, unless it is [`ArchiveError::Unconfirmed`].
     pub async fn move_to_schema(&self, first: Position, schema: &str) -> Result<(), ArchiveError> {
+        let own = self.shared.core.schema.name();
+        check_schema_name(schema)?;
+        if schema == own || SchemaNames::beside(own).is_taken(schema) {
+            return Err(ArchiveError::TakenSchema { schema: schema.to_owned() });
+        }
         let schema = schema.to_owned();
         self.change(first, async move |mut session| session.move_to(Some(&schema)).await).await
     }
@@ -116,7 +125,7 @@ impl PostgresArchive {
     ///
     /// # Errors
     ///
-    /// [`ArchiveError`]; nothing changed.
+    /// [`ArchiveError`]; nothing changed, unless it is [`ArchiveError::Unconfirmed`].
     pub async fn move_back(&self, first: Position) -> Result<(), ArchiveError> {
         self.change(first, async move |mut session| session.move_to(None).await).await
     }
@@ -126,7 +135,7 @@ impl PostgresArchive {
     ///
     /// # Errors
     ///
-    /// [`ArchiveError`]; nothing changed.
+    /// [`ArchiveError`]; nothing changed, unless it is [`ArchiveError::Unconfirmed`].
     pub async fn remove_payloads(
         &self,
         first: Position,

@@ -17,6 +17,7 @@ mod tls;
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -223,6 +224,37 @@ impl Connector {
         Ok(Connection { client, through_pooler, answer_timeout, tls, prepared })
     }
 
+    /// Waits for work of any length, for as long as the server answers others.
+    ///
+    /// # Errors
+    ///
+    /// That of the work, or [`Failure::late`].
+    pub(crate) async fn while_it_answers<T>(
+        &self,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Failure> {
+        let mut work = pin!(work);
+        loop {
+            match timeout(self.limits.answer, &mut work).await {
+                Ok(done) => return done.map_err(Failure::of_statement),
+                Err(_) => self.probe().await?,
+            }
+        }
+    }
+
+    /// Fails if the server does not answer on a new connection.
+    async fn probe(&self) -> Result<(), Failure> {
+        match timeout(self.limits.connect, self.negotiate()).await {
+            Ok(Ok(connection)) => match connection.execute("SELECT 1").await {
+                Err(Failure::Lost(_)) => Err(Failure::late()),
+                Ok(()) | Err(_) => Ok(()),
+            },
+            Ok(Err(StoreError::Unreachable { .. })) | Err(_) => Err(Failure::late()),
+            // A refusal is an answer, such as that of a server without a free connection.
+            Ok(Err(_)) => Ok(()),
+        }
+    }
+
     /// Connects for notifications, which need a session of their own.
     pub(crate) async fn connect_raw(&self) -> Result<(Client, RawConnection), StoreError> {
         match timeout(self.limits.connect, self.direct.connect(self.tls.clone())).await {
@@ -368,11 +400,6 @@ impl Connection {
             Ok(done) => done.map_err(Failure::of_statement),
             Err(_) => Err(Failure::late()),
         }
-    }
-
-    /// Runs statements without values or results, however long they take.
-    pub(crate) async fn execute_untimed(&self, text: &str) -> Result<(), Failure> {
-        self.client.batch_execute(text).await.map_err(Failure::of_statement)
     }
 
     /// Runs statements without values or results.

@@ -32,6 +32,7 @@ mod read;
 mod read_models;
 mod replica;
 mod schema;
+mod schema_name;
 mod shared;
 mod store;
 mod subscribe;
@@ -48,6 +49,7 @@ pub use archive::{
 };
 pub use errors::OpenError;
 pub use read_models::{CopyRows, Parameter, PostgresReadModels, Reader, Refresh, Tx, View};
+pub use schema_name::InvalidSchemaName;
 pub use store::{OpenMode, PostgresStore};
 pub use tokio_postgres;
 pub use transfer::{

@@ -36,6 +36,7 @@ mod tables;
 mod tx;
 mod views;
 
+pub(crate) use self::builds::SchemaNames;
 pub use self::{
     copy::CopyRows,
     reader::Reader,

@@ -8,22 +8,25 @@ use gesta_store::StoreError;
 use tokio_postgres::types::Type;
 
 use crate::{
-    connection::{Connection, Value},
+    connection::{Connection, Connector, Value},
     errors::Failure,
+    schema_name::quoted,
 };
 
 /// Version of the tables that this crate makes and knows.
-pub(crate) const VERSION: i32 = 5;
+pub(crate) const VERSION: i32 = 6;
 
 /// Statements of each version, the first one first. Functions are in the files of this version: a
 /// migration replaces them.
-const MIGRATIONS: [&[&str]; 5] = [
+const MIGRATIONS: [&[&str]; 6] = [
     &[include_str!("schema/tables.sql")],
     &[include_str!("schema/leases.sql")],
     &["DROP FUNCTION IF EXISTS {schema}.append;"],
     // Functions only.
     &[],
     &[include_str!("schema/partitions.sql")],
+    // Functions only.
+    &[],
 ];
 /// Functions of this version.
 const FUNCTIONS: [&str; 5] = [
@@ -94,7 +97,7 @@ impl From<Failure> for SchemaError {
 
 impl Schema {
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), quoted: format!("\"{}\"", name.replace('"', "\"\"")) }
+        Self { name: name.to_owned(), quoted: quoted(name) }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -118,18 +121,26 @@ impl Schema {
     }
 
     /// Creates the tables, or brings them to this version. Changes nothing if they have it.
-    pub(crate) async fn migrate(&self, connection: &Connection) -> Result<(), SchemaError> {
+    pub(crate) async fn migrate(
+        &self,
+        connector: &Connector,
+        connection: &Connection,
+    ) -> Result<(), SchemaError> {
         if self.version(connection).await? == VERSION {
             return Ok(());
         }
         connection.execute("BEGIN").await?;
-        let outcome = self.migrate_locked(connection).await;
+        let outcome = self.migrate_locked(connector, connection).await;
         let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
         connection.execute(end).await?;
         outcome
     }
 
-    async fn migrate_locked(&self, connection: &Connection) -> Result<(), SchemaError> {
+    async fn migrate_locked(
+        &self,
+        connector: &Connector,
+        connection: &Connection,
+    ) -> Result<(), SchemaError> {
         // Creations of all stores of a database follow each other.
         connection.execute(&format!("SELECT pg_advisory_xact_lock({LOCK_CLASS})")).await?;
         let found = self.version(connection).await?;
@@ -149,8 +160,8 @@ impl Schema {
         let filled = self.fill(&statements).replace("{lock}", &lock.to_string());
         let filled = filled.replace("{session_is_unfit}", SESSION_IS_UNFIT);
         // Tables with many events take longer than a statement may.
-        connection.execute_untimed("SET LOCAL statement_timeout = 0").await?;
-        connection.execute_untimed(&filled).await?;
+        connection.execute("SET LOCAL statement_timeout = 0").await?;
+        connector.while_it_answers(connection.client().batch_execute(&filled)).await?;
         let done = self.fill(&format!("UPDATE {{schema}}.store SET version = {VERSION}"));
         connection.execute(&done).await?;
         Ok(())

@@ -190,7 +190,7 @@ async fn open(url: &PostgresUrl, mode: OpenMode) -> Result<(Arc<Core>, Committer
     let schema = Schema::new(&url.schema);
     let unusable = |error| schema_error(url, error);
     match mode {
-        OpenMode::Create => schema.migrate(&connection).await.map_err(unusable)?,
+        OpenMode::Create => schema.migrate(&connector, &connection).await.map_err(unusable)?,
         OpenMode::Existing => schema.check(&connection).await.map_err(unusable)?,
     }
     schema.check_copied(&connection).await.map_err(unusable)?;

@@ -10,10 +10,10 @@ use tokio_postgres::{
     config::{Host, SslMode, TargetSessionAttrs},
 };
 
+use crate::schema_name::{InvalidSchemaName, check_schema_name};
+
 /// Default name of the schema.
 const SCHEMA_DEFAULT: &str = "gesta";
-/// Maximum length of the name of a schema, in bytes: the server cuts longer names.
-const SCHEMA_BYTES_MAX: usize = 63;
 /// Default and maximum number of connections for reads.
 const READERS_DEFAULT: usize = 4;
 const READERS_MAX: usize = 64;
@@ -84,14 +84,10 @@ pub enum InvalidUrl {
         /// The driver's description, which repeats no value.
         reason: &'static str,
     },
-    /// The name of the schema is empty, too long, or reserved by the server.
-    #[error(
-        "`schema` must have 1 to 63 bytes, no zero byte, and must not begin with pg_; got {bytes} bytes"
-    )]
-    Schema {
-        /// Length of the given name, in bytes.
-        bytes: usize,
-    },
+    /// The name of the schema is empty, too long, reserved by the server, or not fit for
+    /// statements.
+    #[error(transparent)]
+    Schema(#[from] InvalidSchemaName),
     /// The number of readers is out of range.
     #[error("`readers` must be a number from 1 to 64")]
     Readers,
@@ -145,13 +141,7 @@ impl FromStr for PostgresUrl {
                 _ => drop(others.append_pair(&name, &value)),
             }
         }
-        if schema.is_empty()
-            || schema.len() > SCHEMA_BYTES_MAX
-            || schema.contains('\0')
-            || schema.starts_with("pg_")
-        {
-            return Err(InvalidUrl::Schema { bytes: schema.len() });
-        }
+        check_schema_name(&schema)?;
         if !(1..=READERS_MAX).contains(&readers) {
             return Err(InvalidUrl::Readers);
         }
@@ -303,6 +293,8 @@ mod tests {
             ("postgres://ann:secret@db/shop?scheme=a", "a part or parameter is not known"),
             ("postgres://ann:secret@db/shop?schema=", "`schema` must have 1 to 63 bytes"),
             ("postgres://ann:secret@db/shop?schema=pg_secret", "must not begin with pg_"),
+            ("postgres://ann:secret@db/shop?schema=secret'", "must not contain '"),
+            ("postgres://ann:secret@db/shop?schema=a{secret}b", "must not contain ', {, }"),
             ("postgres://ann:secret@db/shop?readers=0", "`readers` must be a number"),
             ("postgres://ann:secret@db/shop?statement_timeout=0", "a number of seconds"),
             ("postgres://ann:secret@db/shop?replica=other", "`replica` must be HOST:PORT"),

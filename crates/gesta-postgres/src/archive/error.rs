@@ -3,15 +3,35 @@
 use gesta_store::{Position, StoreError};
 
 use super::partition::Partition;
-use crate::errors::Failure;
+use crate::{errors::Failure, schema_name::InvalidSchemaName};
 
-/// An error of a change of the archive. Nothing changed.
+/// An error of a change of the archive. Nothing changed, except as
+/// [`Unconfirmed`](Self::Unconfirmed) says.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The server failed. Correct the cause and repeat the change.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The answer to the commit is missing. List the partitions, and repeat the change if it did
+    /// not take effect.
+    #[error(
+        "the change may have taken effect or not: {0}; run `gesta archive list`, and run the \
+         command again if it did not"
+    )]
+    Unconfirmed(#[source] StoreError),
+    /// The text does not name a schema. Use another name.
+    #[error(transparent)]
+    SchemaName(#[from] InvalidSchemaName),
+    /// The schema is that of a store, or of read models. Use another schema.
+    #[error(
+        "schema {schema} belongs to a store or to its read models; use a schema of its own for the \
+         archive"
+    )]
+    TakenSchema {
+        /// Name of the schema.
+        schema: String,
+    },
     /// No partition begins there. List the partitions.
     #[error("no partition begins at position {first}; `gesta archive list` shows all partitions")]
     NoPartition {
@@ -76,8 +96,11 @@ pub enum ArchiveError {
         /// The difference.
         what: &'static str,
     },
-    /// The number of positions of a partition is too small.
-    #[error("a partition has at least {min} positions; got {positions}", min = Partition::POSITIONS_MIN)]
+    /// The number of positions of a partition is out of range.
+    #[error(
+        "a partition has {min} to {max} positions; got {positions}",
+        min = Partition::POSITIONS_MIN, max = Partition::POSITIONS_MAX
+    )]
     Size {
         /// The number.
         positions: u64,

@@ -53,6 +53,8 @@ impl ArchiveFile {
 impl Partition {
     /// Minimum number of positions of a partition.
     pub const POSITIONS_MIN: u64 = 1_000;
+    /// Maximum number of positions of a partition.
+    pub const POSITIONS_MAX: u64 = 1_000_000_000;
 }
 
 const LIST: &str = "

@@ -22,7 +22,6 @@ use super::{
 };
 use crate::{
     connection::{Connection, Value},
-    errors::Failure,
     number::{from_sql, to_sql},
     read::cell,
     shared::Shared,
@@ -45,8 +44,8 @@ pub(super) fn remove(
         let table = format!("events_{}_archived", session.partition.first);
         session.create_table(&table).await?;
         let reader = session.connector.connect().await?;
-        let copied = copy_without_payloads(&session, &reader, &table).await;
-        copied.map_err(Failure::of_statement)?;
+        let copying = copy_without_payloads(&session, &reader, &table);
+        session.connector.while_it_answers(copying).await?;
         session.exchange(&table, Some((&file.path, &file.digest))).await
     })
 }
@@ -156,8 +155,8 @@ impl Restoring {
         let table = format!("events_{first}");
         session.create_table(&table).await?;
         let reader = session.connector.connect().await?;
-        let sink = session.connection.client().copy_in(&copy_into(&session, &table)).await;
-        let sink = sink.map_err(Failure::of_statement)?;
+        let text = copy_into(&session, &table);
+        let sink = session.connection.in_time(session.connection.client().copy_in(&text)).await?;
         let writer = Box::pin(BinaryCopyInWriter::new(sink, &EVENT_COLUMNS));
         let reached = Position::new(first.number() - 1);
         Ok(Self { session, reader, writer, table, reached })
@@ -209,7 +208,7 @@ impl Restoring {
             &metadata,
             &&*event.data,
         ];
-        Ok(self.writer.as_mut().write(&row).await.map_err(Failure::of_statement)?)
+        Ok(self.session.connection.in_time(self.writer.as_mut().write(&row)).await?)
     }
 
     fn finish(&mut self) -> BoxFuture<'_, Result<(), ArchiveError>> {
@@ -219,7 +218,8 @@ impl Restoring {
                 let position = Position::new(from_sql(cell(missing, 0)?));
                 return Err(differs(position, "the file ends before it"));
             }
-            self.writer.as_mut().finish().await.map_err(Failure::of_statement)?;
+            let written = self.writer.as_mut().finish();
+            self.session.connector.while_it_answers(written).await?;
             self.session.exchange(&self.table, None).await
         })
     }

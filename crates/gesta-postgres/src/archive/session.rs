@@ -6,6 +6,7 @@
 //! - Rows of a new table are frozen as they are copied. Otherwise a read whose snapshot is older
 //!   than the change would find the new table empty, and leave its events out.
 //! - Appends and reads wait for a lock of a change no longer than [`LOCK_MILLIS`].
+//! - A change waits for statements of any length, and ends when the server stands still.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,6 +22,7 @@ use crate::{
     number::{from_sql, to_sql},
     read::cell,
     schema::{HAS_TABLE, Schema},
+    schema_name::quoted,
     shared::Core,
 };
 
@@ -66,6 +68,14 @@ SELECT p.first_position, p.end_position, {schema}.own_name()::text, p.table_name
 const PUT_SIZE: &str = "
 WITH resized AS (UPDATE {schema}.store SET partition_positions = $1)
 UPDATE {schema}.partitions SET end_position = $3 WHERE first_position = $2";
+
+/// Returns `true` if the schema $1 has the tables of a store, of a catalogue or of a read model.
+const IS_TAKEN: &str = "
+SELECT count(*) FILTER (WHERE c.relname IN ('store', 'partitions')) = 2
+       OR count(*) FILTER (WHERE c.relname IN ('catalogue', 'read_models')) = 2
+       OR count(*) FILTER (WHERE c.relname = 'gesta_build') = 1
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = $1 AND c.relkind = 'r'";
 
 const PUT_ROW: &str = "
 UPDATE {schema}.partitions
@@ -156,6 +166,9 @@ impl ArchiveSession {
         if target == partition.schema() {
             return self.commit().await;
         }
+        if schema.is_some() && self.is_taken(target).await? {
+            return Err(ArchiveError::TakenSchema { schema: target.to_owned() });
+        }
         self.execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(target))).await?;
         if self.has_table(target, &partition.table).await? {
             let (schema, table) = (target.to_owned(), partition.table.clone());
@@ -163,8 +176,7 @@ impl ArchiveSession {
         }
         let moved = format!("ALTER TABLE {} SET SCHEMA {}", partition.name(), quoted(target));
         self.execute_locking(&moved).await?;
-        let archive_schema = schema.filter(|schema| *schema != partition.store_schema);
-        self.put_row(archive_schema, &partition.table, None).await?;
+        self.put_row(schema, &partition.table, None).await?;
         self.commit().await
     }
 
@@ -185,7 +197,8 @@ impl ArchiveSession {
         let LockedPartition { store_schema, first, end, .. } = &self.partition;
         let text = self.schema.fill("SELECT {schema}.index_events($1, $2)");
         let named: [Value<'_>; 2] = [(store_schema, Type::TEXT), (&table, Type::TEXT)];
-        self.untimed(self.connection.client().query_typed(&text, &named)).await?;
+        let indexed = self.connection.client().query_typed(&text, &named);
+        self.connector.while_it_answers(indexed).await?;
         let (schema, new) = (quoted(store_schema), quoted(table));
         let (new, old) = (format!("{schema}.{new}"), self.partition.name());
         // With the constraint the table is not scanned while others wait.
@@ -207,34 +220,36 @@ impl ArchiveSession {
         self.commit().await
     }
 
-    /// Runs statements, however long they take.
+    /// Runs statements, however long they take while the server answers others.
     pub(super) async fn execute(&self, text: &str) -> Result<(), ArchiveError> {
-        Ok(self.connection.execute_untimed(text).await?)
-    }
-
-    async fn untimed<T>(
-        &self,
-        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, ArchiveError> {
-        Ok(work.await.map_err(Failure::of_statement)?)
+        let executed = self.connection.client().batch_execute(text);
+        Ok(self.connector.while_it_answers(executed).await?)
     }
 
     /// Runs statements that lock tables of the store. Gives way to others between attempts.
     async fn execute_locking(&self, text: &str) -> Result<(), ArchiveError> {
-        let client = self.connection.client();
         let begin = format!("SAVEPOINT unlocked; SET LOCAL lock_timeout = {LOCK_MILLIS}");
         for _ in 0..LOCK_ATTEMPTS_MAX {
             self.execute(&begin).await?;
-            match client.batch_execute(text).await {
-                Ok(()) => return Ok(()),
-                Err(error) if is_in_the_way(&error) => {}
-                Err(error) => return Err(Failure::of_statement(error).into()),
+            if self.attempt(text).await? {
+                return Ok(());
             }
             self.execute("ROLLBACK TO SAVEPOINT unlocked").await?;
             sleep(LOCK_PAUSE).await;
         }
         let waited = LOCK_ATTEMPTS_MAX * (LOCK_MILLIS + 500);
         Err(ArchiveError::InUse { seconds: waited / 1_000 })
+    }
+
+    /// Returns `false` if another transaction is in the way of the statements.
+    async fn attempt(&self, text: &str) -> Result<bool, ArchiveError> {
+        let attempted = async {
+            match self.connection.client().batch_execute(text).await {
+                Err(error) if is_in_the_way(&error) => Ok(false),
+                executed => executed.map(|()| true),
+            }
+        };
+        Ok(self.connector.while_it_answers(attempted).await?)
     }
 
     async fn put_row(
@@ -261,8 +276,18 @@ impl ArchiveSession {
         Ok(rows.first().is_some_and(|row| row.get(0)))
     }
 
+    /// Returns `true` if something else than an archive is in a schema.
+    async fn is_taken(&self, schema: &str) -> Result<bool, ArchiveError> {
+        let rows = self.connection.query(IS_TAKEN, &[(&schema, Type::TEXT)]).await?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
+    }
+
     async fn commit(&self) -> Result<(), ArchiveError> {
-        self.execute("COMMIT").await
+        let committed = self.connection.client().batch_execute("COMMIT");
+        match self.connector.while_it_answers(committed).await {
+            Err(Failure::Lost(error)) => Err(ArchiveError::Unconfirmed(error)),
+            ended => Ok(ended?),
+        }
     }
 }
 
@@ -291,8 +316,4 @@ impl LockedPartition {
 fn is_in_the_way(error: &tokio_postgres::Error) -> bool {
     let codes = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
     error.code().is_some_and(|code| codes.contains(code))
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

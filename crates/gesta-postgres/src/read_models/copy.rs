@@ -14,6 +14,7 @@ use tokio_postgres::{
 };
 
 use super::session::{Parameter, Session};
+use crate::schema_name::quoted;
 
 /// Size of a block, in bytes, from which it is sent.
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -40,9 +41,8 @@ impl<'a> CopyRows<'a> {
         if columns.is_empty() {
             return Err(DatabaseError::rejected("`copy_in` needs at least one column"));
         }
-        let names: Vec<String> =
-            columns.iter().map(|column| super::builds::quoted(column)).collect();
-        let (names, table) = (names.join(", "), super::builds::quoted(table));
+        let names: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+        let (names, table) = (names.join(", "), quoted(table));
         let types = session.types_of(&format!("SELECT {names} FROM {table} LIMIT 0")).await?;
         let copy = format!("COPY {table} ({names}) FROM STDIN WITH (FORMAT binary)");
         let sink = Box::pin(session.begin_copy(&copy).await?);

@@ -21,12 +21,12 @@ use tokio_postgres::{
 };
 
 use super::{
-    builds::quoted,
     core::{Purpose, ReadModelsCore, Server, TURN_TIMEOUT, Turn, late_turn},
     errors::{is_undefined, of_statement},
 };
 use crate::{
     append_transaction::OpenAppend, connection::Prepared, errors::NO_ANSWER, number::to_sql,
+    schema_name::quoted,
 };
 
 /// Time after which the server cancels a statement.

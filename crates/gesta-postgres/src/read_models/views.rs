@@ -15,12 +15,14 @@ use tokio::time::sleep;
 use tokio_postgres::types::Type;
 
 use super::{
-    builds::quoted,
     catalogue::column,
     core::{Purpose, ReadModelsCore, StoredView},
     session::{Parameter, Session},
 };
-use crate::number::{from_sql, to_sql};
+use crate::{
+    number::{from_sql, to_sql},
+    schema_name::quoted,
+};
 
 /// Maximum time until a new view of an interval is noticed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);

@@ -170,7 +170,8 @@ impl ImportSession {
             return Err(ImportError::Pooler { url: shown });
         }
         let schema = Schema::new(url.schema());
-        schema.migrate(&connection).await.map_err(|error| schema_error(url, error))?;
+        let migrated = schema.migrate(&connector, &connection).await;
+        migrated.map_err(|error| schema_error(url, error))?;
         lock(&schema, &connection, url).await?;
         connection.execute(&schema.fill(CREATE)).await?;
         let target = Incarnations::renewed(&schema, &connection).await?;

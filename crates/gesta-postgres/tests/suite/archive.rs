@@ -1,15 +1,20 @@
 //! Partitions that move to another schema, and payloads that move to a file and come back.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use gesta_postgres::{
     AppendPart, ArchiveError, ArchiveFile, OpenError, Partition, PartitionPlace, PostgresStore,
+    PostgresUrl,
 };
+use gesta_services::{Fault, FaultProxy};
 use gesta_store::{
     Append, AppendCondition, Conflict, Delivery, EventQuery, EventStore, EventType,
     ExpectedRevision, Filter, NewEvent, OrdinalIndex, Position, QueryItem, ReadAll, ReadOrdinals,
     ReadStream, RecordedEvent, Revision, StoreError, Subscribe, Tag, Visibility,
-    conformance::block_on,
+    conformance::{block_on, block_on_within},
 };
 
 use crate::server::{TestStore, event, name, with_client};
@@ -18,6 +23,8 @@ use crate::server::{TestStore, event, name, with_client};
 const APPEND_EVENTS: usize = 70;
 const APPENDS: usize = 36;
 const STREAMS: usize = 4;
+/// Far more than a change may wait for a server that stands still, with a limit of one second.
+const BOUND: Duration = Duration::from_secs(25);
 
 /// A store with two full partitions and one that takes appends, and a schema for the archive.
 struct Archived {
@@ -319,8 +326,96 @@ fn a_change_that_is_not_possible_is_refused_by_its_reason() {
     archived.move_to_file(1);
     let refused = to(1, &elsewhere).unwrap_err();
     assert!(matches!(refused, ArchiveError::InFile { .. }), "{refused}");
-    let refused = block_on(archive.set_partition_positions(999)).unwrap_err();
-    assert!(matches!(refused, ArchiveError::Size { positions: 999 }), "{refused}");
+    for wrong in [999, 1_000_000_001, u64::MAX] {
+        let refused = block_on(archive.set_partition_positions(wrong)).unwrap_err();
+        assert!(matches!(refused, ArchiveError::Size { positions } if positions == wrong));
+        assert!(refused.to_string().contains("1000 to 1000000000 positions"), "{refused}");
+    }
+}
+
+#[test]
+fn a_schema_that_cannot_keep_a_partition_is_refused_before_anything_changes() {
+    let Some(archived) = Archived::new_or_skip() else { return };
+    let archive = archived.store.archive();
+    let to = |schema: &str| block_on(archive.move_to_schema(Position::START.next(), schema));
+    let places = archived.places();
+    let own = archived.test.schema.clone();
+    for name in ["", "pg_archive", "information_schema", "it's", "a{lock}b", &"a".repeat(64)] {
+        let refused = to(name).unwrap_err();
+        assert!(matches!(refused, ArchiveError::SchemaName(_)), "{name}: {refused}");
+        let url = format!("postgres://ann@db/shop?schema={name}");
+        let of_url = url.parse::<PostgresUrl>().unwrap_err();
+        assert_eq!(refused.to_string(), of_url.to_string());
+    }
+    // The schemas of another store, and of other read models.
+    let other = format!("{own}_archive");
+    let taken = [own.clone(), format!("{own}_read_models"), format!("{own}_7_orders")];
+    for name in taken {
+        let refused = to(&name).unwrap_err();
+        assert!(matches!(refused, ArchiveError::TakenSchema { .. }), "{name}: {refused}");
+    }
+    for tables in [&["store", "partitions"][..], &["catalogue", "read_models"], &["gesta_build"]] {
+        archived.test.execute(&format!("CREATE SCHEMA {other}"));
+        for table in tables {
+            archived.test.execute(&format!("CREATE TABLE {other}.{table} ()"));
+        }
+        let refused = to(&other).unwrap_err();
+        assert!(matches!(refused, ArchiveError::TakenSchema { .. }), "{tables:?}: {refused}");
+        archived.test.execute(&format!("DROP SCHEMA {other} CASCADE"));
+    }
+    assert_eq!(archived.places(), places);
+}
+
+#[test]
+fn a_size_of_partitions_that_is_too_large_fails_no_append() {
+    let Some(archived) = Archived::new_or_skip() else { return };
+    // As an earlier version accepted it.
+    archived.test.execute("UPDATE {schema}.store SET partition_positions = 9223372036854775807");
+    for nth in 0..APPENDS {
+        block_on(archived.store.append(numbered_append(nth + APPENDS))).unwrap();
+    }
+    let last = archived.partitions().pop().unwrap();
+    assert_eq!((last.first.number(), last.last.number()), (3_001, 1_000_003_000));
+}
+
+/// The server takes a statement of the change, and then answers nobody.
+#[test]
+fn a_change_ends_when_the_server_stands_still() {
+    let Some(archived) = Archived::new_or_skip() else { return };
+    let proxy = FaultProxy::start(&archived.test.server).unwrap();
+    let url = format!("{}?statement_timeout=1", proxy.url());
+    let store = archived.test.open_on(&url);
+    let places = archived.places();
+    let file = ArchiveFile::new("events.jsonl".to_owned(), "digest".to_owned());
+    let first = Position::START.next();
+    let schema = archived.archive_schema();
+    for to_file in [false, true] {
+        let statement = if to_file { "TO STDOUT" } else { "CREATE SCHEMA" };
+        proxy.inject(Fault::stall_before(move |message| {
+            message.from_client() && message.contains(statement)
+        }));
+        let ended = std::thread::scope(|scope| {
+            let archive = store.archive();
+            let (file, schema) = (file.clone(), schema.clone());
+            let changing = scope.spawn(move || {
+                if to_file {
+                    block_on_within(BOUND, archive.remove_payloads(first, file))
+                } else {
+                    block_on_within(BOUND, archive.move_to_schema(first, &schema))
+                }
+            });
+            proxy.wait_until_injected();
+            // Others are not answered either.
+            proxy.stall();
+            changing.join().unwrap()
+        });
+        let refused = ended.unwrap_err();
+        assert!(matches!(refused, ArchiveError::Store(StoreError::Unreachable { .. })));
+        assert!(refused.to_string().contains("did not answer in time"), "{refused}");
+        proxy.cut_all();
+        proxy.resume();
+    }
+    assert_eq!(archived.places(), places);
 }
 
 /// The exchange of tables waits for a reader, and the server ends the session in that moment.
