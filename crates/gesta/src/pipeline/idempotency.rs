@@ -15,7 +15,9 @@ use super::{
     step::{InnerPipeline, PipelineStep},
 };
 use crate::{CommandError, EventMetadata, Receipt};
-use gesta_store::{Appended, Capability, EventStore, ReadAll, RecordedEvent, RecordedWhen};
+use gesta_store::{
+    Appended, Capability, EventStore, ReadAll, RecordedEvent, RecordedWhen, StoreError,
+};
 
 pub(super) struct Idempotency {
     store: Arc<dyn EventStore>,
@@ -148,10 +150,13 @@ fn is_same_sender(request: &CommandRequest, metadata: &EventMetadata) -> bool {
         && metadata.actor == context.actor
 }
 
-/// Converts the error of a lookup: without an answer, the outcome of the command is unknown.
+/// Converts the error of a lookup: without an answer, the outcome of the command is unknown. An
+/// archived event is an answer: this execution appends nothing, and no retry reads the event.
 fn outcome_unknown(error: CommandError) -> CommandError {
     match error {
-        CommandError::CommandIdReused { .. } | CommandError::Unencodable(_) => error,
+        CommandError::CommandIdReused { .. }
+        | CommandError::Unencodable(_)
+        | CommandError::Store(StoreError::Archived { .. }) => error,
         unread => {
             CommandError::Unavailable { reason: unread.to_string(), source: Some(unread.into()) }
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use gesta::{
     CommandIdScope, EventMetadata, ExecuteError, Gesta, Receipt, RecordedWhen, prelude::*,
 };
-use gesta_store::{Append, Appended, EventStore, ExpectedRevision, NewEvent};
+use gesta_store::{Append, Appended, EventStore, ExpectedRevision, NewEvent, Position, StoreError};
 
 use crate::{
     accounts::{
@@ -180,6 +180,20 @@ async fn an_unknown_outcome_is_settled_by_giving_the_command_again() {
     let Err(error @ ExecuteError::Unavailable { .. }) = outcome else { panic!("{outcome:?}") };
     assert!(!error.is_definite());
     gesta.execute(deposit(1, 5)).command_id("request-1").await.unwrap();
+    assert_eq!(balance(&gesta, 1).await, 5);
+}
+
+#[tokio::test]
+async fn a_repeat_whose_first_execution_is_archived_is_definite_and_names_the_event() {
+    let (gesta, store) = bank(&[0]).await;
+    gesta.execute(deposit(1, 5)).command_id("request-1").await.unwrap();
+    let (position, reason) = (Position::new(2), "restore it".to_owned());
+    *store.fail_find.lock().unwrap() = Some(StoreError::Archived { position, reason });
+    let outcome = gesta.execute(deposit(1, 5)).command_id("request-1").await;
+    let Err(error @ ExecuteError::Store(StoreError::Archived { .. })) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(error.is_definite());
     assert_eq!(balance(&gesta, 1).await, 5);
 }
 
