@@ -209,11 +209,11 @@ pub enum OpenError {
     /// A restore into the directory is incomplete. Empty the directory and restore again.
     #[error("a restore into the directory is incomplete; empty the directory and restore again")]
     Restoring,
-    /// An import into the directory is incomplete. Import the same file again to continue it, or
-    /// empty the directory.
+    /// An import or a copy into the directory is incomplete. Run the same command again to continue
+    /// it, or empty the directory.
     #[error(
-        "an import into the directory is incomplete; import the same file again to continue it, or \
-         empty the directory"
+        "a copy or an import into the directory is incomplete; run the same `gesta copy` or \
+         `gesta import` again to continue it, or empty the directory"
     )]
     Importing,
     /// The directory holds segments of several stores. Remove the foreign ones.

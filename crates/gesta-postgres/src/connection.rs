@@ -40,7 +40,7 @@ use self::tls::{Tls, refused_certificate};
 pub(crate) use self::{pool::Pool, prepared::Prepared};
 use crate::{
     errors::{Failure, of_connecting},
-    passwords,
+    passwords::{self, PasswordOrigin},
     url::{InvalidUrl, PostgresUrl},
 };
 
@@ -96,6 +96,7 @@ pub(crate) struct Connector {
     through_pooler: AtomicBool,
     /// The server's limit, for error texts; 0 before it is known.
     connections_max: AtomicUsize,
+    password: PasswordOrigin,
     limits: TimeLimits,
     /// Set once the store is open.
     introduction: OnceLock<Arc<dyn Introduction>>,
@@ -113,7 +114,7 @@ impl Connector {
         let tls = Tls;
         let limits = TimeLimits::of_statement(url.statement_timeout);
         let mut plain = url.config.clone();
-        passwords::add_missing(&mut plain);
+        let password = passwords::add_missing(&mut plain);
         if plain.get_application_name().is_none() {
             plain.application_name("gesta");
         }
@@ -133,7 +134,16 @@ impl Connector {
         ));
         let (through_pooler, connections_max) = (AtomicBool::new(false), AtomicUsize::new(0));
         let introduction = OnceLock::new();
-        Ok(Self { direct, plain, through_pooler, connections_max, limits, introduction, tls })
+        Ok(Self {
+            direct,
+            plain,
+            through_pooler,
+            connections_max,
+            password,
+            limits,
+            introduction,
+            tls,
+        })
     }
 
     /// Plans each statement once for a connection, for statements that are made for that. Otherwise
@@ -211,7 +221,7 @@ impl Connector {
             );
             return StoreError::Denied { reason };
         }
-        of_connecting(error, self.connections_max.load(Ordering::Relaxed))
+        of_connecting(error, self.connections_max.load(Ordering::Relaxed), &self.password)
     }
 
     async fn connect_with(&self, config: &Config) -> Result<Connection, tokio_postgres::Error> {

@@ -10,7 +10,7 @@ use std::{error::Error, sync::Arc};
 use gesta_store::{Damage, Overload, Position, StoreError};
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use crate::url::InvalidUrl;
+use crate::{passwords::PasswordOrigin, url::InvalidUrl};
 
 /// An error of opening a store.
 #[non_exhaustive]
@@ -139,6 +139,9 @@ pub enum OpenError {
 /// Code by which the function `append` refuses a timeline that is not the server's.
 const OTHER_TIMELINE: &str = "GS001";
 
+/// The driver's text for a server that asks for a password when there is none. It has no code.
+const PASSWORD_MISSING: &str = "password missing";
+
 /// The text for a statement whose answer did not come in time.
 pub(crate) const NO_ANSWER: &str =
     "the server did not answer in time; look for long transactions and full disks there";
@@ -197,11 +200,22 @@ impl Failure {
 }
 
 /// Sorts an error of connecting. Nothing was sent.
-pub(crate) fn of_connecting(error: tokio_postgres::Error, connections_max: usize) -> StoreError {
+pub(crate) fn of_connecting(
+    error: tokio_postgres::Error,
+    connections_max: usize,
+    password: &PasswordOrigin,
+) -> StoreError {
     let Some(refusal) = error.as_db_error() else {
+        if error.source().is_some_and(|cause| cause.to_string() == PASSWORD_MISSING) {
+            let reason = format!("the server asks for a password; {}", password.remedy());
+            return StoreError::Denied { reason };
+        }
         return unreachable("no connection; check that the server runs at this address", error);
     };
     match refusal.code() {
+        code if *code == SqlState::INVALID_PASSWORD => {
+            StoreError::Denied { reason: format!("{}; {}", text_of(refusal), password.remedy()) }
+        }
         code if *code == SqlState::TOO_MANY_CONNECTIONS => {
             StoreError::Overloaded(Overload::Connections { max: connections_max })
         }
@@ -263,6 +277,49 @@ fn refused(error: tokio_postgres::Error) -> StoreError {
     }
 }
 
+/// Returns the remedy for an error that the server itself answered with, or `None` for any other.
+///
+/// ```
+/// use gesta_postgres::remedy;
+/// use gesta_store::StoreError;
+///
+/// assert_eq!(remedy(&StoreError::unreachable("no route to the host")), None);
+/// ```
+#[must_use]
+pub fn remedy(error: &StoreError) -> Option<&'static str> {
+    let StoreError::Unreachable { source: Some(source), .. } = error else { return None };
+    let code = source.downcast_ref::<tokio_postgres::Error>()?.code()?;
+    Some(remedy_of(code))
+}
+
+fn remedy_of(code: &SqlState) -> &'static str {
+    match code {
+        code if *code == SqlState::INVALID_CATALOG_NAME => {
+            "create the database, or correct its name in the URL"
+        }
+        code if *code == SqlState::CANNOT_CONNECT_NOW => {
+            "wait until the server takes connections, then retry"
+        }
+        code if *code == SqlState::T_R_SERIALIZATION_FAILURE
+            || *code == SqlState::T_R_DEADLOCK_DETECTED
+            || *code == SqlState::LOCK_NOT_AVAILABLE =>
+        {
+            "retry; if it goes on, look in pg_stat_activity for a transaction that was left open"
+        }
+        code if *code == SqlState::QUERY_CANCELED => {
+            "retry, or give the statement more time with ?statement_timeout=SECONDS in the URL"
+        }
+        code if *code == SqlState::ADMIN_SHUTDOWN || *code == SqlState::CRASH_SHUTDOWN => {
+            "look in the server's log why it ended the connection, then retry"
+        }
+        code if *code == SqlState::CHECK_VIOLATION => {
+            "the table of the store takes no such row; look at its partitions with `gesta archive \
+             list`, and in the server's log"
+        }
+        _ => "look up the SQLSTATE, and the statement in the server's log",
+    }
+}
+
 /// Damage of a table of the store.
 pub(crate) fn damage(table: &str, what: impl Into<String>) -> Damage {
     Damage::new(table, 0, what)
@@ -290,4 +347,23 @@ fn unreachable(summary: &str, error: tokio_postgres::Error) -> StoreError {
 /// The server's message and its code. Details and hints may repeat values, so they are left out.
 fn text_of(refusal: &DbError) -> String {
     format!("{} (SQLSTATE {})", refusal.message(), refusal.code().code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remedy_depends_on_the_code_of_the_server() {
+        for (code, remedy) in [
+            (SqlState::INVALID_CATALOG_NAME, "create the database"),
+            (SqlState::CANNOT_CONNECT_NOW, "wait until the server takes connections"),
+            (SqlState::T_R_DEADLOCK_DETECTED, "pg_stat_activity"),
+            (SqlState::CHECK_VIOLATION, "partitions"),
+            (SqlState::QUERY_CANCELED, "statement_timeout"),
+            (SqlState::SYNTAX_ERROR, "look up the SQLSTATE"),
+        ] {
+            assert!(remedy_of(&code).contains(remedy), "{code:?}");
+        }
+    }
 }

@@ -72,6 +72,17 @@ SELECT coalesce(max(i.ordinal), 0) + 1, $1,
 HAVING count(*) FILTER (WHERE i.system_identifier = now.system AND i.timeline = now.timeline) = 0
     ON CONFLICT DO NOTHING";
 
+/// Asks whether the history of the server lacks an incarnation, and whether this user writes: a
+/// user who only reads leaves the incarnation to the first one who appends.
+const LACKS: &str = "
+SELECT NOT EXISTS (
+           SELECT 1 FROM {schema}.incarnations i, pg_control_system() s
+            WHERE i.system_identifier = s.system_identifier
+              AND i.timeline = ('x' || lpad(left(pg_walfile_name(pg_current_wal_lsn()), 8), 16, '0'))
+                               ::bit(64)::bigint),
+       has_table_privilege(format('%I.incarnations', {schema}.own_name()), 'INSERT')
+           OR has_table_privilege(format('%I.events', {schema}.own_name()), 'INSERT')";
+
 const LIST: &str = "SELECT id, first_position FROM {schema}.incarnations ORDER BY ordinal";
 
 impl History {
@@ -148,10 +159,15 @@ impl ServerHistory {
 }
 
 impl Incarnations {
-    /// Reads the incarnations, after adding one if the server's history has none.
+    /// Reads the incarnations, after adding one if the server's history has none. Writes nothing if
+    /// it has one, or for a user who may only read.
     pub(crate) async fn renewed(schema: &Schema, connection: &Connection) -> Result<Self, Failure> {
-        let id = Uuid::new_v4();
-        connection.query(&schema.fill(RENEW), &[(&id, Type::UUID)]).await?;
+        let rows = connection.query(&schema.fill(LACKS), &[]).await?;
+        let (lacks, writes) = rows.first().map_or((true, true), |row| (row.get(0), row.get(1)));
+        if lacks && writes {
+            let id = Uuid::new_v4();
+            connection.query(&schema.fill(RENEW), &[(&id, Type::UUID)]).await?;
+        }
         Self::listed(schema, connection).await
     }
 

@@ -47,7 +47,7 @@ pub use archive::{
     partition::{ArchiveFile, Partition, PartitionPlace},
     payloads::PayloadRestore,
 };
-pub use errors::OpenError;
+pub use errors::{OpenError, remedy};
 pub use read_models::{CopyRows, Parameter, PostgresReadModels, Reader, Refresh, Tx, View};
 pub use schema_name::InvalidSchemaName;
 pub use store::{OpenMode, PostgresStore};

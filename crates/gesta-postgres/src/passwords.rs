@@ -19,22 +19,53 @@ struct Login {
     user: String,
 }
 
+/// The origin of the password of a connection, for error texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PasswordOrigin {
+    /// The URL, the environment or the password file.
+    Given,
+    Missing,
+    /// The password file is not used, because others may read it.
+    PublicFile(PathBuf),
+}
+
 /// Adds the password of the environment or of the password file, unless the URL has one. Reads a
 /// file, so it runs on the thread of the store.
-pub(crate) fn add_missing(config: &mut Config) {
+pub(crate) fn add_missing(config: &mut Config) -> PasswordOrigin {
     if config.get_password().is_some() {
-        return;
+        return PasswordOrigin::Given;
     }
     let in_environment = env::var("PGPASSWORD").ok().filter(|password| !password.is_empty());
-    let found = in_environment.or_else(|| {
-        let file = password_file()?;
-        if !is_private(&file) {
-            return None;
+    let found = match (in_environment, password_file()) {
+        (Some(password), _) => Some(password),
+        (None, Some(file)) if is_public(&file) => return PasswordOrigin::PublicFile(file),
+        (None, Some(file)) if file.is_file() => {
+            fs::read_to_string(file).ok().and_then(|text| password_of(&text, &Login::of(config)))
         }
-        password_of(&fs::read_to_string(file).ok()?, &Login::of(config))
-    });
-    if let Some(password) = found {
-        config.password(password);
+        (None, _) => None,
+    };
+    match found {
+        Some(password) => {
+            config.password(password);
+            PasswordOrigin::Given
+        }
+        None => PasswordOrigin::Missing,
+    }
+}
+
+impl PasswordOrigin {
+    /// Returns the remedy for a server that refuses the password, or asks for one.
+    pub(crate) fn remedy(&self) -> String {
+        let ways = "give one in the URL as USER:PASSWORD@, in PGPASSWORD, or in ~/.pgpass";
+        match self {
+            Self::Given => "check user and password of the store's URL".to_owned(),
+            Self::Missing => format!("no password was found; {ways}"),
+            Self::PublicFile(file) => format!(
+                "the password file {} is not used, because others may read it; run chmod 600 on \
+                 it, or {ways}",
+                file.display()
+            ),
+        }
     }
 }
 
@@ -60,24 +91,25 @@ fn password_file() -> Option<PathBuf> {
     Some(Path::new(&env::var_os("HOME")?).join(".pgpass"))
 }
 
-/// Returns whether the file is a regular one that only its owner may read. Warns if others may.
-fn is_private(file: &Path) -> bool {
+/// Returns whether others than its owner may read a regular file. Warns if they may.
+#[cfg(unix)]
+fn is_public(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+
     let Ok(metadata) = fs::metadata(file) else { return false };
-    if !metadata.is_file() {
-        return false;
+    let is_public = metadata.is_file() && metadata.permissions().mode() & 0o077 != 0;
+    if is_public {
+        tracing::warn!(
+            file = %file.display(),
+            "the password file is not used, because others may read it; run chmod 600 on it"
+        );
     }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        if metadata.permissions().mode() & 0o077 != 0 {
-            tracing::warn!(
-                file = %file.display(),
-                "the password file is not used, because others may read it; run chmod 600 on it"
-            );
-            return false;
-        }
-    }
-    true
+    is_public
+}
+
+#[cfg(not(unix))]
+const fn is_public(_: &Path) -> bool {
+    false
 }
 
 /// Returns the password of the first line that fits.

@@ -248,14 +248,19 @@ impl fmt::Display for PostgresUrl {
                 f.write_str(",")?;
             }
             match host {
+                Host::Tcp(name) if name.contains(':') => write!(f, "[{name}]")?,
                 Host::Tcp(name) => f.write_str(name)?,
+                // As a URL has it: a slash would begin the database.
                 #[cfg(unix)]
-                Host::Unix(path) => write!(f, "{}", path.display())?,
+                Host::Unix(path) => f.write_str(&path.to_string_lossy().replace('/', "%2F"))?,
             }
             // One port holds for all hosts.
             write!(f, ":{}", ports.get(nth).or(ports.first()).unwrap_or(&5_432))?;
         }
-        write!(f, "/{}", self.config.get_dbname().unwrap_or_default())?;
+        // Without one, the server takes the database with the name of the user.
+        if let Some(database) = self.config.get_dbname() {
+            write!(f, "/{database}")?;
+        }
         write!(f, "?schema={}", self.schema)
     }
 }
@@ -282,6 +287,27 @@ mod tests {
                 assert!(printed.contains("postgres://ann@db:6543/shop?schema=orders"), "{printed}");
                 assert!(!printed.contains("ecret"), "{printed}");
             }
+        }
+    }
+
+    #[test]
+    fn a_printed_url_leads_to_the_same_place() {
+        for (text, shown) in [
+            ("postgres://ann@[::1]:55432/shop", "postgres://ann@[::1]:55432/shop?schema=gesta"),
+            ("postgres://ann@[::1]/shop", "postgres://ann@[::1]:5432/shop?schema=gesta"),
+            ("postgres://ann@db", "postgres://ann@db:5432?schema=gesta"),
+            ("postgres://ann@one:1,two:2/shop", "postgres://ann@one:1,two:2/shop?schema=gesta"),
+            #[cfg(unix)]
+            (
+                "postgres://ann@%2Frun%2Fpg/shop",
+                "postgres://ann@%2Frun%2Fpg:5432/shop?schema=gesta",
+            ),
+        ] {
+            let url: PostgresUrl = text.parse().unwrap();
+            assert_eq!(url.to_string(), shown);
+            let again: PostgresUrl = shown.parse().unwrap();
+            assert_eq!(again.config.get_hosts(), url.config.get_hosts());
+            assert_eq!(again.config.get_dbname(), url.config.get_dbname());
         }
     }
 

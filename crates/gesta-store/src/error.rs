@@ -344,11 +344,15 @@ pub enum Overload {
         retry_after: Option<Duration>,
     },
     /// All connections to the store are in use.
-    #[error("all {max} connections to the store are in use")]
+    #[error("all {}connections to the store are in use", number_text(*max))]
     Connections {
-        /// Maximum number of connections.
+        /// Maximum number of connections, or 0 if the store has not told it yet.
         max: usize,
     },
+}
+
+fn number_text(max: usize) -> String {
+    if max == 0 { String::new() } else { format!("{max} ") }
 }
 
 fn pause_text(retry_after: &Option<Duration>) -> String {

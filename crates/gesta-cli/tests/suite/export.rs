@@ -420,7 +420,8 @@ fn an_export_that_was_cut_is_no_whole_one() {
         [first_lines(&lines, 5), lines[..lines.len() / 2].to_owned(), first_lines(&lines, 17)];
     for cut in &cuts {
         import(&copy, cut).fails_with(1, "the export is incomplete: its last line is missing");
-        copy.run(&["read", "--all"]).fails_with(2, "an import into the directory is incomplete");
+        copy.run(&["read", "--all"])
+            .fails_with(2, "a copy or an import into the directory is incomplete");
     }
     let ran = import(&copy, &lines);
     assert_eq!(
@@ -443,7 +444,8 @@ fn an_export_that_was_changed_on_its_way_is_not_imported() {
         let copy = Scene::empty();
         let changed = lines.replacen(was, is, 1);
         import(&copy, &changed).fails_with(1, "the export was modified: its checksum differs");
-        copy.run(&["read", "--all"]).fails_with(2, "an import into the directory is incomplete");
+        copy.run(&["read", "--all"])
+            .fails_with(2, "a copy or an import into the directory is incomplete");
     }
     let without: String = lines
         .lines()
@@ -535,7 +537,8 @@ fn a_killed_import_of_a_whole_store_goes_on() {
         killed.env("GESTA_STORE", format!("gesta:{}", copy.path().display()));
         let ended = crate::scene::run(killed);
         assert_eq!(ended.code, 128 + 25, "by SIGXFSZ: {ended:?}");
-        copy.run(&["read", "--all"]).fails_with(2, "an import into the directory is incomplete");
+        copy.run(&["read", "--all"])
+            .fails_with(2, "a copy or an import into the directory is incomplete");
     }
     assert!(copy.run(&["import", file]).stdout().ends_with(", exactly as exported\n"));
     assert_eq!(appends(&copy, &[]), appends(&scene, &[]));

@@ -21,9 +21,10 @@ use crate::{
     shared::Core,
 };
 
-/// The number of events of the index $1 $2.
+/// The number of events of the index $1 $2. Marks are kept where the user may write.
 const COUNT: &str = "
-SELECT {schema}.mark_ordinals($1, $2, current_setting('transaction_read_only') = 'off')";
+SELECT {schema}.mark_ordinals($1, $2, current_setting('transaction_read_only') = 'off'
+           AND has_table_privilege(format('%I.ordinal_marks', {schema}.own_name()), 'INSERT'))";
 
 /// The ordinal of the first event at or after the time $3.
 const AT_TIME: &str = "SELECT {schema}.ordinal_from($1, $2, {schema}.position_from($3))";

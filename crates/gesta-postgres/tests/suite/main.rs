@@ -14,6 +14,7 @@ mod opening;
 mod processes;
 mod read_models;
 mod replica;
+mod rights;
 mod server;
 mod shortages;
 mod tls;
