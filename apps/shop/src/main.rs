@@ -4,6 +4,7 @@
 
 mod arguments;
 mod log;
+mod masking;
 mod progress;
 mod serve;
 mod settings;
@@ -42,10 +43,19 @@ const SAMPLE: &[u8] = include_bytes!("../data/sample.csv");
 const CATCH_UP_MAX: Duration = Duration::from_secs(3_600);
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
+async fn main() -> ExitCode {
+    run().await.unwrap_or_else(|error| {
+        // Paths and arguments in it may be URLs that stand in the wrong place.
+        let text = masking::masked(&format!("Error: {error:?}"));
+        drop(writeln!(io::stderr(), "{text}"));
+        ExitCode::FAILURE
+    })
+}
+
+async fn run() -> Result<ExitCode> {
     let settings = Settings::read()?;
     let store = settings.arguments.places.places().unwrap_or_else(|invalid| {
-        Arguments::command().error(ErrorKind::ValueValidation, invalid).exit()
+        masking::exit(&Arguments::command().error(ErrorKind::ValueValidation, invalid))
     });
     log::start()?;
     match &settings.arguments.command {
@@ -100,7 +110,8 @@ fn print_config(settings: &Settings, places: &Places, serve: &ServeOptions) -> i
     ];
     let mut out = io::stdout().lock();
     rows.iter().try_for_each(|(name, value)| {
-        writeln!(out, "{name:<15}{value}  ({})", settings.origin(name))
+        let origin = settings.origin(name);
+        writeln!(out, "{}", masking::masked(&format!("{name:<15}{value}  ({origin})")))
     })
 }
 

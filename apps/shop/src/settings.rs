@@ -17,7 +17,7 @@ use clap::{
 };
 use toml_edit::{DocumentMut, Item, Value};
 
-use crate::arguments::Arguments;
+use crate::{arguments::Arguments, masking};
 
 /// The file that is read if it exists and no other one is given.
 const DEFAULT_FILE: &str = "shop.toml";
@@ -55,15 +55,22 @@ impl Settings {
 
     fn of(arguments: Vec<OsString>) -> Result<Self> {
         // Twice: the first time finds the file, which the second time has the defaults.
-        let named = Arguments::command().get_matches_from(&arguments);
+        let named = Arguments::command().try_get_matches_from(&arguments);
+        let named = named.unwrap_or_else(|error| masking::exit(&error));
         let file = SettingsFile::find(named.get_one::<PathBuf>(CONFIG))?;
         let command = Arguments::command();
         let command = match &file {
-            Some(file) => file.as_defaults_of(command),
+            Some(file) => {
+                let values = file.settings.iter().flat_map(|(_, values)| values.clone());
+                masking::mask_settings(values.collect());
+                file.as_defaults_of(command)
+            }
             None => command,
         };
-        let matches = command.get_matches_from(&arguments);
-        let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let matches = command.try_get_matches_from(&arguments);
+        let matches = matches.unwrap_or_else(|error| masking::exit(&error));
+        let arguments = Arguments::from_arg_matches(&matches);
+        let arguments = arguments.unwrap_or_else(|error| masking::exit(&error));
         Ok(Self { arguments, matches, file })
     }
 

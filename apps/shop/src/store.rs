@@ -11,13 +11,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use gesta::{
     Builder, Gesta, Nodes, OpenError, Role,
-    postgres::{PostgresReadModels, PostgresStore},
+    postgres::{self, OpenMode, PostgresReadModels, PostgresStore},
     sqlite::Sqlite,
-    store::EventStore as _,
+    store::{EventStore as _, Leases as _},
 };
 use shop::{
     outbox::Outbox,
@@ -201,6 +201,27 @@ impl fmt::Debug for StoreUrl {
 }
 
 impl StoreUrl {
+    /// Returns `false` if opening the store would create it. Creates and changes nothing.
+    async fn exists(&self) -> Result<bool> {
+        match self {
+            Self::Memory => Ok(true),
+            Self::Directory(directory) => Ok(directory.try_exists()?),
+            Self::Postgres(database) => {
+                let opened = PostgresStore::connect_to(database.url.parse()?, OpenMode::Existing);
+                match opened.await {
+                    Ok(store) => {
+                        store.close().await?;
+                        Ok(true)
+                    }
+                    Err(postgres::OpenError::NoStore { .. }) => Ok(false),
+                    // Opening brings its tables to this version.
+                    Err(postgres::OpenError::OlderSchema { .. }) => Ok(true),
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+
     /// Returns the text that opens the store, with the password.
     fn to_open(&self) -> String {
         match self {
@@ -217,6 +238,10 @@ impl FromStr for ReadModelsUrl {
         match text.split_once(':') {
             Some(("sqlite", "")) => {
                 Err("`sqlite:` needs a directory, as in `sqlite:./read-models`".to_owned())
+            }
+            // It would become a directory with the password in its name.
+            Some(("sqlite", url)) if url.contains("://") => {
+                Err("`sqlite:` is followed by a directory; got another URL".to_owned())
             }
             Some(("sqlite", directory)) => Ok(Self::Directory(directory.into())),
             Some(("memory", "")) => Ok(Self::Temporary),
@@ -268,18 +293,16 @@ impl PlaceArguments {
 }
 
 impl Places {
-    /// Opens the shop for a report, without its process managers and reactors. A directory that
-    /// does not exist is refused, because opening would create an empty store there.
+    /// Opens the shop for a report, without its process managers and reactors. A store that does
+    /// not exist is refused, because opening would create an empty one.
     pub(crate) async fn open_existing(&self, verb: &str) -> Result<OpenShop> {
-        if let StoreUrl::Directory(directory) = &self.store {
-            let is_there = directory.try_exists();
-            let is_there = is_there.with_context(|| format!("cannot open {}", self.store))?;
-            ensure!(
-                is_there,
-                "no store at {}; check --store, or begin one with `shop import` or `shop demo`",
-                self.store,
-            );
-        }
+        let is_there = self.store.exists().await;
+        let is_there = is_there.with_context(|| format!("cannot open {}", self.store))?;
+        ensure!(
+            is_there,
+            "no store at {}; check --store, or begin one with `shop import` or `shop demo`",
+            self.store,
+        );
         self.open(verb).await
     }
 
@@ -295,6 +318,8 @@ impl Places {
         delays: ProcessDelays,
     ) -> Result<OpenShop> {
         let outbox = self.local.as_deref().map(open_outbox).transpose()?;
+        let checked = self.check_sole_node().await;
+        checked.with_context(|| format!("cannot open {}", self.store))?;
         self.open_with(node, |builder| {
             let builder = processes::run_all(builder, delays);
             match outbox {
@@ -303,6 +328,35 @@ impl Places {
             }
         })
         .await
+    }
+
+    /// Refuses to run beside nodes with leases if this one would take none, because its read models
+    /// are its own: each process manager and reactor would run twice.
+    async fn check_sole_node(&self) -> Result<()> {
+        let (StoreUrl::Postgres(database), ReadModelsUrl::Directory(_) | ReadModelsUrl::Temporary) =
+            (&self.store, &self.read_models)
+        else {
+            return Ok(());
+        };
+        let store = PostgresStore::connect(&database.url).await?;
+        let leases = store.list().await;
+        store.close().await?;
+        // Each node that may run parts has such a lease; other programs have other names.
+        let is_node = |name: &str| name.starts_with("node:");
+        if let Some(lease) = leases?.iter().find(|lease| is_node(lease.name.as_str())) {
+            bail!(
+                "node `{}` works on this store, and would share no work with a node that has \
+                 --read-models {}; leave --read-models out, or stop the other nodes",
+                lease.node,
+                self.read_models,
+            );
+        }
+        tracing::warn!(
+            read_models = %self.read_models,
+            "read models of this node alone: it runs every process manager and reactor without \
+             leases; start no other node on this store"
+        );
+        Ok(())
     }
 
     async fn open_with(
@@ -392,6 +446,7 @@ mod tests {
             ("postgres://ann:secret@db:port/shop", None, "--store: the URL cannot be read"),
             ("memory:", Some("mysql://ann:secret@db"), "--read-models: expected `sqlite:"),
             ("memory:", Some("sqlite:"), "--read-models: `sqlite:` needs a directory"),
+            ("memory:", Some("sqlite:postgres://ann:secret@db"), "--read-models: `sqlite:` is"),
         ] {
             let error = places(store, read_models).unwrap_err().to_string();
             assert!(error.starts_with(reason) && !error.contains("secret"), "{error}");

@@ -10,7 +10,7 @@ use gesta_log::{BackupError, OpenError, ScavengeError};
 use gesta_store::{Overload, StoreError};
 use serde_json::json;
 
-use crate::output::{ReaderGone, Style, notice};
+use crate::output::{ReaderGone, Style, masked, notice, notice_json};
 
 /// Result of a command that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub(crate) fn usage(error: &clap::Error, style: Style) -> ExitCode {
     // Requested help and versions arrive as an error too. They are text, even with --json.
     // The text repeats the wrong value, which may be a URL with a password.
     let rendered = error.render().to_string();
-    let text = without_passwords(&rendered);
+    let text = masked(&rendered);
     if !error.use_stderr() || (style == Style::Text && text == rendered) {
         drop(error.print());
     } else if style == Style::Text {
@@ -117,38 +117,12 @@ pub(crate) fn usage(error: &clap::Error, style: Style) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(UNUSABLE))
 }
 
-/// Replaces the passwords of URLs in a text.
-fn without_passwords(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(begin) = rest.find("://") {
-        let (before, url) = rest.split_at(begin + 3);
-        shown.push_str(before);
-        // A password may have any character, so the URL is looked at up to the end of the value.
-        let end = url.find(['\'', '"', '\n']).unwrap_or(url.len());
-        let (url, after) = url.split_at(end);
-        let (login, place) = url.rsplit_once('@').map_or(("", url), |(login, at)| (login, at));
-        if !login.is_empty() {
-            shown.push_str(login.split(':').next().unwrap_or_default());
-            shown.push_str(if login.contains(':') { ":…@" } else { "@" });
-        }
-        match place.split_once("password=") {
-            Some((place, _)) => {
-                shown.push_str(place);
-                shown.push_str("password=…");
-            }
-            None => shown.push_str(place),
-        }
-        rest = after;
-    }
-    shown.push_str(rest);
-    shown
-}
-
 fn report(code: &str, message: &str, hint: Option<&str>, style: Style) {
     match (style, hint) {
         (Style::Json, hint) => {
-            notice(json!({ "code": code, "message": message, "hint": hint }));
+            // Before the text gets the escapes of JSON.
+            let (message, hint) = (masked(message), hint.map(masked));
+            notice_json(&json!({ "code": code, "message": message, "hint": hint }));
         }
         (Style::Text, Some(hint)) => notice(format_args!("error: {message}\nhint: {hint}")),
         (Style::Text, None) => notice(format_args!("error: {message}")),
@@ -206,6 +180,8 @@ mod postgres {
     use gesta_store::StoreError;
 
     use super::{REFUSED, UNUSABLE};
+
+    pub(super) use gesta_postgres::remedy;
 
     fn open_error(error: &anyhow::Error) -> Option<&OpenError> {
         match error.downcast_ref() {
@@ -270,6 +246,10 @@ mod postgres {
     pub(super) const fn kind(_: &anyhow::Error) -> Option<(&'static str, u8)> {
         None
     }
+
+    pub(super) const fn remedy(_: &StoreError) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Returns the hint for an error whose message does not include one.
@@ -298,7 +278,10 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
             Some("retry later")
         }
         StoreError::Overloaded(_) => Some("free disk space or memory, then retry"),
-        StoreError::Unreachable { .. } => Some("check the store's address, then retry"),
+        // A server that answers is at the right address.
+        StoreError::Unreachable { .. } => {
+            postgres::remedy(refused).or(Some("check the store's address, then retry"))
+        }
         StoreError::Denied { .. } => Some("use credentials that have the right"),
         StoreError::ReadOnly { .. } => Some("append to the primary store, or use another account"),
         StoreError::Stopped { .. } => Some("restart the process that has the store open"),
@@ -330,21 +313,6 @@ pub(crate) fn remedy(error: &io::Error) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_wrong_url_is_repeated_without_its_password() {
-        for (text, shown) in [
-            (
-                "invalid value 'postgres://ann:se@cr:et@db/x' for",
-                "invalid value 'postgres://ann:…@db/x' for",
-            ),
-            ("'postgres://ann@db/x?password=secret&schema=a'", "'postgres://ann@db/x?password=…'"),
-            ("'postgres://ann@db/x'\n\ntip: http://a", "'postgres://ann@db/x'\n\ntip: http://a"),
-            ("no URL", "no URL"),
-        ] {
-            assert_eq!(without_passwords(text), shown);
-        }
-    }
 
     /// The errors of stores behind a network.
     #[test]

@@ -1,14 +1,17 @@
 //! Standard output, as text or JSON.
 //!
 //! Invariant: all results are written through [`Output`], which reports a closed pipe as
-//! [`ReaderGone`] rather than as a failure.
+//! [`ReaderGone`] rather than as a failure. A notice has no password of a URL.
 
 use std::{
+    env,
+    ffi::OsString,
     fmt,
     io::{self, BufWriter, StdoutLock, Write},
 };
 
 use anyhow::{Context as _, Result};
+use gesta_store::without_passwords;
 use serde::Serialize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +79,22 @@ fn lost(error: io::Error) -> Result<()> {
     Err(error).context("cannot write to standard output")
 }
 
-/// Writes a notice to standard error. Ignores write errors.
+/// Writes a notice to standard error, without passwords. Ignores write errors.
 pub(crate) fn notice(what: impl fmt::Display) {
     // `eprintln!` would panic on a closed standard error.
+    drop(writeln!(io::stderr(), "{}", masked(&what.to_string())));
+}
+
+/// Writes a notice to standard error whose texts are [`masked`].
+pub(crate) fn notice_json(what: &serde_json::Value) {
     drop(writeln!(io::stderr(), "{what}"));
+}
+
+/// Returns a text for people in which no argument and no setting has a password.
+pub(crate) fn masked(text: &str) -> String {
+    let of_settings = |(name, value): (OsString, OsString)| {
+        name.to_string_lossy().starts_with("GESTA_").then_some(value)
+    };
+    let given = env::args_os().chain(env::vars_os().filter_map(of_settings));
+    without_passwords(text, given.map(|value| value.to_string_lossy().into_owned()))
 }

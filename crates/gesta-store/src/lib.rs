@@ -30,6 +30,7 @@ mod imported;
 mod inline;
 mod lease;
 mod lifecycle;
+mod masking;
 pub mod memory;
 mod name;
 mod ordinal;
@@ -57,6 +58,7 @@ pub use lease::{
     AcquireLease, FencingToken, Lease, LeaseError, LeaseFuture, LeaseHint, LeaseInForce, LeaseName,
     LeaseRecord, Leases, MemoryLeases, NodeName,
 };
+pub use masking::{without_password, without_passwords};
 pub use name::{Category, EventType, InvalidName, StreamName, Tag};
 pub use ordinal::{Ordinal, OrdinalEvent, OrdinalIndex, OrdinalPages, ReadOrdinals};
 pub use position::{Checkpoint, ExpectedRevision, Head, Incarnation, Position, Revision};

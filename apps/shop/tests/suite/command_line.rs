@@ -5,8 +5,10 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     process::{Command, Output, Stdio},
+    time::Duration,
 };
 
+use gesta::postgres::tokio_postgres::{self, Client, NoTls};
 use tempfile::TempDir;
 
 const TABLE: &str =
@@ -50,6 +52,74 @@ fn a_report_of_a_store_that_is_not_there_is_refused_and_creates_none() {
     let error = text(&outcome.stderr);
     assert!(error.contains("no store at gesta:./typo; check --store"), "{error}");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+fn with_client<T>(server: &str, work: impl AsyncFnOnce(Client) -> T) -> T {
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let (client, connection) = tokio_postgres::connect(server, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        work(client).await
+    })
+}
+
+fn execute(server: &str, statement: &str) {
+    with_client(server, async |client| client.batch_execute(statement).await.unwrap());
+}
+
+/// The schemas of a database whose names begin with this one.
+fn schemas(server: &str, name: &str) -> Vec<String> {
+    with_client(server, async |client| {
+        let text = "SELECT nspname::text FROM pg_namespace WHERE starts_with(nspname, $1)";
+        let rows = client.query(text, &[&name]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    })
+}
+
+#[test]
+fn a_report_of_a_schema_that_is_not_there_is_refused_and_creates_none() {
+    let Some(server) = gesta_services::url_or_skip("postgres") else { return };
+    let directory = TempDir::new().unwrap();
+    let schema = format!("shop_test_{}", uuid::Uuid::new_v4().simple());
+    let separator = if server.contains('?') { '&' } else { '?' };
+    let url = format!("{server}{separator}schema={schema}");
+    for more in [&[][..], &["--read-models", "memory:"]] {
+        let outcome = shop(&directory, &[&["report", "--store", &url], more].concat());
+        assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
+        let error = text(&outcome.stderr);
+        assert!(error.contains("no store at postgres://"), "{error}");
+        assert!(error.contains(&schema) && error.contains("; check --store"), "{error}");
+        assert_eq!(schemas(&server, &schema), [""; 0]);
+    }
+}
+
+#[test]
+fn a_node_that_takes_no_leases_does_not_start_beside_nodes_with_leases() {
+    use gesta::{
+        postgres::PostgresStore,
+        store::{AcquireLease, EventStore as _, LeaseName, Leases as _, NodeName},
+    };
+
+    let Some(server) = gesta_services::url_or_skip("postgres") else { return };
+    let directory = TempDir::new().unwrap();
+    let schema = format!("shop_test_{}", uuid::Uuid::new_v4().simple());
+    let separator = if server.contains('?') { '&' } else { '?' };
+    let url = format!("{server}{separator}schema={schema}");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = PostgresStore::connect(&url).await.unwrap();
+        let (name, node) = (LeaseName::new("node:1").unwrap(), NodeName::new("shop 7").unwrap());
+        let acquire = AcquireLease::new(name, node, Duration::from_secs(600));
+        store.acquire(acquire).await.unwrap();
+        store.close().await.unwrap();
+    });
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--store", &url, "--read-models", "sqlite:m"];
+    let outcome = shop(&directory, &serve);
+    execute(&server, &format!("DROP SCHEMA {schema} CASCADE"));
+    assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
+    let error = text(&outcome.stderr);
+    assert!(error.contains("node `shop 7` works on this store"), "{error}");
+    assert!(error.contains("leave --read-models out"), "{error}");
+    assert!(!directory.path().join("m").exists(), "nothing was made");
 }
 
 #[test]
@@ -146,4 +216,58 @@ fn an_unknown_kind_of_store_is_a_usage_error() {
     let directory = TempDir::new().unwrap();
     let outcome = shop(&directory, &["report", "--store", "carrier-pigeon:"]);
     assert_eq!(outcome.status.code(), Some(2));
+}
+
+/// The program is given URLs in the wrong places, and with typos.
+#[test]
+fn no_password_of_a_url_is_printed_wherever_the_url_stands() {
+    const URLS: [&str; 7] = [
+        "postgres://ann:PW@h/d",
+        "postgres:ann:PW@h/d",
+        "postgres//ann:PW@h/d",
+        "postgres://ann:se'cretPW@h/d?schem=x",
+        "postgres://ann:a b@c:PW@h/d?schem=x",
+        "postgres://ann@h/d?password=PW&schem=x",
+        "sqlite:postgres://ann:PW@h/d",
+    ];
+    let directory = TempDir::new().unwrap();
+    let without_password = |command: &mut Command| {
+        let outcome = command.current_dir(&directory).output().unwrap();
+        let printed = format!("{}{}", text(&outcome.stdout), text(&outcome.stderr));
+        assert!(!printed.is_empty(), "{command:?} says what is wrong");
+        assert!(!printed.contains("PW"), "{command:?} prints {printed}");
+    };
+    let shop = || Command::new(env!("CARGO_BIN_EXE_shop"));
+    for url in URLS {
+        for before in [
+            &[][..],
+            &["report"],
+            &["import"],
+            &["report", "--config"],
+            &["config", "--read-models"],
+            &["config", "--role"],
+            &["config", "--listen"],
+            &["report", "--store"],
+        ] {
+            without_password(shop().args(before).arg(url));
+        }
+        without_password(shop().arg(format!("--{url}")));
+        without_password(shop().arg(format!("--role={url}")).arg("config"));
+        without_password(shop().arg("report").env("GESTA_CONFIG", url));
+        without_password(shop().args(["report", "--store"]).arg(format!("gesta:{url}")));
+        without_password(shop().arg("config").env("GESTA_ROLE", url));
+        let file = directory.path().join("shop.toml");
+        fs::write(&file, format!("role = {url:?}")).unwrap();
+        without_password(shop().arg("config"));
+        fs::remove_file(file).unwrap();
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "no name has a password");
+}
+
+#[test]
+fn help_shows_the_forms_of_urls() {
+    let directory = TempDir::new().unwrap();
+    let outcome = shop(&directory, &["report", "--help"]);
+    let help = text(&outcome.stdout);
+    assert!(help.contains("postgres://USER:PASSWORD@HOST:PORT/DATABASE"), "{help}");
 }

@@ -214,3 +214,60 @@ fn passwords_are_printed_nowhere() {
     assert_eq!((unreachable.code, &error["code"]), (2, &"unreachable".into()), "{error}");
     assert!(error["message"].as_str().unwrap().contains("postgres://ann@127.0.0.1:1/shop"));
 }
+
+/// The server answers, so its address is right.
+#[test]
+fn the_hint_for_an_error_of_the_server_is_of_its_kind() {
+    let Some(database) = Database::new_or_skip() else { return };
+    let url = database.url();
+    let (before, after) = url.rsplit_once('/').expect("the URL has a database");
+    let (_, parameters) = after.split_once('?').expect("the URL has a schema");
+    let missing = format!("{before}/no_such_database?{parameters}");
+    let refused = run(program(&["streams", "--store", &missing, "--json"]));
+    let hint = &refused.error()["hint"];
+    assert_eq!(hint, "create the database, or correct its name in the URL", "{refused:?}");
+    let away = "postgres://ann@127.0.0.1:1/shop";
+    let refused = run(program(&["streams", "--store", away, "--json"]));
+    assert_eq!(refused.error()["hint"], "check the store's address, then retry", "{refused:?}");
+}
+
+/// The port of a server that asks each connection for a password.
+fn port_that_asks_for_a_password() -> u16 {
+    use std::io::{Read as _, Write as _};
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            // The startup message.
+            drop(connection.read(&mut [0; 1_024]));
+            drop(connection.write_all(b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0"));
+            drop(connection.read(&mut [0; 1]));
+        }
+    });
+    port
+}
+
+#[test]
+#[cfg(unix)]
+fn a_password_file_that_is_not_used_is_named_with_the_reason() {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    let port = port_that_asks_for_a_password();
+    let scene = Scene::empty();
+    let file = scene.path().join("passwords");
+    fs::write(&file, "*:*:*:*:PW").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let url = format!("postgres://ann@127.0.0.1:{port}/shop?sslmode=disable");
+    for (passwords, reason) in [
+        (file.as_path(), "is not used, because others may read it; run chmod 600 on it"),
+        (std::path::Path::new("/nowhere"), "no password was found; give one in the URL"),
+    ] {
+        let mut command = program(&["streams", "--json", "--store", &url]);
+        command.env("PGPASSFILE", passwords).env_remove("PGPASSWORD");
+        let refused = run(command);
+        refused.fails_with(2, reason);
+        assert_eq!(refused.error()["code"], "denied", "{refused:?}");
+    }
+}

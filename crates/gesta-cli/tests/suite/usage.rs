@@ -225,3 +225,45 @@ fn a_backup_does_not_go_into_its_store() {
     refused.fails_with(2, "use a directory outside of it");
     assert_eq!(scene.run(&["verify"]).stdout(), "sound: 3 events in 1 segment\n");
 }
+
+#[test]
+fn no_password_of_a_url_is_printed_wherever_the_url_stands() {
+    const URLS: [&str; 6] = [
+        "postgres:ann:PW@h/d",
+        "postgres//ann:PW@h/d",
+        "postgres://ann:se'cretPW@h/d?schem=x",
+        "postgres://ann:a \"b@c:PW@h/d?schem=x",
+        "postgres://ann@h/d?password=PW&schem=x",
+        "gesta:postgres://ann:PW@h/d",
+    ];
+    for url in URLS {
+        let given = |arguments: &[&str]| program(&[arguments, &[url]].concat());
+        let mut in_environment = program(&["streams"]);
+        in_environment.env("GESTA_STORE", url);
+        let mut in_environment_json = program(&["streams", "--json"]);
+        in_environment_json.env("GESTA_STORE", url);
+        for command in [
+            given(&["streams", "--store"]),
+            given(&["streams", "--json", "--store"]),
+            in_environment,
+            in_environment_json,
+            given(&[]),
+            given(&["stats"]),
+            given(&["copy"]),
+            given(&["copy", "--json", "gesta:./none"]),
+            given(&["--json", "copy", "gesta:./none"]),
+            given(&["restore", "gesta:./none"]),
+            given(&["import", "--store", "gesta:./none"]),
+            given(&["processes", "list", "--url"]),
+            program(&[&format!("--{url}")]),
+            program(&["stats", &format!("--json={url}")]),
+        ] {
+            let shown = format!("{command:?}");
+            let outcome = run(command);
+            assert_ne!(outcome.code, 0, "{shown}");
+            assert!(!outcome.err.is_empty(), "{shown} says what is wrong");
+            let printed = format!("{}{}", outcome.out, outcome.err);
+            assert!(!printed.contains("PW"), "{shown} prints {printed}");
+        }
+    }
+}

@@ -6,7 +6,6 @@ use std::{
     thread,
 };
 
-use futures_util::StreamExt as _;
 use gesta_postgres::{OpenError, OpenMode, PostgresStore};
 use gesta_store::{
     EventStore, ListStreams, OrdinalIndex, Overload, ReadAll, ReadOrdinals, StoreError, Subscribe,
@@ -49,12 +48,12 @@ fn a_user_who_may_only_select_reads_everything_and_appends_nothing() {
         assert_eq!(texts_of(&store, "order-1"), ["placed"]);
         let mut all = store.read_all(ReadAll::forwards());
         assert_eq!(block_on(all.next()).unwrap().unwrap().len(), 1);
-        assert_eq!(block_on(store.list_streams(ListStreams::new(10))).unwrap().len(), 1);
+        assert_eq!(block_on(store.list_streams(ListStreams::all())).unwrap().len(), 1);
         block_on(store.describe_stream(&"order-1".parse().unwrap())).unwrap();
         let index = OrdinalIndex::Category("order".parse().unwrap());
         let mut ordinals = store.read_ordinals(ReadOrdinals::forwards(index));
         assert_eq!(block_on(ordinals.next()).unwrap().unwrap().len(), 1);
-        let mut followed = store.subscribe(Subscribe::to_all());
+        let mut followed = store.subscribe(Subscribe::to_all().into());
         block_on(followed.next()).unwrap().unwrap();
         let refused = block_on(store.append(append_of("order-1", "paid"))).unwrap_err();
         assert!(matches!(refused, StoreError::Denied { .. }), "{refused}");
