@@ -5,7 +5,7 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, BufWriter, Write as _},
     path::{Path, PathBuf},
 };
@@ -204,7 +204,9 @@ pub(super) fn into_file<T>(
     // A pipe has no other name to write to, and renaming would replace a device by a file.
     let special = fs::metadata(file).is_ok_and(|there| !there.is_file());
     let part = if special { file.to_owned() } else { part_of(file) };
-    let mut to = BufWriter::new(File::create(&part).with_context(cannot)?);
+    let created =
+        if special { File::create(&part).with_context(cannot) } else { locked(&part, file) };
+    let mut to = BufWriter::new(created?);
     let written = write(&mut to).and_then(|written| {
         to.flush()?;
         if !special {
@@ -220,6 +222,56 @@ pub(super) fn into_file<T>(
         drop(fs::remove_file(&part));
     }
     written.with_context(cannot)
+}
+
+/// Opens a temporary file beside one that is written, empty. Its lock ends with it.
+///
+/// # Errors
+///
+/// A refusal if another process writes the file. One that was interrupted left it without a lock.
+pub(super) fn locked(part: &Path, written: &Path) -> Result<File> {
+    let cannot = || format!("cannot write {}", part.display());
+    let mut options = OpenOptions::new();
+    // The file is truncated under the lock: its contents may be another process's.
+    options.write(true).create(true).truncate(false);
+    loop {
+        let file = options.open(part).with_context(cannot)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let message = format!("another process is writing {}", written.display());
+                return Err(Refusal::usage("file-in-use", message)
+                    .hint("wait until it has ended, or use another file or directory")
+                    .into());
+            }
+            // The file system has no locks.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(error).with_context(cannot),
+        }
+        // The process that had the lock may have given the file its name, or removed it.
+        if is_at(&file, part).with_context(cannot)? {
+            file.set_len(0).with_context(cannot)?;
+            return Ok(file);
+        }
+    }
+}
+
+/// Returns whether a path leads to an open file.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let opened = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (opened.dev(), opened.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// An open file keeps its name.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> io::Result<bool> {
+    Ok(true)
 }
 
 fn part_of(file: &Path) -> PathBuf {

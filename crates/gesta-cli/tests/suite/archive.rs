@@ -55,7 +55,14 @@ fn partitions_move_to_a_schema_are_read_there_and_come_back() {
     assert_eq!(digest(&database), before);
     database
         .run(&["archive", "move", "--before", "2001", "--schema", &schema])
-        .fails_with(3, "no full partition ends before position 2001");
+        .fails_with(3, "each full partition that ends before position 2001 is there already");
+    for (before, why) in [
+        ("1000", "no partition ends before position 1000; the first one ends at position 1000"),
+        ("1", "the first one ends at position 1000"),
+    ] {
+        let words = ["archive", "move", "--before", before, "--schema", &schema];
+        database.run(&words).fails_with(3, why);
+    }
     let back = database.run(&["archive", "restore", "--from", "1001"]);
     assert!(back.stdout().contains("restored positions 1001 to 2000"), "{back:?}");
     assert_eq!(database.run(&["archive", "restore"]).code, 0);
@@ -93,6 +100,67 @@ fn payloads_move_to_files_that_were_read_back_and_come_back_from_where_the_files
     let exported = database.run(&["export"]);
     assert_eq!(exported.stdout().lines().count(), EVENTS + 4, "with header, end and two appends");
     assert_ne!(digest(&database), before, "it has one more");
+}
+
+#[test]
+fn a_partition_that_is_open_is_named_with_its_end() {
+    let Some(database) = Database::new_or_skip() else { return };
+    assert_eq!(database.run(&["append", "order-1", "--type", "t", "--data", "1"]).code, 0);
+    let words = ["archive", "move", "--before", "10001", "--schema", "gesta_cli_unused"];
+    let open = "the partition from position 1 on is open until position 10000000";
+    database.run(&words).fails_with(3, open);
+    let too_large = ["archive", "resize", "9999999999999999999"];
+    database.run(&too_large).fails_with(2, "a partition has 1000 to 1000000000 positions");
+    assert_eq!(database.run(&["append", "order-1", "--type", "t", "--data", "2"]).code, 0);
+}
+
+#[test]
+fn the_confirmation_names_what_needs_the_data_and_who_has_not_come_as_far() {
+    let Some((database, scene)) = store_or_skip() else { return };
+    let reached = |position: u64| format!("{{\"place\":{{\"position\":{position}}}}}");
+    let checkpointed = |position: u64| format!("{{\"position\":{position},\"pieces\":0}}");
+    for (journal, event_type, data) in [
+        ("reactors:journal-mail", "reactor-advanced", reached(700)),
+        ("reactors:journal-ahead", "reactor-checkpointed", reached(1_000)),
+        ("processes:journal-welcome", "process-checkpointed", checkpointed(999)),
+        ("processes:journal-ahead", "process-checkpointed", checkpointed(1_500)),
+    ] {
+        let appended = database.run(&["append", journal, "--type", event_type, "--data", &data]);
+        assert_eq!(appended.code, 0, "{appended:?}");
+    }
+    let directory = scene.path().to_str().unwrap();
+    let words = ["archive", "move", "--before", "1001", "--directory", directory];
+    let refused = database.run(&words);
+    for named in [
+        "commands on aggregates whose streams begin in that part",
+        "process manager welcome (at position 999), reactor mail (at position 700)",
+    ] {
+        refused.fails_with(2, named);
+    }
+    assert!(!format!("{refused:?}").contains("ahead"), "{refused:?}");
+    assert_eq!(places(&database), ["store", "store", "store"]);
+    assert_eq!(database.run(&[&words[..], &["--yes"]].concat()).code, 0);
+}
+
+#[test]
+fn two_commands_do_not_write_one_file() {
+    let Some((database, scene)) = store_or_skip() else { return };
+    let directory = scene.path().to_str().unwrap();
+    let words = ["archive", "move", "--before", "1001", "--directory", directory, "--yes"];
+    let name = format!("{}-1-1000.jsonl", database.schema);
+    // As another command that is writing it.
+    let lock = scene.path().join(format!("{name}.lock"));
+    let other = fs::File::create(&lock).unwrap();
+    other.lock().unwrap();
+    database.run(&words).fails_with(2, "another process is writing");
+    assert_eq!(scene.files().len(), 1, "nothing was written");
+    assert_eq!(places(&database), ["store", "store", "store"]);
+    // A command that was interrupted left the file without a lock.
+    drop(other);
+    assert_eq!(database.run(&words).code, 0);
+    let files: Vec<_> = scene.files().into_iter().map(|(file, _)| file).collect();
+    assert_eq!(files, [scene.path().join(name)]);
+    assert_eq!(database.run(&["archive", "restore"]).code, 0);
 }
 
 #[test]

@@ -729,6 +729,24 @@ fn an_export_into_a_file_is_reported_and_imported_from_it() {
 }
 
 #[test]
+fn two_exports_do_not_write_one_file() {
+    let (scene, files) = (Scene::of_two_orders(), Scene::empty());
+    let file = files.path().join("events.jsonl");
+    let part = files.path().join("events.jsonl.part");
+    // As another export that is writing it.
+    fs::write(&part, "of the other one").unwrap();
+    let other = fs::File::open(&part).unwrap();
+    other.lock().unwrap();
+    let words = ["export", "--output", file.to_str().unwrap()];
+    scene.run(&words).fails_with(2, "another process is writing");
+    assert_eq!(fs::read(&part).unwrap(), b"of the other one");
+    // One that was interrupted left its part without a lock.
+    drop(other);
+    assert_eq!(scene.run(&words).code, 0);
+    assert_eq!(files.files().len(), 1);
+}
+
+#[test]
 fn an_export_writes_over_no_file_unasked() {
     let (scene, files) = (Scene::of_two_orders(), Scene::empty());
     let file = files.path().join("precious.txt");

@@ -1,12 +1,12 @@
 //! The file of a partition: an export of its appends.
 //!
 //! Invariants: a file appears under its name once it is complete and synced, and then has been read
-//! back. A file with other events is not overwritten.
+//! back. A file with other events is not overwritten. One command at a time writes a file.
 
 use std::{
     fs::{self, File},
     io::{BufReader, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
@@ -18,7 +18,7 @@ use crate::{
     exit::Refusal,
     progress::{Unit, bar},
     transfer::{Header, Line, LineWriter, Lines, POSTGRES},
-    verbs::export::into_file,
+    verbs::export::{into_file, locked},
 };
 
 /// Events that are restored at once.
@@ -35,6 +35,7 @@ pub(super) fn write(
     let schema = store.schema();
     let name = format!("{schema}-{}-{}.jsonl", partition.first, partition.last);
     let path = directory.join(name.replace('/', "_"));
+    let _lock = FileLock::take(&path)?;
     // An earlier run may have written it and was interrupted after that.
     let earlier = if path.exists() { Some(digest_of(&path)?) } else { None };
     let part = path.with_extension("jsonl.new");
@@ -46,6 +47,27 @@ pub(super) fn write(
     }
     moved?;
     Ok(ArchiveFile::new(path.display().to_string(), digest))
+}
+
+/// The right to write one file of an archive. Another command has it at another time.
+struct FileLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl FileLock {
+    fn take(written: &Path) -> Result<Self> {
+        let path = written.with_extension("jsonl.lock");
+        let file = locked(&path, written)?;
+        Ok(Self { path, _file: file })
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // While it is locked: who opened it before finds that it has lost its name.
+        drop(fs::remove_file(&self.path));
+    }
 }
 
 /// Writes the lines of a partition, and returns the digest of its appends.

@@ -3,6 +3,7 @@
 //! Invariant: payloads leave the database after a file has them, synced and read back. Not here:
 //! the changes in the database (`gesta-postgres`), the file ([`file`]).
 
+mod consumers;
 mod file;
 
 use std::path::PathBuf;
@@ -34,7 +35,9 @@ The events of a store in PostgreSQL are in partitions of 10,000,000 positions. A
 to another schema of the database, where its events are read as before. Or its data and metadata
 move to a file, in the format of `gesta export`: a read that comes to such an event fails until it
 is restored. Everything else stays in the database, so that repeats of appends, expected revisions,
-conditions and stream heads are answered as before.
+conditions and stream heads are answered as before. Commands on aggregates whose streams begin in
+the archived part, repeats of commands and of imports, projections on read, rebuilds, and process
+managers and reactors that have not come as far need a restore first.
 
 An interrupted command leaves each partition in one of its places; run it again. Keep the files: they
 have the only copy.
@@ -81,7 +84,7 @@ enum ArchiveCommand {
     /// The partition that takes appends ends at the next multiple. Its events are looked through
     /// once, while appends wait.
     Resize {
-        /// Number of positions, 1000 or more
+        /// Number of positions, 1,000 to 1,000,000,000
         #[arg(value_name = "POSITIONS")]
         positions: u64,
     },
@@ -113,15 +116,15 @@ impl Archive {
         match self.verb {
             ArchiveCommand::List => list(&archive, output)?,
             ArchiveCommand::Move { before, place, confirm } => {
-                let chosen = choose(&archive, |partition| {
-                    partition.is_full && partition.last.number() < before && place.is_new(partition)
-                })?;
+                let all = block_on(archive.partitions())?;
+                let chosen: Vec<Partition> = all
+                    .iter()
+                    .filter(|partition| partition.is_full && partition.last.number() < before)
+                    .filter(|partition| place.is_new(partition))
+                    .cloned()
+                    .collect();
                 if chosen.is_empty() {
-                    let message = format!(
-                        "no full partition ends before position {before} and is elsewhere than asked \
-                         for"
-                    );
-                    return Err(nothing(message));
+                    return Err(nothing(why_nothing(&all, before)));
                 }
                 place.move_all(&store, &chosen, confirm, output)?;
             }
@@ -164,6 +167,30 @@ fn nothing(message: String) -> anyhow::Error {
         .into()
 }
 
+/// Returns the reason why no partition before a position can be moved.
+fn why_nothing(partitions: &[Partition], before: u64) -> String {
+    let mut ended = partitions.iter().filter(|partition| partition.last.number() < before);
+    let open = partitions.iter().find(|partition| !partition.is_full);
+    if ended.clone().all(|partition| !partition.is_full) {
+        // The first one is open, or ends later.
+        return match (open, partitions.first()) {
+            (Some(open), Some(first)) if open.first == first.first => format!(
+                "the partition from position {} on is open until position {}; it can be moved \
+                 when it is full",
+                open.first, open.last
+            ),
+            (_, Some(first)) => format!(
+                "no partition ends before position {before}; the first one ends at position {}",
+                first.last
+            ),
+            (_, None) => "the store has no partitions".to_owned(),
+        };
+    }
+    let in_files = ended.any(|partition| matches!(partition.place, PartitionPlace::File(_)));
+    let also = if in_files { ", or its data are in a file" } else { "" };
+    format!("each full partition that ends before position {before} is there already{also}")
+}
+
 fn choose(
     archive: &PostgresArchive,
     is_chosen: impl FnMut(&Partition) -> bool,
@@ -198,10 +225,8 @@ impl PlaceArguments {
         }
         let directory = self.directory.as_ref().context("a place was given")?;
         let last = partitions.last().map_or(Position::START, |partition| partition.last);
-        confirm.ask(&format!(
-            "The data of events up to position {last} leave the database for files in {directory}, \
-             and cannot be read until they are restored"
-        ))?;
+        let behind = consumers::behind(store, last)?;
+        confirm.ask(&consequence(last, directory, &behind))?;
         for partition in partitions {
             let file = file::write(store, partition, directory.path())?;
             block_on(archive.remove_payloads(partition.first, file.clone()))?;
@@ -209,6 +234,21 @@ impl PlaceArguments {
         }
         Ok(())
     }
+}
+
+/// Returns the text to confirm before data leave the database.
+fn consequence(last: Position, directory: &Directory, behind: &[String]) -> String {
+    let mut text = format!(
+        "The data of events up to position {last} leave the database for files in {directory}, and \
+         cannot be read until `gesta archive restore`. Until then these fail or halt: commands on \
+         aggregates whose streams begin in that part, repeats of commands and imports of that \
+         part, projections on read and rebuilds, and process managers and reactors that have \
+         not come as far"
+    );
+    if !behind.is_empty() {
+        text.push_str(&format!(", which are now: {}", behind.join(", ")));
+    }
+    text
 }
 
 fn restore(
