@@ -13,7 +13,13 @@ const { jsonEvent } = clients;
 // The newer package has another name for the same class.
 const Client = clients.KurrentDBClient ?? clients.EventStoreDBClient;
 const scheme = clients.KurrentDBClient ? "kurrentdb" : "esdb";
-const client = Client.connectionString(`${scheme}://${address}?tls=false`);
+// A secured server is told by two variables: LOGIN:PASSWORD, and the file of the authority.
+const { GESTA_CLIENT_LOGIN: login, GESTA_CLIENT_CA: authority } = process.env;
+const client = Client.connectionString(
+  login
+    ? `${scheme}://${login}@${address}?tlsCAFile=${authority}`
+    : `${scheme}://${address}?tls=false`,
+);
 
 const fresh = (category) => `${category}-${randomUUID().replaceAll("-", "")}`;
 const placed = (n) => jsonEvent({ type: "placed", data: { n } });
