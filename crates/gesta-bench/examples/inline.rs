@@ -8,10 +8,7 @@
 
 #![expect(clippy::print_stdout, reason = "a program that prints")]
 
-use std::{
-    convert::Infallible,
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, time::Duration};
 
 use anyhow::Context as _;
 use gesta::{
@@ -19,6 +16,7 @@ use gesta::{
     postgres::{PostgresReadModels, PostgresStore, Tx, tokio_postgres},
     prelude::*,
 };
+use gesta_bench::load::clock::Stopwatch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -41,7 +39,7 @@ struct Account;
 
 impl Aggregate for Account {
     const CATEGORY: &'static str = "account";
-    type Id = Uuid;
+    type Id = String;
     type Event = AccountEvent;
 
     fn evolve(&mut self, _: &AccountEvent) {}
@@ -51,7 +49,7 @@ impl Aggregate for Account {
 #[command(name = "open-account", on = Account, new)]
 struct OpenAccount {
     #[command(id)]
-    account: Uuid,
+    account: String,
     owner: String,
 }
 
@@ -115,7 +113,7 @@ async fn rate(server: &str, kind: Kind, tasks: usize, turn: Duration) -> anyhow:
     };
     let gesta = gesta.open().await?;
     open_account(&gesta, kind).await?;
-    let (began, mut running) = (Instant::now(), JoinSet::new());
+    let (began, mut running) = (Stopwatch::start(), JoinSet::new());
     for _ in 0..tasks {
         let gesta = gesta.clone();
         running.spawn(async move {
@@ -145,7 +143,8 @@ async fn rate(server: &str, kind: Kind, tasks: usize, turn: Duration) -> anyhow:
 }
 
 async fn open_account(gesta: &Gesta, kind: Kind) -> anyhow::Result<()> {
-    let command = OpenAccount { account: Uuid::now_v7(), owner: "Ada Lovelace".to_owned() };
+    let command =
+        OpenAccount { account: Uuid::now_v7().to_string(), owner: "Ada Lovelace".to_owned() };
     let receipt = gesta.execute(command).await?;
     if kind == Kind::Waited {
         gesta.wait_for::<Owners>(&receipt).await?;
