@@ -4,10 +4,9 @@
 
 const assert = require("node:assert/strict");
 const { randomUUID } = require("node:crypto");
+const { fresh } = require("./connected.js");
 
 const PATIENCE_MS = 30_000;
-
-const fresh = (category) => `${category}-${randomUUID().replaceAll("-", "")}`;
 
 /** Events of a consumer, one after the other. */
 function received(subscription) {

@@ -6,22 +6,9 @@
 const assert = require("node:assert/strict");
 const { randomUUID } = require("node:crypto");
 const { setTimeout: pause } = require("node:timers/promises");
-const [packageName, address] = process.argv.slice(2);
-const clients = require(packageName);
+const { clients, client, fresh, runAll } = require("./connected.js");
 const { jsonEvent } = clients;
 
-// The newer package has another name for the same class.
-const Client = clients.KurrentDBClient ?? clients.EventStoreDBClient;
-const scheme = clients.KurrentDBClient ? "kurrentdb" : "esdb";
-// A secured server is told by two variables: LOGIN:PASSWORD, and the file of the authority.
-const { GESTA_CLIENT_LOGIN: login, GESTA_CLIENT_CA: authority } = process.env;
-const client = Client.connectionString(
-  login
-    ? `${scheme}://${login}@${address}?tlsCAFile=${authority}`
-    : `${scheme}://${address}?tls=false`,
-);
-
-const fresh = (category) => `${category}-${randomUUID().replaceAll("-", "")}`;
 const placed = (n) => jsonEvent({ type: "placed", data: { n } });
 
 /** Waits for a value; the server runs projections in the background. */
@@ -87,21 +74,4 @@ const scenarios = {
   },
 };
 
-async function main() {
-  let failed = 0;
-  for (const [name, run] of Object.entries(scenarios)) {
-    try {
-      await run();
-      console.log(`ok      ${packageName}: ${name}`);
-    } catch (error) {
-      failed += 1;
-      console.log(`FAILED  ${packageName}: ${name}: ${error.stack ?? error}`);
-    }
-  }
-  await client.dispose();
-  const all = Object.keys(scenarios).length;
-  console.log(`${all - failed} of ${all} scenarios passed`);
-  process.exit(failed > 0 ? 1 : 0);
-}
-
-main();
+runAll(scenarios);

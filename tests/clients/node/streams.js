@@ -5,8 +5,9 @@
 
 const assert = require("node:assert/strict");
 const { randomUUID } = require("node:crypto");
-const [packageName, address] = process.argv.slice(2);
-const clients = require(packageName);
+const { packageName, clients, Client, client, login, url, fresh, runAll } = require(
+  "./connected.js",
+);
 const {
   BACKWARDS,
   END,
@@ -24,18 +25,6 @@ const {
   streamNameFilter,
 } = clients;
 
-// The newer package has another name for the same class.
-const Client = clients.KurrentDBClient ?? clients.EventStoreDBClient;
-const scheme = clients.KurrentDBClient ? "kurrentdb" : "esdb";
-// A secured server is told by two variables: LOGIN:PASSWORD, and the file of the authority.
-const { GESTA_CLIENT_LOGIN: login, GESTA_CLIENT_CA: authority } = process.env;
-const url = (credentials) =>
-  credentials
-    ? `${scheme}://${credentials}@${address}?tlsCAFile=${authority}`
-    : `${scheme}://${address}?tls=false`;
-const client = Client.connectionString(url(login));
-
-const fresh = (category) => `${category}-${randomUUID().replaceAll("-", "")}`;
 /** The expectation of an append, which the two packages name differently. */
 const expecting = (state) => ({ expectedRevision: state, streamState: state });
 const placed = (n) => jsonEvent({ type: "placed", data: { n }, metadata: { by: "ann" } });
@@ -228,21 +217,4 @@ if (login) {
   };
 }
 
-async function main() {
-  let failed = 0;
-  for (const [name, run] of Object.entries(scenarios)) {
-    try {
-      await run();
-      console.log(`ok      ${packageName}: ${name}`);
-    } catch (error) {
-      failed += 1;
-      console.log(`FAILED  ${packageName}: ${name}: ${error.stack ?? error}`);
-    }
-  }
-  await client.dispose();
-  const all = Object.keys(scenarios).length;
-  console.log(`${all - failed} of ${all} scenarios passed`);
-  process.exit(failed > 0 ? 1 : 0);
-}
-
-main();
+runAll(scenarios);

@@ -7,6 +7,7 @@ GESTA_CLIENT_CA the file of the authority.
 
 import importlib
 import os
+import sys
 
 LOGIN = os.environ.get("GESTA_CLIENT_LOGIN")
 AUTHORITY = os.environ.get("GESTA_CLIENT_CA")
@@ -72,3 +73,19 @@ def refused(kind, call):
     except kind as error:
         return error
     raise AssertionError(f"expected {kind.__name__}, and nothing was raised")
+
+
+def run_all(package, scenarios):
+    """Runs all scenarios with one client, and ends the program with 1 if one of them failed."""
+    failed = 0
+    with package.Client(uri=package.uri) as client:
+        for scenario in scenarios:
+            name = scenario.__name__.replace("_", " ")
+            try:
+                scenario(package, client)
+                print(f"ok      {package.name}: {name}")
+            except Exception as error:
+                failed += 1
+                print(f"FAILED  {package.name}: {name}: {error!r}")
+    print(f"{len(scenarios) - failed} of {len(scenarios)} scenarios passed")
+    sys.exit(1 if failed else 0)

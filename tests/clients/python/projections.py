@@ -9,7 +9,7 @@ import sys
 import time
 from uuid import uuid4
 
-from packages import Package, check, refused
+from packages import Package, check, refused, run_all
 
 COUNT = "when({ $init: () => ({ n: 0 }), placed(s, e) { s.n += e.data.n } })"
 
@@ -126,18 +126,7 @@ def main():
     suffix = "Error" if package.name == "kurrentdbclient" else ""
     package.AlreadyExists = getattr(errors, f"AlreadyExists{suffix}")
     package.FailedPrecondition = getattr(errors, f"FailedPrecondition{suffix}")
-    failed = 0
-    with package.Client(uri=package.uri) as client:
-        for scenario in SCENARIOS:
-            name = scenario.__name__.replace("_", " ")
-            try:
-                scenario(package, client)
-                print(f"ok      {package.name}: {name}")
-            except Exception as error:
-                failed += 1
-                print(f"FAILED  {package.name}: {name}: {error!r}")
-    print(f"{len(SCENARIOS) - failed} of {len(SCENARIOS)} scenarios passed")
-    sys.exit(1 if failed else 0)
+    run_all(package, SCENARIOS)
 
 
 main()

@@ -7,7 +7,7 @@ import sys
 from uuid import uuid4
 
 import groups
-from packages import LOGIN, Package, check, refused, uri
+from packages import LOGIN, Package, check, refused, run_all, uri
 
 
 def events(package, *types):
@@ -308,7 +308,6 @@ SCENARIOS = [
 
 def main():
     package = Package(*sys.argv[1:])
-    failed = 0
     # The older package has no call for it.
     if hasattr(package.Client, "read_index"):
         SCENARIOS.append(reads_an_index)
@@ -318,17 +317,7 @@ def main():
         print(f"skipped {package.name}: an index and several streams, which it has no calls for")
     if LOGIN is not None:
         SCENARIOS.append(needs_the_right_password)
-    with package.Client(uri=package.uri) as client:
-        for scenario in SCENARIOS:
-            name = scenario.__name__.replace("_", " ")
-            try:
-                scenario(package, client)
-                print(f"ok      {package.name}: {name}")
-            except Exception as error:
-                failed += 1
-                print(f"FAILED  {package.name}: {name}: {error!r}")
-    print(f"{len(SCENARIOS) - failed} of {len(SCENARIOS)} scenarios passed")
-    sys.exit(1 if failed else 0)
+    run_all(package, SCENARIOS)
 
 
 main()
