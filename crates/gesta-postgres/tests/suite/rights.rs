@@ -96,7 +96,7 @@ fn error_of(answer: &'static [u8]) -> StoreError {
             // The startup message; the answer does not depend on it.
             drop(connection.read(&mut [0; 1_024]));
             drop(connection.write_all(answer));
-            // Until the client is gone.
+            // Waits until the client is gone.
             drop(connection.read(&mut [0; 1]));
         }
     });

@@ -70,7 +70,7 @@ impl Groups {
 
     pub(super) async fn create(&self, config: GroupConfig) -> Result<(), Status> {
         let mut registry = self.registry().await?;
-        // What is stored counts: another server may have created the group.
+        // The stored list counts: another server may have created the group.
         if GroupList::read(self.node.store()).await?.find(&config.id).is_some() {
             return Err(exists(&config.id));
         }

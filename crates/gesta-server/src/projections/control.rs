@@ -184,7 +184,7 @@ impl Tenant for Projections {
     async fn admit(&self) {
         let mut control = self.control.lock().await;
         control.is_dismissed = false;
-        // What waited for the other server begins with what that one has stored.
+        // Projections that waited begin with the states that the other server has stored.
         control.end_all(Stopping::AtOnce).await;
         control.reconcile(&self.node).await;
     }

@@ -343,7 +343,7 @@ impl<'a> Running<'a> {
         let (handled, failure) = (folded.handled, folded.failure.clone());
         self.absorb(&inputs, folded)?;
         let Some(failure) = failure else { return Ok(handled) };
-        // What the events before have led to must not wait for a better script.
+        // The results of earlier events must not wait for a better script.
         if self.has_news() {
             self.store(false).await?;
         }

@@ -16,8 +16,8 @@ use gesta_store::{
 };
 
 use super::names::PREFIX;
+use crate::streams::{LINK_TYPE, linked_place, visible_event};
 
-const LINK: &str = "$>";
 /// Key of the note by which a store tells a deletion from a truncation.
 const DELETED_BEFORE: &str = "$deletedBefore";
 
@@ -179,7 +179,7 @@ impl Source {
         store: &dyn EventStore,
         found: RecordedEvent,
     ) -> Result<Option<(RecordedEvent, Option<Bytes>)>, StoreError> {
-        if found.event_type.as_str() != LINK {
+        if found.event_type.as_str() != LINK_TYPE {
             return Ok(Some((found, None)));
         }
         // A stream that is named is meant with its links.
@@ -187,14 +187,15 @@ impl Source {
         if !is_named && !self.definition.includes_links {
             return Ok(None);
         }
-        let target = link_target(store, &found.data).await?;
+        let Some((stream, revision)) = linked_place(&found.data) else { return Ok(None) };
+        let target = visible_event(store, stream, revision).await?;
         Ok(target.map(|target| (target, Some(found.metadata))))
     }
 
     fn selects(&self, stream: &str, event_type: Option<&str>) -> bool {
         if self.is_all {
             let has_handler =
-                |event_type| event_type == LINK || self.definition.has_handler(event_type);
+                |event_type| event_type == LINK_TYPE || self.definition.has_handler(event_type);
             return match stream.starts_with('$') {
                 true => !stream.starts_with(PREFIX) && event_type.is_some_and(has_handler),
                 false => true,
@@ -209,25 +210,6 @@ impl Source {
 
 fn all<Name>(names: &[String], parse: impl Fn(&str) -> Option<Name>) -> Option<Vec<Name>> {
     names.iter().map(|name| parse(name)).collect()
-}
-
-/// Returns the event that `revision@stream` names, if it is visible.
-async fn link_target(
-    store: &dyn EventStore,
-    data: &[u8],
-) -> Result<Option<RecordedEvent>, StoreError> {
-    let place = std::str::from_utf8(data).ok().and_then(|text| text.split_once('@'));
-    let Some((revision, stream)) = place else { return Ok(None) };
-    let (Ok(revision), Ok(stream)) = (revision.parse(), StreamName::stored(stream)) else {
-        return Ok(None);
-    };
-    let revision = Revision::new(revision);
-    let read = ReadStream::forwards(stream).from(revision).limit(1);
-    match store.read_stream(read).collect_events().await {
-        Ok(events) => Ok(events.into_iter().next().filter(|event| event.revision == revision)),
-        Err(StoreError::Deleted { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Returns the deletion that an event of a stream's metadata makes, or `None`.

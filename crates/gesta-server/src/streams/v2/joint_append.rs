@@ -3,7 +3,7 @@
 //! Owns: [`JointAppend`]. Invariants: each stream has one part; its memory is bounded by the
 //! store's limit of an append, and the record that exceeds it refuses the append.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::HashMap;
 
 use gesta_store::{
     Append, Appended, ExpectedRevision, Invalid, Limits, StoreError, StreamAppend, StreamName,
@@ -41,23 +41,25 @@ impl JointAppend {
 
     /// Adds a stream. Returns `false` if it was added before.
     pub(super) fn add(&mut self, stream: &StreamName, expected: ExpectedRevision) -> bool {
-        match self.places.entry(stream.clone()) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(new) => {
-                new.insert(self.parts.len());
-                self.parts.push(StreamAppend::new(stream.clone(), expected, []));
-                true
-            }
+        let is_new = !self.places.contains_key(stream);
+        if is_new {
+            self.expect(stream, expected);
         }
+        is_new
     }
 
     /// Sets what a stream is expected at, which may be added before.
     pub(super) fn expect(&mut self, stream: &StreamName, expected: ExpectedRevision) {
-        if self.add(stream, expected) {
-            return;
+        self.part(stream).expected = expected;
+    }
+
+    /// Returns the part of a stream, which expects nothing if it is new.
+    fn part(&mut self, stream: &StreamName) -> &mut StreamAppend {
+        let place = *self.places.entry(stream.clone()).or_insert(self.parts.len());
+        if place == self.parts.len() {
+            self.parts.push(StreamAppend::new(stream.clone(), ExpectedRevision::Any, []));
         }
-        let place = self.places.get(stream).and_then(|place| self.parts.get_mut(*place));
-        place.expect("a known stream has a part").expected = expected;
+        self.parts.get_mut(place).expect("a known stream has a part")
     }
 
     /// Adds a record to a stream. A stream that the index answers takes none.
@@ -75,9 +77,7 @@ impl JointAppend {
         if self.bytes > self.limits.append_bytes_max {
             return Err(refusals::append_too_large(self.bytes, self.limits.append_bytes_max));
         }
-        self.add(stream, ExpectedRevision::Any);
-        let part = self.places.get(stream).and_then(|place| self.parts.get_mut(*place));
-        part.expect("the stream was added").events.push(event);
+        self.part(stream).events.push(event);
         Ok(())
     }
 
