@@ -102,7 +102,9 @@ const KINDS: [(&str, Kind); 3] = [
 
 /// Returns the number of commands in a second, in a new store.
 async fn rate(server: &str, kind: Kind, tasks: usize, turn: Duration) -> anyhow::Result<f64> {
-    let schema = format!("gesta_inline_{}", Uuid::new_v4().simple());
+    // The name of a schema with read models has at most 40 bytes.
+    let id = format!("{:016x}", Uuid::new_v4().as_u64_pair().0);
+    let schema = format!("gesta_inline_{id}");
     let url = format!("{server}?schema={schema}");
     let models = PostgresReadModels::connect(&url).await?;
     let builder = Gesta::on(std::sync::Arc::new(PostgresStore::connect(&url).await?));
