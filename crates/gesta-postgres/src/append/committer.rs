@@ -295,7 +295,7 @@ impl Patience {
     }
 
     /// Waits until as many appends are queued as there were writers, or the pause is over. Other
-    /// work of the thread goes on.
+    /// work of the thread continues.
     async fn wait(&self, queue: &mpsc::UnboundedReceiver<Queued>) {
         let end = Instant::now() + self.pause;
         // One append is in hand. A timer has milliseconds, which may be more than the batch takes.

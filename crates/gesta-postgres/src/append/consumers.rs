@@ -16,7 +16,7 @@ impl InlineConsumers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(consumer);
     }
 
-    /// Returns the consumers that somebody still keeps.
+    /// Returns the consumers that still have an owner.
     pub(super) fn present(&self) -> Vec<Arc<dyn InlineConsumer>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let present: Vec<_> = all.iter().filter_map(Weak::upgrade).collect();

@@ -7,16 +7,12 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join;
 use gesta_store::{
     AppendTransaction, Checkpoint, InlineBatch, InlineConsumer, InlineError, Position, StoreError,
 };
 
-use super::{
-    columns::{Columns, GivenNumbers},
-    committer::Committer,
-    queue::QueuedAppend,
-    verdicts::Verdicts,
-};
+use super::{columns::Columns, committer::Committer, queue::QueuedAppend, verdicts::Verdicts};
 use crate::{
     append_transaction::OpenAppend,
     connection::{Connection, Prepared},
@@ -52,8 +48,21 @@ impl Committer {
             self.numbers.learn(columns, numbers);
             return Ok(verdicts);
         }
-        connection.execute(BEGIN).await?;
-        let joint = self.record_and_apply(&connection, columns, appends, &consumers);
+        // The batch is sent before the answer to the beginning is there.
+        let begin = connection.execute(BEGIN);
+        let (begun, sent) = join(begin, self.send(&connection, columns)).await;
+        if let Err(failure) = begun {
+            // The batch was a transaction of its own. Consumers catch up.
+            tracing::warn!(error = %failure.of_read(), "an append went on without inline projections");
+            let (verdicts, numbers) = sent?;
+            self.numbers.learn(columns, numbers);
+            return Ok(verdicts);
+        }
+        let joint = async {
+            let (verdicts, numbers) = sent?;
+            let batch = self.apply(&connection, &verdicts, appends, &consumers).await?;
+            Ok((verdicts, numbers, batch))
+        };
         let (verdicts, numbers, batch) = match joint.await {
             Ok(recorded) => recorded,
             Err(failure) => {
@@ -75,18 +84,17 @@ impl Committer {
         Ok(verdicts)
     }
 
-    /// Returns the verdicts, and the batch if it has events that were not there before.
-    async fn record_and_apply(
+    /// Returns the batch if it has events that were not there before.
+    async fn apply(
         &mut self,
         connection: &Arc<Connection>,
-        columns: &Columns<'_>,
+        verdicts: &Verdicts,
         appends: &[QueuedAppend],
         consumers: &[Arc<dyn InlineConsumer>],
-    ) -> Result<(Verdicts, GivenNumbers, Option<InlineBatch>), Failure> {
-        let (verdicts, numbers) = self.send(connection, columns).await?;
+    ) -> Result<Option<InlineBatch>, Failure> {
         let recorded = verdicts.recorded_events(appends);
         if recorded == 0 {
-            return Ok((verdicts, numbers, None));
+            return Ok(None);
         }
         let (head, incarnation) = (verdicts.head, self.history.incarnations().current());
         let open = self.lend(connection, Position::new(head));
@@ -103,7 +111,7 @@ impl Committer {
             applied.map_err(of_consumer)?;
         }
         self.take_back(&open);
-        Ok((verdicts, numbers, Some(batch)))
+        Ok(Some(batch))
     }
 
     /// Lends the connection to consumers, with the statements of read models that it knows.

@@ -19,7 +19,7 @@ pub(crate) struct SchemaNames {
 }
 
 impl SchemaNames {
-    /// Returns the names of the read models beside the schema of a store.
+    /// Returns the names of the read models next to the schema of a store.
     pub(crate) fn beside(schema: &str) -> Self {
         let catalogue = format!("{schema}_read_models");
         let quoted = quoted(&catalogue);

@@ -4,7 +4,7 @@ use gesta_store::{
     Checkpoint, CreateReadModel, DatabaseError, Incarnation, Position, ReadModel, ReadModelId,
     Stage,
 };
-use tokio_postgres::{Row, types::Type};
+use tokio_postgres::{Row, SimpleQueryRow, types::Type};
 use uuid::Uuid;
 
 use super::{core::ReadModelsCore, errors::of_catalogue};
@@ -55,10 +55,27 @@ fn read_model(projection: &str, row: &Row) -> Result<ReadModel, DatabaseError> {
 pub(super) fn checkpoint_of(row: &Row, first: usize) -> Result<Option<Checkpoint>, DatabaseError> {
     let position: Option<i64> = column(row, first)?;
     let incarnation: Option<Uuid> = column(row, first + 1)?;
-    Ok(position.zip(incarnation).map(|(position, incarnation)| Checkpoint {
+    Ok(position.zip(incarnation).map(checkpoint))
+}
+
+fn checkpoint((position, incarnation): (i64, Uuid)) -> Checkpoint {
+    Checkpoint {
         position: Position::new(from_sql(position)),
         incarnation: Incarnation::new(incarnation),
-    }))
+    }
+}
+
+/// The same for the first two columns of an answer in text.
+pub(super) fn checkpoint_in_text(
+    row: &SimpleQueryRow,
+) -> Result<Option<Checkpoint>, DatabaseError> {
+    let Some((position, incarnation)) = row.get(0).zip(row.get(1)) else { return Ok(None) };
+    let read = position.parse().ok().zip(incarnation.parse().ok());
+    let read = read.ok_or_else(|| {
+        let reason = format!("a checkpoint of the read models is {position}, {incarnation}");
+        DatabaseError::Corrupt { reason, source: None }
+    });
+    read.map(checkpoint).map(Some)
 }
 
 /// Reads a column of a row of the catalogue.

@@ -38,16 +38,17 @@ use crate::{
 const WRITERS_MAX: usize = 32;
 /// Time to wait for a connection, and for the transaction before.
 pub(super) const TURN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Number of turns from which those that nobody has are forgotten.
+/// Number of turns from which those without a holder are forgotten.
 const TURNS_KEPT: usize = 64;
 /// The kind of use of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Write,
-    /// Changes what one partition of a projection has, beside transactions of the others.
+    /// Changes what one partition of a projection has, at the same time as transactions of the
+    /// others.
     WritePartition,
     Read,
-    /// Changes what is derived from the rows, beside a transaction that changes rows.
+    /// Changes what is derived from the rows, at the same time as a transaction that changes rows.
     Maintain,
 }
 
@@ -290,7 +291,7 @@ impl ReadModelsCore {
         lock(&self.views).remove(&build);
     }
 
-    /// Starts work on the thread of the store that nobody waits for.
+    /// Starts work on the thread of the store without a caller that waits.
     pub(super) fn detach(&self, work: impl Future<Output = ()> + Send + 'static) {
         drop(self.worker.handle().spawn(work));
     }

@@ -2,7 +2,7 @@
 //!
 //! Each partition changes its own row, so that transactions of several partitions do not wait for
 //! each other. The checkpoint of the read model is the lowest one; a view (`handled`) finds it, and
-//! nobody stores it.
+//! no statement stores it.
 
 use gesta_store::{Advance, Checkpoint, DatabaseError, Partition};
 use tokio_postgres::types::Type;

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`RowBuffer`], which keeps the rows that a transaction has read or changed. Changes reach
 //! the database together, before the next statement that may see them and before the commit. No
-//! other transaction changes them meanwhile. Not here: queries in SQL.
+//! other transaction changes them at the same time. Not here: queries in SQL.
 
 use std::collections::BTreeMap;
 

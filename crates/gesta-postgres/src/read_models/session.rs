@@ -2,14 +2,14 @@
 //!
 //! Owns: the beginning and the end of the transaction, its statements, and their time limits. A
 //! session is used on any thread: the driver of the connection and the timer run on the thread of
-//! the store. Dropping a session rolls back there, and nobody waits for it. Not here: the
+//! the store. Dropping a session rolls back there, and no caller waits for it. Not here: the
 //! statements of a transaction or reader.
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use gesta_store::{DatabaseError, Position, ReadModelId};
+use gesta_store::{Checkpoint, DatabaseError, Position, ReadModelId};
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
     time::{Instant, Sleep, timeout},
@@ -21,6 +21,7 @@ use tokio_postgres::{
 };
 
 use super::{
+    catalogue::checkpoint_in_text,
     core::{Purpose, ReadModelsCore, Server, TURN_TIMEOUT, Turn, late_turn},
     errors::{is_undefined, of_statement},
 };
@@ -36,7 +37,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 /// Time after which the server ends a transaction whose process says nothing. A process that was
 /// stopped keeps others from the read model for as long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same for a reader, which keeps nobody from anything but the removal of dropped rows.
+/// The same for a reader, which delays only the removal of dropped rows.
 const IDLE_READER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time that an append waits for another transaction on a read model that takes part in it.
 const JOIN_TIMEOUT: Duration = Duration::from_millis(250);
@@ -73,6 +74,8 @@ pub(super) struct Session {
     state: SessionState,
     /// Identifies the transaction, to notice that a statement has ended it.
     mark: String,
+    /// No statement was sent since the mark was last seen.
+    is_checked: bool,
 }
 
 struct OpenSession {
@@ -134,7 +137,7 @@ impl Session {
         let mut session = Self::new(core, read_model, open);
         match session.start(purpose).await {
             Ok(()) => Ok(session),
-            // An idle connection may have broken while nobody used it.
+            // An idle connection may have broken unnoticed.
             Err(Begin::Again(_)) if was_idle => {
                 let fresh = session.core.new_connection().await?;
                 if let Some(open) = &mut session.open {
@@ -159,19 +162,21 @@ impl Session {
             time_limit: Box::pin(tokio::time::sleep(ANSWER_TIMEOUT)),
             state: SessionState::Ready,
             mark: uuid::Uuid::new_v4().simple().to_string(),
+            is_checked: false,
         }
     }
 
-    /// Takes part in the transaction of an append. Returns `None` if the read model has not reached
-    /// `at_least`, has dead letters, takes no events, or is locked by another transaction.
+    /// Takes part in the transaction of an append. Returns the checkpoint of the read model, too.
     ///
-    /// Nothing has changed then, but settings that are local to the transaction.
+    /// Returns `None` if the read model has not reached `at_least`, has dead letters, takes no
+    /// events, or is locked by another transaction. Nothing has changed then, but settings that are
+    /// local to the transaction.
     pub(super) async fn join(
         core: Arc<ReadModelsCore>,
         read_model: ReadModelId,
         at_least: Position,
         append: Arc<OpenAppend>,
-    ) -> Result<Option<Self>, DatabaseError> {
+    ) -> Result<Option<(Self, Option<Checkpoint>)>, DatabaseError> {
         let keeper = core.keeper()?;
         let Some(prepared) = append.take() else {
             return Err(DatabaseError::rejected("another read model has joined the append"));
@@ -181,8 +186,10 @@ impl Session {
         let mut session = Self::new(core, read_model, open);
         // Looked at before the lock is asked for: a read model that is being filled is locked by
         // those who fill it, one page after the other.
-        if session.takes_events(at_least).await? && session.lock_within_append().await? {
-            return Ok(Some(session));
+        if session.takes_events(at_least).await?
+            && let Some(checkpoint) = session.lock_within_append().await?
+        {
+            return Ok(Some((session, checkpoint)));
         }
         session.rollback().await?;
         Ok(None)
@@ -195,9 +202,9 @@ impl Session {
         Ok(!self.query_own(&text, &values).await?.is_empty())
     }
 
-    /// Locks the read model against other transactions. Returns `false` if it is locked by another
-    /// one, or takes no events any more.
-    async fn lock_within_append(&mut self) -> Result<bool, DatabaseError> {
+    /// Locks the read model against other transactions, and returns its checkpoint. Returns `None`
+    /// if it is locked by another one, or takes no events any more.
+    async fn lock_within_append(&mut self) -> Result<Option<Option<Checkpoint>>, DatabaseError> {
         let Self { schema, mark, .. } = self;
         let (wait, statement) = (JOIN_TIMEOUT.as_millis(), JOINED_STATEMENT_TIMEOUT.as_millis());
         let build = self.read_model.build;
@@ -207,7 +214,8 @@ impl Session {
              SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {wait}; \
              SET LOCAL enable_seqscan = on; SET LOCAL gesta.transaction = '{mark}'; \
              LOCK TABLE {schema}.gesta_build IN SHARE UPDATE EXCLUSIVE MODE; \
-             SELECT m.build FROM {{schema}}.read_models m \
+             SELECT h.position, h.incarnation \
+               FROM {{schema}}.read_models m LEFT JOIN {{schema}}.handled h ON h.build = m.build \
               WHERE m.build = {build} AND m.stage IN ('rebuilding', 'live') \
                 AND NOT EXISTS (SELECT 1 FROM {{schema}}.dead_letters d WHERE d.build = m.build); \
              RELEASE SAVEPOINT gesta_join"
@@ -227,8 +235,11 @@ impl Session {
                 })
             })
             .await?;
-        let is_row = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(_));
-        Ok(locked.is_some_and(|messages| messages.iter().any(is_row)))
+        let row = locked.iter().flatten().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        row.map(checkpoint_in_text).transpose()
     }
 
     /// Begins a reader on the replica. Returns `None` if there is none that can be used.
@@ -405,6 +416,7 @@ impl Session {
     ) -> Result<T, DatabaseError> {
         self.parts()?;
         self.state = SessionState::Waiting;
+        self.is_checked = false;
         let Self { open, time_limit, state, .. } = self;
         let Some(open) = open else {
             return Err(DatabaseError::rejected("the transaction has ended"));
@@ -565,6 +577,7 @@ impl Session {
             self.state = SessionState::Ended;
             return Err(DatabaseError::rejected("a statement ended the projection's transaction"));
         }
+        self.is_checked = true;
         Ok(())
     }
 
@@ -614,7 +627,9 @@ impl Session {
     /// transaction shows here, too.
     pub(super) async fn commit(mut self) -> Result<(), DatabaseError> {
         if matches!(&self.open, Some(OpenSession { origin: Origin::Append(_), .. })) {
-            self.check_open().await?;
+            if !self.is_checked {
+                self.check_open().await?;
+            }
             return self.rollback().await;
         }
         let through_pooler = self.core.through_pooler();
@@ -655,7 +670,7 @@ impl Session {
             None => return Ok(()),
         };
         let (core, state) = (Arc::clone(&self.core), self.state);
-        // On the thread of the store, where it ends also if nobody waits.
+        // On the thread of the store, where it ends also without a caller that waits.
         let ended = self.core.worker.handle().spawn(release(core, open, state));
         // Failure closes the connection, which rolls back, too.
         drop(ended.await);

@@ -22,7 +22,7 @@ use crate::{append_transaction::open_append, errors::OpenError, url::PostgresUrl
 /// Read models, checkpoints of consumers and snapshots in PostgreSQL.
 ///
 /// Cheap to clone; clones share the store. The URL is that of an event store, which may be in the
-/// same database: the catalogue is in the schema `SCHEMA_read_models` beside it, and each read
+/// same database: the catalogue is in the schema `SCHEMA_read_models` next to it, and each read
 /// model in one of its own, such as `gesta_7_ordersummaries`. Several processes share the read
 /// models. A transaction waits for that of another process, up to 30 s.
 ///
@@ -55,7 +55,7 @@ pub struct PostgresReadModels {
 }
 
 impl PostgresReadModels {
-    /// Opens the read models beside the store behind a URL; see [`PostgresUrl`]. Creates their
+    /// Opens the read models next to the store behind a URL; see [`PostgresUrl`]. Creates their
     /// catalogue if it does not exist.
     ///
     /// # Errors
@@ -241,7 +241,7 @@ impl ReadModelStore for PostgresReadModels {
         let (core, id) = (Arc::clone(&self.core), read_model.clone());
         // Not on the thread of the read models: the connection is driven by that of the events.
         let joined = Session::join(core, id, at_least, append).await?;
-        Ok(joined.map(|session| Tx::new(session, Purpose::Write)))
+        Ok(joined.map(Tx::joined))
     }
 
     fn database(&self) -> Option<DatabaseName> {

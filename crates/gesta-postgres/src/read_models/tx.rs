@@ -49,8 +49,8 @@ SELECT s.position, s.incarnation, EXISTS (SELECT 1 FROM moved),
 const PROPERTY: &str = "
 SELECT p.value FROM {schema}.properties p WHERE p.build = $1 AND p.name = $2";
 
-/// The same for a transaction beside others: refused if the value has changed since it began, and
-/// kept from changing until its end.
+/// The same for a transaction at the same time as others: refused if the value has changed since it
+/// began, and kept from changing until its end.
 const PROPERTY_KEPT: &str = "
 SELECT p.value FROM {schema}.properties p WHERE p.build = $1 AND p.name = $2 FOR SHARE";
 
@@ -90,6 +90,8 @@ pub struct Tx {
     session: Session,
     rows: RowBuffer,
     purpose: Purpose,
+    /// The checkpoint, as the transaction found it, until it is asked for.
+    found: Option<Option<Checkpoint>>,
     /// Properties that were set and are not written yet: they go with the checkpoint.
     properties: BTreeMap<String, String>,
     /// Something was written, so views of the rows may be out of date.
@@ -101,8 +103,14 @@ pub struct Tx {
 impl Tx {
     pub(super) fn new(session: Session, purpose: Purpose) -> Self {
         let rows = RowBuffer::default();
-        let properties = BTreeMap::new();
-        Self { session, rows, purpose, properties, has_written: false, has_new_views: false }
+        let (properties, found) = (BTreeMap::new(), None);
+        let (has_written, has_new_views) = (false, false);
+        Self { session, rows, purpose, found, properties, has_written, has_new_views }
+    }
+
+    /// A transaction that has found the checkpoint when it began.
+    pub(super) fn joined((session, found): (Session, Option<Checkpoint>)) -> Self {
+        Self { found: Some(found), ..Self::new(session, Purpose::Write) }
     }
 
     /// Runs one statement and returns the number of changed rows.
@@ -270,6 +278,9 @@ impl fmt::Debug for Tx {
 
 impl ReadModelTx for Tx {
     async fn checkpoint(&mut self) -> Result<Option<Checkpoint>, DatabaseError> {
+        if let Some(found) = self.found.take() {
+            return Ok(found);
+        }
         let build = to_sql(self.session.read_model.build);
         let text = self.session.core.names.fill(CHECKPOINT);
         let values: [(Parameter<'_>, Type); 1] = [(&build, Type::INT8)];
@@ -300,10 +311,10 @@ impl ReadModelTx for Tx {
         let rows = self.session.query_own(&text, &values).await?;
         self.properties.clear();
         let Some(row) = rows.first() else { return Ok(()) };
+        self.session.check_mark(column(row, 3)?)?;
         if column::<bool>(row, 2)? {
             return Ok(());
         }
-        self.session.check_mark(column(row, 3)?)?;
         let stored = checkpoint_of(row, 0)?;
         Err(DatabaseError::CheckpointConflict { expected: advance.from, stored })
     }

@@ -168,7 +168,7 @@ pub(super) async fn create(session: &mut Session, view: &View) -> Result<(), Dat
 }
 
 /// Returns whether a read model has views that are refreshed after each batch. A refresh reads all
-/// rows, so it needs a transaction beside which there is no other.
+/// rows, so it needs a transaction that runs alone.
 pub(super) async fn are_of_batch(
     core: &ReadModelsCore,
     number: u64,
