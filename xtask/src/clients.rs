@@ -135,7 +135,7 @@ fn python_clients(folder: &Path, scripts: &Path, package: &str) -> Result<Vec<Cl
     let client = |script: &&str| Client {
         title: format!("{script} with {package}"),
         program: python.clone(),
-        // A compiled module would be written beside the scripts.
+        // A compiled module would be written next to the scripts.
         arguments: vec!["-B".into(), scripts.join(script).into(), package.into()],
         packages: None,
     };

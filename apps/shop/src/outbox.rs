@@ -2,7 +2,7 @@
 //!
 //! Invariant: a file appears whole or not at all, and a mail has one file, however often it is
 //! written, because the file is named by the mail's key. Until it is whole, it has a hidden name of
-//! its own: an attempt that exceeded its time limit may still write beside the next one.
+//! its own: an attempt that exceeded its time limit may still write next to the next one.
 //!
 //! Not here: sending.
 

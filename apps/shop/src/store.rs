@@ -51,7 +51,7 @@ pub(crate) struct PlaceArguments {
     )]
     store: GivenUrl,
     /// Read models: `sqlite:DIRECTORY`, `postgres://…` as for the event store, or `memory:` for
-    /// read models that are lost when the program ends; by default beside the events: in the
+    /// read models that are lost when the program ends; by default next to the events: in the
     /// directory `read-models`, or in the same database
     #[arg(
         long,
@@ -330,8 +330,8 @@ impl Places {
         .await
     }
 
-    /// Refuses to run beside nodes with leases if this one would take none, because its read models
-    /// are its own: each process manager and reactor would run twice.
+    /// Refuses to run next to nodes with leases if this one would take none, because its read
+    /// models are its own: each process manager and reactor would run twice.
     async fn check_sole_node(&self) -> Result<()> {
         let (StoreUrl::Postgres(database), ReadModelsUrl::Directory(_) | ReadModelsUrl::Temporary) =
             (&self.store, &self.read_models)

@@ -3,7 +3,7 @@
 //! `cargo run --release -p gesta-bench --features postgres --example inline -- postgres://…
 //! [SECONDS]` measures commands that open accounts, by 1, 8 and 64 tasks, in a store in PostgreSQL:
 //! without a projection; with an inline projection that inserts one row for each event; and with
-//! the same projection beside the appends, where each task waits until its row can be read. Prints
+//! the same projection next to the appends, where each task waits until its row can be read. Prints
 //! medians of five turns, and ratios to the first. The schemas `gesta_inline_…` are dropped.
 
 #![expect(clippy::print_stdout, reason = "a program that prints")]

@@ -61,7 +61,7 @@ impl FollowedStore {
         }
     }
 
-    /// Looks for appends of another process. Returns `false` if the store tells of them itself.
+    /// Looks for appends of another process. Returns `false` if the store announces them itself.
     pub(crate) fn refresh(&self) -> Result<bool> {
         match self {
             Self::Log(store) => {

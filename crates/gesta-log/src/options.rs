@@ -42,8 +42,8 @@ pub struct Options {
     /// Size of the block cache for index files, in bytes. Up to three quarters of it hold Bloom
     /// filters, which every append consults: twelve bits per event, tag and stream.
     pub index_cache_bytes_max: usize,
-    /// The ids by which events are found, beside streams, categories, types and tags. `None`: those
-    /// that the store's index has already, in a new store none.
+    /// The ids by which events are found, besides streams, categories, types and tags. `None`:
+    /// those that the store's index has already, in a new store none.
     ///
     /// Each kind takes memory, disk space and processor time for each event that has such an id. A
     /// store that is opened with more ids than its index has reads all of its segments once and

@@ -1,4 +1,4 @@
-//! Rates of appends beside those of bare inserts, on one server in one run.
+//! Rates of appends compared with those of bare inserts, on one server in one run.
 //!
 //! `cargo run --release -p gesta-postgres --example append_rates -- postgres://…` measures, with 1,
 //! 8 and 64 writers in turns: a transaction with one `INSERT` that checks the version of its

@@ -131,7 +131,7 @@ impl PostgresArchive {
     }
 
     /// Removes the payloads of a full partition, which a file has from now on. All its rows are
-    /// copied; appends and reads go on.
+    /// copied; appends and reads continue.
     ///
     /// # Errors
     ///

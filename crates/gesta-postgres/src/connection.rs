@@ -285,7 +285,7 @@ pub(crate) async fn database_of(connection: &Connection) -> Option<DatabaseName>
     rows.first()?.try_get::<_, String>(0).ok().map(DatabaseName::new)
 }
 
-/// A session of the server, which its process id alone does not identify for ever.
+/// A session of the server, which its process id alone does not identify forever.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ServerSession {
     process: i32,

@@ -92,7 +92,7 @@ pub enum OpenError {
         /// The URL, without its password.
         url: String,
     },
-    /// The schema has tables, but none that tells a version. Choose another schema.
+    /// The schema has tables, but none with a version. Choose another schema.
     #[error(
         "schema {schema} of {url} holds tables of something else; add ?schema=NAME to the URL to \
          keep the store in a schema of its own"

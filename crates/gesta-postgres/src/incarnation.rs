@@ -5,7 +5,7 @@
 //! have seen may be lost then, so a checkpoint of an earlier incarnation is accepted only up to the
 //! last event that was kept from it. The history is identified by the system identifier and the
 //! timeline of the server. Each new connection is asked for it, and each batch of appends carries
-//! the timeline that the client knows: a server that was promoted meanwhile refuses the batch, so
+//! the timeline that the client knows: a server that has since been promoted refuses the batch, so
 //! that no event is recorded before its incarnation. Not here: checkpoints of consumers.
 
 use std::sync::{PoisonError, RwLock};

@@ -44,7 +44,7 @@ UPDATE {schema}.leases l SET expires_at = clock_timestamp() + $3 * interval '1 m
 WHERE l.name = $1 AND l.token = $2 AND l.node IS NOT NULL AND l.expires_at > clock_timestamp()
 RETURNING l.token";
 
-/// Ends the lease $1 with token $2, and tells the nodes that wait, by the notification $4 on the
+/// Ends the lease $1 with token $2, and notifies the nodes that wait, by the notification $4 on the
 /// channel $3.
 const RELEASE: &str = "
 WITH released AS (

@@ -3,7 +3,7 @@
 //! Owns: [`PostgresStore`], the whole contract of [`gesta_store`] over the tables of one schema.
 //! Several stores share a database, each in a schema of its own, and any number of processes share
 //! a store, and the [`Leases`](gesta_store::Leases) in its schema. [`PostgresReadModels`] keeps
-//! rows, checkpoints and snapshots in schemas beside it.
+//! rows, checkpoints and snapshots in schemas next to it.
 //!
 //! Invariants:
 //! - Positions have no gaps and become visible in their order: one batch of appends at a time

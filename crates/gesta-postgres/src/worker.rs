@@ -37,7 +37,7 @@ impl Worker {
         let (ending, ended) = watch::channel(false);
         thread::Builder::new().name("gesta-postgres".to_owned()).spawn(move || {
             runtime.block_on(main);
-            // Connections are dropped here, so nobody waits for them elsewhere.
+            // Connections are dropped here, so no caller waits for them elsewhere.
             drop(runtime);
             ending.send_replace(true);
         })?;
@@ -52,7 +52,7 @@ impl Worker {
         Running(self.handle.spawn(work))
     }
 
-    /// Returns the runtime of the thread, for work that nobody waits for.
+    /// Returns the runtime of the thread, for work without a caller that waits.
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
     }

@@ -1,6 +1,6 @@
 //! Errors of scripts.
 
-/// The reason why a script cannot run, or does not go on.
+/// The reason why a script cannot run, or does not continue.
 ///
 /// ```
 /// use gesta_scripts::{Script, ScriptError, ScriptLimits};

@@ -64,7 +64,7 @@ pub struct Emitted {
     pub metadata: Option<String>,
 }
 
-/// Everything that a handler did beside its state.
+/// Everything that a handler did besides its state.
 ///
 /// ```
 /// use gesta_scripts::{Script, ScriptEvent, ScriptLimits};

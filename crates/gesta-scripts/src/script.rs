@@ -19,7 +19,7 @@ use crate::{Definition, Outputs, ScriptError, ScriptEvent, ScriptLimits};
 const PRELUDE: &str = include_str!("prelude.js");
 /// Steps between two interrupts of the engine, which is how they are counted.
 const STEPS_PER_INTERRUPT: u64 = 10_000;
-/// Part of an error's stack that is told, in characters.
+/// Part of an error's stack that is shown, in characters.
 const STACK_CHARACTERS_MAX: usize = 300;
 
 /// The parts of a context. Proxies are left out, because a proxy of an array could have another

@@ -20,7 +20,7 @@ use crate::{
     target_directory::services_around,
 };
 
-/// Folder of these servers beside the shared ones.
+/// Folder of these servers next to the shared ones.
 const FOLDER: &str = "own";
 
 /// Held while the folder of this program, or a folder in it, is created or deleted.
@@ -214,7 +214,7 @@ fn folders_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths.filter(|path| path.is_dir()).collect())
 }
 
-/// Creates a folder for a server of this program, in a folder whose name tells the owner.
+/// Creates a folder for a server of this program, in a folder whose name has the owner.
 fn new_directory(service: &str) -> Result<PathBuf> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let around = services_around();

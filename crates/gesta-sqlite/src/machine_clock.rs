@@ -15,7 +15,7 @@ pub(crate) struct MachineTime {
     pub(crate) since_boot: Duration,
 }
 
-/// Linux tells the start by an id, and the time since then with the time of sleep.
+/// Linux gives the start by an id, and the time since then with the time of sleep.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const UPTIME: &str = "/proc/uptime";
 

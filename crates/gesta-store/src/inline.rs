@@ -137,7 +137,7 @@ pub type InlineFuture<'a, T = ()> =
 /// A consumer of events in the transaction of their append.
 ///
 /// The store calls one consumer after the other, for one batch at a time. No other append of any
-/// process is recorded meanwhile, so a consumer must be quick.
+/// process is recorded during that time, so a consumer must be quick.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};

@@ -19,7 +19,7 @@
 //! for longer than the term, while another node gets the lease. So **writes carry the token**, and
 //! the place that is written to refuses a token that is lower than one it has seen:
 //! [`FencingToken::fence`] does so in the transaction of a read model. A database that keeps leases
-//! beside the data can check the lease in the transaction of the write instead.
+//! next to the data can check the lease in the transaction of the write instead.
 //!
 //! Not here: the tasks that run under a lease, and the decision which node should run what.
 
@@ -176,7 +176,7 @@ pub struct AcquireLease {
 impl AcquireLease {
     /// Shortest term. A renewal has to arrive within it.
     pub const TERM_MIN: Duration = Duration::from_millis(100);
-    /// Longest term. The work of a killed node waits for so long.
+    /// Longest term. The work of a killed node waits for this time.
     pub const TERM_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
     /// Creates a request.

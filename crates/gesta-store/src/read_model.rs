@@ -302,7 +302,8 @@ pub trait ReadModelStore: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Tx, DatabaseError>> + Send;
 
     /// Begins a transaction of one partition of a projection, which changes the rows and the
-    /// checkpoint of this partition only. May go on beside transactions of other partitions.
+    /// checkpoint of this partition only. May run at the same time as transactions of other
+    /// partitions.
     ///
     /// By default the same as [`begin`](Self::begin), so that the partitions take turns.
     ///

@@ -244,7 +244,7 @@ pub trait EventStore: Send + Sync + 'static {
     }
 
     /// Lets a consumer take part in the transaction of every later append of this handle and its
-    /// clones, for as long as somebody else keeps the consumer.
+    /// clones, for as long as another owner keeps the consumer.
     ///
     /// # Errors
     ///

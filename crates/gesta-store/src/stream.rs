@@ -253,7 +253,7 @@ fn names_of(right: &str, value: Value) -> Result<Vec<String>, StoreError> {
     match value {
         // KurrentDB writes a single name without a list.
         Value::String(name) => Ok(vec![name]),
-        // Nobody but administrators, who have every right. A right without names would be left out,
+        // Administrators alone, who have every right. A right without names would be left out,
         // and so be given to all by default.
         Value::Array(names) if names.is_empty() => Ok(vec![ADMINS.to_owned()]),
         Value::Array(names) => names

@@ -92,7 +92,7 @@ impl LeasedTask {
     /// lost. Returns the task's output once it has ended, or `None` after `stop` is ready.
     ///
     /// The future of the task is dropped if the lease is lost or at `stop`; then it is made anew
-    /// with the next token. The lease is renewed beside the task, so the task must not block its
+    /// with the next token. The lease is renewed next to the task, so the task must not block its
     /// thread. If this future is dropped, the lease ends with its term.
     pub async fn run_until<T, F>(
         &self,

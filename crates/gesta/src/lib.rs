@@ -215,8 +215,8 @@ pub use type_shape::TypeShape;
 
 /// The imports that most files of an application need: `use gesta::prelude::*;`.
 ///
-/// It fits beside the usual imports of axum, clap and the standard library: of `Event`, `Command`
-/// and `Query` it has the derives, and the traits without their names.
+/// It fits together with the usual imports of axum, clap and the standard library: of `Event`,
+/// `Command` and `Query` it has the derives, and the traits without their names.
 pub mod prelude {
     pub use gesta_macros::{Command, Event, Query};
     pub use serde::{Deserialize, Serialize};

@@ -58,7 +58,7 @@ pub struct SnapshotPolicy {
 }
 
 impl SnapshotPolicy {
-    /// Takes a snapshot every so many events, of the first version of the fold.
+    /// Takes a snapshot every given number of events, of the first version of the fold.
     #[must_use]
     pub const fn every(events: u64) -> Self {
         Self { every: events, fold_version: 1 }

@@ -42,7 +42,7 @@ impl ServicesOfTests {
         Ok(run)
     }
 
-    /// Tells a test program where to note the services that it asks for.
+    /// Gives a test program the place where it notes the services that it asks for.
     pub(crate) fn pass_to(&self, command: &mut Command) {
         command.env(Ledger::VARIABLE, self.ledger.path());
     }

@@ -35,7 +35,7 @@ impl Reactor for WelcomeMail {
             return Ok(());
         };
         let (outbox, key) = (self.outbox.clone(), effect.key());
-        // Files are written beside the runtime, which must not wait for the disk.
+        // Files are written next to the runtime, which must not wait for the disk.
         tokio::task::spawn_blocking(move || outbox.write(key, &mail)).await??;
         Ok(())
     }

@@ -40,7 +40,7 @@ impl Client {
         Self::connect_within(address, TIMEOUT)
     }
 
-    /// Connects, and waits so long for the connection and for each reply.
+    /// Connects, and waits at most that long for the connection and for each reply.
     pub(super) fn connect_within(address: SocketAddr, limit: Duration) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&address, limit)?;
         stream.set_read_timeout(Some(limit))?;

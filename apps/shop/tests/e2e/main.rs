@@ -2,7 +2,7 @@
 //!
 //! Run one test at a time, by name, or all with `--test-threads 1`: the demo has a fixed port, and
 //! a second load would disturb the times of kills. `import` and `rebuild_kills` need the data set
-//! beside the repository, `schemathesis` needs Python.
+//! next to the repository, `schemathesis` needs Python.
 
 mod client;
 mod dead_letters;

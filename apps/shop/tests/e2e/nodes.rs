@@ -166,7 +166,7 @@ impl NodeSet {
     }
 
     /// Compares the lists of a node with those of a shop that computes its read models anew. Ends
-    /// the nodes first: that shop takes no lease, and is refused beside others.
+    /// the nodes first: that shop takes no lease, and is refused next to others.
     fn check_read_models(&mut self) -> Result<usize> {
         let node = self.nodes.first().context("a node")?.address;
         let head = self.runtime.block_on(self.store.head())?.position.number();
@@ -246,7 +246,7 @@ fn until_ready(address: SocketAddr) -> Result<()> {
     bail!("the node at {address} was not ready in time")
 }
 
-/// A client of all nodes: it goes on to the next node when one does not answer.
+/// A client of all nodes: it continues to the next node when one does not answer.
 struct AnyNode<'n> {
     addresses: &'n [SocketAddr],
     turn: usize,
@@ -301,7 +301,7 @@ impl<'n> AnyNode<'n> {
     }
 }
 
-/// Gives commands until it is told to stop.
+/// Gives commands until a signal stops it.
 fn write(
     addresses: &[SocketAddr],
     writer: usize,

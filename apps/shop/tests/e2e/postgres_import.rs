@@ -1,7 +1,7 @@
 //! The import with events, read models or both in PostgreSQL, while the importer is killed and the
 //! server is restarted.
 //!
-//! The short form imports the shop's sample, the full one the data set beside the repository.
+//! The short form imports the shop's sample, the full one the data set next to the repository.
 
 use std::{
     fs,
@@ -187,8 +187,8 @@ impl PostgresShop {
             }
             self.server.start()?;
         }
-        // Events go on into the log while the server of the read models is away, so only the first
-        // restart is certain to come before the last event.
+        // Events continue into the log while the server of the read models is away, so only the
+        // first restart is certain to come before the last event.
         let least = if matches!(self.events, Events::Log(_)) { 1 } else { restarts };
         ensure!(unfinished >= least, "only {unfinished} restarts came before the last event");
         let ended = import.wait()?;

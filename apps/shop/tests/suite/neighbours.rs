@@ -1,10 +1,11 @@
-//! The prelude beside the imports of axum, clap and the standard library.
+//! The prelude together with the imports of axum, clap and the standard library.
 //!
 //! The imports by `*` collide if two crates have a name that is used here.
 
 use gesta::testing::given;
 
-/// A domain beside the extractors, routes and server-sent events of axum, and clap's commands.
+/// A domain together with the extractors, routes and server-sent events of axum, and clap's
+/// commands.
 mod beside_axum_and_clap {
     use axum::{extract::*, response::sse::*, routing::*};
     use clap::*;
@@ -69,7 +70,7 @@ mod beside_axum_and_clap {
     }
 }
 
-/// The derive of commands beside the standard library's processes.
+/// The derive of commands together with the standard library's processes.
 mod beside_std {
     use std::process::Command;
 

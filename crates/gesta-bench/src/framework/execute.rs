@@ -1,4 +1,4 @@
-//! Commands that create new aggregates, beside the store's own appends of the same events.
+//! Commands that create new aggregates, compared with the store's own appends of the same events.
 //!
 //! Closed loop: each task executes its next command once the previous one is executed.
 

@@ -1,4 +1,4 @@
-//! Loads of one aggregate, with a snapshot beside loads without.
+//! Loads of one aggregate, with a snapshot compared with loads without.
 
 use std::sync::Arc;
 

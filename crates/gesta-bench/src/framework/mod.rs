@@ -1,4 +1,4 @@
-//! Loads on the framework, each beside what it is compared with.
+//! Loads on the framework, each with what it is compared with.
 //!
 //! Owns: the loads ([`execute`], [`load`], [`project`], [`react`]), their domain ([`accounts`]),
 //! and medians over rounds ([`rounds`]). Invariants: everything that is compared runs in one

@@ -1,4 +1,4 @@
-//! Catch-up of a projection into SQLite, beside bare inserts of the same rows.
+//! Catch-up of a projection into SQLite, compared with bare inserts of the same rows.
 //!
 //! The bare inserts use one prepared statement on one thread. Their rows are in memory, their file
 //! has the settings of a read model, and a transaction has as many rows as the projection's batches
@@ -42,7 +42,7 @@ pub struct ProjectLoad {
     /// Number of streams of these events
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub accounts: u64,
-    /// Schema beside which the read models are, in a database of PostgreSQL; a file of SQLite if
+    /// Schema next to which the read models are, in a database of PostgreSQL; a file of SQLite if
     /// it is left out
     #[cfg(feature = "postgres")]
     #[arg(long, value_name = "URL")]

@@ -1,4 +1,4 @@
-//! Catch-up of a projection into PostgreSQL, beside a bare `COPY` of the same rows.
+//! Catch-up of a projection into PostgreSQL, compared with a bare `COPY` of the same rows.
 //!
 //! The bare rows are copied on one connection, in transactions of as many rows as the projection's
 //! batches had on the average, which do not wait for the disk, as those of read models do not. Not

@@ -1,4 +1,4 @@
-//! Reactions of a process manager, beside the store's own appends.
+//! Reactions of a process manager, compared with the store's own appends.
 //!
 //! A reaction takes an event to its instance, records the reaction, executes its command and
 //! records that. Events arrive for one instance after the other, so a small cache of instances

@@ -25,11 +25,11 @@ pub(crate) struct Framework {
 
 #[derive(Subcommand, Debug)]
 enum FrameworkLoad {
-    /// Execute commands that create new aggregates, beside the store's own appends
+    /// Execute commands that create new aggregates, compared with the store's own appends
     Execute(ExecuteLoad),
     /// Load an aggregate with and without a snapshot
     Load(AggregateLoad),
-    /// Catch up with a projection into SQLite, beside bare inserts of its rows
+    /// Catch up with a projection into SQLite, compared with bare inserts of its rows
     Project(ProjectLoad),
     /// React to events with commands, by a process manager
     React(ReactLoad),

@@ -224,7 +224,7 @@ pub(super) fn into_file<T>(
     written.with_context(cannot)
 }
 
-/// Opens a temporary file beside one that is written, empty. Its lock ends with it.
+/// Opens a temporary file next to one that is written, empty. Its lock ends with it.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
 //! Throughput and memory of `gesta verify`, compared with `cat` of the same files.
 //!
-//! Takes minutes and 3 GB of disk. Both read from the device: the page cache is told to drop the
+//! Takes minutes and 3 GB of disk. Both read from the device: the page cache is asked to drop the
 //! files before each run.
 
 use std::{

@@ -105,7 +105,7 @@ fn a_store_is_copied_to_postgresql_and_back_without_loss() {
     let again = copy(&database.url(), &url(&back), &["--json"]);
     assert_eq!(equal(&again)["copied"], 47, "{again:?}");
     assert_eq!(digest(&url(&back)), wanted);
-    // Both are stores that go on.
+    // Both are stores that continue.
     for store in [database.url(), url(&back)] {
         let more = ["append", "order-1", "--type", "t", "--data", "1", "--store", &store, "--json"];
         assert_eq!(run(program(&more)).objects()[0]["position"], 48);
@@ -131,7 +131,7 @@ fn places_of_scavenged_events_are_kept_on_the_way_to_postgresql_and_back() {
     equal(&copy(&url(&there), &database.url(), &["--json"]));
     equal(&copy(&database.url(), &url(&back), &["--json"]));
     assert_eq!(digest(&url(&back)), wanted);
-    // Revisions go on after the events that are gone.
+    // Revisions continue after the events that are gone.
     let more = ["append", "order-3", "--type", "t", "--data", "1", "--json"];
     let revision = |output: RunOutput| output.objects()[0]["revision"].clone();
     assert_eq!(revision(database.run(&more)), revision(back.run(&more)));
@@ -300,7 +300,7 @@ fn a_copy_that_a_full_disk_ended_continues() {
     assert_eq!((failed.code, &error["code"]), (2, &"overloaded".into()), "{error}");
     assert!(error["message"].as_str().unwrap().contains("run the same command again"), "{error}");
     assert!(error["hint"].as_str().unwrap().contains("free disk space"), "{error}");
-    // Nobody takes the unfinished copy for a store.
+    // No command takes the unfinished copy for a store.
     for verb in [&["read", "--all"][..], &["append", "a-1", "--type", "t", "--data", "1"]] {
         let refused = database.run(&[verb, &["--json"]].concat());
         assert_eq!(refused.error()["code"], "copy-unfinished", "{refused:?}");

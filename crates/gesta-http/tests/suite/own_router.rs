@@ -44,7 +44,7 @@ struct Greeting {
     greeting: String,
 }
 
-/// axum's extractors beside those of this crate.
+/// axum's extractors together with those of this crate.
 async fn open(
     commands: UpdateCommands,
     State(street): State<&'static str>,
@@ -62,7 +62,7 @@ struct Side {
     side: String,
 }
 
-/// Extractors of this crate beside axum's state.
+/// Extractors of this crate together with axum's state.
 async fn order(
     commands: Commands,
     State(house): State<House>,

@@ -5,7 +5,8 @@
 //! switches, and steps down once its append is answered.
 //!
 //! Invariants:
-//! - Work that arrives while nobody leads wakes the writer thread, unless the caller leads itself.
+//! - Work that arrives while no thread leads wakes the writer thread, unless the caller leads
+//!   itself.
 //! - A leader that steps down with work left over, or with a deadline earlier than the writer
 //!   thread's wake-up, wakes the writer thread.
 //!

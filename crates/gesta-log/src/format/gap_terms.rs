@@ -34,7 +34,7 @@ impl From<&RecordedEvent> for GapEvent {
     }
 }
 
-/// Upper bound of the bytes that an event needs in both lists, beside its texts: of each a length,
+/// Upper bound of the bytes that an event needs in both lists, besides its texts: of each a length,
 /// a count and a position.
 const EVENT_BYTES_MAX: usize = 2 * 12;
 

@@ -316,7 +316,7 @@ impl Memtable {
             segment: self.segment,
             seed: self.seed,
             offset: record(place)?,
-            // Only tells how much to read at once. Unknown if the neighbour is scavenged or not
+            // Says only how much to read at once. Unknown if the neighbour is scavenged or not
             // published.
             next: record(place + 1),
         })

@@ -1,11 +1,11 @@
-//! The kinds of ids and orders that an index has, beside names, types and tags.
+//! The kinds of ids and orders that an index has, besides names, types and tags.
 //!
 //! A run and the manifest store them as feature bits, so a bit never gets another meaning.
 
 use std::{fmt, str::FromStr};
 
-/// The ids by which a store finds events, beside streams, categories, types and tags, and the order
-/// of streams: a set.
+/// The ids by which a store finds events, besides streams, categories, types and tags, and the
+/// order of streams: a set.
 ///
 /// ```
 /// use gesta_log::IndexedIds;

@@ -142,7 +142,7 @@ impl Published {
     /// Replaces the memtables and runs that a run covers.
     pub(crate) fn put_run(&self, context: &Arc<RunContext>, run: Arc<Run>) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        // Files of the replaced runs are removed soon. The count tells readers that still use them
+        // Files of the replaced runs are removed soon. The count shows readers that still use them
         // to try again.
         let replaced = state.index.put_run(context, run);
         self.replaced.fetch_add(1, Ordering::Release);

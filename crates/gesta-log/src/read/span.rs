@@ -125,7 +125,7 @@ impl Reader {
         Ok(events)
     }
 
-    /// The error for an append of so many events that damage destroyed in part.
+    /// The error for an append of this many events that damage destroyed in part.
     fn incomplete(&self, first: Position, events: u32) -> StoreError {
         let end = first.number() + u64::from(events.max(1));
         let what = format!("the append at {first} is incomplete");

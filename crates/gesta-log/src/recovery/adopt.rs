@@ -5,7 +5,7 @@
 //!   successor names.
 //! - Bad bytes are reported, never skipped silently.
 //!
-//! Elsewhere: the corruption rule, which tells a torn tail from damage ([`scan`]).
+//! Elsewhere: the corruption rule, which distinguishes a torn tail from damage ([`scan`]).
 
 use foldhash::HashMap;
 use gesta_store::{Damage, Position, RecordedAt, RecordedEvent, Revision, StreamName};

@@ -5,7 +5,7 @@
 //! - Starting with its first opening, a restored store has the incarnation of the file, which no
 //!   consumer of the lost store has seen.
 //! - Once a segment has that incarnation, the file has no effect, and the next writer removes it.
-//! - The file's name tells an unfinished restore or import, and such a directory is not opened.
+//! - The file's name marks an unfinished restore or import, and such a directory is not opened.
 //!
 //! Elsewhere: restoring ([`backup`](crate::maintenance::backup)), importing
 //! ([`transfer`](crate::maintenance::transfer)).

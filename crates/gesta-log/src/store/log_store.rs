@@ -343,7 +343,7 @@ impl LogStore {
     /// way to append for a thread that may block. Not for async code.
     ///
     /// Takes its place in the order behind every [`append`](EventStore::append) that was called
-    /// before, also behind those whose future nobody awaits yet.
+    /// before, also behind those whose future is not polled yet.
     ///
     /// # Errors
     /// As [`append`](EventStore::append).
@@ -525,7 +525,7 @@ impl CheckedAppend for LaneAppend {
     }
 
     fn answer(self) {
-        // A caller that dropped its future is told nothing; the append happens all the same.
+        // A caller that dropped its future gets no answer; the append happens all the same.
         drop(self.told.send(self.pending));
     }
 }

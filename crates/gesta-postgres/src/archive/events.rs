@@ -73,7 +73,7 @@ struct Current {
 struct PartPages {
     core: Arc<Core>,
     left: Option<PositionRange>,
-    /// The append whose events may go on with the next page.
+    /// The append whose events may continue with the next page.
     current: Option<Current>,
 }
 

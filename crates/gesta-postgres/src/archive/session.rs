@@ -28,7 +28,7 @@ use crate::{
 
 /// Longest wait for a lock in one attempt, in which others wait behind it.
 const LOCK_MILLIS: u64 = 500;
-/// Pause between attempts, in which the others go on.
+/// Pause between attempts, in which the others continue.
 const LOCK_PAUSE: Duration = Duration::from_millis(500);
 const LOCK_ATTEMPTS_MAX: u64 = 30;
 

@@ -245,7 +245,7 @@ impl PageRequest {
         Self { range, ..self }
     }
 
-    /// Says of a page of a scan how far it reached, and whether the range goes on.
+    /// Says of a page of a scan how far it reached, and whether the range continues.
     fn after_scan(self, part: Self, page: FetchedPage) -> FetchedPage {
         if page.cut {
             return page;

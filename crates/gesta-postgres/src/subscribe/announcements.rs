@@ -28,7 +28,7 @@ const LOOK_ALONE: Duration = Duration::from_millis(100);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 /// A notification is a hint, so its commit need not be durable. Otherwise each would cost a sync
-/// beside those of appends.
+/// next to those of appends.
 const ANNOUNCE: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)";
 /// The notification of a released lease.
 pub(crate) const LEASE_RELEASED: &str = "lease released";

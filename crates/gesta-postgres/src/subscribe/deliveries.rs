@@ -134,7 +134,7 @@ impl Deliveries {
         }
     }
 
-    /// Refuses to go on if delivered events are lost, because another server took over.
+    /// Refuses to continue if delivered events are lost, because another server took over.
     fn follow_history(&mut self, cursor: &mut Cursor) -> Result<(), StoreError> {
         let incarnations = self.core.incarnations();
         let current = incarnations.current();

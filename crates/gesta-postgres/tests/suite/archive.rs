@@ -378,7 +378,7 @@ fn a_size_of_partitions_that_is_too_large_fails_no_append() {
     assert_eq!((last.first.number(), last.last.number()), (3_001, 1_000_003_000));
 }
 
-/// The server takes a statement of the change, and then answers nobody.
+/// The server takes a statement of the change, and then gives no answers.
 #[test]
 fn a_change_ends_when_the_server_stands_still() {
     let Some(archived) = Archived::new_or_skip() else { return };

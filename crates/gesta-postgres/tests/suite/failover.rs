@@ -55,8 +55,8 @@ fn catch_up(subscription: &mut Subscription, position: u64) {
     while next(subscription).unwrap() != Delivery::CaughtUp(Position::new(position)) {}
 }
 
-/// One subscription has seen an event that is lost, and must not go on as if nothing had happened.
-/// Another one has not, and goes on.
+/// One subscription has seen an event that is lost, and must not continue as if nothing had
+/// happened. Another one has not, and continues.
 #[test]
 fn after_a_failover_only_those_who_saw_lost_events_are_refused() {
     let Some(mut replica) = OwnServer::start_or_skip("postgres-replica") else { return };

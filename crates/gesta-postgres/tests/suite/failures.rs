@@ -14,7 +14,7 @@ use gesta_store::{
 
 use crate::server::{TestStore, append_of, event, name, texts_of, with_client};
 
-/// Number of columns of the row of verdicts, by which an answer to appends is told from others.
+/// Number of columns of the row of verdicts, by which an answer to appends is recognized.
 const VERDICT_COLUMNS: u16 = 7;
 
 /// Selects the answer to an append that has this text among its values. The commit has happened by

@@ -46,7 +46,7 @@ async fn deposit_and_look(gesta: &Gesta, account: &str, times: u64) -> u64 {
                 assert!(now > seen, "{account}: {now} after {seen} and one command more");
                 seen = now;
             }
-            // With an unknown outcome it may have happened. The next look tells.
+            // With an unknown outcome it may have happened. The next read shows it.
             Err(_) => failed += 1,
         }
     }

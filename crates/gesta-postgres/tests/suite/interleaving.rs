@@ -66,7 +66,7 @@ fn an_event_that_commits_late_is_passed_without_the_lock() {
     assert_eq!(all.len(), 4, "the late event is there, and was never delivered");
 }
 
-/// Appends an event in a transaction that stays open, and another one beside it, and commits the
+/// Appends an event in a transaction that stays open, and another one next to it, and commits the
 /// first when the second is recorded or waits for it. Returns what a subscription delivers in all.
 fn deliveries_around_a_late_commit(test: &TestStore, store: &PostgresStore) -> Vec<(u64, String)> {
     let late = LATE.replace("{schema}", &test.schema).replace("{id}", &Uuid::new_v4().to_string());

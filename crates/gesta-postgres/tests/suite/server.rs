@@ -1,4 +1,4 @@
-//! A schema for each test, and connections beside the store's.
+//! A schema for each test, and connections next to the store's.
 
 use gesta_postgres::PostgresStore;
 use gesta_store::{

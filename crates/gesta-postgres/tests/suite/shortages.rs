@@ -37,7 +37,7 @@ fn a_lock_that_is_held_too_long_is_named_and_nothing_is_appended() {
     assert_eq!(texts_of(&store, "order-1"), ["before", "after"]);
 }
 
-/// The server takes the statement and stops. Nobody can know whether it will be carried out.
+/// The server takes the statement and stops. No client can know whether it will be carried out.
 #[test]
 fn a_server_that_stands_still_leaves_the_outcome_open_and_is_used_again() {
     let Some(server) = OwnServer::start_or_skip("postgres") else { return };

@@ -1,6 +1,6 @@
 //! Encrypted connections, and certificates that are refused.
 //!
-//! The certificate of the server is for `localhost`, by an authority that is beside it in
+//! The certificate of the server is for `localhost`, by an authority that is next to it in
 //! `tests/certificates`.
 
 use std::{

@@ -93,13 +93,13 @@ fn a_file_that_is_no_database_is_an_error_with_its_cause() -> Result<(), LeaseEr
     let error = block_on(store.list()).expect_err("the file is damaged");
     assert!(matches!(error, LeaseError::Unreadable { .. }), "{error}");
     assert!(error.to_string().contains("leases.db"), "{error}");
-    // Read models go on without leases.
+    // Read models continue without leases.
     let create = CreateReadModel::new("orders", 1, Stage::Live);
     block_on(store.create_read_model(create))?;
     Ok(())
 }
 
-/// A process is stopped within a transaction; another one takes over meanwhile.
+/// A process is stopped within a transaction; another one takes over during that time.
 #[test]
 fn a_transaction_of_an_earlier_lease_is_refused() -> Result<(), DatabaseError> {
     let directory = tempfile::tempdir().expect("a directory");

@@ -94,7 +94,7 @@ pub(super) async fn bytes_that_are_no_text_come_back_unchanged(store: &dyn Event
 }
 
 pub(super) async fn a_large_payload_comes_back_unchanged(store: &dyn EventStore) {
-    // A mebibyte, or as much as the store takes beside the event's type.
+    // A mebibyte, or as much as the store takes with the event's type.
     let room = store.capabilities().limits.event_bytes_max - "happened".len();
     let pattern: Vec<u8> = (b' '..=b'~').cycle().take(room.min(1 << 20)).collect();
     expect_round_trip(store, NewEvent { data: pattern.into(), ..event() }).await;

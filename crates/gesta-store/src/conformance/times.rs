@@ -31,7 +31,7 @@ fn times(events: &[RecordedEvent]) -> Vec<RecordedAt> {
     events.iter().map(|event| event.recorded_at).collect()
 }
 
-/// Times of events, and times between and beside them.
+/// Times of events, and times between and next to them.
 fn starts(events: &[RecordedEvent]) -> Vec<RecordedAt> {
     let mut starts = vec![RecordedAt::from_micros(0)];
     for time in times(events) {

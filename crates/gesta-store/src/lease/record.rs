@@ -1,7 +1,7 @@
 //! The rules of one lease, without I/O: a record, and its changes at a time.
 //!
 //! Invariants: the token never decreases, and grows with each lease that is granted; a record is
-//! kept for ever, because a deleted one would start again at the first token.
+//! kept forever, because a deleted one would start again at the first token.
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Partition`], and the text of the property with the checkpoints of all partitions.
 //!
-//! Invariants: the events of one stream belong to one partition, for ever. The checkpoint of the
+//! Invariants: the events of one stream belong to one partition, forever. The checkpoint of the
 //! read model is the lowest one of its partitions: all events up to it are handled. Not here: the
 //! transactions that read and write the property
 //! ([`ReadModelTx::advance_partition`](crate::ReadModelTx::advance_partition)).

@@ -235,7 +235,7 @@ impl Builder {
     /// An event that the projection cannot apply fails its append, with
     /// [`StoreError::Inline`](gesta_store::StoreError::Inline), and every append of every node
     /// waits for the projection. One that is new, rebuilt or behind by more than 512 events catches
-    /// up as others do, while appends go on without it, and so does one with dead letters.
+    /// up as others do, while appends continue without it, and so does one with dead letters.
     ///
     /// [`open`](Self::open) waits up to 5 s until the read model can take part.
     pub fn project_inline<P, S>(mut self, projection: P, read_models: &S) -> Self

@@ -1,7 +1,7 @@
 //! The features that an application needs of its store.
 //!
 //! Owns: [`Requirements`], which the builder collects and `open` compares with the store.
-//! Invariant: a part that would fail for ever on the store, or silently lose a promise, keeps the
+//! Invariant: a part that would fail forever on the store, or silently lose a promise, keeps the
 //! application from opening. Not here: what a single command needs. Commands are not registered, so
 //! a store refuses their appends when they are executed;
 //! [`Builder::requires`](super::Builder::requires) states such needs.

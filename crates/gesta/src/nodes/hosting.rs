@@ -135,7 +135,7 @@ fn lease_name(kind: &str, name: &str) -> Result<LeaseName, InvalidName> {
 /// A task that runs on one node at a time.
 pub(crate) trait NodeTask: Send {
     /// The end of the application, as the task hears of it. During a run it is replaced by one that
-    /// also tells that the task is handed over.
+    /// also signals that the task is handed over.
     fn closing(&mut self) -> &mut watch::Receiver<Closing>;
 
     /// Waits while the task does not run here. Returns once the application is closed.

@@ -210,7 +210,7 @@ impl Sharing {
 
     /// Waits until a part is to ask for its lease. Cancel-safe.
     ///
-    /// `seen` is told of the node that has it. After the part was handed over, other nodes come
+    /// `seen` learns of the node that has it. After the part was handed over, other nodes come
     /// first.
     pub(crate) async fn until_turn(
         &self,
@@ -253,7 +253,7 @@ impl Sharing {
 
     fn turn(&self, name: &LeaseName, may_exceed: bool) -> AskNow {
         let mut turn = AskNow::Wait;
-        // Others have less room now, so nobody needs to know.
+        // Others have less room now, so no node needs to know.
         self.known.send_if_modified(|known| {
             turn = known.turn(name, may_exceed);
             false
@@ -386,7 +386,7 @@ impl fmt::Debug for Sharing {
     }
 }
 
-/// Waits for a pause, for ever if there is none.
+/// Waits for a pause, forever if there is none.
 async fn until(pause: &mut Option<Sleep>) {
     match pause {
         Some(sleep) => sleep.as_mut().await,

@@ -1,4 +1,4 @@
-//! Payloads of commands, by which a repeat is told from another use of its command id.
+//! Payloads of commands, which distinguish a repeat from another use of its command id.
 //!
 //! Owns: [`CommandPayload`], and the rule that finds two payloads equal. Invariant: a member with
 //! its default value equals an absent member, so a client's retry stays a repeat after a deployment

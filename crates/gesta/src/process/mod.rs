@@ -30,7 +30,7 @@
 //! On a node that does not run a manager (`follower`), its task reads the journal only.
 //!
 //! Not here: the choice of the node that runs a process. Every append is conditional and every
-//! command has one id, so a node that was paused and wakes up beside its successor records nothing
+//! command has one id, so a node that was paused and wakes up next to its successor records nothing
 //! twice. A command without events leaves no trace and may be judged twice then.
 
 mod aside;

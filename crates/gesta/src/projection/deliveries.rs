@@ -86,12 +86,12 @@ impl<E: EventSet> Deliveries<E> {
         }
         match self.ahead.pop_front() {
             Some(fetched) => fetched,
-            // Nothing is being applied beside which the events could be decoded.
+            // Nothing is being applied while the events could be decoded.
             None => self.fetch().await.map(Fetched::undecoded),
         }
     }
 
-    /// Awaits work, and fetches deliveries meanwhile.
+    /// Awaits work, and fetches deliveries at the same time.
     pub(super) async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {

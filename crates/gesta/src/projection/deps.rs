@@ -39,7 +39,7 @@ pub(super) struct ReadModelWork<P, S> {
     pub(super) is_inline: bool,
     /// The partition whose events are applied. `None` for all of the projection.
     pub(super) partition: Option<Partition>,
-    /// Dropped last, which tells the handle that nothing of the projection is in use.
+    /// Dropped last, which signals the handle that nothing of the projection is in use.
     pub(super) in_use: mpsc::Sender<()>,
 }
 

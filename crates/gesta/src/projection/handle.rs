@@ -222,7 +222,7 @@ impl ProjectionHandle {
     /// Stops the task and waits until it has released its resources, including the stores.
     pub(crate) async fn stop(&self) {
         let Some(RunningTask { task, mut released }) = self.take_task() else { return };
-        // Appends go on without it from now on.
+        // Appends continue without it from now on.
         drop(self.inline.lock().unwrap_or_else(PoisonError::into_inner).take());
         for partition in &self.partitions {
             let task = partition.task.lock().unwrap_or_else(PoisonError::into_inner).take();

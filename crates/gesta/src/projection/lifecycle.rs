@@ -141,8 +141,8 @@ where
         Ok(ReadModels::new(self.open_writer(id).await?))
     }
 
-    /// Opens the live read model, and returns whether this version goes on with it. One that cannot
-    /// continue answers until a rebuild replaces it.
+    /// Opens the live read model, and returns whether this version continues with it. One that
+    /// cannot continue answers until a rebuild replaces it.
     async fn open_live(
         &mut self,
         read_model: ReadModel,
@@ -362,7 +362,7 @@ where
         let Some(rebuilt) = models.rebuild().map(|writer| writer.id.clone()) else {
             return Ok(());
         };
-        // Held until queries are told: no append moves one of the two meanwhile.
+        // Held until queries know: no append moves one of the two before.
         let live = models.answering.has_valid_rows.then(|| models.answering.id.clone());
         let Some(locked) = self.lock_for_switch(live, &rebuilt).await? else { return Ok(()) };
         // Rows from another history must not serve queries again, so the switch-over drops them.

@@ -1,7 +1,7 @@
 //! The task that applies the events of one partition of a projection.
 //!
 //! Invariants: only the node with the partition's lease applies its events. All read models that
-//! this version of the projection fills are filled: the live one, and a rebuild beside it.
+//! this version of the projection fills are filled: the live one, and a rebuild next to it.
 //!
 //! Not here: the creation of read models, rebuilds and switch-overs, which the projection's own
 //! task does ([`runner`](super::runner)).
@@ -183,7 +183,7 @@ where
     }
 
     /// Opens the read models that can continue. One that cannot keeps its rows while a rebuild
-    /// beside it is filled.
+    /// next to it is filled.
     async fn open_writers(
         &self,
         ids: &[ReadModelId],

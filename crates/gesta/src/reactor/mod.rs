@@ -20,13 +20,13 @@
 //!
 //! The task of a reactor is layered: the loop (`runner`), operators (`control`), events and results
 //! (`intake`), state (`session`), what is stored (`journal`). Each layer calls only those after it.
-//! Attempts and reads (`tasks`) run beside the loop and know none of them.
+//! Attempts and reads (`tasks`) run next to the loop and know none of them.
 //!
 //! On a node that does not run a reactor (`follower`), its task reads the journal only.
 //!
-//! Not here: the choice of the node that runs a reactor. A node that was paused and wakes up beside
-//! its successor can repeat an effect, with the same key; its record in the journal holds beside
-//! that of the successor.
+//! Not here: the choice of the node that runs a reactor. A node that was paused and wakes up next
+//! to its successor can repeat an effect, with the same key; its record in the journal holds next
+//! to that of the successor.
 
 mod attempt;
 mod control;

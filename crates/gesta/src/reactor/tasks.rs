@@ -1,4 +1,4 @@
-//! The tasks of a reactor that run beside its loop, and their results.
+//! The tasks of a reactor that run next to its loop, and their results.
 //!
 //! Not here: the use of the results ([`intake`](super::intake), [`control`](super::control)).
 

@@ -75,7 +75,7 @@ struct Line {
     /// Each place of its JSON, with the kind of value.
     #[serde(default, skip_serializing_if = "TypeShape::is_empty")]
     types: TypeShape,
-    /// Content types that it is or was written as, beside JSON.
+    /// Content types that it is or was written as, besides JSON.
     #[serde(default, rename = "contentTypes", skip_serializing_if = "BTreeSet::is_empty")]
     content_types: BTreeSet<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

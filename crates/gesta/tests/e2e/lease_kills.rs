@@ -106,7 +106,7 @@ impl Nodes {
         let node = self.take(&holder)?;
         let stopped = stopwatch();
         signal(&node, "STOP")?;
-        // The node may have been stopped while it holds a lock of the database: then nobody can
+        // The node may have been stopped while it holds a lock of the database: then no node can
         // take over before it continues.
         let moved = self.wait_until(TAKEOVER_MAX / 2, |held| held.token > holder.token);
         signal(&node, "CONT")?;

@@ -305,7 +305,7 @@ async fn another_number_of_partitions_is_a_rebuild_beside_the_rows_that_answer()
     assert_eq!(answer, replayed(&group.store, 1).await);
 }
 
-/// Counts the audits of each account beside the deposits: a program with one more event type.
+/// Counts the audits of each account next to the deposits: a program with one more event type.
 struct Audits<const COUNT: u32>;
 
 impl<const COUNT: u32> Projection for Audits<COUNT> {

@@ -1,4 +1,4 @@
-//! A post office for the tests of reactors: it keeps what was sent, and fails as it is told.
+//! A post office for the tests of reactors: it keeps what was sent, and fails on request.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,7 +1,7 @@
 //! No future of the read side blocks the thread that polls it.
 //!
 //! Each test holds up a piece of work, by a lock on its SQLite file or inside a statement, and runs
-//! another task to its end beside it on the same thread.
+//! another task to its end next to it on the same thread.
 
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
@@ -71,7 +71,7 @@ impl Gate {
     }
 }
 
-/// Runs work that is held up until `release`. Another task runs to its end beside it.
+/// Runs work that is held up until `release`. Another task runs to its end next to it.
 async fn beside<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
     release: impl FnOnce(),

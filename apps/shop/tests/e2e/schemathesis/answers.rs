@@ -21,7 +21,7 @@ pub(super) struct Answers {
     good: BTreeMap<String, usize>,
 }
 
-/// Counts what a report tells of.
+/// Counts the findings of a report.
 pub(super) fn read(report: &Path) -> Result<Answers> {
     let file = File::open(report).with_context(|| report.display().to_string())?;
     let mut answers = Answers::default();

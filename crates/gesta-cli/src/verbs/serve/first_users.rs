@@ -14,7 +14,7 @@ use serde_json::json;
 use super::super::certs::write_new;
 use crate::output::{Output, Style};
 
-/// Creates the users unless there are some, and tells their passwords once.
+/// Creates the users unless there are some, and prints their passwords once.
 pub(super) async fn create(
     server: &Server,
     file: Option<&PathBuf>,

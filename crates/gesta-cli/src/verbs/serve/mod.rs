@@ -1,4 +1,4 @@
-//! `gesta serve`: serves a store to KurrentDB clients until it is told to stop.
+//! `gesta serve`: serves a store to KurrentDB clients until a signal stops it.
 //!
 //! Owns: the composition of store and server. Invariants: nothing is opened before the arguments
 //! are known to be allowed; the store is closed after the last call has ended.

@@ -168,7 +168,7 @@ impl PostingsCursor {
         let at = match (here, &self.found.0.postings) {
             (Some(at), _) => at as usize,
             (None, StoredPostings::Many(list)) => {
-                // All leaves but the last are full, so the ordinal tells the leaf.
+                // All leaves but the last are full, so the ordinal gives the leaf.
                 let (number, mut leaf) = (ordinal / FANOUT, Vec::new());
                 list.leaf(&mut CachedBlocks { file, disk }, number, &mut leaf)?;
                 (self.leaf, self.leaf_start) = (leaf, number * FANOUT);

@@ -212,7 +212,7 @@ fn on_one_thread(scenario: impl Future<Output = ()> + Send + 'static) {
     }
 }
 
-/// Polls an operation beside a task that opens the gate at its end, after a call is held there.
+/// Polls an operation next to a task that opens the gate at its end, after a call is held there.
 async fn beside<T>(gate: &Arc<Gate>, operation: impl Future<Output = T>) -> T {
     beside_begun(gate, gate.close(), operation).await
 }

@@ -1,4 +1,4 @@
-//! Transactions of partitions, which go on side by side.
+//! Transactions of partitions, which run side by side.
 
 use gesta_postgres::{PostgresReadModels, Refresh, Tx, View};
 use gesta_store::{

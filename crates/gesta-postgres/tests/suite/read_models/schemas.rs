@@ -11,7 +11,7 @@ use super::{TestReadModels, create};
 /// Looks at the schemas before a test gives up.
 const LOOKS_MAX: usize = 4_000;
 
-/// Waits until so many schemas of read models are left.
+/// Waits until that many schemas of read models are left.
 #[track_caller]
 fn until_schemas(test: &TestReadModels, left: usize) {
     // Each look takes milliseconds.

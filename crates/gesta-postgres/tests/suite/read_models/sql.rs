@@ -124,7 +124,7 @@ fn a_failed_statement_fails_the_commit() {
         assert_rejected(tx.execute("insert into orders values (2)", &[]).await, "earlier");
         assert_rejected(tx.commit().await, "an earlier statement of the transaction failed");
         assert_eq!(count(&store, &id).await?, 0);
-        // With a savepoint the transaction goes on.
+        // With a savepoint the transaction continues.
         let mut tx = store.begin(&id).await?;
         tx.execute("savepoint first", &[]).await?;
         assert_rejected(tx.execute("insert into orders values ('x')", &[]).await, "SQLSTATE 22");

@@ -20,7 +20,7 @@ fn pair() -> [Partition; 2] {
     [(); 2].map(|()| all.next().expect("there are two"))
 }
 
-/// Moves the checkpoint of a partition in a transaction of its own, beside a row. Returns the
+/// Moves the checkpoint of a partition in a transaction of its own, next to a row. Returns the
 /// checkpoint of the read model.
 async fn move_partition(
     store: &impl ReadModelStore<Tx: Rows>,

@@ -72,7 +72,7 @@ fn with(fault: Between) -> FaultyStore {
         attach_inline: Box::new(move |store, consumer| {
             let between: Arc<dyn InlineConsumer> = Arc::new(Intermediary { consumer, fault });
             store.attach_inline(Arc::downgrade(&between))?;
-            // For the life of the test: somebody has to keep it.
+            // Kept for the life of the test.
             std::mem::forget(between);
             Ok(())
         }),
