@@ -5,11 +5,13 @@
 //! the store. Dropping a session rolls back there, and no caller waits for it. Not here: the
 //! statements of a transaction or reader.
 
+mod joining;
+
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use gesta_store::{Checkpoint, DatabaseError, Position, ReadModelId};
+use gesta_store::{DatabaseError, ReadModelId};
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
     time::{Instant, Sleep, timeout},
@@ -21,13 +23,11 @@ use tokio_postgres::{
 };
 
 use super::{
-    catalogue::checkpoint_in_text,
     core::{Purpose, ReadModelsCore, Server, TURN_TIMEOUT, Turn, late_turn},
     errors::{is_undefined, of_statement},
 };
 use crate::{
-    append_transaction::OpenAppend, connection::Prepared, errors::NO_ANSWER, number::to_sql,
-    schema_name::quoted,
+    append_transaction::OpenAppend, connection::Prepared, errors::NO_ANSWER, schema_name::quoted,
 };
 
 /// Time after which the server cancels a statement.
@@ -39,18 +39,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for a reader, which delays only the removal of dropped rows.
 const IDLE_READER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Time that an append waits for another transaction on a read model that takes part in it.
-const JOIN_TIMEOUT: Duration = Duration::from_millis(250);
-/// Time after which the server cancels a statement in the transaction of an append.
-const JOINED_STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time to wait for a rollback, before the connection is closed instead.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Has a row if build $1 has reached position $2 and takes events without an operator.
-const TAKES_EVENTS: &str = "
-SELECT 1 FROM {schema}.read_models m JOIN {schema}.checkpoints c ON c.build = m.build
- WHERE m.build = $1 AND m.stage IN ('rebuilding', 'live') AND c.position >= $2
-   AND NOT EXISTS (SELECT 1 FROM {schema}.dead_letters d WHERE d.build = m.build)";
 
 /// A value of a statement: a reference to any value that the driver can send.
 ///
@@ -164,82 +154,6 @@ impl Session {
             mark: uuid::Uuid::new_v4().simple().to_string(),
             is_checked: false,
         }
-    }
-
-    /// Takes part in the transaction of an append. Returns the checkpoint of the read model, too.
-    ///
-    /// Returns `None` if the read model has not reached `at_least`, has dead letters, takes no
-    /// events, or is locked by another transaction. Nothing has changed then, but settings that are
-    /// local to the transaction.
-    pub(super) async fn join(
-        core: Arc<ReadModelsCore>,
-        read_model: ReadModelId,
-        at_least: Position,
-        append: Arc<OpenAppend>,
-    ) -> Result<Option<(Self, Option<Checkpoint>)>, DatabaseError> {
-        let keeper = core.keeper()?;
-        let Some(prepared) = append.take() else {
-            return Err(DatabaseError::rejected("another read model has joined the append"));
-        };
-        let origin = Origin::Append(append);
-        let open = OpenSession { prepared, origin, turn: None, place: None, keeper };
-        let mut session = Self::new(core, read_model, open);
-        // Looked at before the lock is asked for: a read model that is being filled is locked by
-        // those who fill it, one page after the other.
-        if session.takes_events(at_least).await?
-            && let Some(checkpoint) = session.lock_within_append().await?
-        {
-            return Ok(Some((session, checkpoint)));
-        }
-        session.rollback().await?;
-        Ok(None)
-    }
-
-    async fn takes_events(&mut self, at_least: Position) -> Result<bool, DatabaseError> {
-        let (build, at_least) = (to_sql(self.read_model.build), to_sql(at_least.number()));
-        let text = self.core.names.fill(TAKES_EVENTS);
-        let values: [(Parameter<'_>, Type); 2] = [(&build, Type::INT8), (&at_least, Type::INT8)];
-        Ok(!self.query_own(&text, &values).await?.is_empty())
-    }
-
-    /// Locks the read model against other transactions, and returns its checkpoint. Returns `None`
-    /// if it is locked by another one, or takes no events any more.
-    async fn lock_within_append(&mut self) -> Result<Option<Option<Checkpoint>>, DatabaseError> {
-        let Self { schema, mark, .. } = self;
-        let (wait, statement) = (JOIN_TIMEOUT.as_millis(), JOINED_STATEMENT_TIMEOUT.as_millis());
-        let build = self.read_model.build;
-        // The savepoint keeps the append if the lock is not there in time.
-        let lock = self.core.names.fill(&format!(
-            "SAVEPOINT gesta_join; SET LOCAL search_path = {schema}; \
-             SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {wait}; \
-             SET LOCAL enable_seqscan = on; SET LOCAL gesta.transaction = '{mark}'; \
-             LOCK TABLE {schema}.gesta_build IN SHARE UPDATE EXCLUSIVE MODE; \
-             SELECT h.position, h.incarnation \
-               FROM {{schema}}.read_models m LEFT JOIN {{schema}}.handled h ON h.build = m.build \
-              WHERE m.build = {build} AND m.stage IN ('rebuilding', 'live') \
-                AND NOT EXISTS (SELECT 1 FROM {{schema}}.dead_letters d WHERE d.build = m.build); \
-             RELEASE SAVEPOINT gesta_join"
-        ));
-        let locked = self
-            .answer(move |prepared| {
-                Box::pin(async move {
-                    let client = prepared.connection.client();
-                    match client.simple_query(&lock).await {
-                        Ok(messages) => Ok(Some(messages)),
-                        Err(error) if is_undefined(&error) || is_late(&error) => {
-                            client.batch_execute("ROLLBACK TO SAVEPOINT gesta_join").await?;
-                            Ok(None)
-                        }
-                        Err(error) => Err(error),
-                    }
-                })
-            })
-            .await?;
-        let row = locked.iter().flatten().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        });
-        row.map(checkpoint_in_text).transpose()
     }
 
     /// Begins a reader on the replica. Returns `None` if there is none that can be used.
