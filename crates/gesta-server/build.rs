@@ -6,7 +6,7 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 10] = [
     "streams.proto",
     "streams_v2.proto",
     "streams_v2_errors.proto",
@@ -15,6 +15,8 @@ const FILES: [&str; 8] = [
     "gossip.proto",
     "server_features.proto",
     "users.proto",
+    "operations.proto",
+    "monitoring.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

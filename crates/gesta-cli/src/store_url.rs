@@ -50,6 +50,8 @@ pub(crate) struct ServedStore {
     pub(crate) store: Arc<dyn EventStore>,
     /// The leases of a store that other servers may open, too.
     pub(crate) leases: Option<Arc<dyn Leases>>,
+    /// The store again, if it can be scavenged.
+    pub(crate) log: Option<LogStore>,
 }
 
 impl FollowedStore {
@@ -112,15 +114,21 @@ impl StoreUrl {
     /// Opens the store to serve it. A store in memory begins empty.
     #[cfg(feature = "server")]
     pub(crate) fn open_to_serve(&self) -> Result<ServedStore> {
-        let alone = |store| ServedStore { store, leases: None };
         match self {
-            Self::Memory => Ok(alone(Arc::new(MemoryStore::new()))),
-            Self::Log(_) => self.open_to_append().map(alone),
+            Self::Memory => {
+                let store = Arc::new(MemoryStore::new());
+                Ok(ServedStore { store, leases: None, log: None })
+            }
+            Self::Log(log) => {
+                let store = log.open_to_append()?;
+                let log = Some(store.clone());
+                Ok(ServedStore { store: Arc::new(store), leases: None, log })
+            }
             #[cfg(feature = "postgres")]
             Self::Postgres(url) => {
                 let opened = PostgresStore::connect_to(url.as_ref().clone(), OpenMode::Create);
                 let store = Arc::new(block_on(opened)?);
-                Ok(ServedStore { store: store.clone(), leases: Some(store) })
+                Ok(ServedStore { store: store.clone(), leases: Some(store), log: None })
             }
         }
     }

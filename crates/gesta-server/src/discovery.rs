@@ -30,6 +30,9 @@ const GROUPS: &str = "event_store.client.persistent_subscriptions.persistentsubs
 const SOURCES: &[&str] = &["stream", "all"];
 const PROJECTIONS: &str = "event_store.client.projections.projections";
 const USERS: &str = "event_store.client.users.users";
+const OPERATIONS: &str = "event_store.client.operations.operations";
+const START_SCAVENGE: &str = "startscavenge";
+const STOP_SCAVENGE: &str = "stopscavenge";
 
 /// Service, call and features of what the server has.
 const METHODS: &[(&str, &str, &[&str])] = &[
@@ -66,6 +69,14 @@ const METHODS: &[(&str, &str, &[&str])] = &[
     (USERS, "details", &[]),
     (USERS, "changepassword", &[]),
     (USERS, "resetpassword", &[]),
+    (OPERATIONS, START_SCAVENGE, &[]),
+    (OPERATIONS, STOP_SCAVENGE, &[]),
+    (OPERATIONS, "shutdown", &[]),
+    (OPERATIONS, "mergeindexes", &[]),
+    (OPERATIONS, "resignnode", &[]),
+    (OPERATIONS, "setnodepriority", &[]),
+    (OPERATIONS, "restartpersistentsubscriptions", &[]),
+    ("event_store.client.monitoring.monitoring", "stats", &[]),
     ("event_store.client.gossip.gossip", "read", &[]),
     ("event_store.client.server_features.serverfeatures", "getsupportedmethods", &[]),
 ];
@@ -94,9 +105,14 @@ impl ServerFeatures for Features {
         &self,
         _: Request<Empty>,
     ) -> Result<Response<SupportedMethods>, Status> {
-        // An insecure server has no users.
+        // An insecure server has no users, and most stores are not scavenged.
         let has_users = self.node.access().guard().is_some();
-        let methods = METHODS.iter().filter(|(service, ..)| has_users || *service != USERS);
+        let is_scavenged = self.node.scavenges().are_supported();
+        let methods = METHODS.iter().filter(|(service, method, _)| match (*service, *method) {
+            (USERS, _) => has_users,
+            (OPERATIONS, START_SCAVENGE | STOP_SCAVENGE) => is_scavenged,
+            _ => true,
+        });
         let methods = methods.map(|(service, method, features)| SupportedMethod {
             method_name: (*method).to_owned(),
             service_name: (*service).to_owned(),

@@ -17,19 +17,25 @@
 //! Not here: concrete stores (the caller opens one), the domain, reading files.
 //!
 //! The modules are layers, lowest first: `proto` (generated), `wire` (values and errors of the
-//! protocol), `tls` (certificates), `access` (who callers are and what they may), `node` (what all
-//! calls share), `tenure` (work that one of several servers does), `streams` (the service of
-//! streams), `groups` (the service of consumer groups), `projections` (the service of projections,
-//! and what runs), `users` (the service of users), `discovery` (what clients ask before they call),
-//! `http` (endpoints for operators), `serve` (connections and the end).
+//! protocol), `clock`, `tls` (certificates), `access` (who callers are and what they may),
+//! `scavenges` (removal of hidden events), `node` (what all calls share), `tenure` (work that one
+//! of several servers does), `streams` (the service of streams), `groups` (the service of consumer
+//! groups), `projections` (the service of projections, and what runs), `users` (the service of
+//! users), `operations` (the service of operators), `discovery` (what clients ask before they
+//! call), `http` (endpoints for operators), `monitoring` (the service of figures), `serve`
+//! (connections and the end).
 
 mod access;
+mod clock;
 mod discovery;
 mod groups;
 mod http;
+mod monitoring;
 mod node;
+mod operations;
 mod projections;
 mod proto;
+mod scavenges;
 mod serve;
 mod streams;
 mod tenure;
@@ -38,5 +44,6 @@ mod users;
 mod wire;
 
 pub use access::{FirstPasswords, InvalidTokenKey, TokenRule};
+pub use scavenges::{ScavengeFigures, ScavengeRequest, Scavenger};
 pub use serve::{InvalidListener, Security, ServeError, Server};
 pub use tls::{InvalidTls, Tls};

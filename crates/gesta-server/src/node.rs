@@ -1,22 +1,24 @@
-//! State that all calls of one server share: the store, the access rule, the clock, the
-//! counters, and the end.
+//! State that all calls of one server share: the store, the access rule, the counters, the
+//! scavenges, and the end.
 //!
-//! Owns: [`Node`]. Invariant: after [`Node::stop`] no subscription goes on.
+//! Owns: [`Node`]. Invariant: after [`Node::stop`] no subscription goes on. A client may ask for
+//! the end ([`Node::ask_for_end`]); who runs the server carries it out.
 
 use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI32, AtomicU64, Ordering},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
-use gesta_store::{EventStore, RecordedAt};
+use gesta_store::EventStore;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::access::Access;
+pub(crate) use crate::clock::wall_now;
+use crate::{access::Access, clock::monotonic_now, scavenges::Scavenges};
 
 /// The version that clients are told, which decides what they try: the first one with all calls of
 /// the second version of the streams.
@@ -34,6 +36,10 @@ struct Shared {
     id: Uuid,
     started: Instant,
     counters: Counters,
+    scavenges: Scavenges,
+    /// A number that operators set for the elections of a cluster. It is only shown.
+    priority: AtomicI32,
+    asked_for_end: watch::Sender<bool>,
     stop: watch::Sender<bool>,
 }
 
@@ -80,6 +86,9 @@ impl Node {
             id: Uuid::new_v4(),
             started: monotonic_now(),
             counters: Counters::default(),
+            scavenges: Scavenges::default(),
+            priority: AtomicI32::new(0),
+            asked_for_end: watch::Sender::new(false),
             stop: watch::Sender::new(false),
         };
         Self { shared: Arc::new(shared) }
@@ -105,6 +114,28 @@ impl Node {
         monotonic_now().duration_since(self.shared.started).as_secs_f64()
     }
 
+    pub(crate) fn scavenges(&self) -> &Scavenges {
+        &self.shared.scavenges
+    }
+
+    pub(crate) fn priority(&self) -> i32 {
+        self.shared.priority.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_priority(&self, priority: i32) {
+        self.shared.priority.store(priority, Ordering::Relaxed);
+    }
+
+    /// Asks for the graceful end of the server, which begins soon after.
+    pub(crate) fn ask_for_end(&self) {
+        self.shared.asked_for_end.send_replace(true);
+    }
+
+    /// Waits for [`Node::ask_for_end`].
+    pub(crate) fn asked_for_end(&self) -> impl Future<Output = ()> + Send + use<> {
+        told(&self.shared.asked_for_end)
+    }
+
     /// Ends all subscriptions, now and later.
     pub(crate) fn stop(&self) {
         // Unlike `send`, this does not fail if there is no subscription.
@@ -117,22 +148,15 @@ impl Node {
 
     /// Waits for [`Node::stop`].
     pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut stop = self.shared.stop.subscribe();
-        async move {
-            // An error means that the sender is gone, which is a stop, too.
-            drop(stop.wait_for(|stopped| *stopped).await);
-        }
+        told(&self.shared.stop)
     }
 }
 
-/// Returns the time of the machine, for messages; the store has a clock of its own.
-#[expect(clippy::disallowed_methods, reason = "this is the server's clock")]
-pub(crate) fn wall_now() -> RecordedAt {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    RecordedAt::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is the server's clock")]
-fn monotonic_now() -> Instant {
-    Instant::now()
+/// Waits until a signal is given.
+fn told(signal: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
+    let mut signal = signal.subscribe();
+    async move {
+        // An error means that the node is gone, which is the end, too.
+        drop(signal.wait_for(|given| *given).await);
+    }
 }

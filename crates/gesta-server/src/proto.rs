@@ -17,8 +17,8 @@ mod packages {
 
 pub(crate) use packages::{
     event_store::client::{
-        self as shared, gossip, persistent_subscriptions, projections, server_features, streams,
-        users,
+        self as shared, gossip, monitoring, operations, persistent_subscriptions, projections,
+        server_features, streams, users,
     },
     google::rpc,
     kurrentdb::protocol::v2::streams as streams_v2,

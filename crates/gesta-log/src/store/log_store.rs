@@ -324,6 +324,22 @@ impl LogStore {
         options: ScavengeOptions,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<ScavengeReport, ScavengeError> {
+        self.scavenge_while(options, &mut |done| {
+            progress(done);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Same as [`scavenge`](Self::scavenge), until `progress` returns a break. It is called before
+    /// each segment and at the end.
+    ///
+    /// # Errors
+    /// [`ScavengeError`]; space reclaimed before the error stays reclaimed.
+    pub fn scavenge_while(
+        &self,
+        options: ScavengeOptions,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<ScavengeReport, ScavengeError> {
         let scavenger = self.shared.scavenger.as_ref().ok_or(ScavengeError::ReadOnly)?;
         scavenger.run(&self.shared.reader, options, progress)
     }

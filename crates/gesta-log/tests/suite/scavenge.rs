@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     num::NonZeroU64,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -441,6 +442,24 @@ fn segments_of_which_little_would_be_won_stay_as_they_are() {
     assert_eq!(told.last().map(|last| last.bytes_total), Some(report.bytes_before));
     assert!(scavenge(&store).rewritten_segments > 0, "those of which less was won");
     assert_eq!(scavenge(&store).rewritten_segments, 0, "nothing is left to win");
+}
+
+#[test]
+fn a_scavenge_that_is_ended_keeps_what_it_has_done_and_the_next_one_goes_on() {
+    let directory = closed_store_of_sessions();
+    let store = open(directory.path());
+    let everything = ScavengeOptions::default().threshold_percent(0);
+    let (mut asked, kept) = (0, without_sessions(read_all(&store).unwrap()));
+    let ended = store.scavenge_while(everything, &mut |_| {
+        asked += 1;
+        if asked > 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let ended = ended.unwrap();
+    assert_eq!((ended.segments, ended.ended_early), (2, true));
+    let rest = scavenge(&store);
+    assert!(ended.rewritten_segments > 0 && rest.rewritten_segments > 0);
+    assert!(!rest.ended_early);
+    assert_eq!(without_sessions(read_all(&store).unwrap()), kept);
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl Groups {
     }
 
     /// Ends all groups, and starts them from what is stored.
-    pub(super) async fn restart(&self) -> Result<(), Status> {
+    pub(crate) async fn restart(&self) -> Result<(), Status> {
         let mut registry = self.registry().await?;
         registry.is_loaded = false;
         registry.end_where(EndReason::Restarted, |_| true).await;

@@ -2,7 +2,7 @@
 //!
 //! Owns: their names and descriptions, in one list.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::{Map, Value};
 
@@ -23,10 +23,10 @@ struct Figure {
 }
 
 /// All figures at one moment.
-pub(super) struct Figures(Vec<Figure>);
+pub(crate) struct Figures(Vec<Figure>);
 
 impl Figures {
-    pub(super) async fn of(node: &Node) -> Self {
+    pub(crate) async fn of(node: &Node) -> Self {
         let counters = node.counters();
         let counter = |name, help, value: u64| Figure {
             name,
@@ -39,6 +39,7 @@ impl Figures {
         let subscriptions = open(counters.subscriptions.get(), counters.subscriptions_ended.get());
         let consumers = open(counters.consumers.get(), counters.consumers_ended.get());
         let connections = open(counters.connections.get(), counters.connections_ended.get());
+        let scavenging = node.scavenges().last().is_some_and(|last| last.is_running());
         let mut figures = vec![
             counter("appends_total", "Appends that were recorded.", counters.appends.get()),
             counter(
@@ -80,6 +81,7 @@ impl Figures {
                 counters.projections_failed.get(),
             ),
             gauge("connections_open", "Connections that are open.", connections),
+            gauge("scavenges_running", "Scavenges that are running.", u64::from(scavenging).into()),
             gauge("uptime_seconds", "Time since the start.", node.uptime_seconds().into()),
         ];
         // A store that does not answer is reported by its readiness.
@@ -93,6 +95,12 @@ impl Figures {
     pub(super) fn to_json(&self) -> Value {
         let figures = self.0.iter().map(|figure| (figure.name.to_owned(), figure.value.clone()));
         Value::Object(figures.collect::<Map<_, _>>())
+    }
+
+    /// Returns each figure as text.
+    pub(crate) fn to_texts(&self) -> BTreeMap<String, String> {
+        let figures = self.0.iter();
+        figures.map(|figure| (figure.name.to_owned(), figure.value.to_string())).collect()
     }
 
     pub(super) fn to_prometheus(&self) -> String {

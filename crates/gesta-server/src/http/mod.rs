@@ -14,8 +14,9 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use self::figures::Figures;
+pub(crate) use self::figures::Figures;
 use crate::{
+    clock::{time_text, wall_now},
     discovery::end_point,
     node::{Node, PROTOCOL_VERSION},
 };
@@ -80,20 +81,40 @@ async fn info(State(node): State<Node>) -> Json<Value> {
     }))
 }
 
+/// Answers with the only node. Clients want all of these entries: those of TCP have no meaning
+/// here, and every position is that of the last event.
 async fn gossip(State(node): State<Node>, request: Request) -> Json<Value> {
     // HTTP/2 has the authority in the address, HTTP/1.1 in a header.
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let named: Option<Authority> =
         request.uri().authority().cloned().or_else(|| host?.parse().ok());
     let (address, port) = end_point(named.as_ref());
+    // A store that does not answer is reported by its readiness.
+    let head = node.store().head().await.map_or(0, |head| head.position.number());
     Json(json!({
         "members": [{
             "instanceId": node.id().to_string(),
+            "timeStamp": time_text(wall_now()),
             "state": "Leader",
             "isAlive": true,
+            "internalTcpIp": address,
+            "internalTcpPort": 0,
+            "internalSecureTcpPort": 0,
+            "externalTcpIp": address,
+            "externalTcpPort": 0,
+            "externalSecureTcpPort": 0,
             "httpEndPointIp": address,
             "httpEndPointPort": port,
-        }]
+            "lastCommitPosition": head,
+            "writerCheckpoint": head,
+            "chaserCheckpoint": head,
+            "epochPosition": 0,
+            "epochNumber": 0,
+            "epochId": node.id().to_string(),
+            "nodePriority": node.priority(),
+        }],
+        "serverIp": address,
+        "serverPort": port,
     }))
 }
 

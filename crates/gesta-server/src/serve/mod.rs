@@ -15,6 +15,7 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use gesta_store::{EventStore, Leases, StoreError};
 use tokio::{
+    join,
     net::TcpListener,
     pin, select,
     time::{Instant, sleep},
@@ -27,6 +28,7 @@ use crate::{
     groups::Groups,
     node::Node,
     projections::Projections,
+    scavenges::Scavenger,
     tenure::Tenancy,
     tls::Tls,
 };
@@ -127,6 +129,13 @@ impl Server {
         Self { leases: Some(leases), ..self }
     }
 
+    /// Lets operators scavenge the store while it is served.
+    #[must_use]
+    pub fn scavenging(self, scavenger: Arc<dyn Scavenger>) -> Self {
+        self.node.scavenges().enable(scavenger);
+        self
+    }
+
     /// Creates `admin` and `ops` with these passwords, if the store never had an `admin`. Returns
     /// `false` if it had, or if the server is insecure.
     ///
@@ -175,8 +184,9 @@ impl Server {
         }
     }
 
-    /// Serves until the future `until` completes, then ends gracefully: subscriptions end at once
-    /// with `UNAVAILABLE`, and other calls have ten seconds to finish.
+    /// Serves until the future `until` completes or an operator asks for the end by a call, then
+    /// ends gracefully: subscriptions end at once with `UNAVAILABLE`, other calls have ten seconds
+    /// to finish, and a scavenge ends after its current step.
     ///
     /// Does not close the store.
     ///
@@ -197,10 +207,17 @@ impl Server {
         projections.start();
         let router = router::router(&self.node, &self.groups, projections.clone());
         let mut connections = Connections::new(router, self.node.clone(), self.tls.as_ref());
+        let asked = self.node.asked_for_end();
+        let until = async {
+            select! {
+                () = until => {}
+                () = asked => {}
+            }
+        };
         let accepted = accept_until(&listener, &mut connections, until).await;
         drop(listener);
         self.node.stop();
-        connections.shut_down(CLOSING_MAX).await;
+        join!(connections.shut_down(CLOSING_MAX), self.node.scavenges().end());
         // The caller may close the store after the last checkpoints.
         groups.ended().await;
         at_work.ended().await;

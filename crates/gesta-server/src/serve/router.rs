@@ -22,8 +22,9 @@ use super::{
 use crate::{
     discovery,
     groups::{self, Groups},
-    http,
+    http, monitoring,
     node::Node,
+    operations,
     projections::{self, Projections},
     streams, users,
 };
@@ -36,6 +37,8 @@ pub(super) fn router(node: &Node, groups: &Groups, projections: Projections) -> 
         .add_service(discovery::features(node.clone()))
         .add_service(discovery::members(node.clone()))
         .add_service(users::service(node.clone()))
+        .add_service(operations::service(node.clone(), groups.clone()))
+        .add_service(monitoring::service(node.clone()))
         .into_axum_router()
         .reset_fallback();
     services

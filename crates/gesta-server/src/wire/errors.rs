@@ -45,6 +45,12 @@ pub(crate) fn user_conflict(login: &str) -> Status {
     with_trailers(Code::FailedPrecondition, format!("the user `{login}` exists"), trailers)
 }
 
+/// The error of a call about a scavenge that the server does not know.
+pub(crate) fn scavenge_not_found(id: &str) -> Status {
+    let trailers = [(EXCEPTION, "scavenge-not-found"), ("scavenge-id", id)];
+    with_trailers(Code::NotFound, format!("there is no scavenge `{id}`"), trailers)
+}
+
 /// Returns `true` if an append that ended with this error may have happened.
 pub(crate) fn is_outcome_unknown(error: &StoreError) -> bool {
     !error.is_definite()

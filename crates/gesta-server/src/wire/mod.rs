@@ -18,8 +18,8 @@ pub(crate) use self::{
     batch_status::{batch_status, of_plain, timed_out},
     details::detailed,
     errors::{
-        access_denied, missing, refused, status, user_conflict, user_not_found, version_number,
-        with_trailers, wrong_expected_version,
+        access_denied, missing, refused, scavenge_not_found, status, user_conflict, user_not_found,
+        version_number, with_trailers, wrong_expected_version,
     },
     expected::{ExpectedOption, expected_of_number},
     ids::{IdForm, uuid_of},

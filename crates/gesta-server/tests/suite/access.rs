@@ -10,6 +10,9 @@ use crate::{
 /// All calls in `proto/`.
 const METHODS: &[&str] = include!(concat!(env!("OUT_DIR"), "/methods.rs"));
 
+/// The call after which the server answers no other one.
+const SHUTDOWN: &str = "/event_store.client.operations.Operations/Shutdown";
+
 /// Each path with the answers to a caller without credentials, a user, a member of `$ops` and one
 /// of `$admins`: `?` asks for a user, `-` denies, `+` grants.
 #[rustfmt::skip]
@@ -48,6 +51,14 @@ const EXPECTED: &[(&str, &str)] = &[
     ("/event_store.client.users.Users/Details", "?--+"),
     ("/event_store.client.users.Users/ChangePassword", "?+++"),
     ("/event_store.client.users.Users/ResetPassword", "?--+"),
+    ("/event_store.client.operations.Operations/StartScavenge", "?-++"),
+    ("/event_store.client.operations.Operations/StopScavenge", "?-++"),
+    (SHUTDOWN, "?-++"),
+    ("/event_store.client.operations.Operations/MergeIndexes", "?-++"),
+    ("/event_store.client.operations.Operations/ResignNode", "?-++"),
+    ("/event_store.client.operations.Operations/SetNodePriority", "?-++"),
+    ("/event_store.client.operations.Operations/RestartPersistentSubscriptions", "?-++"),
+    ("/event_store.client.monitoring.Monitoring/Stats", "?-++"),
     ("/event_store.client.server_features.ServerFeatures/GetSupportedMethods", "++++"),
     ("/event_store.client.gossip.Gossip/Read", "++++"),
     ("/health/live", "++++"),
@@ -72,15 +83,9 @@ fn every_call_is_in_the_expected_table_and_nothing_else() {
 #[tokio::test]
 async fn each_caller_may_use_what_the_table_says() {
     let scene = Secured::start().await;
-    scene.create_user("ann", &[]).await;
-    let callers = [
-        Credentials::default(),
-        basic("ann", "changeit"),
-        basic("ops", scene.passwords.ops()),
-        basic("admin", scene.passwords.admin()),
-    ];
+    let callers = callers(&scene).await;
     let channel = scene.channel().await;
-    for (path, expected) in EXPECTED {
+    for (path, expected) in EXPECTED.iter().filter(|(path, _)| *path != SHUTDOWN) {
         let mut answers = String::new();
         for credentials in &callers {
             answers.push(match is_call(path) {
@@ -95,6 +100,29 @@ async fn each_caller_may_use_what_the_table_says() {
         }
         assert_eq!(answers, *expected, "{path}");
     }
+}
+
+#[tokio::test]
+async fn operators_alone_end_the_server() {
+    for (ordinal, expected) in "?-++".chars().enumerate() {
+        let scene = Secured::start().await;
+        let caller = &callers(&scene).await[ordinal];
+        assert_eq!(call(scene.channel().await, SHUTDOWN, caller).await, expected);
+        if expected == '+' {
+            scene.ended().await;
+        }
+    }
+}
+
+/// A caller without credentials, a user, a member of `$ops` and one of `$admins`.
+async fn callers(scene: &Secured) -> [Credentials; 4] {
+    scene.create_user("ann", &[]).await;
+    [
+        Credentials::default(),
+        basic("ann", "changeit"),
+        basic("ops", scene.passwords.ops()),
+        basic("admin", scene.passwords.admin()),
+    ]
 }
 
 #[tokio::test]

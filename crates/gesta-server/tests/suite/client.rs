@@ -18,8 +18,8 @@ use std::time::Duration;
 
 pub(crate) use delete_req::options::ExpectedStreamRevision as Deleting;
 pub(crate) use packages::event_store::client::{
-    self as shared, Empty, StreamIdentifier, gossip, persistent_subscriptions as groups,
-    projections, server_features, streams::*, users,
+    self as shared, Empty, StreamIdentifier, gossip, monitoring, operations,
+    persistent_subscriptions as groups, projections, server_features, streams::*, users,
 };
 pub(crate) use packages::{google::rpc, kurrentdb::protocol::v2::streams as v2};
 use streams_client::StreamsClient;

@@ -56,7 +56,7 @@ async fn a_call_that_the_server_lacks_is_unimplemented() {
     let scene = Scene::of_memory().await;
     let mut client = tonic::client::Grpc::new(scene.channel().await);
     client.ready().await.unwrap();
-    let path = "/event_store.client.monitoring.Monitoring/Stats".parse().unwrap();
+    let path = "/kurrentdb.protocol.v2.indexes.IndexesService/ListIndexes".parse().unwrap();
     let codec = tonic_prost::ProstCodec::<Empty, Empty>::default();
     let refused = client.unary(tonic::Request::new(Empty {}), path, codec).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented, "{refused}");

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use gesta_log::{IndexedIds, LogStore, Options};
-use gesta_server::Server;
+use gesta_server::{Scavenger, Server};
 use gesta_store::{EventStore, Leases, memory::MemoryStore};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -25,6 +25,7 @@ pub(crate) struct Scene {
     running: Option<JoinHandle<()>>,
     store: Store,
     leases: Option<Arc<dyn Leases>>,
+    scavenger: Option<Arc<dyn Scavenger>>,
 }
 
 /// A store that a scene can open again.
@@ -51,8 +52,16 @@ impl Store {
 
 impl Scene {
     async fn of(store: Store, leases: Option<Arc<dyn Leases>>) -> Self {
+        Self::started(store, leases, None).await
+    }
+
+    async fn started(
+        store: Store,
+        leases: Option<Arc<dyn Leases>>,
+        scavenger: Option<Arc<dyn Scavenger>>,
+    ) -> Self {
         let address = "127.0.0.1:0".parse().unwrap();
-        let mut scene = Self { address, stop: None, running: None, store, leases };
+        let mut scene = Self { address, stop: None, running: None, store, leases, scavenger };
         scene.start().await;
         scene
     }
@@ -65,6 +74,10 @@ impl Scene {
         let server = Server::insecure(Arc::clone(&store));
         let server = match &self.leases {
             Some(leases) => server.sharing(Arc::clone(leases)),
+            None => server,
+        };
+        let server = match &self.scavenger {
+            Some(scavenger) => server.scavenging(Arc::clone(scavenger)),
             None => server,
         };
         let (stop, stopped) = oneshot::channel();
@@ -82,6 +95,14 @@ impl Scene {
     /// Serves a store that the scenario has.
     pub(crate) async fn of_store(store: Arc<dyn EventStore>) -> Self {
         Self::of(Store::Lent(store), None).await
+    }
+
+    /// Serves a store that operators may scavenge.
+    pub(crate) async fn scavenged(
+        store: Arc<dyn EventStore>,
+        scavenger: Arc<dyn Scavenger>,
+    ) -> Self {
+        Self::started(Store::Lent(store), None, Some(scavenger)).await
     }
 
     pub(crate) async fn of_memory() -> Self {

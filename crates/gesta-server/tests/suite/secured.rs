@@ -47,7 +47,7 @@ pub(crate) struct Secured {
     pub(crate) passwords: FirstPasswords,
     authority: Authority,
     _stop: oneshot::Sender<()>,
-    _running: JoinHandle<()>,
+    running: JoinHandle<()>,
 }
 
 /// An authority that signs certificates.
@@ -108,7 +108,12 @@ impl Secured {
             let until = async { drop(stopped.await) };
             server.run(listener, until).await.unwrap();
         });
-        Self { address, passwords, authority, _stop: stop, _running: running }
+        Self { address, passwords, authority, _stop: stop, running }
+    }
+
+    /// Waits until the server has ended by itself.
+    pub(crate) async fn ended(self) {
+        self.running.await.unwrap();
     }
 
     pub(crate) async fn connect(

@@ -5,6 +5,7 @@
 
 mod first_users;
 mod protection;
+mod scavenging;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -18,7 +19,10 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use self::protection::{Protection, ProtectionOptions};
+use self::{
+    protection::{Protection, ProtectionOptions},
+    scavenging::LogScavenger,
+};
 use crate::{
     exit::{Outcome, Refusal},
     output::{Output, Style, notice},
@@ -122,7 +126,7 @@ impl Serve {
         let address = listener.local_addr().context("cannot tell the address of the listener")?;
         let opened = url.clone();
         // Opening blocks, and a store's own threads run without this runtime.
-        let ServedStore { store, leases } =
+        let ServedStore { store, leases, log } =
             tokio::task::spawn_blocking(move || opened.open_to_serve()).await??;
         let (server, scheme) = match protection {
             Protection::Insecure => (Server::insecure(Arc::clone(&store)), "http"),
@@ -132,6 +136,10 @@ impl Serve {
         };
         let server = match leases {
             Some(leases) => server.sharing(leases),
+            None => server,
+        };
+        let server = match log {
+            Some(log) => server.scavenging(Arc::new(LogScavenger(log))),
             None => server,
         };
         let file = self.protection.admin_password_file.as_ref();

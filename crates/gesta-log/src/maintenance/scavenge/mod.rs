@@ -25,7 +25,7 @@ mod error;
 mod hidden;
 mod rewrite;
 
-use std::sync::PoisonError;
+use std::{ops::ControlFlow, sync::PoisonError};
 
 use self::{error::failed, hidden::HiddenEvents, rewrite::RewrittenSegment};
 use crate::{
@@ -34,7 +34,7 @@ use crate::{
     index::CoveredSegment,
     maintenance::compaction::{Compactor, SharedCompactor},
     read::Reader,
-    recovery::{OnProgress, Progress},
+    recovery::Progress,
     segment::{segment_file, unfinished_rewrite},
     sync::{Mutex, MutexGuard, TryLockError},
 };
@@ -88,7 +88,12 @@ pub struct ScavengeReport {
     pub bytes_before: u64,
     /// Total size of the segments afterwards, in bytes.
     pub bytes_after: u64,
+    /// `true` if the caller ended the scavenge before all segments were examined.
+    pub ended_early: bool,
 }
+
+/// Called before each segment and at the end. A break ends the scavenge.
+pub(crate) type WhileProgress<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 /// Runs scavenges, one at a time.
 #[derive(Debug)]
@@ -107,12 +112,13 @@ impl Scavenger {
         self.compactor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Scavenges all sealed segments. Calls `progress` before each and at the end.
+    /// Scavenges sealed segments until `progress` breaks, which is called before each and at the
+    /// end.
     pub(crate) fn run(
         &self,
         reader: &Reader,
         options: ScavengeOptions,
-        progress: OnProgress<'_>,
+        progress: WhileProgress<'_>,
     ) -> Result<ScavengeReport, ScavengeError> {
         let _held = match self.under_way.try_lock() {
             Ok(held) => held,
@@ -137,12 +143,19 @@ impl Scavenger {
         let segments = reader.published.index().segments_in_runs();
         let bytes_total = bytes_of(&*reader.disk, &segments)?;
         for covered in segments {
-            progress(Progress { bytes_done: pass.report.bytes_before, bytes_total });
+            let before = Progress { bytes_done: pass.report.bytes_before, bytes_total };
+            if progress(before).is_break() {
+                pass.report.ended_early = true;
+                break;
+            }
             pass.segment(&covered)?;
         }
         // The remaining runs, so that the next start need not read the rewritten segments.
         pass.rewrite_runs()?;
-        progress(Progress { bytes_done: pass.report.bytes_before, bytes_total });
+        if !pass.report.ended_early {
+            // All is done: there is nothing left to break.
+            let _ = progress(Progress { bytes_done: pass.report.bytes_before, bytes_total });
+        }
         Ok(pass.report)
     }
 
