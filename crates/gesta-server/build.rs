@@ -6,7 +6,7 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "streams.proto",
     "streams_v2.proto",
     "streams_v2_errors.proto",
@@ -17,6 +17,7 @@ const FILES: [&str; 10] = [
     "users.proto",
     "operations.proto",
     "monitoring.proto",
+    "gesta_appends.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -7,7 +7,7 @@
 use std::{borrow::Cow, fmt, io, process::ExitCode};
 
 use gesta_log::{BackupError, OpenError, ScavengeError};
-use gesta_store::{Overload, StoreError};
+use gesta_store::{Capability, Overload, StoreError};
 use serde_json::json;
 
 use crate::output::{ReaderGone, Style, masked, notice, notice_json};
@@ -146,6 +146,9 @@ fn kind(error: &anyhow::Error) -> (&str, u8) {
     if let Some(kind) = postgres::kind(error) {
         return kind;
     }
+    if let Some(code) = kurrentdb::code(error) {
+        return (code, UNUSABLE);
+    }
     if error.is::<OpenError>() {
         return ("store-not-opened", UNUSABLE);
     }
@@ -170,7 +173,8 @@ fn kind(error: &anyhow::Error) -> (&str, u8) {
 
 /// Returns the error of the store, also of one that did not open or that could not be copied to.
 fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
-    error.downcast_ref::<StoreError>().or_else(|| postgres::store_error(error))
+    let found = error.downcast_ref::<StoreError>().or_else(|| postgres::store_error(error));
+    found.or_else(|| kurrentdb::store_error(error))
 }
 
 /// The errors of stores in PostgreSQL that are not of the contract.
@@ -252,6 +256,42 @@ mod postgres {
     }
 }
 
+/// The errors of connecting to a server.
+#[cfg(feature = "kurrentdb")]
+mod kurrentdb {
+    use gesta_kurrentdb::OpenError;
+    use gesta_store::StoreError;
+
+    pub(super) fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
+        match error.downcast_ref()? {
+            OpenError::Server { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Returns the code of an error that is not the store's.
+    pub(super) fn code(error: &anyhow::Error) -> Option<&'static str> {
+        match error.downcast_ref()? {
+            OpenError::Server { .. } => None,
+            _ => Some("store-not-opened"),
+        }
+    }
+}
+
+/// This build connects to none.
+#[cfg(not(feature = "kurrentdb"))]
+mod kurrentdb {
+    use gesta_store::StoreError;
+
+    pub(super) const fn store_error(_: &anyhow::Error) -> Option<&StoreError> {
+        None
+    }
+
+    pub(super) const fn code(_: &anyhow::Error) -> Option<&'static str> {
+        None
+    }
+}
+
 /// Returns the hint for an error whose message does not include one.
 fn hint(error: &anyhow::Error) -> Option<&str> {
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
@@ -281,6 +321,9 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
         // A server that answers is at the right address.
         StoreError::Unreachable { .. } => {
             postgres::remedy(refused).or(Some("check the store's address, then retry"))
+        }
+        StoreError::Unsupported { capability: Capability::StreamListing } => {
+            Some("read the server's own list: gesta read '$streams'")
         }
         StoreError::Denied { .. } => Some("use credentials that have the right"),
         StoreError::ReadOnly { .. } => Some("append to the primary store, or use another account"),

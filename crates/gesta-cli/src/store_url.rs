@@ -1,4 +1,5 @@
-//! Store URLs (`gesta:DIR`, `postgres://…`, `memory:`) and the ways to open a store.
+//! Store URLs (`gesta:DIR`, `postgres://…`, `kurrentdb://…`, `memory:`), and the ways to open a
+//! store.
 //!
 //! Invariants: reading creates nothing and changes no tables. No printed text has a password. A
 //! command that only the embedded store has says what serves instead.
@@ -8,8 +9,10 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use anyhow::Result;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "kurrentdb"))]
 use futures_executor::block_on;
+#[cfg(feature = "kurrentdb")]
+use gesta_kurrentdb::{KurrentStore, KurrentUrl};
 use gesta_log::LogStore;
 #[cfg(feature = "postgres")]
 use gesta_postgres::{OpenMode, PostgresStore, PostgresUrl};
@@ -20,10 +23,11 @@ use gesta_store::{Leases, memory::MemoryStore};
 use crate::{exit::Refusal, log_url::LogUrl};
 
 /// The forms of a URL, for error texts.
-const FORMS: &str = if cfg!(feature = "postgres") {
-    "gesta:DIR or postgres://USER@HOST:PORT/DATABASE"
-} else {
-    "gesta:DIR"
+const FORMS: &str = match (cfg!(feature = "postgres"), cfg!(feature = "kurrentdb")) {
+    (true, true) => "gesta:DIR, postgres://USER@HOST:PORT/DATABASE or kurrentdb://USER@HOST:PORT",
+    (true, false) => "gesta:DIR or postgres://USER@HOST:PORT/DATABASE",
+    (false, true) => "gesta:DIR or kurrentdb://USER@HOST:PORT",
+    (false, false) => "gesta:DIR",
 };
 
 /// Value of `--store`.
@@ -34,13 +38,16 @@ pub(crate) enum StoreUrl {
     Memory,
     #[cfg(feature = "postgres")]
     Postgres(Box<PostgresUrl>),
+    /// A server of KurrentDB's protocol.
+    #[cfg(feature = "kurrentdb")]
+    Kurrent(Box<KurrentUrl>),
 }
 
 /// A store that another process may be appending to.
 pub(crate) enum FollowedStore {
     /// Sees appends of another process after a refresh.
     Log(LogStore),
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "postgres", feature = "kurrentdb"))]
     Live(Arc<dyn EventStore>),
 }
 
@@ -58,7 +65,7 @@ impl FollowedStore {
     pub(crate) fn store(&self) -> &dyn EventStore {
         match self {
             Self::Log(store) => store,
-            #[cfg(feature = "postgres")]
+            #[cfg(any(feature = "postgres", feature = "kurrentdb"))]
             Self::Live(store) => store.as_ref(),
         }
     }
@@ -70,7 +77,7 @@ impl FollowedStore {
                 store.refresh()?;
                 Ok(true)
             }
-            #[cfg(feature = "postgres")]
+            #[cfg(any(feature = "postgres", feature = "kurrentdb"))]
             Self::Live(_) => Ok(false),
         }
     }
@@ -84,6 +91,8 @@ impl StoreUrl {
             Self::Memory => Err(no_memory()),
             #[cfg(feature = "postgres")]
             Self::Postgres(url) => Ok(Arc::new(existing(url)?)),
+            #[cfg(feature = "kurrentdb")]
+            Self::Kurrent(url) => Ok(Arc::new(connected(url)?)),
         }
     }
 
@@ -94,6 +103,8 @@ impl StoreUrl {
             Self::Memory => Err(no_memory()),
             #[cfg(feature = "postgres")]
             Self::Postgres(url) => Ok(FollowedStore::Live(Arc::new(existing(url)?))),
+            #[cfg(feature = "kurrentdb")]
+            Self::Kurrent(url) => Ok(FollowedStore::Live(Arc::new(connected(url)?))),
         }
     }
 
@@ -108,6 +119,8 @@ impl StoreUrl {
                 let opened = PostgresStore::connect_to(url.as_ref().clone(), OpenMode::Create);
                 Ok(Arc::new(block_on(opened)?))
             }
+            #[cfg(feature = "kurrentdb")]
+            Self::Kurrent(url) => Ok(Arc::new(connected(url)?)),
         }
     }
 
@@ -130,6 +143,12 @@ impl StoreUrl {
                 let store = Arc::new(block_on(opened)?);
                 Ok(ServedStore { store: store.clone(), leases: Some(store), log: None })
             }
+            #[cfg(feature = "kurrentdb")]
+            Self::Kurrent(url) => {
+                let message = format!("{url} is served already");
+                let refusal = Refusal::usage("unsupported", message);
+                Err(refusal.hint("serve gesta:DIR, postgres://… or memory:").into())
+            }
         }
     }
 
@@ -140,6 +159,8 @@ impl StoreUrl {
             Self::Memory => Err(no_memory()),
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => Ok(()),
+            #[cfg(feature = "kurrentdb")]
+            Self::Kurrent(_) => Ok(()),
         }
     }
 
@@ -158,6 +179,14 @@ impl StoreUrl {
                     format!("`gesta {command}` works on stores in a directory, not on {url}");
                 Err(Refusal::usage("unsupported", message).hint(instead).into())
             }
+            #[cfg(feature = "kurrentdb")]
+            Self::Kurrent(url) => {
+                let message =
+                    format!("`gesta {command}` works on stores in a directory, not on {url}");
+                let hint =
+                    format!("run `gesta {command}` where the server runs, with --store gesta:DIR");
+                Err(Refusal::usage("unsupported", message).hint(hint).into())
+            }
         }
     }
 }
@@ -166,6 +195,20 @@ impl StoreUrl {
 #[cfg(feature = "postgres")]
 pub(crate) fn existing(url: &PostgresUrl) -> Result<PostgresStore> {
     Ok(block_on(PostgresStore::connect_to(url.clone(), OpenMode::Existing))?)
+}
+
+/// Connects to a server.
+#[cfg(feature = "kurrentdb")]
+pub(crate) fn connected(url: &KurrentUrl) -> Result<KurrentStore> {
+    Ok(block_on(KurrentStore::connect_to(url.clone()))?)
+}
+
+/// Refuses an exact copy: the protocol has neither append boundaries nor incarnations.
+#[cfg(feature = "kurrentdb")]
+pub(crate) fn no_exact_copy(url: &KurrentUrl) -> anyhow::Error {
+    let message = format!("exact copies and exports are made of stores, not over {url}");
+    let hint = "run the command where the server runs, with --store gesta:DIR";
+    Refusal::usage("unsupported", message).hint(hint).into()
 }
 
 pub(crate) fn no_memory() -> anyhow::Error {
@@ -181,6 +224,7 @@ impl FromStr for StoreUrl {
             Some(("gesta", rest)) => LogUrl::parse(rest).map(Self::Log),
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("postgres" | "postgresql", _)) => postgres(text),
+            Some((scheme, _)) if is_kurrent(scheme) => kurrent(text),
             None if text.is_empty() => Err(format!("the store URL is empty; expected {FORMS}")),
             Some((scheme, _)) => {
                 Err(format!("the URL scheme {scheme}: is not supported; expected {FORMS}"))
@@ -202,6 +246,23 @@ fn postgres(_: &str) -> Result<StoreUrl, String> {
     Err("this build of gesta has no PostgreSQL; install it with the feature `postgres`".to_owned())
 }
 
+fn is_kurrent(scheme: &str) -> bool {
+    let name = scheme.split('+').next().unwrap_or_default();
+    matches!(name, "kurrentdb" | "kurrent" | "kdb" | "esdb")
+}
+
+#[cfg(feature = "kurrentdb")]
+fn kurrent(text: &str) -> Result<StoreUrl, String> {
+    let url = text.parse::<KurrentUrl>().map_err(|invalid| invalid.to_string())?;
+    Ok(StoreUrl::Kurrent(Box::new(url)))
+}
+
+#[cfg(not(feature = "kurrentdb"))]
+fn kurrent(_: &str) -> Result<StoreUrl, String> {
+    Err("this build of gesta connects to no server; install it with the feature `kurrentdb`"
+        .to_owned())
+}
+
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -209,6 +270,8 @@ impl fmt::Display for StoreUrl {
             Self::Memory => f.write_str("memory:"),
             #[cfg(feature = "postgres")]
             Self::Postgres(url) => url.fmt(f),
+            #[cfg(feature = "kurrentdb")]
+            Self::Kurrent(url) => url.fmt(f),
         }
     }
 }

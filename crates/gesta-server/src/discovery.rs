@@ -4,6 +4,7 @@
 //! only calls that work are listed, so that a client that has another way takes it.
 
 use axum::http::uri::Authority;
+use gesta_store::Capability;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -33,6 +34,7 @@ const USERS: &str = "event_store.client.users.users";
 const OPERATIONS: &str = "event_store.client.operations.operations";
 const START_SCAVENGE: &str = "startscavenge";
 const STOP_SCAVENGE: &str = "stopscavenge";
+const APPENDS: &str = "gesta.client.appends.appends";
 
 /// Service, call and features of what the server has.
 const METHODS: &[(&str, &str, &[&str])] = &[
@@ -77,6 +79,7 @@ const METHODS: &[(&str, &str, &[&str])] = &[
     (OPERATIONS, "setnodepriority", &[]),
     (OPERATIONS, "restartpersistentsubscriptions", &[]),
     ("event_store.client.monitoring.monitoring", "stats", &[]),
+    (APPENDS, "find", &[]),
     ("event_store.client.gossip.gossip", "read", &[]),
     ("event_store.client.server_features.serverfeatures", "getsupportedmethods", &[]),
 ];
@@ -107,10 +110,12 @@ impl ServerFeatures for Features {
     ) -> Result<Response<SupportedMethods>, Status> {
         // An insecure server has no users, and most stores are not scavenged.
         let has_users = self.node.access().guard().is_some();
+        let finds_appends = self.node.store().capabilities().has(Capability::FindAppend);
         let is_scavenged = self.node.scavenges().are_supported();
         let methods = METHODS.iter().filter(|(service, method, _)| match (*service, *method) {
             (USERS, _) => has_users,
             (OPERATIONS, START_SCAVENGE | STOP_SCAVENGE) => is_scavenged,
+            (APPENDS, _) => finds_appends,
             _ => true,
         });
         let methods = methods.map(|(service, method, features)| SupportedMethod {

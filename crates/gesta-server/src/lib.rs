@@ -21,11 +21,12 @@
 //! `scavenges` (removal of hidden events), `node` (what all calls share), `tenure` (work that one
 //! of several servers does), `streams` (the service of streams), `groups` (the service of consumer
 //! groups), `projections` (the service of projections, and what runs), `users` (the service of
-//! users), `operations` (the service of operators), `discovery` (what clients ask before they
-//! call), `http` (endpoints for operators), `monitoring` (the service of figures), `serve`
-//! (connections and the end).
+//! users), `operations` (the service of operators), `appends` (what Gesta adds to the protocol),
+//! `discovery` (what clients ask before they call), `http` (endpoints for operators), `monitoring`
+//! (the service of figures), `serve` (connections and the end).
 
 mod access;
+mod appends;
 mod clock;
 mod discovery;
 mod groups;

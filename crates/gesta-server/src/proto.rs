@@ -20,6 +20,7 @@ pub(crate) use packages::{
         self as shared, gossip, monitoring, operations, persistent_subscriptions, projections,
         server_features, streams, users,
     },
+    gesta::client::appends,
     google::rpc,
     kurrentdb::protocol::v2::streams as streams_v2,
 };

@@ -293,6 +293,12 @@ pub enum Invalid {
         /// The part that is invalid, or the name that it was tried on.
         reason: String,
     },
+    /// Input that a server of the store refuses by a rule of its own.
+    #[error("the server refuses it: {reason}")]
+    Refused {
+        /// The server's reason.
+        reason: String,
+    },
     /// A position that the store has not reached.
     #[error("position {position} is beyond the head {head}")]
     BeyondHead {

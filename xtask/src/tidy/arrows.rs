@@ -24,7 +24,17 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("gesta-redis", &["gesta-store"]),
     ("gesta-search", &["gesta-store"]),
     // Adapters and the engine are behind features, for `gesta::open` only.
-    ("gesta", &["gesta-store", "gesta-macros", "gesta-log", "gesta-sqlite", "gesta-postgres"]),
+    (
+        "gesta",
+        &[
+            "gesta-store",
+            "gesta-macros",
+            "gesta-log",
+            "gesta-sqlite",
+            "gesta-postgres",
+            "gesta-kurrentdb",
+        ],
+    ),
     // Its derives for requests and responses.
     ("gesta-http", &["gesta", "gesta-macros"]),
     ("gesta-graphql", &["gesta"]),
@@ -35,7 +45,17 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("gesta-sim", &["gesta-store", "gesta-log"]),
     // Unpublished: nothing may depend on it, except tests and `bench/`.
     ("gesta-bench", &["gesta", "gesta-store", "gesta-log"]),
-    ("gesta-cli", &["gesta-store", "gesta-server", "gesta-log", "gesta-sqlite", "gesta-postgres"]),
+    (
+        "gesta-cli",
+        &[
+            "gesta-store",
+            "gesta-server",
+            "gesta-log",
+            "gesta-sqlite",
+            "gesta-postgres",
+            "gesta-kurrentdb",
+        ],
+    ),
     ("shop", &["gesta", "gesta-http", "gesta-graphql"]),
 ];
 
@@ -58,12 +78,12 @@ const RESERVED: [Reserved; 4] = [
     },
     Reserved {
         of_others: &["tonic", "tonic-prost", "tonic-prost-build", "prost", "prost-types", "protox"],
-        to: &["gesta-server"],
-        why: "only the server knows protobuf",
+        to: &["gesta-server", "gesta-kurrentdb"],
+        why: "only the server and its client know protobuf",
     },
     Reserved {
         of_others: &["axum", "hyper", "tower-http", "utoipa"],
-        to: &["gesta-http", "gesta-graphql", "gesta-server", "shop"],
+        to: &["gesta-http", "gesta-graphql", "gesta-server", "gesta-kurrentdb", "shop"],
         why: "only edges know HTTP",
     },
     Reserved {

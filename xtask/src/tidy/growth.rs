@@ -15,11 +15,12 @@ use crate::{
 };
 
 /// Crates that users depend on.
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 9] = [
     "gesta-store",
     "gesta-log",
     "gesta-sqlite",
     "gesta-postgres",
+    "gesta-kurrentdb",
     "gesta",
     "gesta-http",
     "gesta-scripts",

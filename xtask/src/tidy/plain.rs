@@ -12,6 +12,7 @@ const CRATES: &[&str] = &[
     "gesta-bench",
     "gesta-cli",
     "gesta-http",
+    "gesta-kurrentdb",
     "gesta-log",
     "gesta-macros",
     "gesta-postgres",

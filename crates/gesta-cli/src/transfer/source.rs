@@ -18,6 +18,8 @@ use super::LOG;
 use super::POSTGRES;
 #[cfg(feature = "postgres")]
 use crate::store_url::existing;
+#[cfg(feature = "kurrentdb")]
+use crate::store_url::no_exact_copy;
 use crate::store_url::{StoreUrl, no_memory};
 
 /// Appends in the order of their positions.
@@ -38,6 +40,8 @@ impl Source {
             StoreUrl::Memory => Err(no_memory()),
             #[cfg(feature = "postgres")]
             StoreUrl::Postgres(url) => Ok(Self::Postgres(block_on(existing(url)?.export())?)),
+            #[cfg(feature = "kurrentdb")]
+            StoreUrl::Kurrent(url) => Err(no_exact_copy(url)),
         }
     }
 

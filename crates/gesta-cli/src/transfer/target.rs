@@ -13,6 +13,8 @@ use gesta_log::ImportWriter;
 use gesta_postgres::{OpenError, OpenMode, PostgresImport, PostgresStore};
 use gesta_store::{Incarnation, Position, RecordedAt, StoredAppend};
 
+#[cfg(feature = "kurrentdb")]
+use crate::store_url::no_exact_copy;
 use crate::{
     log_url::LogUrl,
     store_url::{StoreUrl, no_memory},
@@ -66,6 +68,8 @@ impl FreePlace {
                     }
                 }
             }
+            #[cfg(feature = "kurrentdb")]
+            StoreUrl::Kurrent(url) => Err(no_exact_copy(url)),
         }
     }
 

@@ -7,7 +7,9 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use futures_executor::block_on;
-use gesta_store::{EventStore, Head, ListStreams, Pages, ReadAll, RecordedAt, StreamName};
+use gesta_store::{
+    Capability, EventStore, Head, ListStreams, Pages, ReadAll, RecordedAt, StreamName,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -31,6 +33,8 @@ Examples:
 ///
 /// Files and segments are shown of a store in a directory. For the size of tables in PostgreSQL,
 /// use psql: \dt+ gesta.*
+///
+/// A server of KurrentDB's protocol tells its last position and the times of its events only.
 ///
 /// Counts per category include hidden and scavenged events; `events` counts only events that still
 /// exist. Deleted streams and system streams are not listed; their events are counted under
@@ -88,6 +92,9 @@ impl Stats {
     pub(crate) fn run(self, url: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         let (store, on_disk) = opened(url)?;
         let head = block_on(store.head())?;
+        if !store.capabilities().has(Capability::StreamListing) {
+            return print_head(store.as_ref(), head, output);
+        }
         // Positions have no gaps elsewhere, except where a copied store had scavenged events.
         let events = on_disk.as_ref().map_or(head.position.number(), |of| of.events);
         let mut sizes = Sizes {
@@ -223,6 +230,25 @@ impl Sizes {
         }
         Ok(())
     }
+}
+
+/// Prints what a server tells that lists no streams and has positions with gaps.
+fn print_head(store: &dyn EventStore, head: Head, output: &mut Output) -> Result<Outcome> {
+    let first = recorded_at(store.read_all(ReadAll::forwards().limit(1)))?.map(moment);
+    let last = recorded_at(store.read_all(ReadAll::backwards().limit(1)))?.map(moment);
+    let position = head.position.number();
+    if output.style() == Style::Json {
+        let object =
+            json!({ "position": position, "firstRecordedAt": first, "lastRecordedAt": last });
+        output.json(&object)?;
+        return Ok(Outcome::Done);
+    }
+    let shown = |at: Option<String>| at.unwrap_or_else(|| "-".to_owned());
+    output.line(format_args!("head        position {position}"))?;
+    output.line(format_args!("first       {}", shown(first)))?;
+    output.line(format_args!("last        {}", shown(last)))?;
+    output.line("The server lists no streams; its figures are at http://HOST:PORT/stats.")?;
+    Ok(Outcome::Done)
 }
 
 /// Opens the store, and lists the files of one in a directory.

@@ -128,6 +128,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("/event_store.client.operations.Operations/SetNodePriority", "set the priority of", "the server", OPERATORS).recorded(),
     row("/event_store.client.operations.Operations/RestartPersistentSubscriptions", "restart", "consumer groups", OPERATORS).recorded(),
     row("/event_store.client.monitoring.Monitoring/Stats", "read", "figures", OPERATORS),
+    row("/gesta.client.appends.Appends/Find", "find", "appends", ByStream),
     row("/event_store.client.server_features.ServerFeatures/GetSupportedMethods", "read", "features", Anyone),
     row("/event_store.client.gossip.Gossip/Read", "read", "members", Anyone),
     row("/health/live", "read", "health", Anyone),

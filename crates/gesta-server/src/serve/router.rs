@@ -20,7 +20,7 @@ use super::{
     refusals::{is_grpc, unknown},
 };
 use crate::{
-    discovery,
+    appends, discovery,
     groups::{self, Groups},
     http, monitoring,
     node::Node,
@@ -39,6 +39,7 @@ pub(super) fn router(node: &Node, groups: &Groups, projections: Projections) -> 
         .add_service(users::service(node.clone()))
         .add_service(operations::service(node.clone(), groups.clone()))
         .add_service(monitoring::service(node.clone()))
+        .add_service(appends::service(node.clone()))
         .into_axum_router()
         .reset_fallback();
     services

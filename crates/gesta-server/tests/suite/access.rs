@@ -59,6 +59,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("/event_store.client.operations.Operations/SetNodePriority", "?-++"),
     ("/event_store.client.operations.Operations/RestartPersistentSubscriptions", "?-++"),
     ("/event_store.client.monitoring.Monitoring/Stats", "?-++"),
+    ("/gesta.client.appends.Appends/Find", "?+++"),
     ("/event_store.client.server_features.ServerFeatures/GetSupportedMethods", "++++"),
     ("/event_store.client.gossip.Gossip/Read", "++++"),
     ("/health/live", "++++"),
@@ -138,7 +139,7 @@ async fn a_path_outside_of_the_table_is_refused() {
 }
 
 fn is_call(path: &str) -> bool {
-    path.starts_with("/event_store.") || path.starts_with("/kurrentdb.")
+    ["/event_store.", "/kurrentdb.", "/gesta."].iter().any(|package| path.starts_with(package))
 }
 
 /// Sends an empty message, which the service refuses once the call was granted.

@@ -152,7 +152,7 @@ impl Archive {
 fn open(url: &StoreUrl) -> Result<PostgresStore> {
     match url {
         StoreUrl::Postgres(url) => existing(url),
-        StoreUrl::Log(_) | StoreUrl::Memory => {
+        _ => {
             let message = format!("`gesta archive` works on stores in PostgreSQL, not on {url}");
             Err(Refusal::usage("unsupported", message)
                 .hint("a directory keeps its events in files; `gesta backup` copies them")

@@ -1,0 +1,18 @@
+//! Reads of streams and of the whole store.
+//!
+//! Owns: the requests, the pages, and short looks at the end of a stream. Invariants: a read that a
+//! broken connection interrupts goes on where it was; a page is read when it is asked for. Not
+//! here: reads that stay live ([`subscribe`](crate::subscribe)).
+
+mod call;
+mod filter;
+mod look;
+mod page_reader;
+mod request;
+
+pub(crate) use self::{
+    call::{Batch, Messages},
+    look::{Tail, has_match, last_event, last_position, tail},
+    page_reader::{PageReader, selected},
+    request::{Place, ReadTarget, subscription},
+};

@@ -1,0 +1,9 @@
+//! Tests against servers of `gesta-server`, which run in the test on free ports of loopback.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+mod conformance;
+mod definitions;
+mod reconnecting;
+mod secured;
+mod server;
