@@ -1,6 +1,6 @@
 //! An event store as a server for the official KurrentDB clients.
 //!
-//! Owns: the gRPC protocol of those clients and the HTTP endpoints beside it, over any
+//! Owns: the gRPC protocol of those clients and the HTTP interface beside it, over any
 //! [`EventStore`](gesta_store::EventStore), on one port; the rule of where an unprotected server
 //! may listen.
 //!
@@ -23,7 +23,8 @@
 //! groups), `projections` (the service of projections, and what runs), `users` (the service of
 //! users), `operations` (the service of operators), `appends` (what Gesta adds to the protocol),
 //! `discovery` (what clients ask before they call), `http` (endpoints for operators), `monitoring`
-//! (the service of figures), `serve` (connections and the end).
+//! (the service of figures), `native` (the HTTP interface of applications), `serve` (connections
+//! and the end).
 
 mod access;
 mod appends;
@@ -32,6 +33,7 @@ mod discovery;
 mod groups;
 mod http;
 mod monitoring;
+mod native;
 mod node;
 mod operations;
 mod projections;

@@ -41,6 +41,8 @@ struct Shared {
     priority: AtomicI32,
     asked_for_end: watch::Sender<bool>,
     stop: watch::Sender<bool>,
+    /// Number of connections that are no longer HTTP.
+    upgraded: watch::Sender<usize>,
 }
 
 /// Numbers since the start.
@@ -90,6 +92,7 @@ impl Node {
             priority: AtomicI32::new(0),
             asked_for_end: watch::Sender::new(false),
             stop: watch::Sender::new(false),
+            upgraded: watch::Sender::new(0),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -158,5 +161,47 @@ fn told(signal: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<>
     async move {
         // An error means that the node is gone, which is the end, too.
         drop(signal.wait_for(|given| *given).await);
+    }
+}
+
+impl Node {
+    /// Counts a connection that becomes a WebSocket, until the value is dropped.
+    pub(crate) fn count_upgraded(&self) -> UpgradedConnection {
+        self.shared.counters.connections.add(1);
+        self.shared.upgraded.send_modify(|number| *number += 1);
+        UpgradedConnection(self.clone())
+    }
+
+    /// Waits until no connection is a WebSocket.
+    pub(crate) async fn upgraded_ended(&self) {
+        let mut upgraded = self.shared.upgraded.subscribe();
+        // The sender lives as long as this node.
+        let _ = upgraded.wait_for(|number| *number == 0).await;
+    }
+}
+
+/// A connection that was upgraded, counted until it ends for whatever reason.
+pub(crate) struct UpgradedConnection(Node);
+
+impl Drop for UpgradedConnection {
+    fn drop(&mut self) {
+        self.0.counters().connections_ended.add(1);
+        self.0.shared.upgraded.send_modify(|number| *number -= 1);
+    }
+}
+
+/// A subscription, counted until it ends for whatever reason.
+pub(crate) struct OpenSubscription(Node);
+
+impl OpenSubscription {
+    pub(crate) fn count(node: Node) -> Self {
+        node.counters().subscriptions.add(1);
+        Self(node)
+    }
+}
+
+impl Drop for OpenSubscription {
+    fn drop(&mut self) {
+        self.0.counters().subscriptions_ended.add(1);
     }
 }

@@ -115,6 +115,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "discovery",
             "http",
             "monitoring",
+            "native",
             "serve",
         ],
     ),

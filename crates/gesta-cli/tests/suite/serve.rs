@@ -11,14 +11,23 @@ use crate::scene::{Running, Scene};
 
 const ANYWHERE: [&str; 5] = ["serve", "--json", "--insecure", "--listen", "127.0.0.1:0"];
 
-/// Asks the server for its figures.
-fn stats(address: &str) -> Value {
+/// Sends a request and returns the JSON of the answer.
+fn send(address: &str, line: &str, body: &str) -> Value {
     let mut stream = TcpStream::connect(address).unwrap();
-    let request = b"GET /stats HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-    stream.write_all(request).unwrap();
+    let length = body.len();
+    let request = format!(
+        "{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
     let mut response = String::new();
     stream.read_to_string(&mut response).unwrap();
     serde_json::from_str(response.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+/// Asks the server for its figures.
+fn stats(address: &str) -> Value {
+    send(address, "GET /stats", "")
 }
 
 #[test]
@@ -35,6 +44,20 @@ fn a_store_is_served_until_a_signal_ends_the_server_and_closes_the_store() {
     assert_eq!(server.terminate(), Some(0));
     assert!(TcpStream::connect(address).is_err());
     assert_eq!(scene.run(&append).code, 0);
+}
+
+#[test]
+fn an_event_that_was_appended_by_http_is_in_the_store() {
+    let scene = Scene::of_two_orders();
+    let mut server = Running::start(scene.command(&ANYWHERE));
+    let started: Value = serde_json::from_str(&server.line()).unwrap();
+    let body = r#"{"streams":[{"stream":"order-9","expected":"no-stream",
+        "events":[{"type":"order-placed","data":{"by":"http"}}]}]}"#;
+    let appended = send(started["address"].as_str().unwrap(), "POST /v1/append", body);
+    assert_eq!(appended["position"], 4, "{appended}");
+    assert_eq!(server.terminate(), Some(0));
+    let read = scene.run(&["read", "order-9"]);
+    assert!(read.stdout().contains("order-placed"), "{read:?}");
 }
 
 #[test]

@@ -91,6 +91,17 @@ impl Access {
         }
     }
 
+    /// Returns `true` if a caller who may read the whole store sees all of its streams.
+    pub(crate) fn shows_everything(&self, caller: &Caller) -> bool {
+        matches!(self, Self::Open) || caller.is_admin()
+    }
+
+    /// Returns `true` if a caller who may read the whole store sees the events of a stream. No list
+    /// opens those of users and the audit stream.
+    pub(crate) fn shows(&self, caller: &Caller, stream: &StreamName) -> bool {
+        self.shows_everything(caller) || !StreamRights::is_closed(stream)
+    }
+
     /// Checks the right to read the whole store: that to the stream `$all`.
     pub(crate) async fn check_all(&self, caller: &Caller) -> Result<(), Status> {
         let all = StreamName::new("$all").expect("the name is valid");

@@ -35,7 +35,7 @@ pub(crate) use self::{
     guard::{Access, Guard},
     passwords::refusal_of_password,
     stream_rights::Right,
-    table::{Decision, Recorded, Row, row_of},
+    table::{Decision, Recorded, Row, has_row, row_of},
     user::{StoredUser, UserRecord, refusal_of_user},
 };
 pub use self::{

@@ -105,6 +105,15 @@ impl StreamRights {
         Ok(right.of(acl).iter().any(|name| caller.is(name)))
     }
 
+    /// Returns `true` for streams that no list opens: those of users, and the audit stream.
+    pub(super) fn is_closed(stream: &StreamName) -> bool {
+        let mut stream = stream.clone();
+        while let Some(described) = stream.described_stream() {
+            stream = described;
+        }
+        stream.as_str() == AUDIT || stream.as_str().contains(USER_PREFIX)
+    }
+
     async fn defaults(&self) -> Result<Arc<Defaults>, StoreError> {
         let settings = StreamName::new(SETTINGS).expect("the name is valid");
         let Some(head) = self.store.describe_stream(&settings).await?.head else {

@@ -1,4 +1,4 @@
-//! The table of access: every gRPC call and every HTTP path, and who may use it.
+//! The table of access: every gRPC call and every HTTP path or method of one, and who may use it.
 //!
 //! Owns: [`ROWS`]; all checks of a secured server follow it. Invariant: a path without a row is
 //! refused. Not here: the right to one stream ([`stream_rights`](super::stream_rights)), which a
@@ -31,6 +31,10 @@ pub(crate) enum Recorded {
 /// One path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
+    /// The method of a path that has several, or changes something. Others take what their route
+    /// takes.
+    pub(crate) method: Option<&'static str>,
+    /// The path, or its pattern.
     pub(crate) path: &'static str,
     pub(crate) operation: &'static str,
     pub(crate) resource: &'static str,
@@ -53,7 +57,17 @@ const fn row(
     resource: &'static str,
     permitted: Permitted,
 ) -> Row {
-    Row { path, operation, resource, permitted, recorded: Recorded::No }
+    Row { method: None, path, operation, resource, permitted, recorded: Recorded::No }
+}
+
+const fn on(
+    method: &'static str,
+    path: &'static str,
+    operation: &'static str,
+    resource: &'static str,
+    permitted: Permitted,
+) -> Row {
+    Row { method: Some(method), ..row(path, operation, resource, permitted) }
 }
 
 impl Row {
@@ -138,9 +152,33 @@ pub(crate) const ROWS: &[Row] = &[
     row("/gossip", "read", "members", Anyone),
     row("/stats", "read", "figures", OPERATORS),
     row("/metrics", "read", "figures", OPERATORS),
+    on("POST", "/v1/append", "append to", "streams", ByStream),
+    on("GET", "/v1/streams", "list", "streams", ByStream),
+    on("GET", "/v1/categories", "list", "categories", ByStream),
+    on("GET", "/v1/streams/{stream}", "read", "streams", ByStream),
+    on("DELETE", "/v1/streams/{stream}", "delete", "streams", ByStream),
+    on("GET", "/v1/streams/{stream}/metadata", "read metadata of", "streams", ByStream),
+    on("PUT", "/v1/streams/{stream}/metadata", "set metadata of", "streams", ByStream),
+    on("GET", "/v1/streams/{stream}/subscribe", "subscribe to", "streams", ByStream),
+    on("GET", "/v1/all", "read", "streams", ByStream),
+    on("POST", "/v1/query", "query", "streams", ByStream),
+    on("GET", "/v1/subscribe", "subscribe to", "streams", ByStream),
+    on("GET", "/v1/socket", "subscribe to", "streams", ByStream),
+    on("GET", "/v1/events/{id}", "read", "streams", ByStream),
+    on("GET", "/v1/head", "read", "the head", EveryUser),
+    on("GET", "/v1/store", "read", "features", EveryUser),
+    on("GET", "/v1/openapi.json", "read", "features", Anyone),
+    on("GET", "/v1/docs", "read", "features", Anyone),
 ];
 
-/// Returns the row of a path.
-pub(crate) fn row_of(path: &str) -> Option<&'static Row> {
-    ROWS.iter().find(|row| row.path == path)
+/// Returns the row of a path, or of the pattern that it has.
+pub(crate) fn row_of(method: &str, path: &str) -> Option<&'static Row> {
+    // `HEAD` is answered as `GET` without the body.
+    let method = if method == "HEAD" { "GET" } else { method };
+    ROWS.iter().find(|row| row.path == path && row.method.is_none_or(|its| its == method))
+}
+
+/// Returns `true` if a path has a row, whatever the method.
+pub(crate) fn has_row(path: &str) -> bool {
+    ROWS.iter().any(|row| row.path == path)
 }

@@ -5,7 +5,7 @@
 //! another site can do with the credentials of a browser.
 
 use axum::{
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderMap, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -14,7 +14,8 @@ use tonic::{Code, Status};
 
 use super::refusals::{is_grpc, unknown};
 use crate::{
-    access::{AuditRecord, Caller, Decision, Guard, Peer, Recorded, Row, row_of},
+    access::{AuditRecord, Caller, Decision, Guard, Peer, Recorded, Row, has_row, row_of},
+    native,
     node::{Node, wall_now},
     wire::access_denied,
 };
@@ -26,7 +27,11 @@ pub(super) async fn check_access(
     next: Next,
 ) -> Response {
     let Some(guard) = node.access().guard() else { return next.run(request).await };
-    let Some(row) = row_of(request.uri().path()) else { return unknown(request).await };
+    let path = table_path(&request);
+    let Some(row) = row_of(request.method().as_str(), &path) else {
+        // Only another method of the path has a row, and the route refuses this one.
+        return if has_row(&path) { next.run(request).await } else { unknown(request).await };
+    };
     let is_call = is_grpc(request.headers());
     if row.is_grpc() != is_call {
         return unknown(request).await;
@@ -34,6 +39,7 @@ pub(super) async fn check_access(
     let peer = request.extensions().get::<Peer>().cloned();
     let caller = match admitted(guard, row, request.headers(), peer.as_ref()).await {
         Ok(caller) => caller,
+        Err(refused) if native::is_native(&path) => return native::refusal(&refused),
         Err(refused) => return refusal(refused, is_call),
     };
     request.extensions_mut().insert(caller.clone());
@@ -44,6 +50,13 @@ pub(super) async fn check_access(
         guard.record(record).await;
     }
     response
+}
+
+/// Returns the path by which the table knows a request: the pattern of its route, if it has one.
+fn table_path(request: &Request) -> String {
+    let path = request.uri().path();
+    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    matched.filter(|pattern| native::is_native(pattern)).unwrap_or(path).to_owned()
 }
 
 /// Returns the code of a call that was refused.
@@ -100,19 +113,21 @@ fn refusal(refused: Status, is_call: bool) -> Response {
 mod tests {
     use std::collections::HashSet;
 
-    use crate::{access::ROWS, http, proto::METHODS};
+    use crate::{access::ROWS, http, native, proto::METHODS};
 
     #[test]
     fn every_call_and_every_path_has_one_row_and_every_row_is_served() {
-        let served: Vec<_> = METHODS.iter().copied().chain(http::paths()).collect();
-        let rows: Vec<_> = ROWS.iter().map(|row| row.path).collect();
+        let paths = METHODS.iter().copied().chain(http::paths()).map(|path| (None, path));
+        let methods = native::methods().into_iter().map(|(method, path)| (Some(method), path));
+        let served: Vec<_> = paths.chain(methods).collect();
+        let rows: Vec<_> = ROWS.iter().map(|row| (row.method, row.path)).collect();
         let unique: HashSet<_> = rows.iter().collect();
         assert_eq!(unique.len(), rows.len(), "a path has two rows");
         for path in &served {
-            assert!(rows.contains(path), "{path} has no row in the table of access");
+            assert!(rows.contains(path), "{path:?} has no row in the table of access");
         }
         for path in &rows {
-            assert!(served.contains(path), "{path} has a row and is not served");
+            assert!(served.contains(path), "{path:?} has a row and is not served");
         }
     }
 }

@@ -89,7 +89,10 @@ impl Connections {
 
     /// Waits for running calls; the node was stopped before.
     pub(super) async fn shut_down(mut self, wait_max: Duration) {
-        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let all = async {
+            while self.tasks.join_next().await.is_some() {}
+            self.node.upgraded_ended().await;
+        };
         if timeout(wait_max, all).await.is_err() {
             // Dropping the set aborts the tasks that are left.
             tracing::warn!("dropped calls that did not end before the shutdown deadline");
@@ -144,7 +147,8 @@ where
         request.extensions_mut().insert(peer.clone());
         request
     }));
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let ended = select! {
         ended = &mut connection => ended,
         () = node.stopped() => {

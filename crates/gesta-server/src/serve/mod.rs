@@ -7,6 +7,7 @@
 
 mod access_check;
 mod connections;
+mod cross_site;
 mod refusals;
 mod router;
 mod security;

@@ -1,4 +1,4 @@
-//! Answers to requests for what the server does not have.
+//! Answers to requests for what the server does not have, or does not give.
 
 use axum::{
     extract::Request,
@@ -7,14 +7,43 @@ use axum::{
 };
 use tonic::Status;
 
+use crate::native;
+
 /// Text for a path of the old HTTP interface.
-const NO_ATOM: &str = "this server has no AtomPub interface; use a gRPC client\n";
+const NO_ATOM: &str = "this server has no AtomPub interface; use a gRPC client, or /v1/streams\n";
+
+/// A request that is refused for the place that it comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Refusal {
+    CrossSite,
+    ForeignHost,
+}
+
+/// Refuses a request, in the form of its path.
+pub(super) fn refuse(request: &Request, refusal: Refusal) -> Response {
+    let is_native = native::is_native(request.uri().path());
+    match refusal {
+        Refusal::CrossSite if is_native => native::cross_site(),
+        Refusal::CrossSite => {
+            (StatusCode::FORBIDDEN, "pages of other sites may not use this server\n")
+                .into_response()
+        }
+        Refusal::ForeignHost if is_native => native::foreign_host(),
+        Refusal::ForeignHost => {
+            let text = "`Host` must be localhost or a loopback address\n";
+            (StatusCode::FORBIDDEN, text).into_response()
+        }
+    }
+}
 
 /// Answers a call or a path that the server does not have.
 pub(super) async fn unknown(request: Request) -> Response {
     let path = request.uri().path();
     if is_grpc(request.headers()) {
         return Status::unimplemented(format!("this server has no call {path}")).into_http();
+    }
+    if native::is_native(path) {
+        return native::no_such_route(path);
     }
     let text = if path.starts_with("/streams") { NO_ATOM } else { "there is nothing here\n" };
     (StatusCode::NOT_FOUND, text).into_response()

@@ -4,6 +4,8 @@
 //! - gRPC is served over HTTP/2 only. A browser cannot speak it without TLS, so no web page reaches
 //!   the services of an insecure server, not even by a name that resolves to loopback.
 //! - An insecure server serves HTTP/1.1 to loopback names only, for the same reason.
+//! - Pages of other sites send nothing over HTTP, whether the server is insecure or the browser has
+//!   credentials for it.
 //! - The access check is a layer over all routes, with those that are added later.
 
 use axum::{
@@ -17,12 +19,13 @@ use tonic::service::Routes;
 
 use super::{
     access_check::check_access,
-    refusals::{is_grpc, unknown},
+    cross_site::is_foreign,
+    refusals::{Refusal, is_grpc, refuse, unknown},
 };
 use crate::{
     appends, discovery,
     groups::{self, Groups},
-    http, monitoring,
+    http, monitoring, native,
     node::Node,
     operations,
     projections::{self, Projections},
@@ -44,6 +47,7 @@ pub(super) fn router(node: &Node, groups: &Groups, projections: Projections) -> 
         .reset_fallback();
     services
         .merge(http::routes(node.clone()))
+        .merge(native::routes(node.clone()))
         .fallback(unknown)
         .layer(from_fn_with_state(node.clone(), check_access))
         .layer(from_fn_with_state(node.clone(), check_protocol))
@@ -52,19 +56,21 @@ pub(super) fn router(node: &Node, groups: &Groups, projections: Projections) -> 
 /// Refuses gRPC over HTTP/1.1, and what an unprotected server on loopback must not answer; keeps
 /// the name by which the client reached it.
 async fn check_protocol(State(node): State<Node>, mut request: Request, next: Next) -> Response {
-    let is_http_2 = request.version() == Version::HTTP_2;
-    if is_http_2 {
+    let is_call = is_grpc(request.headers());
+    if !is_call && is_foreign(&request) {
+        return refuse(&request, Refusal::CrossSite);
+    }
+    if request.version() == Version::HTTP_2 {
         if let Some(authority) = request.uri().authority().cloned() {
             request.extensions_mut().insert(authority);
         }
         return next.run(request).await;
     }
-    if is_grpc(request.headers()) {
+    if is_call {
         return (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "gRPC needs HTTP/2\n").into_response();
     }
     if node.access().guard().is_none() && !names_loopback(request.headers().get(header::HOST)) {
-        let text = "`Host` must be localhost or a loopback address\n";
-        return (StatusCode::FORBIDDEN, text).into_response();
+        return refuse(&request, Refusal::ForeignHost);
     }
     next.run(request).await
 }

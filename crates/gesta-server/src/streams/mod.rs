@@ -8,6 +8,7 @@ mod batch_append;
 mod delete;
 mod new_append;
 mod read;
+mod run_append;
 mod soft_deletion;
 mod v2;
 
@@ -16,9 +17,12 @@ use std::pin::Pin;
 use futures_util::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-pub(crate) use self::read::{
-    Found, LINK_TYPE, SystemStream, last_ordinal, linked_place, requested_filter, resolve,
-    visible_event,
+pub(crate) use self::{
+    read::{
+        Found, LINK_TYPE, SystemStream, is_of_index, last_ordinal, linked_place, requested_filter,
+        resolve, visible_event,
+    },
+    run_append::run_append,
 };
 use crate::{
     access::Caller,

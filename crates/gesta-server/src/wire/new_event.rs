@@ -69,7 +69,7 @@ pub(crate) fn new_event(proposal: Proposal, limits: &Limits) -> Result<NewEvent,
 }
 
 /// Adds metadata to an event, and the ids of conversation and cause that they carry.
-pub(super) fn related(event: NewEvent, metadata: Bytes) -> NewEvent {
+pub(crate) fn related(event: NewEvent, metadata: Bytes) -> NewEvent {
     let related = Related::of(&metadata);
     event
         .metadata(metadata)

@@ -13,6 +13,7 @@ mod group_client;
 mod group_crashes;
 mod groups;
 mod logins;
+mod native;
 mod operating;
 mod projections;
 mod reading;

@@ -158,6 +158,32 @@ async fn no_list_opens_users_or_lets_the_audit_stream_be_changed() {
 }
 
 #[tokio::test]
+async fn a_reader_of_the_whole_store_sees_neither_users_nor_the_audit_stream() {
+    let scene = Secured::start().await;
+    scene.create_user("ann", &[]).await;
+    let (mut admin, mut ann) = (scene.admin().await, scene.client("ann", "changeit").await);
+    set_metadata(&mut admin, "$all", r#"{"$acl":{"$r":"ann"}}"#).await;
+    for number in 0..5 {
+        try_append(&mut ann, &format!("order-{number}")).await.unwrap();
+    }
+    let is_closed = |place: &String| place.contains("$user-") || place.contains("$audit");
+    let places = Read::all().places(&mut admin).await;
+    assert!(places.iter().any(is_closed), "{places:?}");
+    let places = Read::all().places(&mut ann).await;
+    assert!(!places.iter().any(is_closed) && places.len() >= 5, "{places:?}");
+    // A limit counts what is shown.
+    assert_eq!(Read::all().limit(5).places(&mut ann).await.len(), 5);
+    let mut messages = Read::all().subscribing().open(&mut ann).await.unwrap();
+    messages.confirmed().await;
+    loop {
+        match messages.next().await {
+            Content::CaughtUp(_) => break,
+            content => assert!(!is_closed(&crate::client::place(&content))),
+        }
+    }
+}
+
+#[tokio::test]
 async fn each_append_of_a_batch_is_checked() {
     let scene = Secured::start().await;
     scene.create_user("ann", &[]).await;

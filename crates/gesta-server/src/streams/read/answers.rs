@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     access::{Caller, Right},
-    node::Node,
+    node::{Node, OpenSubscription},
     proto::streams::ReadResp,
     wire::status,
 };
@@ -92,6 +92,18 @@ impl Answers {
         self.messages.send(Ok(batch)).await.map_err(|_| Ended::ClientLeft)
     }
 
+    /// Returns `true` if a read of the whole store leaves no event out.
+    pub(super) fn shows_everything(&self) -> bool {
+        self.node.access().shows_everything(&self.caller)
+    }
+
+    /// Leaves out the events of streams that no list opens to the reader of the whole store.
+    pub(super) fn shown(&self, mut events: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
+        let access = self.node.access();
+        events.retain(|event| access.shows(&self.caller, &event.stream));
+        events
+    }
+
     /// Translates events, with their targets if the reader asked for them.
     pub(super) async fn events(&self, events: Vec<RecordedEvent>) -> Result<Vec<ReadResp>, Ended> {
         self.node.counters().events_read.add(events.len() as u64);
@@ -154,22 +166,6 @@ impl Answers {
                 Err(Status::unavailable("the server is shutting down; subscribe again").into())
             }
         }
-    }
-}
-
-/// A subscription, counted until it ends for whatever reason.
-struct OpenSubscription(Node);
-
-impl OpenSubscription {
-    fn count(node: Node) -> Self {
-        node.counters().subscriptions.add(1);
-        Self(node)
-    }
-}
-
-impl Drop for OpenSubscription {
-    fn drop(&mut self) {
-        self.0.counters().subscriptions_ended.add(1);
     }
 }
 

@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// Returns `true` if the events of a stream with this name come from the index.
-pub(super) fn is_of_index(name: &StreamName) -> bool {
+pub(crate) fn is_of_index(name: &StreamName) -> bool {
     SystemStream::named(name).is_some()
 }
 

@@ -1,4 +1,7 @@
 //! Reads of the whole store.
+//!
+//! Invariant: users and the audit stream, which no list opens, are shown to members of `$admins`
+//! only.
 
 use gesta_store::{Direction, Filter, Position, ReadAll, ReadFrom};
 
@@ -26,10 +29,18 @@ pub(super) async fn answer(answers: Answers, read: ReadWhole) -> Result<(), Ende
         (_, from) => from,
     };
     let filter = filter.map_or(Filter::Everything, |request| request.filter);
-    let request = ReadAll::towards(direction).starting(from).filter(filter).limit(limit);
+    let request = ReadAll::towards(direction).starting(from).filter(filter);
+    // If events are left out, the store cannot know where the read ends.
+    let request = if answers.shows_everything() { request.limit(limit) } else { request };
+    let mut left = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut pages = answers.node.store().read_all(request);
-    while let Some(page) = pages.next().await {
-        answers.send(answers.events(as_ends(page?)).await?).await?;
+    while left > 0
+        && let Some(page) = pages.next().await
+    {
+        let mut events = answers.shown(page?);
+        events.truncate(left);
+        left -= events.len();
+        answers.send(answers.events(as_ends(events)).await?).await?;
     }
     Ok(())
 }

@@ -41,6 +41,7 @@ async fn deliver(
     while let Some(delivery) = subscription.next().await {
         let messages = match delivery? {
             Delivery::Events(events) => {
+                let events = answers.shown(events);
                 let positions: Vec<_> = events.iter().map(|event| event.position).collect();
                 let mut messages = Vec::with_capacity(positions.len());
                 for (event, position) in

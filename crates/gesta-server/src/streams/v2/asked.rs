@@ -30,11 +30,6 @@ impl Asked {
         Self(asked.collect())
     }
 
-    /// Returns the streams that get records.
-    pub(super) fn written(&self) -> impl Iterator<Item = &StreamName> {
-        self.0.iter().filter(|part| part.is_written).map(|part| &part.stream)
-    }
-
     /// Returns the first stream that gets records, with its expectation.
     pub(super) fn first_written(&self) -> Option<(&StreamName, ExpectedRevision)> {
         let first = self.0.iter().find(|part| part.is_written)?;

@@ -12,10 +12,10 @@ use tonic::Status;
 
 use super::{asked::Asked, refusals};
 use crate::{
-    access::{Access, Caller, Right},
+    access::{Caller, Right},
     node::Node,
     proto::streams_v2::AppendRecord,
-    streams::read::is_of_index,
+    streams::{read::is_of_index, run_append::run_append},
     wire::{new_record, record_id, status},
 };
 
@@ -99,33 +99,7 @@ impl JointAppend {
         caller: &Caller,
     ) -> Result<Appended, (StoreError, Asked)> {
         let asked = Asked::of(&self.parts);
-        let changed = self.parts.iter().filter(|part| changes_rights(part));
-        let changed: Vec<_> = changed.map(|part| part.stream.clone()).collect();
-        let mut append = Append::of(self.parts);
-        // Streams of the system, but for metadata, whose content the store checks.
-        let is_owned = |name: &StreamName| name.is_system() && name.described_stream().is_none();
-        if asked.written().any(is_owned) {
-            append = append.privileged();
-        }
-        let events = append.events().count() as u64;
-        let counters = node.counters();
-        match node.store().append(append).await {
-            Ok(appended) => {
-                counters.appends.add(1);
-                counters.events_appended.add(events);
-                for stream in &changed {
-                    node.access().record_change_of_rights(caller, stream).await;
-                }
-                Ok(appended)
-            }
-            Err(error) => {
-                counters.appends_refused.add(1);
-                Err((error, asked))
-            }
-        }
+        let appended = run_append(node, caller, Append::of(self.parts)).await;
+        appended.map_err(|error| (error, asked))
     }
-}
-
-fn changes_rights(part: &StreamAppend) -> bool {
-    part.events.iter().any(|event| Access::changes_rights(&part.stream, &event.data))
 }

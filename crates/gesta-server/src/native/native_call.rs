@@ -1,0 +1,262 @@
+//! One request, read and checked as far as all endpoints have it in common.
+//!
+//! Owns: [`NativeCall`], and the reading of bodies. Invariants: a body is JSON without a content
+//! coding, within the endpoint's limit of size and within [`BODY_WAIT_MAX`]; a page of a site
+//! cannot send one across sites, because a browser asks for this media type first. Not here: values
+//! of parameters ([`parameters`](super::parameters)).
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    extract::{FromRequestParts as _, RawPathParams, Request},
+    http::{HeaderMap, HeaderValue, StatusCode, Version, header, request::Parts},
+    response::{IntoResponse as _, Response},
+};
+use http_body_util::LengthLimitError;
+use hyper::upgrade::OnUpgrade;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use super::{
+    parameters::{Arguments, Parameter, ParameterIn},
+    problem::{Problem, ProblemCode},
+};
+use crate::{access::Caller, node::Node};
+
+/// Maximum time for a body.
+const BODY_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The pages that describe the interface, made once.
+#[derive(Debug)]
+pub(super) struct Documents {
+    pub(super) openapi: String,
+    pub(super) page: String,
+}
+
+/// A request to an endpoint.
+pub(super) struct NativeCall {
+    pub(super) node: Node,
+    pub(super) caller: Caller,
+    pub(super) arguments: Arguments,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) documents: Arc<Documents>,
+    pub(super) upgrade: Option<OnUpgrade>,
+    pub(super) version: Version,
+}
+
+/// The part of an endpoint that reads its requests.
+#[derive(Clone, Copy)]
+pub(super) struct Reading {
+    pub(super) parameters: &'static [Parameter],
+    /// Maximum size of the body; 0 if the endpoint has none.
+    pub(super) body_bytes_max: usize,
+}
+
+impl NativeCall {
+    pub(super) async fn read(
+        node: Node,
+        documents: Arc<Documents>,
+        reading: Reading,
+        request: Request,
+    ) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let arguments = arguments(&mut parts, reading.parameters).await?;
+        let body = match reading.body_bytes_max {
+            0 => Bytes::new(),
+            max => {
+                check_media_type(&parts.headers)?;
+                read_body(&parts.headers, body, max).await?
+            }
+        };
+        Ok(Self {
+            node,
+            caller: Caller::of(&parts.extensions),
+            arguments,
+            headers: parts.headers,
+            body,
+            documents,
+            upgrade: parts.extensions.remove(),
+            version: parts.version,
+        })
+    }
+
+    /// Returns the body as a value of this type.
+    pub(super) fn json<'b, Asked: Deserialize<'b>>(&'b self) -> Result<Asked, Problem> {
+        parse(&self.body)
+    }
+}
+
+/// Parses a complete JSON text. The problem names the field.
+pub(super) fn parse<'b, Asked: Deserialize<'b>>(json: &'b [u8]) -> Result<Asked, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let asked = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let (path, inner) = (error.path().to_string(), error.inner());
+        // Text that is no JSON has no meaningful path.
+        if inner.is_syntax() || inner.is_eof() {
+            return not_json(inner);
+        }
+        let reason = inner.to_string();
+        let place = format!(" at line {} column {}", inner.line(), inner.column());
+        let reason = reason.strip_suffix(&place).unwrap_or(&reason);
+        let field = field_of(&path, reason);
+        Problem::new(ProblemCode::Invalid, format!("`{field}`: {reason}")).with("field", field)
+    })?;
+    // Anything after the value is an error, too.
+    deserializer.end().map_err(|error| not_json(&error))?;
+    Ok(asked)
+}
+
+/// Returns the path of a field. The path of a missing, unknown or duplicate field may end at its
+/// object, and the reason names the field in backquotes.
+fn field_of(path: &str, reason: &str) -> String {
+    let starts = ["missing field `", "unknown field `", "duplicate field `"];
+    let named = starts.iter().find_map(|start| reason.strip_prefix(start)?.split('`').next());
+    match (path, named) {
+        (".", None) => "body".to_owned(),
+        (".", Some(name)) => name.to_owned(),
+        (path, Some(name)) if path.rsplit('.').next() != Some(name) => format!("{path}.{name}"),
+        (path, _) => path.to_owned(),
+    }
+}
+
+fn not_json(error: &serde_json::Error) -> Problem {
+    Problem::invalid("body", format!("must be JSON: {error}"))
+}
+
+async fn arguments(parts: &mut Parts, known: &'static [Parameter]) -> Result<Arguments, Problem> {
+    let mut arguments = Arguments::new(known);
+    let params = RawPathParams::from_request_parts(parts, &()).await;
+    let params = params.map_err(|_| Problem::invalid("path", "must be percent-encoded UTF-8"))?;
+    for (name, value) in &params {
+        arguments.add(ParameterIn::Path, name, value.to_owned())?;
+    }
+    let query = parts.uri.query().unwrap_or_default();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        // The parser replaces what is not UTF-8.
+        if value.contains('\u{FFFD}') && !query.to_ascii_uppercase().contains("%EF%BF%BD") {
+            return Err(Problem::invalid(&name, "must be percent-encoded UTF-8"));
+        }
+        arguments.add(ParameterIn::Query, &name, value.into_owned())?;
+    }
+    Ok(arguments)
+}
+
+/// Checks that a body is JSON in UTF-8, without a content coding.
+fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let unsupported = |detail: String| Problem::new(ProblemCode::UnsupportedMediaType, detail);
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let content_type: &str = text(header::CONTENT_TYPE).unwrap_or_default();
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(unsupported(match essence {
+            "" => "`Content-Type` must be application/json; it is missing".to_owned(),
+            other => format!("`Content-Type` must be application/json; got {other}"),
+        }));
+    }
+    let is_utf8 = |part: &str| match part.split_once('=') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+            value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    };
+    if let Some(other) = parts.find(|part| !is_utf8(part)) {
+        return Err(unsupported(format!("the charset of the body must be utf-8; got {other}")));
+    }
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(coding) if coding != "identity" => {
+            Err(unsupported("the body must have no `Content-Encoding`".to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn read_body(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("the body is larger than the limit of {max} bytes");
+        Problem::new(ProblemCode::TooLarge, detail).with("limit", max)
+    };
+    // A declared length refuses the body before anything of it is read.
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if length.and_then(|text| text.parse().ok()).is_some_and(|bytes: u64| bytes > max as u64) {
+        return Err(too_large());
+    }
+    match timeout(BODY_WAIT_MAX, to_bytes(body, max)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => Err(match error.into_inner().is::<LengthLimitError>() {
+            true => too_large(),
+            false => Problem::invalid("body", "ended before all of it had arrived"),
+        }),
+        Err(_) => {
+            let seconds = BODY_WAIT_MAX.as_secs();
+            let detail = format!("the body did not arrive within {seconds} s");
+            Err(Problem::new(ProblemCode::BodyTooLate, detail))
+        }
+    }
+}
+
+/// Answers with JSON, which no cache may keep.
+pub(super) fn json_answer(answer: &impl Serialize) -> Result<Response, Problem> {
+    let json = serde_json::to_vec(answer)
+        .map_err(|error| Problem::new(ProblemCode::Internal, error.to_string()))?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((StatusCode::OK, headers, json).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Outer {
+        #[expect(dead_code, reason = "only its errors are looked at")]
+        inner: Vec<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        #[expect(dead_code, reason = "only its errors are looked at")]
+        number: u64,
+    }
+
+    fn refused(json: &str) -> (String, String) {
+        let problem = parse::<Outer>(json.as_bytes()).unwrap_err().to_json();
+        let text = |name: &str| problem[name].as_str().unwrap().to_owned();
+        (text("field"), text("detail"))
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_by_its_path() {
+        let (field, detail) = refused(r#"{"inner":[{"number":1},{"number":"x"}]}"#);
+        assert_eq!(field, "inner[1].number");
+        assert!(detail.contains("expected u64") && !detail.contains("line"), "{detail}");
+        assert_eq!(refused(r#"{"inner":[],"more":1}"#).0, "more");
+        assert_eq!(refused(r#"{"inner":[{}]}"#).0, "inner[0].number");
+        for text in ["", "{", "[] []", r#"{"inner":[]} x"#] {
+            assert_eq!(refused(text).0, "body", "{text}");
+        }
+    }
+
+    #[test]
+    fn only_plain_json_is_read() {
+        let check = |pairs: &[(header::HeaderName, &'static str)]| {
+            let pairs =
+                pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+            check_media_type(&pairs.collect()).is_ok()
+        };
+        assert!(check(&[(header::CONTENT_TYPE, "application/json")]));
+        assert!(check(&[(header::CONTENT_TYPE, "Application/JSON; charset=\"UTF-8\"")]));
+        assert!(!check(&[]));
+        assert!(!check(&[(header::CONTENT_TYPE, "text/plain")]));
+        assert!(!check(&[(header::CONTENT_TYPE, "application/json; charset=latin1")]));
+        let coded = (header::CONTENT_ENCODING, "gzip");
+        assert!(!check(&[(header::CONTENT_TYPE, "application/json"), coded]));
+    }
+}

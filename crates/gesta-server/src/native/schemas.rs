@@ -1,0 +1,360 @@
+//! The schemas of bodies and answers, as JSON Schema.
+//!
+//! Invariant: objects list all of their members. A test compares answers of a server with them.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    append_body::STREAMS_MAX,
+    parameters::{LIMIT_MAX, NUMBER_MAX},
+    problem::ProblemCode,
+};
+
+/// Returns all schemas by their names.
+pub(super) fn components() -> Map<String, Value> {
+    let all = [
+        ("Append", append()),
+        ("Appended", appended()),
+        ("NewEvent", new_event()),
+        ("Event", event()),
+        ("Expected", expected()),
+        ("QueryItem", query_item()),
+        ("Query", query()),
+        ("StreamPage", stream_page()),
+        ("StorePage", store_page()),
+        ("Events", object(json!({ "events": events() }), &["events"])),
+        ("Names", names()),
+        ("Described", described()),
+        ("SetMetadata", set_metadata()),
+        ("Changed", object(json!({ "position": position() }), &["position"])),
+        ("Head", head()),
+        ("Store", store()),
+        ("Problem", problem()),
+    ];
+    all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+/// Returns a reference to a schema.
+pub(super) fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// An object with these members and no others.
+fn object(properties: Value, required: &[&str]) -> Value {
+    json!({
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+fn with_example(mut schema: Value, example: Value) -> Value {
+    if let Value::Object(members) = &mut schema {
+        members.insert("examples".to_owned(), json!([example]));
+    }
+    schema
+}
+
+fn list(items: Value) -> Value {
+    json!({ "type": "array", "items": items })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn about(mut schema: Value, description: &str) -> Value {
+    if let Value::Object(members) = &mut schema {
+        members.insert("description".to_owned(), description.into());
+    }
+    schema
+}
+
+fn number() -> Value {
+    json!({ "type": "integer", "minimum": 0, "maximum": NUMBER_MAX })
+}
+
+fn position() -> Value {
+    about(number(), "A place in the store. Positions are in commit order; compare them only.")
+}
+
+fn revision() -> Value {
+    about(number(), "A place in a stream: 0, 1, 2, …")
+}
+
+fn events() -> Value {
+    list(reference("Event"))
+}
+
+fn append() -> Value {
+    let part = object(
+        json!({
+            "stream": text(),
+            "expected": reference("Expected"),
+            "events": about(list(reference("NewEvent")), "Without events it is a check only."),
+        }),
+        &["stream"],
+    );
+    let condition = object(
+        json!({
+            "noneMatching": { "type": "array", "items": reference("QueryItem"), "minItems": 1 },
+            "after": position(),
+        }),
+        &["noneMatching", "after"],
+    );
+    let condition = about(
+        condition,
+        "No visible event after the position may match any of the items. The position is that of \
+         the answer to the same query.",
+    );
+    let streams = json!({ "type": "array", "items": part, "minItems": 1, "maxItems": STREAMS_MAX });
+    let schema = object(json!({ "streams": streams, "condition": condition }), &["streams"]);
+    let example = json!({
+        "streams": [{
+            "stream": "order-1",
+            "expected": "no-stream",
+            "events": [{
+                "id": "7b0a1f0e-51cb-4c1c-9d0c-0f6a3c1e2d4b",
+                "type": "order-placed",
+                "data": { "customer": "17850" },
+                "tags": ["customer:17850"],
+            }],
+        }],
+        "condition": {
+            "noneMatching": [{ "types": ["customer-blocked"], "tags": ["customer:17850"] }],
+            "after": 0,
+        },
+    });
+    with_example(schema, example)
+}
+
+fn expected() -> Value {
+    about(
+        json!({ "anyOf": [number(), { "enum": ["any", "no-stream", "stream-exists"] }] }),
+        "The revision that the stream must have, or a word. `any` if it is absent.",
+    )
+}
+
+fn new_event() -> Value {
+    let anything = json!({});
+    object(
+        json!({
+            "id": about(
+                json!({ "type": "string", "format": "uuid" }),
+                "A retry with the same ids is recognized. Without it the server makes one, and a \
+                 retry appends again.",
+            ),
+            "type": text(),
+            "schemaVersion": { "type": "integer", "minimum": 1, "maximum": u16::MAX },
+            "contentType": text(),
+            "data": about(anything.clone(), "JSON, stored byte by byte as it comes."),
+            "dataBase64": about(text(), "Any bytes, in place of `data`."),
+            "metadata": about(anything, "JSON, stored byte by byte as it comes."),
+            "metadataBase64": about(text(), "Any bytes, in place of `metadata`."),
+            "tags": list(text()),
+            "correlationId": text(),
+            "causationId": text(),
+        }),
+        &["type"],
+    )
+}
+
+fn appended() -> Value {
+    let head = object(json!({ "stream": text(), "revision": revision() }), &["stream", "revision"]);
+    object(
+        json!({
+            "position": about(number(), "Position of the last event."),
+            "streams": about(list(head), "The streams that got events, with their new heads."),
+            "repeated": about(
+                json!({ "type": "boolean" }),
+                "The events were there already: an earlier call has appended them.",
+            ),
+        }),
+        &["position", "streams", "repeated"],
+    )
+}
+
+fn event() -> Value {
+    let anything = json!({});
+    object(
+        json!({
+            "position": position(),
+            "stream": text(),
+            "revision": revision(),
+            "ordinal": about(number(), "Place in a stream of the index, such as `$ce-order`."),
+            "id": { "type": "string", "format": "uuid" },
+            "type": text(),
+            "schemaVersion": { "type": "integer", "minimum": 0, "maximum": u16::MAX },
+            "recordedAt": { "type": "string", "format": "date-time" },
+            "contentType": text(),
+            "data": about(anything.clone(), "JSON as it was stored."),
+            "dataBase64": about(text(), "The data, if they are not JSON."),
+            "metadata": about(anything, "JSON as it was stored."),
+            "metadataBase64": about(text(), "The metadata, if they are not JSON."),
+            "tags": list(text()),
+            "correlationId": text(),
+            "causationId": text(),
+        }),
+        &[
+            "position",
+            "stream",
+            "revision",
+            "id",
+            "type",
+            "schemaVersion",
+            "recordedAt",
+            "contentType",
+            "tags",
+        ],
+    )
+}
+
+fn query_item() -> Value {
+    let schema = object(json!({ "types": list(text()), "tags": list(text()) }), &[]);
+    about(schema, "Matches events of any of the types that have all of the tags.")
+}
+
+fn query() -> Value {
+    let schema = object(
+        json!({
+            "items": about(
+                json!({ "type": "array", "items": reference("QueryItem"), "minItems": 1 }),
+                "Events that match any of the items.",
+            ),
+            "after": position(),
+            "before": position(),
+            "fromTime": { "type": "string", "format": "date-time" },
+            "direction": { "enum": ["forwards", "backwards"] },
+            "limit": { "type": "integer", "minimum": 1, "maximum": LIMIT_MAX },
+        }),
+        &["items"],
+    );
+    let example = json!({ "items": [{ "tags": ["customer:17850"] }], "after": 0, "limit": 100 });
+    with_example(schema, example)
+}
+
+fn stream_page() -> Value {
+    object(
+        json!({
+            "stream": text(),
+            "events": events(),
+            "next": about(
+                json!({ "type": ["integer", "null"], "minimum": 0 }),
+                "The `from` of the next page. `null`: nothing is left in this direction.",
+            ),
+            "end": end(),
+        }),
+        &["stream", "events", "next", "end"],
+    )
+}
+
+fn end() -> Value {
+    about(json!({ "type": "boolean" }), "There are no more events in this direction now.")
+}
+
+fn store_page() -> Value {
+    object(
+        json!({
+            "events": events(),
+            "position": about(
+                number(),
+                "Everything up to it was in this page or an earlier one. It is the `after` of the \
+                 next page, of a subscription, and of a condition; backwards, the `before`.",
+            ),
+            "end": end(),
+        }),
+        &["events", "position", "end"],
+    )
+}
+
+fn names() -> Value {
+    let next = about(json!({ "type": ["string", "null"] }), "The `after` of the next page.");
+    object(json!({ "names": list(text()), "next": next }), &["names", "next"])
+}
+
+fn described() -> Value {
+    object(
+        json!({
+            "stream": text(),
+            "state": { "enum": ["missing", "live", "deleted", "tombstoned"] },
+            "metadata": about(
+                json!({ "type": "object" }),
+                "`$maxAge` and `$cacheControl` in seconds, `$maxCount`, `$tb`, `$acl`, and any \
+                 others.",
+            ),
+            "metadataRevision": about(
+                json!({ "type": ["integer", "null"], "minimum": 0 }),
+                "The `expected` of the next change; `null` if none were set.",
+            ),
+        }),
+        &["stream", "state", "metadata", "metadataRevision"],
+    )
+}
+
+fn set_metadata() -> Value {
+    let metadata = json!({ "type": "object" });
+    let members = json!({ "metadata": metadata, "expected": reference("Expected") });
+    let example = json!({ "metadata": { "$maxCount": 1000 }, "expected": "any" });
+    with_example(object(members, &["metadata"]), example)
+}
+
+fn head() -> Value {
+    let incarnation = about(
+        json!({ "type": "string", "format": "uuid" }),
+        "Changes when events are lost that readers may have seen.",
+    );
+    let members = json!({ "position": position(), "incarnation": incarnation });
+    object(members, &["position", "incarnation"])
+}
+
+fn store() -> Value {
+    let size = json!({ "type": "integer", "minimum": 0 });
+    let limits = object(
+        json!({ "eventBytesMax": size, "appendBytesMax": size, "tagsMax": size }),
+        &["eventBytesMax", "appendBytesMax", "tagsMax"],
+    );
+    object(
+        json!({
+            "features": about(list(text()), "The optional features that the store has."),
+            "durability": { "enum": ["volatile", "buffered", "synced", "unknown"] },
+            "repeatWindowAppends": about(
+                number(),
+                "Number of last appends among which a repeat without an exact revision is \
+                 recognized.",
+            ),
+            "limits": limits,
+        }),
+        &["features", "durability", "repeatWindowAppends", "limits"],
+    )
+}
+
+fn problem() -> Value {
+    let codes: Vec<_> = ProblemCode::ALL.iter().map(|code| code.facts().1).collect();
+    object(
+        json!({
+            "type": { "const": "about:blank" },
+            "title": text(),
+            "status": { "type": "integer" },
+            "code": about(json!({ "enum": codes }), "Stable; branch on it."),
+            "detail": about(text(), "The failure, for people."),
+            "advice": about(text(), "The reaction, for people."),
+            "outcome": about(
+                json!({ "const": "unknown" }),
+                "The change may have happened. Send it again with the same event ids.",
+            ),
+            "field": about(text(), "The field, parameter or header to correct."),
+            "stream": text(),
+            "expected": reference("Expected"),
+            "revision": about(
+                json!({ "type": ["integer", "null"], "minimum": 0 }),
+                "The current revision of the stream; `null` if it has none.",
+            ),
+            "position": about(number(), "The position that the detail speaks of."),
+            "id": about(text(), "The event id that the detail speaks of."),
+            "actual": about(number(), "The size that exceeds the limit."),
+            "limit": about(number(), "The limit that is exceeded."),
+        }),
+        &["type", "title", "status", "code", "detail", "advice"],
+    )
+}

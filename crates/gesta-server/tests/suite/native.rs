@@ -1,0 +1,12 @@
+//! The native HTTP interface, over real connections.
+
+mod access;
+mod appending;
+mod described;
+mod http_client;
+mod odd_requests;
+mod querying;
+mod reading;
+mod sockets;
+mod subscribing;
+mod whole_streams;

@@ -1,0 +1,185 @@
+//! Rights over HTTP: the table cell by cell, and the lists of streams.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::http_client::{Answer, JSON, send_over};
+use crate::{
+    client::Credentials,
+    secured::{Secured, basic},
+};
+
+/// Each method and path with an example and the answers to a caller without credentials, a user, a
+/// member of `$ops` and one of `$admins`: `?` asks for a user, `-` denies, `+` grants.
+#[rustfmt::skip]
+const EXPECTED: &[(&str, &str, &str)] = &[
+    ("POST /v1/append", "/v1/append", "?+++"),
+    ("GET /v1/streams", "/v1/streams", "?--+"),
+    ("GET /v1/categories", "/v1/categories", "?--+"),
+    ("GET /v1/streams/{stream}", "/v1/streams/order-1", "?+++"),
+    ("DELETE /v1/streams/{stream}", "/v1/streams/order-2", "?+++"),
+    ("GET /v1/streams/{stream}/metadata", "/v1/streams/order-1/metadata", "?+++"),
+    ("PUT /v1/streams/{stream}/metadata", "/v1/streams/order-1/metadata", "?+++"),
+    ("GET /v1/streams/{stream}/subscribe", "/v1/streams/order-1/subscribe?after=99", "?+++"),
+    ("GET /v1/all", "/v1/all", "?--+"),
+    ("POST /v1/query", "/v1/query", "?--+"),
+    ("GET /v1/subscribe", "/v1/subscribe?after=99", "?--+"),
+    ("GET /v1/socket", "/v1/socket", "?+++"),
+    ("GET /v1/events/{id}", "/v1/events/0190a0de-7f51-7c9f-8b6b-111111111111", "?+++"),
+    ("GET /v1/head", "/v1/head", "?+++"),
+    ("GET /v1/store", "/v1/store", "?+++"),
+    ("GET /v1/openapi.json", "/v1/openapi.json", "++++"),
+    ("GET /v1/docs", "/v1/docs", "++++"),
+];
+
+const HOST: &str = "host: events.example\r\n";
+
+impl Secured {
+    pub(super) async fn send(&self, line: &str, who: &Credentials, body: &Value) -> Answer {
+        let stream = self.connect(b"http/1.1", None).await.unwrap();
+        let authorization = who.0.as_ref().map_or_else(String::new, |value| {
+            format!("authorization: {}\r\n", value.to_str().unwrap())
+        });
+        let headers = format!("{HOST}{authorization}{JSON}");
+        send_over(stream, line, &headers, body.to_string().as_bytes()).await
+    }
+}
+
+fn body_for(pattern: &str) -> Value {
+    match pattern {
+        "POST /v1/append" => {
+            json!({ "streams": [{ "stream": "order-1", "events": [{ "type": "a" }] }] })
+        }
+        "POST /v1/query" => json!({ "items": [{ "types": ["a"] }] }),
+        "PUT /v1/streams/{stream}/metadata" => json!({ "metadata": {} }),
+        _ => Value::Null,
+    }
+}
+
+#[tokio::test]
+async fn each_caller_may_use_what_the_table_says() {
+    let scene = Secured::start().await;
+    scene.create_user("ann", &[]).await;
+    let callers = [
+        Credentials::default(),
+        basic("ann", "changeit"),
+        basic("ops", scene.passwords.ops()),
+        basic("admin", scene.passwords.admin()),
+    ];
+    for (pattern, path, expected) in EXPECTED {
+        let (method, _) = pattern.split_once(' ').unwrap();
+        let mut answers = String::new();
+        for caller in &callers {
+            let answer = scene.send(&format!("{method} {path}"), caller, &body_for(pattern)).await;
+            answers.push(match answer.status {
+                401 => '?',
+                403 => '-',
+                _ => '+',
+            });
+        }
+        assert_eq!(answers, *expected, "{pattern}");
+    }
+}
+
+#[tokio::test]
+async fn every_operation_of_the_document_is_in_the_expected_table() {
+    let scene = Secured::start().await;
+    let nobody = Credentials::default();
+    let document = scene.send("GET /v1/openapi.json", &nobody, &Value::Null).await.done();
+    let mut operations = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            operations.insert(format!("{} {path}", method.to_uppercase()));
+        }
+    }
+    let expected = EXPECTED.iter().map(|(pattern, ..)| (*pattern).to_owned());
+    assert_eq!(operations, expected.collect());
+}
+
+#[tokio::test]
+async fn a_caller_without_a_user_is_asked_for_one_in_the_form_of_a_problem() {
+    let scene = Secured::start().await;
+    let nobody = Credentials::default();
+    let asked = scene.send("GET /v1/head", &nobody, &Value::Null).await;
+    assert!(asked.header("www-authenticate").is_some(), "{asked:?}");
+    asked.refused(401, "unauthenticated");
+    let wrong = basic("admin", "wrong");
+    scene.send("GET /v1/head", &wrong, &Value::Null).await.refused(401, "unauthenticated");
+    // A method or a path without a row does not reach a handler.
+    scene.send("DELETE /v1/head", &nobody, &Value::Null).await.refused(405, "method-not-allowed");
+    scene.send("GET /v1/nothing", &nobody, &Value::Null).await.refused(404, "no-such-route");
+}
+
+#[tokio::test]
+async fn lists_of_streams_hold_for_each_endpoint() {
+    let scene = Secured::start().await;
+    scene.create_user("ann", &[]).await;
+    let (ann, admin) = (basic("ann", "changeit"), basic("admin", scene.passwords.admin()));
+    let append = |stream: &str| {
+        let id = "0190a0de-7f51-7c9f-8b6b-111111111111";
+        json!({ "streams": [{ "stream": stream, "events": [{ "id": id, "type": "a" }] }] })
+    };
+    scene.send("POST /v1/append", &admin, &append("secret-1")).await.done();
+    let list = json!({ "metadata": { "$acl": {
+        "$r": "$admins", "$w": "$admins", "$d": "$admins", "$mr": "$admins", "$mw": "$admins",
+    } } });
+    scene.send("PUT /v1/streams/secret-1/metadata", &admin, &list).await.done();
+    for (line, body) in [
+        ("POST /v1/append", append("secret-1")),
+        ("GET /v1/streams/secret-1", Value::Null),
+        ("GET /v1/streams/secret-1/metadata", Value::Null),
+        ("PUT /v1/streams/secret-1/metadata", json!({ "metadata": {} })),
+        ("GET /v1/streams/secret-1/subscribe", Value::Null),
+        ("DELETE /v1/streams/secret-1", Value::Null),
+        ("GET /v1/streams/$audit", Value::Null),
+        ("GET /v1/streams/$user-admin", Value::Null),
+        ("GET /v1/streams/$ce-secret", Value::Null),
+    ] {
+        scene.send(line, &ann, &body).await.refused(403, "denied");
+    }
+    let check = json!({ "streams": [
+        { "stream": "mine-1", "events": [{ "type": "a" }] },
+        { "stream": "secret-1", "expected": 0 },
+    ] });
+    scene.send("POST /v1/append", &ann, &check).await.refused(403, "denied");
+    // A condition tells of events in streams that the caller may not read.
+    let condition = json!({
+        "streams": [{ "stream": "mine-1", "events": [{ "type": "a" }] }],
+        "condition": { "noneMatching": [{ "types": ["a"] }], "after": 0 },
+    });
+    scene.send("POST /v1/append", &ann, &condition).await.refused(403, "denied");
+    let id = "/v1/events/0190a0de-7f51-7c9f-8b6b-111111111111";
+    let by_id = scene.send(&format!("GET {id}"), &ann, &Value::Null).await;
+    by_id.refused(404, "event-not-found");
+    scene.send(&format!("GET {id}"), &admin, &Value::Null).await.done();
+    scene.send("POST /v1/append", &ann, &append("mine-1")).await.done();
+    let found = scene.send(&format!("GET {id}"), &ann, &Value::Null).await.done();
+    assert_eq!(found["events"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_reader_of_the_whole_store_sees_neither_users_nor_the_audit_stream() {
+    let scene = Secured::start().await;
+    scene.create_user("ann", &[]).await;
+    let (ann, admin) = (basic("ann", "changeit"), basic("admin", scene.passwords.admin()));
+    let open = json!({ "metadata": { "$acl": { "$r": "ann" } } });
+    scene.send("PUT /v1/streams/$all/metadata", &admin, &open).await.done();
+    let streams = async |who: &Credentials| {
+        let page = scene.send("GET /v1/all?limit=1000", who, &Value::Null).await.done();
+        let names = page["events"].as_array().unwrap().iter();
+        let names: BTreeSet<_> =
+            names.map(|event| event["stream"].as_str().unwrap().to_owned()).collect();
+        (names, page["end"] == true)
+    };
+    let (seen, is_end) = streams(&ann).await;
+    assert!(is_end && !seen.is_empty(), "{seen:?}");
+    let closed = |name: &&String| name.contains("$user-") || name.contains("$audit");
+    assert_eq!(seen.iter().filter(closed).count(), 0, "{seen:?}");
+    let (all, _) = streams(&admin).await;
+    assert!(all.iter().filter(closed).count() >= 2, "{all:?}");
+    let audit = scene.send("GET /v1/streams/$audit", &admin, &Value::Null).await.done();
+    let changes = audit["events"].as_array().unwrap().iter();
+    let changes = changes.filter(|event| event["type"] == "$rights-changed");
+    assert_eq!(changes.count(), 1);
+}
