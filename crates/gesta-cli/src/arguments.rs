@@ -23,7 +23,7 @@ use crate::verbs::Archive;
 #[cfg(feature = "server")]
 use crate::{
     settings_file::SettingsFile,
-    verbs::{Certs, Serve},
+    verbs::{Certs, Serve, ServerVerb},
 };
 
 /// Heading of the options that every subcommand accepts.
@@ -87,6 +87,8 @@ enum Command {
     #[cfg(feature = "server")]
     Serve(Serve),
     #[cfg(feature = "server")]
+    Server(ServerVerb),
+    #[cfg(feature = "server")]
     Certs(Certs),
     Stats(Stats),
     Processes(Processes),
@@ -141,6 +143,8 @@ impl Arguments {
             Command::Scavenge(scavenge) => scavenge.run(store()?, output),
             #[cfg(feature = "server")]
             Command::Serve(serve) => serve.run(store()?, output),
+            #[cfg(feature = "server")]
+            Command::Server(server) => server.run(output),
             #[cfg(feature = "server")]
             Command::Certs(certs) => certs.run(output),
             Command::Stats(stats) => stats.run(store()?, output),

@@ -13,7 +13,7 @@ use toml_edit::{DocumentMut, Item, Value};
 use crate::exit::Refusal;
 
 /// Names of the settings; an argument has the same name.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 16] = [
     "store",
     "listen",
     "insecure",
@@ -24,7 +24,16 @@ const NAMES: [&str; 10] = [
     "jwt-issuer",
     "jwt-audience",
     "admin-password-file",
+    "advertise",
+    "drain-seconds",
+    "log",
+    "log-format",
+    "otlp-endpoint",
+    "trace-ratio",
 ];
+
+/// Settings that may be written as numbers.
+const NUMBERS: [&str; 2] = ["drain-seconds", "trace-ratio"];
 
 /// The settings of a file.
 #[derive(Debug)]
@@ -52,8 +61,10 @@ impl SettingsFile {
                 let message = format!("there is no setting `{name}`; the settings are {names}");
                 return Err(wrong(message).into());
             }
-            let Some(value) = text_of(item) else {
-                return Err(wrong(format!("`{name}` must be a text, true or false")).into());
+            let is_number = NUMBERS.contains(&name);
+            let Some(value) = text_of(item, is_number) else {
+                let forms = if is_number { "a number" } else { "a text, true or false" };
+                return Err(wrong(format!("`{name}` must be {forms}")).into());
             };
             settings.push((name.to_owned(), value));
         }
@@ -81,8 +92,10 @@ impl SettingsFile {
     }
 }
 
-fn text_of(item: &Item) -> Option<String> {
+fn text_of(item: &Item, is_number: bool) -> Option<String> {
     match item.as_value()? {
+        Value::Integer(number) if is_number => Some(number.value().to_string()),
+        Value::Float(number) if is_number => Some(number.value().to_string()),
         Value::String(text) => Some(text.value().clone()),
         Value::Boolean(truth) => Some(truth.value().to_string()),
         _ => None,
@@ -102,6 +115,7 @@ mod tests {
             ("stor = \"postgres://a:secret@b\"", "there is no setting `stor`; the settings are"),
             ("store = \"postgres://a:secret@b", "the file is not TOML"),
             ("listen = 2113", "`listen` must be a text"),
+            ("drain-seconds = [\"secret\"]", "`drain-seconds` must be a number"),
         ] {
             let error = SettingsFile::parse(text).unwrap_err().to_string();
             assert!(error.starts_with(reason) && !error.contains("secret"), "{error}");

@@ -1,4 +1,5 @@
-//! Answers to a client before its first call: the calls that the server has, and its nodes.
+//! Answers to a client before its first call: the calls that the server has, and the servers
+//! of the store.
 //!
 //! Owns: the services `ServerFeatures` and `Gossip`, and [`METHODS`], the list of calls. Invariant:
 //! only calls that work are listed, so that a client that has another way takes it.
@@ -8,6 +9,8 @@ use gesta_store::Capability;
 use tonic::{Request, Response, Status};
 
 use crate::{
+    address::ServerAddress,
+    members::Members,
     node::{Node, PROTOCOL_VERSION, wall_now},
     proto::{
         gossip::{
@@ -89,17 +92,17 @@ pub(crate) struct Features {
     node: Node,
 }
 
-/// The service that lists the nodes: one, by the address that the client has used.
-pub(crate) struct Members {
-    node: Node,
+/// The service that lists the servers of the store.
+pub(crate) struct GossipService {
+    members: Members,
 }
 
 pub(crate) fn features(node: Node) -> ServerFeaturesServer<Features> {
     ServerFeaturesServer::new(Features { node })
 }
 
-pub(crate) fn members(node: Node) -> GossipServer<Members> {
-    GossipServer::new(Members { node })
+pub(crate) fn gossip(members: Members) -> GossipServer<GossipService> {
+    GossipServer::new(GossipService { members })
 }
 
 #[tonic::async_trait]
@@ -131,26 +134,23 @@ impl ServerFeatures for Features {
 }
 
 #[tonic::async_trait]
-impl Gossip for Members {
+impl Gossip for GossipService {
     async fn read(&self, request: Request<Empty>) -> Result<Response<ClusterInfo>, Status> {
-        let (address, port) = end_point(request.extensions().get::<Authority>());
-        let member = MemberInfo {
-            instance_id: Some(IdForm::Halves.of(self.node.id())),
-            time_stamp: i64::try_from(wall_now().micros() * 10).unwrap_or(i64::MAX),
-            state: VNodeState::Leader.into(),
+        let used = ServerAddress::used_by(request.extensions().get::<Authority>());
+        let time_stamp = i64::try_from(wall_now().micros() * 10).unwrap_or(i64::MAX);
+        let members = self.members.list(used).await.into_iter().map(|member| MemberInfo {
+            instance_id: Some(IdForm::Halves.of(member.id)),
+            time_stamp,
+            state: match member.is_leader {
+                true => VNodeState::Leader.into(),
+                false => VNodeState::Follower.into(),
+            },
             is_alive: true,
-            http_end_point: Some(EndPoint { address, port: port.into() }),
-        };
-        Ok(Response::new(ClusterInfo { members: vec![member] }))
+            http_end_point: Some(EndPoint {
+                address: member.address.host().to_owned(),
+                port: member.address.port().into(),
+            }),
+        });
+        Ok(Response::new(ClusterInfo { members: members.collect() }))
     }
 }
-
-/// Returns host and port of the server as its client named it, which is how the client reaches it.
-pub(crate) fn end_point(authority: Option<&Authority>) -> (String, u16) {
-    let host = authority.map_or("localhost", Authority::host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    (host.to_owned(), authority.and_then(Authority::port_u16).unwrap_or(DEFAULT_PORT))
-}
-
-/// The port that clients take when their connection string names none.
-const DEFAULT_PORT: u16 = 2113;

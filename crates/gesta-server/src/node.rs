@@ -7,18 +7,25 @@
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI32, AtomicU64, Ordering},
     },
     time::Instant,
 };
 
-use gesta_store::EventStore;
+use gesta_store::{EventStore, NodeName};
 use tokio::sync::watch;
+use tonic::{Code, Status};
 use uuid::Uuid;
 
 pub(crate) use crate::clock::wall_now;
-use crate::{access::Access, clock::monotonic_now, scavenges::Scavenges};
+use crate::{
+    access::Access,
+    address::{LeaseHolders, ServerAddress},
+    call_log::{CallLog, LoggedCall},
+    clock::monotonic_now,
+    scavenges::Scavenges,
+};
 
 /// The version that clients are told, which decides what they try: the first one with all calls of
 /// the second version of the streams.
@@ -34,15 +41,28 @@ struct Shared {
     store: Arc<dyn EventStore>,
     access: Access,
     id: Uuid,
+    /// The address by which clients reach this server, if it was told.
+    address: OnceLock<ServerAddress>,
+    holders: LeaseHolders,
     started: Instant,
     counters: Counters,
     scavenges: Scavenges,
     /// A number that operators set for the elections of a cluster. It is only shown.
     priority: AtomicI32,
     asked_for_end: watch::Sender<bool>,
-    stop: watch::Sender<bool>,
     /// Number of connections that are no longer HTTP.
     upgraded: watch::Sender<usize>,
+    call_log: CallLog,
+    phase: watch::Sender<Phase>,
+}
+
+/// The life of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    /// It says that it is not ready, and serves all the same.
+    Draining,
+    Stopped,
 }
 
 /// Numbers since the start.
@@ -86,13 +106,16 @@ impl Node {
             store,
             access,
             id: Uuid::new_v4(),
+            address: OnceLock::new(),
+            holders: LeaseHolders::default(),
             started: monotonic_now(),
             counters: Counters::default(),
             scavenges: Scavenges::default(),
             priority: AtomicI32::new(0),
             asked_for_end: watch::Sender::new(false),
-            stop: watch::Sender::new(false),
             upgraded: watch::Sender::new(0),
+            call_log: CallLog::default(),
+            phase: watch::Sender::new(Phase::Serving),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -109,8 +132,38 @@ impl Node {
         self.shared.id
     }
 
+    /// Sets the address by which clients reach this server. The first one stays.
+    pub(crate) fn set_address(&self, address: ServerAddress) {
+        let _ = self.shared.address.set(address);
+    }
+
+    pub(crate) fn address(&self) -> Option<&ServerAddress> {
+        self.shared.address.get()
+    }
+
+    /// Returns the name under which this server has leases: its id, and its address.
+    pub(crate) fn lease_holder(&self) -> NodeName {
+        ServerAddress::holder_name(self.shared.id, self.address())
+    }
+
+    /// Returns the other servers that have leases, as of the last looks.
+    pub(crate) fn holders(&self) -> &LeaseHolders {
+        &self.shared.holders
+    }
+
     pub(crate) fn counters(&self) -> &Counters {
         &self.shared.counters
+    }
+
+    pub(crate) fn call_log(&self) -> &CallLog {
+        &self.shared.call_log
+    }
+
+    /// Logs a call that failed, unless it failed because this server ends.
+    pub(crate) fn log_failure(&self, call: LoggedCall, status: &Status) {
+        if !(self.is_stopped() && status.code() == Code::Unavailable) {
+            self.shared.call_log.call_failed(call, status);
+        }
     }
 
     pub(crate) fn uptime_seconds(&self) -> f64 {
@@ -136,31 +189,47 @@ impl Node {
 
     /// Waits for [`Node::ask_for_end`].
     pub(crate) fn asked_for_end(&self) -> impl Future<Output = ()> + Send + use<> {
-        told(&self.shared.asked_for_end)
+        told(&self.shared.asked_for_end, |asked| *asked)
     }
 
     /// Ends all subscriptions, now and later.
     pub(crate) fn stop(&self) {
         // Unlike `send`, this does not fail if there is no subscription.
-        self.shared.stop.send_replace(true);
+        self.shared.phase.send_replace(Phase::Stopped);
+    }
+
+    /// Says that this server will stop, so that no new clients are sent to it.
+    pub(crate) fn drain(&self) {
+        self.shared.phase.send_replace(Phase::Draining);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.shared.phase.borrow() >= Phase::Draining
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        *self.shared.stop.borrow()
+        *self.shared.phase.borrow() == Phase::Stopped
     }
 
     /// Waits for [`Node::stop`].
     pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
-        told(&self.shared.stop)
+        told(&self.shared.phase, |phase| *phase == Phase::Stopped)
     }
 }
 
 /// Waits until a signal is given.
-fn told(signal: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
+fn told<Signal, IsGiven>(
+    signal: &watch::Sender<Signal>,
+    is_given: IsGiven,
+) -> impl Future<Output = ()> + Send + use<Signal, IsGiven>
+where
+    Signal: Send + Sync + 'static,
+    IsGiven: FnMut(&Signal) -> bool + Send + 'static,
+{
     let mut signal = signal.subscribe();
     async move {
         // An error means that the node is gone, which is the end, too.
-        drop(signal.wait_for(|given| *given).await);
+        drop(signal.wait_for(is_given).await);
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use gesta_store::{AcquireLease, Lease, LeaseError, LeaseName, Leases, NodeName};
+use gesta_store::{AcquireLease, Lease, LeaseError, LeaseName, Leases};
 use tokio::{
     select,
     task::JoinHandle,
@@ -74,14 +74,15 @@ impl<Work: Tenant> Tenancy<Work> {
 /// Holds the lease whenever it is to be had, until the server stops.
 async fn keep<Work: Tenant>(tenant: Work, leases: Arc<dyn Leases>) {
     let name = LeaseName::new(Work::LEASE).expect("the name of the lease is valid");
-    let node = NodeName::new(tenant.node().id().to_string()).expect("a UUID is a valid name");
-    let acquire = AcquireLease::new(name, node, TERM);
+    let acquire = AcquireLease::new(name, tenant.node().lease_holder(), TERM);
     while !tenant.node().is_stopped() {
         // Made before the look, so that no release in between is missed.
         let released = leases.released();
         let asked = Instant::now();
         match leases.acquire(acquire.clone()).await {
             Ok(lease) => {
+                tracing::info!(lease = Work::LEASE, "this server has the lease");
+                tenant.node().holders().note(Work::LEASE, None);
                 tenant.admit().await;
                 renew(tenant.node(), leases.as_ref(), &lease, asked).await;
                 if tenant.node().is_stopped() {
@@ -92,7 +93,11 @@ async fn keep<Work: Tenant>(tenant: Work, leases: Arc<dyn Leases>) {
                 tenant.dismiss().await;
                 continue;
             }
-            Err(LeaseError::Held { .. }) => {}
+            Err(LeaseError::Held { node, .. }) => {
+                if tenant.node().holders().note(Work::LEASE, Some(&node)) {
+                    tracing::info!(lease = Work::LEASE, holder = %node, "another server has it");
+                }
+            }
             Err(error) => tracing::warn!(lease = Work::LEASE, %error, "a lease is not known"),
         }
         select! {

@@ -23,6 +23,8 @@ mod restore;
 mod scavenge;
 #[cfg(feature = "server")]
 mod serve;
+#[cfg(feature = "server")]
+mod server;
 mod stats;
 mod streams;
 mod subscribe;
@@ -40,4 +42,4 @@ pub(crate) use self::{
     tombstone::Tombstone, truncate::Truncate, verify::Verify,
 };
 #[cfg(feature = "server")]
-pub(crate) use self::{certs::Certs, serve::Serve};
+pub(crate) use self::{certs::Certs, serve::Serve, server::ServerVerb};

@@ -21,6 +21,10 @@ mod scene;
 mod serve;
 #[cfg(feature = "server")]
 mod serve_securely;
+#[cfg(feature = "server")]
+mod serve_telemetry;
+#[cfg(feature = "server")]
+mod server_verb;
 mod stats;
 mod streams;
 mod subscribe;

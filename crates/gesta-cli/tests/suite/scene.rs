@@ -228,8 +228,18 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = start(command.stdout(Stdio::piped()).stderr(Stdio::null()));
+    pub(crate) fn start(command: Command) -> Self {
+        Self::start_with(command, Stdio::null())
+    }
+
+    /// The same, with its messages in a file.
+    #[cfg(feature = "server")]
+    pub(crate) fn start_logged(command: Command, log: &Path) -> Self {
+        Self::start_with(command, fs::File::create(log).unwrap().into())
+    }
+
+    fn start_with(mut command: Command, stderr: Stdio) -> Self {
+        let mut child = start(command.stdout(Stdio::piped()).stderr(stderr));
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {

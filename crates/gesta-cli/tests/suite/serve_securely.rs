@@ -21,14 +21,14 @@ use tempfile::TempDir;
 use crate::scene::{Running, Scene, program, run};
 
 /// A directory with the certificates of `gesta certs dev`.
-fn certificates() -> TempDir {
+pub(crate) fn certificates() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let made = run(program(&["certs", "dev", "--directory", path(directory.path())]));
     assert_eq!(made.stdout().lines().count(), 4);
     directory
 }
 
-fn path(path: &Path) -> &str {
+pub(crate) fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
@@ -45,7 +45,7 @@ fn options(certificates: &Path) -> [String; 6] {
     ]
 }
 
-fn serve(scene: &Scene, certificates: &Path, more: &[&str]) -> Running {
+pub(crate) fn serve(scene: &Scene, certificates: &Path, more: &[&str]) -> Running {
     let mut command = scene.command(&["serve", "--json", "--listen", "127.0.0.1:0"]);
     command.args(options(certificates)).args(more);
     Running::start(command)

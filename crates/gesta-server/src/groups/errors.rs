@@ -3,7 +3,7 @@
 use tonic::{Code, Status};
 
 use super::name::GroupId;
-use crate::wire::with_trailers;
+use crate::{address::ServerAddress, wire::with_trailers};
 
 fn of_group(code: Code, kind: &'static str, text: String, group: &GroupId) -> Status {
     let trailers = [
@@ -64,9 +64,20 @@ pub(super) fn dropped(group: &GroupId) -> Status {
     of_group(Code::Cancelled, "persistent-subscription-dropped", text, group)
 }
 
-/// Another server has the right to run groups.
-pub(super) fn moved() -> Status {
-    Status::unavailable("another server runs the consumer groups of this store; connect to it")
+/// Another server has the right to run groups. Clients connect to it if its address is known.
+pub(super) fn moved(to: Option<&ServerAddress>) -> Status {
+    let Some(leader) = to else {
+        let text = "another server runs the consumer groups of this store; connect to it";
+        return Status::unavailable(text);
+    };
+    let port = leader.port().to_string();
+    let trailers = [
+        ("exception", "not-leader"),
+        ("leader-endpoint-host", leader.host()),
+        ("leader-endpoint-port", &port),
+    ];
+    let text = format!("the server at {leader} runs the consumer groups of this store");
+    with_trailers(Code::NotFound, text, trailers)
 }
 
 fn source(group: &GroupId) -> &str {

@@ -148,7 +148,7 @@ impl Groups {
         }
         let mut registry = self.registry.lock().await;
         if registry.right == RunRight::Missing {
-            return Err(moved());
+            return Err(self.moved());
         }
         if !registry.is_loaded {
             let list = GroupList::read(self.node.store()).await?;
@@ -156,6 +156,11 @@ impl Groups {
             registry.is_loaded = true;
         }
         Ok(registry)
+    }
+
+    /// Returns the refusal of a server that does not run the groups.
+    fn moved(&self) -> Status {
+        moved(self.node.holders().address_of(Self::LEASE).as_ref())
     }
 
     /// Changes the stored list, and then what runs.

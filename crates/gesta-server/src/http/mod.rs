@@ -7,7 +7,7 @@ mod figures;
 
 use axum::{
     Json, Router,
-    extract::{Request, State},
+    extract::{FromRef, Request, State},
     http::{StatusCode, header, uri::Authority},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
@@ -16,19 +16,41 @@ use serde_json::{Value, json};
 
 pub(crate) use self::figures::Figures;
 use crate::{
+    address::ServerAddress,
     clock::{time_text, wall_now},
-    discovery::end_point,
+    members::Members,
     node::{Node, PROTOCOL_VERSION},
 };
 
+/// The state from which endpoints answer.
+#[derive(Clone)]
+struct Operated {
+    node: Node,
+    members: Members,
+}
+
+impl FromRef<Operated> for Node {
+    fn from_ref(operated: &Operated) -> Self {
+        operated.node.clone()
+    }
+}
+
+impl FromRef<Operated> for Members {
+    fn from_ref(operated: &Operated) -> Self {
+        operated.members.clone()
+    }
+}
+
 /// Returns the routes of this node.
-pub(crate) fn routes(node: Node) -> Router {
+pub(crate) fn routes(node: Node, members: Members) -> Router {
     let routes = table().into_iter();
-    routes.fold(Router::new(), |router, (path, route)| router.route(path, route)).with_state(node)
+    routes
+        .fold(Router::new(), |router, (path, route)| router.route(path, route))
+        .with_state(Operated { node, members })
 }
 
 /// Each path with its answer.
-fn table() -> [(&'static str, MethodRouter<Node>); 7] {
+fn table() -> [(&'static str, MethodRouter<Operated>); 7] {
     [
         ("/health/live", get(live)),
         ("/health/ready", get(ready)),
@@ -52,7 +74,7 @@ async fn live() -> StatusCode {
 
 /// Answers 204 if the store answers, else 503 with the reason.
 async fn ready(State(node): State<Node>) -> Response {
-    if node.is_stopped() {
+    if node.is_draining() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down\n").into_response();
     }
     match node.store().head().await {
@@ -81,40 +103,50 @@ async fn info(State(node): State<Node>) -> Json<Value> {
     }))
 }
 
-/// Answers with the only node. Clients want all of these entries: those of TCP have no meaning
-/// here, and every position is that of the last event.
-async fn gossip(State(node): State<Node>, request: Request) -> Json<Value> {
+/// Answers with the servers of the store. Clients want all of these entries: those of TCP have no
+/// meaning here, and every position is that of the last event.
+async fn gossip(
+    State(node): State<Node>,
+    State(members): State<Members>,
+    request: Request,
+) -> Json<Value> {
     // HTTP/2 has the authority in the address, HTTP/1.1 in a header.
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let named: Option<Authority> =
         request.uri().authority().cloned().or_else(|| host?.parse().ok());
-    let (address, port) = end_point(named.as_ref());
+    let used = ServerAddress::used_by(named.as_ref());
+    let own = node.address().unwrap_or(&used).clone();
     // A store that does not answer is reported by its readiness.
     let head = node.store().head().await.map_or(0, |head| head.position.number());
-    Json(json!({
-        "members": [{
-            "instanceId": node.id().to_string(),
+    let members = members.list(used).await.into_iter().map(|member| {
+        let (host, id) = (member.address.host(), member.id.to_string());
+        json!({
+            "instanceId": id,
             "timeStamp": time_text(wall_now()),
-            "state": "Leader",
+            "state": if member.is_leader { "Leader" } else { "Follower" },
             "isAlive": true,
-            "internalTcpIp": address,
+            "internalTcpIp": host,
             "internalTcpPort": 0,
             "internalSecureTcpPort": 0,
-            "externalTcpIp": address,
+            "externalTcpIp": host,
             "externalTcpPort": 0,
             "externalSecureTcpPort": 0,
-            "httpEndPointIp": address,
-            "httpEndPointPort": port,
+            "httpEndPointIp": host,
+            "httpEndPointPort": member.address.port(),
             "lastCommitPosition": head,
             "writerCheckpoint": head,
             "chaserCheckpoint": head,
             "epochPosition": 0,
             "epochNumber": 0,
-            "epochId": node.id().to_string(),
-            "nodePriority": node.priority(),
-        }],
-        "serverIp": address,
-        "serverPort": port,
+            "epochId": id,
+            // That of others is known to them only.
+            "nodePriority": if member.id == node.id() { node.priority() } else { 0 },
+        })
+    });
+    Json(json!({
+        "members": members.collect::<Vec<_>>(),
+        "serverIp": own.host(),
+        "serverPort": own.port(),
     }))
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn check_access(
 }
 
 /// Returns the path by which the table knows a request: the pattern of its route, if it has one.
-fn table_path(request: &Request) -> String {
+pub(super) fn table_path(request: &Request) -> String {
     let path = request.uri().path();
     let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     matched.filter(|pattern| native::is_native(pattern)).unwrap_or(path).to_owned()

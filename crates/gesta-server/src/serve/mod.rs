@@ -6,6 +6,7 @@
 //!   [`CLOSING_MAX`].
 
 mod access_check;
+mod calls;
 mod connections;
 mod cross_site;
 mod refusals;
@@ -26,11 +27,13 @@ use self::connections::Connections;
 pub use self::security::Security;
 use crate::{
     access::{Access, FirstPasswords, Guard},
+    address::ServerAddress,
     groups::Groups,
+    members::Members,
     node::Node,
     projections::Projections,
     scavenges::Scavenger,
-    tenure::Tenancy,
+    tenure::{Tenancy, Tenant as _},
     tls::Tls,
 };
 
@@ -64,6 +67,7 @@ pub struct Server {
     groups: Groups,
     leases: Option<Arc<dyn Leases>>,
     tls: Option<Tls>,
+    drain: Duration,
 }
 
 /// An address that a server may not listen on, or cannot.
@@ -120,11 +124,11 @@ impl Server {
     }
 
     fn of(node: Node, tls: Option<Tls>) -> Self {
-        Self { groups: Groups::new(node.clone()), node, leases: None, tls }
+        Self { groups: Groups::new(node.clone()), node, leases: None, tls, drain: Duration::ZERO }
     }
 
     /// Says that other servers use the store, too. One of them at a time runs the consumer groups,
-    /// under a lease; the others answer calls of groups with `UNAVAILABLE`.
+    /// under a lease; the others refuse calls of groups and name it, if it has an address.
     #[must_use]
     pub fn sharing(self, leases: Arc<dyn Leases>) -> Self {
         Self { leases: Some(leases), ..self }
@@ -135,6 +139,21 @@ impl Server {
     pub fn scavenging(self, scavenger: Arc<dyn Scavenger>) -> Self {
         self.node.scavenges().enable(scavenger);
         self
+    }
+
+    /// Sets the address by which clients reach this server, so that the servers of a store name
+    /// each other: in the list of members, and in the refusal of calls of groups.
+    #[must_use]
+    pub fn advertise(self, address: ServerAddress) -> Self {
+        self.node.set_address(address);
+        self
+    }
+
+    /// Sets the time for which a server that was asked to stop still serves, while its readiness
+    /// answers 503. A balancer that looks at the readiness sends new clients elsewhere by then.
+    #[must_use]
+    pub fn drain_for(self, drain: Duration) -> Self {
+        Self { drain, ..self }
     }
 
     /// Creates `admin` and `ops` with these passwords, if the store never had an `admin`. Returns
@@ -186,8 +205,9 @@ impl Server {
     }
 
     /// Serves until the future `until` completes or an operator asks for the end by a call, then
-    /// ends gracefully: subscriptions end at once with `UNAVAILABLE`, other calls have ten seconds
-    /// to finish, and a scavenge ends after its current step.
+    /// ends gracefully: readiness answers 503 for the time of [`drain_for`](Self::drain_for), then
+    /// subscriptions end at once with `UNAVAILABLE`, other calls have ten seconds to finish, and a
+    /// scavenge ends after its current step.
     ///
     /// Does not close the store.
     ///
@@ -206,22 +226,32 @@ impl Server {
         let groups = Tenancy::begin(&self.groups, self.leases.as_ref()).await;
         let at_work = Tenancy::begin(&projections, self.leases.as_ref()).await;
         projections.start();
-        let router = router::router(&self.node, &self.groups, projections.clone());
+        let members = Members::new(self.node.clone(), self.leases.clone(), Groups::LEASE);
+        let announced = members.announce();
+        let router = router::router(&self.node, &self.groups, projections.clone(), members);
         let mut connections = Connections::new(router, self.node.clone(), self.tls.as_ref());
-        let asked = self.node.asked_for_end();
-        let until = async {
+        let (node, drain) = (self.node.clone(), self.drain);
+        let drained = async move {
+            let asked = node.asked_for_end();
             select! {
                 () = until => {}
                 () = asked => {}
             }
+            node.drain();
+            tracing::info!(seconds = drain.as_secs_f64(), "the server drains, and then stops");
+            sleep(drain).await;
         };
-        let accepted = accept_until(&listener, &mut connections, until).await;
+        let accepted = accept_until(&listener, &mut connections, drained).await;
         drop(listener);
         self.node.stop();
         join!(connections.shut_down(CLOSING_MAX), self.node.scavenges().end());
         // The caller may close the store after the last checkpoints.
         groups.ended().await;
         at_work.ended().await;
+        if let Some(announced) = announced {
+            // A task that has panicked has ended, too.
+            drop(announced.await);
+        }
         accepted
     }
 }

@@ -19,26 +19,34 @@ use tonic::service::Routes;
 
 use super::{
     access_check::check_access,
+    calls::observe,
     cross_site::is_foreign,
     refusals::{Refusal, is_grpc, refuse, unknown},
 };
 use crate::{
     appends, discovery,
     groups::{self, Groups},
-    http, monitoring, native,
+    http,
+    members::Members,
+    monitoring, native,
     node::Node,
     operations,
     projections::{self, Projections},
     streams, users,
 };
 
-pub(super) fn router(node: &Node, groups: &Groups, projections: Projections) -> Router {
+pub(super) fn router(
+    node: &Node,
+    groups: &Groups,
+    projections: Projections,
+    members: Members,
+) -> Router {
     let services = Routes::new(streams::service(node.clone()))
         .add_service(groups::service(groups.clone()))
         .add_service(streams::service_v2(node.clone()))
         .add_service(projections::service(projections))
         .add_service(discovery::features(node.clone()))
-        .add_service(discovery::members(node.clone()))
+        .add_service(discovery::gossip(members.clone()))
         .add_service(users::service(node.clone()))
         .add_service(operations::service(node.clone(), groups.clone()))
         .add_service(monitoring::service(node.clone()))
@@ -46,7 +54,7 @@ pub(super) fn router(node: &Node, groups: &Groups, projections: Projections) -> 
         .into_axum_router()
         .reset_fallback();
     services
-        .merge(http::routes(node.clone()))
+        .merge(http::routes(node.clone(), members))
         .merge(native::routes(node.clone()))
         .fallback(unknown)
         .layer(from_fn_with_state(node.clone(), check_access))
@@ -64,7 +72,7 @@ async fn check_protocol(State(node): State<Node>, mut request: Request, next: Ne
         if let Some(authority) = request.uri().authority().cloned() {
             request.extensions_mut().insert(authority);
         }
-        return next.run(request).await;
+        return observe(&node, request, next).await;
     }
     if is_call {
         return (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "gRPC needs HTTP/2\n").into_response();
@@ -72,7 +80,7 @@ async fn check_protocol(State(node): State<Node>, mut request: Request, next: Ne
     if node.access().guard().is_none() && !names_loopback(request.headers().get(header::HOST)) {
         return refuse(&request, Refusal::ForeignHost);
     }
-    next.run(request).await
+    observe(&node, request, next).await
 }
 
 fn names_loopback(host: Option<&HeaderValue>) -> bool {

@@ -13,6 +13,7 @@ use std::{collections::HashMap, future::Future, pin::Pin, time::Duration};
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _, stream, stream::FuturesUnordered};
 use tonic::{Status, Streaming};
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::{
@@ -21,6 +22,7 @@ use super::{
 };
 use crate::{
     access::Caller,
+    call_log::LoggedCall,
     node::{Node, wall_now},
     proto::{
         shared,
@@ -29,7 +31,9 @@ use crate::{
             batch_append_req::{Options, options::DeadlineOption},
         },
     },
-    wire::{ExpectedOption, batch_status, name_to_write, of_plain, refused, timed_out, uuid_of},
+    wire::{
+        ExpectedOption, batch_status, name_to_write, of_plain, refused, status, timed_out, uuid_of,
+    },
 };
 use gesta_store::{Conflict, StoreError};
 
@@ -40,6 +44,10 @@ const INCOMPLETE_BYTES_MAX: usize = 64 << 20;
 /// Maximum time that an append may take, whatever its deadline is. Some clients send a point in
 /// time where a duration is meant.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The call, as log lines name it.
+const CALL: LoggedCall =
+    LoggedCall { path: "/event_store.client.streams.Streams/BatchAppend", peer: None };
 
 type Answer = Pin<Box<dyn Future<Output = BatchAppendResp> + Send>>;
 
@@ -56,6 +64,8 @@ struct Call {
     incomplete: HashMap<Uuid, Incomplete>,
     incomplete_bytes: usize,
     in_flight: FuturesUnordered<Answer>,
+    /// The span of the call, which its appends are below.
+    span: Span,
 }
 
 /// Answers the appends of a call until the client ends it.
@@ -70,6 +80,7 @@ pub(super) fn answers(
         incomplete: HashMap::new(),
         incomplete_bytes: 0,
         in_flight: FuturesUnordered::new(),
+        span: Span::current(),
     };
     Box::pin(stream::unfold((call, Some(messages)), |(mut call, mut messages)| async move {
         let answer = call.next(&mut messages).await?;
@@ -135,7 +146,8 @@ impl Call {
         self.incomplete_bytes = self.incomplete_bytes - bytes_before + append.bytes();
         if is_final && let Some(complete) = self.incomplete.remove(&id) {
             self.incomplete_bytes -= complete.bytes();
-            self.in_flight.push(complete.run(self.node.clone(), correlation_id));
+            let answer = complete.run(self.node.clone(), correlation_id, &self.span);
+            self.in_flight.push(answer);
         }
         if self.incomplete_bytes > INCOMPLETE_BYTES_MAX {
             let text = format!(
@@ -162,6 +174,7 @@ async fn begin(
         Err(refused) => Err(refused),
     };
     let append = append.map_err(|refused| {
+        node.log_failure(CALL, &refused);
         let result = batch_error(of_plain(&refused));
         let mut response = batch_response(correlation_id, None, result);
         response.stream_identifier = options.stream_identifier;
@@ -200,14 +213,14 @@ impl Incomplete {
         }
     }
 
-    fn run(self, node: Node, correlation_id: Option<shared::Uuid>) -> Answer {
+    fn run(self, node: Node, correlation_id: Option<shared::Uuid>, span: &Span) -> Answer {
         let append = match self.append {
             Ok(append) => append,
             Err(response) => return Box::pin(std::future::ready(response)),
         };
         let (stream, expected) = (append.stream.clone(), append.expected);
         let wait_max = self.wait_max;
-        let mut answer: Answer = Box::pin(async move {
+        let answer = async move {
             let outcome = tokio::time::timeout(wait_max, append.run(&node)).await;
             let result = match outcome {
                 Ok(Ok(AppendOutcome::Appended { head, position })) => batch_success(head, position),
@@ -216,11 +229,19 @@ impl Incomplete {
                     let conflict = Conflict::Stream { stream: stream.clone(), expected, head };
                     batch_error(batch_status(&StoreError::Conflict(conflict), &stream))
                 }
-                Ok(Err(error)) => batch_error(batch_status(&error, &stream)),
-                Err(_) => batch_error(timed_out()),
+                Ok(Err(error)) => {
+                    node.log_failure(CALL, &status(&error));
+                    batch_error(batch_status(&error, &stream))
+                }
+                Err(_) => {
+                    let late = Status::deadline_exceeded("an append took longer than its deadline");
+                    node.log_failure(CALL, &late);
+                    batch_error(timed_out())
+                }
             };
             batch_response(correlation_id, Some((&stream, expected)), result)
-        });
+        };
+        let mut answer: Answer = Box::pin(answer.instrument(span.clone()));
         // The first poll hands the append to the store, in the order of the messages.
         match answer.as_mut().now_or_never() {
             Some(response) => Box::pin(std::future::ready(response)),

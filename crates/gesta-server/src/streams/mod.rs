@@ -10,6 +10,7 @@ mod new_append;
 mod read;
 mod run_append;
 mod soft_deletion;
+mod store_append;
 mod v2;
 
 use std::pin::Pin;

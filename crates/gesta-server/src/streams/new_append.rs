@@ -6,7 +6,7 @@
 use gesta_store::{Append, ExpectedRevision, Invalid, Limits, NewEvent, StoreError, StreamName};
 use tonic::Status;
 
-use super::{read::is_of_index, soft_deletion::SoftDeletion};
+use super::{read::is_of_index, soft_deletion::SoftDeletion, store_append::observed};
 use crate::{
     access::{Access, Caller, Right},
     node::Node,
@@ -81,7 +81,7 @@ impl NewAppend {
         let counters = node.counters();
         let outcome = match SoftDeletion::of(append) {
             Ok(deletion) => deletion.append(node.store()).await,
-            Err(append) => node.store().append(append).await,
+            Err(append) => observed(node, &stream, count, node.store().append(append)).await,
         };
         match outcome {
             Ok(appended) => {

@@ -5,6 +5,7 @@
 
 use gesta_store::{Append, Appended, StoreError, StreamAppend, StreamName};
 
+use super::store_append::observed;
 use crate::{
     access::{Access, Caller},
     node::Node,
@@ -25,7 +26,14 @@ pub(crate) async fn run_append(
     let append = if is_privileged { append.privileged() } else { append };
     let events = append.events().count() as u64;
     let counters = node.counters();
-    match node.store().append(append).await {
+    // An append without events names a stream all the same: that of its first check.
+    let first = append.streams.first().map(|part| part.stream.clone());
+    let appended = node.store().append(append);
+    let outcome = match first {
+        Some(stream) => observed(node, &stream, events, appended).await,
+        None => appended.await,
+    };
+    match outcome {
         Ok(appended) => {
             counters.appends.add(1);
             counters.events_appended.add(events);

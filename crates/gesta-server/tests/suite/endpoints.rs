@@ -1,5 +1,7 @@
 //! The calls that clients begin with, and the HTTP endpoints on the same port.
 
+use std::net::SocketAddr;
+
 use gossip::{gossip_client::GossipClient, member_info::VNodeState};
 use server_features::server_features_client::ServerFeaturesClient;
 use tokio::{
@@ -12,7 +14,12 @@ use crate::{client::*, scene::Scene};
 
 /// Sends a request by HTTP/1.1 and returns status and body.
 pub(crate) async fn get(scene: &Scene, path: &str, headers: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(scene.address).await.unwrap();
+    get_at(scene.address, path, headers).await
+}
+
+/// The same of a server at an address.
+pub(crate) async fn get_at(address: SocketAddr, path: &str, headers: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut response = String::new();

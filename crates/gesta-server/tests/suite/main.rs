@@ -5,9 +5,11 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
 
 mod access;
+mod admin;
 mod batches;
 mod client;
 mod deleting;
+mod ending;
 mod endpoints;
 mod group_client;
 mod group_crashes;
@@ -24,5 +26,6 @@ mod several_streams;
 mod stream_rights;
 mod subscribing;
 mod system_streams;
+mod traces;
 mod users;
 mod writing;

@@ -26,6 +26,8 @@ pub(crate) struct Scene {
     store: Store,
     leases: Option<Arc<dyn Leases>>,
     scavenger: Option<Arc<dyn Scavenger>>,
+    /// `true` if other servers of the store learn the address.
+    is_advertised: bool,
 }
 
 /// A store that a scene can open again.
@@ -60,10 +62,18 @@ impl Scene {
         leases: Option<Arc<dyn Leases>>,
         scavenger: Option<Arc<dyn Scavenger>>,
     ) -> Self {
+        Self { scavenger, ..Self::unstarted(store, leases) }.begun().await
+    }
+
+    fn unstarted(store: Store, leases: Option<Arc<dyn Leases>>) -> Self {
         let address = "127.0.0.1:0".parse().unwrap();
-        let mut scene = Self { address, stop: None, running: None, store, leases, scavenger };
-        scene.start().await;
-        scene
+        let (stop, running, scavenger) = (None, None, None);
+        Self { address, stop, running, store, leases, scavenger, is_advertised: false }
+    }
+
+    async fn begun(mut self) -> Self {
+        self.start().await;
+        self
     }
 
     async fn start(&mut self) {
@@ -79,6 +89,10 @@ impl Scene {
         let server = match &self.scavenger {
             Some(scavenger) => server.scavenging(Arc::clone(scavenger)),
             None => server,
+        };
+        let server = match self.is_advertised {
+            true => server.advertise(self.address.to_string().parse().unwrap()),
+            false => server,
         };
         let (stop, stopped) = oneshot::channel();
         self.stop = Some(stop);
@@ -121,6 +135,12 @@ impl Scene {
     /// One of several servers on a store.
     pub(crate) async fn sharing(store: MemoryStore, leases: Arc<dyn Leases>) -> Self {
         Self::of(Store::Memory(store), Some(leases)).await
+    }
+
+    /// One of several servers on a store that know each other.
+    pub(crate) async fn advertised(store: MemoryStore, leases: Arc<dyn Leases>) -> Self {
+        let scene = Self::unstarted(Store::Memory(store), Some(leases));
+        Self { is_advertised: true, ..scene }.begun().await
     }
 
     /// Ends the server, and starts another one over the same store.

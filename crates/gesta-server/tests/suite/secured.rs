@@ -45,14 +45,14 @@ pub(crate) type Users = UsersClient<InterceptedService<Channel, Credentials>>;
 pub(crate) struct Secured {
     pub(crate) address: SocketAddr,
     pub(crate) passwords: FirstPasswords,
-    authority: Authority,
+    pub(crate) authority: Authority,
     _stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
 }
 
 /// An authority that signs certificates.
 pub(crate) struct Authority {
-    pem: String,
+    pub(crate) pem: String,
     der: rustls::pki_types::CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
 }

@@ -4,14 +4,16 @@
 //! are known to be allowed; the store is closed after the last call has ended.
 
 mod first_users;
+mod notify;
 mod protection;
 mod scavenging;
+mod telemetry;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use gesta_server::{InvalidListener, Server};
+use gesta_server::{InvalidListener, Server, ServerAddress};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
@@ -22,10 +24,11 @@ use tokio::{
 use self::{
     protection::{Protection, ProtectionOptions},
     scavenging::LogScavenger,
+    telemetry::{Telemetry, TelemetryOptions},
 };
 use crate::{
     exit::{Outcome, Refusal},
-    output::{Output, Style, notice},
+    output::{Output, Style},
     store_url::{ServedStore, StoreUrl},
 };
 
@@ -36,7 +39,7 @@ Examples:
   gesta serve --store memory: --insecure --listen 127.0.0.1:2114
   gesta serve --config serve.toml --check-config
 
-Clients of an insecure server connect with kurrentdb://127.0.0.1:2113?tls=false, those of a secure \
+The log goes to standard error (--log, --log-format). Clients of an insecure server connect with kurrentdb://127.0.0.1:2113?tls=false, those of a secure \
 one with kurrentdb://LOGIN:PASSWORD@HOST:2113?tlsCaFile=certs/ca.pem. GET /health/ready, /stats and \
 /metrics answer on the same port.";
 
@@ -54,6 +57,16 @@ pub(crate) struct Serve {
     listen: SocketAddr,
     #[command(flatten)]
     protection: ProtectionOptions,
+    /// Address by which clients reach this server, when several servers share a store: its host
+    /// name and port. The servers name each other by it
+    #[arg(long, value_name = "HOST:PORT", env = "GESTA_ADVERTISE")]
+    advertise: Option<ServerAddress>,
+    /// Seconds for which a server that was asked to stop still serves, while /health/ready answers
+    /// 503
+    #[arg(long, value_name = "SECONDS", default_value = "0", env = "GESTA_DRAIN_SECONDS")]
+    drain_seconds: u16,
+    #[command(flatten)]
+    telemetry: TelemetryOptions,
     /// TOML file with settings by the names of these options and `store`; options and environment
     /// variables are stronger
     #[arg(long, value_name = "FILE", env = "GESTA_CONFIG")]
@@ -70,18 +83,28 @@ impl Serve {
 
     pub(crate) fn run(self, store: &StoreUrl, output: &mut Output) -> Result<Outcome> {
         let protection = self.protection.read()?;
+        let telemetry = self.telemetry.read()?;
         if self.check_config {
-            return self.check(&protection, store, output);
+            return self.check(&protection, &telemetry, store, output);
         }
+        let running = telemetry.install()?;
         let runtime = Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.context("cannot start the threads of the server")?;
-        runtime.block_on(self.serve(protection, store, output))
+        let ended = runtime.block_on(self.serve(protection, store, output));
+        match &ended {
+            Ok(_) => tracing::info!("the server has ended"),
+            // The error itself is printed when the program ends.
+            Err(_) => tracing::error!("the server has ended with an error"),
+        }
+        running.finish();
+        ended
     }
 
     /// Prints what would be served.
     fn check(
         &self,
         protection: &Protection,
+        telemetry: &Telemetry,
         store: &StoreUrl,
         output: &mut Output,
     ) -> Result<Outcome> {
@@ -91,10 +114,15 @@ impl Serve {
         }
         let (certificates, tokens) =
             (self.protection.accepts_certificates(), self.protection.accepts_tokens());
+        let traces = telemetry.endpoint();
+        let advertised = self.advertise.as_ref().map(ToString::to_string);
         match output.style() {
             Style::Json => output.json(&json!({
                 "store": store.to_string(),
                 "listen": self.listen.to_string(),
+                "advertise": advertised,
+                "drainSeconds": self.drain_seconds,
+                "traces": traces,
                 "tls": is_secure,
                 "users": is_secure,
                 "clientCertificates": certificates,
@@ -109,6 +137,13 @@ impl Serve {
                 {
                     let how = if accepted { "are" } else { "are not" };
                     output.line(format_args!("{what} {how} accepted"))?;
+                }
+                for (what, address) in
+                    [("other servers name it", advertised), ("traces go to", traces)]
+                {
+                    if let Some(address) = address {
+                        output.line(format_args!("{what} {address}"))?;
+                    }
                 }
             }
         }
@@ -142,6 +177,11 @@ impl Serve {
             Some(log) => server.scavenging(Arc::new(LogScavenger(log))),
             None => server,
         };
+        let server = server.drain_for(Duration::from_secs(self.drain_seconds.into()));
+        let server = match self.advertise {
+            Some(address) => server.advertise(address),
+            None => server,
+        };
         let file = self.protection.admin_password_file.as_ref();
         let served = match first_users::create(&server, file, output).await {
             Ok(()) => {
@@ -156,13 +196,18 @@ impl Serve {
                     }))?,
                 }
                 output.flush()?;
+                let version = env!("CARGO_PKG_VERSION");
+                tracing::info!(store = %url, %scheme, %address, version, "serving");
+                notify::ready();
+                let stop = async {
+                    stop.await;
+                    notify::stopping();
+                };
                 server.run(listener, stop).await.map_err(anyhow::Error::from)
             }
             Err(error) => Err(error),
         };
-        if output.style() == Style::Text {
-            notice("closing the store");
-        }
+        tracing::info!("closing the store");
         let closed = store.close().await;
         served?;
         closed?;

@@ -482,7 +482,7 @@ impl Runner {
             EndReason::Stopped => {
                 Status::unavailable("the server is shutting down; subscribe again")
             }
-            EndReason::Moved => moved(),
+            EndReason::Moved => moved(None),
         };
         self.links.remove_all(&reason_text);
         let finished = timeout(ENDING_MAX, async {

@@ -9,6 +9,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use gesta_store::{RecordedEvent, StoreError};
 use tokio::sync::mpsc;
 use tonic::Status;
+use tracing::{Instrument as _, Span};
 
 use super::{
     links::resolve,
@@ -16,8 +17,10 @@ use super::{
 };
 use crate::{
     access::{Caller, Right},
+    call_log::LoggedCall,
     node::{Node, OpenSubscription},
     proto::streams::ReadResp,
+    spans::{delivery_span, record_failure},
     wire::status,
 };
 
@@ -25,6 +28,10 @@ use crate::{
 pub(in crate::streams) type Responses =
     Pin<Box<dyn Stream<Item = Result<ReadResp, Status>> + Send>>;
 type Batch = Result<Vec<ReadResp>, Status>;
+
+/// The call, as log lines name it.
+const CALL: LoggedCall =
+    LoggedCall { path: "/event_store.client.streams.Streams/Read", peer: None };
 
 /// The sender of a read, and the form in which they want events.
 pub(super) struct Reader {
@@ -39,6 +46,8 @@ pub(super) struct Answers {
     caller: Caller,
     rendering: Rendering,
     messages: mpsc::Sender<Batch>,
+    /// The span of the call, which its deliveries are below.
+    span: Span,
 }
 
 /// The reason for which a task ends early.
@@ -68,19 +77,23 @@ impl Answers {
         Answer: Future<Output = Result<(), Ended>> + Send + 'static,
     {
         let Reader { node, caller, rendering } = reader;
+        let (log, span) = (node.clone(), Span::current());
         let (messages, batches) = mpsc::channel(1);
         let last = messages.clone();
-        let answer = task(Self { node, caller, rendering, messages });
-        tokio::spawn(async move {
+        let answer = task(Self { node, caller, rendering, messages, span: span.clone() });
+        let answering = async move {
             let ended = tokio::select! {
                 ended = answer => ended,
                 () = last.closed() => return,
             };
             if let Err(Ended::Failed(status)) = ended {
+                log.log_failure(CALL, &status);
+                record_failure(&Span::current(), status.message());
                 // The client may be gone, too.
                 let _ = last.send(Err(status)).await;
             }
-        });
+        };
+        tokio::spawn(answering.instrument(span));
         Box::pin(responses(batches))
     }
 
@@ -89,7 +102,9 @@ impl Answers {
         if batch.is_empty() {
             return Ok(());
         }
-        self.messages.send(Ok(batch)).await.map_err(|_| Ended::ClientLeft)
+        let delivery = delivery_span(&self.span, batch.len());
+        let sent = self.messages.send(Ok(batch)).instrument(delivery).await;
+        sent.map_err(|_| Ended::ClientLeft)
     }
 
     /// Returns `true` if a read of the whole store leaves no event out.

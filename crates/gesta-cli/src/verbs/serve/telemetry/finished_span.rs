@@ -1,0 +1,84 @@
+//! A span that has ended, and the fields from which it was made.
+//!
+//! Owns: the fields of the conventions of OpenTelemetry that are more than attributes.
+
+use std::fmt;
+
+use tracing::field::{Field, Visit};
+
+use super::trace_context::{SpanId, TraceContext};
+
+/// A span that has ended.
+#[derive(Clone, Debug)]
+pub(super) struct FinishedSpan {
+    pub(super) context: TraceContext,
+    pub(super) parent: Option<SpanId>,
+    pub(super) fields: Fields,
+    pub(super) started_nanos: u64,
+    pub(super) ended_nanos: u64,
+}
+
+/// The fields of a span; those that are more than attributes are apart.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields {
+    pub(super) name: Option<String>,
+    /// `true` for the server's side of a call.
+    pub(super) is_server: bool,
+    /// The reason, if the span has failed.
+    pub(super) failure: Option<String>,
+    pub(super) trace_state: Option<String>,
+    pub(super) attributes: Vec<(&'static str, AttributeValue)>,
+    /// The context of the caller, as it was sent.
+    pub(super) caller: Option<TraceContext>,
+    pub(super) has_failed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum AttributeValue {
+    Text(String),
+    Number(i64),
+    Float(f64),
+    Truth(bool),
+}
+
+impl Fields {
+    fn set(&mut self, name: &'static str, value: AttributeValue) {
+        match (name, value) {
+            ("otel.name", AttributeValue::Text(text)) => self.name = Some(text),
+            ("otel.kind", AttributeValue::Text(text)) => self.is_server = text == "server",
+            ("otel.status_code", AttributeValue::Text(text)) => self.has_failed = text == "ERROR",
+            ("otel.status_description", AttributeValue::Text(text)) => self.failure = Some(text),
+            ("traceparent", AttributeValue::Text(text)) => self.caller = TraceContext::parse(&text),
+            ("tracestate", AttributeValue::Text(text)) => self.trace_state = Some(text),
+            (name, value) => self.attributes.push((name, value)),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field.name(), AttributeValue::Text(value.to_owned()));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field.name(), AttributeValue::Number(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        // The protocol has signed numbers only.
+        let number = i64::try_from(value).unwrap_or(i64::MAX);
+        self.set(field.name(), AttributeValue::Number(number));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field.name(), AttributeValue::Float(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field.name(), AttributeValue::Truth(value));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.set(field.name(), AttributeValue::Text(format!("{value:?}")));
+    }
+}

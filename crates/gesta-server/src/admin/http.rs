@@ -1,0 +1,66 @@
+//! The endpoints for operators that are no calls, over the same kind of connection.
+
+use axum::{
+    body::{Body, to_bytes},
+    http::{Method, Request, StatusCode, header},
+};
+use serde_json::Value;
+use tower::Service as _;
+
+use super::{AdminClient, AdminError, connection::ANSWER_BYTES_MAX};
+
+impl AdminClient {
+    /// Returns the figures of the server, as `/stats` has them.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn stats(&self) -> Result<Value, AdminError> {
+        self.endpoint(Method::GET, "/stats").await
+    }
+
+    /// Returns once the server answers.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn ping(&self) -> Result<(), AdminError> {
+        self.endpoint(Method::GET, "/ping").await.map(drop)
+    }
+
+    /// Makes a request, and returns the JSON of its answer.
+    async fn endpoint(&self, method: Method, path: &str) -> Result<Value, AdminError> {
+        let no_answer =
+            |reason: String| AdminError::NoAnswer { address: self.address.clone(), reason };
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let uri = format!("{scheme}://{}{path}", self.address);
+        let mut request = Request::builder().method(method).uri(uri);
+        if let Some(secret) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, secret.0.as_bytes());
+        }
+        let request = request.body(tonic::body::Body::empty());
+        let request = request.map_err(|error| no_answer(error.to_string()))?;
+        let mut channel = self.connect().await?;
+        let answered = async {
+            std::future::poll_fn(|context| channel.poll_ready(context)).await?;
+            channel.call(request).await
+        };
+        let answered = tokio::time::timeout(super::CALL_MAX, answered).await;
+        let response = answered.map_err(|_| no_answer("no answer in time".to_owned()))?;
+        let response = response.map_err(|error| no_answer(error.to_string()))?;
+        let status = response.status();
+        let body = to_bytes(Body::new(response.into_body()), ANSWER_BYTES_MAX).await;
+        let body = body.map_err(|error| no_answer(error.to_string()))?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| no_answer(error.to_string()));
+        }
+        let reason = String::from_utf8_lossy(&body).trim().to_owned();
+        Err(match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => AdminError::Denied { reason },
+            StatusCode::NOT_FOUND => AdminError::NotFound { reason },
+            StatusCode::CONFLICT => AdminError::Refused { reason },
+            _ if status.is_client_error() => AdminError::Invalid { reason },
+            _ => no_answer(reason),
+        })
+    }
+}

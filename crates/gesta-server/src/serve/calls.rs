@@ -1,0 +1,60 @@
+//! Each call, as logs and traces see it.
+//!
+//! Invariant: a call has one span, which its task and its appends are in, and at most one log line
+//! here. Not here: failures after a response has begun, which the services log.
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, StatusCode},
+    middleware::Next,
+    response::Response,
+};
+use tonic::{Code, Status};
+use tracing::{Instrument as _, Span};
+
+use super::{access_check::table_path, refusals::is_grpc};
+use crate::{
+    access::{Peer, row_of},
+    call_log::LoggedCall,
+    node::Node,
+    spans::{TracedCall, call_span, record_failure},
+};
+
+/// Path in logs and spans for paths that the server does not have.
+const UNKNOWN_PATH: &str = "/unknown";
+
+/// Runs a request in its span, and logs it if it fails.
+pub(super) async fn observe(node: &Node, request: Request, next: Next) -> Response {
+    let row = row_of(request.method().as_str(), &table_path(&request));
+    let path = row.map_or(UNKNOWN_PATH, |row| row.path);
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.address);
+    let is_grpc = is_grpc(request.headers());
+    let (headers, method) = (request.headers(), request.method());
+    let span = call_span(TracedCall { headers, method, path, is_grpc, peer });
+    let call = LoggedCall { path, peer };
+    let response = next.run(request).instrument(span.clone()).await;
+    if let Some(status) = is_grpc.then(|| failure(response.headers())).flatten() {
+        span.record("rpc.grpc.status_code", i32::from(status.code()));
+        record_failure(&span, status.message());
+        node.log_failure(call, &status);
+    } else if !is_grpc {
+        observe_http(node, call, response.status(), &span);
+    }
+    response
+}
+
+fn observe_http(node: &Node, call: LoggedCall, status: StatusCode, span: &Span) {
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        record_failure(span, status.canonical_reason().unwrap_or_default());
+    }
+    // A server that ends says so to each check of its health.
+    if (status.is_client_error() || status.is_server_error()) && !node.is_stopped() {
+        node.call_log().request_failed(call, status);
+    }
+}
+
+/// Returns the status of a call that failed before it had a response.
+fn failure(headers: &HeaderMap) -> Option<Status> {
+    Status::from_header_map(headers).filter(|status| status.code() != Code::Ok)
+}
