@@ -52,6 +52,7 @@ const METHODS: &[(&str, &str, &[&str])] = &[
     (GROUPS, "read", SOURCES),
     (GROUPS, "getinfo", SOURCES),
     (GROUPS, "replayparked", SOURCES),
+    (GROUPS, "truncateparked", SOURCES),
     (GROUPS, "list", SOURCES),
     (GROUPS, "restartsubsystem", SOURCES),
     (PROJECTIONS, "create", &["track_emitted_streams"]),

@@ -114,6 +114,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("/event_store.client.persistent_subscriptions.PersistentSubscriptions/Read", "read", "consumer groups", ByStream),
     row("/event_store.client.persistent_subscriptions.PersistentSubscriptions/GetInfo", "read", "consumer groups", EveryUser),
     row("/event_store.client.persistent_subscriptions.PersistentSubscriptions/ReplayParked", "replay parked events of", "consumer groups", OPERATORS).recorded(),
+    row("/event_store.client.persistent_subscriptions.PersistentSubscriptions/TruncateParked", "truncate parked events of", "consumer groups", OPERATORS).recorded(),
     row("/event_store.client.persistent_subscriptions.PersistentSubscriptions/List", "read", "consumer groups", EveryUser),
     row("/event_store.client.persistent_subscriptions.PersistentSubscriptions/RestartSubsystem", "restart", "consumer groups", OPERATORS).recorded(),
     row("/event_store.client.projections.Projections/Create", "create", "projections", ADMINISTRATORS).recorded(),

@@ -33,7 +33,8 @@ pub(crate) use self::registry::Groups;
 use crate::proto::{
     persistent_subscriptions::{
         CreateReq, CreateResp, DeleteReq, DeleteResp, GetInfoReq, GetInfoResp, ListReq, ListResp,
-        ReadReq, ReplayParkedReq, ReplayParkedResp, UpdateReq, UpdateResp,
+        ReadReq, ReplayParkedReq, ReplayParkedResp, TruncateParkedReq, TruncateParkedResp,
+        UpdateReq, UpdateResp,
         persistent_subscriptions_server::{PersistentSubscriptions, PersistentSubscriptionsServer},
     },
     shared::Empty,
@@ -86,6 +87,13 @@ impl PersistentSubscriptions for GroupsService {
         request: Request<ReplayParkedReq>,
     ) -> Result<Response<ReplayParkedResp>, Status> {
         calls::replay_parked(&self.groups, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn truncate_parked(
+        &self,
+        request: Request<TruncateParkedReq>,
+    ) -> Result<Response<TruncateParkedResp>, Status> {
+        calls::truncate_parked(&self.groups, request.into_inner()).await.map(Response::new)
     }
 
     async fn list(&self, request: Request<ListReq>) -> Result<Response<ListResp>, Status> {

@@ -104,14 +104,24 @@ pub(super) async fn truncate(
     group: &GroupId,
     before: u64,
 ) -> Result<(), StoreError> {
-    // Other metadata, such as an access list, stay.
-    let described = until_known(|| store.describe_stream(&group.parked)).await?;
-    if first_visible(&described) >= before {
-        return Ok(());
+    // Of two changes at once neither may undo the other.
+    loop {
+        let described = until_known(|| store.describe_stream(&group.parked)).await?;
+        if first_visible(&described) >= before {
+            return Ok(());
+        }
+        let expected = match described.metadata_revision {
+            Some(revision) => ExpectedRevision::Exact(revision),
+            None => ExpectedRevision::NoStream,
+        };
+        // Other metadata, such as an access list, stay.
+        let metadata = described.metadata.truncate_before(Revision::new(before));
+        let change = SetStreamMetadata::new(group.parked.clone(), expected, metadata);
+        match until_known(|| store.set_stream_metadata(change.clone())).await {
+            Err(StoreError::Conflict(_)) => {}
+            other => return other.map(drop),
+        }
     }
-    let metadata = described.metadata.truncate_before(Revision::new(before));
-    let change = SetStreamMetadata::new(group.parked.clone(), ExpectedRevision::Any, metadata);
-    until_known(|| store.set_stream_metadata(change.clone())).await.map(drop)
 }
 
 /// Reads parked events from a revision on, each with the event that it stands for.

@@ -30,6 +30,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("/event_store.client.persistent_subscriptions.PersistentSubscriptions/Read", "?+++"),
     ("/event_store.client.persistent_subscriptions.PersistentSubscriptions/GetInfo", "?+++"),
     ("/event_store.client.persistent_subscriptions.PersistentSubscriptions/ReplayParked", "?-++"),
+    ("/event_store.client.persistent_subscriptions.PersistentSubscriptions/TruncateParked", "?-++"),
     ("/event_store.client.persistent_subscriptions.PersistentSubscriptions/List", "?+++"),
     ("/event_store.client.persistent_subscriptions.PersistentSubscriptions/RestartSubsystem", "?-++"),
     ("/event_store.client.projections.Projections/Create", "?--+"),

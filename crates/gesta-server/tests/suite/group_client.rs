@@ -157,6 +157,23 @@ pub(crate) async fn replay(
     client.replay_parked(ReplayParkedReq { options: Some(options) }).await.map(drop)
 }
 
+pub(crate) async fn truncate_parked(
+    client: &mut GroupClient,
+    (stream, group): (&str, &str),
+    stop_at: Option<i64>,
+) -> Result<(), Status> {
+    use truncate_parked_req::{
+        Options,
+        options::{StopAtOption, StreamOption},
+    };
+    let options = Options {
+        group_name: group.to_owned(),
+        stream_option: Some(StreamOption::StreamIdentifier(identifier(stream).unwrap())),
+        stop_at_option: Some(stop_at.map_or(StopAtOption::NoLimit(Empty {}), StopAtOption::StopAt)),
+    };
+    client.truncate_parked(TruncateParkedReq { options: Some(options) }).await.map(drop)
+}
+
 /// A connected consumer.
 pub(crate) struct GroupConsumer {
     answers: mpsc::Sender<ReadReq>,

@@ -16,6 +16,7 @@ scenarios!(
     an_event_without_an_answer_comes_again_and_is_parked_at_last,
     a_parked_event_is_a_link_and_is_replayed_once,
     a_replay_stops_before_a_revision,
+    truncated_parked_events_are_not_delivered_again,
     a_skipped_event_is_neither_delivered_again_nor_parked,
     a_consumer_that_stops_is_dropped,
     events_are_shared_out_in_turn,
@@ -158,6 +159,34 @@ async fn a_replay_stops_before_a_revision(scene: Scene) {
     info_when(&mut groups, MAIL, |info| info.parked_message_count == 1).await;
     let places = Read::stream(parked).places(&mut scene.client().await).await;
     assert_eq!(places, [format!("3@{parked}")]);
+}
+
+async fn truncated_parked_events_are_not_delivered_again(scene: Scene) {
+    let mut groups = group_of(&scene, 4).await;
+    let mut consumer = GroupConsumer::connect(&mut groups, MAIL, 10).await.unwrap();
+    for number in 1..=3 {
+        let event = consumer.next().await;
+        consumer.nack(&event, Action::Park).await;
+        info_when(&mut groups, MAIL, |info| info.parked_message_count == number).await;
+    }
+    truncate_parked(&mut groups, MAIL, Some(2)).await.unwrap();
+    assert_eq!(info(&mut groups, "order-1", "mail").await.unwrap().parked_message_count, 1);
+    // An earlier end hides nothing, and reveals nothing.
+    truncate_parked(&mut groups, MAIL, Some(1)).await.unwrap();
+    let last = consumer.next().await;
+    consumer.ack(&[&last]).await;
+    replay(&mut groups, MAIL, None).await.unwrap();
+    let replayed = consumer.next().await;
+    assert_eq!(place(&replayed), "2@order-1");
+    consumer.nack(&replayed, Action::Park).await;
+    info_when(&mut groups, MAIL, |info| info.status == "Live").await;
+    info_when(&mut groups, MAIL, |info| info.parked_message_count == 1).await;
+    truncate_parked(&mut groups, MAIL, None).await.unwrap();
+    assert_eq!(info(&mut groups, "order-1", "mail").await.unwrap().parked_message_count, 0);
+    let refused = truncate_parked(&mut groups, MAIL, Some(-1)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let missing = truncate_parked(&mut groups, ("order-2", "mail"), None).await.unwrap_err();
+    assert_eq!(missing.code(), Code::NotFound);
 }
 
 async fn a_skipped_event_is_neither_delivered_again_nor_parked(scene: Scene) {
@@ -429,6 +458,8 @@ async fn groups_are_described_and_listed(scene: Scene) {
     assert_eq!(described.last_known_event_position, "2");
     assert_eq!(described.message_timeout_milliseconds, 600_000);
     assert_eq!(described.named_consumer_strategy, "RoundRobin");
+    assert_eq!(described.connections[0].from, "127.0.0.1");
+    assert_eq!(described.connections[0].username, "anonymous");
     assert_eq!(described.connections[0].in_flight_messages, 2);
     assert_eq!(described.connections[0].available_slots, 0);
 }

@@ -1,4 +1,4 @@
-//! `Create`, `Update`, `Delete` and `ReplayParked`.
+//! `Create`, `Update`, `Delete`, `ReplayParked` and `TruncateParked`.
 
 use tokio::sync::oneshot;
 use tonic::Status;
@@ -6,19 +6,20 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        configuration::GroupConfig, group_filter::GroupFilter, name::GroupId, registry::Groups,
-        runner::GroupCommand, settings::AskedSettings, source::before_first,
+        configuration::GroupConfig, group_filter::GroupFilter, name::GroupId, parked,
+        registry::Groups, runner::GroupCommand, settings::AskedSettings, source::before_first,
     },
-    request::{SourceStart, group_id, start_of_create, start_of_update},
+    request::{SourceStart, group_id, parked_end, start_of_create, start_of_update},
 };
 use crate::{
     proto::persistent_subscriptions::{
-        CreateReq, CreateResp, DeleteReq, DeleteResp, ReplayParkedReq, ReplayParkedResp, UpdateReq,
-        UpdateResp,
+        CreateReq, CreateResp, DeleteReq, DeleteResp, ReplayParkedReq, ReplayParkedResp,
+        TruncateParkedReq, TruncateParkedResp, UpdateReq, UpdateResp,
         create_req::{all_options::FilterOption, options::StreamOption},
         replay_parked_req::options::StopAtOption,
+        truncate_parked_req,
     },
-    wire::refused,
+    wire::{refused, status},
 };
 
 pub(in crate::groups) async fn create(
@@ -93,9 +94,7 @@ pub(in crate::groups) async fn replay_parked(
     let options = request.options.ok_or_else(no_options)?;
     let id = group_id(options.stream_option.as_ref(), &options.group_name)?;
     let stop_at = match options.stop_at_option {
-        Some(StopAtOption::StopAt(revision)) => Some(u64::try_from(revision).map_err(|_| {
-            refused(format!("the end of the replay must not be negative; got {revision}"))
-        })?),
+        Some(StopAtOption::StopAt(revision)) => Some(parked_end(revision)?),
         Some(StopAtOption::NoLimit(_)) | None => None,
     };
     let group = groups.find(&id).await?;
@@ -105,6 +104,28 @@ pub(in crate::groups) async fn replay_parked(
     group.commands.send(command).await.map_err(|_| over(()))?;
     answered.await.map_err(|_| over(()))??;
     Ok(ReplayParkedResp {})
+}
+
+/// Hides parked events without delivering them again. Those that are being replayed are delivered
+/// all the same.
+pub(in crate::groups) async fn truncate_parked(
+    groups: &Groups,
+    request: TruncateParkedReq,
+) -> Result<TruncateParkedResp, Status> {
+    use truncate_parked_req::options::StopAtOption as EndOption;
+    let options = request.options.ok_or_else(no_options)?;
+    let id = group_id(options.stream_option.as_ref(), &options.group_name)?;
+    let stop_at = match options.stop_at_option {
+        Some(EndOption::StopAt(revision)) => parked_end(revision)?,
+        Some(EndOption::NoLimit(_)) | None => u64::MAX,
+    };
+    // The server that runs the groups changes their streams.
+    groups.find(&id).await?;
+    let store = groups.node().store();
+    let end = parked::end(store, &id).await.map_err(|error| status(&error))?;
+    let truncated = parked::truncate(store, &id, stop_at.min(end)).await;
+    truncated.map_err(|error| status(&error))?;
+    Ok(TruncateParkedResp {})
 }
 
 fn no_options() -> Status {

@@ -116,9 +116,8 @@ fn info(group: &RunningGroup, report: GroupReport, parked: u64) -> SubscriptionI
 
 fn connection(figures: &ConsumerFigures, peer: &ConsumerPeer) -> ConnectionInfo {
     ConnectionInfo {
-        // The address of a client is not known behind the router.
-        from: String::new(),
-        username: "anonymous".to_owned(),
+        from: peer.address.clone(),
+        username: peer.login.clone(),
         average_items_per_second: small(figures.delivered.per_second),
         total_items: large(figures.delivered.total),
         count_since_last_measurement: large(figures.delivered.since),

@@ -7,7 +7,7 @@ mod read;
 mod request;
 
 pub(super) use self::{
-    changes::{create, delete, replay_parked, update},
+    changes::{create, delete, replay_parked, truncate_parked, update},
     describe::{get_info, list},
     read::{GroupResponses, read},
 };

@@ -25,7 +25,7 @@ use super::{
     request::group_id,
 };
 use crate::{
-    access::{Caller, Right},
+    access::{Caller, Peer, Right},
     node::Node,
     proto::{
         persistent_subscriptions::{
@@ -58,8 +58,8 @@ pub(in crate::groups) async fn read(
     groups: &Groups,
     request: Request<Streaming<ReadReq>>,
 ) -> Result<GroupResponses, Status> {
-    let peer = peer(&request);
     let caller = Caller::of(request.extensions());
+    let peer = peer(&request, &caller);
     let mut messages = request.into_inner();
     let first = messages.message().await?.and_then(|message| message.content);
     let Some(Content::Options(options)) = first else {
@@ -126,9 +126,14 @@ impl ConsumerRequest {
     }
 }
 
-fn peer(request: &Request<Streaming<ReadReq>>) -> ConsumerPeer {
+fn peer(request: &Request<Streaming<ReadReq>>, caller: &Caller) -> ConsumerPeer {
     let name = request.metadata().get("connection-name").and_then(|name| name.to_str().ok());
-    ConsumerPeer { name: name.unwrap_or_default().to_owned() }
+    let peer = request.extensions().get::<Peer>();
+    ConsumerPeer {
+        name: name.unwrap_or_default().to_owned(),
+        address: peer.map(|peer| peer.address.to_string()).unwrap_or_default(),
+        login: caller.login().unwrap_or("anonymous").to_owned(),
+    }
 }
 
 /// Hands the answers of a consumer to its group, until either side of the call ends.

@@ -9,7 +9,8 @@ use super::super::{
 use crate::{
     proto::{
         persistent_subscriptions::{
-            create_req, delete_req, get_info_req, read_req, replay_parked_req, update_req,
+            create_req, delete_req, get_info_req, read_req, replay_parked_req, truncate_parked_req,
+            update_req,
         },
         shared::StreamIdentifier,
     },
@@ -35,7 +36,7 @@ macro_rules! source_option {
     )* };
 }
 
-source_option!(delete_req, get_info_req, read_req, replay_parked_req);
+source_option!(delete_req, get_info_req, read_req, replay_parked_req, truncate_parked_req);
 
 /// Reads the identity of a group.
 pub(super) fn group_id<Choice: SourceOption>(
@@ -44,6 +45,12 @@ pub(super) fn group_id<Choice: SourceOption>(
 ) -> Result<GroupId, Status> {
     let source = source.ok_or_else(no_source)?;
     GroupId::new(GroupSource::of(source.stream())?, group)
+}
+
+/// Reads the revision of the parked events before which a call stops.
+pub(super) fn parked_end(stop_at: i64) -> Result<u64, Status> {
+    let text = || format!("the end of the parked events must not be negative; got {stop_at}");
+    u64::try_from(stop_at).map_err(|_| refused(text()))
 }
 
 pub(super) fn no_source() -> Status {

@@ -45,10 +45,14 @@ pub(in crate::groups) enum ConsumerAnswer {
     Nack { ids: Vec<Uuid>, action: NackAction, reason: String },
 }
 
-/// The client behind a consumer, as it named itself.
+/// The client behind a consumer.
 #[derive(Clone, Debug)]
 pub(in crate::groups) struct ConsumerPeer {
+    /// The name that it gave itself.
     pub(in crate::groups) name: String,
+    pub(in crate::groups) address: String,
+    /// The login of its user, or `anonymous`.
+    pub(in crate::groups) login: String,
 }
 
 /// The deliveries to a consumer.
