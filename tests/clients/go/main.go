@@ -1,4 +1,4 @@
-// Appends, reads and subscriptions through the official package for Go.
+// Appends, reads, subscriptions, groups and projections through the official package for Go.
 //
 // Usage: go run . HOST:PORT
 package main
@@ -291,7 +291,7 @@ func main() {
 	}
 	defer client.Close()
 	failed := 0
-	scenarios = append(scenarios, groupScenarios...)
+	scenarios = append(append(scenarios, groupScenarios...), projectionScenarios...)
 	for _, scenario := range scenarios {
 		if err := scenario.run(client); err != nil {
 			failed++

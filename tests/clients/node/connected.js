@@ -21,7 +21,7 @@ const client = Client.connectionString(url(login));
 const fresh = (category) => `${category}-${randomUUID().replaceAll("-", "")}`;
 
 /** Runs all scenarios, and ends the program with 1 if one of them failed. */
-async function runAll(scenarios) {
+async function runAll(scenarios, others = []) {
   let failed = 0;
   for (const [name, run] of Object.entries(scenarios)) {
     try {
@@ -32,10 +32,21 @@ async function runAll(scenarios) {
       console.log(`FAILED  ${packageName}: ${name}: ${error.stack ?? error}`);
     }
   }
-  await client.dispose();
+  for (const one of [client, ...others]) await one.dispose();
   const all = Object.keys(scenarios).length;
   console.log(`${all - failed} of ${all} scenarios passed`);
   process.exit(failed > 0 ? 1 : 0);
 }
 
-module.exports = { packageName, clients, Client, client, login, url, fresh, runAll };
+module.exports = {
+  address,
+  authority,
+  packageName,
+  clients,
+  Client,
+  client,
+  login,
+  url,
+  fresh,
+  runAll,
+};
