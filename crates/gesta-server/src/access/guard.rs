@@ -96,6 +96,11 @@ impl Access {
         matches!(self, Self::Open) || caller.is_admin()
     }
 
+    /// Returns `true` for a stream that no list opens, of a server that checks.
+    pub(crate) fn is_closed(&self, stream: &StreamName) -> bool {
+        matches!(self, Self::Guarded(_)) && StreamRights::is_closed(stream)
+    }
+
     /// Returns `true` if a caller who may read the whole store sees the events of a stream. No list
     /// opens those of users and the audit stream.
     pub(crate) fn shows(&self, caller: &Caller, stream: &StreamName) -> bool {

@@ -166,6 +166,7 @@ pub(crate) const ROWS: &[Row] = &[
     on("GET", "/v1/subscribe", "subscribe to", "streams", ByStream),
     on("GET", "/v1/socket", "subscribe to", "streams", ByStream),
     on("GET", "/v1/events/{id}", "read", "streams", ByStream),
+    on("GET", "/v1/appends/{id}", "read", "streams", ByStream),
     on("GET", "/v1/head", "read", "the head", EveryUser),
     on("GET", "/v1/store", "read", "features", EveryUser),
     on("GET", "/v1/openapi.json", "read", "features", Anyone),

@@ -150,7 +150,10 @@ impl SourceReader {
                     let mut items = Vec::with_capacity(events.len());
                     for event in events {
                         let place = event.position.number();
-                        items.push(match belongs_to_group_of_all(&event.stream) {
+                        // The consumers of a group need not be those who made it.
+                        let is_left_out = belongs_to_group_of_all(&event.stream)
+                            || self.node.access().is_closed(&event.stream);
+                        items.push(match is_left_out {
                             true => SourceItem::Passed(place),
                             false => self.item(place, self.found(event).await?),
                         });

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use axum::response::Response;
-use gesta_store::{Append, Invalid, RecordedWhen, StoreError};
+use gesta_store::{Append, Appended, Invalid, RecordedWhen, StoreError};
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -49,6 +49,11 @@ pub(super) async fn append(call: NativeCall) -> Result<Response, Problem> {
         Problem::new(ProblemCode::OutcomeUnknown, format!("no answer within {seconds} s"))
     })?;
     let appended = appended.map_err(|error| Problem::of_append(&error))?;
+    appended_answer(&appended)
+}
+
+/// Answers with the result of an append.
+pub(super) fn appended_answer(appended: &Appended) -> Result<Response, Problem> {
     let heads = appended.revisions.iter().map(|(stream, revision)| StreamHead {
         stream: stream.as_str(),
         revision: revision.number(),

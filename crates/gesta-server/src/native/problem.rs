@@ -76,7 +76,8 @@ problem_codes! {
     StoreUnreachable = 503 "store-unreachable"
         "Nothing was appended. Wait, and send the request again.",
     OutcomeUnknown = 503 "outcome-unknown"
-        "The events may have been appended. Send the same append with the same event ids again.",
+        "The events may have been appended. Send the same append with the same event ids again, or \
+         ask GET /v1/appends/{id}.",
     StoreStopped = 503 "store-stopped" "Nothing was appended. An operator must restart the server.",
     ReadOnly = 503 "read-only" "Nothing was appended. Append at the primary server.",
     StoreDenied = 503 "store-denied"

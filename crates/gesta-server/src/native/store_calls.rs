@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
+    append::appended_answer,
     event_json::EventJson,
     native_call::{NativeCall, json_answer},
     page::{Cut, collect, event_bytes},
@@ -47,6 +48,26 @@ pub(super) async fn features(call: NativeCall) -> Result<Response, Problem> {
 #[derive(Debug, Serialize)]
 struct EventList<'a> {
     events: Vec<EventJson<'a>>,
+}
+
+/// Finds the append whose first event has an id, unless it has a stream that the caller may not
+/// read.
+pub(super) async fn append_by_id(call: NativeCall) -> Result<Response, Problem> {
+    let id = call.arguments.uuid(&EVENT_ID)?.unwrap_or_default();
+    let found = call.node.store().find_append(EventId::from(id)).await;
+    let found = found.map_err(|error| Problem::of_read(&error))?;
+    let missing = || {
+        let detail = format!("no append that you may read begins with the id {id}");
+        Problem::new(ProblemCode::EventNotFound, detail)
+    };
+    let found = found.ok_or_else(missing)?;
+    for (stream, _) in &found.revisions {
+        let may = call.node.access().may(&call.caller, stream, Right::Read).await;
+        if !may.map_err(|error| Problem::of_read(&error))? {
+            return Err(missing());
+        }
+    }
+    appended_answer(&found)
 }
 
 /// Finds the events with an id: one in each stream that has it and that the caller may read.

@@ -16,7 +16,7 @@ use super::{
     read_stream::read_stream,
     socket::open_socket,
     sse::{subscribe_to_all, subscribe_to_stream},
-    store_calls::{events_by_id, features, head},
+    store_calls::{append_by_id, events_by_id, features, head},
     streams_calls::{
         METADATA_BODY_BYTES_MAX, delete, describe, list_categories, list_streams, set_metadata,
     },
@@ -187,6 +187,16 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         gives: Given::Json("Events"),
         problems: &[404, 501],
         handle: |call| Box::pin(events_by_id(call)),
+    },
+    Endpoint {
+        verb: Verb::Get,
+        path: "/v1/appends/{id}",
+        about: "Finds the append whose first event has an id, after an unknown outcome",
+        parameters: &[EVENT_ID],
+        takes: None,
+        gives: Given::Json("Appended"),
+        problems: &[404, 501],
+        handle: |call| Box::pin(append_by_id(call)),
     },
     Endpoint {
         verb: Verb::Get,

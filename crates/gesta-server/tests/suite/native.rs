@@ -9,4 +9,5 @@ mod querying;
 mod reading;
 mod sockets;
 mod subscribing;
+mod unsure_store;
 mod whole_streams;

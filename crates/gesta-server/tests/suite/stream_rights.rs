@@ -286,6 +286,42 @@ async fn a_consumer_needs_the_right_to_read_the_source_of_its_group() {
 }
 
 #[tokio::test]
+async fn a_group_of_the_whole_store_leaves_out_users_and_the_audit_stream() {
+    use crate::client::groups::{
+        persistent_subscriptions_client::PersistentSubscriptionsClient, read_req, read_resp,
+    };
+    let scene = Secured::start().await;
+    let mut admin = scene.admin().await;
+    try_append(&mut admin, "order-1").await.unwrap();
+    let header = crate::secured::basic("admin", scene.passwords.admin());
+    let mut client = PersistentSubscriptionsClient::with_interceptor(scene.channel().await, header);
+    client.create(crate::group_client::of_all("everything", None)).await.unwrap();
+    let options = read_req::Options {
+        group_name: "everything".to_owned(),
+        buffer_size: 100,
+        stream_option: Some(read_req::options::StreamOption::All(Empty {})),
+        uuid_option: None,
+    };
+    let begin = groups::ReadReq { content: Some(read_req::Content::Options(options)) };
+    // The consumer stays.
+    let requests = futures_util::StreamExt::chain(
+        tokio_stream::iter([begin]),
+        futures_util::stream::pending(),
+    );
+    let mut messages = client.read(requests).await.unwrap().into_inner();
+    loop {
+        let message = tokio::time::timeout(PATIENCE, messages.message()).await;
+        let message = message.expect("a message comes in time").unwrap().unwrap();
+        let Some(read_resp::Content::Event(event)) = message.content else { continue };
+        let place = crate::group_client::place(&event);
+        assert!(!place.contains("$user-") && !place.contains("$audit"), "{place}");
+        if place == "0@order-1" {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_append_to_several_streams_needs_the_right_to_each() {
     let scene = Secured::start().await;
     scene.create_user("ann", &[]).await;

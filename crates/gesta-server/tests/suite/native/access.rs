@@ -27,6 +27,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET /v1/subscribe", "/v1/subscribe?after=99", "?--+"),
     ("GET /v1/socket", "/v1/socket", "?+++"),
     ("GET /v1/events/{id}", "/v1/events/0190a0de-7f51-7c9f-8b6b-111111111111", "?+++"),
+    ("GET /v1/appends/{id}", "/v1/appends/0190a0de-7f51-7c9f-8b6b-111111111111", "?+++"),
     ("GET /v1/head", "/v1/head", "?+++"),
     ("GET /v1/store", "/v1/store", "?+++"),
     ("GET /v1/openapi.json", "/v1/openapi.json", "++++"),
@@ -112,6 +113,26 @@ async fn a_caller_without_a_user_is_asked_for_one_in_the_form_of_a_problem() {
 }
 
 #[tokio::test]
+async fn a_socket_is_opened_over_tls_for_users_only() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let scene = Secured::start().await;
+    let handshake = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let admin = basic("admin", scene.passwords.admin());
+    for (who, status) in [(Credentials::default(), "401"), (admin, "101")] {
+        let mut stream = scene.connect(b"http/1.1", None).await.unwrap();
+        let authorization = who.0.map_or_else(String::new, |value| {
+            format!("authorization: {}\r\n", value.to_str().unwrap())
+        });
+        let head = format!("GET /v1/socket HTTP/1.1\r\n{HOST}{authorization}{handshake}\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer[9..], status.as_bytes());
+    }
+}
+
+#[tokio::test]
 async fn lists_of_streams_hold_for_each_endpoint() {
     let scene = Secured::start().await;
     scene.create_user("ann", &[]).await;
@@ -152,6 +173,11 @@ async fn lists_of_streams_hold_for_each_endpoint() {
     let id = "/v1/events/0190a0de-7f51-7c9f-8b6b-111111111111";
     let by_id = scene.send(&format!("GET {id}"), &ann, &Value::Null).await;
     by_id.refused(404, "event-not-found");
+    let append_id = id.replace("events", "appends");
+    let by_id = scene.send(&format!("GET {append_id}"), &ann, &Value::Null).await;
+    by_id.refused(404, "event-not-found");
+    let by_id = scene.send(&format!("GET {append_id}"), &admin, &Value::Null).await.done();
+    assert_eq!(by_id["streams"], json!([{ "stream": "secret-1", "revision": 0 }]));
     scene.send(&format!("GET {id}"), &admin, &Value::Null).await.done();
     scene.send("POST /v1/append", &ann, &append("mine-1")).await.done();
     let found = scene.send(&format!("GET {id}"), &ann, &Value::Null).await.done();

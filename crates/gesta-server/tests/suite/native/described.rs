@@ -69,6 +69,7 @@ async fn every_answer_is_as_the_document_describes_it(scene: Scene) {
         ("GET /v1/subscribe", "/v1/subscribe?after=99", Value::Null),
         ("GET /v1/socket", "/v1/socket", Value::Null),
         ("GET /v1/events/{id}", &format!("/v1/events/{id}"), Value::Null),
+        ("GET /v1/appends/{id}", &format!("/v1/appends/{id}"), Value::Null),
         ("GET /v1/head", "/v1/head", Value::Null),
         ("GET /v1/store", "/v1/store", Value::Null),
         ("GET /v1/openapi.json", "/v1/openapi.json", Value::Null),

@@ -105,6 +105,9 @@ async fn an_event_is_found_by_its_id_in_each_stream_that_has_it(scene: Scene) {
     let other = "0190a0de-7f51-7c9f-8b6b-999999999999";
     api.get(&format!("/v1/events/{other}")).await.refused(404, "event-not-found");
     api.get("/v1/events/7").await.refused(400, "invalid");
+    let append = api.get(&format!("/v1/appends/{id}")).await.done();
+    assert_eq!(append["repeated"], true);
+    api.get(&format!("/v1/appends/{other}")).await.refused(404, "event-not-found");
 }
 
 async fn a_page_is_bounded_in_bytes(scene: Scene) {
