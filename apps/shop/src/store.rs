@@ -40,7 +40,8 @@ const TERM: Duration = Duration::from_secs(5);
 #[derive(Args, Debug)]
 pub(crate) struct PlaceArguments {
     /// Event store: `gesta:DIRECTORY`, `postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME`,
-    /// or `memory:` for a store that is lost when the program ends
+    /// `kurrentdb://USER:PASSWORD@HOST:PORT` (feature `kurrentdb`), or `memory:` for a store that
+    /// is lost when the program ends
     #[arg(
         long,
         global = true,
@@ -91,9 +92,11 @@ pub(crate) enum StoreUrl {
     Directory(PathBuf),
     Memory,
     Postgres(DatabaseUrl),
+    /// A server of KurrentDB's protocol.
+    Kurrent(DatabaseUrl),
 }
 
-/// The URL of a database. It may have a password, which is not printed.
+/// The URL of a database or a server. It may have a password, which is not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct DatabaseUrl {
     url: String,
@@ -167,6 +170,9 @@ impl FromStr for StoreUrl {
         let without_password = gesta::url_without_password(text).map_err(without_url)?;
         Ok(match without_password.as_str() {
             "memory:" => Self::Memory,
+            _ if without_password.starts_with("kurrentdb") => {
+                Self::Kurrent(DatabaseUrl { url: text.to_owned(), without_password })
+            }
             _ => Self::Postgres(DatabaseUrl { url: text.to_owned(), without_password }),
         })
     }
@@ -176,7 +182,8 @@ impl FromStr for StoreUrl {
 fn without_url(error: OpenError) -> String {
     match error {
         OpenError::NoScheme { .. } | OpenError::UnknownScheme { .. } => {
-            "the URL has no known scheme; expected `memory:`, `gesta:DIRECTORY` or `postgres://…`"
+            "the URL has no known scheme; expected `memory:`, `gesta:DIRECTORY`, `postgres://…` or \
+             `kurrentdb://…`"
                 .to_owned()
         }
         OpenError::MemoryHasNoPlace { .. } => "`memory:` takes no path".to_owned(),
@@ -189,7 +196,9 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Directory(directory) => write!(f, "gesta:{}", directory.display()),
             Self::Memory => f.write_str("memory:"),
-            Self::Postgres(database) => f.write_str(&database.without_password),
+            Self::Postgres(database) | Self::Kurrent(database) => {
+                f.write_str(&database.without_password)
+            }
         }
     }
 }
@@ -204,7 +213,8 @@ impl StoreUrl {
     /// Returns `false` if opening the store would create it. Creates and changes nothing.
     async fn exists(&self) -> Result<bool> {
         match self {
-            Self::Memory => Ok(true),
+            // A server has its store.
+            Self::Memory | Self::Kurrent(_) => Ok(true),
             Self::Directory(directory) => Ok(directory.try_exists()?),
             Self::Postgres(database) => {
                 let opened = PostgresStore::connect_to(database.url.parse()?, OpenMode::Existing);
@@ -225,7 +235,7 @@ impl StoreUrl {
     /// Returns the text that opens the store, with the password.
     fn to_open(&self) -> String {
         match self {
-            Self::Postgres(database) => database.url.clone(),
+            Self::Postgres(database) | Self::Kurrent(database) => database.url.clone(),
             Self::Directory(_) | Self::Memory => self.to_string(),
         }
     }
@@ -247,7 +257,9 @@ impl FromStr for ReadModelsUrl {
             Some(("memory", "")) => Ok(Self::Temporary),
             Some(("postgres" | "postgresql", _)) => match text.parse()? {
                 StoreUrl::Postgres(database) => Ok(Self::Postgres(database)),
-                StoreUrl::Directory(_) | StoreUrl::Memory => unreachable!("of another scheme"),
+                StoreUrl::Directory(_) | StoreUrl::Memory | StoreUrl::Kurrent(_) => {
+                    unreachable!("of another scheme")
+                }
             },
             _ => Err("expected `sqlite:DIRECTORY`, `postgres://…` or `memory:`".to_owned()),
         }
@@ -279,7 +291,7 @@ impl PlaceArguments {
             (Some(directory), _) => Some(directory.clone()),
             // Next to the log: moving the directory moves both.
             (None, StoreUrl::Directory(directory)) => Some(directory.clone()),
-            (None, StoreUrl::Postgres(_)) => Some(LOCAL_DEFAULT.into()),
+            (None, StoreUrl::Postgres(_) | StoreUrl::Kurrent(_)) => Some(LOCAL_DEFAULT.into()),
         };
         let read_models = match (&self.read_models, &store, &local) {
             (Some(given), ..) => given.0.parse().map_err(InvalidPlace::ReadModels)?,

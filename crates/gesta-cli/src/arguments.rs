@@ -47,14 +47,15 @@ With --json, errors are JSON objects on standard error: code, message, hint.";
 
 /// Inspect and change an event store
 ///
-/// A store is a directory of immutable events, or a schema in PostgreSQL. Commands that only read
-/// also work while an application has the store open, and after a crash. Commands that change a
-/// store in a directory need exclusive access.
+/// A store is a directory of immutable events, a schema in PostgreSQL, or a server. Commands that
+/// only read also work while an application has the store open, and after a crash. Commands that
+/// change a store in a directory need exclusive access.
 #[derive(Parser, Debug)]
 #[command(name = "gesta", version, after_help = HINT, arg_required_else_help = true)]
 pub(crate) struct Arguments {
-    /// Store to use: gesta:DIR, where DIR is the store's directory, or
-    /// postgres://USER@HOST:PORT/DATABASE?schema=NAME. The password is taken from PGPASSWORD or
+    /// Store to use: gesta:DIR, where DIR is the store's directory,
+    /// postgres://USER@HOST:PORT/DATABASE?schema=NAME, or kurrentdb://USER:PASSWORD@HOST:PORT for a
+    /// server such as `gesta serve`. The password for PostgreSQL is taken from PGPASSWORD or
     /// ~/.pgpass. A command that writes to a directory can add ids by which events are found:
     /// gesta:DIR?index=event-id,correlation,causation,streams
     #[arg(long, global = true, value_name = "URL", env = "GESTA_STORE", hide_env_values = true, help_heading = HEADING)]

@@ -323,7 +323,7 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
             postgres::remedy(refused).or(Some("check the store's address, then retry"))
         }
         StoreError::Unsupported { capability: Capability::StreamListing } => {
-            Some("read the server's own list: gesta read '$streams'")
+            Some("gesta read '$streams' lists them, if the server's store has their order")
         }
         StoreError::Denied { .. } => Some("use credentials that have the right"),
         StoreError::ReadOnly { .. } => Some("append to the primary store, or use another account"),

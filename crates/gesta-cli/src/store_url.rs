@@ -84,6 +84,12 @@ impl FollowedStore {
 }
 
 impl StoreUrl {
+    /// Returns `true` for a server, which has no exact copies.
+    #[cfg(feature = "kurrentdb")]
+    pub(crate) const fn is_server(&self) -> bool {
+        matches!(self, Self::Kurrent(_))
+    }
+
     /// Opens the store to read its current events.
     pub(crate) fn open_to_read(&self) -> Result<Arc<dyn EventStore>> {
         match self {

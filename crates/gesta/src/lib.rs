@@ -72,6 +72,7 @@
 //! - `calendar` (default): timers by dates, months and working days, in the module `calendar`.
 //! - `embedded-store` (default): the embedded event store behind `gesta:DIRECTORY`.
 //! - `sqlite` (default): read models and snapshots in SQLite files, in the module `sqlite`.
+//! - `kurrentdb`: the event store behind `kurrentdb://…`, a server of KurrentDB's protocol.
 //! - `postgres`: the event store behind `postgres://…`, and read models and snapshots in
 //!   PostgreSQL, in the module `postgres`.
 //!

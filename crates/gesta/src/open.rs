@@ -16,6 +16,7 @@ use crate::DuplicateEventName;
 /// | `memory:` | a new store that ends with the process | |
 /// | `gesta:DIRECTORY` | the embedded log in that directory | `embedded-store` (default) |
 /// | `postgres://USER:PASSWORD@HOST:PORT/DATABASE` | tables in that database | `postgres` |
+/// | `kurrentdb://USER:PASSWORD@HOST:PORT` | `gesta serve`, or KurrentDB | `kurrentdb` |
 ///
 /// `gesta:DIRECTORY?index=event-id,correlation,causation,streams` opens a log that finds events by
 /// these ids, too, and knows the order of its streams. A log that has them keeps them when it is
@@ -36,6 +37,9 @@ use crate::DuplicateEventName;
 pub async fn open(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
     if is_postgres(url) {
         return open_postgres(url).await;
+    }
+    if is_kurrent(url) {
+        return open_kurrent(url).await;
     }
     match directory_of(url)? {
         Some(directory) => {
@@ -69,6 +73,7 @@ pub fn directory_of(url: &str) -> Result<Option<PathBuf>, OpenError> {
         "gesta" if rest.is_empty() => Err(OpenError::NoDirectory),
         "gesta" => log_directory(rest).map(Some),
         "postgres" | "postgresql" => postgres_without_password(url).map(|_| None),
+        _ if is_kurrent(url) => kurrent_without_password(url).map(|_| None),
         unknown => Err(OpenError::UnknownScheme { scheme: unknown.to_owned() }),
     }
 }
@@ -91,11 +96,49 @@ pub fn url_without_password(url: &str) -> Result<String, OpenError> {
     if is_postgres(url) {
         return postgres_without_password(url);
     }
+    if is_kurrent(url) {
+        return kurrent_without_password(url);
+    }
     directory_of(url).map(|_| url.to_owned())
 }
 
 fn is_postgres(url: &str) -> bool {
     url.starts_with("postgres:") || url.starts_with("postgresql:")
+}
+
+/// Returns `true` for the schemes of servers of KurrentDB's protocol.
+fn is_kurrent(url: &str) -> bool {
+    let scheme = url.split("://").next().unwrap_or_default();
+    let name = scheme.strip_suffix("+discover").unwrap_or(scheme);
+    matches!(name, "kurrentdb" | "kurrent" | "kdb" | "esdb")
+}
+
+#[cfg(feature = "kurrentdb")]
+fn kurrent_without_password(url: &str) -> Result<String, OpenError> {
+    let parsed = url.parse::<gesta_kurrentdb::KurrentUrl>();
+    let invalid = |invalid| Box::new(gesta_kurrentdb::OpenError::from(invalid));
+    Ok(parsed.map_err(invalid)?.to_string())
+}
+
+#[cfg(feature = "kurrentdb")]
+async fn open_kurrent(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
+    let store = gesta_kurrentdb::KurrentStore::connect(url).await.map_err(Box::new)?;
+    Ok(Arc::new(store))
+}
+
+#[cfg(not(feature = "kurrentdb"))]
+fn kurrent_without_password(_: &str) -> Result<String, OpenError> {
+    Err(no_kurrent())
+}
+
+#[cfg(not(feature = "kurrentdb"))]
+async fn open_kurrent(_: &str) -> Result<Arc<dyn EventStore>, OpenError> {
+    Err(no_kurrent())
+}
+
+#[cfg(not(feature = "kurrentdb"))]
+fn no_kurrent() -> OpenError {
+    OpenError::NotBuiltIn { scheme: "kurrentdb", feature: "kurrentdb" }
 }
 
 #[cfg(feature = "postgres")]
@@ -222,6 +265,10 @@ pub enum OpenError {
     #[cfg(feature = "postgres")]
     #[error(transparent)]
     Postgres(#[from] Box<gesta_postgres::OpenError>),
+    /// The server did not answer, or its URL cannot be read. The error says what to do.
+    #[cfg(feature = "kurrentdb")]
+    #[error(transparent)]
+    Kurrent(#[from] Box<gesta_kurrentdb::OpenError>),
     /// The partitions of a projection are invalid. Change
     /// [`Projection::PARTITIONS`](crate::Projection::PARTITIONS) or its failure policy.
     #[error("projection {projection}: {reason}")]

@@ -12,6 +12,8 @@ mod copy;
 mod database;
 mod export;
 mod hiding;
+#[cfg(all(feature = "kurrentdb", feature = "server"))]
+mod kurrentdb;
 mod moving;
 mod postgres;
 mod read;

@@ -5,6 +5,8 @@
 //! before the command succeeds. Not here: how a store reads and writes appends
 //! ([`transfer`](crate::transfer)).
 
+#[cfg(feature = "kurrentdb")]
+mod by_appends;
 mod compare;
 mod progress;
 
@@ -47,6 +49,12 @@ stop the application, and run it again for the rest.
 Read models, process managers and reactors continue on the copy: it has the incarnations of the
 source, so their checkpoints stay valid.
 
+To or from a server (kurrentdb://USER@HOST:PORT) events are appended again: streams, revisions, ids,
+metadata, deletions and tombstones are kept, positions and recorded times are new, so read models are
+rebuilt. Streams that a server makes for itself (users, groups, links) are left out. The protocol
+tells tags and schema versions of events that were appended through it; copy a directory that an
+application has written itself where it is, with gesta:DIR. The command continues if it is run again.
+
 Exit codes:
   0  success: source and target are equal
   1  refused: the target has other events, or differs from the source
@@ -55,14 +63,16 @@ Exit codes:
 /// Copy a store to another directory or database, and compare both
 ///
 /// Keeps events with their ids, positions, revisions, recorded times, metadata and append
-/// boundaries, stream metadata, deletions and tombstones. The target is an empty directory, or a
+/// boundaries, stream metadata, deletions and tombstones; a copy to or from a server appends the
+/// events again, with new positions and times. The target is an empty directory, or a
 /// schema in PostgreSQL without a store; the schema is created.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Copy {
-    /// Store to copy: gesta:DIR or postgres://USER@HOST:PORT/DATABASE?schema=NAME
+    /// Store to copy: gesta:DIR, postgres://USER@HOST:PORT/DATABASE?schema=NAME or
+    /// kurrentdb://USER@HOST:PORT
     source: StoreUrl,
-    /// Place of the copy: gesta:DIR or postgres://USER@HOST:PORT/DATABASE?schema=NAME
+    /// Place of the copy, of the same forms
     target: StoreUrl,
     /// Only compare the target with the source, up to the last event of the source
     #[arg(long)]
@@ -81,6 +91,12 @@ struct Copied {
 impl Copy {
     pub(crate) fn run(self, output: &mut Output) -> Result<Outcome> {
         check_different(&self.source, &self.target)?;
+        #[cfg(feature = "kurrentdb")]
+        if self.source.is_server() || self.target.is_server() {
+            let appended = by_appends::copy(&self.source, &self.target, self.verify_only)?;
+            self.print_appended(&appended, output)?;
+            return Ok(Outcome::Done);
+        }
         let source = Source::open(&self.source)?;
         if let Some(left_out) = source.unconfirmed() {
             notice(format_args!(
@@ -101,6 +117,35 @@ impl Copy {
             ));
         }
         Ok(Outcome::Done)
+    }
+
+    #[cfg(feature = "kurrentdb")]
+    fn print_appended(&self, appended: &by_appends::Appended, output: &mut Output) -> Result<()> {
+        let (source, target) = (&self.source, &self.target);
+        let by_appends::Appended { copied, events, left_out } = appended;
+        if output.style() == Style::Json {
+            return output.json(&json!({
+                "source": source.to_string(),
+                "target": target.to_string(),
+                "copied": copied,
+                "events": events,
+                "leftOut": left_out,
+                "equal": true,
+            }));
+        }
+        if !self.verify_only {
+            let copied = counted(*copied, "event");
+            output.line(format_args!("copied {copied} from {source} to {target}"))?;
+        }
+        let events = counted(*events, "event");
+        output.line(format_args!("equal: {events}, but for positions and recorded times"))?;
+        match left_out {
+            0 => Ok(()),
+            left_out => {
+                let left_out = counted(*left_out, "event");
+                output.line(format_args!("left out: {left_out} of the server's own streams"))
+            }
+        }
     }
 
     fn copy(&self, source: &Source) -> Result<Copied> {
