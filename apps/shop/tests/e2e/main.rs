@@ -8,6 +8,8 @@ mod client;
 mod dead_letters;
 mod demo;
 mod import;
+#[cfg(feature = "kurrentdb")]
+mod kurrentdb_import;
 mod log;
 mod nodes;
 mod operations_kills;
