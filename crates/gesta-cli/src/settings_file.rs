@@ -13,9 +13,10 @@ use toml_edit::{DocumentMut, Item, Value};
 use crate::exit::Refusal;
 
 /// Names of the settings; an argument has the same name.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "store",
     "listen",
+    "max-connections",
     "insecure",
     "tls-cert",
     "tls-key",
@@ -33,7 +34,7 @@ const NAMES: [&str; 16] = [
 ];
 
 /// Settings that may be written as numbers.
-const NUMBERS: [&str; 2] = ["drain-seconds", "trace-ratio"];
+const NUMBERS: [&str; 3] = ["drain-seconds", "max-connections", "trace-ratio"];
 
 /// The settings of a file.
 #[derive(Debug)]
@@ -120,6 +121,12 @@ mod tests {
             let error = SettingsFile::parse(text).unwrap_err().to_string();
             assert!(error.starts_with(reason) && !error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_setting_may_be_a_number() {
+        let file = SettingsFile::parse("max-connections = 2000").unwrap();
+        assert_eq!(file.settings, [("max-connections".to_owned(), "2000".to_owned())]);
     }
 
     #[test]

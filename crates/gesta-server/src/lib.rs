@@ -17,16 +17,16 @@
 //! Not here: concrete stores (the caller opens one), the domain, reading files.
 //!
 //! The modules are layers, lowest first: `proto` (generated), `wire` (values and errors of the
-//! protocol), `clock`, `tls` (certificates), `access` (who callers are and what they may), `spans`
-//! and `call_log` (what operators learn of a call), `address` (where servers are), `scavenges`
-//! (removal of hidden events), `node` (what all calls share), `tenure` (work that one of several
-//! servers does), `members` (the servers of a store), `streams` (the service of streams), `groups`
-//! (the service of consumer groups), `projections` (the service of projections, and what runs),
-//! `users` (the service of users), `operations` (the service of operators), `appends` (what Gesta
-//! adds to the protocol), `discovery` (what clients ask before they call), `http` (endpoints for
-//! operators), `monitoring` (the service of figures), `native` (the HTTP interface of
-//! applications), `serve` (connections and the end). Beside them, `admin` is a client for
-//! operators, with the feature `client`.
+//! protocol), `clock`, `incoming` (memory for messages in part), `tls` (certificates), `access`
+//! (who callers are and what they may), `spans` and `call_log` (what operators learn of a call),
+//! `address` (where servers are), `scavenges` (removal of hidden events), `node` (what all calls
+//! share), `tenure` (work that one of several servers does), `members` (the servers of a store),
+//! `streams` (the service of streams), `groups` (the service of consumer groups), `projections`
+//! (the service of projections, and what runs), `users` (the service of users), `operations` (the
+//! service of operators), `appends` (what Gesta adds to the protocol), `discovery` (what clients
+//! ask before they call), `http` (endpoints for operators), `monitoring` (the service of figures),
+//! `native` (the HTTP interface of applications), `serve` (connections and the end). Beside them,
+//! `admin` is a client for operators, with the feature `client`.
 
 mod access;
 mod address;
@@ -38,6 +38,7 @@ mod clock;
 mod discovery;
 mod groups;
 mod http;
+mod incoming;
 mod members;
 mod monitoring;
 mod native;
@@ -57,6 +58,6 @@ mod wire;
 pub use access::{FirstPasswords, InvalidTokenKey, TokenRule};
 pub use address::{InvalidServerAddress, ServerAddress};
 pub use scavenges::{ScavengeFigures, ScavengeRequest, Scavenger};
-pub use serve::{InvalidListener, Security, ServeError, Server};
+pub use serve::{CONNECTIONS_MAX, InvalidListener, Security, ServeError, Server};
 pub use spans::SPAN_TARGET;
 pub use tls::{InvalidTls, Tls};

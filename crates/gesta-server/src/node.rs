@@ -24,6 +24,7 @@ use crate::{
     address::{LeaseHolders, ServerAddress},
     call_log::{CallLog, LoggedCall},
     clock::monotonic_now,
+    incoming::IncomingRoom,
     scavenges::Scavenges,
 };
 
@@ -50,6 +51,8 @@ struct Shared {
     /// A number that operators set for the elections of a cluster. It is only shown.
     priority: AtomicI32,
     asked_for_end: watch::Sender<bool>,
+    incoming: Arc<IncomingRoom>,
+    connections_max: OnceLock<usize>,
     /// Number of connections that are no longer HTTP.
     upgraded: watch::Sender<usize>,
     call_log: CallLog,
@@ -84,6 +87,8 @@ pub(crate) struct Counters {
     pub(crate) projections_failed: Counter,
     pub(crate) connections: Counter,
     pub(crate) connections_ended: Counter,
+    /// Connections beyond the maximum.
+    pub(crate) connections_refused: Counter,
 }
 
 /// A number that only grows.
@@ -113,6 +118,8 @@ impl Node {
             scavenges: Scavenges::default(),
             priority: AtomicI32::new(0),
             asked_for_end: watch::Sender::new(false),
+            incoming: Arc::default(),
+            connections_max: OnceLock::new(),
             upgraded: watch::Sender::new(0),
             call_log: CallLog::default(),
             phase: watch::Sender::new(Phase::Serving),
@@ -151,6 +158,11 @@ impl Node {
         &self.shared.holders
     }
 
+    /// Returns the memory for messages and appends that are not complete.
+    pub(crate) fn incoming(&self) -> &Arc<IncomingRoom> {
+        &self.shared.incoming
+    }
+
     pub(crate) fn counters(&self) -> &Counters {
         &self.shared.counters
     }
@@ -164,6 +176,16 @@ impl Node {
         if !(self.is_stopped() && status.code() == Code::Unavailable) {
             self.shared.call_log.call_failed(call, status);
         }
+    }
+
+    /// Returns the maximum number of connections, once it is known.
+    pub(crate) fn connections_max(&self) -> Option<usize> {
+        self.shared.connections_max.get().copied()
+    }
+
+    pub(crate) fn set_connections_max(&self, connections: usize) {
+        // A server runs once.
+        let _ = self.shared.connections_max.set(connections);
     }
 
     pub(crate) fn uptime_seconds(&self) -> f64 {

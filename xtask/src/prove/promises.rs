@@ -42,7 +42,7 @@ const THREAD_MUTATIONS: CargoRun = CargoRun {
 };
 
 #[rustfmt::skip]
-pub(super) const PROMISES: [Promise; 18] = [
+pub(super) const PROMISES: [Promise; 22] = [
     Promise {
         name: "1",
         statement: "two commands run the system and its tests, on a clean checkout",
@@ -193,6 +193,40 @@ pub(super) const PROMISES: [Promise; 18] = [
         checks: &[
             Check::e2e("the rate compared with cat, from the device",
                 "gesta-cli", "a_store_is_verified").full_only(),
+        ],
+    },
+    Promise {
+        name: "server-load",
+        statement: "a server loses nothing for 200 subscribers and 50 groups, in flat memory",
+        checks: &[
+            Check::e2e("slow and dying consumers, consumers without answers, and lost connections",
+                "gesta-server", "load::subscribers_and_groups"),
+        ],
+    },
+    Promise {
+        name: "server-kills",
+        statement: "clients of a killed server lose nothing acknowledged, and store nothing twice",
+        checks: &[
+            Check::e2e("kills under 16 writers, 4 subscribers and a group, with repeated appends",
+                "gesta-server", "kills::acknowledged_events"),
+        ],
+    },
+    Promise {
+        name: "server-hostile",
+        statement: "hostile input gets an error, takes bounded memory, and holds up no one else",
+        checks: &[
+            Check::e2e("fuzzed bytes, wrong messages, floods, slow and huge heads, idle peers",
+                "gesta-server", "hostile::"),
+        ],
+    },
+    Promise {
+        name: "server-projections",
+        statement: "a projection emits each event once through kills, and fails alone",
+        checks: &[
+            Check::e2e("kills while it emits an event for each",
+                "gesta-server", "projections::a_projection_emits"),
+            Check::e2e("endless loops and huge allocations beside a good script",
+                "gesta-server", "projections::an_endless_loop"),
         ],
     },
     Promise {

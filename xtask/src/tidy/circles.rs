@@ -101,6 +101,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "proto",
             "wire",
             "clock",
+            "incoming",
             "tls",
             "access",
             "scavenges",

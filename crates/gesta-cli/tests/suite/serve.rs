@@ -87,3 +87,10 @@ fn a_server_without_protection_refuses_a_public_address() {
         checked.fails_with(2, "neither TLS nor users");
     }
 }
+
+#[test]
+fn a_server_for_no_connections_is_refused() {
+    let scene = Scene::of_two_orders();
+    let refused = scene.run(&["serve", "--insecure", "--max-connections", "0"]);
+    refused.fails_with(2, "--max-connections");
+}

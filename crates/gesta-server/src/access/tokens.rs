@@ -209,13 +209,20 @@ impl std::fmt::Debug for TokenRule {
 
 #[cfg(test)]
 mod tests {
-    use ring::{rand::SystemRandom, signature::EcdsaKeyPair};
+    use ring::{
+        rand::SystemRandom,
+        signature::{EcdsaKeyPair, RsaKeyPair},
+    };
+    use rustls::pki_types::PrivatePkcs8KeyDer;
     use serde_json::{Value, json};
 
     use super::*;
 
     const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
     const NOW: f64 = 1_000_000.0;
+    /// A pair of keys that protects nothing but these tests.
+    const RSA_KEY: &[u8] = include_bytes!("../../tests/keys/rsa.pem");
+    const RSA_PUBLIC_KEY: &[u8] = include_bytes!("../../tests/keys/rsa.public.pem");
 
     fn unsigned(header: &Value, claims: &Value) -> String {
         let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
@@ -309,6 +316,54 @@ mod tests {
         let signature = signer.sign(&random, signed.as_bytes()).unwrap();
         let signed = format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature));
         assert_eq!(rule.caller(&signed, NOW), Some(Caller::user("ann", Vec::new())));
+    }
+
+    /// A token with the signature of the RSA key.
+    fn rsa_token(header: &Value, claims: &Value) -> String {
+        let key = PrivatePkcs8KeyDer::from_pem_slice(RSA_KEY).unwrap();
+        let signer = RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).unwrap();
+        let signed = unsigned(header, claims);
+        let mut signature = vec![0; signer.public().modulus_len()];
+        let (random, bytes) = (SystemRandom::new(), signed.as_bytes());
+        signer.sign(&signature::RSA_PKCS1_SHA256, &random, bytes, &mut signature).unwrap();
+        format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    #[test]
+    fn a_token_with_the_signature_of_an_rsa_key_names_a_user() {
+        let rule = TokenRule::new(RSA_PUBLIC_KEY).unwrap();
+        let header = json!({ "alg": "RS256" });
+        let claims = json!({ "sub": "ann", "exp": NOW + 60.0, "groups": ["$ops"] });
+        let token = rsa_token(&header, &claims);
+        let ann = Caller::user("ann", vec!["$ops".to_owned()]);
+        assert_eq!(rule.caller(&token, NOW), Some(ann));
+
+        let (_, signature) = token.rsplit_once('.').unwrap();
+        let bob = unsigned(&header, &json!({ "sub": "bob", "exp": NOW + 60.0 }));
+        assert_eq!(rule.caller(&format!("{bob}.{signature}"), NOW), None, "another text");
+        for algorithm in ["HS256", "ES256", "RS384", "none"] {
+            let other = rsa_token(&json!({ "alg": algorithm }), &claims);
+            assert_eq!(rule.caller(&other, NOW), None, "{algorithm}");
+        }
+        for end in 0..token.len() {
+            assert_eq!(rule.caller(&token[..end], NOW), None, "the first {end} bytes");
+        }
+    }
+
+    #[test]
+    fn a_changed_public_key_verifies_nothing_or_is_refused() {
+        let claims = json!({ "sub": "ann", "exp": NOW + 60.0 });
+        let token = rsa_token(&json!({ "alg": "RS256" }), &claims);
+        let info = SubjectPublicKeyInfoDer::from_pem_slice(RSA_PUBLIC_KEY).unwrap();
+        for at in 0..info.len() {
+            let mut changed = info.to_vec();
+            changed[at] ^= 0x55;
+            let Some(PublicKey::Rsa(key)) = public_key(&changed) else { continue };
+            let rule = TokenRule { key: Key::Rs256(key), issuer: None, audience: None };
+            // The parameters of the algorithm are an empty element, which is not read.
+            let is_unread = (17..=18).contains(&at);
+            assert_eq!(rule.caller(&token, NOW).is_some(), is_unread, "byte {at}");
+        }
     }
 
     #[test]

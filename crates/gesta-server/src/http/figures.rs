@@ -22,23 +22,43 @@ struct Figure {
     value: Value,
 }
 
+fn counter(name: &'static str, help: &'static str, value: u64) -> Figure {
+    Figure { name, help, kind: Kind::Counter, value: value.into() }
+}
+
+fn gauge(name: &'static str, help: &'static str, value: Value) -> Figure {
+    Figure { name, help, kind: Kind::Gauge, value }
+}
+
+fn open(begun: u64, ended: u64) -> Value {
+    begun.saturating_sub(ended).into()
+}
+
+fn of_connections(node: &Node) -> Vec<Figure> {
+    let counters = node.counters();
+    let now = open(counters.connections.get(), counters.connections_ended.get());
+    let mut figures = vec![
+        gauge("connections_open", "Connections that are open.", now),
+        counter(
+            "connections_refused_total",
+            "Connections that were refused because there were too many.",
+            counters.connections_refused.get(),
+        ),
+    ];
+    if let Some(max) = node.connections_max() {
+        figures.push(gauge("connections_max", "Maximum number of connections.", max.into()));
+    }
+    figures
+}
+
 /// All figures at one moment.
 pub(crate) struct Figures(Vec<Figure>);
 
 impl Figures {
     pub(crate) async fn of(node: &Node) -> Self {
         let counters = node.counters();
-        let counter = |name, help, value: u64| Figure {
-            name,
-            help,
-            kind: Kind::Counter,
-            value: value.into(),
-        };
-        let gauge = |name, help, value: Value| Figure { name, help, kind: Kind::Gauge, value };
-        let open = |begun: u64, ended: u64| begun.saturating_sub(ended).into();
         let subscriptions = open(counters.subscriptions.get(), counters.subscriptions_ended.get());
         let consumers = open(counters.consumers.get(), counters.consumers_ended.get());
-        let connections = open(counters.connections.get(), counters.connections_ended.get());
         let scavenging = node.scavenges().last().is_some_and(|last| last.is_running());
         let mut figures = vec![
             counter("appends_total", "Appends that were recorded.", counters.appends.get()),
@@ -80,10 +100,10 @@ impl Figures {
                 "Failures that have stopped a projection.",
                 counters.projections_failed.get(),
             ),
-            gauge("connections_open", "Connections that are open.", connections),
             gauge("scavenges_running", "Scavenges that are running.", u64::from(scavenging).into()),
             gauge("uptime_seconds", "Time since the start.", node.uptime_seconds().into()),
         ];
+        figures.extend(of_connections(node));
         // A store that does not answer is reported by its readiness.
         if let Ok(head) = node.store().head().await {
             let position = head.position.number().into();

@@ -4,12 +4,15 @@
 //! - Without TLS and users, a server listens on loopback only.
 //! - The end accepts no new calls, ends subscriptions at once, and lets other calls finish within
 //!   [`CLOSING_MAX`].
+//! - The number of connections has a maximum, and `/metrics` says it.
 
 mod access_check;
 mod calls;
 mod connections;
 mod cross_site;
+mod patience;
 mod refusals;
+mod request_body;
 mod router;
 mod security;
 
@@ -18,12 +21,12 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 use gesta_store::{EventStore, Leases, StoreError};
 use tokio::{
     join,
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     pin, select,
     time::{Instant, sleep},
 };
 
-use self::connections::Connections;
+use self::connections::{Connections, Routers};
 pub use self::security::Security;
 use crate::{
     access::{Access, FirstPasswords, Guard},
@@ -37,6 +40,11 @@ use crate::{
     tls::Tls,
 };
 
+/// Default maximum number of connections.
+pub const CONNECTIONS_MAX: u32 = 10_000;
+/// Connections that may wait to be accepted: those of all clients of a server that was restarted.
+/// The system may have a lower limit.
+const BACKLOG: u32 = 4_096;
 /// Maximum time for running calls at the end.
 const CLOSING_MAX: Duration = Duration::from_secs(10);
 /// First pause after a failed `accept`; each further one is twice as long.
@@ -68,6 +76,7 @@ pub struct Server {
     leases: Option<Arc<dyn Leases>>,
     tls: Option<Tls>,
     drain: Duration,
+    connections_max: u32,
 }
 
 /// An address that a server may not listen on, or cannot.
@@ -124,7 +133,14 @@ impl Server {
     }
 
     fn of(node: Node, tls: Option<Tls>) -> Self {
-        Self { groups: Groups::new(node.clone()), node, leases: None, tls, drain: Duration::ZERO }
+        Self {
+            groups: Groups::new(node.clone()),
+            node,
+            leases: None,
+            tls,
+            connections_max: CONNECTIONS_MAX,
+            drain: Duration::ZERO,
+        }
     }
 
     /// Says that other servers use the store, too. One of them at a time runs the consumer groups,
@@ -154,6 +170,16 @@ impl Server {
     #[must_use]
     pub fn drain_for(self, drain: Duration) -> Self {
         Self { drain, ..self }
+    }
+
+    /// Serves at most this number of connections, at least one; the default is
+    /// [`CONNECTIONS_MAX`]. Half of the process's limit of file descriptors is a maximum, too.
+    ///
+    /// A few further connections reach the paths of operators (`/health/…`, `/metrics`, `/stats`),
+    /// and calls on them are answered with `UNAVAILABLE`.
+    #[must_use]
+    pub fn connections_max(self, connections: u32) -> Self {
+        Self { connections_max: connections, ..self }
     }
 
     /// Creates `admin` and `ops` with these passwords, if the store never had an `admin`. Returns
@@ -189,7 +215,7 @@ impl Server {
     /// [`InvalidListener`] if the address is public, or not to be had.
     pub async fn bind_loopback(address: SocketAddr) -> Result<TcpListener, InvalidListener> {
         Self::check_loopback(address)?;
-        listen(address).await
+        listen(address)
     }
 
     /// Checks that no other machine reaches an address.
@@ -228,8 +254,13 @@ impl Server {
         projections.start();
         let members = Members::new(self.node.clone(), self.leases.clone(), Groups::LEASE);
         let announced = members.announce();
-        let router = router::router(&self.node, &self.groups, projections.clone(), members);
-        let mut connections = Connections::new(router, self.node.clone(), self.tls.as_ref());
+        let max = connections::at_most(self.connections_max);
+        self.node.set_connections_max(max);
+        let routers = Routers {
+            all: router::router(&self.node, &self.groups, projections.clone(), members.clone()),
+            full: router::router_of_full_server(&self.node, members, max),
+        };
+        let mut connections = Connections::new(routers, self.node.clone(), self.tls.as_ref(), max);
         let (node, drain) = (self.node.clone(), self.drain);
         let drained = async move {
             let asked = node.asked_for_end();
@@ -256,9 +287,15 @@ impl Server {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, InvalidListener> {
-    let listener = TcpListener::bind(address).await;
-    listener.map_err(|source| InvalidListener::Refused { address, source })
+fn listen(address: SocketAddr) -> Result<TcpListener, InvalidListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A restarted server takes its address back at once. Windows means something else by it.
+        socket.set_reuseaddr(cfg!(not(windows)))?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|source| InvalidListener::Refused { address, source })
 }
 
 async fn accept_until(

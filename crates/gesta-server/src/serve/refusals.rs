@@ -1,4 +1,5 @@
-//! Answers to requests for what the server does not have, or does not give.
+//! Answers to requests for what the server does not have or does not give, and to those that are
+//! too many.
 
 use axum::{
     extract::Request,
@@ -47,6 +48,19 @@ pub(super) async fn unknown(request: Request) -> Response {
     }
     let text = if path.starts_with("/streams") { NO_ATOM } else { "there is nothing here\n" };
     (StatusCode::NOT_FOUND, text).into_response()
+}
+
+/// Answers a request on a connection beyond the maximum.
+pub(super) fn full(request: &Request, connections_max: usize) -> Response {
+    let text = format!(
+        "all {connections_max} connections of this server are in use; retry in a second, close \
+         unused ones, or raise --max-connections"
+    );
+    if is_grpc(request.headers()) {
+        return Status::unavailable(text).into_http();
+    }
+    let retry = [(header::RETRY_AFTER, "1")];
+    (StatusCode::SERVICE_UNAVAILABLE, retry, format!("{text}\n")).into_response()
 }
 
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {

@@ -21,7 +21,7 @@ use super::{
     access_check::check_access,
     calls::observe,
     cross_site::is_foreign,
-    refusals::{Refusal, is_grpc, refuse, unknown},
+    refusals::{Refusal, full, is_grpc, refuse, unknown},
 };
 use crate::{
     appends, discovery,
@@ -58,6 +58,19 @@ pub(super) fn router(
         .merge(native::routes(node.clone()))
         .fallback(unknown)
         .layer(from_fn_with_state(node.clone(), check_access))
+        .layer(from_fn_with_state(node.clone(), check_protocol))
+}
+
+/// Returns what connections beyond the maximum reach: the endpoints of operators, and a refusal.
+pub(super) fn router_of_full_server(
+    node: &Node,
+    members: Members,
+    connections_max: usize,
+) -> Router {
+    http::routes(node.clone(), members)
+        .layer(from_fn_with_state(node.clone(), check_access))
+        // After the check: a refusal needs no password, whose check is expensive.
+        .fallback(move |request: Request| async move { full(&request, connections_max) })
         .layer(from_fn_with_state(node.clone(), check_protocol))
 }
 

@@ -44,6 +44,6 @@ impl Security {
     ///
     /// [`InvalidListener::Refused`] if the operating system refuses the address.
     pub async fn bind(&self, address: SocketAddr) -> Result<TcpListener, InvalidListener> {
-        listen(address).await
+        listen(address)
     }
 }

@@ -9,6 +9,7 @@ use tonic::Status;
 use super::{read::is_of_index, soft_deletion::SoftDeletion, store_append::observed};
 use crate::{
     access::{Access, Caller, Right},
+    incoming::Reserved,
     node::Node,
     wire::{Proposal, new_event, status},
 };
@@ -22,6 +23,8 @@ pub(super) struct NewAppend {
     events: Vec<NewEvent>,
     limits: Limits,
     bytes: usize,
+    /// Kept until the answer: the store has the events until then.
+    reserved: Reserved,
 }
 
 /// The result of an append that was answered by the store.
@@ -46,7 +49,8 @@ impl NewAppend {
         }
         node.access().check_stream(&caller, &stream, Right::Append).await?;
         let limits = node.store().capabilities().limits;
-        Ok(Self { caller, stream, expected, events: Vec::new(), limits, bytes: 0 })
+        let reserved = node.incoming().reserve_none();
+        Ok(Self { caller, stream, expected, events: Vec::new(), limits, bytes: 0, reserved })
     }
 
     /// Returns the size of the events so far, as the store's limit counts it.
@@ -63,13 +67,14 @@ impl NewAppend {
             let limit = Invalid::Limit { limit: "append bytes", actual, max };
             return Err(status(&StoreError::from(limit)));
         }
+        self.reserved.resize(self.bytes)?;
         self.events.push(event);
         Ok(())
     }
 
     /// Appends the events. The error of the store comes with the name of the stream.
     pub(super) async fn run(self, node: &Node) -> Result<AppendOutcome, StoreError> {
-        let Self { caller, stream, expected, events, .. } = self;
+        let Self { caller, stream, expected, events, reserved: _reserved, .. } = self;
         let (count, is_empty) = (events.len() as u64, events.is_empty());
         let mut append = Append::to(stream.clone(), expected, events);
         // Streams of the system, but for metadata, whose content the store checks.

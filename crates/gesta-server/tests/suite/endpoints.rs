@@ -132,3 +132,24 @@ async fn a_public_address_is_refused_with_the_reason() {
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("neither TLS nor users"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_full_server_refuses_calls_with_the_reason_and_shows_its_figures() {
+    let mut scene = Scene::of_memory().await;
+    scene.restart_with_at_most(1).await;
+    let mut first = scene.client().await;
+    assert_eq!(grow(&mut first, "order-1", [1]).await, 0);
+
+    let mut second = scene.client().await;
+    let refused = Read::all().run(&mut second).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().starts_with("all 1 connections"), "{refused}");
+    let (status, text) = get(&scene, "/nothing", LOCAL).await;
+    assert_eq!((status, text.starts_with("all 1 connections")), (503, true), "{text}");
+    let (status, figures) = get(&scene, "/metrics", LOCAL).await;
+    assert_eq!(status, 200);
+    for line in ["gesta_server_connections_max 1\n", "gesta_server_connections_refused_total 3\n"] {
+        assert!(figures.contains(line), "{line}{figures}");
+    }
+    assert_eq!(grow(&mut first, "order-1", [2]).await, 1, "others are served");
+}

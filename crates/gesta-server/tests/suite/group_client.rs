@@ -206,7 +206,8 @@ impl GroupConsumer {
         answers.send(ReadReq { content }).await.unwrap();
         let messages = client.read(ReceiverStream::new(sent)).await?.into_inner();
         let mut consumer = Self { answers, messages };
-        match consumer.next_or_end().await?.expect("a confirmation") {
+        let ended = || Status::unavailable("ended without a confirmation");
+        match consumer.next_or_end().await?.ok_or_else(ended)? {
             read_resp::Content::SubscriptionConfirmation(confirmed) => {
                 assert_eq!(confirmed.subscription_id, format!("{stream}::{group}"));
             }
@@ -238,8 +239,16 @@ impl GroupConsumer {
     }
 
     pub(crate) async fn ack(&self, events: &[&ReadEvent]) {
+        self.try_ack(events).await.unwrap();
+    }
+
+    /// Acknowledges events, or says that the connection is lost.
+    pub(crate) async fn try_ack(
+        &self,
+        events: &[&ReadEvent],
+    ) -> Result<(), mpsc::error::SendError<ReadReq>> {
         let ack = read_req::Ack { id: Default::default(), ids: ids(events) };
-        self.say(read_req::Content::Ack(ack)).await;
+        self.answers.send(ReadReq { content: Some(read_req::Content::Ack(ack)) }).await
     }
 
     pub(crate) async fn nack(&self, event: &ReadEvent, action: Action) {

@@ -8,6 +8,7 @@ mod access;
 mod admin;
 mod batches;
 mod client;
+mod cut_off;
 mod deleting;
 mod ending;
 mod endpoints;
@@ -28,4 +29,6 @@ mod subscribing;
 mod system_streams;
 mod traces;
 mod users;
+#[allow(dead_code, reason = "the end-to-end tests use all of it")]
+mod wire;
 mod writing;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use gesta_log::{IndexedIds, LogStore, Options};
-use gesta_server::{Scavenger, Server};
+use gesta_server::{CONNECTIONS_MAX, Scavenger, Server};
 use gesta_store::{EventStore, Leases, memory::MemoryStore};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -28,6 +28,7 @@ pub(crate) struct Scene {
     scavenger: Option<Arc<dyn Scavenger>>,
     /// `true` if other servers of the store learn the address.
     is_advertised: bool,
+    connections_max: u32,
 }
 
 /// A store that a scene can open again.
@@ -68,7 +69,8 @@ impl Scene {
     fn unstarted(store: Store, leases: Option<Arc<dyn Leases>>) -> Self {
         let address = "127.0.0.1:0".parse().unwrap();
         let (stop, running, scavenger) = (None, None, None);
-        Self { address, stop, running, store, leases, scavenger, is_advertised: false }
+        let (is_advertised, connections_max) = (false, CONNECTIONS_MAX);
+        Self { address, stop, running, store, leases, scavenger, is_advertised, connections_max }
     }
 
     async fn begun(mut self) -> Self {
@@ -81,7 +83,7 @@ impl Scene {
         let closes = matches!(self.store, Store::Log(_));
         let listener = Server::bind_loopback("127.0.0.1:0".parse().unwrap()).await.unwrap();
         self.address = listener.local_addr().unwrap();
-        let server = Server::insecure(Arc::clone(&store));
+        let server = Server::insecure(Arc::clone(&store)).connections_max(self.connections_max);
         let server = match &self.leases {
             Some(leases) => server.sharing(Arc::clone(leases)),
             None => server,
@@ -141,6 +143,12 @@ impl Scene {
     pub(crate) async fn advertised(store: MemoryStore, leases: Arc<dyn Leases>) -> Self {
         let scene = Self::unstarted(Store::Memory(store), Some(leases));
         Self { is_advertised: true, ..scene }.begun().await
+    }
+
+    /// Serves the same store to at most this number of connections.
+    pub(crate) async fn restart_with_at_most(&mut self, connections: u32) {
+        self.connections_max = connections;
+        self.restart().await;
     }
 
     /// Ends the server, and starts another one over the same store.

@@ -12,8 +12,9 @@ mod telemetry;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use clap::Args;
-use gesta_server::{InvalidListener, Server, ServerAddress};
+use clap::{Args, value_parser};
+use gesta_server::{CONNECTIONS_MAX, InvalidListener, Server, ServerAddress};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
@@ -55,6 +56,10 @@ pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:2113", env = "GESTA_LISTEN")]
     listen: SocketAddr,
+    /// Maximum number of connections. Half of the limit of open files is a maximum, too
+    #[arg(long, value_name = "NUMBER", default_value_t = CONNECTIONS_MAX,
+          value_parser = value_parser!(u32).range(1..), env = "GESTA_MAX_CONNECTIONS")]
+    max_connections: u32,
     #[command(flatten)]
     protection: ProtectionOptions,
     /// Address by which clients reach this server, when several servers share a store: its host
@@ -156,6 +161,7 @@ impl Serve {
         url: &StoreUrl,
         output: &mut Output,
     ) -> Result<Outcome> {
+        raise_limit_of_open_files();
         let stop = stop_signal().context("cannot wait for signals")?;
         let listener = self.listener(&protection).await?;
         let address = listener.local_addr().context("cannot tell the address of the listener")?;
@@ -169,6 +175,7 @@ impl Serve {
                 (Server::secure(Arc::clone(&store), *security), "https")
             }
         };
+        let server = server.connections_max(self.max_connections);
         let server = match leases {
             Some(leases) => server.sharing(leases),
             None => server,
@@ -221,6 +228,13 @@ impl Serve {
         };
         listener.map_err(refused)
     }
+}
+
+/// Raises the limit of open files as far as the system lets this process: each connection is one.
+fn raise_limit_of_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // A system that refuses leaves the limit as it is, and the server serves fewer connections.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 fn refused(error: InvalidListener) -> anyhow::Error {

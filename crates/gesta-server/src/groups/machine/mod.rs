@@ -453,8 +453,8 @@ impl<Payload: Clone> GroupMachine<Payload> {
     }
 
     fn dispatch_to_any(&mut self, now: Duration) {
-        while let Some(id) = self.waiting.first(None) {
-            let Some(consumer) = self.choose(id) else { return };
+        while let Some(first) = self.waiting.first(None) {
+            let Some(consumer) = self.choose(first) else { return };
             let Some(held) = self.waiting.pop(None) else { return };
             self.send(consumer, held, now);
         }
@@ -463,7 +463,8 @@ impl<Payload: Clone> GroupMachine<Payload> {
     fn dispatch_pinned(&mut self, now: Duration) {
         let consumers: Vec<_> = self.consumers.keys().copied().collect();
         for consumer in consumers {
-            while let Some(id) = self.waiting.first(Some(consumer)) {
+            while let Some(first) = self.waiting.first(Some(consumer)) {
+                let id = first.event.id;
                 if !self.consumers.get(&consumer).is_some_and(|consumer| consumer.can_take(id)) {
                     break;
                 }
@@ -473,15 +474,21 @@ impl<Payload: Clone> GroupMachine<Payload> {
         }
     }
 
-    /// Returns the consumer that gets an event with this id.
-    fn choose(&self, id: Uuid) -> Option<ConsumerId> {
+    /// Returns the consumer that gets an event. One that has failed on it gets it again only if no
+    /// other is free: one that answers nothing would hold up the group.
+    fn choose(&self, held: &HeldEvent<Payload>) -> Option<ConsumerId> {
         let after = match (self.rules.strategy, self.served) {
             (Strategy::RoundRobin, Some(served)) => Bound::Excluded(served),
             _ => Bound::Unbounded,
         };
         let later = self.consumers.range((after, Bound::Unbounded));
-        let mut in_turn = later.chain(self.consumers.iter());
-        in_turn.find(|(_, consumer)| consumer.can_take(id)).map(|(chosen, _)| *chosen)
+        let in_turn = later.chain(self.consumers.iter());
+        let mut free = in_turn.filter(|(_, consumer)| consumer.can_take(held.event.id));
+        let (first, _) = free.next()?;
+        if held.last != Some(*first) {
+            return Some(*first);
+        }
+        Some(free.map(|(other, _)| *other).find(|other| other != first).unwrap_or(*first))
     }
 
     fn send(&mut self, consumer: ConsumerId, mut held: HeldEvent<Payload>, now: Duration) {

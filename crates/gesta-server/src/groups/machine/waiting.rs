@@ -46,9 +46,9 @@ impl<Payload> WaitingEvents<Payload> {
         self.count += 1;
     }
 
-    /// Returns the id of the first event of a queue.
-    pub(super) fn first(&self, queue: Option<ConsumerId>) -> Option<Uuid> {
-        Some(self.queues.get(&queue)?.first_key_value()?.1.event.id)
+    /// Returns the first event of a queue.
+    pub(super) fn first(&self, queue: Option<ConsumerId>) -> Option<&HeldEvent<Payload>> {
+        Some(self.queues.get(&queue)?.first_key_value()?.1)
     }
 
     pub(super) fn pop(&mut self, queue: Option<ConsumerId>) -> Option<HeldEvent<Payload>> {

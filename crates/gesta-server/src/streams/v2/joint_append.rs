@@ -13,6 +13,7 @@ use tonic::Status;
 use super::{asked::Asked, refusals};
 use crate::{
     access::{Caller, Right},
+    incoming::Reserved,
     node::Node,
     proto::streams_v2::AppendRecord,
     streams::{read::is_of_index, run_append::run_append},
@@ -27,12 +28,15 @@ pub(super) struct JointAppend {
     places: HashMap<StreamName, usize>,
     limits: Limits,
     bytes: usize,
+    /// Kept until the answer: the store has the events until then.
+    reserved: Reserved,
 }
 
 impl JointAppend {
     pub(super) fn new(node: &Node) -> Self {
         let limits = node.store().capabilities().limits;
-        Self { parts: Vec::new(), places: HashMap::new(), limits, bytes: 0 }
+        let reserved = node.incoming().reserve_none();
+        Self { parts: Vec::new(), places: HashMap::new(), limits, bytes: 0, reserved }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -77,6 +81,7 @@ impl JointAppend {
         if self.bytes > self.limits.append_bytes_max {
             return Err(refusals::append_too_large(self.bytes, self.limits.append_bytes_max));
         }
+        self.reserved.resize(self.bytes)?;
         self.part(stream).events.push(event);
         Ok(())
     }
@@ -98,8 +103,9 @@ impl JointAppend {
         node: &Node,
         caller: &Caller,
     ) -> Result<Appended, (StoreError, Asked)> {
-        let asked = Asked::of(&self.parts);
-        let appended = run_append(node, caller, Append::of(self.parts)).await;
+        let Self { parts, reserved: _reserved, .. } = self;
+        let asked = Asked::of(&parts);
+        let appended = run_append(node, caller, Append::of(parts)).await;
         appended.map_err(|error| (error, asked))
     }
 }

@@ -47,6 +47,22 @@ fn a_single_consumer_gets_events_until_its_slots_are_taken() {
 }
 
 #[test]
+fn an_event_without_an_answer_goes_to_another_consumer_if_one_is_free() {
+    for strategy in [Strategy::DispatchToSingle, Strategy::RoundRobin] {
+        let mut machine = machine(strategy);
+        machine.connect(ONE, 2, Duration::ZERO).unwrap();
+        machine.connect(TWO, 2, Duration::ZERO).unwrap();
+        feed(&mut machine, [1]);
+        assert_eq!(delivered(&mut machine), [(1, 1)]);
+        machine.tick(30 * SECOND);
+        assert_eq!(delivered(&mut machine), [(1, 2)]);
+        machine.disconnect(ONE, 31 * SECOND);
+        machine.tick(60 * SECOND);
+        assert_eq!(delivered(&mut machine), [(1, 2)], "there is no other");
+    }
+}
+
+#[test]
 fn a_busy_consumer_of_pinned_events_holds_up_only_its_own() {
     let mut machine = machine(Strategy::Pinned);
     machine.connect(ONE, 1, Duration::ZERO).unwrap();

@@ -1,0 +1,189 @@
+//! The program `gesta serve` as a process of its own.
+//!
+//! Owns: [`Gesta`], which is killed when it is dropped, and its memory as the system counts it. The
+//! program is built once, in debug for the short form and in release for the full one.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    io::{BufRead as _, BufReader},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{
+    client::{Client, Credentials, streams_client::StreamsClient},
+    form::is_full,
+    group_client::GroupClient,
+};
+
+/// Ports that the system gives to no outgoing connection, so that a restarted server gets its own
+/// again.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 10_000;
+
+/// A running server.
+pub(crate) struct Gesta {
+    pub(crate) address: SocketAddr,
+    arguments: Vec<OsString>,
+    child: Child,
+    /// Kept open: the server prints to it in the end.
+    _output: BufReader<ChildStdout>,
+}
+
+impl Gesta {
+    /// Serves the store in a directory without protection.
+    pub(crate) fn start(store: &Path, options: &[&str]) -> Result<Self> {
+        let options = options.iter().copied().chain(["--insecure"]);
+        Self::start_with(store, &options.collect::<Vec<_>>())
+    }
+
+    /// Serves the store in a directory with these options.
+    pub(crate) fn start_with(store: &Path, options: &[&str]) -> Result<Self> {
+        fs::create_dir_all(store)?;
+        // Clients of a test are in this process.
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+        let address = free_address();
+        let store = format!("gesta:{}", store.display());
+        let arguments = ["serve", "--json", "--store", &store, "--listen", &address.to_string()];
+        let arguments: Vec<_> =
+            arguments.iter().chain(options).map(|argument| OsString::from(*argument)).collect();
+        let (child, output) = spawn(&arguments)?;
+        Ok(Self { address, arguments, child, _output: output })
+    }
+
+    /// Kills the process with `SIGKILL`.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts the server again after a kill, at the same address.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        let (child, output) = spawn(&self.arguments)?;
+        (self.child, self._output) = (child, output);
+        Ok(())
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// A channel that connects when it is used, and again after each loss.
+    pub(crate) async fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
+        endpoint.connect_timeout(Duration::from_secs(10)).connect_lazy()
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        StreamsClient::with_interceptor(self.channel().await, Credentials::default())
+    }
+
+    pub(crate) async fn groups(&self) -> GroupClient {
+        GroupClient::new(self.channel().await)
+    }
+
+    /// Returns the resident memory now, in KiB.
+    pub(crate) fn resident_kib(&self) -> Result<u64> {
+        resident_kib(self.child.id())
+    }
+
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Gesta {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.kill());
+    }
+}
+
+/// Returns the resident memory of a process, in KiB.
+pub(crate) fn resident_kib(process_id: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process_id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
+    Ok(number.parse()?)
+}
+
+/// Starts the program, and returns when it serves.
+fn spawn(arguments: &[OsString]) -> Result<(Child, BufReader<ChildStdout>)> {
+    let mut child = Command::new(program()?)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("gesta cannot be started")?;
+    let mut output = BufReader::new(child.stdout.take().context("no output")?);
+    let mut line = String::new();
+    while !line.contains("\"address\"") {
+        line.clear();
+        let read = output.read_line(&mut line)?;
+        ensure!(read > 0, "gesta ended while it started: {:?}", child.wait());
+    }
+    Ok((child, output))
+}
+
+/// Builds the program and returns its path.
+pub(crate) fn program() -> Result<&'static Path> {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(program) = PROGRAM.get() {
+        return Ok(program);
+    }
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut build = Command::new(cargo);
+    build.args(["build", "--package", "gesta-cli", "--bin", "gesta"]);
+    if is_full() {
+        build.arg("--release");
+    }
+    let status = build.status().context("cargo cannot be started")?;
+    ensure!(status.success(), "cargo build: {status}");
+    let profile = if is_full() { "release" } else { "debug" };
+    Ok(PROGRAM.get_or_init(|| target().join(profile).join("gesta")))
+}
+
+/// The target directory.
+fn target() -> PathBuf {
+    let test = env::current_exe().unwrap();
+    // `target/debug/deps/e2e-HASH`
+    test.ancestors().nth(3).unwrap().to_owned()
+}
+
+/// Returns an empty directory below the target directory, which is on a real disk; a temporary
+/// directory may not be.
+pub(crate) fn empty_directory(name: &str) -> Result<PathBuf> {
+    let directory = target().join("e2e").join("server").join(name);
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
+    fs::create_dir_all(&directory)?;
+    Ok(directory.canonicalize()?)
+}
+
+/// Returns an address that nothing else uses.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Runs of several checkouts at once begin at different ports.
+    let first = u16::try_from(std::process::id() % u32::from(PORTS)).unwrap_or(0);
+    let candidates = (0..PORTS).map(|_| {
+        let port = FIRST_PORT + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    });
+    let mut free = candidates.filter(|address| TcpListener::bind(address).is_ok());
+    free.next().expect("a port is free")
+}
