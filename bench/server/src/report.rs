@@ -67,10 +67,10 @@ impl Report {
             [only] => (format!("{only:.2}"), row.wanted.verdict(*only)),
         };
         println!(
-            "| {row} | {server} | {:.0} | {:.0} | {:.0} | {:.1} | {ratio} | {verdict} |",
+            "| {row} | {server} | {:.0} | {} | {} | {:.1} | {ratio} | {verdict} |",
             figure(|sample| sample.per_second),
-            figure(|sample| sample.p50_us),
-            figure(|sample| sample.p99_us),
+            micros(figure(|sample| sample.p50_us)),
+            micros(figure(|sample| sample.p99_us)),
             figure(|sample| sample.server_us),
         );
     }
@@ -124,6 +124,11 @@ impl Wanted {
             Self::AtMost(bar) => format!("≤ {bar}: {}", held(ratio <= bar)),
         }
     }
+}
+
+/// Returns the text of a time that reads do not have.
+fn micros(value: f64) -> String {
+    if value.is_nan() { "–".to_owned() } else { format!("{value:.0}") }
 }
 
 const fn held(is: bool) -> &'static str {
