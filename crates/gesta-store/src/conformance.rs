@@ -372,6 +372,9 @@ macro_rules! __every_clause {
                 a_repeat_of_a_revival_gets_the_first_answer: [UnconditionalRepeats Deletion];
                 a_repeat_on_a_tombstoned_stream_appends_nothing: [GlobalOrder Tombstones];
                 an_event_id_in_another_stream_is_a_new_event: [StreamScopedIds];
+                events_of_several_appends_are_found_together_and_apart;
+                other_events_and_events_elsewhere_are_not_found;
+                hidden_events_are_not_found: [StreamMetadata Deletion];
                 an_append_without_events_is_never_a_repeat;
                 a_new_append_is_recorded_now;
                 a_repeat_is_recorded_earlier;

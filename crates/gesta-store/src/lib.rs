@@ -25,6 +25,7 @@ mod capabilities;
 pub mod conformance;
 mod error;
 mod event;
+mod event_by_event;
 mod id;
 mod imported;
 mod inline;

@@ -13,7 +13,7 @@ use crate::{
     DeleteStream, EventId, Head, InlineConsumer, ListCategories, ListStreams, OrdinalPages, Pages,
     Position, ReadAll, ReadOrdinals, ReadStream, RecordedAt, RecordedEvent, Revision,
     SetStreamMetadata, StoreError, StreamDescription, StreamName, Subscribe, Subscription,
-    TombstoneStream, lifecycle,
+    TombstoneStream, event_by_event::find_events, lifecycle,
 };
 
 /// The boxed future that the methods of [`EventStore`] return.
@@ -138,6 +138,26 @@ pub trait EventStore: Send + Sync + 'static {
     fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
         let _ = first_event;
         refused(Capability::FindAppend)
+    }
+
+    /// Returns the place of these events if they are in the stream one after another, the first of
+    /// them at `first`; whichever appends have recorded them. Otherwise, and without events, returns
+    /// `None`.
+    ///
+    /// For writers that put the events of several appends together or take them apart when they
+    /// repeat them: [`append`](Self::append) recognizes whole appends only, and answers with a
+    /// conflict. Hidden events are not found.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`read_stream`](Self::read_stream).
+    fn find_events(
+        &self,
+        stream: &StreamName,
+        first: Revision,
+        ids: Vec<EventId>,
+    ) -> StoreFuture<'_, Option<Appended>> {
+        Box::pin(find_events(self, stream.clone(), first, ids))
     }
 
     /// Reads a stream, in the order of revisions, without the events that its metadata hide.

@@ -3,14 +3,15 @@
 //! Owns: [`UserRecord`] with its JSON form, the rule of logins and groups, and [`UserStreams`].
 //! Invariants: each event of a user's stream has the whole record, so the last one is the user; a
 //! change expects the revision that was read, so two servers do not overwrite each other; the
-//! audit event of a change is in the same append. Not here: passwords
+//! audit event of a change is in the same append, and so is the event of a new user in `$users`. Not here: passwords
 //! ([`passwords`](super::passwords)) and who may change users.
 
 use std::sync::Arc;
 
 use gesta_store::{
-    Append, DeleteStream, EventId, EventStore, EventType, ExpectedRevision, ListStreams, NewEvent,
-    ReadFrom, ReadStream, RecordedAt, Revision, StoreError, StreamName, StreamState,
+    Append, ContentType, DeleteStream, EventId, EventStore, EventType, ExpectedRevision,
+    ListStreams, NewEvent, ReadFrom, ReadStream, RecordedAt, Revision, StoreError, StreamName,
+    StreamState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,9 @@ use super::audit::{AuditRecord, audit_stream};
 /// Prefix of the streams of users.
 pub(super) const USER_PREFIX: &str = "$user-";
 const EVENT_TYPE: &str = "$user";
+/// The stream that tells of each created user. Clients look into it to learn that there are users.
+const USERS: &str = "$users";
+const CREATED_TYPE: &str = "$User";
 /// Maximum length of a login or a group.
 const NAME_BYTES_MAX: usize = 100;
 /// Maximum length of a full name.
@@ -125,12 +129,20 @@ impl UserStreams {
         audit: AuditRecord,
     ) -> Result<(), StoreError> {
         let mut append = Append::default().privileged();
+        let mut created = Vec::new();
         for (record, expected) in users {
+            if expected == ExpectedRevision::NoStream {
+                created.push(created_event(&record.login));
+            }
             let stream = stream_of(&record.login).expect("a checked login has a stream");
             let event_type = EventType::new(EVENT_TYPE).expect("the type is a valid name");
             let data = serde_json::to_vec(&record).expect("a record is JSON");
             let event = NewEvent::json(EventId::random(), event_type, data);
             append = append.and(stream, expected, [event]);
+        }
+        if !created.is_empty() {
+            let stream = StreamName::new(USERS).expect("the name is valid");
+            append = append.and(stream, ExpectedRevision::Any, created);
         }
         let append = append.and(audit_stream(), ExpectedRevision::Any, [audit.into_event()]);
         self.store.append(append).await.map(drop)
@@ -142,6 +154,13 @@ impl UserStreams {
         let delete = DeleteStream::new(stream, ExpectedRevision::Exact(at));
         self.store.delete_stream(delete).await.map(drop)
     }
+}
+
+/// The data are the login.
+fn created_event(login: &str) -> NewEvent {
+    let event_type = EventType::new(CREATED_TYPE).expect("the type is a valid name");
+    let login = login.as_bytes().to_vec();
+    NewEvent::new(EventId::random(), event_type, ContentType::OCTET_STREAM, login)
 }
 
 fn stream_of(login: &str) -> Option<StreamName> {

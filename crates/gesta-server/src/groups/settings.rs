@@ -65,6 +65,10 @@ pub(super) struct AskedSettings {
     pub(super) revision: u64,
 }
 
+/// Least time for an acknowledgement. Clients collect acknowledgements for a fifth of a second before
+/// they send them, and the original looks for late ones once a second.
+const MESSAGE_TIMEOUT_MIN: Duration = Duration::from_millis(500);
+
 /// Ticks of 100 ns in a millisecond.
 const TICKS: i64 = 10_000;
 
@@ -180,7 +184,8 @@ impl GroupSettings {
         let millis = |number: u32| Duration::from_millis(number.into());
         GroupRules {
             strategy: self.strategy(),
-            message_timeout: (self.message_timeout_ms > 0).then(|| millis(self.message_timeout_ms)),
+            message_timeout: (self.message_timeout_ms > 0)
+                .then(|| millis(self.message_timeout_ms).max(MESSAGE_TIMEOUT_MIN)),
             retries_max: self.max_retry_count,
             consumers_max: (self.max_subscriber_count > 0)
                 .then(|| count(self.max_subscriber_count)),
@@ -225,12 +230,25 @@ mod tests {
     #[test]
     fn ticks_and_milliseconds_are_the_same_time() {
         use create_req::settings::MessageTimeout;
-        for timeout in
-            [MessageTimeout::MessageTimeoutTicks(20_000), MessageTimeout::MessageTimeoutMs(2)]
-        {
+        for timeout in [
+            MessageTimeout::MessageTimeoutTicks(20_000_000),
+            MessageTimeout::MessageTimeoutMs(2_000),
+        ] {
             let settings = create_req::Settings { message_timeout: Some(timeout), ..asked() };
             let rules = check(settings).unwrap().rules();
-            assert_eq!(rules.message_timeout, Some(Duration::from_millis(2)));
+            assert_eq!(rules.message_timeout, Some(Duration::from_secs(2)));
+        }
+    }
+
+    #[test]
+    fn a_short_time_for_an_acknowledgement_leaves_clients_time_to_send_it() {
+        use create_req::settings::MessageTimeout::MessageTimeoutMs;
+        for (asked_ms, waits) in [(1, Some(MESSAGE_TIMEOUT_MIN)), (0, None)] {
+            let timeout = Some(MessageTimeoutMs(asked_ms));
+            let settings = check(create_req::Settings { message_timeout: timeout, ..asked() });
+            let settings = settings.unwrap();
+            assert_eq!(settings.rules().message_timeout, waits);
+            assert_eq!(i64::from(settings.message_timeout_ms), i64::from(asked_ms));
         }
     }
 

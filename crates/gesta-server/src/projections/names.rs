@@ -59,6 +59,12 @@ pub(super) fn results(projection: &str, partition: &str) -> String {
     }
 }
 
+/// Returns `true` for a stream of results among the streams that a projection has emitted to.
+/// Scripts emit to no stream of the system.
+pub(super) fn is_result(emitted_to: &StreamName) -> bool {
+    emitted_to.as_str().starts_with(PREFIX)
+}
+
 fn of(name: String) -> StreamName {
     StreamName::new(name).expect("the name of a projection is short and has no control characters")
 }

@@ -76,9 +76,7 @@ impl Calls for ProjectionsService {
         let stopped = |control: &Control| {
             let config = existing(control, &name)?;
             match control.runner(&name).is_some_and(|runner| runner.is_running()) {
-                true => Err(Refusal::failed_precondition(format!(
-                    "the projection `{name}` is running; disable it before you delete it"
-                ))),
+                true => Err(running(&name)),
                 false => Ok(config.clone()),
             }
         };
@@ -228,27 +226,32 @@ impl ProjectionsService {
     ) -> Result<(), StoreError> {
         let store = self.projections.store();
         if options.delete_emitted_streams && config.tracks_streams {
-            let streams = tracked::names(store, &config.name).await?;
+            let mut streams = tracked::names(store, &config.name).await?;
+            // Results outlive their projection.
+            streams.retain(|stream| !names::is_result(stream));
             tracked::delete(store, &streams).await?;
             self.delete_stream(names::emitted_streams(&config.name)).await?;
         }
-        if options.delete_state_stream {
-            let results = names::results(&config.name, "");
-            self.delete_stream(StreamName::new(results)?).await?;
-        }
         if options.delete_checkpoint_stream {
             self.delete_stream(names::checkpoints(&config.name)).await?;
-            let mut list = ListStreams::all().prefix(names::partitions(&config.name));
-            loop {
-                let streams = store.list_streams(list.clone().limit(STREAMS_PAGE)).await?;
-                let Some(last) = streams.last().cloned() else { break };
-                for stream in streams {
-                    self.delete_stream(stream).await?;
-                }
-                list = list.after(last);
-            }
+        }
+        if options.delete_state_stream || options.delete_checkpoint_stream {
+            self.delete_partitions(config).await?;
         }
         Ok(())
+    }
+
+    async fn delete_partitions(&self, config: &ProjectionConfig) -> Result<(), StoreError> {
+        let mut list = ListStreams::all().prefix(names::partitions(&config.name));
+        loop {
+            let page = list.clone().limit(STREAMS_PAGE);
+            let streams = self.projections.store().list_streams(page).await?;
+            let Some(last) = streams.last().cloned() else { return Ok(()) };
+            for stream in streams {
+                self.delete_stream(stream).await?;
+            }
+            list = list.after(last);
+        }
     }
 
     async fn delete_stream(&self, stream: StreamName) -> Result<(), StoreError> {
@@ -262,6 +265,14 @@ fn existing<'a>(control: &'a Control, name: &str) -> Result<&'a ProjectionConfig
         return Err(refused("the name of the projection is missing"));
     }
     control.config(name).ok_or_else(|| not_found(name))
+}
+
+/// Refuses to delete a projection that runs. Clients know the first words.
+fn running(name: &str) -> Refusal {
+    Refusal::unknown(format!(
+        "Envelope callback expected Updated, received OperationFailed instead: the projection \
+         `{name}` is running; disable it before you delete it"
+    ))
 }
 
 fn not_found(name: &str) -> Refusal {

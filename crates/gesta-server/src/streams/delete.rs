@@ -1,6 +1,9 @@
 //! `Delete` and `Tombstone`.
 
-use gesta_store::{DeleteStream, StreamState, TombstoneStream};
+use gesta_store::{
+    DeleteStream, ExpectedRevision, StoreError, StreamDescription, StreamName, StreamState,
+    TombstoneStream,
+};
 use tonic::Status;
 
 use crate::{
@@ -28,6 +31,7 @@ pub(super) async fn delete(
     if described.state == StreamState::Missing {
         return Err(wrong_expected_version(&stream, expected, None));
     }
+    refuse_deleted(&stream, expected, &described)?;
     let deleted = node.store().delete_stream(DeleteStream::new(stream, expected)).await;
     let position = deleted.map_err(|error| status(&error))?.position.number();
     let position = delete_resp::Position { commit_position: position, prepare_position: position };
@@ -44,9 +48,24 @@ pub(super) async fn tombstone(
     let stream = name_to_read(options.stream_identifier.as_ref())?;
     node.access().check_stream(caller, &stream, Right::Delete).await?;
     let expected = ExpectedOption::read(options.expected_stream_revision)?;
+    let described = node.store().describe_stream(&stream).await.map_err(|error| status(&error))?;
+    refuse_deleted(&stream, expected, &described)?;
     let tombstoned = node.store().tombstone_stream(TombstoneStream::new(stream, expected)).await;
     let position = tombstoned.map_err(|error| status(&error))?.position.number();
     let position =
         tombstone_resp::Position { commit_position: position, prepare_position: position };
     Ok(TombstoneResp { position_option: Some(tombstone_resp::PositionOption::Position(position)) })
+}
+
+/// Refuses a stream that is deleted where one is expected. The protocol tells it from a stream that
+/// never was.
+fn refuse_deleted(
+    stream: &StreamName,
+    expected: ExpectedRevision,
+    described: &StreamDescription,
+) -> Result<(), Status> {
+    if expected == ExpectedRevision::StreamExists && described.state == StreamState::Deleted {
+        return Err(status(&StoreError::Deleted { stream: stream.clone() }));
+    }
+    Ok(())
 }

@@ -8,6 +8,7 @@ mod batch_append;
 mod delete;
 mod new_append;
 mod read;
+mod repeated;
 mod run_append;
 mod soft_deletion;
 mod store_append;

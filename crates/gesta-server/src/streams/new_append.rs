@@ -3,10 +3,15 @@
 //! Owns: [`NewAppend`]. Invariant: its memory is bounded by the store's limit of an append; the
 //! event that exceeds it refuses the append.
 
-use gesta_store::{Append, ExpectedRevision, Invalid, Limits, NewEvent, StoreError, StreamName};
+use gesta_store::{
+    Append, Appended, Conflict, EventId, ExpectedRevision, Invalid, Limits, NewEvent, StoreError,
+    StreamName, StreamState,
+};
 use tonic::Status;
 
-use super::{read::is_of_index, soft_deletion::SoftDeletion, store_append::observed};
+use super::{
+    read::is_of_index, repeated::Repeated, soft_deletion::SoftDeletion, store_append::observed,
+};
 use crate::{
     access::{Access, Caller, Right},
     incoming::Reserved,
@@ -75,7 +80,8 @@ impl NewAppend {
     /// Appends the events. The error of the store comes with the name of the stream.
     pub(super) async fn run(self, node: &Node) -> Result<AppendOutcome, StoreError> {
         let Self { caller, stream, expected, events, reserved: _reserved, .. } = self;
-        let (count, is_empty) = (events.len() as u64, events.is_empty());
+        let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
+        let count = ids.len() as u64;
         let mut append = Append::to(stream.clone(), expected, events);
         // Streams of the system, but for metadata, whose content the store checks.
         if stream.is_system() && stream.described_stream().is_none() {
@@ -95,29 +101,56 @@ impl NewAppend {
                 if changes_rights {
                     node.access().record_change_of_rights(&caller, &stream).await;
                 }
-                if is_empty {
+                if ids.is_empty() {
                     let head = node.store().describe_stream(&stream).await?.head;
                     return Ok(AppendOutcome::Appended {
                         head: head.map(|head| head.number()),
                         position: None,
                     });
                 }
-                let head = appended.revisions.first().map(|(_, revision)| revision.number());
-                Ok(AppendOutcome::Appended { head, position: Some(appended.position.number()) })
+                Ok(appended.into())
             }
             Err(StoreError::Conflict(conflict)) => {
+                let part = [Repeated::new(&stream, expected, ids)];
+                if let Some(found) = Repeated::find_all(node.store(), part).await {
+                    counters.appends.add(1);
+                    return Ok(found.into());
+                }
                 counters.appends_refused.add(1);
-                let head = match conflict {
-                    gesta_store::Conflict::Stream { head, .. } => head,
-                    // An id was used before: the stream is where it is.
-                    _ => node.store().describe_stream(&stream).await?.head,
-                };
-                Ok(AppendOutcome::Conflict { head: head.map(|head| head.number()) })
+                refused(node, stream, conflict).await
             }
             Err(error) => {
                 counters.appends_refused.add(1);
                 Err(error)
             }
         }
+    }
+}
+
+/// Returns the outcome of an append that is in conflict with its stream.
+async fn refused(
+    node: &Node,
+    stream: StreamName,
+    conflict: Conflict,
+) -> Result<AppendOutcome, StoreError> {
+    let head = match conflict {
+        Conflict::Stream { expected: ExpectedRevision::StreamExists, head: None, .. } => {
+            // The protocol tells a deleted stream from one that never was.
+            match node.store().describe_stream(&stream).await?.state {
+                StreamState::Deleted => return Err(StoreError::Deleted { stream }),
+                _ => None,
+            }
+        }
+        Conflict::Stream { head, .. } => head,
+        // An id was used before: the stream is where it is.
+        _ => node.store().describe_stream(&stream).await?.head,
+    };
+    Ok(AppendOutcome::Conflict { head: head.map(|head| head.number()) })
+}
+
+impl From<Appended> for AppendOutcome {
+    fn from(appended: Appended) -> Self {
+        let head = appended.revisions.first().map(|(_, revision)| revision.number());
+        Self::Appended { head, position: Some(appended.position.number()) }
     }
 }

@@ -1,9 +1,9 @@
 //! Events of the second version of the streams, which are called records there.
 //!
 //! Invariants: data are stored byte by byte as they came. Properties become the event's metadata as
-//! one JSON object, so that clients of the first version read them.
+//! one JSON object, with what the record says of its schema, so that clients of the first version
+//! read them.
 
-use bytes::Bytes;
 use gesta_store::{ContentType, EventId, EventType, NewEvent};
 use prost_types::{Struct, Value as Property, value::Kind};
 use serde_json::{Map, Number, Value};
@@ -14,6 +14,7 @@ use crate::proto::streams_v2::{AppendRecord, SchemaFormat, SchemaInfo};
 
 /// Properties that tell of a schema.
 const FORMAT: &str = "$schema.format";
+const NAME: &str = "$schema.name";
 const ID: &str = "$schema.id";
 /// Maximum depth of lists and objects in a property.
 const DEPTH_MAX: usize = 64;
@@ -37,10 +38,10 @@ pub(crate) fn new_record(id: EventId, record: AppendRecord) -> Result<NewEvent, 
     let schema = schema.ok_or_else(|| refused("the schema of a record is missing"))?;
     let event_type = EventType::new(schema.name.as_str()).map_err(|error| status(&error.into()))?;
     let (content_type, format) = match schema.format() {
-        SchemaFormat::Json => (ContentType::JSON, None),
-        SchemaFormat::Protobuf => (ContentType::OCTET_STREAM, Some("Protobuf")),
-        SchemaFormat::Avro => (ContentType::OCTET_STREAM, Some("Avro")),
-        SchemaFormat::Bytes => (ContentType::OCTET_STREAM, Some("Bytes")),
+        SchemaFormat::Json => (ContentType::JSON, "Json"),
+        SchemaFormat::Protobuf => (ContentType::OCTET_STREAM, "Protobuf"),
+        SchemaFormat::Avro => (ContentType::OCTET_STREAM, "Avro"),
+        SchemaFormat::Bytes => (ContentType::OCTET_STREAM, "Bytes"),
         SchemaFormat::Unspecified => {
             return Err(refused("the schema of a record has no known format"));
         }
@@ -49,17 +50,13 @@ pub(crate) fn new_record(id: EventId, record: AppendRecord) -> Result<NewEvent, 
     for (name, property) in properties {
         metadata.insert(name, json(property, 0)?);
     }
-    if let Some(format) = format {
-        metadata.insert(FORMAT.to_owned(), format.into());
-    }
-    let SchemaInfo { id: schema_id, .. } = schema;
+    metadata.insert(FORMAT.to_owned(), format.into());
+    let SchemaInfo { id: schema_id, name, .. } = schema;
+    metadata.insert(NAME.to_owned(), name.into());
     if let Some(schema_id) = schema_id {
         metadata.insert(ID.to_owned(), schema_id.into());
     }
-    let metadata = match metadata.is_empty() {
-        true => Bytes::new(),
-        false => Value::Object(metadata).to_string().into(),
-    };
+    let metadata = Value::Object(metadata).to_string().into();
     Ok(related(NewEvent::new(id, event_type, content_type, data), metadata))
 }
 
@@ -99,6 +96,8 @@ fn number_of(number: f64) -> Result<Number, Status> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn property(kind: Kind) -> Property {
@@ -137,14 +136,27 @@ mod tests {
         );
         let event = new_record(EventId::random(), record.clone()).unwrap();
         assert_eq!(event.correlation_id.unwrap().as_str(), "request-42");
-        let expected = r#"{"$correlationId":"request-42","half":0.5,"list":[true],"whole":7}"#;
+        let schema = r#""$schema.format":"Json","$schema.name":"paid""#;
+        let properties = r#""half":0.5,"list":[true],"whole":7"#;
+        let expected = format!(r#"{{"$correlationId":"request-42",{schema},{properties}}}"#);
         assert_eq!(metadata(record), expected);
     }
 
     #[test]
-    fn a_format_other_than_json_is_named_and_json_without_properties_has_no_metadata() {
-        assert_eq!(metadata(record(SchemaFormat::Json, &[])), "");
-        assert_eq!(metadata(record(SchemaFormat::Avro, &[])), r#"{"$schema.format":"Avro"}"#);
+    fn the_schema_of_a_record_is_in_its_metadata() {
+        for (format, text) in [
+            (SchemaFormat::Json, "Json"),
+            (SchemaFormat::Protobuf, "Protobuf"),
+            (SchemaFormat::Avro, "Avro"),
+            (SchemaFormat::Bytes, "Bytes"),
+        ] {
+            let expected = format!(r#"{{"$schema.format":"{text}","$schema.name":"paid"}}"#);
+            assert_eq!(metadata(record(format, &[])), expected);
+        }
+        let mut with_id = record(SchemaFormat::Json, &[("$schema.name", Kind::BoolValue(true))]);
+        with_id.schema.as_mut().unwrap().id = Some("7".to_owned());
+        let expected = r#"{"$schema.format":"Json","$schema.id":"7","$schema.name":"paid"}"#;
+        assert_eq!(metadata(with_id), expected, "a property does not take its place");
         let refused = new_record(EventId::random(), record(SchemaFormat::Unspecified, &[]));
         assert_eq!(refused.unwrap_err().code(), tonic::Code::InvalidArgument);
     }

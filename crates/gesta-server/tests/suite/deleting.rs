@@ -12,7 +12,9 @@ scenarios!(
     a_deleted_stream_is_not_found_and_is_revived_by_an_append,
     a_stream_that_never_was_cannot_be_deleted,
     a_deletion_checks_the_revision,
+    a_deleted_stream_where_one_is_expected_is_told_as_deleted,
     a_tombstoned_stream_refuses_everything,
+    a_read_of_a_tombstoned_stream_fails_before_it_begins,
     metadata_hide_events_and_are_read_back,
     a_client_that_truncates_before_the_largest_revision_deletes_the_stream,
     a_tombstone_is_the_last_event_of_its_stream_in_the_whole_store,
@@ -50,6 +52,40 @@ async fn a_deletion_checks_the_revision(scene: Scene) {
     let wrong = tombstone(&mut client, "order-1", Tombstoning::Revision(7)).await.unwrap_err();
     assert_exception(&wrong, Code::FailedPrecondition, "wrong-expected-version");
     delete(&mut client, "order-1", Deleting::Revision(1)).await.unwrap();
+}
+
+async fn a_deleted_stream_where_one_is_expected_is_told_as_deleted(scene: Scene) {
+    let mut client = scene.client().await;
+    grow(&mut client, "order-1", 0..2).await;
+    delete(&mut client, "order-1", Deleting::StreamExists(Empty {})).await.unwrap();
+    let deleted = delete(&mut client, "order-1", Deleting::StreamExists(Empty {})).await;
+    let ended = tombstone(&mut client, "order-1", Tombstoning::StreamExists(Empty {})).await;
+    let appended = append(&mut client, "order-1", EXISTS, vec![proposed(7, "placed")]).await;
+    for refused in [deleted.unwrap_err(), ended.unwrap_err(), appended.unwrap_err()] {
+        assert_exception(&refused, Code::FailedPrecondition, "stream-deleted");
+        assert_eq!(trailer(&refused, "stream-name"), "order-1");
+    }
+    let never = delete(&mut client, "order-2", Deleting::StreamExists(Empty {})).await;
+    assert_exception(&never.unwrap_err(), Code::FailedPrecondition, "wrong-expected-version");
+}
+
+async fn a_read_of_a_tombstoned_stream_fails_before_it_begins(scene: Scene) {
+    let mut client = scene.client().await;
+    let mut metadata = proposed(1, "$metadata");
+    metadata.data = b"{}".to_vec().into();
+    append(&mut client, "$$order-1", ANY, vec![metadata]).await.unwrap();
+    tombstone(&mut client, "order-1", Tombstoning::Any(Empty {})).await.unwrap();
+    for stream in ["order-1", "$$order-1"] {
+        for read in [Read::stream(stream), Read::stream(stream).backwards().at_end()] {
+            let Err(refused) = read.open(&mut client).await else { panic!("{stream} is read") };
+            assert_exception(&refused, Code::FailedPrecondition, "stream-deleted");
+            assert_eq!(trailer(&refused, "stream-name"), stream);
+        }
+    }
+    let Err(refused) = Read::stream("$$order-1").subscribing().open(&mut client).await else {
+        panic!("the metadata are followed")
+    };
+    assert_exception(&refused, Code::FailedPrecondition, "stream-deleted");
 }
 
 async fn a_tombstoned_stream_refuses_everything(scene: Scene) {

@@ -14,8 +14,9 @@ use v2::{
     consistency_check::{StreamStateCheck, Type},
     errors::{
         AppendConsistencyViolationErrorDetails, AppendRecordSizeExceededErrorDetails,
-        AppendTransactionSizeExceededErrorDetails, StreamAlreadyInAppendSessionErrorDetails,
-        StreamRevisionConflictErrorDetails, StreamTombstonedErrorDetails, consistency_violation,
+        AppendTransactionSizeExceededErrorDetails, ConsistencyViolation,
+        StreamAlreadyInAppendSessionErrorDetails, StreamRevisionConflictErrorDetails,
+        StreamTombstonedErrorDetails, consistency_violation,
     },
     streams_service_client::StreamsServiceClient,
 };
@@ -23,11 +24,14 @@ use v2::{
 scenarios!(
     a_session_appends_to_all_of_its_streams_or_to_none,
     a_session_is_repeated_with_its_first_answer,
+    a_session_may_repeat_appends_of_one_stream_each,
     a_session_without_requests_or_with_a_stream_twice_is_refused,
     records_of_several_streams_are_appended_in_the_order_of_each_stream,
     a_check_of_a_stream_that_gets_no_records_decides,
     a_failed_check_is_named_by_its_place_with_the_state_of_its_stream,
     a_tombstoned_stream_takes_no_records_and_fails_its_check,
+    all_checks_that_fail_are_named,
+    a_check_may_expect_a_deleted_or_a_tombstoned_stream,
     records_and_appends_that_are_too_large_are_refused_with_their_sizes,
     properties_are_read_as_metadata_by_the_first_version,
     names_that_the_index_answers_take_no_records,
@@ -147,6 +151,22 @@ async fn a_session_is_repeated_with_its_first_answer(scene: Scene) {
     assert_eq!((conflict.stream.as_str(), conflict.actual_revision), ("order-1", 0));
 }
 
+async fn a_session_may_repeat_appends_of_one_stream_each(scene: Scene) {
+    let mut both = Both::of(&scene).await;
+    let order = || request("order-1", NO_STREAM_NUMBER, &[1, 2]);
+    let stock = || request("stock-1", NO_STREAM_NUMBER, &[3]);
+    both.session(vec![order()]).await.unwrap();
+    let second = both.session(vec![stock()]).await.unwrap();
+    let together = both.session(vec![order(), stock()]).await.unwrap();
+    assert_eq!(together.position, second.position);
+    let heads: Vec<_> =
+        together.output.iter().map(|of| (of.stream.as_str(), of.stream_revision)).collect();
+    assert_eq!(heads, [("order-1", 1), ("stock-1", 0)]);
+    let more = vec![order(), request("stock-1", NO_STREAM_NUMBER, &[3, 4])];
+    both.session(more).await.unwrap_err();
+    assert_eq!(Read::all().places(&mut both.first).await.len(), 3);
+}
+
 async fn a_session_without_requests_or_with_a_stream_twice_is_refused(scene: Scene) {
     let mut both = Both::of(&scene).await;
     let refused = both.session(vec![]).await.unwrap_err();
@@ -251,6 +271,76 @@ async fn a_tombstoned_stream_takes_no_records_and_fails_its_check(scene: Scene) 
     assert_eq!((state.expected_state, state.actual_state), (EXISTS_NUMBER, -6));
 }
 
+/// Unpacks the failed checks of an append: place, expected and actual state.
+fn failed_checks(status: &Status) -> Vec<(i32, i64, i64)> {
+    let failed: AppendConsistencyViolationErrorDetails = details(status, Code::FailedPrecondition);
+    let of = |violation: ConsistencyViolation| match violation.r#type {
+        Some(consistency_violation::Type::StreamState(state)) => {
+            (violation.check_index, state.expected_state, state.actual_state)
+        }
+        None => panic!("a check without a type"),
+    };
+    failed.violations.into_iter().map(of).collect()
+}
+
+async fn all_checks_that_fail_are_named(scene: Scene) {
+    let mut both = Both::of(&scene).await;
+    for stream in ["live-1", "deleted-1", "ended-1"] {
+        grow(&mut both.first, stream, [1, 2]).await;
+    }
+    delete(&mut both.first, "deleted-1", Deleting::Any(Empty {})).await.unwrap();
+    tombstone(&mut both.first, "ended-1", Tombstoning::Any(Empty {})).await.unwrap();
+    let checks = vec![
+        check("live-1", 1),
+        check("deleted-1", EXISTS_NUMBER),
+        check("ended-1", EXISTS_NUMBER),
+        check("missing-1", 10),
+        check("order-1", NO_STREAM_NUMBER),
+    ];
+    let refused = both.records(vec![record_of("order-1", 3)], checks).await.unwrap_err();
+    let expected = [(1, EXISTS_NUMBER, -5), (2, EXISTS_NUMBER, -6), (3, 10, -1)];
+    assert_eq!(failed_checks(&refused), expected);
+    assert_eq!(both.count("order-1").await, 0);
+}
+
+async fn a_check_may_expect_a_deleted_or_a_tombstoned_stream(scene: Scene) {
+    const DELETED: i64 = -5;
+    const TOMBSTONED: i64 = -6;
+    let mut both = Both::of(&scene).await;
+    for stream in ["live-1", "deleted-1", "ended-1", "revived-1"] {
+        grow(&mut both.first, stream, [1, 2]).await;
+    }
+    delete(&mut both.first, "deleted-1", Deleting::Any(Empty {})).await.unwrap();
+    delete(&mut both.first, "revived-1", Deleting::Any(Empty {})).await.unwrap();
+    tombstone(&mut both.first, "ended-1", Tombstoning::Any(Empty {})).await.unwrap();
+    // There is no stream where one is tombstoned, for an append that leaves it alone.
+    let holding = [
+        check("deleted-1", DELETED),
+        check("ended-1", TOMBSTONED),
+        check("ended-1", NO_STREAM_NUMBER),
+        check("revived-1", DELETED),
+    ];
+    for (number, check) in (10..).zip(holding) {
+        both.records(vec![record_of("order-1", number)], vec![check]).await.unwrap();
+    }
+    let revival = vec![record_of("revived-1", 20)];
+    both.records(revival, vec![check("revived-1", DELETED)]).await.unwrap();
+    let failing = [
+        ("live-1", DELETED, 1),
+        ("live-1", TOMBSTONED, 1),
+        ("deleted-1", TOMBSTONED, DELETED),
+        ("ended-1", DELETED, TOMBSTONED),
+        ("missing-1", DELETED, -1),
+        ("revived-1", DELETED, 2),
+    ];
+    for (stream, expected, actual) in failing {
+        let checks = vec![check(stream, expected)];
+        let refused = both.records(vec![record_of("order-1", 30)], checks).await.unwrap_err();
+        assert_eq!(failed_checks(&refused), [(0, expected, actual)], "{stream}");
+    }
+    assert_eq!(both.count("order-1").await, 4);
+}
+
 async fn records_and_appends_that_are_too_large_are_refused_with_their_sizes(scene: Scene) {
     let mut both = Both::of(&scene).await;
     let of = |number, bytes: usize| AppendRecord {
@@ -281,7 +371,9 @@ async fn properties_are_read_as_metadata_by_the_first_version(scene: Scene) {
     both.records(vec![record], vec![]).await.unwrap();
     let read = Read::stream("order-1").run(&mut both.first).await.unwrap();
     let recorded = event(&read[0]).event.as_ref().unwrap();
-    assert_eq!(recorded.custom_metadata, r#"{"$correlationId":"request-42"}"#);
+    let schema = r#""$schema.format":"Json","$schema.name":"happened""#;
+    let expected = format!(r#"{{"$correlationId":"request-42",{schema}}}"#);
+    assert_eq!(recorded.custom_metadata, expected);
     assert_eq!(recorded.metadata["type"], "happened");
     assert_eq!(recorded.metadata["content-type"], "application/json");
     let found = Read::stream("$bc-request-42").places(&mut both.first).await;

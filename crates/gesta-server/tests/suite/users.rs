@@ -53,6 +53,23 @@ async fn a_created_user_logs_in_and_has_details() {
 }
 
 #[tokio::test]
+async fn created_users_are_in_a_stream_that_administrators_read() {
+    let scene = Secured::start().await;
+    scene.create_user("ann", &[]).await;
+    let mut admin = scene.admin().await;
+    let read = Read::stream("$users").run(&mut admin).await.unwrap();
+    let created = |content| {
+        let record = event(content).event.as_ref().unwrap();
+        assert_eq!(record.metadata["type"], "$User");
+        String::from_utf8(record.data.to_vec()).unwrap()
+    };
+    assert_eq!(read.iter().map(created).collect::<Vec<_>>(), ["admin", "ops", "ann"]);
+    let mut ann = scene.client("ann", "changeit").await;
+    let denied = Read::stream("$users").run(&mut ann).await.unwrap_err();
+    assert_exception(&denied, Code::PermissionDenied, "access-denied");
+}
+
+#[tokio::test]
 async fn an_administrator_lists_all_users() {
     let scene = Secured::start().await;
     scene.create_user("ann", &[]).await;

@@ -15,6 +15,7 @@ use append_resp::{
 scenarios!(
     each_expectation_holds_or_is_answered_with_the_head,
     a_repeat_is_answered_with_the_first_result,
+    a_repeat_may_put_appends_together_or_take_them_apart,
     an_append_without_events_tells_the_head,
     an_event_without_its_required_metadata_is_refused_by_name,
     an_event_that_is_too_large_is_refused_with_its_id_and_the_limit,
@@ -60,6 +61,36 @@ async fn a_repeat_is_answered_with_the_first_result(scene: Scene) {
         grow(&mut client, "order-1", [9]).await;
         let second = append(&mut client, "order-1", expected, events()).await.unwrap();
         assert_eq!(first, second);
+    }
+    assert_eq!(Read::stream("order-1").places(&mut client).await.len(), 3);
+}
+
+async fn a_repeat_may_put_appends_together_or_take_them_apart(scene: Scene) {
+    let mut client = scene.client().await;
+    let batch = |numbers: &[u128]| numbers.iter().map(|n| proposed(*n, "placed")).collect();
+    let one = append(&mut client, "order-1", NO_STREAM, batch(&[1])).await.unwrap();
+    let two = append(&mut client, "order-1", exact(0), batch(&[2, 3])).await.unwrap();
+    grow(&mut client, "order-2", [4]).await;
+    let repeats = [(NO_STREAM, vec![1], &one), (NO_STREAM, vec![1, 2, 3], &two)];
+    for (expected, numbers, first) in repeats {
+        let again = append(&mut client, "order-1", expected, batch(&numbers)).await.unwrap();
+        assert_eq!(again, *first, "{numbers:?}");
+    }
+    // The event in the middle has an answer of its own.
+    let Ok(Success(middle)) = append(&mut client, "order-1", exact(0), batch(&[2])).await else {
+        panic!("the event is where it is expected")
+    };
+    let revision = CurrentRevisionOption::CurrentRevision(1);
+    assert_eq!(middle.current_revision_option, Some(revision));
+    let wrong = [
+        (NO_STREAM, vec![2]),
+        (NO_STREAM, vec![1, 3]),
+        (exact(0), vec![2, 3, 9]),
+        (exact(1), vec![2, 3]),
+    ];
+    for (expected, numbers) in wrong {
+        let answer = append(&mut client, "order-1", expected, batch(&numbers)).await;
+        assert!(matches!(answer, Ok(WrongExpectedVersion(_))), "{numbers:?}: {answer:?}");
     }
     assert_eq!(Read::stream("order-1").places(&mut client).await.len(), 3);
 }

@@ -1,7 +1,10 @@
 //! Clauses about repeated appends, which return the first result, and about finding an append.
 
 use super::support::*;
-use crate::{Append, EventId, EventStore, ExpectedRevision, NewEvent, RecordedWhen, StoreError};
+use crate::{
+    Append, Appended, EventId, EventStore, ExpectedRevision, NewEvent, RecordedWhen, Revision,
+    StoreError, StreamMetadata,
+};
 
 /// Repeats an append immediately and after others; expects one result, and its events once.
 async fn expect_repeat(store: &dyn EventStore, append: Append) {
@@ -217,6 +220,63 @@ pub(super) async fn an_event_id_in_another_stream_is_a_new_event(store: &dyn Eve
         assert_eq!(stream_ids(store, stream).await, ids(&batch), "{stream}");
         assert_eq!(place(store.append(append(stream)).await), answer, "{stream}");
     }
+}
+
+/// Looks for events of `order-1` from a revision on.
+async fn find(store: &dyn EventStore, first: u64, ids: &[EventId]) -> Option<Appended> {
+    let found = store.find_events(&name("order-1"), Revision::new(first), ids.to_vec()).await;
+    accepted(found)
+}
+
+pub(super) async fn events_of_several_appends_are_found_together_and_apart(store: &dyn EventStore) {
+    let (mut ids, mut answers) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let next = event();
+        ids.push(next.id);
+        answers.push(append(store, "order-1", [next]).await);
+        grow(store, "order-2", 1).await;
+    }
+    for first in 0..ids.len() {
+        for (last, answer) in answers.iter().enumerate().skip(first) {
+            let wanted = ids.get(first..=last).expect("an id for each answer");
+            let found = find(store, first as u64, wanted).await;
+            assert_eq!(found, Some(answer.clone().earlier()), "from {first} to {last}");
+        }
+    }
+}
+
+pub(super) async fn other_events_and_events_elsewhere_are_not_found(store: &dyn EventStore) {
+    let ids = grow(store, "order-1", 3).await;
+    let other = EventId::random();
+    let [one, two, three] = ids.as_slice() else { panic!("three events were appended") };
+    let absent = [
+        (0, vec![*two]),
+        (1, vec![*one, *two]),
+        (0, vec![*one, *three]),
+        (0, vec![*two, *one]),
+        (0, vec![*one, other]),
+        (0, vec![other, *two]),
+        (0, vec![*one, *two, *three, other]),
+        (3, vec![*one]),
+        (3, vec![other]),
+        (0, vec![]),
+    ];
+    for (first, ids) in absent {
+        assert_eq!(find(store, first, &ids).await, None, "{ids:?} from {first}");
+    }
+    let elsewhere = store.find_events(&name("order-2"), Revision::FIRST, ids).await;
+    assert_eq!(accepted(elsewhere), None);
+}
+
+pub(super) async fn hidden_events_are_not_found(store: &dyn EventStore) {
+    let ids = grow(store, "order-1", 3).await;
+    let [_, rest @ ..] = ids.as_slice() else { panic!("three events were appended") };
+    let truncated = StreamMetadata::default().truncate_before(Revision::new(1));
+    set_metadata(store, "order-1", truncated).await;
+    assert_eq!(find(store, 0, &ids).await, None);
+    assert!(find(store, 1, rest).await.is_some());
+    delete(store, "order-1").await;
+    assert_eq!(find(store, 1, rest).await, None);
 }
 
 pub(super) async fn an_append_without_events_is_never_a_repeat(store: &dyn EventStore) {

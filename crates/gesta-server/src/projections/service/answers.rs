@@ -6,10 +6,10 @@ use prost_types::{ListValue, NullValue, Struct, Value, value::Kind};
 use super::super::{config::Mode, control::ProjectionRunner, progress::Status};
 use crate::proto::projections::statistics_resp::Details;
 
-/// Translates JSON. Nothing is `null`.
+/// Translates JSON. A state or a result that is not there yet is an empty object.
 pub(super) fn value(json: Option<&str>) -> Value {
     let json = json.and_then(|json| serde_json::from_str(json).ok());
-    of_json(json.unwrap_or(serde_json::Value::Null))
+    of_json(json.unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new())))
 }
 
 fn of_json(json: serde_json::Value) -> Value {

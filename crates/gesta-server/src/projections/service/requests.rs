@@ -36,8 +36,10 @@ pub(super) fn config(request: CreateReq) -> Result<ProjectionConfig, Refusal> {
         Some(AskedMode::OneTime(_)) => (Mode::OneTime, id.clone(), false, false),
         Some(AskedMode::Transient(Transient { name })) => (Mode::Transient, name, false, false),
         Some(AskedMode::Continuous(Continuous { name, emit_enabled, track_emitted_streams })) => {
-            let may_emit = emit_enabled || track_emitted_streams;
-            (Mode::Continuous, name, may_emit, track_emitted_streams)
+            if track_emitted_streams && !emit_enabled {
+                return Err(untracked());
+            }
+            (Mode::Continuous, name, emit_enabled, track_emitted_streams)
         }
         None => return Err(refused("the mode of the projection is missing")),
     };
@@ -55,6 +57,12 @@ pub(super) fn config(request: CreateReq) -> Result<ProjectionConfig, Refusal> {
         epoch: 0,
         version: 0,
     })
+}
+
+/// Refuses to track the streams of a projection that may not emit. Clients know the first words.
+fn untracked() -> Refusal {
+    let reason = "`track_emitted_streams` needs `emit_enabled`";
+    Refusal::unknown(format!("Exception was thrown by handler. {reason}"))
 }
 
 /// Returns name, script and, if it changes, whether the projection may emit.

@@ -70,15 +70,16 @@ impl From<Status> for Ended {
 }
 
 impl Answers {
-    /// Starts a task that answers, and returns what it sends.
-    pub(super) fn begin<Task, Answer>(reader: Reader, task: Task) -> Responses
+    /// Starts a task that answers, and returns what it sends. Waits for the first message, so that
+    /// a read that fails without one fails as a call: some clients look for the error there.
+    pub(super) async fn begin<Task, Answer>(reader: Reader, task: Task) -> Result<Responses, Status>
     where
         Task: FnOnce(Self) -> Answer,
         Answer: Future<Output = Result<(), Ended>> + Send + 'static,
     {
         let Reader { node, caller, rendering } = reader;
         let (log, span) = (node.clone(), Span::current());
-        let (messages, batches) = mpsc::channel(1);
+        let (messages, mut batches) = mpsc::channel(1);
         let last = messages.clone();
         let answer = task(Self { node, caller, rendering, messages, span: span.clone() });
         let answering = async move {
@@ -87,14 +88,13 @@ impl Answers {
                 () = last.closed() => return,
             };
             if let Err(Ended::Failed(status)) = ended {
-                log.log_failure(CALL, &status);
-                record_failure(&Span::current(), status.message());
                 // The client may be gone, too.
                 let _ = last.send(Err(status)).await;
             }
         };
-        tokio::spawn(answering.instrument(span));
-        Box::pin(responses(batches))
+        tokio::spawn(answering.instrument(span.clone()));
+        let first = batches.recv().await.transpose()?;
+        Ok(Box::pin(responses(first, batches, (log, span))))
     }
 
     /// Sends messages; waits until the client has taken those before.
@@ -184,12 +184,23 @@ impl Answers {
     }
 }
 
-fn responses(batches: mpsc::Receiver<Batch>) -> impl Stream<Item = Result<ReadResp, Status>> {
-    let batches = stream::unfold(batches, |mut batches| async move {
+fn responses(
+    first: Option<Vec<ReadResp>>,
+    batches: mpsc::Receiver<Batch>,
+    (node, span): (Node, Span),
+) -> impl Stream<Item = Result<ReadResp, Status>> {
+    let later = stream::unfold(batches, |mut batches| async move {
         let batch = batches.recv().await?;
         Some((batch, batches))
     });
-    batches.flat_map(|batch| {
+    // A failure before the first message is logged as one of the call.
+    let later = later.inspect(move |batch| {
+        if let Err(status) = batch {
+            node.log_failure(CALL, status);
+            record_failure(&span, status.message());
+        }
+    });
+    stream::iter(first.map(Ok)).chain(later).flat_map(|batch| {
         stream::iter(match batch {
             Ok(messages) => messages.into_iter().map(Ok).collect(),
             Err(status) => vec![Err(status)],

@@ -18,7 +18,7 @@ mod subscribe_system;
 mod system_stream;
 mod tombstones;
 
-use gesta_store::StreamName;
+use gesta_store::{ReadFrom, Revision, StreamName};
 use tonic::Status;
 
 use self::{
@@ -61,36 +61,51 @@ pub(super) async fn read(
         node.counters().reads.add(1);
     }
     let reader = Reader { node: node.clone(), caller, rendering };
-    Ok(match (target, amount) {
+    match (target, amount) {
         (Target::Stream { stream, from }, Amount::Events(limit)) => {
             let read = read_stream::ReadOne { stream, from, direction, limit, is_end_told };
-            match SystemStream::named(&read.stream) {
-                Some(system) => Answers::begin(reader, async move |answers| {
-                    read_system::answer(answers, read, system).await
-                }),
-                None => Answers::begin(reader, async move |answers| {
-                    read_stream::answer(answers, read).await
-                }),
-            }
+            read_one(reader, read).await
         }
-        (Target::Stream { stream, from }, Amount::Endless) => match SystemStream::named(&stream) {
-            Some(system) => Answers::begin(reader, async move |answers| {
-                subscribe_system::answer(answers, system, from).await
-            }),
-            None => Answers::begin(reader, async move |answers| {
-                subscribe_stream::answer(answers, stream, from).await
-            }),
-        },
+        (Target::Stream { stream, from }, Amount::Endless) => {
+            subscribe_one(reader, stream, from).await
+        }
         (Target::All { from, filter }, Amount::Events(limit)) => {
-            Answers::begin(reader, async move |answers| {
-                read_all::answer(answers, read_all::ReadWhole { from, filter, direction, limit })
-                    .await
-            })
+            let read = read_all::ReadWhole { from, filter, direction, limit };
+            Answers::begin(reader, async move |answers| read_all::answer(answers, read).await).await
         }
         (Target::All { from, filter }, Amount::Endless) => {
             Answers::begin(reader, async move |answers| {
                 subscribe_all::answer(answers, from, filter).await
             })
+            .await
         }
+    }
+}
+
+async fn read_one(reader: Reader, read: read_stream::ReadOne) -> Result<Responses, Status> {
+    let Some(system) = SystemStream::named(&read.stream) else {
+        return Answers::begin(reader, async move |answers| {
+            read_stream::answer(answers, read).await
+        })
+        .await;
+    };
+    Answers::begin(reader, async move |answers| read_system::answer(answers, read, system).await)
+        .await
+}
+
+async fn subscribe_one(
+    reader: Reader,
+    stream: StreamName,
+    from: ReadFrom<Revision>,
+) -> Result<Responses, Status> {
+    let Some(system) = SystemStream::named(&stream) else {
+        return Answers::begin(reader, async move |answers| {
+            subscribe_stream::answer(answers, stream, from).await
+        })
+        .await;
+    };
+    Answers::begin(reader, async move |answers| {
+        subscribe_system::answer(answers, system, from).await
     })
+    .await
 }

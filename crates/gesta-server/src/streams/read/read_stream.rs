@@ -5,6 +5,7 @@ use gesta_store::{Direction, ReadFrom, ReadStream, Revision, StreamName, StreamS
 use super::{
     answers::{Answers, Ended},
     messages::{first_stream_position, last_stream_position, stream_not_found},
+    tombstones::refuse_ended_metadata,
 };
 
 pub(super) struct ReadOne {
@@ -18,6 +19,7 @@ pub(super) struct ReadOne {
 
 pub(super) async fn answer(answers: Answers, read: ReadOne) -> Result<(), Ended> {
     let ReadOne { stream, from, direction, limit, is_end_told } = read;
+    refuse_ended_metadata(answers.node.store(), &stream).await?;
     let request = ReadStream::towards(direction, stream.clone()).starting(from).limit(limit);
     let mut pages = answers.node.store().read_stream(request);
     let mut count = 0;

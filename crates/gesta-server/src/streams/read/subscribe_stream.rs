@@ -5,6 +5,7 @@ use gesta_store::{Delivery, ReadFrom, Revision, StoreError, StreamName, Subscrib
 use super::{
     answers::{Answers, Ended},
     messages::{caught_up_with_stream, confirmation},
+    tombstones::refuse_ended_metadata,
 };
 
 pub(super) async fn answer(
@@ -21,6 +22,7 @@ async fn deliver(
     from: ReadFrom<Revision>,
 ) -> Result<(), Ended> {
     let store = answers.node.store();
+    refuse_ended_metadata(store, &stream).await?;
     // The last revision that the client knows.
     let mut last = match from {
         ReadFrom::At(revision) => Some(revision),

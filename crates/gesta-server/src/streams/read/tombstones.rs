@@ -1,6 +1,10 @@
-//! Tombstones in the whole store, which clients know as the last event of the stream that ended.
+//! Tombstones in the whole store, which clients know as the last event of the stream that ended, and
+//! in the streams of metadata, which have ended with them.
 
-use gesta_store::{EventType, RecordedEvent, Revision, TombstoneStream};
+use gesta_store::{
+    EventStore, EventType, RecordedEvent, Revision, StoreError, StreamName, StreamState,
+    TombstoneStream,
+};
 
 /// Type of the event that ends a stream.
 const ENDED_TYPE: &str = "$streamDeleted";
@@ -17,4 +21,16 @@ pub(super) fn as_ends(mut events: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
         event.event_type = EventType::new(ENDED_TYPE).expect("the type is a valid name");
     }
     events
+}
+
+/// Refuses to read the metadata of a tombstoned stream.
+pub(super) async fn refuse_ended_metadata(
+    store: &dyn EventStore,
+    stream: &StreamName,
+) -> Result<(), StoreError> {
+    let Some(described) = stream.described_stream() else { return Ok(()) };
+    match store.describe_stream(&described).await?.state {
+        StreamState::Tombstoned => Err(StoreError::Deleted { stream: stream.clone() }),
+        StreamState::Missing | StreamState::Live | StreamState::Deleted => Ok(()),
+    }
 }

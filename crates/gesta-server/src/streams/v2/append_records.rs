@@ -1,16 +1,14 @@
 //! `AppendRecords`: records of any number of streams, and checks of these or other streams.
 
+use gesta_store::{Appended, StoreError};
 use tonic::Status;
 
-use super::{asked::CheckPlaces, joint_append::JointAppend, refusals};
+use super::{checks::Checks, joint_append::JointAppend, refusals};
 use crate::{
     access::Caller,
     node::Node,
-    proto::streams_v2::{
-        AppendRecordsRequest, AppendRecordsResponse, ConsistencyCheck, StreamRevision,
-        consistency_check::{StreamStateCheck, Type},
-    },
-    wire::{expected_of_number, refused, text_to_read, text_to_write},
+    proto::streams_v2::{AppendRecordsRequest, AppendRecordsResponse, StreamRevision},
+    wire::{refused, status, text_to_write},
 };
 
 pub(super) async fn append_records(
@@ -27,17 +25,10 @@ pub(super) async fn append_records(
         let stream = text_to_write(&std::mem::take(&mut record.stream))?;
         append.push(&stream, record)?;
     }
-    let mut places = CheckPlaces::new();
-    for (place, check) in checks.into_iter().enumerate() {
-        add_check(&mut append, &mut places, (place, check))?;
-    }
+    let checks = Checks::of(checks)?;
     append.check_rights(node, caller).await?;
-    let appended = match append.run(node, caller).await {
-        Ok(appended) => appended,
-        Err((error, asked)) => {
-            return Err(refusals::of_records(node, error, &asked, &places).await);
-        }
-    };
+    checks.check_rights(node, caller, &append).await?;
+    let appended = checked_append(node, caller, append, &checks).await?;
     let revisions = appended.revisions.iter().map(|(stream, revision)| StreamRevision {
         stream: stream.as_str().to_owned(),
         revision: refusals::signed(revision.number()),
@@ -48,18 +39,19 @@ pub(super) async fn append_records(
     })
 }
 
-fn add_check(
-    append: &mut JointAppend,
-    places: &mut CheckPlaces,
-    (place, check): (usize, ConsistencyCheck),
-) -> Result<(), Status> {
-    let Some(Type::StreamState(StreamStateCheck { stream, expected_state })) = check.r#type else {
-        return Err(refused(format!("check {place} has no known type")));
-    };
-    let stream = text_to_read(&stream)?;
-    append.expect(&stream, expected_of_number(expected_state)?);
-    if places.insert(stream.clone(), place).is_some() {
-        return Err(refused(format!("the stream `{stream}` is checked twice")));
+async fn checked_append(
+    node: &Node,
+    caller: &Caller,
+    mut append: JointAppend,
+    checks: &Checks,
+) -> Result<Appended, Status> {
+    let definite = |error: StoreError| status(&error);
+    if !checks.add_to(node, &mut append).await.map_err(definite)? {
+        let failing = checks.failing(node).await.map_err(definite)?;
+        return Err(refusals::checks_failed(failing));
     }
-    Ok(())
+    match append.run(node, caller).await {
+        Ok(appended) => Ok(appended),
+        Err((error, asked)) => Err(refusals::of_records(node, error, &asked, checks).await),
+    }
 }

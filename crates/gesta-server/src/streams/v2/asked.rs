@@ -1,13 +1,10 @@
 //! The question that an append puts to its streams, kept for the answer to an error.
 //!
-//! Owns: [`Asked`] and [`CheckPlaces`].
+//! Owns: [`Asked`].
 
-use std::collections::HashMap;
+use gesta_store::{EventId, ExpectedRevision, StreamAppend, StreamName};
 
-use gesta_store::{ExpectedRevision, StreamAppend, StreamName};
-
-/// The place of each stream's check in the request.
-pub(super) type CheckPlaces = HashMap<StreamName, usize>;
+use crate::streams::repeated::Repeated;
 
 /// The streams of an append with their expectations.
 #[derive(Debug)]
@@ -17,7 +14,8 @@ pub(super) struct Asked(Vec<AskedPart>);
 struct AskedPart {
     stream: StreamName,
     expected: ExpectedRevision,
-    is_written: bool,
+    /// Ids of the records. None for a stream that is only checked.
+    ids: Vec<EventId>,
 }
 
 impl Asked {
@@ -25,29 +23,37 @@ impl Asked {
         let asked = parts.iter().map(|part| AskedPart {
             stream: part.stream.clone(),
             expected: part.expected,
-            is_written: !part.events.is_empty(),
+            ids: part.events.iter().map(|event| event.id).collect(),
         });
         Self(asked.collect())
     }
 
+    /// Returns the streams that get records.
+    pub(super) fn written(&self) -> impl Iterator<Item = &StreamName> {
+        self.0.iter().filter(|part| part.is_written()).map(|part| &part.stream)
+    }
+
     /// Returns the first stream that gets records, with its expectation.
     pub(super) fn first_written(&self) -> Option<(&StreamName, ExpectedRevision)> {
-        let first = self.0.iter().find(|part| part.is_written)?;
+        let first = self.0.iter().find(|part| part.is_written())?;
         Some((&first.stream, first.expected))
     }
 
-    /// Returns the check of a stream or of its metadata, with its expectation, unless one of them
-    /// gets records.
-    pub(super) fn only_checked(
-        &self,
-        stream: &StreamName,
-    ) -> Option<(&StreamName, ExpectedRevision)> {
-        let is_about = |part: &&AskedPart| {
-            part.stream == *stream || part.stream.described_stream().as_ref() == Some(stream)
-        };
-        if self.0.iter().any(|part| part.is_written && is_about(&part)) {
-            return None;
-        }
-        self.0.iter().find(is_about).map(|part| (&part.stream, part.expected))
+    /// Returns `true` if a stream or its metadata get records.
+    pub(super) fn writes_about(&self, stream: &StreamName) -> bool {
+        self.written()
+            .any(|written| written == stream || written.described_stream().as_ref() == Some(stream))
+    }
+
+    /// Returns the records of each stream.
+    pub(super) fn repeated(&self) -> impl Iterator<Item = Repeated> {
+        let written = self.0.iter().filter(|part| part.is_written());
+        written.map(|part| Repeated::new(&part.stream, part.expected, part.ids.clone()))
+    }
+}
+
+impl AskedPart {
+    fn is_written(&self) -> bool {
+        !self.ids.is_empty()
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     incoming::Reserved,
     node::Node,
     proto::streams_v2::AppendRecord,
-    streams::{read::is_of_index, run_append::run_append},
+    streams::{read::is_of_index, repeated::Repeated, run_append::run_append},
     wire::{new_record, record_id, status},
 };
 
@@ -57,6 +57,12 @@ impl JointAppend {
         self.part(stream).expected = expected;
     }
 
+    /// Returns `true` if the stream gets records.
+    pub(super) fn writes(&self, stream: &StreamName) -> bool {
+        let part = self.places.get(stream).and_then(|place| self.parts.get(*place));
+        part.is_some_and(|part| !part.events.is_empty())
+    }
+
     /// Returns the part of a stream, which expects nothing if it is new.
     fn part(&mut self, stream: &StreamName) -> &mut StreamAppend {
         let place = *self.places.entry(stream.clone()).or_insert(self.parts.len());
@@ -86,12 +92,10 @@ impl JointAppend {
         Ok(())
     }
 
-    /// Checks the rights of the caller: to append where there are records, and to read what is only
-    /// expected.
+    /// Checks the right of the caller to append to the streams.
     pub(super) async fn check_rights(&self, node: &Node, caller: &Caller) -> Result<(), Status> {
         for part in &self.parts {
-            let right = if part.events.is_empty() { Right::Read } else { Right::Append };
-            node.access().check_stream(caller, &part.stream, right).await?;
+            node.access().check_stream(caller, &part.stream, Right::Append).await?;
         }
         Ok(())
     }
@@ -105,7 +109,16 @@ impl JointAppend {
     ) -> Result<Appended, (StoreError, Asked)> {
         let Self { parts, reserved: _reserved, .. } = self;
         let asked = Asked::of(&parts);
-        let appended = run_append(node, caller, Append::of(parts)).await;
-        appended.map_err(|error| (error, asked))
+        match run_append(node, caller, Append::of(parts)).await {
+            Ok(appended) => Ok(appended),
+            Err(error) => {
+                if matches!(error, StoreError::Conflict(_))
+                    && let Some(found) = Repeated::find_all(node.store(), asked.repeated()).await
+                {
+                    return Ok(found);
+                }
+                Err((error, asked))
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@
 mod append_records;
 mod append_session;
 mod asked;
+mod checks;
 mod joint_append;
 mod refusals;
 

@@ -3,12 +3,13 @@
 //! Invariant: `ABORTED` with details is a definite refusal, as the protocol has it here; without
 //! details it is an unknown outcome.
 
-use gesta_store::{
-    Conflict, EventId, ExpectedRevision, Invalid, StoreError, StreamName, StreamState,
-};
+use gesta_store::{Conflict, EventId, ExpectedRevision, Invalid, StoreError, StreamName};
 use tonic::{Code, Status};
 
-use super::asked::{Asked, CheckPlaces};
+use super::{
+    asked::Asked,
+    checks::{Checks, FailedCheck, NO_STREAM, TOMBSTONED},
+};
 use crate::{
     node::Node,
     proto::streams_v2::errors::{
@@ -20,11 +21,6 @@ use crate::{
     },
     wire::{detailed, status, version_number},
 };
-
-/// States of a stream without a revision, as numbers of the protocol.
-const NO_STREAM: i64 = -1;
-const DELETED: i64 = -5;
-const TOMBSTONED: i64 = -6;
 
 /// Translates the error of a session.
 pub(super) async fn of_session(node: &Node, error: StoreError, asked: &Asked) -> Status {
@@ -42,22 +38,23 @@ pub(super) async fn of_records(
     node: &Node,
     error: StoreError,
     asked: &Asked,
-    checks: &CheckPlaces,
+    checks: &Checks,
 ) -> Status {
-    match &error {
-        StoreError::Conflict(Conflict::Stream { stream, expected, head }) => {
-            let actual = match head {
-                Some(head) => signed(head.number()),
-                None => state_without_events(node, stream).await,
-            };
-            violation(&error, (stream, *expected, actual), checks)
+    let refused = match &error {
+        StoreError::Conflict(Conflict::Stream { stream, head, .. }) => {
+            checks.refused_at(stream, head.map_or(NO_STREAM, |head| signed(head.number())))
         }
         // A check of a stream that gets no records fails as any other.
-        StoreError::Deleted { stream } => match asked.only_checked(stream) {
-            Some((checked, expected)) => violation(&error, (checked, expected, TOMBSTONED), checks),
-            None => of_any(node, error, asked).await,
-        },
-        _ => of_any(node, error, asked).await,
+        StoreError::Deleted { stream } if !asked.writes_about(stream) => {
+            checks.refused_at(stream, TOMBSTONED)
+        }
+        _ => None,
+    };
+    let Some(refused) = refused else { return of_any(node, error, asked).await };
+    match checks.failing(node).await {
+        Ok(failing) if !failing.is_empty() => checks_failed(failing),
+        // The streams have changed since.
+        _ => checks_failed(vec![refused]),
     }
 }
 
@@ -86,14 +83,6 @@ async fn of_any(node: &Node, error: StoreError, asked: &Asked) -> Status {
     }
 }
 
-/// Tells a deleted stream from one that never was.
-async fn state_without_events(node: &Node, stream: &StreamName) -> i64 {
-    match node.store().describe_stream(stream).await {
-        Ok(described) if described.state == StreamState::Deleted => DELETED,
-        _ => NO_STREAM,
-    }
-}
-
 fn revision_conflict(
     error: &StoreError,
     stream: &StreamName,
@@ -109,24 +98,28 @@ fn revision_conflict(
     detailed(Code::FailedPrecondition, "STREAM_REVISION_CONFLICT", &text, &details)
 }
 
-fn violation(
-    error: &StoreError,
-    (stream, expected, actual): (&StreamName, ExpectedRevision, i64),
-    checks: &CheckPlaces,
-) -> Status {
-    let violation = StreamStateViolation {
-        stream: stream.as_str().to_owned(),
-        expected_state: version_number(expected),
-        actual_state: actual,
-    };
-    let place = checks.get(stream).copied().unwrap_or_default();
-    let violation = ConsistencyViolation {
-        check_index: i32::try_from(place).unwrap_or(i32::MAX),
-        r#type: Some(Type::StreamState(violation)),
-    };
-    let details = AppendConsistencyViolationErrorDetails { violations: vec![violation] };
-    let text = error.to_string();
+/// Refuses an append whose checks have failed.
+pub(super) fn checks_failed(failed: Vec<FailedCheck>) -> Status {
+    let texts: Vec<_> = failed.iter().map(text_of).collect();
+    let violations = failed.into_iter().map(|failed| {
+        let state = StreamStateViolation {
+            stream: failed.stream.as_str().to_owned(),
+            expected_state: failed.expected,
+            actual_state: failed.actual,
+        };
+        ConsistencyViolation {
+            check_index: i32::try_from(failed.place).unwrap_or(i32::MAX),
+            r#type: Some(Type::StreamState(state)),
+        }
+    });
+    let details = AppendConsistencyViolationErrorDetails { violations: violations.collect() };
+    let text = texts.join("; ");
     detailed(Code::FailedPrecondition, "APPEND_CONSISTENCY_VIOLATION", &text, &details)
+}
+
+fn text_of(failed: &FailedCheck) -> String {
+    let FailedCheck { place, stream, expected, actual } = failed;
+    format!("check {place}: the stream `{stream}` is in state {actual}, expected {expected}")
 }
 
 pub(super) fn record_too_large(

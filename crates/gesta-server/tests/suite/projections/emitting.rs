@@ -1,6 +1,9 @@
 //! Emitted events, links and copies.
 
-use super::driver::{Driver, continuous};
+use super::{
+    driver::{Driver, continuous},
+    stating::COUNT,
+};
 use crate::{
     client::*,
     scene::{Scene, scenarios},
@@ -13,6 +16,7 @@ scenarios!(
     a_stream_of_the_system_takes_no_emitted_events,
     a_reset_deletes_the_streams_that_were_tracked,
     a_deletion_deletes_the_streams_that_were_tracked,
+    results_outlive_their_projection,
     a_projection_can_read_what_another_emits,
 );
 
@@ -126,6 +130,20 @@ async fn a_deletion_deletes_the_streams_that_were_tracked(scene: Scene) {
     driver.delete("emit").await.unwrap();
     let read = Read::stream("totals").run(&mut client).await.unwrap();
     assert!(matches!(read.as_slice(), [read_resp::Content::StreamNotFound(_)]), "{read:?}");
+}
+
+async fn results_outlive_their_projection(scene: Scene) {
+    let (mut client, mut driver) = (scene.client().await, Driver::of(&scene).await);
+    grow(&mut client, "order-1", 1..3).await;
+    let query = format!("fromStream('order-1').{COUNT}.outputState()");
+    driver.create_as(continuous("count", true, true), &query).await.unwrap();
+    read_when(&mut client, "$projections-count-result", 2).await;
+    driver.disable("count").await.unwrap();
+    driver.delete("count").await.unwrap();
+    let kept = Read::stream("$projections-count-result").places(&mut client).await;
+    assert_eq!(kept.len(), 2);
+    let states = Read::stream("$projections-count-checkpoint").run(&mut client).await.unwrap();
+    assert!(matches!(states.as_slice(), [read_resp::Content::StreamNotFound(_)]), "{states:?}");
 }
 
 async fn a_projection_can_read_what_another_emits(scene: Scene) {

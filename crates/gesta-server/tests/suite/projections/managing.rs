@@ -90,7 +90,10 @@ async fn a_projection_is_deleted_when_it_is_stopped(scene: Scene) {
     driver.create("count", &format!("fromAll().foreachStream().{COUNT}.outputState()")).await;
     driver.reaches("count", "order-1", r#"{"n":3}"#).await;
     let running = driver.delete("count").await.unwrap_err();
-    assert_eq!(running.code(), Code::FailedPrecondition);
+    // The text by which a client tells it.
+    assert_eq!(running.code(), Code::Unknown);
+    let known = "Envelope callback expected Updated, received OperationFailed instead";
+    assert!(running.message().starts_with(known), "{running}");
     driver.disable("count").await.unwrap();
     driver.delete("count").await.unwrap();
     let gone = driver.statistics(Asked::Name("count".to_owned())).await.unwrap_err();
@@ -157,6 +160,9 @@ async fn a_wrong_request_says_what_is_wrong(scene: Scene) {
         let refused = driver.create_as(continuous(name, false, false), &query).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{name}");
     }
+    let tracking = driver.create_as(continuous("other", false, true), &query).await.unwrap_err();
+    assert_eq!(tracking.code(), Code::Unknown);
+    assert!(tracking.message().starts_with("Exception was thrown by handler."), "{tracking}");
     for missing in [
         driver.enable("other").await.unwrap_err(),
         driver.disable("other").await.unwrap_err(),

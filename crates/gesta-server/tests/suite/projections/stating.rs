@@ -10,6 +10,7 @@ use crate::{
 
 scenarios!(
     a_projection_counts_old_events_and_new_ones,
+    a_result_that_is_not_there_yet_is_an_empty_object,
     each_stream_has_a_state,
     each_key_has_a_state,
     partitions_share_a_state,
@@ -39,6 +40,12 @@ async fn a_projection_counts_old_events_and_new_ones(scene: Scene) {
     assert_eq!(details.events_processed_after_restart, 5);
 }
 
+async fn a_result_that_is_not_there_yet_is_an_empty_object(scene: Scene) {
+    let mut driver = Driver::of(&scene).await;
+    driver.create("count", &format!("fromStream('order-1').{COUNT}.outputState()")).await;
+    assert_eq!(driver.result_of("count", "").await.unwrap(), "{}");
+}
+
 async fn each_stream_has_a_state(scene: Scene) {
     let (mut client, mut driver) = (scene.client().await, Driver::of(&scene).await);
     grow(&mut client, "order-1", 1..4).await;
@@ -46,7 +53,7 @@ async fn each_stream_has_a_state(scene: Scene) {
     driver.create("count", &format!("fromAll().foreachStream().{COUNT}")).await;
     driver.reaches("count", "order-1", r#"{"n":3}"#).await;
     driver.reaches("count", "order-2", r#"{"n":2}"#).await;
-    assert_eq!(driver.state_of("count", "order-3").await.unwrap(), "null");
+    assert_eq!(driver.state_of("count", "order-3").await.unwrap(), "{}");
     assert_eq!(driver.details("count").await.partitions_cached, 2);
     driver.disable("count").await.unwrap();
     driver.enable("count").await.unwrap();

@@ -18,8 +18,8 @@ use futures_core::Stream;
 use gesta_store::{
     Append, Appended, Capabilities, Category, DeleteStream, Delivery, EventId, EventStore,
     ExpectedRevision, Filter, Head, InlineConsumer, ListCategories, ListStreams, OrdinalPages,
-    Pages, ReadAll, ReadOrdinals, ReadStream, RecordedEvent, SetStreamMetadata, StoreError,
-    StoreFuture, StreamAppend, StreamDescription, StreamName, Subscribe, Subscription,
+    Pages, ReadAll, ReadOrdinals, ReadStream, RecordedEvent, Revision, SetStreamMetadata,
+    StoreError, StoreFuture, StreamAppend, StreamDescription, StreamName, Subscribe, Subscription,
     TombstoneStream, conformance::block_on, memory::MemoryStore,
 };
 
@@ -32,6 +32,7 @@ pub(crate) struct FaultyStore {
     pub(crate) inner: MemoryStore,
     pub(crate) append: Hook<Append, Outcome<Appended>>,
     pub(crate) find_append: Hook<EventId, Outcome<Option<Appended>>>,
+    pub(crate) find_events: Hook<(StreamName, Revision, Vec<EventId>), Outcome<Option<Appended>>>,
     pub(crate) read_stream: Hook<ReadStream, Pages>,
     pub(crate) read_all: Hook<ReadAll, Pages>,
     pub(crate) subscribe: Hook<Subscribe, Subscription>,
@@ -59,6 +60,9 @@ impl FaultyStore {
             inner: MemoryStore::new(),
             append: Box::new(|store, append| block_on(store.append(append))),
             find_append: Box::new(|store, id| block_on(store.find_append(id))),
+            find_events: Box::new(|store, (stream, first, ids)| {
+                block_on(store.find_events(&stream, first, ids))
+            }),
             read_stream: Box::new(|store, read| store.read_stream(read)),
             read_all: Box::new(|store, read| store.read_all(read)),
             subscribe: Box::new(|store, subscribe| store.subscribe(subscribe)),
@@ -108,6 +112,15 @@ impl EventStore for FaultyStore {
 
     fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
         done((self.find_append)(&self.inner, first_event))
+    }
+
+    fn find_events(
+        &self,
+        stream: &StreamName,
+        first: Revision,
+        ids: Vec<EventId>,
+    ) -> StoreFuture<'_, Option<Appended>> {
+        done((self.find_events)(&self.inner, (stream.clone(), first, ids)))
     }
 
     fn read_stream(&self, read: ReadStream) -> Pages {

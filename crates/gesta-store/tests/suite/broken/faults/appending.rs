@@ -125,7 +125,11 @@ fn answers() -> Vec<Fault> {
                 }
                 Ok(answer)
             })
-        }),
+        })
+        .also(
+            "events_of_several_appends_are_found_together_and_apart",
+            "compares with the answers",
+        ),
         Fault::of("a_dropped_append_harms_nothing", || {
             let dropped = Arc::new(AtomicBool::new(false));
             let seen = Arc::clone(&dropped);

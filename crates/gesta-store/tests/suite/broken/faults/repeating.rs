@@ -45,7 +45,7 @@ fn expects(append: &Append, meant: fn(ExpectedRevision) -> bool) -> bool {
 }
 
 pub(crate) fn faults() -> Vec<Fault> {
-    [whole(), placed(), partial(), recorded(), finding()].into_iter().flatten().collect()
+    [whole(), placed(), partial(), recorded(), finding(), piecing()].into_iter().flatten().collect()
 }
 
 /// Returns the revision of the first event of an append to one stream that was appended before.
@@ -258,6 +258,47 @@ fn finding() -> Vec<Fault> {
                 let events = block_on(store.read_all(ReadAll::forwards()).collect_events())?;
                 let event = events.into_iter().find(|event| event.id == id);
                 Ok(event.map(|event| Appended::new(event.position, vec![])))
+            }),
+            ..FaultyStore::correct()
+        }),
+    ]
+}
+
+/// Faults of the search for events one by one.
+fn piecing() -> Vec<Fault> {
+    vec![
+        Fault::of("events_of_several_appends_are_found_together_and_apart", || FaultyStore {
+            find_events: Box::new(|store, (stream, first, ids)| {
+                // The position of the first event, and not of the last.
+                let mut found = block_on(store.find_events(&stream, first, ids.clone()))?;
+                let begins = ids.into_iter().take(1).collect();
+                let begin = block_on(store.find_events(&stream, first, begins))?;
+                if let (Some(found), Some(begin)) = (&mut found, begin) {
+                    found.position = begin.position;
+                }
+                Ok(found)
+            }),
+            ..FaultyStore::correct()
+        }),
+        Fault::of("other_events_and_events_elsewhere_are_not_found", || FaultyStore {
+            find_events: Box::new(|store, (stream, first, mut ids)| {
+                // The events in any order.
+                let found = block_on(store.find_events(&stream, first, ids.clone()))?;
+                ids.reverse();
+                Ok(found.or(block_on(store.find_events(&stream, first, ids))?))
+            }),
+            ..FaultyStore::correct()
+        }),
+        Fault::of("hidden_events_are_not_found", || FaultyStore {
+            find_events: Box::new(|store, (stream, first, ids)| {
+                let mut events = block_on(store.read_all(ReadAll::forwards()).collect_events())?;
+                events.retain(|event| event.stream == stream && event.revision >= first);
+                events.truncate(ids.len());
+                let same = !ids.is_empty() && events.iter().map(|event| event.id).eq(ids);
+                let last = events.pop().filter(|_| same);
+                Ok(last.map(|last| {
+                    Appended::new(last.position, vec![(stream, last.revision)]).earlier()
+                }))
             }),
             ..FaultyStore::correct()
         }),
