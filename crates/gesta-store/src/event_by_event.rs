@@ -1,20 +1,17 @@
 //! Events of a refused append that are in their stream already.
 //!
-//! Owns: the default of [`EventStore::find_events`]. Invariant: it reads only, so an answer stays
-//! true: recorded events keep their revisions. Not here: repeats of whole appends, which each store
-//! recognizes when it appends.
+//! Owns: the comparison behind [`EventStore::find_events`](crate::EventStore::find_events).
+//! Invariant: an answer stays true, because recorded events keep their revisions. Not here: repeats
+//! of whole appends, which each store recognizes when it appends.
 
-use crate::{Appended, EventId, EventStore, ReadStream, Revision, StoreError, StreamName};
+use crate::{Appended, EventId, Pages, Revision, StoreError, StreamName};
 
 /// Compares the events of a stream with these ids, one by one from a revision on.
-pub(crate) async fn find_events<S: EventStore + ?Sized>(
-    store: &S,
-    stream: StreamName,
-    first: Revision,
+pub(crate) async fn compare(
+    mut pages: Pages,
+    (stream, first): (StreamName, Revision),
     ids: Vec<EventId>,
 ) -> Result<Option<Appended>, StoreError> {
-    let read = ReadStream::forwards(stream.clone()).from(first).limit(ids.len() as u64);
-    let mut pages = store.read_stream(read);
     let (mut ids, mut next, mut last) = (ids.into_iter(), first, None);
     while let Some(page) = pages.next().await {
         for event in page? {

@@ -13,7 +13,7 @@ use crate::{
     DeleteStream, EventId, Head, InlineConsumer, ListCategories, ListStreams, OrdinalPages, Pages,
     Position, ReadAll, ReadOrdinals, ReadStream, RecordedAt, RecordedEvent, Revision,
     SetStreamMetadata, StoreError, StreamDescription, StreamName, Subscribe, Subscription,
-    TombstoneStream, event_by_event::find_events, lifecycle,
+    TombstoneStream, event_by_event::compare, lifecycle,
 };
 
 /// The boxed future that the methods of [`EventStore`] return.
@@ -141,8 +141,8 @@ pub trait EventStore: Send + Sync + 'static {
     }
 
     /// Returns the place of these events if they are in the stream one after another, the first of
-    /// them at `first`; whichever appends have recorded them. Otherwise, and without events, returns
-    /// `None`.
+    /// them at `first`, whichever appends have recorded them. Returns `None` otherwise, and without
+    /// events.
     ///
     /// For writers that put the events of several appends together or take them apart when they
     /// repeat them: [`append`](Self::append) recognizes whole appends only, and answers with a
@@ -157,7 +157,8 @@ pub trait EventStore: Send + Sync + 'static {
         first: Revision,
         ids: Vec<EventId>,
     ) -> StoreFuture<'_, Option<Appended>> {
-        Box::pin(find_events(self, stream.clone(), first, ids))
+        let read = ReadStream::forwards(stream.clone()).from(first).limit(ids.len() as u64);
+        Box::pin(compare(self.read_stream(read), (stream.clone(), first), ids))
     }
 
     /// Reads a stream, in the order of revisions, without the events that its metadata hide.

@@ -3,8 +3,8 @@
 //! Owns: [`UserRecord`] with its JSON form, the rule of logins and groups, and [`UserStreams`].
 //! Invariants: each event of a user's stream has the whole record, so the last one is the user; a
 //! change expects the revision that was read, so two servers do not overwrite each other; the
-//! audit event of a change is in the same append, and so is the event of a new user in `$users`. Not here: passwords
-//! ([`passwords`](super::passwords)) and who may change users.
+//! audit event of a change is in the same append, and so is the event of a new user in `$users`.
+//! Not here: passwords ([`passwords`](super::passwords)) and who may change users.
 
 use std::sync::Arc;
 

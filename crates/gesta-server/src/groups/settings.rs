@@ -65,8 +65,8 @@ pub(super) struct AskedSettings {
     pub(super) revision: u64,
 }
 
-/// Least time for an acknowledgement. Clients collect acknowledgements for a fifth of a second before
-/// they send them, and the original looks for late ones once a second.
+/// Least time for an acknowledgement. Clients collect acknowledgements for a fifth of a second
+/// before they send them, and the original looks for late ones once a second.
 const MESSAGE_TIMEOUT_MIN: Duration = Duration::from_millis(500);
 
 /// Ticks of 100 ns in a millisecond.

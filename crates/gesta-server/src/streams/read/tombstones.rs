@@ -1,5 +1,5 @@
-//! Tombstones in the whole store, which clients know as the last event of the stream that ended, and
-//! in the streams of metadata, which have ended with them.
+//! Tombstones in the whole store, which clients know as the last event of the stream that ended;
+//! and in the streams of metadata, which have ended with them.
 
 use gesta_store::{
     EventStore, EventType, RecordedEvent, Revision, StoreError, StreamName, StreamState,

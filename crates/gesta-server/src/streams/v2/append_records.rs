@@ -1,9 +1,15 @@
 //! `AppendRecords`: records of any number of streams, and checks of these or other streams.
 
-use gesta_store::{Appended, StoreError};
+use gesta_store::{Appended, Conflict, StoreError};
 use tonic::Status;
 
-use super::{checks::Checks, joint_append::JointAppend, refusals};
+use super::{
+    asked::Asked,
+    checks::Checks,
+    failed_check::{NO_STREAM, TOMBSTONED},
+    joint_append::JointAppend,
+    refusals,
+};
 use crate::{
     access::Caller,
     node::Node,
@@ -52,6 +58,27 @@ async fn checked_append(
     }
     match append.run(node, caller).await {
         Ok(appended) => Ok(appended),
-        Err((error, asked)) => Err(refusals::of_records(node, error, &asked, checks).await),
+        Err((error, asked)) => Err(refusal(node, error, &asked, checks).await),
+    }
+}
+
+/// Translates the error of an append with checks.
+async fn refusal(node: &Node, error: StoreError, asked: &Asked, checks: &Checks) -> Status {
+    let refused = match &error {
+        StoreError::Conflict(Conflict::Stream { stream, head, .. }) => {
+            let actual = head.map_or(NO_STREAM, |head| refusals::signed(head.number()));
+            checks.refused_at(stream, actual)
+        }
+        // A check of a stream that gets no records fails as any other.
+        StoreError::Deleted { stream } if !asked.writes_about(stream) => {
+            checks.refused_at(stream, TOMBSTONED)
+        }
+        _ => None,
+    };
+    let Some(refused) = refused else { return refusals::of_any(node, error, asked).await };
+    match checks.failing(node).await {
+        Ok(failing) if !failing.is_empty() => refusals::checks_failed(failing),
+        // The streams have changed since.
+        _ => refusals::checks_failed(vec![refused]),
     }
 }

@@ -9,7 +9,10 @@ use std::collections::HashMap;
 use gesta_store::{ExpectedRevision, StoreError, StreamDescription, StreamName, StreamState};
 use tonic::Status;
 
-use super::joint_append::JointAppend;
+use super::{
+    failed_check::{DELETED, FailedCheck, NO_STREAM, TOMBSTONED},
+    joint_append::JointAppend,
+};
 use crate::{
     access::{Caller, Right},
     node::Node,
@@ -19,11 +22,6 @@ use crate::{
     },
     wire::{expected_of_number, refused, text_to_read, version_number},
 };
-
-/// States of a stream without a revision, as numbers of the protocol.
-pub(super) const NO_STREAM: i64 = -1;
-const DELETED: i64 = -5;
-pub(super) const TOMBSTONED: i64 = -6;
 
 /// The checks of a request, each of another stream.
 #[derive(Debug)]
@@ -41,16 +39,6 @@ enum ExpectedState {
     Revision(ExpectedRevision),
     Deleted,
     Tombstoned,
-}
-
-/// A check that has failed.
-#[derive(Debug)]
-pub(super) struct FailedCheck {
-    /// The place of the check in the request.
-    pub(super) place: usize,
-    pub(super) stream: StreamName,
-    pub(super) expected: i64,
-    pub(super) actual: i64,
 }
 
 impl Checks {

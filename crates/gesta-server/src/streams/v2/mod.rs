@@ -7,6 +7,7 @@ mod append_records;
 mod append_session;
 mod asked;
 mod checks;
+mod failed_check;
 mod joint_append;
 mod refusals;
 

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use super::{
     asked::Asked,
-    checks::{Checks, FailedCheck, NO_STREAM, TOMBSTONED},
+    failed_check::{FailedCheck, NO_STREAM},
 };
 use crate::{
     node::Node,
@@ -33,32 +33,8 @@ pub(super) async fn of_session(node: &Node, error: StoreError, asked: &Asked) ->
     }
 }
 
-/// Translates the error of an append with checks.
-pub(super) async fn of_records(
-    node: &Node,
-    error: StoreError,
-    asked: &Asked,
-    checks: &Checks,
-) -> Status {
-    let refused = match &error {
-        StoreError::Conflict(Conflict::Stream { stream, head, .. }) => {
-            checks.refused_at(stream, head.map_or(NO_STREAM, |head| signed(head.number())))
-        }
-        // A check of a stream that gets no records fails as any other.
-        StoreError::Deleted { stream } if !asked.writes_about(stream) => {
-            checks.refused_at(stream, TOMBSTONED)
-        }
-        _ => None,
-    };
-    let Some(refused) = refused else { return of_any(node, error, asked).await };
-    match checks.failing(node).await {
-        Ok(failing) if !failing.is_empty() => checks_failed(failing),
-        // The streams have changed since.
-        _ => checks_failed(vec![refused]),
-    }
-}
-
-async fn of_any(node: &Node, error: StoreError, asked: &Asked) -> Status {
+/// Translates an error that is the same for both calls.
+pub(super) async fn of_any(node: &Node, error: StoreError, asked: &Asked) -> Status {
     match &error {
         StoreError::Deleted { stream } => {
             let details = StreamTombstonedErrorDetails { stream: stream.as_str().to_owned() };
