@@ -80,6 +80,12 @@ pub(super) fn failed(address: &ServerAddress, status: &Status) -> AdminError {
         Code::Internal if exception(status) == Some("persistent-subscription-failed") => {
             AdminError::Invalid { reason }
         }
+        Code::Unknown if exception(status) == Some("projection-running") => {
+            AdminError::Refused { reason }
+        }
+        Code::Unknown if exception(status) == Some("projection-cannot-track") => {
+            AdminError::Invalid { reason }
+        }
         _ => AdminError::NoAnswer { address: address.clone(), reason },
     }
 }

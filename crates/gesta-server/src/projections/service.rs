@@ -7,7 +7,7 @@ use std::pin::Pin;
 
 use futures_util::{Stream, stream};
 use gesta_store::{DeleteStream, ExpectedRevision, ListStreams, StoreError, StreamName};
-use tonic::{Request, Response, Status as Refusal};
+use tonic::{Code, Request, Response, Status as Refusal};
 
 use super::{
     checkpoint::{PartitionState, last_checkpoint, stored_state},
@@ -26,7 +26,7 @@ use crate::{
         },
         shared::Empty,
     },
-    wire::{refused, status},
+    wire::{refused, status, with_trailers},
 };
 
 /// Names of streams that are asked for at once.
@@ -269,10 +269,11 @@ fn existing<'a>(control: &'a Control, name: &str) -> Result<&'a ProjectionConfig
 
 /// Refuses to delete a projection that runs. Clients know the first words.
 fn running(name: &str) -> Refusal {
-    Refusal::unknown(format!(
+    let text = format!(
         "Envelope callback expected Updated, received OperationFailed instead: the projection \
          `{name}` is running; disable it before you delete it"
-    ))
+    );
+    with_trailers(Code::Unknown, text, [("exception", "projection-running")])
 }
 
 fn not_found(name: &str) -> Refusal {

@@ -1,7 +1,7 @@
 //! Requests of the service, checked.
 
 use gesta_store::EventId;
-use tonic::Status as Refusal;
+use tonic::{Code, Status as Refusal};
 
 use super::super::{
     config::{Mode, ProjectionConfig, Switch},
@@ -14,7 +14,7 @@ use crate::{
         statistics_req::options::Mode as AskedStatistics,
         update_req::options::EmitOption,
     },
-    wire::refused,
+    wire::{refused, with_trailers},
 };
 
 /// The engine that all clients know.
@@ -62,7 +62,8 @@ pub(super) fn config(request: CreateReq) -> Result<ProjectionConfig, Refusal> {
 /// Refuses to track the streams of a projection that may not emit. Clients know the first words.
 fn untracked() -> Refusal {
     let reason = "`track_emitted_streams` needs `emit_enabled`";
-    Refusal::unknown(format!("Exception was thrown by handler. {reason}"))
+    let text = format!("Exception was thrown by handler. {reason}");
+    with_trailers(Code::Unknown, text, [("exception", "projection-cannot-track")])
 }
 
 /// Returns name, script and, if it changes, whether the projection may emit.
