@@ -114,7 +114,11 @@ fn answers() -> Vec<Fault> {
                 Ok(answer)
             })
         })
-        .also("a_revived_stream_goes_on_counting", "the answer's revision shows that it does"),
+        .also("a_revived_stream_goes_on_counting", "the answer's revision shows that it does")
+        .also(
+            "events_of_several_appends_are_found_together_and_apart",
+            "compares with the answers",
+        ),
         Fault::of("a_check_without_events_answers_with_the_head", || {
             appending(|store, append| {
                 let checked = append.streams.first().map(|part| part.stream.clone());
@@ -125,11 +129,7 @@ fn answers() -> Vec<Fault> {
                 }
                 Ok(answer)
             })
-        })
-        .also(
-            "events_of_several_appends_are_found_together_and_apart",
-            "compares with the answers",
-        ),
+        }),
         Fault::of("a_dropped_append_harms_nothing", || {
             let dropped = Arc::new(AtomicBool::new(false));
             let seen = Arc::clone(&dropped);
