@@ -106,6 +106,29 @@ fn a_projection_is_created_from_a_file_and_its_state_is_shown() {
 }
 
 #[test]
+fn a_store_is_scavenged_while_it_is_served_and_the_server_ends_when_it_is_asked_to() {
+    let scene = Scene::of_two_orders();
+    let (_server, address) = insecure(&scene);
+    let on = |arguments: &[&str]| on(&address, arguments);
+    on(&["scavenge", "show"]).fails_with(3, "no such scavenge");
+    let started = on(&["scavenge", "start", "--threshold", "0"]).objects().remove(0);
+    let id = started["scavengeId"].as_str().unwrap();
+    let last = loop {
+        let last = on(&["scavenge", "show"]).objects().remove(0);
+        if last["state"] != "running" {
+            break last;
+        }
+    };
+    assert_eq!((&last["scavengeId"], &last["state"]), (&id.into(), &"completed".into()));
+    assert_eq!(on(&["scavenge", "stop", id]).objects()[0]["scavengeId"], id);
+    on(&["scavenge", "stop", "other"]).fails_with(3, "no such scavenge");
+
+    on(&["shutdown"]).fails_with(2, "must be confirmed");
+    assert_eq!(on(&["shutdown", "--yes"]).code, 0);
+    while on(&["stats"]).code == 0 {}
+}
+
+#[test]
 fn a_server_that_is_not_there_is_told_with_what_to_check() {
     let scene = Scene::of_two_orders();
     let (mut server, address) = insecure(&scene);

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tower::Service as _;
 
 use super::{AdminClient, AdminError, connection::ANSWER_BYTES_MAX};
+use crate::scavenges::ScavengeRequest;
 
 impl AdminClient {
     /// Returns the figures of the server, as `/stats` has them.
@@ -26,6 +27,57 @@ impl AdminClient {
     /// [`AdminError`].
     pub async fn ping(&self) -> Result<(), AdminError> {
         self.endpoint(Method::GET, "/ping").await.map(drop)
+    }
+
+    /// Starts a scavenge of the store, and returns its description.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Refused`] if one is running, [`AdminError::Invalid`] if the server's store
+    /// cannot be scavenged.
+    pub async fn start_scavenge(&self, request: ScavengeRequest) -> Result<Value, AdminError> {
+        let path = match request.threshold_percent {
+            Some(percent) => format!("/admin/scavenge?threshold={percent}"),
+            None => "/admin/scavenge".to_owned(),
+        };
+        match self.endpoint(Method::POST, &path).await {
+            Err(AdminError::Refused { .. }) => {
+                let reason = "a scavenge is running already".to_owned();
+                Err(AdminError::Refused { reason })
+            }
+            answered => answered,
+        }
+    }
+
+    /// Returns the description of the last scavenge since the server was started.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::NotFound`] if there was none.
+    pub async fn last_scavenge(&self) -> Result<Value, AdminError> {
+        self.endpoint(Method::GET, "/admin/scavenge").await
+    }
+
+    /// Ends a scavenge, and returns its description.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::NotFound`] if the last scavenge has another id.
+    pub async fn stop_scavenge(&self, id: &str) -> Result<Value, AdminError> {
+        // Another character could make another path.
+        if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') || id.is_empty() {
+            return Err(AdminError::NotFound { reason: "there is no such scavenge".to_owned() });
+        }
+        self.endpoint(Method::DELETE, &format!("/admin/scavenge/{id}")).await
+    }
+
+    /// Begins the graceful end of the server.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn shut_down(&self) -> Result<(), AdminError> {
+        self.endpoint(Method::POST, "/admin/shutdown").await.map(drop)
     }
 
     /// Makes a request, and returns the JSON of its answer.
@@ -51,6 +103,9 @@ impl AdminClient {
         let status = response.status();
         let body = to_bytes(Body::new(response.into_body()), ANSWER_BYTES_MAX).await;
         let body = body.map_err(|error| no_answer(error.to_string()))?;
+        if status.is_success() && body.is_empty() {
+            return Ok(Value::Null);
+        }
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| no_answer(error.to_string()));
         }
@@ -59,6 +114,7 @@ impl AdminClient {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => AdminError::Denied { reason },
             StatusCode::NOT_FOUND => AdminError::NotFound { reason },
             StatusCode::CONFLICT => AdminError::Refused { reason },
+            StatusCode::NOT_IMPLEMENTED => AdminError::Invalid { reason },
             _ if status.is_client_error() => AdminError::Invalid { reason },
             _ => no_answer(reason),
         })

@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::{Map, Value};
 
-use crate::node::Node;
+use super::process::resident_bytes;
+use crate::node::{Node, PROTOCOL_VERSION};
 
 /// The kind of a figure, as Prometheus names it.
 #[derive(Clone, Copy)]
@@ -104,6 +105,10 @@ impl Figures {
             gauge("uptime_seconds", "Time since the start.", node.uptime_seconds().into()),
         ];
         figures.extend(of_connections(node));
+        if let Some(bytes) = resident_bytes() {
+            let help = "Memory of the process that is resident, in bytes.";
+            figures.push(gauge("resident_memory_bytes", help, bytes.into()));
+        }
         // A store that does not answer is reported by its readiness.
         if let Ok(head) = node.store().head().await {
             let position = head.position.number().into();
@@ -124,7 +129,14 @@ impl Figures {
     }
 
     pub(super) fn to_prometheus(&self) -> String {
-        let mut text = String::new();
+        // Versions are labels: a value is a number.
+        let mut text = format!(
+            "# HELP gesta_server_build_info Versions of the server and of its protocol.\n\
+             # TYPE gesta_server_build_info gauge\n\
+             gesta_server_build_info{{version=\"{}\",protocol=\"{}\"}} 1\n",
+            label(env!("CARGO_PKG_VERSION")),
+            label(PROTOCOL_VERSION),
+        );
         for Figure { name, help, kind, value } in &self.0 {
             let kind = match kind {
                 Kind::Counter => "counter",
@@ -138,5 +150,20 @@ impl Figures {
             );
         }
         text
+    }
+}
+
+/// Returns the value of a label as the format has it.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_that_end_a_label_are_escaped() {
+        assert_eq!(label("a\\b\"c\nd"), "a\\\\b\\\"c\\nd");
     }
 }

@@ -1,16 +1,18 @@
 //! Endpoints for operators and health checks, beside the gRPC services.
 //!
-//! Owns: their routes and bodies. Invariant: none changes anything. Not here: connections
-//! ([`serve`](crate::serve)).
+//! Owns: their routes and bodies. Invariant: only those below [`ADMINISTRATION`] change anything.
+//! Not here: connections ([`serve`](crate::serve)).
 
 mod figures;
+mod process;
+mod scavenging;
 
 use axum::{
     Json, Router,
     extract::{FromRef, Request, State},
     http::{StatusCode, header, uri::Authority},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get},
+    routing::{MethodRouter, delete, get, post},
 };
 use serde_json::{Value, json};
 
@@ -21,6 +23,9 @@ use crate::{
     members::Members,
     node::{Node, PROTOCOL_VERSION},
 };
+
+/// First part of the paths that change something.
+const ADMINISTRATION: &str = "/admin/";
 
 /// The state from which endpoints answer.
 #[derive(Clone)]
@@ -44,7 +49,9 @@ impl FromRef<Operated> for Members {
 /// Returns the routes of this node.
 pub(crate) fn routes(node: Node, members: Members) -> Router {
     let routes = table().into_iter();
+    let administration = administration().into_iter().map(|(_, path, route)| (path, route));
     routes
+        .chain(administration)
         .fold(Router::new(), |router, (path, route)| router.route(path, route))
         .with_state(Operated { node, members })
 }
@@ -60,6 +67,28 @@ fn table() -> [(&'static str, MethodRouter<Operated>); 7] {
         ("/stats", get(stats)),
         ("/metrics", get(metrics)),
     ]
+}
+
+/// Each method of a path below [`ADMINISTRATION`], with its answer.
+fn administration() -> [(&'static str, &'static str, MethodRouter<Operated>); 5] {
+    [
+        ("GET", "/admin/scavenge", get(scavenging::last)),
+        ("POST", "/admin/scavenge", post(scavenging::start)),
+        ("GET", "/admin/scavenge/{id}", get(scavenging::show)),
+        ("DELETE", "/admin/scavenge/{id}", delete(scavenging::stop)),
+        ("POST", "/admin/shutdown", post(scavenging::shut_down)),
+    ]
+}
+
+/// Returns `true` for a path, or a pattern, whose methods have rows of their own.
+pub(crate) fn is_administration(path: &str) -> bool {
+    path.starts_with(ADMINISTRATION)
+}
+
+/// Returns the methods of paths, which a test compares with the table of access.
+#[cfg(test)]
+pub(crate) fn methods() -> Vec<(&'static str, &'static str)> {
+    administration().into_iter().map(|(method, path, _)| (method, path)).collect()
 }
 
 /// Returns the paths, which a test compares with the table of access.

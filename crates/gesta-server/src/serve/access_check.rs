@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use super::refusals::{is_grpc, unknown};
 use crate::{
     access::{AuditRecord, Caller, Decision, Guard, Peer, Recorded, Row, has_row, row_of},
-    native,
+    http, native,
     node::{Node, wall_now},
     wire::access_denied,
 };
@@ -56,13 +56,18 @@ pub(super) async fn check_access(
 pub(super) fn table_path(request: &Request) -> String {
     let path = request.uri().path();
     let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    matched.filter(|pattern| native::is_native(pattern)).unwrap_or(path).to_owned()
+    let has_pattern =
+        |pattern: &&str| native::is_native(pattern) || http::is_administration(pattern);
+    matched.filter(has_pattern).unwrap_or(path).to_owned()
 }
 
 /// Returns the code of a call that was refused.
 fn outcome(response: &Response) -> String {
     let code = response.headers().get("grpc-status").and_then(|code| code.to_str().ok());
     match code {
+        None if !response.status().is_success() => {
+            format!("refused with status {}", response.status().as_u16())
+        }
         None | Some("0") => "done".to_owned(),
         Some(code) => format!("refused with code {code}"),
     }
@@ -113,12 +118,14 @@ fn refusal(refused: Status, is_call: bool) -> Response {
 mod tests {
     use std::collections::HashSet;
 
-    use crate::{access::ROWS, http, native, proto::METHODS};
+    use super::*;
+    use crate::{access::ROWS, proto::METHODS};
 
     #[test]
     fn every_call_and_every_path_has_one_row_and_every_row_is_served() {
         let paths = METHODS.iter().copied().chain(http::paths()).map(|path| (None, path));
-        let methods = native::methods().into_iter().map(|(method, path)| (Some(method), path));
+        let methods = native::methods().into_iter().chain(http::methods());
+        let methods = methods.map(|(method, path)| (Some(method), path));
         let served: Vec<_> = paths.chain(methods).collect();
         let rows: Vec<_> = ROWS.iter().map(|row| (row.method, row.path)).collect();
         let unique: HashSet<_> = rows.iter().collect();

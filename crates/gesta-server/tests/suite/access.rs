@@ -104,6 +104,36 @@ async fn each_caller_may_use_what_the_table_says() {
     }
 }
 
+/// Each method for administration, with the same answers.
+const ADMINISTRATION: &[(&str, &str, &str)] = &[
+    ("GET", "/admin/scavenge", "?-++"),
+    ("POST", "/admin/scavenge", "?-++"),
+    ("GET", "/admin/scavenge/1", "?-++"),
+    ("DELETE", "/admin/scavenge/1", "?-++"),
+    // The last one, because it ends the server.
+    ("POST", "/admin/shutdown", "?-+"),
+];
+
+#[tokio::test]
+async fn operators_alone_scavenge_and_end_the_server_over_http() {
+    let scene = Secured::start().await;
+    let callers = callers(&scene).await;
+    for (method, path, expected) in ADMINISTRATION {
+        let mut answers = String::new();
+        for credentials in callers.iter().take(expected.len()) {
+            answers.push(match scene.ask(method, path, credentials).await.0 {
+                401 => '?',
+                403 => '-',
+                // There is no such scavenge, and a store in memory has none.
+                202 | 404 | 501 => '+',
+                other => panic!("{method} {path}: {other}"),
+            });
+        }
+        assert_eq!(answers, *expected, "{method} {path}");
+    }
+    scene.ended().await;
+}
+
 #[tokio::test]
 async fn operators_alone_end_the_server() {
     for (ordinal, expected) in "?-++".chars().enumerate() {

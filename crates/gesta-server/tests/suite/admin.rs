@@ -1,7 +1,8 @@
 //! The client for operators.
 
-use gesta_server::admin::{
-    AdminClient, AdminError, ClientTls, GroupRef, NewGroup, NewProjection, NewUser,
+use gesta_server::{
+    ScavengeRequest,
+    admin::{AdminClient, AdminError, ClientTls, GroupRef, NewGroup, NewProjection, NewUser},
 };
 
 use crate::{client::grow, scene::Scene, secured::Secured};
@@ -117,6 +118,25 @@ async fn a_projection_is_created_and_its_state_is_json() {
     client.delete_projection("totals").await.unwrap();
     let gone = client.projection_state("totals", "").await;
     assert!(matches!(gone, Err(AdminError::NotFound { .. })), "{gone:?}");
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_scavenged_says_so() {
+    let scene = Scene::of_memory().await;
+    let client = insecure(&scene);
+    let refused = client.start_scavenge(ScavengeRequest::default()).await;
+    assert!(matches!(refused, Err(AdminError::Invalid { .. })), "{refused:?}");
+    let none = client.last_scavenge().await;
+    assert!(matches!(none, Err(AdminError::NotFound { .. })), "{none:?}");
+    let none = client.stop_scavenge("../shutdown").await;
+    assert!(matches!(none, Err(AdminError::NotFound { .. })), "{none:?}");
+}
+
+#[tokio::test]
+async fn an_operator_ends_the_server() {
+    let mut scene = Scene::of_memory().await;
+    insecure(&scene).shut_down().await.unwrap();
+    scene.ended().await;
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! The calls that clients begin with, and the HTTP endpoints on the same port.
 
-use std::net::SocketAddr;
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+};
 
 use gossip::{gossip_client::GossipClient, member_info::VNodeState};
 use server_features::server_features_client::ServerFeaturesClient;
@@ -152,4 +155,42 @@ async fn a_full_server_refuses_calls_with_the_reason_and_shows_its_figures() {
         assert!(figures.contains(line), "{line}{figures}");
     }
     assert_eq!(grow(&mut first, "order-1", [2]).await, 1, "others are served");
+}
+
+/// Checks a text by the rules of Prometheus' text format, and returns the names of its samples.
+fn checked_metrics(text: &str) -> HashSet<&str> {
+    let (mut described, mut kinds, mut samples) = (HashSet::new(), HashMap::new(), HashSet::new());
+    assert!(text.ends_with('\n'));
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, help) = help.split_once(' ').unwrap();
+            assert!(described.insert(name) && help.ends_with('.'), "{line}");
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert!(described.contains(name) && kinds.insert(name, kind).is_none(), "{line}");
+            assert!(matches!(kind, "counter" | "gauge"), "{line}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+        } else {
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            let name = sample.split('{').next().unwrap();
+            let is_part = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+            assert!(name.bytes().all(is_part) && kinds.contains_key(name), "{line}");
+            assert!(samples.insert(name), "{line}");
+            value.parse::<f64>().unwrap();
+        }
+    }
+    assert_eq!(samples.len(), kinds.len(), "each figure has a sample");
+    samples
+}
+
+#[tokio::test]
+async fn figures_are_in_the_format_of_prometheus_with_memory_and_versions() {
+    let scene = Scene::of_memory().await;
+    let (_, text) = get(&scene, "/metrics", LOCAL).await;
+    let samples = checked_metrics(&text);
+    for name in ["resident_memory_bytes", "connections_open", "uptime_seconds", "build_info"] {
+        assert!(samples.contains(format!("gesta_server_{name}").as_str()), "{name}:\n{text}");
+    }
+    let version = "gesta_server_build_info{version=\"";
+    assert!(text.lines().any(|line| line.starts_with(version) && line.ends_with(" 1")), "{text}");
 }

@@ -188,12 +188,22 @@ impl Secured {
 
     /// Sends a request by HTTP/1.1 and returns status and body.
     pub(crate) async fn get(&self, path: &str, credentials: &Credentials) -> (u16, String) {
+        self.ask("GET", path, credentials).await
+    }
+
+    /// The same with another method.
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        credentials: &Credentials,
+    ) -> (u16, String) {
         let mut stream = self.connect(b"http/1.1", None).await.unwrap();
         let authorization = credentials.0.as_ref().map_or_else(String::new, |value| {
             format!("authorization: {}\r\n", value.to_str().unwrap())
         });
         let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: events.example\r\n{authorization}connection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: events.example\r\n{authorization}connection: close\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut response = String::new();

@@ -1,14 +1,15 @@
 //! `gesta server`: what operators do with a running `gesta serve`.
 //!
-//! Owns: the subcommands for users, groups, projections and figures, and their errors as exit
-//! codes. Invariant: no password is an argument. Not here: streams and events, which have verbs of
-//! their own.
+//! Owns: the subcommands for users, groups, projections, scavenges, figures and the end.
+//! Invariant: no password is an argument. Not here: streams and events, which have verbs of their
+//! own.
 
 mod calls;
 mod connection_string;
 mod groups;
 mod password;
 mod projections;
+mod scavenge;
 mod target;
 mod users;
 
@@ -16,13 +17,14 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use self::{
-    calls::{show, wait},
+    calls::{done, show, wait},
     groups::GroupsCommand,
     projections::ScriptsCommand,
+    scavenge::ScavengeCommand,
     target::ServerTarget,
     users::UsersCommand,
 };
-use crate::{exit::Outcome, output::Output};
+use crate::{confirm::Confirm, exit::Outcome, output::Output};
 
 const HINT: &str = "\
 Examples:
@@ -31,6 +33,7 @@ Examples:
   gesta server groups list
   gesta server groups replay order-1 mail
   gesta server projections create totals --file totals.js
+  gesta server scavenge start
   gesta server stats
 
 The password of the login is asked for at a terminal, or taken from GESTA_PASSWORD or
@@ -63,8 +66,16 @@ enum ServerCommand {
     /// List, create, start, stop and delete projections, and show their results
     #[command(subcommand)]
     Projections(ScriptsCommand),
+    /// Start, show and stop the scavenge of a store in a directory
+    #[command(subcommand)]
+    Scavenge(ScavengeCommand),
     /// Show the figures of the server
     Stats,
+    /// End the server gracefully. Asks for confirmation
+    Shutdown {
+        #[command(flatten)]
+        confirm: Confirm,
+    },
 }
 
 impl ServerVerb {
@@ -74,13 +85,19 @@ impl ServerVerb {
             ServerCommand::Groups(verb) => verb.confirm()?,
             ServerCommand::Projections(verb) => verb.confirm()?,
             ServerCommand::Users(verb) => verb.confirm()?,
-            ServerCommand::Stats => {}
+            ServerCommand::Shutdown { confirm } => confirm.ask("this ends the server")?,
+            ServerCommand::Scavenge(_) | ServerCommand::Stats => {}
         }
         let client = self.target.client()?;
         match self.verb {
             ServerCommand::Users(verb) => verb.run(&client, output),
             ServerCommand::Groups(verb) => verb.run(&client, output),
             ServerCommand::Projections(verb) => verb.run(&client, output),
+            ServerCommand::Scavenge(verb) => verb.run(&client, output),
+            ServerCommand::Shutdown { .. } => {
+                wait(client.shut_down())?;
+                done(output)
+            }
             ServerCommand::Stats => {
                 let stats = wait(client.stats())?;
                 show(&stats, output)?;

@@ -1,0 +1,108 @@
+//! Scavenges and the end of the server, for operators without a gRPC client.
+//!
+//! Invariant: no request waits for a scavenge that it starts. Not here: the scavenge
+//! ([`scavenges`](crate::scavenges)), and who may ask ([`access`](crate::access)).
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    clock::time_text,
+    node::Node,
+    scavenges::{NotStarted, ScavengeRequest, ScavengeState, ScavengeStatus},
+};
+
+/// The parameters of a scavenge.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StartParameters {
+    /// Minimum share of a part of the store that must be reclaimable, in percent.
+    threshold: Option<u8>,
+}
+
+/// Starts a scavenge: 202 with its place, 409 with the one that runs, or 501.
+pub(super) async fn start(
+    State(node): State<Node>,
+    Query(StartParameters { threshold }): Query<StartParameters>,
+) -> Response {
+    if let Some(percent) = threshold.filter(|percent| *percent > 100) {
+        let text = format!("`threshold` must be between 0 and 100; got {percent}\n");
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    }
+    match node.scavenges().start(ScavengeRequest { threshold_percent: threshold }) {
+        Ok(started) => {
+            let place = [(header::LOCATION, format!("/admin/scavenge/{}", started.id))];
+            (StatusCode::ACCEPTED, place, Json(description(&started))).into_response()
+        }
+        Err(NotStarted::UnderWay(running)) => {
+            (StatusCode::CONFLICT, Json(description(&running))).into_response()
+        }
+        Err(NotStarted::Unsupported) => {
+            let text = "only a store in a directory is scavenged; others keep hidden events\n";
+            (StatusCode::NOT_IMPLEMENTED, text).into_response()
+        }
+        Err(NotStarted::Ending) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down\n").into_response()
+        }
+    }
+}
+
+/// Answers with the last scavenge.
+pub(super) async fn last(State(node): State<Node>) -> Response {
+    found(node.scavenges().last())
+}
+
+/// Answers with a scavenge, if it is the last one.
+pub(super) async fn show(State(node): State<Node>, Path(id): Path<String>) -> Response {
+    found(node.scavenges().last().filter(|last| last.id.to_string() == id))
+}
+
+/// Ends a scavenge, and answers when it has ended.
+pub(super) async fn stop(State(node): State<Node>, Path(id): Path<String>) -> Response {
+    found(match id.parse::<Uuid>() {
+        Ok(id) => node.scavenges().stop(id).await,
+        Err(_) => None,
+    })
+}
+
+/// Begins the graceful end of the server.
+pub(super) async fn shut_down(State(node): State<Node>) -> StatusCode {
+    tracing::info!("an operator has asked for the end of the server");
+    node.ask_for_end();
+    StatusCode::ACCEPTED
+}
+
+fn found(scavenge: Option<ScavengeStatus>) -> Response {
+    match scavenge {
+        Some(scavenge) => Json(description(&scavenge)).into_response(),
+        None => (StatusCode::NOT_FOUND, "there is no such scavenge\n").into_response(),
+    }
+}
+
+fn description(scavenge: &ScavengeStatus) -> Value {
+    let ScavengeStatus { id, state, started, ended, figures } = scavenge;
+    let (state, error) = match state {
+        ScavengeState::Running => ("running", None),
+        ScavengeState::Completed => ("completed", None),
+        ScavengeState::Stopped => ("stopped", None),
+        ScavengeState::Failed(error) => ("failed", Some(error)),
+    };
+    json!({
+        "scavengeId": id.to_string(),
+        "state": state,
+        "error": error,
+        "startedAt": time_text(*started),
+        "endedAt": ended.map(time_text),
+        "bytesDone": figures.bytes_done,
+        "bytesTotal": figures.bytes_total,
+        "bytesReclaimed": figures.bytes_reclaimed,
+        "eventsRemoved": figures.events,
+    })
+}
