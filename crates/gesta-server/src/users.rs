@@ -168,6 +168,8 @@ impl Users for UsersService {
         request: Request<DetailsReq>,
     ) -> Result<Response<Self::DetailsStream>, Status> {
         let sender = Sender::of(&request);
+        // Before the caller's right: an insecure server has neither users nor rights.
+        self.guard()?;
         let login = request.into_inner().options.map(|options| options.login_name);
         let users = match login.filter(|login| !login.is_empty()) {
             Some(login) => {

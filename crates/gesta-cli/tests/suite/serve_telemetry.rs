@@ -137,7 +137,7 @@ fn the_log_is_json_with_the_start_failed_calls_and_the_end() {
     let mut server = Running::start_logged(command, &log);
     let address = address(&server);
     let url = format!("kurrentdb://{address}?tls=false");
-    let users = run(program(&["server", "--server", &url, "users", "list"]));
+    let users = run(program(&["server", "--server", &url, "users", "enable", "ann"]));
     users.fails_with(1, "has no users");
     assert_eq!(server.terminate(), Some(0));
     let text = fs::read_to_string(&log).unwrap();
@@ -145,7 +145,7 @@ fn the_log_is_json_with_the_start_failed_calls_and_the_end() {
     let first = lines.iter().find(|line| line["message"] == "serving").expect(&text);
     assert_eq!((&first["level"], &first["address"]), (&"INFO".into(), &address.into()));
     let failed = lines.iter().find(|line| line["message"] == "a call failed").expect(&text);
-    assert_eq!(failed["path"], "/event_store.client.users.Users/Details");
+    assert_eq!(failed["path"], "/event_store.client.users.Users/Enable");
     assert!(failed["reason"].as_str().unwrap().contains("has no users"), "{failed}");
     assert_eq!(lines.last().unwrap()["message"], "the server has ended");
 }

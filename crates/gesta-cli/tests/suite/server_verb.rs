@@ -47,7 +47,7 @@ fn users_are_managed_over_tls_and_their_passwords_are_no_arguments() {
 
     let create = ["users", "create", "ann", "--group", "sales", "--group", "$ops"];
     run(admin(&create)).fails_with(2, "there is no new password for ann");
-    with_new(admin(&create), "short").fails_with(2, "at least 8 bytes");
+    with_new(admin(&create), "short").fails_with(2, "8 to 1024 bytes");
     assert_eq!(with_new(admin(&create), "first-password").objects(), [json!({ "done": true })]);
     with_new(admin(&create), "first-password").fails_with(1, "exists");
     let users = run(admin(&["users", "list"])).objects();

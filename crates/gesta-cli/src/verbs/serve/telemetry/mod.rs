@@ -75,7 +75,11 @@ impl TelemetryOptions {
     /// Checks the options.
     pub(super) fn read(&self) -> Result<Telemetry> {
         // Checked, since a typing error would otherwise silence the log.
-        let targets = self.log.parse::<Targets>().map_err(|_| {
+        // A word alone would be a target with all its lines, where a level was meant.
+        let is_level = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
+        let parsed = self.log.parse::<Targets>().ok();
+        let targets = parsed.filter(|_| self.log.split(',').all(|part| is_level(part.trim())));
+        let targets = targets.ok_or_else(|| {
             let message = format!("--log must be levels such as `{LEVELS}`; got `{}`", self.log);
             Refusal::usage("log-levels", message)
         })?;

@@ -55,12 +55,11 @@ impl TraceId {
         Self(Uuid::new_v4().as_u128())
     }
 
-    /// Compares the last seven bytes, which are random in every trace id, with a part of their
-    /// range.
+    /// Compares the last 53 bits, which are random in every trace id, with a part of their range. A
+    /// floating-point number has them exactly.
     fn is_below(self, ratio: f64) -> bool {
-        const RANGE_BITS: u32 = 56;
+        const RANGE_BITS: u32 = 53;
         let random = self.0 & ((1 << RANGE_BITS) - 1);
-        // Exact: both are below 2^53 steps apart, and the ends are 0 and the whole range.
         (random as f64) < ratio * (1_u64 << RANGE_BITS) as f64
     }
 }
@@ -132,8 +131,8 @@ mod tests {
     fn the_ratio_decides_on_traces_without_a_caller() {
         assert!(TraceContext::root(1.0).is_sampled);
         assert!(!TraceContext::root(0.0).is_sampled);
-        assert!(TraceId(0x00ff_ffff_ffff_ffff).is_below(1.0));
-        assert!(!TraceId(0x0080_0000_0000_0000).is_below(0.5));
-        assert!(TraceId(0x007f_ffff_0000_0000).is_below(0.5));
+        assert!(TraceId(u128::MAX).is_below(1.0));
+        assert!(!TraceId(0x0010_0000_0000_0000).is_below(0.5));
+        assert!(TraceId(0x000f_ffff_ffff_ffff).is_below(0.5));
     }
 }
