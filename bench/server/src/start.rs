@@ -42,6 +42,7 @@ fn fill(gesta: &Path, directory: &Path) -> Result<u64> {
     let mut seconds = 4_u64;
     loop {
         eprintln!("fills a store of 1 GB");
+        fs::create_dir_all(directory)?;
         let mut command = Command::new(gesta);
         command.args(["bench", "append", "--writers", "8", "--events-per-append", "20"]);
         command.args(["--store", &format!("gesta:{}", directory.display())]);
