@@ -3,13 +3,13 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use gesta_server::SPAN_TARGET;
 use tonic::{Code, Request};
 use tracing::{
-    Event, Level, Subscriber,
+    Dispatch, Event, Level, Subscriber,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
     subscriber::DefaultGuard,
@@ -91,7 +91,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorder {
 
 impl Recorder {
     /// Records what the tasks of this thread tell: those of the test and its server.
+    ///
+    /// A second subscriber stays for all tests: while there is one alone, `tracing` switches a
+    /// place off for every thread if a thread without it comes there first.
     fn begin() -> (Self, DefaultGuard) {
+        static SECOND: OnceLock<Dispatch> = OnceLock::new();
+        SECOND.get_or_init(|| Dispatch::new(tracing_subscriber::registry()));
         let recorder = Self::default();
         let subscriber = tracing_subscriber::registry().with(recorder.clone());
         (recorder, tracing::subscriber::set_default(subscriber))
