@@ -20,6 +20,12 @@ const FILES: [&str; 11] = [
     "gesta_appends.proto",
 ];
 
+/// Messages of recorded events. The server has a type of its own for them.
+const RECORDS: [&str; 2] = [
+    ".event_store.client.streams.ReadResp.ReadEvent.RecordedEvent",
+    ".event_store.client.persistent_subscriptions.ReadResp.ReadEvent.RecordedEvent",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -38,6 +44,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut config = tonic_prost_build::Config::new();
         // The details of an error carry the name of their type.
         config.enable_type_names();
+        if is_server {
+            for record in RECORDS {
+                config.extern_path(record, "crate::proto::Record");
+            }
+        }
         tonic_prost_build::configure()
             .build_server(is_server)
             .build_client(!is_server)

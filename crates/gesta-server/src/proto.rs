@@ -1,6 +1,9 @@
 //! The generated messages and services of `proto/`.
 //!
-//! Owns: nothing by hand. Invariant: only [`wire`](crate::wire) and the services name these types.
+//! Owns: one message by hand ([`Record`]). Invariant: only [`wire`](crate::wire) and the services
+//! name these types.
+
+mod record;
 
 #[allow(
     clippy::all,
@@ -14,6 +17,8 @@
 mod packages {
     include!(concat!(env!("OUT_DIR"), "/server/packages.rs"));
 }
+
+pub(crate) use record::{Property, Record};
 
 pub(crate) use packages::{
     event_store::client::{

@@ -1,30 +1,31 @@
 //! Recorded events as clients read them.
 
+use bytes::Bytes;
 use gesta_store::RecordedEvent;
 
 use super::{IdForm, identifier};
-use crate::proto::streams::read_resp::read_event::RecordedEvent as Record;
+use crate::proto::{Property, Record};
 
 /// Translates an event. Commit and prepare position are both its position.
 pub(crate) fn recorded_event(event: &RecordedEvent, form: IdForm) -> Record {
-    let content_type = match event.content_type.is_json() {
-        true => "application/json",
-        false => "application/octet-stream",
+    let content_type: &[u8] = match event.content_type.is_json() {
+        true => b"application/json",
+        false => b"application/octet-stream",
     };
     // Ticks of 100 ns.
-    let created = u128::from(event.recorded_at.micros()) * 10;
-    let metadata = [
-        ("type", event.event_type.as_str().to_owned()),
-        ("created", created.to_string()),
-        ("content-type", content_type.to_owned()),
-    ];
+    let created = event.recorded_at.micros().saturating_mul(10);
+    let property = |key: &'static [u8], value| Property { key: Bytes::from_static(key), value };
     Record {
         id: Some(form.of(event.id.as_uuid())),
         stream_identifier: Some(identifier(&event.stream)),
         stream_revision: event.revision.number(),
         prepare_position: event.position.number(),
         commit_position: event.position.number(),
-        metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        metadata: vec![
+            property(b"type", Bytes::copy_from_slice(event.event_type.as_str().as_bytes())),
+            property(b"created", created.to_string().into()),
+            property(b"content-type", Bytes::from_static(content_type)),
+        ],
         custom_metadata: event.metadata.clone(),
         data: event.data.clone(),
     }

@@ -1,7 +1,5 @@
 //! Messages to consumers.
 
-use gesta_store::RecordedEvent;
-
 use super::super::{name::GroupId, runner::GroupDelivery};
 use crate::{
     proto::{
@@ -9,7 +7,7 @@ use crate::{
             ReadResp,
             read_resp::{
                 Content, ReadEvent, SubscriptionConfirmation,
-                read_event::{Count, Position, RecordedEvent as Record},
+                read_event::{Count, Position},
             },
         },
         shared::Empty,
@@ -38,25 +36,10 @@ pub(super) fn delivery(delivery: &GroupDelivery, ids: IdForm) -> ReadResp {
     };
     ReadResp {
         content: Some(Content::Event(ReadEvent {
-            event: event.map(|event| record(event, ids)),
-            link: link.map(|link| record(link, ids)),
+            event: event.map(|event| recorded_event(event, ids)),
+            link: link.map(|link| recorded_event(link, ids)),
             position: Some(Position::CommitPosition(position.number())),
             count: Some(count),
         })),
-    }
-}
-
-/// The service of streams has the same message in a type of its own.
-fn record(event: &RecordedEvent, ids: IdForm) -> Record {
-    let event = recorded_event(event, ids);
-    Record {
-        id: event.id,
-        stream_identifier: event.stream_identifier,
-        stream_revision: event.stream_revision,
-        prepare_position: event.prepare_position,
-        commit_position: event.commit_position,
-        metadata: event.metadata,
-        custom_metadata: event.custom_metadata,
-        data: event.data,
     }
 }

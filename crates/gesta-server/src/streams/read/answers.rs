@@ -1,13 +1,21 @@
-//! The stream of messages of one `Read`, and the task that fills it.
+//! The stream of messages of one `Read`.
 //!
-//! Invariants: the task holds at most one page that the client has not taken. It ends when the
-//! client goes away; a subscription also ends when the server does.
+//! Invariants: the stream holds at most one page that the client has not taken, and looks for the
+//! next one when the connection takes more. It has no task of its own: an event reaches the
+//! connection by one wake-up. It ends when the client goes away; a subscription also ends when the
+//! server does.
 
-use std::{collections::HashMap, future::Future, pin::Pin};
+use std::{
+    collections::HashMap,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, ready},
+    vec,
+};
 
 use futures_util::{Stream, StreamExt as _, stream};
 use gesta_store::{RecordedEvent, StoreError};
-use tokio::sync::mpsc;
 use tonic::Status;
 use tracing::{Instrument as _, Span};
 
@@ -27,7 +35,6 @@ use crate::{
 /// The messages of a read.
 pub(in crate::streams) type Responses =
     Pin<Box<dyn Stream<Item = Result<ReadResp, Status>> + Send>>;
-type Batch = Result<Vec<ReadResp>, Status>;
 
 /// The call, as log lines name it.
 const CALL: LoggedCall =
@@ -40,71 +47,85 @@ pub(super) struct Reader {
     pub(super) rendering: Rendering,
 }
 
-/// The reader's side of a task that answers.
+/// The messages of a read, and what looks for further ones.
+struct Responding {
+    /// `None` after its end.
+    answer: Option<Answer>,
+    slot: Slot,
+    batch: vec::IntoIter<ReadResp>,
+    /// `None` before the first message.
+    log: Option<(Node, Span)>,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<(), Ended>> + Send>>;
+
+/// The messages that the connection takes next. Both sides are polled by one task, so that nothing
+/// needs a wake-up.
+type Slot = Arc<Mutex<Option<Vec<ReadResp>>>>;
+
+/// The side of a read that looks for messages.
 pub(super) struct Answers {
     pub(super) node: Node,
     caller: Caller,
     rendering: Rendering,
-    messages: mpsc::Sender<Batch>,
+    slot: Slot,
     /// The span of the call, which its deliveries are below.
     span: Span,
 }
 
-/// The reason for which a task ends early.
-pub(super) enum Ended {
-    /// The client is gone.
-    ClientLeft,
-    Failed(Status),
-}
+/// The error that ends a read.
+pub(super) struct Ended(Status);
 
 impl From<StoreError> for Ended {
     fn from(error: StoreError) -> Self {
-        Self::Failed(status(&error))
+        Self(status(&error))
     }
 }
 
 impl From<Status> for Ended {
     fn from(status: Status) -> Self {
-        Self::Failed(status)
+        Self(status)
     }
 }
 
 impl Answers {
-    /// Starts a task that answers, and returns what it sends. Waits for the first message, so that
-    /// a read that fails without one fails as a call: some clients look for the error there.
-    pub(super) async fn begin<Task, Answer>(reader: Reader, task: Task) -> Result<Responses, Status>
+    /// Begins to answer, and waits for the first message: a read that fails without one fails as a
+    /// call, where some clients look for the error.
+    pub(super) async fn begin<Task, Answering>(
+        reader: Reader,
+        task: Task,
+    ) -> Result<Responses, Status>
     where
-        Task: FnOnce(Self) -> Answer,
-        Answer: Future<Output = Result<(), Ended>> + Send + 'static,
+        Task: FnOnce(Self) -> Answering,
+        Answering: Future<Output = Result<(), Ended>> + Send + 'static,
     {
         let Reader { node, caller, rendering } = reader;
         let (log, span) = (node.clone(), Span::current());
-        let (messages, mut batches) = mpsc::channel(1);
-        let last = messages.clone();
-        let answer = task(Self { node, caller, rendering, messages, span: span.clone() });
-        let answering = async move {
-            let ended = tokio::select! {
-                ended = answer => ended,
-                () = last.closed() => return,
-            };
-            if let Err(Ended::Failed(status)) = ended {
-                // The client may be gone, too.
-                let _ = last.send(Err(status)).await;
-            }
-        };
-        tokio::spawn(answering.instrument(span.clone()));
-        let first = batches.recv().await.transpose()?;
-        Ok(Box::pin(responses(first, batches, (log, span))))
+        let slot = Slot::default();
+        let side = Self { node, caller, rendering, slot: Arc::clone(&slot), span: span.clone() };
+        let answer: Answer = Box::pin(task(side).instrument(span.clone()));
+        let batch = Vec::new().into_iter();
+        let mut responding = Responding { answer: Some(answer), slot, batch, log: None };
+        let first = responding.next().await.transpose()?;
+        // A failure before the first message is logged as one of the call.
+        responding.log = Some((log, span));
+        Ok(Box::pin(stream::iter(first.map(Ok)).chain(responding)))
     }
 
-    /// Sends messages; waits until the client has taken those before.
+    /// Sends messages; waits until the connection has taken all of them.
     pub(super) async fn send(&self, batch: Vec<ReadResp>) -> Result<(), Ended> {
         if batch.is_empty() {
             return Ok(());
         }
         let delivery = delivery_span(&self.span, batch.len());
-        let sent = self.messages.send(Ok(batch)).instrument(delivery).await;
-        sent.map_err(|_| Ended::ClientLeft)
+        *self.slot.lock().expect("no holder panics") = Some(batch);
+        // The connection polls again when it has taken the messages.
+        let taken = poll_fn(|_| match *self.slot.lock().expect("no holder panics") {
+            Some(_) => Poll::Pending,
+            None => Poll::Ready(()),
+        });
+        taken.instrument(delivery).await;
+        Ok(())
     }
 
     /// Returns `true` if a read of the whole store leaves no event out.
@@ -184,26 +205,31 @@ impl Answers {
     }
 }
 
-fn responses(
-    first: Option<Vec<ReadResp>>,
-    batches: mpsc::Receiver<Batch>,
-    (node, span): (Node, Span),
-) -> impl Stream<Item = Result<ReadResp, Status>> {
-    let later = stream::unfold(batches, |mut batches| async move {
-        let batch = batches.recv().await?;
-        Some((batch, batches))
-    });
-    // A failure before the first message is logged as one of the call.
-    let later = later.inspect(move |batch| {
-        if let Err(status) = batch {
-            node.log_failure(CALL, status);
-            record_failure(&span, status.message());
+impl Stream for Responding {
+    type Item = Result<ReadResp, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { answer, slot, batch, log } = self.get_mut();
+        loop {
+            if let Some(message) = batch.next() {
+                return Poll::Ready(Some(Ok(message)));
+            }
+            let Some(running) = answer else { return Poll::Ready(None) };
+            let polled = running.as_mut().poll(cx);
+            let sent = slot.lock().expect("no holder panics").take();
+            if let Some(sent) = sent {
+                *batch = sent.into_iter();
+                continue;
+            }
+            let ended = ready!(polled);
+            *answer = None;
+            return Poll::Ready(ended.err().map(|Ended(status)| {
+                if let Some((node, span)) = log {
+                    node.log_failure(CALL, &status);
+                    record_failure(span, status.message());
+                }
+                Err(status)
+            }));
         }
-    });
-    stream::iter(first.map(Ok)).chain(later).flat_map(|batch| {
-        stream::iter(match batch {
-            Ok(messages) => messages.into_iter().map(Ok).collect(),
-            Err(status) => vec![Err(status)],
-        })
-    })
+    }
 }
