@@ -31,7 +31,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::ServiceExt as _;
 
-use super::{patience::Patient, request_body::RequestBody};
+use super::{patience::Patient, prompt_acks::PromptAcks, request_body::RequestBody};
 use crate::{
     access::{Peer, login_of_certificate},
     node::Node,
@@ -106,6 +106,7 @@ impl Connections {
     pub(super) fn accept(&mut self, stream: TcpStream, address: IpAddr) {
         // Small messages must not wait for each other. Without it the connection works, too.
         let _ = stream.set_nodelay(true);
+        let stream = PromptAcks(stream);
         let plain = Peer { address, certificate_login: None };
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             // Hysteresis: a load around the maximum would log each crossing.
@@ -131,7 +132,7 @@ impl Connections {
     /// Returns the life of a connection, whose stream has its place to the end.
     fn serve(
         &self,
-        stream: TcpStream,
+        stream: PromptAcks,
         router: Router,
         plain: Peer,
         place: OwnedSemaphorePermit,
@@ -196,9 +197,9 @@ pub(super) fn at_most(connections_max: u32) -> usize {
 /// Returns the encrypted stream, or `None` if the peer does not begin one in time.
 async fn shake_hands(
     acceptor: &TlsAcceptor,
-    stream: TcpStream,
+    stream: PromptAcks,
     node: &Node,
-) -> Option<TlsStream<TcpStream>> {
+) -> Option<TlsStream<PromptAcks>> {
     select! {
         accepted = timeout(HANDSHAKE_MAX, acceptor.accept(stream)) => match accepted {
             Ok(Ok(stream)) => Some(stream),
@@ -216,7 +217,7 @@ async fn shake_hands(
 }
 
 /// Returns the login of the client's certificate, if it has one.
-fn login(stream: &TlsStream<TcpStream>) -> Option<std::sync::Arc<str>> {
+fn login(stream: &TlsStream<PromptAcks>) -> Option<std::sync::Arc<str>> {
     let certificate = stream.get_ref().1.peer_certificates()?.first()?;
     login_of_certificate(certificate).map(Into::into)
 }

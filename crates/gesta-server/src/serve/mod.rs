@@ -11,6 +11,7 @@ mod calls;
 mod connections;
 mod cross_site;
 mod patience;
+mod prompt_acks;
 mod refusals;
 mod request_body;
 mod router;
