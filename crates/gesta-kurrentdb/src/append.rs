@@ -82,7 +82,8 @@ async fn check(core: &Core, streams: Vec<StreamAppend>) -> Result<Appended, Stor
 }
 
 /// Checks several streams in one state of the store: a look at all of them that finds the same as
-/// the look before it. A stream never returns to a state that it had, because its revisions go on.
+/// the look before it. A stream never returns to a state that it had, because its revisions
+/// continue.
 async fn check_several(core: &Core, parts: &[StreamAppend]) -> Result<(), StoreError> {
     let mut before = look(core, parts).await?;
     for _ in 0..LOOKS_MAX {

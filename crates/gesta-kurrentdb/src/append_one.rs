@@ -27,7 +27,7 @@ use crate::{
     wire::{JSON, OCTET_STREAM, identifier, uuid},
 };
 
-/// Bytes counted for an event beside its content: what a server counts, and an [`Envelope`].
+/// Bytes counted for an event besides its content: what a server counts, and an [`Envelope`].
 pub(crate) const EVENT_OVERHEAD_BYTES: usize = 512;
 
 /// Appends to one stream. Returns its head, and the position of the last event.

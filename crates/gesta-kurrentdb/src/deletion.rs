@@ -96,7 +96,7 @@ async fn send_delete(core: &Core, delete: &DeleteStream) -> Result<Position, Sto
     }
 }
 
-/// Hides the events of a stream, and refuses its name for ever.
+/// Hides the events of a stream, and refuses its name forever.
 pub(crate) async fn tombstone(
     core: &Core,
     tombstone: TombstoneStream,

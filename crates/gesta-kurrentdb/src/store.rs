@@ -161,7 +161,7 @@ impl KurrentStore {
         self.shared.run(work)?.await.ok_or_else(StoreError::closed)?
     }
 
-    /// Runs a change on the thread of the store, which goes on when the caller does not wait.
+    /// Runs a change on the thread of the store, which continues when the caller does not wait.
     async fn change<Change>(
         &self,
         change: impl FnOnce(Arc<Core>) -> Change + Send,

@@ -1,8 +1,8 @@
 //! Subscriptions: one call of `Read` that never ends, and the way back after it broke.
 //!
 //! Invariants: positions that are reported never decrease; a subscription whose connection broke
-//! goes on behind the last event or checkpoint. With a filter, a consumer at the head hears within
-//! [`PROGRESS_INTERVAL`] how far the server has looked.
+//! continues behind the last event or checkpoint. With a filter, a consumer at the head hears
+//! within [`PROGRESS_INTERVAL`] how far the server has looked.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::{
 /// Longest silence at the head before a filtered subscription looks how far the store has come. The
 /// protocol tells it after 32 events only.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
-/// Attempts to go on without a message in between.
+/// Attempts to continue without a message in between.
 const ATTEMPTS_MAX: u32 = 3;
 
 /// Makes a subscription.
@@ -58,7 +58,7 @@ struct Deliveries {
     target: ReadTarget,
     visibility: Visibility,
     incarnation: Option<Incarnation>,
-    /// The place after which the subscription begins, or goes on.
+    /// The place after which the subscription begins, or continues.
     start: Place,
     is_checked: bool,
     messages: Option<Messages>,
@@ -252,7 +252,7 @@ impl Deliveries {
         }
     }
 
-    /// Prepares to go on after a failure, or returns its error.
+    /// Prepares to continue after a failure, or returns its error.
     fn interrupted(&mut self, failure: Failure) -> Result<(), StoreError> {
         self.messages = None;
         if failure.is_passing() && self.attempts < ATTEMPTS_MAX {

@@ -67,7 +67,7 @@ pub(crate) struct Running<T> {
 }
 
 impl<T> Running<T> {
-    /// Lets the work go on when this is dropped.
+    /// Lets the work continue when this is dropped.
     pub(crate) fn kept(self) -> Self {
         let mut kept = self;
         kept.is_kept = true;

@@ -1,6 +1,6 @@
 //! An event store as a server for the official KurrentDB clients.
 //!
-//! Owns: the gRPC protocol of those clients and the HTTP interface beside it, over any
+//! Owns: the gRPC protocol of those clients and the HTTP interface next to it, over any
 //! [`EventStore`](gesta_store::EventStore), on one port; the rule of where an unprotected server
 //! may listen.
 //!
@@ -25,7 +25,7 @@
 //! (the service of projections, and what runs), `users` (the service of users), `operations` (the
 //! service of operators), `appends` (what Gesta adds to the protocol), `discovery` (what clients
 //! ask before they call), `http` (endpoints for operators), `monitoring` (the service of figures),
-//! `native` (the HTTP interface of applications), `serve` (connections and the end). Beside them,
+//! `native` (the HTTP interface of applications), `serve` (connections and the end). Next to them,
 //! `admin` is a client for operators, with the feature `client`.
 
 mod access;

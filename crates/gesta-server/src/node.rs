@@ -1,7 +1,7 @@
 //! State that all calls of one server share: the store, the access rule, the counters, the
 //! scavenges, and the end.
 //!
-//! Owns: [`Node`]. Invariant: after [`Node::stop`] no subscription goes on. A client may ask for
+//! Owns: [`Node`]. Invariant: after [`Node::stop`] no subscription continues. A client may ask for
 //! the end ([`Node::ask_for_end`]); who runs the server carries it out.
 
 use std::{

@@ -1,7 +1,7 @@
 //! Reads of streams and of the whole store.
 //!
 //! Owns: the requests, the pages, and short looks at the end of a stream. Invariants: a read that a
-//! broken connection interrupts goes on where it was; a page is read when it is asked for. Not
+//! broken connection interrupts continues where it was; a page is read when it is asked for. Not
 //! here: reads that stay live ([`subscribe`](crate::subscribe)).
 
 mod call;

@@ -1,7 +1,7 @@
 //! A finite read, page by page.
 //!
-//! Invariant: after a broken connection the read goes on behind the last event that it returned or
-//! left out, so none is missing or doubled.
+//! Invariant: after a broken connection the read continues behind the last event that it returned
+//! or left out, so none is missing or doubled.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
 /// Longest wait for the next message of a read: a server may look through many events for one that
 /// a filter selects.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
-/// Attempts to go on without a message in between.
+/// Attempts to continue without a message in between.
 const ATTEMPTS_MAX: u32 = 3;
 
 /// The progress of a read.
@@ -157,7 +157,7 @@ impl PageReader {
         })
     }
 
-    /// Prepares to go on after a failure, or returns its error.
+    /// Prepares to continue after a failure, or returns its error.
     fn interrupted(&mut self, failure: Failure) -> Result<(), StoreError> {
         self.messages = None;
         if !failure.is_passing() || self.attempts >= ATTEMPTS_MAX {

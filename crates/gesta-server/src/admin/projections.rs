@@ -19,7 +19,7 @@ use super::{
     },
 };
 
-/// A projection that goes on as long as it is enabled.
+/// A projection that continues as long as it is enabled.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NewProjection {

@@ -33,7 +33,7 @@ pub(super) struct GroupSettings {
     pub(super) start_from: StartFrom,
     pub(super) resolve_links: bool,
     pub(super) extra_statistics: bool,
-    /// 0 waits for ever.
+    /// 0 waits forever.
     pub(super) message_timeout_ms: u32,
     pub(super) max_retry_count: u32,
     pub(super) min_checkpoint_count: u32,

@@ -1,4 +1,4 @@
-//! Endpoints for operators and health checks, beside the gRPC services.
+//! Endpoints for operators and health checks, next to the gRPC services.
 //!
 //! Owns: their routes and bodies. Invariant: only those below [`ADMINISTRATION`] change anything.
 //! Not here: connections ([`serve`](crate::serve)).

@@ -69,7 +69,7 @@ pub(super) struct Endpoint {
     pub(super) parameters: &'static [Parameter],
     pub(super) takes: Option<TakenBody>,
     pub(super) gives: Given,
-    /// Statuses of its problems, beside those of every endpoint.
+    /// Statuses of its problems, besides those of every endpoint.
     pub(super) problems: &'static [u16],
     pub(super) handle: fn(NativeCall) -> Handled,
 }

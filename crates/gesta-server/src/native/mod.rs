@@ -1,4 +1,4 @@
-//! The native HTTP interface, beside the protocol of KurrentDB clients: the contract's full power
+//! The native HTTP interface, next to the protocol of KurrentDB clients: the contract's full power
 //! for any program that speaks HTTP.
 //!
 //! Owns: the paths under `/v1/`. Appends to several streams with checks and a condition over tags

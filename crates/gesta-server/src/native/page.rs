@@ -10,7 +10,7 @@ use super::problem::Problem;
 
 /// Maximum payload of a page.
 const PAGE_BYTES_MAX: usize = 8 << 20;
-/// Bytes that an event has beside its payload, about.
+/// Bytes that an event has besides its payload, about.
 const EVENT_OVERHEAD_BYTES: usize = 300;
 
 /// The items of a page.

@@ -89,7 +89,7 @@ async fn of_stream(
     let last = events.last().map(|event| event.revision);
     let next = match (direction, last) {
         (Direction::Forwards, Some(last)) => Some(last.next().number()),
-        // A reader that was at the end goes on where it was.
+        // A reader that was at the end continues where it was.
         (Direction::Forwards, None) => match from {
             ReadFrom::At(revision) => Some(revision.number()),
             _ => None,

@@ -193,7 +193,7 @@ impl Session {
                 }
             },
             Err(RefusedWish { id, problem }) => {
-                // A running subscription goes on: the problem is about the frame.
+                // A running subscription continues: the problem is about the frame.
                 let id = id.filter(|id| !self.running.contains_key(id));
                 Some(problem_frame(id.as_deref(), &problem))
             }

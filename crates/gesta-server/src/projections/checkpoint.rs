@@ -82,7 +82,7 @@ impl CheckpointRecord {
         Position::new(self.position)
     }
 
-    /// Returns the place to go on from.
+    /// Returns the place to continue from.
     pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
         let incarnation = self.incarnation.parse().ok().map(Incarnation::new)?;
         Some(Checkpoint { position: self.position(), incarnation })

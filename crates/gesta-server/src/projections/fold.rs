@@ -12,7 +12,7 @@ use super::{checkpoint::PartitionState, source::Input};
 
 /// Size of outputs after which no further event is handled before they are appended.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
-/// Bytes that are counted for each output beside its data.
+/// Bytes that are counted for each output besides its data.
 const OUTPUT_OVERHEAD_BYTES: usize = 200;
 /// Steps of the script after which no further event is handled: a fraction of a second, so that a
 /// projection stops soon.

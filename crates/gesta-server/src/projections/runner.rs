@@ -63,7 +63,7 @@ pub(super) struct Task {
     pub(super) stop: watch::Receiver<Stopping>,
 }
 
-/// The reason why a runner does not go on.
+/// The reason why a runner does not continue.
 pub(super) enum Halt {
     Stopped,
     Completed,

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - The append expects the last checkpoint that this runner knows, so of two runners of a
-//!   projection one goes on and the other notices.
+//!   projection one continues and the other notices.
 //! - An append with an unknown outcome is repeated as it is until the outcome is known.
 
 use gesta_store::{Append, Conflict, EventId, StoreError, StreamAppend, StreamName};

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use super::{InvalidListener, listen};
 use crate::{access::TokenRule, tls::Tls};
 
-/// TLS, and whose tokens are accepted beside passwords.
+/// TLS, and whose tokens are accepted besides passwords.
 ///
 /// ```no_run
 /// use gesta_server::{Security, Tls};

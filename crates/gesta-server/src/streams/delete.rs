@@ -38,7 +38,7 @@ pub(super) async fn delete(
     Ok(DeleteResp { position_option: Some(delete_resp::PositionOption::Position(position)) })
 }
 
-/// Hides the events of a stream and forbids its name for ever.
+/// Hides the events of a stream and forbids its name forever.
 pub(super) async fn tombstone(
     node: &Node,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! A client that goes on while others misbehave, and the server's memory in that time.
+//! A client that continues while others misbehave, and the server's memory in that time.
 //!
 //! Owns: [`Watch`]. Invariant: it appends and reads back without a pause, and fails if one call
 //! takes longer than [`ANSWER_MAX`].

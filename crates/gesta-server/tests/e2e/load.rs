@@ -35,7 +35,8 @@ const SECONDS: (u64, u64) = (8, 300);
 /// Appends of each writer in a second, of one event each.
 const RATE: (u64, u64) = (25, 50);
 const WRITERS: usize = 4;
-/// Growth of the resident memory from the second to the last quarter, beside that of the store.
+/// Growth of the resident memory from the second to the last quarter, compared with that of the
+/// store.
 const GROWTH_MIB_MAX: u64 = 64;
 /// Resident memory of the short form, in which it has not settled.
 const RESIDENT_MIB_MAX: u64 = 700;

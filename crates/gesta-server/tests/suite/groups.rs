@@ -478,7 +478,7 @@ async fn a_restart_of_the_groups_loses_nothing(mut scene: Scene) {
     .await;
     groups.restart_subsystem(crate::client::Empty {}).await.unwrap();
     assert_of_group(&consumer.error().await, Code::Cancelled, "persistent-subscription-dropped");
-    // The event in between was not acknowledged; the parked one is not delivered beside.
+    // The event in between was not acknowledged; the parked one is not delivered with it.
     let mut consumer = GroupConsumer::connect(&mut groups, MAIL, 10).await.unwrap();
     assert_eq!(consumer.places(2).await, ["1@order-1", "3@order-1"]);
     scene.restart().await;

@@ -24,7 +24,7 @@ use crate::{
     scene::Scene,
 };
 
-/// A scavenge that goes on until it is stopped.
+/// A scavenge that continues until it is stopped.
 struct Endless;
 
 impl Scavenger for Endless {

@@ -27,7 +27,7 @@ pub(super) struct Consumer<Payload> {
 #[derive(Debug)]
 pub(super) struct InFlight<Payload> {
     pub(super) held: HeldEvent<Payload>,
-    /// The time at which it returns; `None` waits for ever.
+    /// The time at which it returns; `None` waits forever.
     pub(super) deadline: Option<Duration>,
 }
 

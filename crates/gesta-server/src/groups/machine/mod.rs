@@ -85,7 +85,7 @@ pub(super) enum NackAction {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooManyConsumers;
 
-/// The places from which a group goes on.
+/// The places from which a group continues.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct GroupStart {
     /// Checkpoint of the source.

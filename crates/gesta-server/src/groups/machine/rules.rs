@@ -42,7 +42,7 @@ impl Strategy {
 #[derive(Clone, Debug)]
 pub(in crate::groups) struct GroupRules {
     pub(in crate::groups) strategy: Strategy,
-    /// Time for an acknowledgement; `None` waits for ever.
+    /// Time for an acknowledgement; `None` waits forever.
     pub(in crate::groups) message_timeout: Option<Duration>,
     /// Number of failed deliveries after which the next failure parks the event.
     pub(in crate::groups) retries_max: u32,

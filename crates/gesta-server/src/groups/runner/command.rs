@@ -86,7 +86,7 @@ pub(in crate::groups) struct GroupReport {
 pub(in crate::groups) enum EndReason {
     /// The group no longer exists.
     Deleted,
-    /// The group goes on with other settings, or is started again.
+    /// The group continues with other settings, or is started again.
     Restarted,
     /// The server stops.
     Stopped,

@@ -1,7 +1,7 @@
 //! The task of one group: carries out what its state machine wants.
 //!
 //! Owns: the source, the connections of consumers, and the writes under way. Invariants:
-//! - The task waits for no single write and no consumer: it goes on while they take their time.
+//! - The task waits for no single write and no consumer: it continues while they take their time.
 //! - The source is read only as far as the group has room.
 //! - At the end, writes under way have [`ENDING_MAX`]; then the last checkpoint is written.
 //! - A conflict at the checkpoint means that somebody else has changed it: the group begins again
@@ -238,7 +238,7 @@ impl Runner {
     }
 
     /// Gives the group what was read, as far as it has room. Parked events come first: events of
-    /// the source would take their room for ever.
+    /// the source would take their room forever.
     fn feed(&mut self) {
         let now = self.now();
         for consumer in self.links.take_recovered() {

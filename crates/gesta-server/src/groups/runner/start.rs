@@ -1,4 +1,4 @@
-//! The places from which a group goes on, read from its streams.
+//! The places from which a group continues, read from its streams.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -1,6 +1,6 @@
 //! Messages to a reader.
 //!
-//! Owns: [`Rendering`], the form that a reader asked for, and the messages beside events.
+//! Owns: [`Rendering`], the form that a reader asked for, and the messages next to events.
 
 use gesta_store::{Position, RecordedAt, RecordedEvent, StreamName};
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! Checks of an append: states that its streams, or others, must have.
 //!
 //! Owns: [`Checks`]. Invariants: a check is part of the append, so it holds at the moment of the
-//! append, unless it can never fail again: a tombstone is for ever. All checks that fail are named.
+//! append, unless it can never fail again: a tombstone is forever. All checks that fail are named.
 //! Not here: the messages that name them ([`refusals`](super::refusals)).
 
 use std::collections::HashMap;

@@ -138,7 +138,7 @@ async fn floods_of_frames_whose_answers_are_not_read_take_no_memory() -> Result<
             Err(_) => "held up",
         };
         sent.push(format!("{what}: {how}"));
-        // Reading goes on as long as the connection does.
+        // Reading continues as long as the connection does.
         let mut buffer = vec![0; 64 << 10];
         while let Ok(Ok(1..)) = timeout(PAUSE, stream.read(&mut buffer)).await {}
     }

@@ -78,7 +78,7 @@ async fn a_condition_over_tags_fails_after_a_matching_event(scene: Scene) {
     api.append(&register(1, 0)).await.done();
     let failed = api.append(&register(2, 0)).await.refused(409, "condition-failed");
     assert_eq!(failed["position"], 1);
-    // A writer that has seen the event may go on.
+    // A writer that has seen the event may continue.
     api.append(&register(2, 1)).await.done();
     api.append(&register(3, 9)).await.refused(412, "position-beyond-head");
 }

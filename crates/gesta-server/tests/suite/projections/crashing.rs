@@ -28,7 +28,7 @@ pub(crate) enum Moment {
 pub(crate) enum Death {
     /// The server is gone: nothing works any more.
     Final(Moment),
-    /// The outcome is unknown, and the store goes on.
+    /// The outcome is unknown, and the store continues.
     Unknown(Moment),
 }
 
