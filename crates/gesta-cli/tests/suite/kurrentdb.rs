@@ -4,15 +4,17 @@ use serde_json::Value;
 
 use crate::scene::{RunOutput, Running, Scene, append, program, run};
 
-/// A server of a scene's store. It ends with the test.
+/// A server of a scene's store. It ends with the test, before the directory of the store is gone.
 struct Served {
     _server: Running,
     url: String,
+    _scene: Option<Scene>,
 }
 
 impl Served {
-    fn of(scene: &Scene) -> Self {
-        Self::start(&format!("gesta:{}?index=event-id,streams", scene.path().display()))
+    fn of(scene: Scene) -> Self {
+        let store = format!("gesta:{}?index=event-id,streams", scene.path().display());
+        Self { _scene: Some(scene), ..Self::start(&store) }
     }
 
     fn start(store: &str) -> Self {
@@ -22,7 +24,7 @@ impl Served {
         let server = Running::start(command);
         let started: Value = serde_json::from_str(&server.line()).unwrap();
         let url = format!("kurrentdb://{}?tls=false", started["address"].as_str().unwrap());
-        Self { _server: server, url }
+        Self { _server: server, url, _scene: None }
     }
 
     fn run(&self, arguments: &[&str]) -> RunOutput {
@@ -34,7 +36,7 @@ impl Served {
 
 #[test]
 fn a_served_store_is_read_and_changed_as_any_other() {
-    let served = Served::of(&Scene::of_two_orders());
+    let served = Served::of(Scene::of_two_orders());
     let types = |output: RunOutput| -> Vec<String> {
         let objects = output.objects();
         objects.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
@@ -57,7 +59,7 @@ fn a_served_store_is_read_and_changed_as_any_other() {
 
 #[test]
 fn a_verb_that_needs_a_directory_says_where_to_run_it() {
-    let served = Served::of(&Scene::of_two_orders());
+    let served = Served::of(Scene::of_two_orders());
     for verb in ["verify", "scavenge"] {
         let refused = served.run(&[verb]);
         refused.fails_with(2, &format!("run `gesta {verb}` where the server runs"));
@@ -96,7 +98,7 @@ fn events_are_copied_from_a_server_and_back() {
         scene.run(verb).stdout();
     }
     scene.run(&["append", "order-1", "--type", "order-placed", "--data", "{}"]).stdout();
-    let served = Served::of(&scene);
+    let served = Served::of(scene);
     let there = Scene::empty();
     let directory = format!("gesta:{}", there.path().display());
     let copied = object(&copy(&served.url, &directory, &[]));
@@ -115,7 +117,7 @@ fn events_are_copied_from_a_server_and_back() {
 
 #[test]
 fn a_copy_goes_on_where_it_stopped_and_notices_other_events() {
-    let served = Served::of(&Scene::of_two_orders());
+    let served = Served::of(Scene::of_two_orders());
     let there = Scene::empty();
     let directory = format!("gesta:{}", there.path().display());
     assert_eq!(object(&copy(&served.url, &directory, &[]))["copied"], 3);
