@@ -24,6 +24,7 @@ use crate::{
             streams_client::StreamsClient,
         },
     },
+    read::of_refused,
     wire::{JSON, OCTET_STREAM, identifier, uuid},
 };
 
@@ -67,7 +68,12 @@ pub(crate) async fn send_part(
         }
         .boxed()
     });
-    let answer = answer.await.map_err(|failure| failure.of_change(&subject))?;
+    let answer = match answer.await {
+        Ok(answer) => answer,
+        Err(failure) => {
+            return Err(of_refused(core, &subject, failure.of_change(&subject)).await);
+        }
+    };
     match answer {
         AppendResp { result: Some(Answer::Success(success)) } => Ok(place(&success)),
         AppendResp { result: Some(Answer::WrongExpectedVersion(wrong)) } => {

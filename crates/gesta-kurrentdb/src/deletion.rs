@@ -21,6 +21,7 @@ use crate::{
             tombstone_req, tombstone_resp,
         },
     },
+    read::of_refused,
     wire::{identifier, malformed},
 };
 
@@ -87,7 +88,12 @@ async fn send_delete(core: &Core, delete: &DeleteStream) -> Result<Position, Sto
         }
         .boxed()
     });
-    let answer = answer.await.map_err(|failure| failure.of_change(&subject))?;
+    let answer = match answer.await {
+        Ok(answer) => answer,
+        Err(failure) => {
+            return Err(of_refused(core, &subject, failure.of_change(&subject)).await);
+        }
+    };
     match answer.position_option {
         Some(delete_resp::PositionOption::Position(at)) => Ok(Position::new(at.commit_position)),
         Some(delete_resp::PositionOption::NoPosition(_)) | None => {
@@ -124,7 +130,12 @@ pub(crate) async fn tombstone(
         }
         .boxed()
     });
-    let answer = answer.await.map_err(|failure| failure.of_change(&subject))?;
+    let answer = match answer.await {
+        Ok(answer) => answer,
+        Err(failure) => {
+            return Err(of_refused(core, &subject, failure.of_change(&subject)).await);
+        }
+    };
     let position = match answer.position_option {
         Some(tombstone_resp::PositionOption::Position(at)) => Position::new(at.commit_position),
         Some(tombstone_resp::PositionOption::NoPosition(_)) | None => core.seen(),

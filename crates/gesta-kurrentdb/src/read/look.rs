@@ -1,12 +1,14 @@
 //! Short reads: the end of a stream or of the whole store, and single events.
 
 use futures_util::FutureExt as _;
-use gesta_store::{Direction, Filter, Position, RecordedEvent, Revision, StoreError, StreamName};
+use gesta_store::{
+    Direction, ExpectedRevision, Filter, Position, RecordedEvent, Revision, StoreError, StreamName,
+};
 
 use super::request::{Place, ReadTarget, finite};
 use crate::{
     core::{Core, MESSAGE_BYTES_MAX},
-    failure::{Failure, Subject},
+    failure::{Failure, Subject, conflict},
     proto::streams::{ReadReq, read_resp::Content, streams_client::StreamsClient},
     wire::recorded,
 };
@@ -39,6 +41,20 @@ pub(crate) async fn tail(core: &Core, stream: &StreamName) -> Result<Tail, Store
         }
     }
     Ok(found)
+}
+
+/// Returns the error of a refused change. Servers answer alike for a tombstone and for a stream that
+/// is deleted where one is expected.
+pub(crate) async fn of_refused(core: &Core, subject: &Subject, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Deleted { stream }
+            if subject.expected == Some(ExpectedRevision::StreamExists)
+                && matches!(tail(core, &stream).await, Ok(Tail::Empty | Tail::Live(_))) =>
+        {
+            conflict(subject, stream, None)
+        }
+        error => error,
+    }
 }
 
 /// Returns the last event of a stream.
