@@ -157,8 +157,8 @@ impl LogUrl {
         self.check_for_append()?;
         match LogStore::open(&self.path, options) {
             Err(OpenError::Directory(LockError::InUse { owner, .. })) => Err(in_use(format!(
-                "cannot append: process {owner} has {self} open; append through that process, or \
-                 stop it first"
+                "cannot append: process {owner} has {self} open, and one process at a time may \
+                 append; use that process, or stop it first"
             ))),
             opened => opened.map_err(|error| self.not_opened(error)),
         }

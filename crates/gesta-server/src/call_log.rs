@@ -41,6 +41,10 @@ pub(crate) struct LoggedCall {
     pub(crate) peer: Option<IpAddr>,
 }
 
+/// The reason of a failed HTTP request, as an extension of its response.
+#[derive(Clone, Debug)]
+pub(crate) struct FailureReason(pub(crate) String);
+
 /// The meaning of a failure for an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weight {
@@ -61,13 +65,17 @@ impl CallLog {
     }
 
     /// Logs an HTTP request that failed.
-    pub(crate) fn request_failed(&self, call: LoggedCall, status: StatusCode) {
+    pub(crate) fn request_failed(&self, call: LoggedCall, status: StatusCode, reason: &str) {
         let weight = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Weight::Mistaken,
+            StatusCode::BAD_REQUEST
+            | StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            | StatusCode::NOT_IMPLEMENTED => Weight::Mistaken,
             _ if status.is_server_error() => Weight::Hindered,
             _ => Weight::Ordinary,
         };
-        let reason = status.canonical_reason().unwrap_or_default();
         self.write(weight, call, format_args!("{}", status.as_u16()), reason);
     }
 

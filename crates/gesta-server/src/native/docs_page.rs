@@ -32,7 +32,7 @@ pub(super) fn page(endpoints: &[Endpoint], openapi: &Value) -> String {
     html.push_str("<h2>Codes of problems</h2><table>");
     for code in ProblemCode::ALL {
         let (status, code, advice) = code.facts();
-        let advice = escaped(advice);
+        let advice = prose(advice);
         // Writing to a text does not fail.
         let _ = write!(html, "<tr><td>{status}<td><code>{code}</code><td>{advice}</tr>");
     }
@@ -51,7 +51,7 @@ pub(super) fn page(endpoints: &[Endpoint], openapi: &Value) -> String {
 
 fn push_endpoint(html: &mut String, endpoint: &Endpoint) {
     let verb = method(endpoint.verb).to_uppercase();
-    let (path, about) = (escaped(endpoint.path), escaped(endpoint.about));
+    let (path, about) = (escaped(endpoint.path), prose(endpoint.about));
     // Writing to a text does not fail.
     let _ = write!(html, "<h2><code>{verb} {path}</code></h2><p>{about}.</p>");
     if let Some(body) = endpoint.takes {
@@ -66,7 +66,7 @@ fn push_endpoint(html: &mut String, endpoint: &Endpoint) {
                 ParameterIn::Query => "query",
                 ParameterIn::Header => "header",
             };
-            let (name, about) = (parameter.name, escaped(parameter.about));
+            let (name, about) = (parameter.name, prose(parameter.about));
             let _ = write!(html, "<tr><td><code>{name}</code><td>{place}<td>{about}</tr>");
         }
         html.push_str("</table>");
@@ -77,6 +77,17 @@ fn push_endpoint(html: &mut String, endpoint: &Endpoint) {
         Given::Socket => write!(html, "<p>Answer: a WebSocket</p>"),
         Given::Document(media_type) => write!(html, "<p>Answer: <code>{media_type}</code></p>"),
     };
+}
+
+/// Returns a sentence whose names in backticks are code.
+fn prose(text: &str) -> String {
+    let escaped = escaped(text);
+    let parts = escaped.split('`').enumerate();
+    let marked = parts.map(|(nth, part)| match nth % 2 {
+        0 => part.to_owned(),
+        _ => format!("<code>{part}</code>"),
+    });
+    marked.collect()
 }
 
 fn escaped(text: &str) -> String {
@@ -104,5 +115,6 @@ mod tests {
             assert!(page.contains(&format!("id=\"{name}\"")), "{name}");
         }
         assert_eq!(escaped("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
+        assert_eq!(prose("Set `a<b`."), "Set <code>a&lt;b</code>.");
     }
 }

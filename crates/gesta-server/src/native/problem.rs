@@ -14,7 +14,7 @@ use gesta_store::{Conflict, ExpectedRevision, Invalid, InvalidName, StoreError};
 use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 
-use crate::wire::is_outcome_unknown;
+use crate::{call_log::FailureReason, wire::is_outcome_unknown};
 
 /// The media type of a problem.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
@@ -71,7 +71,9 @@ problem_codes! {
     UpgradeRequired = 426 "upgrade-required" "Connect with a WebSocket client, by HTTP/1.1.",
     Internal = 500 "internal" "Report it, with the time of the request.",
     Corrupt = 500 "corrupt" "Alert an operator: stored bytes are damaged. Nothing was changed.",
-    NotSupported = 501 "not-supported" "Use another store; GET /v1/store lists the features.",
+    NotSupported = 501 "not-supported"
+        "Use another store, or one with the index that is missing (`?index=event-id` in its URL); \
+         GET /v1/store lists the features.",
     Overloaded = 503 "overloaded" "Nothing was appended. Wait, and send the request again.",
     StoreUnreachable = 503 "store-unreachable"
         "Nothing was appended. Wait, and send the request again.",
@@ -255,6 +257,7 @@ impl IntoResponse for Problem {
         let (status, ..) = self.0.code.facts();
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, self.to_json().to_string()).into_response();
+        response.extensions_mut().insert(FailureReason(self.0.detail.clone()));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

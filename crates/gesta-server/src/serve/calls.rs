@@ -3,19 +3,14 @@
 //! Invariant: a call has one span, which its task and its appends are in, and at most one log line
 //! here. Not here: failures after a response has begun, which the services log.
 
-use axum::{
-    extract::Request,
-    http::{HeaderMap, StatusCode},
-    middleware::Next,
-    response::Response,
-};
+use axum::{extract::Request, http::HeaderMap, middleware::Next, response::Response};
 use tonic::{Code, Status};
 use tracing::{Instrument as _, Span};
 
 use super::{access_check::table_path, refusals::is_grpc};
 use crate::{
     access::{Peer, row_of},
-    call_log::LoggedCall,
+    call_log::{FailureReason, LoggedCall},
     node::Node,
     spans::{TracedCall, call_span, record_failure},
 };
@@ -38,19 +33,23 @@ pub(super) async fn observe(node: &Node, request: Request, next: Next) -> Respon
         record_failure(&span, status.message());
         node.log_failure(call, &status);
     } else if !is_grpc {
-        observe_http(node, call, response.status(), &span);
+        observe_http(node, call, &response, &span);
     }
     response
 }
 
-fn observe_http(node: &Node, call: LoggedCall, status: StatusCode, span: &Span) {
+fn observe_http(node: &Node, call: LoggedCall, response: &Response, span: &Span) {
+    let status = response.status();
+    let told =
+        response.extensions().get::<FailureReason>().map(|FailureReason(text)| text.as_str());
+    let reason = told.or(status.canonical_reason()).unwrap_or_default();
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
-        record_failure(span, status.canonical_reason().unwrap_or_default());
+        record_failure(span, reason);
     }
     // A server that ends says so to each check of its health.
     if (status.is_client_error() || status.is_server_error()) && !node.is_stopped() {
-        node.call_log().request_failed(call, status);
+        node.call_log().request_failed(call, status, reason);
     }
 }
 

@@ -53,7 +53,7 @@ one with kurrentdb://LOGIN:PASSWORD@HOST:2113?tlsCaFile=certs/ca.pem. GET /healt
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Serve {
-    /// Address to listen on; port 0 takes a free one
+    /// IP address and port to listen on, as in 0.0.0.0:2113; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:2113", env = "GESTA_LISTEN")]
     listen: SocketAddr,
     /// Maximum number of connections. Half of the limit of open files is a maximum, too
