@@ -43,8 +43,8 @@ pub(crate) async fn tail(core: &Core, stream: &StreamName) -> Result<Tail, Store
     Ok(found)
 }
 
-/// Returns the error of a refused change. Servers answer alike for a tombstone and for a stream that
-/// is deleted where one is expected.
+/// Returns the error of a refused change. Servers answer alike for a tombstone and for a stream
+/// that is deleted where one is expected.
 pub(crate) async fn of_refused(core: &Core, subject: &Subject, error: StoreError) -> StoreError {
     match error {
         StoreError::Deleted { stream }

@@ -50,14 +50,14 @@ pub(super) struct Reader {
 /// The messages of a read, and what looks for further ones.
 struct Responding {
     /// `None` after its end.
-    answer: Option<Answer>,
+    answer: Option<AnsweringFuture>,
     slot: Slot,
     batch: vec::IntoIter<ReadResp>,
     /// `None` before the first message.
     log: Option<(Node, Span)>,
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<(), Ended>> + Send>>;
+type AnsweringFuture = Pin<Box<dyn Future<Output = Result<(), Ended>> + Send>>;
 
 /// The messages that the connection takes next. Both sides are polled by one task, so that nothing
 /// needs a wake-up.
@@ -103,7 +103,7 @@ impl Answers {
         let (log, span) = (node.clone(), Span::current());
         let slot = Slot::default();
         let side = Self { node, caller, rendering, slot: Arc::clone(&slot), span: span.clone() };
-        let answer: Answer = Box::pin(task(side).instrument(span.clone()));
+        let answer: AnsweringFuture = Box::pin(task(side).instrument(span.clone()));
         let batch = Vec::new().into_iter();
         let mut responding = Responding { answer: Some(answer), slot, batch, log: None };
         let first = responding.next().await.transpose()?;
