@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     access::{
-        AuditRecord, Caller, Guard, Peer, StoredUser, UserRecord, refusal_of_password,
+        ADMINS, AuditRecord, Caller, Guard, Peer, StoredUser, UserRecord, refusal_of_password,
         refusal_of_user,
     },
     node::Node,
@@ -83,8 +83,28 @@ impl UsersService {
         saved.map_err(|error| changed_meanwhile(&error, &login))
     }
 
+    /// Refuses a change that leaves no enabled member of `$admins`: nobody could undo it.
+    async fn keep_an_administrator(&self, login: &str) -> Result<(), Status> {
+        let is_administrator = |user: &&StoredUser| {
+            !user.record.disabled && user.record.groups.iter().any(|group| group == ADMINS)
+        };
+        let users = self.guard()?.users().list().await.map_err(|error| status(&error))?;
+        let mut administrators = users.iter().filter(is_administrator);
+        match (administrators.next(), administrators.next()) {
+            (Some(last), None) if last.record.login == login => {
+                Err(Status::failed_precondition(format!(
+                    "`{login}` is the last enabled member of `$admins`; make another one first"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn set_disabled(&self, sender: &Sender, login: &str, to: bool) -> Result<(), Status> {
         let mut user = self.found(login).await?;
+        if to {
+            self.keep_an_administrator(login).await?;
+        }
         user.record.disabled = to;
         let act = if to { "$user-disabled" } else { "$user-enabled" };
         self.save(user, sender.audit(act, login)).await
@@ -130,6 +150,9 @@ impl Users for UsersService {
         let mut user = self.found(&options.login_name).await?;
         user.record.full_name = options.full_name;
         user.record.groups = options.groups;
+        if !user.record.groups.iter().any(|group| group == ADMINS) {
+            self.keep_an_administrator(&options.login_name).await?;
+        }
         if !options.password.is_empty() {
             user.record.password_hash = self.new_hash(options.password).await?;
         }
@@ -143,6 +166,7 @@ impl Users for UsersService {
         let sender = Sender::of(&request);
         let login = request.into_inner().options.ok_or_else(without_options)?.login_name;
         let user = self.found(&login).await?;
+        self.keep_an_administrator(&login).await?;
         let audit = sender.audit("$user-deleted", &login);
         let deleted = self.guard()?.delete_user(&user, audit).await;
         deleted.map_err(|error| changed_meanwhile(&error, &login))?;

@@ -31,7 +31,7 @@ mod verified;
 pub(crate) use self::table::ROWS;
 pub(crate) use self::{
     audit::AuditRecord,
-    caller::{Caller, Peer},
+    caller::{ADMINS, Caller, Peer},
     guard::{Access, Guard},
     passwords::refusal_of_password,
     stream_rights::Right,

@@ -18,6 +18,8 @@ use super::{
     user::USER_PREFIX,
 };
 
+/// Begin of the streams of projections.
+const PROJECTIONS_PREFIX: &str = "$projections-";
 /// The stream whose last event has the default lists.
 pub(super) const SETTINGS: &str = "$settings";
 
@@ -92,7 +94,7 @@ impl StreamRights {
         if caller.is_admin() {
             return Ok(true);
         }
-        if stream.as_str().contains(USER_PREFIX) {
+        if is_about_users(&stream) {
             return Ok(false);
         }
         let described = self.store.describe_stream(&stream).await?;
@@ -105,13 +107,15 @@ impl StreamRights {
         Ok(right.of(acl).iter().any(|name| caller.is(name)))
     }
 
-    /// Returns `true` for streams that no list opens: those of users, and the audit stream.
+    /// Returns `true` for streams that no list of the whole store opens: those of users, the audit
+    /// stream, and those of projections, whose states may hold events of both.
     pub(super) fn is_closed(stream: &StreamName) -> bool {
         let mut stream = stream.clone();
         while let Some(described) = stream.described_stream() {
             stream = described;
         }
-        stream.as_str() == AUDIT || stream.as_str().contains(USER_PREFIX)
+        let is_of_projections = stream.as_str().starts_with(PROJECTIONS_PREFIX);
+        stream.as_str() == AUDIT || is_of_projections || is_about_users(&stream)
     }
 
     async fn defaults(&self) -> Result<Arc<Defaults>, StoreError> {
@@ -189,6 +193,11 @@ fn completed(mut acl: Acl, built_in: &Acl) -> Acl {
 fn everything_for(name: &str) -> Acl {
     let list = json!({ "$r": name, "$w": name, "$d": name, "$mr": name, "$mw": name });
     acl_of(&list).expect("the list is valid")
+}
+
+/// Returns `true` for the stream of a user, and for streams of the system that are made for it.
+fn is_about_users(stream: &StreamName) -> bool {
+    stream.is_system() && stream.as_str().contains(USER_PREFIX)
 }
 
 #[cfg(test)]

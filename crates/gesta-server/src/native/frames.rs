@@ -4,7 +4,7 @@
 //! subscription if the frame names one.
 
 use gesta_store::{Incarnation, StreamName};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -54,17 +54,17 @@ struct SubscribeBody {
     incarnation: Option<Uuid>,
     #[serde(default)]
     items: Vec<QueryItemBody>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "some_texts")]
     types: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "some_texts")]
     tags: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "some_texts")]
     streams: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "some_texts")]
     stream_prefixes: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "some_texts")]
     categories: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "some_texts")]
     type_prefixes: Vec<String>,
     stream_pattern: Option<String>,
     type_pattern: Option<String>,
@@ -72,6 +72,16 @@ struct SubscribeBody {
     causation_id: Option<String>,
     #[serde(default)]
     hidden: bool,
+}
+
+/// Reads a list with entries: an empty one would select the whole store.
+fn some_texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    match Vec::deserialize(deserializer)? {
+        texts if texts.is_empty() => {
+            Err(serde::de::Error::custom("a list of names must not be empty; leave it out"))
+        }
+        texts => Ok(texts),
+    }
 }
 
 /// A refused frame, with the id of its subscription if it could be read.

@@ -5,7 +5,7 @@
 //! cannot send one across sites, because a browser asks for this media type first. Not here: values
 //! of parameters ([`parameters`](super::parameters)).
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes, to_bytes},
@@ -17,6 +17,7 @@ use http_body_util::LengthLimitError;
 use hyper::upgrade::OnUpgrade;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
+use tonic::{Code, Status};
 
 use super::{
     parameters::{Arguments, Parameter, ParameterIn},
@@ -185,16 +186,28 @@ async fn read_body(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes,
     }
     match timeout(BODY_WAIT_MAX, to_bytes(body, max)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(match error.into_inner().is::<LengthLimitError>() {
-            true => too_large(),
-            false => Problem::invalid("body", "ended before all of it had arrived"),
-        }),
+        Ok(Err(error)) => {
+            let error = error.into_inner();
+            Err(match refusal_within(error.as_ref()) {
+                _ if error.is::<LengthLimitError>() => too_large(),
+                Some(refused) if refused.code() == Code::ResourceExhausted => {
+                    Problem::new(ProblemCode::Overloaded, refused.message())
+                }
+                _ => Problem::invalid("body", "ended before all of it had arrived"),
+            })
+        }
         Err(_) => {
             let seconds = BODY_WAIT_MAX.as_secs();
             let detail = format!("the body did not arrive within {seconds} s");
             Err(Problem::new(ProblemCode::BodyTooLate, detail))
         }
     }
+}
+
+/// Returns the refusal of a body's bytes, which the layers above have wrapped.
+fn refusal_within<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Status> {
+    std::iter::successors(Some(error), |&error| error.source())
+        .find_map(|error| error.downcast_ref::<Status>())
 }
 
 /// Answers with JSON, which no cache may keep.

@@ -33,7 +33,7 @@ use super::{
 use crate::{access::Caller, node::Node};
 
 /// Maximum number of subscriptions of one connection.
-const SUBSCRIPTIONS_MAX: usize = 100;
+const SUBSCRIPTIONS_MAX: usize = 20;
 /// Number of frames that wait for the client, of all subscriptions.
 const FRAMES_WAITING: usize = 4;
 /// Maximum size of a client's frame.
@@ -254,10 +254,10 @@ impl FeedLane {
                     match feed.next().await {
                         Ok(items) => {
                             for item in &items {
+                                // No event is rendered before there is room for its frame.
+                                let Ok(room) = self.outgoing.reserve().await else { return };
                                 let text = item_frame(&self.id, item, is_of_stream);
-                                if !self.send(text, false).await {
-                                    return;
-                                }
+                                room.send(self.frame(text, false));
                             }
                         }
                         Err(problem) => break problem,
@@ -271,8 +271,11 @@ impl FeedLane {
 
     /// Hands a frame on, after those before it. Returns `false` if the session has ended.
     async fn send(&self, text: String, is_last: bool) -> bool {
-        let frame = Outgoing { id: self.id.clone(), number: self.number, text, is_last };
-        self.outgoing.send(frame).await.is_ok()
+        self.outgoing.send(self.frame(text, is_last)).await.is_ok()
+    }
+
+    fn frame(&self, text: String, is_last: bool) -> Outgoing {
+        Outgoing { id: self.id.clone(), number: self.number, text, is_last }
     }
 }
 

@@ -246,8 +246,7 @@ where
     let service = TowerToHyperService::new(router.map_request(move |request: Request<_>| {
         let mut request: Request<hyper::body::Incoming> = request;
         request.extensions_mut().insert(peer.clone());
-        let version = request.version();
-        request.map(|body| RequestBody::new(body, version, &incoming))
+        RequestBody::of(request, &incoming)
     }));
     let mut connection =
         pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));

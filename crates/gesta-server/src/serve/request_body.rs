@@ -12,11 +12,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use axum::http::Version;
+use axum::http::{Request, Version};
 use bytes::{Buf as _, Bytes};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tonic::Status;
 
+use super::refusals::is_grpc;
 use crate::incoming::{IncomingRoom, Reserved};
 
 /// Length of what precedes a message of gRPC: a flag and the length of the message.
@@ -26,7 +27,9 @@ const PREFIX_BYTES: usize = 5;
 pub(super) struct RequestBody {
     body: Incoming,
     version: Version,
-    messages: MessageFraming,
+    /// `None` for a body that is no call of gRPC: all of it is held.
+    messages: Option<MessageFraming>,
+    come: usize,
     reserved: Reserved,
 }
 
@@ -43,8 +46,10 @@ struct MessageFraming {
 }
 
 impl RequestBody {
-    pub(super) fn new(body: Incoming, version: Version, room: &Arc<IncomingRoom>) -> Self {
-        Self { body, version, messages: MessageFraming::default(), reserved: room.reserve_none() }
+    pub(super) fn of(request: Request<Incoming>, room: &Arc<IncomingRoom>) -> Request<Self> {
+        let messages = is_grpc(request.headers()).then(MessageFraming::default);
+        let (version, reserved) = (request.version(), room.reserve_none());
+        request.map(|body| Self { body, version, messages, come: 0, reserved })
     }
 
     /// Returns `true` after the end of a body that is not its client's end.
@@ -105,7 +110,8 @@ impl Body for RequestBody {
             }
         };
         if let Some(data) = frame.data_ref() {
-            let held = this.messages.take(data);
+            this.come = this.come.saturating_add(data.len());
+            let held = this.messages.as_mut().map_or(this.come, |messages| messages.take(data));
             if let Err(refused) = this.reserved.resize(held) {
                 return Poll::Ready(Some(Err(refused)));
             }
