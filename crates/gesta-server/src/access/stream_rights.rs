@@ -215,6 +215,17 @@ mod tests {
     }
 
     #[test]
+    fn users_the_audit_stream_and_projections_are_closed_with_their_metadata() {
+        let is_closed = |name| StreamRights::is_closed(&StreamName::new(name).unwrap());
+        for name in ["$user-ann", "$$$user-ann", AUDIT, "$projections-totals-checkpoint"] {
+            assert!(is_closed(name), "{name}");
+        }
+        for name in ["order-1", "order-$user-ann", "$$order-1"] {
+            assert!(!is_closed(name), "{name}");
+        }
+    }
+
+    #[test]
     fn unreadable_settings_are_no_settings() {
         for json in ["", "[]", r#"{"$userStreamAcl":3}"#, r#"{"$userStreamAcl":{"$x":"ann"}}"#] {
             assert!(Defaults::read(json.as_bytes()).is_none(), "{json}");

@@ -233,6 +233,7 @@ mod tests {
             ("[]", None),
             (r#"{"subscribe":{"id":""}}"#, None),
             (r#"{"subscribe":{"id":"a","streem":"s-1"}}"#, None),
+            (r#"{"subscribe":{"id":"a","types":[]}}"#, None),
             (r#"{"subscribe":{"id":"a"},"unsubscribe":{"id":"a"}}"#, None),
             (r#"{"subscribe":{"id":"a","stream":""}}"#, Some("a")),
             (r#"{"subscribe":{"id":"a","stream":"s-1","types":["x"]}}"#, Some("a")),

@@ -49,6 +49,22 @@ async fn an_administrator_creates_changes_and_deletes_a_user() {
 }
 
 #[tokio::test]
+async fn the_last_administrator_is_neither_deleted_nor_disabled() {
+    let scene = Secured::start().await;
+    let admin = client(&scene, "admin", scene.passwords.admin());
+    for refused in [admin.delete_user("admin").await, admin.disable_user("admin").await] {
+        assert!(matches!(refused, Err(AdminError::Refused { .. })), "{refused:?}");
+    }
+    let mut ann = NewUser::new("ann", "first-password");
+    ann.groups = vec!["$admins".to_owned()];
+    admin.create_user(ann).await.unwrap();
+    admin.disable_user("admin").await.unwrap();
+    let ann = client(&scene, "ann", "first-password");
+    assert!(matches!(ann.delete_user("ann").await, Err(AdminError::Refused { .. })));
+    ann.delete_user("admin").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_password_that_is_too_short_is_invalid_and_in_no_error() {
     let scene = Secured::start().await;
     let admin = client(&scene, "admin", scene.passwords.admin());
