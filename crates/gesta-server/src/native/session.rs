@@ -423,6 +423,6 @@ mod tests {
         }
         scene.send(r#"{"subscribe":{"id":"more","stream":"s-1"}}"#).await;
         let text = scene.json().await.to_string();
-        assert!(text.contains("the limit of 100"), "{text}");
+        assert!(text.contains("the limit of 20"), "{text}");
     }
 }
