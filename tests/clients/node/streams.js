@@ -172,7 +172,9 @@ const ofSeveralStreams = {
     ]);
     assert.deepEqual(await client.multiStreamAppend(first), appended);
     const [{ event }] = await collect(client.readStream(order));
-    assert.deepEqual([event.data, event.metadata], [{ n: 1 }, { by: "ann" }]);
+    // The server adds the type and the format of the record.
+    const metadata = { "$schema.format": "Json", "$schema.name": "placed", by: "ann" };
+    assert.deepEqual([event.data, event.metadata], [{ n: 1 }, metadata]);
     await assert.rejects(
       client.multiStreamAppend([request(order, 1n, record(4)), request(stock, NO_STREAM, record(5))]),
       (error) =>
