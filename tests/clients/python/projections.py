@@ -74,7 +74,7 @@ def stops_changes_resets_and_deletes(package, client):
     client.create_projection(name=name, query=f"fromStream('{stream}').{COUNT}")
     refused(package.AlreadyExists, lambda: client.create_projection(name=name, query=""))
     until(lambda: client.get_projection_state(name).value == {"n": 1}, "the state is 1")
-    refused(package.FailedPrecondition, lambda: client.delete_projection(name))
+    refused(package.OperationFailed, lambda: client.delete_projection(name))
     client.disable_projection(name)
     check("Stopped" in client.get_projection_statistics(name=name).status, "it is stopped")
     place(package, client, stream, 5)
@@ -126,6 +126,7 @@ def main():
     suffix = "Error" if package.name == "kurrentdbclient" else ""
     package.AlreadyExists = getattr(errors, f"AlreadyExists{suffix}")
     package.FailedPrecondition = getattr(errors, f"FailedPrecondition{suffix}")
+    package.OperationFailed = getattr(errors, f"OperationFailed{suffix}")
     run_all(package, SCENARIOS)
 
 
