@@ -2,7 +2,8 @@
 //!
 //! Owns: the transaction of such a batch: begun, appended to, applied by each consumer, committed.
 //! Invariants: a batch is answered after the commit of both; what was rolled back is answered as
-//! refused, or sent again. Not here: how a batch is sent and repeated
+//! refused, or sent again. A batch whose transaction the server does not begin is recorded alone,
+//! and consumers catch up. Not here: how a batch is sent and repeated
 //! ([`committer`](super::committer)).
 
 use std::sync::Arc;
@@ -52,8 +53,11 @@ impl Committer {
         let begin = connection.execute(BEGIN);
         let (begun, sent) = join(begin, self.send(&connection, columns)).await;
         if let Err(failure) = begun {
-            // The batch was a transaction of its own. Consumers catch up.
-            tracing::warn!(error = %failure.of_read(), "an append went on without inline projections");
+            // The batch was a transaction of its own, and consumers catch up; or it failed in one
+            // that is still open, so the connection is closed.
+            self.connection = None;
+            let error = failure.of_read();
+            tracing::warn!(%error, "no transaction for inline projections, which catch up");
             let (verdicts, numbers) = sent?;
             self.numbers.learn(columns, numbers);
             return Ok(verdicts);
