@@ -24,7 +24,7 @@ use crate::{
             streams_client::StreamsClient,
         },
     },
-    read::of_refused,
+    read::change_answer,
     wire::{JSON, OCTET_STREAM, identifier, uuid},
 };
 
@@ -68,12 +68,7 @@ pub(crate) async fn send_part(
         }
         .boxed()
     });
-    let answer = match answer.await {
-        Ok(answer) => answer,
-        Err(failure) => {
-            return Err(of_refused(core, &subject, failure.of_change(&subject)).await);
-        }
-    };
+    let answer = change_answer(core, &subject, answer).await?;
     match answer {
         AppendResp { result: Some(Answer::Success(success)) } => Ok(place(&success)),
         AppendResp { result: Some(Answer::WrongExpectedVersion(wrong)) } => {

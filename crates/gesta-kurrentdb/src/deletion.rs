@@ -21,7 +21,7 @@ use crate::{
             tombstone_req, tombstone_resp,
         },
     },
-    read::of_refused,
+    read::change_answer,
     wire::{identifier, malformed},
 };
 
@@ -88,12 +88,7 @@ async fn send_delete(core: &Core, delete: &DeleteStream) -> Result<Position, Sto
         }
         .boxed()
     });
-    let answer = match answer.await {
-        Ok(answer) => answer,
-        Err(failure) => {
-            return Err(of_refused(core, &subject, failure.of_change(&subject)).await);
-        }
-    };
+    let answer = change_answer(core, &subject, answer).await?;
     match answer.position_option {
         Some(delete_resp::PositionOption::Position(at)) => Ok(Position::new(at.commit_position)),
         Some(delete_resp::PositionOption::NoPosition(_)) | None => {
@@ -130,12 +125,7 @@ pub(crate) async fn tombstone(
         }
         .boxed()
     });
-    let answer = match answer.await {
-        Ok(answer) => answer,
-        Err(failure) => {
-            return Err(of_refused(core, &subject, failure.of_change(&subject)).await);
-        }
-    };
+    let answer = change_answer(core, &subject, answer).await?;
     let position = match answer.position_option {
         Some(tombstone_resp::PositionOption::Position(at)) => Position::new(at.commit_position),
         Some(tombstone_resp::PositionOption::NoPosition(_)) | None => core.seen(),

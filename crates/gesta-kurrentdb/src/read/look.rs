@@ -43,17 +43,25 @@ pub(crate) async fn tail(core: &Core, stream: &StreamName) -> Result<Tail, Store
     Ok(found)
 }
 
-/// Returns the error of a refused change. Servers answer alike for a tombstone and for a stream
-/// that is deleted where one is expected.
-pub(crate) async fn of_refused(core: &Core, subject: &Subject, error: StoreError) -> StoreError {
-    match error {
+/// Waits for the answer to a change. Servers refuse alike for a tombstone and for a stream that is
+/// deleted where one is expected, which a look at the stream distinguishes.
+pub(crate) async fn change_answer<T>(
+    core: &Core,
+    subject: &Subject,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, StoreError> {
+    let failure = match answer.await {
+        Ok(answer) => return Ok(answer),
+        Err(failure) => failure,
+    };
+    match failure.of_change(subject) {
         StoreError::Deleted { stream }
             if subject.expected == Some(ExpectedRevision::StreamExists)
                 && matches!(tail(core, &stream).await, Ok(Tail::Empty | Tail::Live(_))) =>
         {
-            conflict(subject, stream, None)
+            Err(conflict(subject, stream, None))
         }
-        error => error,
+        error => Err(error),
     }
 }
 

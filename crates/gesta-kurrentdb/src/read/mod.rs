@@ -12,7 +12,7 @@ mod request;
 
 pub(crate) use self::{
     call::{Batch, Messages},
-    look::{Tail, has_match, last_event, last_position, of_refused, tail},
+    look::{Tail, change_answer, has_match, last_event, last_position, tail},
     page_reader::{PageReader, selected},
     request::{Place, ReadTarget, subscription},
 };
