@@ -44,7 +44,7 @@ pub(crate) struct Sample {
     pub(crate) per_second: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
-    /// Of an event.
+    /// The event's.
     pub(crate) server_us: f64,
 }
 

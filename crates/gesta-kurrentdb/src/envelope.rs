@@ -188,7 +188,7 @@ impl Carried {
         if let Some(unpacked) = unpacked(&entries, &content_type) {
             return unpacked;
         }
-        // Of another client: the metadata are its own.
+        // Another client's event: the metadata are its own.
         let correlation_id = word(&entries, CORRELATION).and_then(|id| CorrelationId::new(id).ok());
         let causation_id = word(&entries, CAUSATION).and_then(|id| CausationId::new(id).ok());
         Self { correlation_id, causation_id, ..other(metadata) }

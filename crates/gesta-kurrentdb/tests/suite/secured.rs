@@ -78,7 +78,7 @@ fn a_user_of_a_server_with_tls_appends_and_reads() {
 fn a_wrong_password_is_denied_without_being_told() {
     let server = Secured::start();
     let parameters = format!("tlsCaFile={}", server.authority());
-    // What a server can do is no secret.
+    // The features of a server are no secret.
     let store = server.connect("admin:wr0ng", &parameters).unwrap();
     let denied = append(&store).unwrap_err();
     assert!(matches!(denied, StoreError::Denied { .. }), "{denied}");

@@ -104,7 +104,7 @@ pub(super) async fn truncate(
     group: &GroupId,
     before: u64,
 ) -> Result<(), StoreError> {
-    // Of two changes at once neither may undo the other.
+    // Two changes at once must not undo each other.
     loop {
         let described = until_known(|| store.describe_stream(&group.parked)).await?;
         if first_visible(&described) >= before {

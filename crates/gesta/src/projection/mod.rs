@@ -115,7 +115,7 @@ pub trait Projection: Send + Sync + 'static {
     /// The events of one stream are applied in order; those of different streams in any order. So
     /// rows depend on one stream each, or on sums that any order gives. Each partition has its own
     /// checkpoint, and with [`Nodes`](crate::Nodes) its own lease, so that nodes share the work.
-    /// How far transactions of partitions run side by side depends on the database.
+    /// The database decides how far transactions of partitions run side by side.
     ///
     /// A projection with partitions sets failing events aside: [`FailurePolicy::Halt`] is refused.
     /// A change of the number rebuilds, unless the projection was not divided before.

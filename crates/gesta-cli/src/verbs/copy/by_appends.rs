@@ -145,7 +145,7 @@ fn append_the_rest(
     let (mut from, mut to) = (Copyable::of(source), Copyable::of(target));
     let mut heads = Heads::default();
     let mut next = from.next()?;
-    // What an earlier run has copied.
+    // The events that an earlier run has copied.
     while let Some(there) = to.next()? {
         match next {
             Some(event) if is_copy(&event, &there) => {

@@ -86,7 +86,7 @@ impl Checks {
         for Check { stream, expected } in &self.0 {
             let is_written = append.writes(stream);
             let expected = match expected {
-                // What always holds needs no check.
+                // An expectation that always holds needs no check.
                 ExpectedState::Revision(ExpectedRevision::Any) if !is_written => continue,
                 ExpectedState::Revision(ExpectedRevision::NoStream) if !is_written => {
                     match node.store().describe_stream(stream).await?.state {

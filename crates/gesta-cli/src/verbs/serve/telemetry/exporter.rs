@@ -164,7 +164,7 @@ impl Exporter {
         self.is_ending.store(true, Ordering::Release);
         // A thread whose queue is full does not wait for a message.
         drop(self.queue.messages.try_send(Message::Finish));
-        // What is not sent in time is lost.
+        // Spans that are not sent in time are lost.
         let _ = self.ended.recv_timeout(FINISH_MAX);
     }
 }
