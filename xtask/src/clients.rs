@@ -9,7 +9,10 @@ mod programs;
 mod scripts;
 mod server;
 
-use std::fs;
+use std::{
+    env, fs,
+    path::{self, PathBuf},
+};
 
 use anyhow::Result;
 
@@ -24,8 +27,7 @@ use crate::{
 
 pub(crate) fn run() -> Result<()> {
     let workspace = Workspace::open()?;
-    step("gesta", cargo().args(["build", "--package", "gesta-cli"]))?;
-    let program = workspace.target_directory.join("debug/gesta");
+    let program = gesta(&workspace)?;
     let folder = workspace.target_directory.join("clients");
     let sources = workspace.root.join("tests/clients");
     fs::create_dir_all(&folder)?;
@@ -49,4 +51,13 @@ pub(crate) fn run() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Builds the program, unless `GESTA_PROGRAMS` names a directory with it. Returns its path.
+fn gesta(workspace: &Workspace) -> Result<PathBuf> {
+    if let Some(programs) = env::var_os("GESTA_PROGRAMS") {
+        return Ok(path::absolute(programs)?.join("gesta"));
+    }
+    step("gesta", cargo().args(["build", "--package", "gesta-cli"]))?;
+    Ok(workspace.target_directory.join("debug/gesta"))
 }

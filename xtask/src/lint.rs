@@ -8,20 +8,20 @@ use crate::{
     step::{cargo, step},
 };
 
-const E2E: [&str; 4] = ["clippy", "--workspace", "--test", "e2e"];
+const CLIPPY: [&str; 4] = ["clippy", "--workspace", "--all-features", "--all-targets"];
+const E2E: [&str; 5] = ["clippy", "--workspace", "--all-features", "--test", "e2e"];
 const UNPUBLISHED: [&str; 5] = ["gesta-bench", "gesta-services", "gesta-sim", "shop", "xtask"];
 
 pub(crate) fn run() -> Result<()> {
     step("formatting", cargo().args(["fmt", "--all", "--check"]))?;
-    step(
-        "clippy",
-        cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-    )?;
+    step("clippy", cargo().args(CLIPPY).args(["--", "-D", "warnings"]))?;
     // Cargo's `--all-targets` leaves out tests that do not run by default.
     step("clippy of end-to-end tests", cargo().args(E2E).args(["--", "-D", "warnings"]))?;
     step(
         "rustdoc",
-        cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
+        cargo()
+            .args(["doc", "--workspace", "--all-features", "--no-deps"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     // Fails if a published crate lacks metadata, or needs a crate that is not published.
     let mut package = cargo();

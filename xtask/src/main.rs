@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 mod bench;
 mod clients;
+mod failed_tests;
 mod lint;
 mod platforms;
 mod prove;
@@ -21,18 +22,22 @@ mod tidy;
 mod workspace;
 
 const USAGE: &str = "\
-cargo xtask test [-p CRATE ...]      tidy, then every test of the workspace or of these crates
+cargo xtask test [--all | -p CRATE ...]
+                                     tidy, then the tests of the default members, of the whole
+                                     workspace, or of these crates
 cargo xtask lint                     formatting, clippy, rustdoc, packages; a warning is an error
 cargo xtask tidy                     the project's rules that no compiler checks
-cargo xtask prove [PROMISE] [--short]
-                                     measurements of what the project promises
+cargo xtask prove [PROMISE] [--short] [--all]
+                                     measurements of what the project promises; --all runs the short
+                                     form on what `test --all` has built
 cargo xtask clients                  official KurrentDB clients against `gesta serve`
 cargo xtask bench [--runs N] [--seconds S] [--events N] [--engine NAME ...] [--load NAME ...]
                   [--directory DIR]  benchmarks of the engine and its peers, for docs/benchmarks.md
 cargo xtask services up [NAME ...]   start real servers for tests on loopback, and print their URLs
 cargo xtask services down [NAME ...] stop them and keep their data; `delete` also deletes the data
 cargo xtask services crash NAME      kill a server, as a machine that fails
-cargo xtask services status          the services and the URLs of those that run";
+cargo xtask services status          the services and the URLs of those that run
+cargo xtask services env             variables that point the shop at them, for a shell's `eval`";
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1).collect()) {
@@ -47,7 +52,7 @@ fn main() -> ExitCode {
 fn run(arguments: Vec<String>) -> Result<()> {
     let (command, rest) = arguments.split_first().with_context(|| format!("usage:\n{USAGE}"))?;
     match (command.as_str(), rest) {
-        ("test", rest) => test::run(&crates_of(rest)?),
+        ("test", rest) => test::run(&test::Tested::parse(rest)?),
         ("lint", []) => lint::run(),
         ("tidy", []) => tidy::run(),
         ("prove", rest) => prove::run(&prove::ProveRequest::parse(rest)?),
@@ -62,28 +67,9 @@ fn run(arguments: Vec<String>) -> Result<()> {
     }
 }
 
-/// Parses `-p CRATE -p CRATE`.
-fn crates_of(arguments: &[String]) -> Result<Vec<String>> {
-    arguments
-        .chunks(2)
-        .map(|pair| match pair {
-            [flag, name] if flag == "-p" => Ok(name.clone()),
-            _ => bail!("expected -p CRATE; usage:\n{USAGE}"),
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn crates_are_named_one_by_one() {
-        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(crates_of(&words("-p gesta -p shop")).unwrap(), ["gesta", "shop"]);
-        assert!(crates_of(&words("-p")).is_err());
-        assert!(crates_of(&words("gesta shop")).is_err());
-    }
 
     #[test]
     fn an_unknown_command_is_refused() {

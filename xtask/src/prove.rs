@@ -15,11 +15,13 @@ use anyhow::{Context, Result, ensure};
 use crate::{step::Stopwatch, workspace::Workspace};
 
 mod check;
+mod executables;
 mod figures;
 mod promises;
 
 use self::{
     check::{Checkout, Effort, Outcome},
+    executables::Executables,
     promises::{PROMISES, Promise},
 };
 
@@ -31,15 +33,24 @@ const REPORT: &str = "prove.txt";
 pub(crate) struct ProveRequest {
     promise: Option<&'static str>,
     effort: Effort,
+    /// Builds the tests with every feature, as `cargo xtask test --all` does.
+    is_built_at_once: bool,
 }
 
 impl ProveRequest {
     pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
-        let mut request = Self { promise: None, effort: Effort::Full };
+        let mut request = Self { promise: None, effort: Effort::Full, is_built_at_once: false };
         for argument in arguments {
-            if argument == "--short" {
-                request.effort = Effort::Short;
-                continue;
+            match argument.as_str() {
+                "--short" => {
+                    request.effort = Effort::Short;
+                    continue;
+                }
+                "--all" => {
+                    request.is_built_at_once = true;
+                    continue;
+                }
+                _ => {}
             }
             let known = PROMISES.iter().find(|promise| promise.name == *argument);
             let promise = known.with_context(|| {
@@ -50,6 +61,9 @@ impl ProveRequest {
             ensure!(request.promise.is_none(), "name one promise, or none for all");
             request.promise = Some(promise.name);
         }
+        // The figures of the full form are those of released programs.
+        let is_short = request.effort == Effort::Short;
+        ensure!(is_short || !request.is_built_at_once, "--all belongs to --short");
         Ok(request)
     }
 
@@ -95,7 +109,9 @@ impl Report {
 pub(crate) fn run(request: &ProveRequest) -> Result<()> {
     let Workspace { root, target_directory, .. } = Workspace::open()?;
     let mut report = Report(File::create(target_directory.join(REPORT)).context(REPORT)?);
-    let checkout = Checkout { root, target_directory, effort: request.effort };
+    let built = request.is_built_at_once.then(|| Executables::build(&target_directory));
+    let built = built.transpose()?;
+    let checkout = Checkout { root, target_directory, effort: request.effort, built };
     let mut tally = Tally::default();
     for promise in request.promises() {
         report.line(format_args!("\n{}. {}", promise.name, promise.statement))?;
@@ -130,14 +146,17 @@ mod tests {
 
     #[test]
     fn one_promise_or_all_can_be_selected() {
-        assert_eq!(request("").unwrap(), ProveRequest { promise: None, effort: Effort::Full });
-        let short = ProveRequest { promise: Some("3"), effort: Effort::Short };
+        let every = ProveRequest { promise: None, effort: Effort::Full, is_built_at_once: false };
+        assert_eq!(request("").unwrap(), every);
+        let short = ProveRequest { promise: Some("3"), effort: Effort::Short, ..every };
         assert_eq!(request("3 --short").unwrap(), short);
-        let named = ProveRequest { promise: Some("engine-kills"), effort: Effort::Full };
+        let of_one_build = ProveRequest { is_built_at_once: true, ..short };
+        assert_eq!(request("3 --short --all").unwrap(), of_one_build);
+        let named = ProveRequest { promise: Some("engine-kills"), ..every };
         assert_eq!(request("engine-kills").unwrap(), named);
         assert_eq!(request("").unwrap().promises().count(), PROMISES.len());
         assert_eq!(named.promises().count(), 1);
-        for wrong in ["0", "10", "three", "--quick", "1 2"] {
+        for wrong in ["0", "10", "three", "--quick", "1 2", "3 --all"] {
             assert!(request(wrong).is_err(), "{wrong}");
         }
     }

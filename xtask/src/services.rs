@@ -20,6 +20,8 @@ pub(crate) enum ServicesRequest {
     Delete(Vec<String>),
     Crash(String),
     Status,
+    /// Variables of the shop for the running servers, for a shell.
+    Env,
 }
 
 impl ServicesRequest {
@@ -32,9 +34,10 @@ impl ServicesRequest {
             ["delete", ..] => Ok(Self::Delete(names())),
             ["crash", name] => Ok(Self::Crash((*name).to_owned())),
             ["status"] => Ok(Self::Status),
+            ["env"] => Ok(Self::Env),
             _ => bail!(
-                "expected `services up|down|delete [NAME ...]`, `services crash NAME` or \
-                 `services status`"
+                "expected `services up|down|delete [NAME ...]`, `services crash NAME`, \
+                 `services status` or `services env`"
             ),
         }
     }
@@ -48,6 +51,11 @@ pub(crate) fn run(request: &ServicesRequest) -> Result<()> {
         ServicesRequest::Delete(names) => servers.delete(names).map(|()| Vec::new())?,
         ServicesRequest::Crash(name) => servers.crash(name).map(|()| Vec::new())?,
         ServicesRequest::Status => Vec::new(),
+        ServicesRequest::Env => {
+            let variables = variables_of(&servers.status()?);
+            variables.iter().for_each(|line| println!("{line}"));
+            return Ok(());
+        }
     };
     servers.status()?.iter().for_each(|state| println!("{}", line(state)));
     println!("logs and data: {}", servers.directory().display());
@@ -59,6 +67,25 @@ pub(crate) fn run(request: &ServicesRequest) -> Result<()> {
 fn failures(outcomes: Vec<(&'static str, Result<()>)>) -> Vec<String> {
     let failed = outcomes.into_iter().filter_map(|(name, outcome)| Some((name, outcome.err()?)));
     failed.map(|(name, error)| format!("{name} does not run: {error:#}")).collect()
+}
+
+/// The shop's variables, with the service and the end of the URL that gives the shop names of its
+/// own there.
+const VARIABLES: [(&str, &str, &str); 5] = [
+    ("GESTA_STORE", "postgres", "?schema=shop"),
+    ("GESTA_CACHE", "redis", "?prefix=shop"),
+    ("GESTA_SNAPSHOTS", "redis", "?prefix=shop"),
+    ("GESTA_SEARCH", "opensearch", "/shop"),
+    ("GESTA_RELAY", "kafka", "/shop?delivery=exactly-once"),
+];
+
+/// Returns the commands of a shell that set the shop's variables to the servers that run.
+fn variables_of(states: &[ServerState]) -> Vec<String> {
+    let url = |service| states.iter().find(|state| state.name == service)?.url.as_ref();
+    let lines = VARIABLES.iter().filter_map(|(variable, service, end)| {
+        Some(format!("export {variable}='{}{end}'", url(*service)?))
+    });
+    lines.collect()
 }
 
 fn line(state: &ServerState) -> String {
@@ -86,9 +113,22 @@ mod tests {
         assert_eq!(request("down postgres pgbouncer").unwrap(), ServicesRequest::Down(two));
         let one = "postgres".to_owned();
         assert_eq!(request("crash postgres").unwrap(), ServicesRequest::Crash(one));
+        assert_eq!(request("env").unwrap(), ServicesRequest::Env);
         for wrong in ["", "start", "crash", "crash postgres pgbouncer", "status postgres"] {
             assert!(request(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_shop_is_pointed_at_the_servers_that_run() {
+        let state =
+            |name, url: Option<&str>| ServerState { name, about: "", url: url.map(str::to_owned) };
+        let states = [state("redis", Some("redis://127.0.0.1:7")), state("kafka", None)];
+        let expected = [
+            "export GESTA_CACHE='redis://127.0.0.1:7?prefix=shop'",
+            "export GESTA_SNAPSHOTS='redis://127.0.0.1:7?prefix=shop'",
+        ];
+        assert_eq!(variables_of(&states), expected);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Steps: programs run one after another by a command, each announced and timed.
 //!
-//! Invariants: a step writes directly to the terminal, so its last output is the last output shown;
+//! Invariants: what a step writes is shown at once, so its last output is the last output shown;
 //! a failed step ends the command.
 
 use std::{
     ffi::OsString,
-    process::Command,
+    process::{Command, ExitStatus},
     time::{Duration, Instant},
 };
 
@@ -27,9 +27,18 @@ impl Stopwatch {
 
 /// Runs a program under a title and prints its duration.
 pub(crate) fn step(title: &str, command: &mut Command) -> Result<()> {
+    step_by(title, command, |command| Ok(command.status()?))
+}
+
+/// Runs a program under a title by a function of the caller's, and prints its duration.
+pub(crate) fn step_by(
+    title: &str,
+    command: &mut Command,
+    run: impl FnOnce(&mut Command) -> Result<ExitStatus>,
+) -> Result<()> {
     println!("\n== {title}");
     let stopwatch = Stopwatch::start();
-    let status = command.status().with_context(|| format!("{title}: cannot be started"))?;
+    let status = run(command).with_context(|| format!("{title}: cannot be started"))?;
     let seconds = stopwatch.elapsed().as_secs_f64();
     ensure!(status.success(), "{title}: {status} after {seconds:.1} s");
     println!("== {title}: ok, {seconds:.1} s");

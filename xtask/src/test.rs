@@ -4,13 +4,14 @@
 //! Invariants: mutations are compiled only here and by `prove`, behind a `cfg`, into separate
 //! target directories; no other build contains them.
 
-use std::process::Command;
+use std::{fmt, process::Command};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{
+    failed_tests::FailedTests,
     services::ServicesOfTests,
-    step::{Stopwatch, cargo, rust_flags_and, step},
+    step::{Stopwatch, cargo, rust_flags_and, step, step_by},
     tidy,
     workspace::Workspace,
 };
@@ -19,45 +20,88 @@ use crate::{
 const SIMULATION: &str = "gesta-sim";
 pub(crate) const PLANTED_CFG: &str = "--cfg gesta_planted";
 
-/// Tests these crates, or all if the list is empty.
-pub(crate) fn run(crates: &[String]) -> Result<()> {
+/// The crates whose tests run.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Tested {
+    /// The default members of the workspace, which need no large dependencies.
+    Default,
+    /// Every member with every feature.
+    All,
+    Named(Vec<String>),
+}
+
+impl Tested {
+    /// Parses `--all`, or `-p CRATE -p CRATE`.
+    pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
+        match arguments {
+            [] => return Ok(Self::Default),
+            [flag] if flag == "--all" => return Ok(Self::All),
+            _ => {}
+        }
+        let names = arguments.chunks(2).map(|pair| match pair {
+            [flag, name] if flag == "-p" => Ok(name.clone()),
+            _ => bail!("expected --all, or -p CRATE"),
+        });
+        Ok(Self::Named(names.collect::<Result<_>>()?))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Default | Self::All => true,
+            Self::Named(names) => names.iter().any(|named| named == name),
+        }
+    }
+}
+
+impl fmt::Display for Tested {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("the default members"),
+            Self::All => f.write_str("the workspace"),
+            Self::Named(names) => f.write_str(&names.join(", ")),
+        }
+    }
+}
+
+pub(crate) fn run(tested: &Tested) -> Result<()> {
     let stopwatch = Stopwatch::start();
     tidy::run()?;
     let workspace = Workspace::open()?;
     let services = ServicesOfTests::begin(&workspace.target_directory)?;
-    let mut tests = tests(crates);
+    let mut tests = tests(tested);
     services.pass_to(&mut tests);
-    let tested = step(&format!("tests of {}", scope(crates)), &mut tests);
+    let mut failed = FailedTests::default();
+    let run = |tests: &mut Command| failed.of_run(tests);
+    let passed = step_by(&format!("tests of {tested}"), &mut tests, run);
     // The table belongs to failed tests as well, and servers that were started end in any case.
     let served = services.end();
-    tested.and(served)?;
-    if planted_belongs_to(crates, &workspace) {
+    failed.print();
+    passed.and(served)?;
+    if planted_belongs_to(tested, &workspace) {
         step("mutations are caught", &mut planted(&workspace))?;
     }
     println!("\nAll steps passed in {:.0} s.", stopwatch.elapsed().as_secs_f64());
     Ok(())
 }
 
-fn scope(crates: &[String]) -> String {
-    if crates.is_empty() { "the workspace".to_owned() } else { crates.join(", ") }
-}
-
-fn tests(crates: &[String]) -> Command {
+fn tests(tested: &Tested) -> Command {
     let mut command = cargo();
     command.args(["test", "--no-fail-fast"]);
-    if crates.is_empty() {
-        command.arg("--workspace");
-    }
-    for name in crates {
-        command.args(["--package", name]);
+    match tested {
+        Tested::Default => {}
+        Tested::All => {
+            command.args(["--workspace", "--all-features"]);
+        }
+        Tested::Named(names) => {
+            command.args(names.iter().flat_map(|name| ["--package", name]));
+        }
     }
     command
 }
 
-fn planted_belongs_to(crates: &[String], workspace: &Workspace) -> bool {
-    let asked = crates.is_empty() || crates.iter().any(|name| name == SIMULATION);
+fn planted_belongs_to(tested: &Tested, workspace: &Workspace) -> bool {
     // A workspace without the crate has no mutations to test.
-    asked && workspace.packages.iter().any(|package| package.name == SIMULATION)
+    tested.has(SIMULATION) && workspace.packages.iter().any(|package| package.name == SIMULATION)
 }
 
 fn planted(workspace: &Workspace) -> Command {
@@ -82,25 +126,36 @@ mod tests {
         words.join(" ")
     }
 
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
+    fn parsed(text: &str) -> Result<Tested> {
+        Tested::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
-    fn without_names_the_whole_workspace_is_tested() {
-        assert_eq!(words(&tests(&[])), "test --no-fail-fast --workspace");
-        let two = tests(&names(&["gesta", "shop"]));
+    fn without_names_the_default_members_are_tested() {
+        assert_eq!(words(&tests(&parsed("").unwrap())), "test --no-fail-fast");
+        assert_eq!(
+            words(&tests(&parsed("--all").unwrap())),
+            "test --no-fail-fast --workspace --all-features"
+        );
+        let two = tests(&parsed("-p gesta -p shop").unwrap());
         assert_eq!(words(&two), "test --no-fail-fast --package gesta --package shop");
+    }
+
+    #[test]
+    fn crates_are_named_one_by_one() {
+        for refused in ["-p", "gesta shop", "--all -p gesta"] {
+            assert!(parsed(refused).is_err(), "{refused}");
+        }
     }
 
     #[test]
     fn planted_bugs_are_built_apart_and_only_with_their_crate() {
         let without = Workspace::of(&[]);
-        assert!(!planted_belongs_to(&[], &without));
+        assert!(!planted_belongs_to(&Tested::All, &without));
         let workspace = Workspace { packages: vec![Package::named(SIMULATION)], ..without };
-        assert!(planted_belongs_to(&[], &workspace));
-        assert!(planted_belongs_to(&names(&["gesta", SIMULATION]), &workspace));
-        assert!(!planted_belongs_to(&names(&["gesta"]), &workspace));
+        assert!(planted_belongs_to(&Tested::Default, &workspace));
+        assert!(planted_belongs_to(&parsed("-p gesta -p gesta-sim").unwrap(), &workspace));
+        assert!(!planted_belongs_to(&parsed("-p gesta").unwrap(), &workspace));
         let command = planted(&workspace);
         assert!(words(&command).ends_with("--target-dir target/planted -- planted::"));
         let flags = command.get_envs().find(|(name, _)| *name == "RUSTFLAGS").unwrap().1.unwrap();

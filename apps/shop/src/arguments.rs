@@ -2,11 +2,16 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use gesta::Role;
 use shop::{processes::ProcessDelays, users::Welcome};
 
-use crate::{serve::ListenOptions, store::PlaceArguments};
+use crate::{
+    engines::{self, Place, Purpose},
+    masking,
+    serve::ListenOptions,
+    store::{InvalidPlace, PlaceArguments},
+};
 
 /// A small company on Gesta: users, a catalogue, orders and accounts.
 #[derive(Parser, Debug)]
@@ -27,7 +32,7 @@ pub(crate) enum Command {
     /// Import the sample, print the sales report, and serve the shop
     Demo {
         #[command(flatten)]
-        listen: ListenOptions,
+        demo: DemoOptions,
     },
     /// Serve the shop over HTTP until interrupted
     Serve {
@@ -39,11 +44,30 @@ pub(crate) enum Command {
         /// CSV file with the columns InvoiceNo, StockCode, Description, Quantity, InvoiceDate,
         /// UnitPrice, CustomerID and Country
         file: PathBuf,
+        #[command(flatten)]
+        relay: RelayOption,
     },
     /// Print the settings in force and where each comes from, without passwords
     Config {
         #[command(flatten)]
         serve: ServeOptions,
+    },
+    /// Print the balances of all accounts, as JSON lines, from Kafka alone: the event store is not
+    /// opened. They are kept where `--read-models` says, by default in `sqlite:./shop-balances`
+    Balances {
+        /// Go on, and print each balance that changes, until interrupted
+        #[arg(long)]
+        follow: bool,
+        #[arg(
+            long,
+            value_name = "URL",
+            env = "GESTA_SOURCE",
+            help = format!(
+                "Relay of a shop that runs with `--relay`: {}",
+                engines::forms(Purpose::Relay)
+            )
+        )]
+        source: String,
     },
     /// Print the sales report
     Report {
@@ -51,6 +75,44 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Places of `demo --everything` that are not given: the ports that `compose.yaml` publishes.
+pub(crate) const EVERYTHING: [(&str, &str); 5] = [
+    ("store", "postgres://postgres@127.0.0.1:15418/postgres?schema=shop"),
+    ("cache", "redis://127.0.0.1:15379?prefix=shop"),
+    ("snapshots", "redis://127.0.0.1:15379?prefix=shop"),
+    ("search", "opensearch://127.0.0.1:15920/shop"),
+    ("relay", "kafka://127.0.0.1:15492/shop?delivery=exactly-once"),
+];
+
+/// Options of the demo.
+#[derive(Args, Debug)]
+pub(crate) struct DemoOptions {
+    #[command(flatten)]
+    pub(crate) listen: ListenOptions,
+    /// Use PostgreSQL, Redis, OpenSearch and Kafka, and show the state of each part at
+    /// `/everything` (feature `everything`); places that are not given are those of `compose.yaml`
+    #[arg(long)]
+    pub(crate) everything: bool,
+    #[command(flatten)]
+    pub(crate) relay: RelayOption,
+}
+
+/// The place to which events are published.
+#[derive(Args, Debug)]
+pub(crate) struct RelayOption {
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "GESTA_RELAY",
+        help = format!(
+            "Brokers to which this program publishes all events, and the name of the relay: {}, with \
+             `?delivery=exactly-once` for each event once; one program at a time",
+            engines::forms(Purpose::Relay)
+        )
+    )]
+    relay: Option<String>,
 }
 
 /// Options of the verb that serves.
@@ -74,6 +136,16 @@ pub(crate) struct ServeOptions {
     /// reactors) or `all`
     #[arg(long, value_name = "ROLE", default_value_t = Role::All, env = "GESTA_ROLE")]
     pub(crate) role: Role,
+    #[command(flatten)]
+    pub(crate) relay: RelayOption,
+}
+
+impl RelayOption {
+    /// Returns the place, if one was given.
+    pub(crate) fn place(&self) -> Result<Option<Place>, InvalidPlace> {
+        let parsed = self.relay.as_ref().map(|url| Place::parse(Purpose::Relay, url));
+        parsed.transpose().map_err(InvalidPlace::Relay)
+    }
 }
 
 impl ServeOptions {
@@ -85,4 +157,9 @@ impl ServeOptions {
         let welcome = Duration::from_secs(self.welcome_after);
         ProcessDelays { welcome, ..ProcessDelays::default() }
     }
+}
+
+/// Ends the program with a place that cannot be read.
+pub(crate) fn usage_error<T>(invalid: InvalidPlace) -> T {
+    masking::exit(&Arguments::command().error(ErrorKind::ValueValidation, invalid))
 }

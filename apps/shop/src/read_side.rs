@@ -8,9 +8,11 @@ use crate::{
     accounts::Accounts,
     catalogue::Products,
     orders::{OrderCard, credit_notes::CreditNotes, sales::Sales, summaries::OrderSummaries},
-    sql::ReadModels,
+    read_models::ReadModels,
     users::Users,
 };
+#[cfg(feature = "search")]
+use crate::{catalogue::search::ProductIndex, orders::search::OrderIndex};
 
 /// Generates both functions from one list, so that `caught_up` waits for every projection.
 macro_rules! projections {
@@ -33,8 +35,30 @@ macro_rules! projections {
             within: Duration,
         ) -> Result<(), WaitError> {
             $(gesta.wait_for_position::<$projection>(position).within(within).await?;)+
+            #[cfg(feature = "search")]
+            search_caught_up(gesta, position, within).await?;
             Ok(())
         }
     };
 }
 projections!(Users, Products, OrderSummaries, CreditNotes, Sales, Accounts);
+
+/// Registers the projections of full-text search.
+#[cfg(feature = "search")]
+pub fn project_search(builder: Builder, indexes: &gesta::search::SearchStore) -> Builder {
+    builder.project(ProductIndex, indexes).project(OrderIndex, indexes)
+}
+
+/// Waits for the indexes, if this shop has some.
+#[cfg(feature = "search")]
+async fn search_caught_up(
+    gesta: &Gesta,
+    position: Position,
+    within: Duration,
+) -> Result<(), WaitError> {
+    if gesta.reached::<OrderIndex>().is_some() {
+        gesta.wait_for_position::<ProductIndex>(position).within(within).await?;
+        gesta.wait_for_position::<OrderIndex>(position).within(within).await?;
+    }
+    Ok(())
+}

@@ -36,6 +36,13 @@ impl SearchText {
         joined(&self.0, " ", |word| format!("\"{word}\"*"))
     }
 
+    /// Returns whether each of the words begins one of a text's, which are given in the form of
+    /// [`folded_words`].
+    pub(crate) fn is_in(&self, folded: &[String]) -> bool {
+        let wanted = folded_words(&self.0.join(" "));
+        wanted.iter().all(|word| folded.iter().any(|other| other.starts_with(word)))
+    }
+
     /// Returns the text of PostgreSQL's `tsquery`.
     pub(crate) fn as_tsquery(&self) -> String {
         joined(&folded_words(&self.0.join(" ")), " & ", |word| format!("'{word}':*"))
@@ -73,6 +80,14 @@ mod tests {
         assert_eq!(text.as_fts5(), r#""a"* "OR"* "words"* "NEAR"*"#);
         let text = SearchText::new("a' | b:* & !c").unwrap();
         assert_eq!(text.as_tsquery(), "'a':* & 'b':* & 'c':*");
+    }
+
+    #[test]
+    fn a_text_is_found_by_the_beginnings_of_all_words() {
+        let folded = folded_words("White Lantern, café");
+        let is_found = |text: &str| SearchText::new(text).unwrap().is_in(&folded);
+        assert!(is_found("lant WHITE") && is_found("cafe\u{301}"));
+        assert!(!is_found("white lanterns") && !is_found("antern"));
     }
 
     #[test]

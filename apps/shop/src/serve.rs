@@ -4,14 +4,14 @@
 //! authentication.
 
 use std::{
+    future::Future,
     io::{self, Write as _},
     net::SocketAddr,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use gesta_http::{GestaState, Origin};
-use shop::http;
+use gesta_http::{ApiRoute, GestaState, Origin};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -65,22 +65,34 @@ impl ListenOptions {
     }
 }
 
+/// Returns a future that is ready when the process receives SIGINT or SIGTERM from now on.
+pub(crate) fn interrupted() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut ended = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = ended.recv() => {}
+        }
+    })
+}
+
 impl BoundServer {
-    /// Serves a shop until the process receives SIGINT or SIGTERM.
-    pub(crate) async fn serve(self, shop: OpenShop) -> Result<()> {
+    /// Returns the URL of the bound address.
+    #[cfg(feature = "everything")]
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Serves a shop, with further routes, until the process receives SIGINT or SIGTERM.
+    pub(crate) async fn serve(self, shop: OpenShop, further: Vec<ApiRoute>) -> Result<()> {
         // Installed before the address is printed: a script may send the signal right after.
-        let mut ended = signal(SignalKind::terminate())?;
-        let mut interrupted = signal(SignalKind::interrupt())?;
+        let interrupted = interrupted()?;
         self.print_addresses()?;
         tracing::info!(address = %self.address, "serving");
         let state = GestaState::new(shop.gesta.clone()).allow_origins(self.allowed_origins);
-        gesta_http::serve(self.listener, http::api().router(state.clone()), state, async move {
-            tokio::select! {
-                _ = interrupted.recv() => {}
-                _ = ended.recv() => {}
-            }
-        })
-        .await?;
+        let router = shop.api().with("operations", further).router(state.clone());
+        gesta_http::serve(self.listener, router, state, interrupted).await?;
         // Requests have ended; now the processes and projections end, and the store closes.
         shop.close().await;
         tracing::info!("closed");

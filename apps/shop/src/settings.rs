@@ -17,7 +17,10 @@ use clap::{
 };
 use toml_edit::{DocumentMut, Item, Value};
 
-use crate::{arguments::Arguments, masking};
+use crate::{
+    arguments::{Arguments, EVERYTHING},
+    masking,
+};
 
 /// The file that is read if it exists and no other one is given.
 const DEFAULT_FILE: &str = "shop.toml";
@@ -27,9 +30,12 @@ const CONFIG: &str = "config";
 
 /// Names of the settings in a file. An argument has the same name, and so has its environment
 /// variable: `GESTA_READ_MODELS` is `read-models`.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 13] = [
     "store",
     "read-models",
+    "search",
+    "cache",
+    "snapshots",
     "local",
     "listen",
     "allow-remote",
@@ -37,6 +43,7 @@ const NAMES: [&str; 9] = [
     "welcome-after",
     "node",
     "role",
+    "relay",
 ];
 
 /// The arguments, completed from the environment and a file.
@@ -58,15 +65,17 @@ impl Settings {
         let named = Arguments::command().try_get_matches_from(&arguments);
         let named = named.unwrap_or_else(|error| masking::exit(&error));
         let file = SettingsFile::find(named.get_one::<PathBuf>(CONFIG))?;
-        let command = Arguments::command();
-        let command = match &file {
-            Some(file) => {
-                let values = file.settings.iter().flat_map(|(_, values)| values.clone());
-                masking::mask_settings(values.collect());
-                file.as_defaults_of(command)
-            }
-            None => command,
-        };
+        let mut command = Arguments::command();
+        if wants_everything(&named) {
+            let defaults = EVERYTHING.map(|(name, url)| (name.to_owned(), vec![url.to_owned()]));
+            command = with_defaults(command, &defaults);
+        }
+        if let Some(file) = &file {
+            let values = file.settings.iter().flat_map(|(_, values)| values.clone());
+            masking::mask_settings(values.collect());
+            // Last: the file takes the place of all other defaults.
+            command = with_defaults(command, &file.settings);
+        }
         let matches = command.try_get_matches_from(&arguments);
         let matches = matches.unwrap_or_else(|error| masking::exit(&error));
         let arguments = Arguments::from_arg_matches(&matches);
@@ -141,21 +150,24 @@ impl SettingsFile {
     fn has(&self, name: &str) -> bool {
         self.settings.iter().any(|(known, _)| known == name)
     }
+}
 
-    /// Makes the settings the defaults of the arguments with the same names, of every verb.
-    fn as_defaults_of(&self, command: Command) -> Command {
-        command
-            .mut_args(|argument| self.as_default_of(argument))
-            .mut_subcommands(|verb| verb.mut_args(|argument| self.as_default_of(argument)))
-    }
+/// Returns whether the demo was asked for with every part.
+fn wants_everything(matches: &ArgMatches) -> bool {
+    let demo = matches.subcommand().filter(|(verb, _)| *verb == "demo");
+    demo.is_some_and(|(_, demo)| demo.get_flag("everything"))
+}
 
-    fn as_default_of(&self, argument: Arg) -> Arg {
+/// Makes settings the defaults of the arguments with the same names, of every verb.
+fn with_defaults(command: Command, settings: &[(String, Vec<String>)]) -> Command {
+    let with_default = |argument: Arg| {
         let id = argument.get_id().to_string();
-        match self.settings.iter().find(|(name, _)| id_of(name) == id) {
+        match settings.iter().find(|(name, _)| id_of(name) == id) {
             Some((_, values)) => argument.default_values(values.clone()).hide_default_value(true),
             None => argument,
         }
-    }
+    };
+    command.mut_args(with_default).mut_subcommands(|verb| verb.mut_args(with_default))
 }
 
 fn values_of(name: &str, item: &Item) -> Result<Vec<String>> {

@@ -1,6 +1,7 @@
 //! The locations of events, read models and mails.
 //!
-//! Invariant: a URL is printed without its password, also in an error.
+//! Invariant: a URL is printed without its password, also in an error. Not here: the engines that
+//! the URLs name (`engines.rs`).
 
 use std::{
     convert::Infallible,
@@ -14,16 +15,25 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use gesta::{
-    Builder, Gesta, Nodes, OpenError, Role,
-    postgres::{self, OpenMode, PostgresReadModels, PostgresStore},
-    sqlite::Sqlite,
+    Builder, Gesta, Nodes, Position, Role,
+    postgres::PostgresStore,
     store::{EventStore as _, Leases as _},
 };
+use gesta_http::Api;
 use shop::{
+    http,
     outbox::Outbox,
     processes::{self, ProcessDelays},
-    reactors, read_side,
-    sql::ReadModels,
+    reactors,
+    read_models::ReadModels,
+    read_side,
+};
+
+#[cfg(feature = "everything")]
+use crate::engines::RelayWatch;
+use crate::{
+    engines::{self, Indexes, Kind, Place, Purpose},
+    relay::RelayTask,
 };
 
 /// Subdirectory of the read models.
@@ -32,6 +42,8 @@ const READ_MODELS: &str = "read-models";
 const OUTBOX: &str = "outbox";
 /// Directory of the mails of a store in a database.
 const LOCAL_DEFAULT: &str = "shop-data";
+/// The value of an argument that names no place.
+const NONE: &str = "none";
 
 /// Term of a node's leases. The work of a node that was killed waits for it.
 const TERM: Duration = Duration::from_secs(5);
@@ -39,29 +51,70 @@ const TERM: Duration = Duration::from_secs(5);
 /// Arguments of the locations.
 #[derive(Args, Debug)]
 pub(crate) struct PlaceArguments {
-    /// Event store: `gesta:DIRECTORY`, `postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME`,
-    /// `kurrentdb://USER:PASSWORD@HOST:PORT` (feature `kurrentdb`), or `memory:` for a store that
-    /// is lost when the program ends
     #[arg(
         long,
         global = true,
         value_name = "URL",
         default_value = "gesta:./shop-data",
         env = "GESTA_STORE",
-        hide_env_values = true
+        hide_env_values = true,
+        help = format!(
+            "Event store: {}; what is in memory is lost when the program ends",
+            engines::forms(Purpose::Store)
+        )
     )]
     store: GivenUrl,
-    /// Read models: `sqlite:DIRECTORY`, `postgres://…` as for the event store, or `memory:` for
-    /// read models that are lost when the program ends; by default next to the events: in the
-    /// directory `read-models`, or in the same database
     #[arg(
         long,
         global = true,
         value_name = "URL",
         env = "GESTA_READ_MODELS",
-        hide_env_values = true
+        hide_env_values = true,
+        help = format!(
+            "Read models: {}; by default next to the events: in the directory `read-models`, or in \
+             the same database",
+            engines::forms(Purpose::ReadModels)
+        )
     )]
     read_models: Option<GivenUrl>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "GESTA_SEARCH",
+        hide_env_values = true,
+        help = format!(
+            "Full-text indexes of orders and products: {}; by default none",
+            engines::forms(Purpose::Search)
+        )
+    )]
+    search: Option<GivenUrl>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        default_value = NONE,
+        env = "GESTA_CACHE",
+        hide_env_values = true,
+        help = format!(
+            "Cache of queries: `none`, {}; nodes share the one on a server",
+            engines::forms(Purpose::Cache)
+        )
+    )]
+    cache: GivenUrl,
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "GESTA_SNAPSHOTS",
+        hide_env_values = true,
+        help = format!(
+            "Stored states, from which loads of orders, products and accounts begin: {}; none by \
+             default",
+            engines::forms(Purpose::Snapshots)
+        )
+    )]
+    snapshots: Option<GivenUrl>,
     /// Directory of the outbox; by default that of a `gesta:` store, or `./shop-data`
     #[arg(long, global = true, value_name = "DIRECTORY", env = "GESTA_LOCAL")]
     local: Option<PathBuf>,
@@ -86,37 +139,16 @@ impl fmt::Debug for GivenUrl {
     }
 }
 
-/// Location of the event store.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum StoreUrl {
-    Directory(PathBuf),
-    Memory,
-    Postgres(DatabaseUrl),
-    /// A server of KurrentDB's protocol.
-    Kurrent(DatabaseUrl),
-}
-
-/// The URL of a database or a server. It may have a password, which is not printed.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct DatabaseUrl {
-    url: String,
-    without_password: String,
-}
-
-/// Location of the read models.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum ReadModelsUrl {
-    Directory(PathBuf),
-    Postgres(DatabaseUrl),
-    /// In a temporary directory, which ends with the program.
-    Temporary,
-}
-
 /// Locations of everything that the shop keeps.
 #[derive(Debug)]
 pub(crate) struct Places {
-    pub(crate) store: StoreUrl,
-    pub(crate) read_models: ReadModelsUrl,
+    pub(crate) store: Place,
+    pub(crate) read_models: Place,
+    /// Full-text indexes, if there are any.
+    pub(crate) search: Option<Place>,
+    /// Cache of queries. `None`: every query reads its read model.
+    pub(crate) cache: Option<Place>,
+    pub(crate) snapshots: Option<Place>,
     /// Directory of the outbox. A memory store has none: nothing of it is kept.
     pub(crate) local: Option<PathBuf>,
 }
@@ -129,17 +161,69 @@ pub(crate) struct Node<'a> {
     pub(crate) role: Role,
 }
 
+impl Node<'_> {
+    /// The node of the demo.
+    pub(crate) const DEMO: Self = Self { label: "demo", role: Role::All };
+}
+
 /// An open shop with its read models.
 pub(crate) struct OpenShop {
     pub(crate) gesta: Gesta,
     /// The event store, if it also has the leases of the nodes.
     shared: Option<Arc<PostgresStore>>,
     read_models: ReadModels,
+    indexes: Option<Box<dyn Indexes>>,
+    relay: Option<RelayTask>,
+}
+
+/// The parts of an open shop, for a look at them.
+#[cfg(feature = "everything")]
+pub(crate) struct OpenParts<'a> {
+    pub(crate) gesta: &'a Gesta,
+    /// The event store, if it is in PostgreSQL together with the read models.
+    pub(crate) server: Option<&'a Arc<PostgresStore>>,
+    pub(crate) indexes: Option<&'a gesta::search::SearchStore>,
+    pub(crate) relay: Option<&'a Arc<dyn RelayWatch>>,
 }
 
 impl OpenShop {
+    /// Publishes all events to a Kafka cluster until the shop is closed.
+    pub(crate) fn relay_to(&mut self, place: &Place) -> Result<()> {
+        let store = Arc::clone(self.gesta.store());
+        self.relay = Some(RelayTask::start(place, store).context("--relay")?);
+        Ok(())
+    }
+
+    /// Waits until every event up to a position is published. Without a relay there is nothing to
+    /// wait for.
+    pub(crate) async fn published(&self, position: Position) -> Result<()> {
+        let Some(relay) = &self.relay else { return Ok(()) };
+        ensure!(relay.watch().reached(position).await, "the relay ended before the last event");
+        Ok(())
+    }
+
+    /// Returns the parts that the page of all parts shows.
+    #[cfg(feature = "everything")]
+    pub(crate) fn parts(&self) -> OpenParts<'_> {
+        let Self { gesta, shared, indexes, relay, .. } = self;
+        OpenParts {
+            gesta,
+            server: shared.as_ref(),
+            indexes: indexes.as_ref().map(|indexes| indexes.store()),
+            relay: relay.as_ref().map(RelayTask::watch),
+        }
+    }
+
+    /// Returns the HTTP interface of the shop.
+    pub(crate) fn api(&self) -> Api {
+        self.indexes.as_ref().map_or_else(http::api, |indexes| indexes.api())
+    }
+
     /// Closes the application, then the files or connections of its read models.
     pub(crate) async fn close(self) {
+        if let Some(stopping) = self.relay.map(RelayTask::stop) {
+            stopping.await;
+        }
         self.gesta.close().await;
         if let Some(store) = self.shared
             && let Err(error) = store.close().await
@@ -147,6 +231,11 @@ impl OpenShop {
             tracing::warn!(%error, "the event store was not closed in an orderly way");
         }
         self.read_models.close().await;
+        if let Some(indexes) = self.indexes
+            && let Err(error) = indexes.close().await
+        {
+            tracing::warn!(%error, "the indexes were not closed in an orderly way");
+        }
     }
 }
 
@@ -157,158 +246,64 @@ pub(crate) enum InvalidPlace {
     Store(String),
     #[error("--read-models: {0}")]
     ReadModels(String),
-}
-
-impl FromStr for StoreUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        // Parsed before anything is opened, so that a wrong URL is a usage error.
-        if let Some(directory) = gesta::directory_of(text).map_err(without_url)? {
-            return Ok(Self::Directory(directory));
-        }
-        let without_password = gesta::url_without_password(text).map_err(without_url)?;
-        Ok(match without_password.as_str() {
-            "memory:" => Self::Memory,
-            _ if without_password.starts_with("kurrentdb") => {
-                Self::Kurrent(DatabaseUrl { url: text.to_owned(), without_password })
-            }
-            _ => Self::Postgres(DatabaseUrl { url: text.to_owned(), without_password }),
-        })
-    }
-}
-
-/// Returns the text of an error, which must not repeat a URL: it may have a password.
-fn without_url(error: OpenError) -> String {
-    match error {
-        OpenError::NoScheme { .. } | OpenError::UnknownScheme { .. } => {
-            "the URL has no known scheme; expected `memory:`, `gesta:DIRECTORY`, `postgres://…` or \
-             `kurrentdb://…`"
-                .to_owned()
-        }
-        OpenError::MemoryHasNoPlace { .. } => "`memory:` takes no path".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-impl fmt::Display for StoreUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Directory(directory) => write!(f, "gesta:{}", directory.display()),
-            Self::Memory => f.write_str("memory:"),
-            Self::Postgres(database) | Self::Kurrent(database) => {
-                f.write_str(&database.without_password)
-            }
-        }
-    }
-}
-
-impl fmt::Debug for StoreUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StoreUrl({self})")
-    }
-}
-
-impl StoreUrl {
-    /// Returns `false` if opening the store would create it. Creates and changes nothing.
-    async fn exists(&self) -> Result<bool> {
-        match self {
-            // A server has its store.
-            Self::Memory | Self::Kurrent(_) => Ok(true),
-            Self::Directory(directory) => Ok(directory.try_exists()?),
-            Self::Postgres(database) => {
-                let opened = PostgresStore::connect_to(database.url.parse()?, OpenMode::Existing);
-                match opened.await {
-                    Ok(store) => {
-                        store.close().await?;
-                        Ok(true)
-                    }
-                    Err(postgres::OpenError::NoStore { .. }) => Ok(false),
-                    // Opening brings its tables to this version.
-                    Err(postgres::OpenError::OlderSchema { .. }) => Ok(true),
-                    Err(error) => Err(error.into()),
-                }
-            }
-        }
-    }
-
-    /// Returns the text that opens the store, with the password.
-    fn to_open(&self) -> String {
-        match self {
-            Self::Postgres(database) | Self::Kurrent(database) => database.url.clone(),
-            Self::Directory(_) | Self::Memory => self.to_string(),
-        }
-    }
-}
-
-impl FromStr for ReadModelsUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some(("sqlite", "")) => {
-                Err("`sqlite:` needs a directory, as in `sqlite:./read-models`".to_owned())
-            }
-            // It would become a directory with the password in its name.
-            Some(("sqlite", url)) if url.contains("://") => {
-                Err("`sqlite:` is followed by a directory; got another URL".to_owned())
-            }
-            Some(("sqlite", directory)) => Ok(Self::Directory(directory.into())),
-            Some(("memory", "")) => Ok(Self::Temporary),
-            Some(("postgres" | "postgresql", _)) => match text.parse()? {
-                StoreUrl::Postgres(database) => Ok(Self::Postgres(database)),
-                StoreUrl::Directory(_) | StoreUrl::Memory | StoreUrl::Kurrent(_) => {
-                    unreachable!("of another scheme")
-                }
-            },
-            _ => Err("expected `sqlite:DIRECTORY`, `postgres://…` or `memory:`".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for ReadModelsUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Directory(directory) => write!(f, "sqlite:{}", directory.display()),
-            Self::Postgres(database) => f.write_str(&database.without_password),
-            Self::Temporary => f.write_str("memory:"),
-        }
-    }
-}
-
-impl fmt::Debug for ReadModelsUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ReadModelsUrl({self})")
-    }
+    #[error("--search: {0}")]
+    Search(String),
+    #[error("--cache: {0}")]
+    Cache(String),
+    #[error("--snapshots: {0}")]
+    Snapshots(String),
+    #[error("--relay: {0}")]
+    Relay(String),
+    #[error("--source: {0}")]
+    Source(String),
 }
 
 impl PlaceArguments {
+    /// Reads the URL of the read models, or this one if it was not given.
+    pub(crate) fn read_models_or(&self, default: &str) -> Result<Place, InvalidPlace> {
+        let given = self.read_models.as_ref().map_or(default, |given| &given.0);
+        Place::parse(Purpose::ReadModels, given).map_err(InvalidPlace::ReadModels)
+    }
+
     /// Reads the URLs, and completes what was not given.
     pub(crate) fn places(&self) -> Result<Places, InvalidPlace> {
-        let store = self.store.0.parse().map_err(InvalidPlace::Store)?;
-        let local = match (&self.local, &store) {
-            (_, StoreUrl::Memory) => None,
+        let store = Place::parse(Purpose::Store, &self.store.0).map_err(InvalidPlace::Store)?;
+        let local = match (&self.local, store.kind()) {
+            (_, Kind::Memory) => None,
             (Some(directory), _) => Some(directory.clone()),
             // Next to the log: moving the directory moves both.
-            (None, StoreUrl::Directory(directory)) => Some(directory.clone()),
-            (None, StoreUrl::Postgres(_) | StoreUrl::Kurrent(_)) => Some(LOCAL_DEFAULT.into()),
+            (None, _) => Some(store.log_directory().unwrap_or_else(|| LOCAL_DEFAULT.into())),
         };
-        let read_models = match (&self.read_models, &store, &local) {
-            (Some(given), ..) => given.0.parse().map_err(InvalidPlace::ReadModels)?,
-            (None, StoreUrl::Postgres(database), _) => ReadModelsUrl::Postgres(database.clone()),
-            (None, _, Some(directory)) => ReadModelsUrl::Directory(directory.join(READ_MODELS)),
+        let beside = match (store.kind(), &local) {
+            (Kind::Postgres, _) => store.url().to_owned(),
+            (_, Some(directory)) => format!("sqlite:{}", directory.join(READ_MODELS).display()),
             // Read models of a memory store are temporary as well: they would outlive the events.
-            (None, _, None) => ReadModelsUrl::Temporary,
+            (_, None) => "memory:".to_owned(),
         };
-        Ok(Places { store, read_models, local })
+        let read_models = self.read_models_or(&beside)?;
+        let search = placed(Purpose::Search, self.search.as_ref(), InvalidPlace::Search)?;
+        let cache = placed(Purpose::Cache, Some(&self.cache), InvalidPlace::Cache)?;
+        let snapshots = self.snapshots.as_ref();
+        let snapshots = placed(Purpose::Snapshots, snapshots, InvalidPlace::Snapshots)?;
+        Ok(Places { store, read_models, search, cache, snapshots, local })
     }
+}
+
+/// Reads a URL that may be left out.
+fn placed(
+    purpose: Purpose,
+    given: Option<&GivenUrl>,
+    invalid: impl FnOnce(String) -> InvalidPlace,
+) -> Result<Option<Place>, InvalidPlace> {
+    let given = given.filter(|given| given.0 != NONE);
+    given.map(|given| Place::parse(purpose, &given.0)).transpose().map_err(invalid)
 }
 
 impl Places {
     /// Opens the shop for a report, without its process managers and reactors. A store that does
     /// not exist is refused, because opening would create an empty one.
     pub(crate) async fn open_existing(&self, verb: &str) -> Result<OpenShop> {
-        let is_there = self.store.exists().await;
+        let is_there = self.store.has_store().await;
         let is_there = is_there.with_context(|| format!("cannot open {}", self.store))?;
         ensure!(
             is_there,
@@ -345,12 +340,10 @@ impl Places {
     /// Refuses to run next to nodes with leases if this one would take none, because its read
     /// models are its own: each process manager and reactor would run twice.
     async fn check_sole_node(&self) -> Result<()> {
-        let (StoreUrl::Postgres(database), ReadModelsUrl::Directory(_) | ReadModelsUrl::Temporary) =
-            (&self.store, &self.read_models)
-        else {
+        if self.store.kind() != Kind::Postgres || self.read_models.kind() == Kind::Postgres {
             return Ok(());
-        };
-        let store = PostgresStore::connect(&database.url).await?;
+        }
+        let store = PostgresStore::connect(self.store.url()).await?;
         let leases = store.list().await;
         store.close().await?;
         // Each node that may run parts has such a lease; other programs have other names.
@@ -376,11 +369,22 @@ impl Places {
         node: &Node<'_>,
         change: impl FnOnce(Builder) -> Builder,
     ) -> Result<OpenShop> {
-        let opened = self.read_models.open().await;
+        let opened = self.read_models.open_read_models().await;
         let read_models = opened.with_context(|| format!("cannot open {}", self.read_models))?;
+        let indexes = match &self.search {
+            Some(place) => {
+                let opened = place.open_indexes().await;
+                Some(opened.with_context(|| format!("cannot open --search {place}"))?)
+            }
+            None => None,
+        };
+        let change = |builder| match &indexes {
+            Some(indexes) => change(indexes.project(builder)),
+            None => change(builder),
+        };
         let opened = self.open_on(&read_models, node, change).await;
         let (gesta, shared) = opened.with_context(|| format!("cannot open {}", self.store))?;
-        Ok(OpenShop { gesta, shared, read_models })
+        Ok(OpenShop { gesta, shared, read_models, indexes, relay: None })
     }
 
     async fn open_on(
@@ -389,9 +393,17 @@ impl Places {
         node: &Node<'_>,
         change: impl FnOnce(Builder) -> Builder,
     ) -> Result<(Gesta, Option<Arc<PostgresStore>>)> {
-        let (builder, shared) = match (&self.store, &self.read_models) {
-            (StoreUrl::Postgres(database), ReadModelsUrl::Postgres(_)) => {
-                let store = Arc::new(PostgresStore::connect(&database.url).await?);
+        let (builder, shared) = match (self.store.kind(), self.read_models.kind()) {
+            (Kind::Postgres, Kind::Postgres) => {
+                // One node at a time fills an index, and the others have to read the same one.
+                if let Some(search) = self.search.as_ref().filter(|it| it.is_of_one_node()) {
+                    bail!(
+                        "--search {search} is of one node alone, and the nodes on {} share their \
+                         work; give opensearch://HOST:PORT, or --read-models of this node alone",
+                        self.store,
+                    );
+                }
+                let store = Arc::new(PostgresStore::connect(self.store.url()).await?);
                 let nodes = Nodes::new(store.clone(), node.label)?.term(TERM);
                 (Gesta::on(store.clone()).nodes(nodes).role(node.role), Some(store))
             }
@@ -403,22 +415,26 @@ impl Places {
                      postgres://… for --store and --read-models",
                     node.role,
                 );
-                (Gesta::at(self.store.to_open()), None)
+                (Gesta::at(self.store.url()), None)
             }
         };
-        let gesta = change(read_side::project_all(builder, read_models)).open().await?;
+        let builder = match &self.cache {
+            Some(place) => {
+                let opened = place.open_cache().await;
+                builder.query_cache(opened.with_context(|| format!("cannot open {place}"))?)
+            }
+            None => builder,
+        };
+        let builder = read_side::project_all(builder, read_models);
+        let builder = match &self.snapshots {
+            Some(place) => {
+                let kept = place.keep_snapshots(builder).await;
+                kept.with_context(|| format!("cannot open {place}"))?
+            }
+            None => builder,
+        };
+        let gesta = change(builder).open().await?;
         Ok((gesta, shared))
-    }
-}
-
-impl ReadModelsUrl {
-    async fn open(&self) -> Result<ReadModels> {
-        Ok(match self {
-            // They may also be deleted, and are then rebuilt from the events.
-            Self::Directory(directory) => Sqlite::open(directory).await?.into(),
-            Self::Postgres(database) => PostgresReadModels::connect(&database.url).await?.into(),
-            Self::Temporary => Sqlite::temporary().await?.into(),
-        })
     }
 }
 
@@ -434,7 +450,9 @@ mod tests {
     fn places(store: &str, read_models: Option<&str>) -> Result<Places, InvalidPlace> {
         let given = |url: &str| GivenUrl(url.to_owned());
         let (store, read_models) = (given(store), read_models.map(given));
-        PlaceArguments { store, read_models, local: None }.places()
+        let cache = given("none");
+        let (search, snapshots) = (None, None);
+        PlaceArguments { store, read_models, search, cache, snapshots, local: None }.places()
     }
 
     #[test]
@@ -452,11 +470,34 @@ mod tests {
     }
 
     #[test]
+    fn indexes_are_placed_by_a_program_that_has_them_only() {
+        let given = |url: &str| Some(GivenUrl(url.to_owned()));
+        let placed = |search: &str| {
+            let store = GivenUrl("memory:".to_owned());
+            let (search, cache) = (given(search), GivenUrl("none".to_owned()));
+            let (read_models, snapshots) = (None, None);
+            PlaceArguments { store, read_models, search, cache, snapshots, local: None }.places()
+        };
+        if cfg!(feature = "search") {
+            let places = placed("opensearch://ann:secret@db/shop").unwrap();
+            assert_eq!(places.search.unwrap().to_string(), "opensearch://ann@db:9200/shop");
+        }
+        let reason = if cfg!(feature = "search") { "no host" } else { "--features search" };
+        let error = placed("opensearch://ann:secret@").unwrap_err().to_string();
+        assert!(error.starts_with("--search: ") && error.contains(reason), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
     fn a_url_that_cannot_be_read_is_refused_without_its_text() {
         for (store, read_models, reason) in [
             ("//ann:secret@db/shop", None, "--store: the URL has no known scheme"),
             ("postgres://ann:secret@db:port/shop", None, "--store: the URL cannot be read"),
-            ("memory:", Some("mysql://ann:secret@db"), "--read-models: expected `sqlite:"),
+            (
+                "memory:",
+                Some("mysql://ann:secret@db"),
+                "--read-models: the URL has no known scheme; expected `sqlite:DIRECTORY`, `",
+            ),
             ("memory:", Some("sqlite:"), "--read-models: `sqlite:` needs a directory"),
             ("memory:", Some("sqlite:postgres://ann:secret@db"), "--read-models: `sqlite:` is"),
         ] {

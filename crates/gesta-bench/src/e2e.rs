@@ -19,6 +19,8 @@ use anyhow::{Context as _, Result, ensure};
 use crate::load::workload::Random;
 
 const FORM: &str = "GESTA_E2E";
+/// Directory of programs that the caller has built already, with their examples below it.
+const PROGRAMS: &str = "GESTA_PROGRAMS";
 const POLL: Duration = Duration::from_millis(5);
 
 /// Returns whether the long form is to run.
@@ -51,10 +53,31 @@ pub fn empty_directory(name: &str) -> Result<PathBuf> {
     Ok(directory.canonicalize()?)
 }
 
-/// Builds a program of the workspace as it is released. Returns its path.
+/// Builds a program of the workspace as it is released, unless `GESTA_PROGRAMS` has it. Returns its
+/// path.
 pub fn program(package: &str, name: &str) -> Result<PathBuf> {
-    build(cargo().args(["build", "--release", "--package", package, "--bin", name]))?;
-    Ok(target()?.join("release").join(name))
+    built("release", name, &["--release", "--package", package, "--bin", name])
+}
+
+/// Builds a program as tests are built, unless `GESTA_PROGRAMS` has it. Returns its path.
+pub fn debug_program(package: &str, name: &str) -> Result<PathBuf> {
+    built("debug", name, &["--package", package, "--bin", name])
+}
+
+/// Builds an example as tests are built, unless `GESTA_PROGRAMS` has it. Returns its path.
+pub fn example(package: &str, name: &str) -> Result<PathBuf> {
+    let file = format!("examples/{name}");
+    built("debug", &file, &["--package", package, "--example", name])
+}
+
+fn built(profile: &str, file: &str, arguments: &[&str]) -> Result<PathBuf> {
+    if let Some(programs) = env::var_os(PROGRAMS) {
+        let program = Path::new(&programs).join(file);
+        ensure!(program.exists(), "{PROGRAMS} has no {file}");
+        return Ok(program);
+    }
+    build(cargo().arg("build").args(arguments))?;
+    Ok(target()?.join(profile).join(file))
 }
 
 /// The cargo that runs this test.

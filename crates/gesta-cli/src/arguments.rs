@@ -12,9 +12,9 @@ use crate::{
     output::{Output, Style},
     store_url::StoreUrl,
     verbs::{
-        Append, Backup, Bench, Clock, Copy, DeadLetters, Delete, Export, Import, Metadata,
-        Processes, Projections, Reactors, Read, Restore, Scavenge, Stats, Streams, Subscribe,
-        Tombstone, Truncate, Verify,
+        Append, Backup, Bench, Capabilities, Clock, Copy, DeadLetters, Delete, Export, Import,
+        Metadata, Processes, Projections, Reactors, Read, Restore, Scavenge, Stats, Streams,
+        Subscribe, Tombstone, Truncate, Verify,
     },
 };
 
@@ -54,9 +54,10 @@ With --json, errors are JSON objects on standard error: code, message, hint.";
 #[command(name = "gesta", version, after_help = HINT, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     /// Store to use: gesta:DIR, where DIR is the store's directory,
-    /// postgres://USER@HOST:PORT/DATABASE?schema=NAME, or kurrentdb://USER:PASSWORD@HOST:PORT for a
-    /// server such as `gesta serve`. The password for PostgreSQL is taken from PGPASSWORD or
-    /// ~/.pgpass. A command that writes to a directory can add ids by which events are found:
+    /// postgres://USER@HOST:PORT/DATABASE?schema=NAME, dynamodb://REGION/PREFIX (feature
+    /// `dynamodb`), or kurrentdb://USER:PASSWORD@HOST:PORT for a server such as `gesta serve`. The
+    /// password for PostgreSQL is taken from PGPASSWORD or ~/.pgpass. A command that writes to a
+    /// directory can add ids by which events are found:
     /// gesta:DIR?index=event-id,correlation,causation,streams
     #[arg(long, global = true, value_name = "URL", env = "GESTA_STORE", hide_env_values = true, help_heading = HEADING)]
     store: Option<StoreUrl>,
@@ -92,6 +93,7 @@ enum Command {
     #[cfg(feature = "server")]
     Certs(Certs),
     Stats(Stats),
+    Capabilities(Capabilities),
     Processes(Processes),
     Projections(Projections),
     DeadLetters(DeadLetters),
@@ -108,6 +110,7 @@ impl Arguments {
         let Command::Serve(serve) = &self.verb else { return Ok(self) };
         let Some(path) = serve.settings_file() else { return Ok(self) };
         let settings = SettingsFile::read(path)?;
+        settings.check_each(&Self::command())?;
         let matches = settings.as_defaults_of(Self::command()).try_get_matches()?;
         Ok(Self::from_arg_matches(&matches)?)
     }
@@ -149,6 +152,7 @@ impl Arguments {
             #[cfg(feature = "server")]
             Command::Certs(certs) => certs.run(output),
             Command::Stats(stats) => stats.run(store()?, output),
+            Command::Capabilities(capabilities) => capabilities.run(output),
             Command::Processes(processes) => processes.run(output),
             Command::Projections(projections) => projections.run(output),
             Command::DeadLetters(letters) => letters.run(output),

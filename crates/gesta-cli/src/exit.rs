@@ -146,7 +146,7 @@ fn kind(error: &anyhow::Error) -> (&str, u8) {
     if let Some(kind) = postgres::kind(error) {
         return kind;
     }
-    if let Some(code) = kurrentdb::code(error) {
+    if let Some(code) = kurrentdb::code(error).or_else(|| dynamodb::code(error)) {
         return (code, UNUSABLE);
     }
     if error.is::<OpenError>() {
@@ -292,6 +292,30 @@ mod kurrentdb {
     }
 }
 
+/// The errors of opening a store in DynamoDB. Their texts say what to do.
+#[cfg(feature = "dynamodb")]
+mod dynamodb {
+    use gesta_dynamodb::OpenError;
+
+    /// Returns the code of an error that is not the store's.
+    pub(super) fn code(error: &anyhow::Error) -> Option<&'static str> {
+        match error.downcast_ref()? {
+            OpenError::Denied { .. } => Some("denied"),
+            OpenError::NoStore { .. } => Some("no-store"),
+            OpenError::Unreachable { .. } => Some("unreachable"),
+            _ => Some("store-not-opened"),
+        }
+    }
+}
+
+/// This build opens none.
+#[cfg(not(feature = "dynamodb"))]
+mod dynamodb {
+    pub(super) const fn code(_: &anyhow::Error) -> Option<&'static str> {
+        None
+    }
+}
+
 /// Returns the hint for an error whose message does not include one.
 fn hint(error: &anyhow::Error) -> Option<&str> {
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
@@ -322,14 +346,33 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
         StoreError::Unreachable { .. } => {
             postgres::remedy(refused).or(Some("check the store's address, then retry"))
         }
-        StoreError::Unsupported { capability: Capability::StreamListing } => {
-            Some("gesta read '$streams' lists them, if the server's store has their order")
-        }
-        StoreError::Denied { .. } => Some("use credentials that have the right"),
+        StoreError::Unsupported { capability: Capability::StreamListing } => Some(
+            "gesta read '$streams' lists them, if the server was started with \
+                 --store 'gesta:DIR?index=streams'",
+        ),
+        StoreError::Unsupported { capability } => index_hint(*capability),
+        StoreError::Denied { .. } => Some(
+            "use credentials that have the right; the password of kurrentdb://LOGIN@… is taken \
+             from GESTA_PASSWORD",
+        ),
         StoreError::ReadOnly { .. } => Some("append to the primary store, or use another account"),
         StoreError::Stopped { .. } => Some("restart the process that has the store open"),
         _ => None,
     }
+}
+
+/// Returns the way to the index that a feature needs.
+fn index_hint(capability: Capability) -> Option<&'static str> {
+    Some(match capability.index()? {
+        "streams" => {
+            "a writer, such as `gesta serve`, adds the order of streams: --store \
+             'gesta:DIR?index=streams'"
+        }
+        "event-id" => "a writer adds the index: --store 'gesta:DIR?index=event-id'",
+        "correlation" => "a writer adds the index: --store 'gesta:DIR?index=correlation'",
+        "causation" => "a writer adds the index: --store 'gesta:DIR?index=causation'",
+        _ => return None,
+    })
 }
 
 /// Returns the remedy for an error of the operating system.

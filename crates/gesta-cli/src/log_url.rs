@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use gesta_log::{
     IndexedIds, LockError, LogStore, OpenError, Options, StoreExport, directory_of_url,
     options_of_url,
@@ -107,10 +107,20 @@ impl LogUrl {
         }
     }
 
-    /// Checks that the directory holds a store or is empty.
-    pub(crate) fn check_for_append(&self) -> Result<()> {
+    /// Checks that the directory holds a store, or is empty. Returns `true` for an empty one, in
+    /// which an append creates a store.
+    pub(crate) fn check_for_append(&self) -> Result<bool> {
+        if !self.path.exists() {
+            let message = format!("no store at {self}: the directory does not exist");
+            let hint = format!(
+                "correct the path, or make the directory for a new store: mkdir '{}'",
+                self.path.display()
+            );
+            return Err(Refusal::usage("no-store", message).hint(hint).into());
+        }
         match self.contents()? {
-            Contents::Store | Contents::Nothing => Ok(()),
+            Contents::Store => Ok(false),
+            Contents::Nothing => Ok(true),
             Contents::Backup => self.backup_error(),
             Contents::OtherFiles => Err(no_store(format!(
                 "no store at {self}: the directory has other files, and a new store needs an empty one"
@@ -143,6 +153,31 @@ impl LogUrl {
                 "{self} is not empty, and the events of a benchmark stay in the store; use an \
                  empty directory"
             )),
+        }
+    }
+
+    /// Creates the directory of a copy, if it does not exist. Its parent must exist: a longer path
+    /// may be a typing error.
+    pub(crate) fn create_directory(&self) -> Result<()> {
+        match fs::create_dir(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(error).with_context(|| format!("cannot create the directory of {self}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens the store with exclusive access, to serve it.
+    pub(crate) fn open_to_serve(&self) -> Result<LogStore> {
+        self.check_for_append()?;
+        match LogStore::open(&self.path, self.options()) {
+            Err(OpenError::Directory(LockError::InUse { owner, .. })) => {
+                let message = format!("cannot serve {self}: process {owner} has it open");
+                let hint = "one process at a time serves a directory; use the server that runs, or \
+                            stop it first";
+                Err(Refusal::usage("store-in-use", message).hint(hint).into())
+            }
+            opened => opened.map_err(|error| self.not_opened(error)),
         }
     }
 

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use futures_executor::block_on;
-use gesta_store::{EventStore, Revision, StoreError, StreamDescription, StreamName, StreamState};
+use gesta_store::{
+    Capability, EventStore, Revision, StoreError, StreamDescription, StreamName, StreamState,
+};
 
 use crate::{events::Printable, exit::Refusal};
 
@@ -37,6 +39,29 @@ pub(crate) fn check_ordinary(stream: &StreamName) -> Result<()> {
     .into())
 }
 
+/// Refuses a stream that does not exist, with the command that lists the others.
+pub(crate) fn no_such_stream(stream: &StreamName, store: &dyn EventStore) -> anyhow::Error {
+    let name = Printable(stream.as_str());
+    let refusal = Refusal::not_found("no-such-stream", format!("stream {name} does not exist"));
+    let lists = store.capabilities().has(Capability::StreamListing);
+    let category = stream.as_str().strip_prefix("$ce-");
+    let of_type = stream.as_str().strip_prefix("$et-");
+    let hint = match (category, of_type) {
+        (Some(category), _) if lists => {
+            format!("servers answer this name; here, `gesta read --all --category {category}`")
+        }
+        (_, Some(of_type)) if lists => {
+            format!("servers answer this name; here, `gesta read --all --type {of_type}`")
+        }
+        _ if lists => "run `gesta streams` to list streams".to_owned(),
+        _ => "check the name; `gesta read '$streams'` lists streams if the server has their order \
+              (--store 'gesta:DIR?index=streams'), and `gesta read --all` shows the names of all \
+              events"
+            .to_owned(),
+    };
+    refusal.hint(hint).into()
+}
+
 /// Returns the description and the last revision of a stream that is not deleted.
 pub(crate) fn existing(
     stream: &StreamName,
@@ -53,10 +78,6 @@ pub(crate) fn existing(
                 .into())
         }
         // A live stream has a head, so the second case does not occur.
-        (StreamState::Missing | StreamState::Live, _) => {
-            Err(Refusal::not_found("no-such-stream", format!("stream {name} does not exist"))
-                .hint("run `gesta streams` to list streams")
-                .into())
-        }
+        (StreamState::Missing | StreamState::Live, _) => Err(no_such_stream(stream, store)),
     }
 }

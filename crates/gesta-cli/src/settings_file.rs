@@ -4,10 +4,14 @@
 //! Invariant: no error repeats a value, which may be a URL with a password. Not here: the meaning
 //! of a setting, which is with its argument.
 
-use std::{fs, path::Path};
+use std::{
+    error::Error as _,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, Command};
 use toml_edit::{DocumentMut, Item, Value};
 
 use crate::exit::Refusal;
@@ -39,6 +43,7 @@ const NUMBERS: [&str; 3] = ["drain-seconds", "max-connections", "trace-ratio"];
 /// The settings of a file.
 #[derive(Debug)]
 pub(crate) struct SettingsFile {
+    path: PathBuf,
     settings: Vec<(String, String)>,
 }
 
@@ -46,14 +51,47 @@ impl SettingsFile {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path)
             .with_context(|| format!("cannot read the settings in {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("{} cannot be used", path.display()))
+        let settings = Self::parse(&text);
+        let settings = settings.with_context(|| format!("{} cannot be used", path.display()))?;
+        Ok(Self { path: path.to_owned(), settings })
     }
 
-    fn parse(text: &str) -> Result<Self> {
+    /// Names the setting that is wrong by itself, if there is one.
+    pub(crate) fn check_each(&self, command: &Command) -> Result<()> {
+        let serve = command.find_subcommand("serve").context("there is no `gesta serve`")?;
+        for (name, value) in &self.settings {
+            let is_this = |argument: &&Arg| argument.get_long() == Some(name.as_str());
+            let argument = command.get_arguments().chain(serve.get_arguments()).find(is_this);
+            let Some(argument) = argument else { continue };
+            let alone = Command::new("settings")
+                .no_binary_name(true)
+                .arg(argument.clone().required(false).action(ArgAction::Set).env(None::<&str>));
+            let Err(error) = alone.try_get_matches_from([format!("--{name}={value}")]) else {
+                continue;
+            };
+            let reason = match (name.as_str(), error.source()) {
+                // The reason may repeat a part of the URL.
+                ("store", _) | (_, None) => "it is none of the values that it may have".to_owned(),
+                (_, Some(reason)) => reason.to_string(),
+            };
+            let message =
+                format!("{}: the setting `{name}` is wrong: {reason}", self.path.display());
+            let hint = "`gesta serve --help` describes the option of the same name";
+            return Err(Refusal::usage("settings", message).hint(hint).into());
+        }
+        Ok(())
+    }
+
+    fn parse(text: &str) -> Result<Vec<(String, String)>> {
         let wrong = |message: String| Refusal::usage("settings", message);
         // The parser's own error quotes the line.
-        let document = text.parse::<DocumentMut>().map_err(|_| {
-            wrong("the file is not TOML; write lines such as `listen = \"0.0.0.0:2113\"`".into())
+        let document = text.parse::<DocumentMut>().map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            wrong(format!(
+                "line {line} is not TOML; write lines such as `listen = \"0.0.0.0:2113\"`, and \
+                 numbers below 2^63"
+            ))
         })?;
         let mut settings = Vec::new();
         for (name, item) in document.iter() {
@@ -69,7 +107,7 @@ impl SettingsFile {
             };
             settings.push((name.to_owned(), value));
         }
-        Ok(Self { settings })
+        Ok(settings)
     }
 
     /// Makes the settings the defaults of the arguments of `gesta serve`.
@@ -114,7 +152,8 @@ mod tests {
     fn a_wrong_file_is_refused_without_its_values() {
         for (text, reason) in [
             ("stor = \"postgres://a:secret@b\"", "there is no setting `stor`; the settings are"),
-            ("store = \"postgres://a:secret@b", "the file is not TOML"),
+            ("store = \"postgres://a:secret@b", "line 1 is not TOML"),
+            ("insecure = true\ndrain-seconds = 18446744073709551615", "line 2 is not TOML"),
             ("listen = 2113", "`listen` must be a text"),
             ("drain-seconds = [\"secret\"]", "`drain-seconds` must be a number"),
         ] {
@@ -125,8 +164,32 @@ mod tests {
 
     #[test]
     fn a_setting_may_be_a_number() {
-        let file = SettingsFile::parse("max-connections = 2000").unwrap();
-        assert_eq!(file.settings, [("max-connections".to_owned(), "2000".to_owned())]);
+        let settings = SettingsFile::parse("max-connections = 2000").unwrap();
+        assert_eq!(settings, [("max-connections".to_owned(), "2000".to_owned())]);
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named_with_its_file() {
+        let checked = |text: &str| {
+            let settings = SettingsFile::parse(text).unwrap();
+            let file = SettingsFile { path: "serve.toml".into(), settings };
+            file.check_each(&Arguments::command()).map_err(|error| error.to_string())
+        };
+        let good = "max-connections = 2\ninsecure = true\nlisten = \"127.0.0.1:1\"\n\
+                    store = \"memory:\"\nlog-format = \"json\"\ntrace-ratio = 0.5";
+        assert_eq!(checked(good), Ok(()));
+        for (text, name) in [
+            ("max-connections = 0", "max-connections"),
+            ("drain-seconds = 70000", "drain-seconds"),
+            ("listen = \"events.example:1\"", "listen"),
+            ("log-format = \"xml\"", "log-format"),
+            ("store = \"postgress://a:secret@b\"", "store"),
+            ("insecure = \"perhaps\"", "insecure"),
+        ] {
+            let refused = checked(text).unwrap_err();
+            assert!(refused.starts_with(&format!("serve.toml: the setting `{name}`")), "{refused}");
+            assert!(!refused.contains("secret"), "{refused}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use gesta::{Answer, AsOf, Gesta, OnRead, Position, Query, RecordedAt, Revision, store::ReadAll};
+use gesta::{Answer, AsOf, Gesta, OnRead, Position, RecordedAt, Revision, store::ReadAll};
 use serde::Serialize;
 
 use crate::{
@@ -114,15 +114,10 @@ impl Queries {
         Q: Answer<Conn>,
         Conn: Send + 'static,
     {
-        let gesta = self.gesta();
-        // Waits here, within the limit of requests. The query below then finds the position
-        // reached.
-        let wait = gesta.wait_for_position::<<Q as Query>::Reads>(self.at_least);
-        wait.within(self.state.request_limits().wait_max).await?;
-        // Read before the query runs: its rows may be newer than this position, never older.
-        let seen = gesta.reached::<<Q as Query>::Reads>().unwrap_or(Position::START);
-        let value = gesta.ask(query).at_least_position(self.at_least).await?;
-        Ok(QueryResponse { value, position: seen.max(self.at_least) })
+        // Waits within the limit of requests, unless an answer is cached.
+        let ask = self.gesta().ask(query).at_least_position(self.at_least);
+        let found = ask.within(self.state.request_limits().wait_max).with_position().await?;
+        Ok(QueryResponse { value: found.answer, position: found.position.max(self.at_least) })
     }
 
     /// Folds an on-read projection from its stream, or returns `None` if the stream has no events.

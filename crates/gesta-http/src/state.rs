@@ -263,6 +263,15 @@ impl GestaState {
         self.closing.send_replace(true);
     }
 
+    /// Waits until [`close`](Self::close) has been called.
+    ///
+    /// A response without an end, such as a feed of the application's own, ends then.
+    pub async fn closed(&self) {
+        let mut closing = self.closing();
+        // The sender is in this state, so it is not gone.
+        let _ = closing.wait_for(|closing| *closing).await;
+    }
+
     pub(crate) fn request_limits(&self) -> Limits {
         self.limits
     }

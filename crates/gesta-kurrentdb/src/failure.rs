@@ -7,8 +7,8 @@
 use std::{error::Error as _, sync::Arc, time::Duration};
 
 use gesta_store::{
-    Capability, Conflict, Damage, EventId, ExpectedRevision, Filter, Invalid, Overload, Revision,
-    SharedError, StoreError, StreamName,
+    Capability, Conflict, Damage, EventId, ExpectedRevision, Filter, Invalid, Overload, Position,
+    Revision, SharedError, StoreError, StreamName,
 };
 use prost::Message as _;
 use tonic::{Code, Status};
@@ -77,7 +77,7 @@ impl Failure {
         let mut source = status.source();
         let is_answer = source.is_none();
         while let Some(error) = source {
-            if let Some(LinkError::NotSent(_)) = error.downcast_ref() {
+            if let Some(LinkError::NotSent(_) | LinkError::NotSentPlain(_)) = error.downcast_ref() {
                 let reason = error.to_string();
                 return Self::NotReached { reason, source: Some(Arc::new(status)) };
             }
@@ -146,6 +146,14 @@ fn unknown(status: Status) -> StoreError {
 }
 
 fn described(status: &Status) -> String {
+    // The text of a status about a broken connection is that of HTTP.
+    let mut source = status.source();
+    while let Some(error) = source {
+        if let Some(link @ LinkError::BrokenPlain(_)) = error.downcast_ref::<LinkError>() {
+            return link.to_string();
+        }
+        source = error.source();
+    }
     match status.message() {
         "" => format!("the call failed: {}", status.code()),
         message => message.to_owned(),
@@ -162,6 +170,10 @@ fn definite(status: &Status, subject: &Subject) -> Option<StoreError> {
         Some("stream-deleted") => return deleted(status, subject),
         Some("wrong-expected-version") => return wrong_version(status, subject),
         Some("not-leader") => return Some(StoreError::unreachable(reason)),
+        // A refusal without a position is that of a login, whose events are in the archive.
+        Some("archived") => {
+            return Some(archived(status).unwrap_or(StoreError::Denied { reason }));
+        }
         Some("access-denied") => return Some(StoreError::Denied { reason }),
         Some("maximum-append-size-exceeded") => {
             let max = size(trailer(status, "maximum-append-size"));
@@ -201,6 +213,13 @@ fn deleted(status: &Status, subject: &Subject) -> Option<StoreError> {
     let named = trailer(status, "stream-name").and_then(unescaped);
     let named = named.and_then(|name| StreamName::stored(name).ok());
     Some(StoreError::Deleted { stream: named.or_else(|| subject.stream.clone())? })
+}
+
+/// The error about an event in an archive, as `gesta serve` sends it.
+fn archived(status: &Status) -> Option<StoreError> {
+    let position = trailer(status, "position")?.parse().ok().map(Position::new)?;
+    let reason = trailer(status, "reason").and_then(unescaped)?;
+    Some(StoreError::Archived { position, reason })
 }
 
 fn wrong_version(status: &Status, subject: &Subject) -> Option<StoreError> {
@@ -312,6 +331,17 @@ mod tests {
             bytes: 7,
             ..Subject::default()
         }
+    }
+
+    #[test]
+    fn an_archived_event_is_told_with_its_position_and_a_login_without_one_is_denied() {
+        let trailers = [("exception", "archived"), ("position", "7"), ("reason", "in a file")];
+        let of_read = answered(Code::FailedPrecondition, &trailers).of_read(&append());
+        let told = "the event at position 7 is archived: in a file";
+        assert!(matches!(of_read, StoreError::Archived { .. }), "{of_read}");
+        assert_eq!(of_read.to_string(), told);
+        let of_login = answered(Code::FailedPrecondition, &trailers[..1]).of_read(&append());
+        assert!(matches!(of_login, StoreError::Denied { .. }), "{of_login}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::{
     core::{Core, Features},
     deletion,
     describe::describe,
-    head::{INCARNATION, head},
+    head::head,
     link::{CallHeaders, Dialer},
     open_error::OpenError,
     pages,
@@ -29,27 +29,9 @@ use crate::{
     subscribe::subscribe,
     tls::client_config,
     url::KurrentUrl,
+    wire::INCARNATION,
     worker::Worker,
 };
-
-/// The features that every server has.
-const SUPPORTED: CapabilitySet = CapabilitySet::of(&[
-    Capability::Tags,
-    Capability::ContentTypes,
-    Capability::GlobalOrder,
-    Capability::StreamFilter,
-    Capability::StreamPrefixFilter,
-    Capability::CategoryFilter,
-    Capability::EventTypeFilter,
-    Capability::EventTypePrefixFilter,
-    Capability::RegexFilter,
-    Capability::StreamScopedIds,
-    Capability::StreamMetadata,
-    Capability::Deletion,
-    Capability::Tombstones,
-    Capability::SystemStreams,
-    Capability::Close,
-]);
 
 /// An event store behind a server of KurrentDB's protocol.
 ///
@@ -100,6 +82,28 @@ impl std::fmt::Debug for KurrentStore {
 }
 
 impl KurrentStore {
+    /// The optional features that every server has.
+    pub const CAPABILITIES: CapabilitySet = CapabilitySet::of(&[
+        Capability::Tags,
+        Capability::ContentTypes,
+        Capability::GlobalOrder,
+        Capability::StreamFilter,
+        Capability::StreamPrefixFilter,
+        Capability::CategoryFilter,
+        Capability::EventTypeFilter,
+        Capability::EventTypePrefixFilter,
+        Capability::RegexFilter,
+        Capability::StreamScopedIds,
+        Capability::StreamMetadata,
+        Capability::Deletion,
+        Capability::Tombstones,
+        Capability::SystemStreams,
+        Capability::Close,
+    ]);
+    /// The optional features behind `gesta serve`.
+    pub const CAPABILITIES_AT_MOST: CapabilitySet =
+        Self::CAPABILITIES.with(Capability::MultiStreamAppend).with(Capability::FindAppend);
+
     /// Connects to the server behind a URL; see [`KurrentUrl`].
     ///
     /// # Errors
@@ -230,7 +234,7 @@ impl EventStore for KurrentStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let mut supported = SUPPORTED;
+        let mut supported = Self::CAPABILITIES;
         if self.features.appends_records {
             supported = supported.with(Capability::MultiStreamAppend);
         }

@@ -1,8 +1,8 @@
 //! Subscriptions: one call of `Read` that never ends, and the way back after it broke.
 //!
 //! Invariants: positions that are reported never decrease; a subscription whose connection broke
-//! continues behind the last event or checkpoint. With a filter, a consumer at the head hears
-//! within [`PROGRESS_INTERVAL`] how far the server has looked.
+//! continues behind the last event or checkpoint, in a store that has the last event. With a
+//! filter, a consumer at the head hears within [`PROGRESS_INTERVAL`] how far the server has looked.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -15,12 +15,15 @@ use gesta_store::{
 use crate::{
     core::Core,
     failure::{Failure, Subject},
-    head::{INCARNATION, head},
+    head::head,
     proto::streams::read_resp::Content,
-    read::{Batch, Messages, Place, ReadTarget, has_match, selected, subscription},
+    read::{
+        Batch, LastEvent, Messages, Place, ReadTarget, Tail, event_at, event_in, has_match,
+        selected, subscription, tail,
+    },
     shared::Shared,
     visibility::retain_visible,
-    wire::recorded,
+    wire::{INCARNATION, recorded},
 };
 
 /// Longest silence at the head before a filtered subscription looks how far the store has come. The
@@ -61,6 +64,10 @@ struct Deliveries {
     /// The place after which the subscription begins, or continues.
     start: Place,
     is_checked: bool,
+    /// The last event that was received.
+    last: Option<LastEvent>,
+    /// The connection broke, and `last` was not found again yet.
+    is_unverified: bool,
     messages: Option<Messages>,
     attempts: u32,
     is_caught_up: bool,
@@ -98,6 +105,8 @@ impl Deliveries {
             incarnation: subscribe.incarnation,
             start,
             is_checked: false,
+            last: None,
+            is_unverified: false,
             messages: None,
             attempts: 0,
             is_caught_up: false,
@@ -115,6 +124,10 @@ impl Deliveries {
             let messages = match &mut self.messages {
                 Some(messages) => messages,
                 None => {
+                    if let Err(failure) = self.look_before_call().await? {
+                        self.interrupted(failure)?;
+                        continue;
+                    }
                     match Messages::open(&self.core, subscription(&self.target, self.start)).await {
                         Ok(messages) => self.messages.insert(messages),
                         Err(failure) => {
@@ -165,6 +178,42 @@ impl Deliveries {
         Ok(())
     }
 
+    /// Looks for the last event in the store that answers now.
+    async fn look_before_call(&mut self) -> Result<Result<(), Failure>, StoreError> {
+        let (true, Some(last)) = (self.is_unverified, self.last) else { return Ok(Ok(())) };
+        match self.check_last(&last).await {
+            Ok(()) => {
+                self.is_unverified = false;
+                Ok(Ok(()))
+            }
+            Err(error) if error.is_transient() && self.attempts < ATTEMPTS_MAX => {
+                let reason = error.to_string();
+                Ok(Err(Failure::NotReached { reason, source: Some(Arc::new(error)) }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn check_last(&self, last: &LastEvent) -> Result<(), StoreError> {
+        let stream = match &self.target {
+            ReadTarget::All(_) => {
+                let found = event_at(&self.core, last.position).await?;
+                return last.check_in_all(found.as_ref());
+            }
+            ReadTarget::Stream(stream) => stream,
+        };
+        if let Some(found) = event_in(&self.core, stream, last.revision).await? {
+            return last.check_in_stream(Some(&found));
+        }
+        match tail(&self.core, stream).await? {
+            // Hidden since, by the metadata of the stream.
+            Tail::Live(head) if head >= last.revision => Ok(()),
+            // The subscription ends with the tombstone.
+            Tail::Tombstoned => Ok(()),
+            Tail::Live(_) | Tail::Empty => last.check_in_stream(None),
+        }
+    }
+
     /// Takes messages in, in their order.
     async fn take(&mut self, contents: Vec<Content>) -> Result<(), StoreError> {
         let mut events = Vec::new();
@@ -198,6 +247,7 @@ impl Deliveries {
     async fn deliver(&mut self, events: Vec<RecordedEvent>) -> Result<(), StoreError> {
         let Some(last) = events.last() else { return Ok(()) };
         let (position, revision) = (last.position, last.revision);
+        self.last = Some(LastEvent::of(last));
         self.core.see(position);
         let mut page: Page = events;
         match &self.target {
@@ -255,6 +305,7 @@ impl Deliveries {
     /// Prepares to continue after a failure, or returns its error.
     fn interrupted(&mut self, failure: Failure) -> Result<(), StoreError> {
         self.messages = None;
+        self.is_unverified = self.last.is_some();
         if failure.is_passing() && self.attempts < ATTEMPTS_MAX {
             self.attempts += 1;
             return Ok(());

@@ -235,6 +235,24 @@ impl KurrentUrl {
         Ok(())
     }
 
+    /// Returns `true` if the URL has a login without a password, and no certificate that stands for
+    /// it.
+    #[must_use]
+    pub fn lacks_password(&self) -> bool {
+        let is_missing = |user: &Credentials| user.password.is_empty();
+        self.tls.user_certificate.is_none() && self.user.as_ref().is_some_and(is_missing)
+    }
+
+    /// Sets the password of the login, so that it need not be in the text of the URL. Without a
+    /// login it has no effect.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        if let Some(user) = &mut self.user {
+            user.password = password.into();
+        }
+        self
+    }
+
     /// Returns `true` if the node has to be looked up among several.
     pub(crate) fn is_cluster(&self) -> bool {
         self.discovers || self.hosts.len() > 1
@@ -379,6 +397,21 @@ mod tests {
         assert_eq!(url.preference, NodePreference::Follower);
         let user = url.user.unwrap();
         assert_eq!((user.login.as_str(), user.password.as_str()), ("ann", "s@cret"));
+    }
+
+    #[test]
+    fn a_password_may_come_from_elsewhere() {
+        let url: KurrentUrl = "kurrentdb://ann@db".parse().unwrap();
+        assert!(url.lacks_password());
+        let url = url.password("s3cret");
+        assert!(!url.lacks_password() && !format!("{url} {url:?}").contains("s3cret"));
+        for text in [
+            "kurrentdb://db",
+            "kurrentdb://ann:x@db",
+            "kurrentdb://ann@db?userCertFile=a&userKeyFile=b",
+        ] {
+            assert!(!text.parse::<KurrentUrl>().unwrap().lacks_password(), "{text}");
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@
 
 use bytes::Bytes;
 use gesta_store::{
-    ContentType, Damage, EventId, EventType, ExpectedRevision, Position, RecordedAt, RecordedEvent,
-    Revision, StoreError, StreamMetadata, StreamName, TombstoneStream,
+    ContentType, Damage, EventId, EventType, ExpectedRevision, Incarnation, Position, RecordedAt,
+    RecordedEvent, Revision, StoreError, StreamMetadata, StreamName, TombstoneStream,
 };
 use uuid::Uuid;
 
@@ -24,6 +24,10 @@ pub(crate) const JSON: &str = "application/json";
 pub(crate) const OCTET_STREAM: &str = "application/octet-stream";
 /// Type of the event that ends a stream.
 pub(crate) const ENDED_TYPE: &str = "$streamDeleted";
+/// The incarnation of every store behind the protocol, which has none. A checkpoint of another kind
+/// of store is told by it.
+pub(crate) const INCARNATION: Incarnation =
+    Incarnation::new(Uuid::from_u128(0x6b75_7272_656e_4064_8000_7072_6f74_6f63));
 /// Largest revision or position.
 pub(crate) const NUMBER_MAX: u64 = i64::MAX.cast_unsigned();
 

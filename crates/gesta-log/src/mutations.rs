@@ -83,6 +83,8 @@ mutations! {
         PartialFrameVisible,
         /// Decodes the appends of a frame as one append.
         AppendsMerged,
+        /// Recovery compares a part of an append with the part before it only.
+        EarlierPartsForgotten,
         /// Treats every bad frame as a torn tail.
         TruncateAtFirstBadFrame,
         /// Adopts frames after a write that was lost.

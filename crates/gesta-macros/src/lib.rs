@@ -83,7 +83,12 @@ pub fn derive_command(input: TokenStream) -> TokenStream {
     command::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// Implements `gesta::Query`: `#[query(reads = Orders, answer = Option<OrderRow>)]`.
+/// Implements `gesta::Query` for a struct.
+///
+/// ```text
+/// #[query(reads = Orders, answer = Option<OrderRow>)]
+/// #[query(…, caching = Caching::of)]                   fn(&Self) -> Caching<Answer>
+/// ```
 #[proc_macro_derive(Query, attributes(query))]
 pub fn derive_query(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

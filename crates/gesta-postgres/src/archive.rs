@@ -3,6 +3,7 @@
 //! - [`partition`]: descriptions of partitions.
 //! - [`session`]: the transaction of one change, and the exchange of a partition's table.
 //! - [`payloads`]: payloads that leave the database, and come back.
+//! - [`kept`]: payloads that stay when the others leave.
 //! - [`events`]: the appends of one partition, for a file.
 //! - [`error`]: the errors of a change.
 //!
@@ -13,12 +14,14 @@
 //!   types, tags and times answer repeats, expectations, conditions and look-ups as before.
 //! - A change is one transaction. Appends wait for it only while tables are exchanged.
 //! - A read that comes to a payload in a file fails, and names the remedy.
+//! - Streams by which a server and the framework work are read as before.
 //!
 //! Not here: the file. The caller writes and verifies it before the payloads leave, and reads it
 //! for them to come back.
 
 pub(crate) mod error;
 mod events;
+mod kept;
 pub(crate) mod partition;
 pub(crate) mod payloads;
 mod session;
@@ -36,7 +39,10 @@ use crate::{
 };
 use gesta_store::Position;
 
-pub use self::events::{AppendPart, PartialAppend};
+pub use self::{
+    events::{AppendPart, PartialAppend},
+    kept::KeptPayloads,
+};
 
 /// The partitions of a store.
 ///
@@ -133,6 +139,10 @@ impl PostgresArchive {
     /// Removes the payloads of a full partition, which a file has from now on. All its rows are
     /// copied; appends and reads continue.
     ///
+    /// Payloads by which a server and the framework work stay in the database: those of streams
+    /// whose names begin with `$`, `process:`, `processes:journal-`, `reactors:journal-` or
+    /// `imported-positions-`. Returns how many they are.
+    ///
     /// # Errors
     ///
     /// [`ArchiveError`]; nothing changed, unless it is [`ArchiveError::Unconfirmed`].
@@ -140,7 +150,7 @@ impl PostgresArchive {
         &self,
         first: Position,
         file: ArchiveFile,
-    ) -> Result<(), ArchiveError> {
+    ) -> Result<KeptPayloads, ArchiveError> {
         self.change(first, async move |session| payloads::remove(session, &file).await).await
     }
 
@@ -154,13 +164,14 @@ impl PostgresArchive {
     }
 
     /// Runs one change in a session of its own.
-    async fn change<W>(
+    async fn change<T, W>(
         &self,
         first: Position,
         work: impl FnOnce(ArchiveSession) -> W + Send + 'static,
-    ) -> Result<(), ArchiveError>
+    ) -> Result<T, ArchiveError>
     where
-        W: Future<Output = Result<(), ArchiveError>> + Send,
+        T: Send + 'static,
+        W: Future<Output = Result<T, ArchiveError>> + Send,
     {
         let changed = self.shared.run(|core| async move {
             let session = ArchiveSession::begin(&core, first).await?;

@@ -42,7 +42,7 @@ mod url;
 mod worker;
 
 pub use archive::{
-    AppendPart, PartialAppend, PostgresArchive,
+    AppendPart, KeptPayloads, PartialAppend, PostgresArchive,
     error::ArchiveError,
     partition::{ArchiveFile, Partition, PartitionPlace},
     payloads::PayloadRestore,

@@ -39,9 +39,6 @@ use crate::{
 /// Oldest version of the server, as `server_version_num` counts.
 const SERVER_VERSION_MIN: i32 = 150_000;
 
-/// The optional features: all but the order of streams, for which the tables have no index.
-const SUPPORTED: CapabilitySet = CapabilitySet::ALL.without(Capability::StreamOrdinals);
-
 /// An event store in PostgreSQL.
 ///
 /// Cheap to clone; all clones are the same store. It has every capability of the contract but
@@ -97,6 +94,9 @@ pub enum OpenMode {
 }
 
 impl PostgresStore {
+    /// The optional features: all but the order of streams, for which the tables have no index.
+    pub const CAPABILITIES: CapabilitySet = CapabilitySet::ALL.without(Capability::StreamOrdinals);
+
     /// Opens the store behind a URL; see [`PostgresUrl`]. Creates its schema and tables if they do
     /// not exist, or brings older ones to this version.
     ///
@@ -129,6 +129,22 @@ impl PostgresStore {
 }
 
 impl PostgresStore {
+    /// Asks the server for its version, such as `18.1`, as it writes it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unreachable`] if the server does not answer, with the reason.
+    pub async fn server_version(&self) -> Result<String, StoreError> {
+        let asked = self.shared.run(|core| async move {
+            let version = "SELECT current_setting('server_version')";
+            let rows = core.query(version, &[]).await?;
+            let row = rows.first();
+            let row = row.ok_or_else(|| StoreError::unreachable("the server gave no answer"))?;
+            crate::read::cell::<String>(row, 0)
+        });
+        asked?.await?
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -389,7 +405,7 @@ impl EventStore for PostgresStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(SUPPORTED, self.shared.core.durability)
+        Capabilities::new(Self::CAPABILITIES, self.shared.core.durability)
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

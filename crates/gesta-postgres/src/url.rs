@@ -30,7 +30,7 @@ const STATEMENT_SECONDS: RangeInclusive<u64> = 1..=600;
 /// | `schema=NAME` | the schema that holds the store; created if it does not exist | `gesta` |
 /// | `readers=NUMBER` | connections for reads, 1 to 64; one more appends, one more listens | 4 |
 /// | `statement_timeout=SECONDS` | longest time of a statement on the server, 1 to 600 | 30 |
-/// | `replica=HOST:PORT` | a streaming replica that answers `read_stream` and `read_all` | |
+/// | `replica=HOST:PORT` | a streaming replica for reads of events and for queries | |
 /// | `sslmode=MODE` | `disable`, `prefer`, `require`, `verify-ca`, `verify-full` | `prefer` |
 /// | `sslrootcert=FILE` | PEM file with the authorities of the server's certificate | |
 ///

@@ -1,5 +1,7 @@
 //! Errors of scripts.
 
+use std::time::Duration;
+
 /// The reason why a script cannot run, or does not continue.
 ///
 /// ```
@@ -30,6 +32,17 @@ pub enum ScriptError {
     TooManySteps {
         /// The limit.
         steps_max: u64,
+    },
+    /// An event took more processor time than
+    /// [`ScriptLimits::time_max`](crate::ScriptLimits::time_max).
+    #[error(
+        "the script did not end within {} s of processor time; it may copy, sort or parse large \
+         values again and again",
+        time_max.as_secs_f64()
+    )]
+    TooSlow {
+        /// The limit.
+        time_max: Duration,
     },
     /// The script needs more than
     /// [`ScriptLimits::memory_bytes_max`](crate::ScriptLimits::memory_bytes_max).

@@ -6,8 +6,8 @@
 //!
 //! Invariants:
 //! - A script reaches nothing outside: no file, network, timer, clock, thread or randomness.
-//! - The same script, state and events give the same states and outputs.
-//! - A script that exceeds [`ScriptLimits`] fails by itself, and harms no other.
+//! - The same script, state and events give the same states and outputs, or the error of a limit.
+//! - A script that exceeds [`ScriptLimits`] fails by itself, harms no other, and cannot catch it.
 //!
 //! Not here: stores, subscriptions, checkpoints, and where emitted events go.
 
@@ -15,6 +15,7 @@ mod definition;
 mod error;
 mod event;
 mod limits;
+mod meter;
 mod script;
 mod thread;
 

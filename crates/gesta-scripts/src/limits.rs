@@ -1,5 +1,7 @@
 //! Limits of one script.
 
+use std::time::Duration;
+
 /// Memory and work that one script may use. A script that exceeds a limit fails; nothing else is
 /// affected.
 ///
@@ -14,9 +16,11 @@
 pub struct ScriptLimits {
     /// Memory for the engine, the script, its state and one event, in bytes.
     pub memory_bytes_max: usize,
-    /// Work on one event: calls, turns of loops and steps of regular expressions. Counted instead
-    /// of time, so that a busy machine fails no script.
+    /// Work on one event: calls, turns of loops and steps of regular expressions.
     pub steps_max: u64,
+    /// Processor time of the script's thread for one event: a limit for what the engine does
+    /// between two steps, such as the copy of a large array. A busy machine fails no script.
+    pub time_max: Duration,
 }
 
 impl ScriptLimits {
@@ -36,11 +40,21 @@ impl ScriptLimits {
     pub const fn steps(self, max: u64) -> Self {
         Self { steps_max: max, ..self }
     }
+
+    /// Sets the processor time for one event.
+    #[must_use]
+    pub const fn time(self, max: Duration) -> Self {
+        Self { time_max: max, ..self }
+    }
 }
 
 impl Default for ScriptLimits {
-    /// 64 MiB, and 100 million steps: a few seconds of a modern processor.
+    /// 64 MiB, 100 million steps, which are a few seconds of a modern processor, and ten seconds.
     fn default() -> Self {
-        Self { memory_bytes_max: 64 << 20, steps_max: 100_000_000 }
+        Self {
+            memory_bytes_max: 64 << 20,
+            steps_max: 100_000_000,
+            time_max: Duration::from_secs(10),
+        }
     }
 }

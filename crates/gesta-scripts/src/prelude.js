@@ -7,8 +7,9 @@
 // - Nothing here or in a script reaches outside: the context has no host objects but these.
 // - The same events give the same results: the clock is the event's, and there is no randomness.
 // - A native function of the engine works for a bounded time: the engine interrupts loops of a
-//   script and not its own, so arguments that would make those endless are refused.
-(function () {
+//   script and not its own, so arguments that would make those endless are refused, and bulk work
+//   looks at the clock first.
+(function (isOver) {
   'use strict';
 
   const { parse, stringify } = JSON;
@@ -28,6 +29,11 @@
 
   // ---- What a script has instead of the engine's own ----
 
+  // The engine looks at the clock at every 10,000th call only, which may each take a second.
+  function check() {
+    if (isOver()) throw new RangeError('the script has no time left');
+  }
+
   function replace(owner, name, make) {
     const native = owner[name];
     const own = make(native);
@@ -41,6 +47,7 @@
     const native = Array.prototype[name];
     if (typeof name !== 'string' || typeof native !== 'function' || UNBOUNDED.has(name)) continue;
     replace(Array.prototype, name, (native) => function (...given) {
+      check();
       if (!isArray(this) || this.length > LENGTH_MAX) {
         throw new RangeError(`Array.prototype.${name} needs an array of at most ${LENGTH_MAX} elements`);
       }
@@ -49,6 +56,7 @@
   }
   for (const name of ['indexOf', 'lastIndexOf', 'includes', 'split', 'replace', 'replaceAll']) {
     replace(Text.prototype, name, (native) => function (...given) {
+      check();
       const [search] = given;
       if (typeof search === 'string' && search.length > 1
         && Text(this).length * search.length > COMPARISONS_MAX) {
@@ -56,6 +64,22 @@
       }
       return apply(native, this, given);
     });
+  }
+
+  // Work that grows with the size of a value.
+  for (const [owner, names] of [
+    [JSON, ['parse', 'stringify']],
+    [Text.prototype, ['normalize', 'padEnd', 'padStart', 'repeat', 'toLowerCase', 'toUpperCase']],
+    [Object.getPrototypeOf(Uint8Array.prototype), ['copyWithin', 'fill', 'includes', 'indexOf', 'join',
+      'lastIndexOf', 'reverse', 'set', 'slice', 'sort', 'toReversed', 'toSorted', 'toString', 'with']],
+  ]) {
+    for (const name of names) {
+      if (typeof owner[name] !== 'function') continue;
+      replace(owner, name, (native) => function (...given) {
+        check();
+        return apply(native, this, given);
+      });
+    }
   }
 
   // Time of the event, in milliseconds.
@@ -420,4 +444,4 @@
       return textOf(result);
     },
   };
-})()
+})

@@ -2,23 +2,26 @@
 //!
 //! Owns: the engine, its limits, and the calls between it and the program. Invariants:
 //! - After an error the state is undefined, until [`Script::load`].
-//! - Each call has the whole allowance of steps; steps of earlier calls do not count.
+//! - Each call has the whole allowance of steps and time; those of earlier calls do not count.
 //!
 //! Not here: the language itself (`prelude.js`).
 
-use std::{cell::Cell, fmt, rc::Rc};
+use std::{
+    cell::Cell,
+    fmt,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use rquickjs::{
     Context, Ctx, Error, Exception, FromJs, Function, IntoJs, Object, Persistent, Runtime,
     context::intrinsic, function::Args,
 };
 
-use crate::{Definition, Outputs, ScriptError, ScriptEvent, ScriptLimits};
+use crate::{Definition, Outputs, ScriptError, ScriptEvent, ScriptLimits, meter::Meter};
 
 /// The language, in JavaScript.
 const PRELUDE: &str = include_str!("prelude.js");
-/// Steps between two interrupts of the engine, which is how they are counted.
-const STEPS_PER_INTERRUPT: u64 = 10_000;
 /// Part of an error's stack that is shown, in characters.
 const STACK_CHARACTERS_MAX: usize = 300;
 
@@ -53,9 +56,8 @@ pub struct Script {
     driver: Driver,
     context: Context,
     runtime: Runtime,
-    interrupts_left: Rc<Cell<u64>>,
+    meter: Rc<Meter>,
     steps: Cell<u64>,
-    limits: ScriptLimits,
     definition: Definition,
 }
 
@@ -79,30 +81,36 @@ impl Script {
     ///
     /// [`ScriptError`] if it is invalid, too long, or exceeds a limit.
     pub fn compile(source: &str, limits: ScriptLimits) -> Result<Self, ScriptError> {
+        Self::compile_until(source, limits, Arc::default())
+    }
+
+    /// Compiles a script whose calls fail once the flag is set.
+    pub(crate) fn compile_until(
+        source: &str,
+        limits: ScriptLimits,
+        cancelled: Arc<AtomicBool>,
+    ) -> Result<Self, ScriptError> {
         let (bytes, max) = (source.len(), ScriptLimits::SCRIPT_BYTES_MAX);
         if bytes > max {
             return Err(ScriptError::TooLong { bytes, max });
         }
         let out_of_memory =
             |_: Error| ScriptError::OutOfMemory { bytes_max: limits.memory_bytes_max };
+        let meter = Rc::new(Meter::new(limits, cancelled));
         let runtime = Runtime::new().map_err(out_of_memory)?;
         runtime.set_memory_limit(limits.memory_bytes_max);
         runtime.set_max_stack_size(ScriptLimits::STACK_BYTES_MAX);
-        let interrupts_left = Rc::new(Cell::new(u64::MAX));
-        let left = Rc::clone(&interrupts_left);
-        runtime.set_interrupt_handler(Some(Box::new(move || {
-            left.set(left.get().saturating_sub(1));
-            left.get() == 0
-        })));
+        let interrupted = Rc::clone(&meter);
+        runtime.set_interrupt_handler(Some(Box::new(move || interrupted.interrupt())));
         let context = Context::custom::<Intrinsics>(&runtime).map_err(out_of_memory)?;
-        let bench = Bench { interrupts_left: &interrupts_left, limits };
-        bench.refill();
+        meter.refill();
         let (driver, definition) = context.with(|ctx| {
-            let outcome = prepare(&ctx, source);
-            outcome.map_err(|failure| bench.error(&ctx, failure))
+            let outcome = prepare(&ctx, source, &meter);
+            let outcome = outcome.map_err(|failure| error_of(&ctx, &meter, failure));
+            unless_exceeded(&meter, outcome)
         })?;
-        let steps = Cell::new(bench.taken());
-        Ok(Self { driver, context, runtime, interrupts_left, steps, limits, definition })
+        let steps = Cell::new(meter.steps());
+        Ok(Self { driver, context, runtime, meter, steps, definition })
     }
 
     /// Returns what the top level of the script defined.
@@ -211,18 +219,17 @@ impl Script {
         callable: &Callable,
         push: impl for<'js> FnOnce(&mut Args<'js>) -> rquickjs::Result<()>,
     ) -> Result<Answer, ScriptError> {
-        let bench = Bench { interrupts_left: &self.interrupts_left, limits: self.limits };
-        bench.refill();
+        self.meter.refill();
         let answer = self.context.with(|ctx| {
             let answer = callable.clone().restore(&ctx).and_then(|function| {
                 let mut args = Args::new_unsized(ctx.clone());
                 push(&mut args)?;
                 args.apply(&function)
             });
-            answer.map_err(|failure| bench.error(&ctx, failure))
+            answer.map_err(|failure| error_of(&ctx, &self.meter, failure))
         });
-        self.steps.set(self.steps.get() + bench.taken());
-        answer
+        self.steps.set(self.steps.get() + self.meter.steps());
+        unless_exceeded(&self.meter, answer)
     }
 }
 
@@ -245,8 +252,15 @@ pub struct StreamDeletion<'a> {
 }
 
 /// Evaluates the language, then the script, and returns the functions to call.
-fn prepare(ctx: &Ctx<'_>, source: &str) -> rquickjs::Result<(Driver, Definition)> {
-    let language: Object<'_> = ctx.eval(PRELUDE)?;
+fn prepare(
+    ctx: &Ctx<'_>,
+    source: &str,
+    meter: &Rc<Meter>,
+) -> rquickjs::Result<(Driver, Definition)> {
+    let metered = Rc::clone(meter);
+    let is_over = Function::new(ctx.clone(), move || metered.is_over())?;
+    let language: Function<'_> = ctx.eval(PRELUDE)?;
+    let language: Object<'_> = language.call((is_over,))?;
     let mut options = rquickjs::context::EvalOptions::default();
     options.strict = false;
     options.filename = Some("projection".to_owned());
@@ -269,43 +283,30 @@ fn prepare(ctx: &Ctx<'_>, source: &str) -> rquickjs::Result<(Driver, Definition)
     Ok((driver, definition))
 }
 
-/// The allowance of one call.
-struct Bench<'a> {
-    interrupts_left: &'a Cell<u64>,
-    limits: ScriptLimits,
+/// Returns the answer of a call, or the limit that it has exceeded: a script may have caught it.
+fn unless_exceeded<Answer>(
+    meter: &Meter,
+    answer: Result<Answer, ScriptError>,
+) -> Result<Answer, ScriptError> {
+    meter.error().map_or(answer, Err)
 }
 
-impl Bench<'_> {
-    fn refill(&self) {
-        self.interrupts_left.set(self.interrupts_max());
+/// Sorts a failure of the engine.
+fn error_of(ctx: &Ctx<'_>, meter: &Meter, failure: Error) -> ScriptError {
+    if let Some(exceeded) = meter.error() {
+        drop(ctx.catch());
+        return exceeded;
     }
-
-    fn interrupts_max(&self) -> u64 {
-        self.limits.steps_max.div_ceil(STEPS_PER_INTERRUPT).max(1)
-    }
-
-    /// Returns the steps since the last refill.
-    fn taken(&self) -> u64 {
-        self.interrupts_max().saturating_sub(self.interrupts_left.get()) * STEPS_PER_INTERRUPT
-    }
-
-    /// Sorts a failure of the engine.
-    fn error(&self, ctx: &Ctx<'_>, failure: Error) -> ScriptError {
-        if self.interrupts_left.get() == 0 {
-            drop(ctx.catch());
-            return ScriptError::TooManySteps { steps_max: self.limits.steps_max };
-        }
-        let out_of_memory = ScriptError::OutOfMemory { bytes_max: self.limits.memory_bytes_max };
-        let message = match failure {
-            Error::Exception => match Thrown::of(ctx) {
-                Thrown::OutOfMemory => return out_of_memory,
-                Thrown::Message(message) => message,
-            },
-            Error::Allocation => return out_of_memory,
-            other => other.to_string(),
-        };
-        ScriptError::Threw { message }
-    }
+    let out_of_memory = ScriptError::OutOfMemory { bytes_max: meter.limits().memory_bytes_max };
+    let message = match failure {
+        Error::Exception => match Thrown::of(ctx) {
+            Thrown::OutOfMemory => return out_of_memory,
+            Thrown::Message(message) => message,
+        },
+        Error::Allocation => return out_of_memory,
+        other => other.to_string(),
+    };
+    ScriptError::Threw { message }
 }
 
 /// The pending exception of a context.

@@ -1,11 +1,15 @@
 //! A script on a thread of its own, because a handler may work for seconds.
 //!
 //! Invariants: jobs run one after the other, in the order of their calls. The thread ends when the
-//! handle is dropped, after the job that it runs.
+//! handle is dropped: the job that it runs fails, and the others are not begun.
 
 use std::{
     fmt,
-    sync::mpsc::{Sender, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Sender, channel},
+    },
     thread,
 };
 
@@ -37,6 +41,16 @@ type Job = Box<dyn FnOnce(&mut Script) + Send>;
 pub struct ScriptThread {
     jobs: Sender<Job>,
     definition: Definition,
+    _cancelled: Cancellation,
+}
+
+/// Ends the work of the thread when it is dropped.
+struct Cancellation(Arc<AtomicBool>);
+
+impl Drop for Cancellation {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl ScriptThread {
@@ -48,9 +62,12 @@ impl ScriptThread {
     pub async fn start(source: String, limits: ScriptLimits) -> Result<Self, ScriptError> {
         let (jobs, queue) = channel::<Job>();
         let (answer, compiled) = oneshot::channel();
+        // Also dropped if nobody waits for the compilation any more.
+        let cancelled = Cancellation(Arc::default());
+        let flag = Arc::clone(&cancelled.0);
         let thread = thread::Builder::new().name("gesta-script".to_owned());
         let started = thread.stack_size(THREAD_STACK_BYTES).spawn(move || {
-            let mut script = match Script::compile(&source, limits) {
+            let mut script = match Script::compile_until(&source, limits, Arc::clone(&flag)) {
                 Ok(script) => script,
                 Err(error) => {
                     // The caller may be gone.
@@ -59,13 +76,15 @@ impl ScriptThread {
                 }
             };
             let _ = answer.send(Ok(script.definition().clone()));
-            while let Ok(job) = queue.recv() {
+            while let Ok(job) = queue.recv()
+                && !flag.load(Ordering::Relaxed)
+            {
                 job(&mut script);
             }
         });
         started.map_err(|_| ScriptError::ThreadEnded)?;
         let definition = compiled.await.map_err(|_| ScriptError::ThreadEnded)??;
-        Ok(Self { jobs, definition })
+        Ok(Self { jobs, definition, _cancelled: cancelled })
     }
 
     /// Returns the definition that the script made.
@@ -74,7 +93,8 @@ impl ScriptThread {
         &self.definition
     }
 
-    /// Runs a job on the thread. Dropping the future does not stop the job.
+    /// Runs a job on the thread. Dropping the future does not stop the job; dropping the thread
+    /// does.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
 //! The service `gesta.client.appends.Appends`: what the protocol of KurrentDB lacks for stores of
 //! Gesta.
 //!
-//! Owns: the call that finds an append by its first event. Invariant: a caller learns of an append
-//! only who may read every stream of it. Not here: the list of calls, which has this one only over
-//! a store that finds appends ([`discovery`](crate::discovery)).
+//! Owns: the call that finds an append by its first event. Invariant: a caller who may not read
+//! every stream of an append learns no name and no place of it. Not here: the list of calls, which
+//! has this one only over a store that finds appends ([`discovery`](crate::discovery)).
 
 use gesta_store::EventId;
 use tonic::{Request, Response, Status};
@@ -16,7 +16,7 @@ use crate::{
         appends_server::{Appends, AppendsServer},
         find_resp::{Found, Head},
     },
-    wire::{identifier, status, uuid_of},
+    wire::{access_denied, identifier, status, uuid_of},
 };
 
 /// The service over one store.
@@ -40,7 +40,14 @@ impl Appends for AppendsService {
             return Ok(Response::new(FindResp { found: None }));
         };
         for (stream, _) in &found.revisions {
-            self.node.access().check_stream(&caller, stream, Right::Read).await?;
+            let may_read = self.node.access().may(&caller, stream, Right::Read).await;
+            if !may_read.map_err(|error| status(&error))? {
+                // Neither a name that the caller did not know, nor "not found": a writer would
+                // append again.
+                let text = "the append that begins with this event has a stream that you may not \
+                            read";
+                return Err(access_denied(text));
+            }
         }
         let heads = found.revisions.iter().map(|(stream, revision)| Head {
             stream_identifier: Some(identifier(stream)),

@@ -61,7 +61,7 @@ impl CallLog {
     /// Logs a gRPC call that failed.
     pub(crate) fn call_failed(&self, call: LoggedCall, status: &Status) {
         let (code, reason) = (status.code(), status.message());
-        self.write(weight_of_code(code), call, format_args!("{code:?}"), reason);
+        self.write(weight_of(status), call, format_args!("{code:?}"), reason);
     }
 
     /// Logs an HTTP request that failed.
@@ -110,6 +110,15 @@ impl CallLog {
             }
             Weight::Mistaken | Weight::Hindered | Weight::Broken => {}
         }
+    }
+}
+
+fn weight_of(status: &Status) -> Weight {
+    match status.code() {
+        // An answer of the protocol, whose clients know it by its exception: a projection that
+        // runs, for example, is not deleted.
+        Code::Unknown if status.metadata().contains_key("exception") => Weight::Mistaken,
+        code => weight_of_code(code),
     }
 }
 
@@ -184,5 +193,14 @@ mod tests {
         assert_eq!(weight_of_code(Code::FailedPrecondition), Weight::Ordinary);
         assert_eq!(weight_of_code(Code::Unauthenticated), Weight::Mistaken);
         assert_eq!(weight_of_code(Code::DataLoss), Weight::Broken);
+    }
+
+    #[test]
+    fn an_unknown_code_with_an_exception_is_an_answer_and_no_failure_of_the_server() {
+        let mut refused = Status::unknown("the projection is running; disable it first");
+        assert_eq!(weight_of(&refused), Weight::Broken);
+        let exception = "projection-running".parse().expect("the name is a header");
+        refused.metadata_mut().insert("exception", exception);
+        assert_eq!(weight_of(&refused), Weight::Mistaken);
     }
 }

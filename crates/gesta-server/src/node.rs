@@ -25,12 +25,18 @@ use crate::{
     call_log::{CallLog, LoggedCall},
     clock::monotonic_now,
     incoming::IncomingRoom,
+    large_work::LargeWork,
+    outgoing::OutgoingRoom,
+    recent_events::RecentEvents,
     scavenges::Scavenges,
 };
 
 /// The version that clients are told, which decides what they try: the first one with all calls of
 /// the second version of the streams.
 pub(crate) const PROTOCOL_VERSION: &str = "26.1.0";
+
+/// Maximum size of the states of a transient projection, which are nowhere else.
+const TRANSIENT_STATE_BYTES_MAX: usize = 256 << 20;
 
 /// One server: a node of a cluster that has no other.
 #[derive(Clone)]
@@ -51,8 +57,14 @@ struct Shared {
     /// A number that operators set for the elections of a cluster. It is only shown.
     priority: AtomicI32,
     asked_for_end: watch::Sender<bool>,
+    /// Number of times that this server was asked to give its leases back.
+    resignations: watch::Sender<u64>,
     incoming: Arc<IncomingRoom>,
+    outgoing: Arc<OutgoingRoom>,
+    large_work: LargeWork,
+    recent_events: RecentEvents,
     connections_max: OnceLock<usize>,
+    transient_state_bytes_max: OnceLock<usize>,
     /// Number of connections that are no longer HTTP.
     upgraded: watch::Sender<usize>,
     call_log: CallLog,
@@ -118,8 +130,13 @@ impl Node {
             scavenges: Scavenges::default(),
             priority: AtomicI32::new(0),
             asked_for_end: watch::Sender::new(false),
+            resignations: watch::Sender::new(0),
             incoming: Arc::default(),
+            outgoing: Arc::default(),
+            large_work: LargeWork::default(),
+            recent_events: RecentEvents::default(),
             connections_max: OnceLock::new(),
+            transient_state_bytes_max: OnceLock::new(),
             upgraded: watch::Sender::new(0),
             call_log: CallLog::default(),
             phase: watch::Sender::new(Phase::Serving),
@@ -163,6 +180,21 @@ impl Node {
         &self.shared.incoming
     }
 
+    /// Returns the memory for pages that wait for the readers of feeds.
+    pub(crate) fn outgoing(&self) -> &Arc<OutgoingRoom> {
+        &self.shared.outgoing
+    }
+
+    /// Returns the threads for large payloads.
+    pub(crate) fn large_work(&self) -> &LargeWork {
+        &self.shared.large_work
+    }
+
+    /// Returns the places of the events that were appended last.
+    pub(crate) fn recent_events(&self) -> &RecentEvents {
+        &self.shared.recent_events
+    }
+
     pub(crate) fn counters(&self) -> &Counters {
         &self.shared.counters
     }
@@ -186,6 +218,16 @@ impl Node {
     pub(crate) fn set_connections_max(&self, connections: usize) {
         // A server runs once.
         let _ = self.shared.connections_max.set(connections);
+    }
+
+    /// Returns the maximum size of the states of a transient projection.
+    pub(crate) fn transient_state_bytes_max(&self) -> usize {
+        self.shared.transient_state_bytes_max.get().copied().unwrap_or(TRANSIENT_STATE_BYTES_MAX)
+    }
+
+    /// Sets this maximum. The first one stays.
+    pub(crate) fn set_transient_state_bytes_max(&self, bytes: usize) {
+        let _ = self.shared.transient_state_bytes_max.set(bytes);
     }
 
     pub(crate) fn uptime_seconds(&self) -> f64 {
@@ -212,6 +254,20 @@ impl Node {
     /// Waits for [`Node::ask_for_end`].
     pub(crate) fn asked_for_end(&self) -> impl Future<Output = ()> + Send + use<> {
         told(&self.shared.asked_for_end, |asked| *asked)
+    }
+
+    /// Asks the work that needs a lease to leave it to another server.
+    pub(crate) fn resign(&self) {
+        self.shared.resignations.send_modify(|number| *number += 1);
+    }
+
+    /// Waits for the next [`Node::resign`] after this call.
+    pub(crate) fn resigned(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut resignations = self.shared.resignations.subscribe();
+        async move {
+            // An error means that the node is gone, and the work with it.
+            drop(resignations.changed().await);
+        }
     }
 
     /// Ends all subscriptions, now and later.

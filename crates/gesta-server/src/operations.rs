@@ -1,7 +1,8 @@
 //! The service `Operations`: scavenges, the end of the server, and what a cluster would need.
 //!
-//! Owns: the calls. Invariants: no call waits for a scavenge that it starts; a call whose purpose
-//! is always met (merged indexes, a lone leader) is answered without doing anything. Not here: the
+//! Owns: the calls. Invariants: no call waits for a scavenge that it starts, or for a server that
+//! takes over; a call whose purpose is always met (merged indexes) is answered without doing
+//! anything. Not here: the
 //! scavenge ([`scavenges`](crate::scavenges)), and who may call ([`access`](crate::access)).
 
 use tonic::{Request, Response, Status};
@@ -89,8 +90,11 @@ impl Operations for OperationsService {
         done()
     }
 
-    /// Does nothing: the leader of a cluster without other nodes stays the leader.
+    /// Gives the leases of groups and projections back, so that another server of the store takes
+    /// over. A server that is alone continues.
     async fn resign_node(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
+        tracing::info!("a client has asked this server to leave its work to another one");
+        self.node.resign();
         done()
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Owns: [`Tenant`], and the task that keeps its lease. Invariants: a tenant is at work only while
 //! the lease is in force by this server's clock, counted from before the call that was granted. A
-//! server that stops gives the lease back after the tenant has ended.
+//! server that stops gives the lease back after the tenant has ended. So does one that resigns,
+//! which leaves the lease to others for a while.
 //!
 //! Not here: protection against a server that was paused for longer than the term. Its writes are
 //! refused by the revisions of the streams.
@@ -26,6 +27,9 @@ const RENEW_AFTER: Duration = Duration::from_secs(1);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(4);
 /// Maximum time between two looks at a lease that another server has.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time for which a server that has resigned does not ask for the lease: others look for it twice.
+const RESIGNED_FOR: Duration = Duration::from_secs(3);
 
 /// Work that needs a lease. All calls come from one task.
 pub(crate) trait Tenant: Clone + Send + Sync + 'static {
@@ -83,14 +87,27 @@ async fn keep<Work: Tenant>(tenant: Work, leases: Arc<dyn Leases>) {
             Ok(lease) => {
                 tracing::info!(lease = Work::LEASE, "this server has the lease");
                 tenant.node().holders().note(Work::LEASE, None);
+                // Before the work begins, so that no request in between is missed.
+                let resigned = tenant.node().resigned();
                 tenant.admit().await;
-                renew(tenant.node(), leases.as_ref(), &lease, asked).await;
+                let is_left = select! {
+                    () = renew(tenant.node(), leases.as_ref(), &lease, asked) => false,
+                    () = resigned => true,
+                };
                 if tenant.node().is_stopped() {
                     tenant.shut_down().await;
                     give_back(leases.as_ref(), &lease).await;
                     return;
                 }
                 tenant.dismiss().await;
+                if is_left {
+                    tracing::info!(lease = Work::LEASE, "this server leaves the lease to others");
+                    give_back(leases.as_ref(), &lease).await;
+                    select! {
+                        () = sleep(RESIGNED_FOR) => {}
+                        () = tenant.node().stopped() => {}
+                    }
+                }
                 continue;
             }
             Err(LeaseError::Held { node, .. }) => {

@@ -2,19 +2,20 @@
 //!
 //! Owns: the calls that change users, and the events of the audit stream for them. Invariants: a
 //! change and its audit event are one append; a deletion is followed by its event; a change of a
-//! user who was changed at the same time is refused. Not here: who may call
-//! ([`access`](crate::access)), but for calls about the caller.
+//! user who was changed at the same time is refused; a change that takes a right from a member of
+//! `$admins` expects another one who has not changed either, so that one always remains. Not here:
+//! who may call ([`access`](crate::access)), but for calls about the caller.
 
 use std::pin::Pin;
 
 use futures_util::{Stream, stream};
-use gesta_store::{ExpectedRevision, StoreError};
+use gesta_store::{ExpectedRevision, Revision, StoreError};
 use tonic::{Request, Response, Status};
 
 use crate::{
     access::{
-        ADMINS, AuditRecord, Caller, Guard, Peer, StoredUser, UserRecord, refusal_of_password,
-        refusal_of_user,
+        ADMINS, AuditRecord, Guard, Sender, StoredUser, UserChange, UserRecord,
+        refusal_of_password, refusal_of_user,
     },
     node::Node,
     proto::users::{
@@ -37,25 +38,21 @@ pub(crate) fn service(node: Node) -> UsersServer<UsersService> {
     UsersServer::new(UsersService { node })
 }
 
-/// The user of a call, and where it came from.
-struct Sender {
-    caller: Caller,
-    peer: Option<Peer>,
-}
+/// The sender of a call about a user.
+struct Asker(Sender);
 
-impl Sender {
+impl Asker {
     fn of<Message>(request: &Request<Message>) -> Self {
-        let extensions = request.extensions();
-        Self { caller: Caller::of(extensions), peer: extensions.get().cloned() }
+        Self(Sender::of(request.extensions()))
     }
 
     fn audit(&self, act: &'static str, login: &str) -> AuditRecord {
-        AuditRecord::new(act, &self.caller, self.peer.as_ref()).with("user", login)
+        AuditRecord::new(act, &self.0.caller, self.0.peer.as_ref()).with("user", login)
     }
 
     /// Refuses a caller who asks about another user.
     fn check_owner(&self, login: &str) -> Result<(), Status> {
-        if self.caller.is_admin() || self.caller.login() == Some(login) {
+        if self.0.caller.is_admin() || self.0.caller.login() == Some(login) {
             return Ok(());
         }
         Err(access_denied("only members of `$admins` may use the users of others"))
@@ -74,40 +71,74 @@ impl UsersService {
         found.ok_or_else(|| user_not_found(login))
     }
 
-    /// Saves a user who was read at a revision.
-    async fn save(&self, user: StoredUser, audit: AuditRecord) -> Result<(), Status> {
+    /// Saves a user who was read at a revision. Returns the new one.
+    async fn save(
+        &self,
+        user: StoredUser,
+        remaining: Option<StoredUser>,
+        audit: AuditRecord,
+    ) -> Result<Option<Revision>, Status> {
         let StoredUser { record, revision, .. } = user;
         check_record(&record)?;
         let login = record.login.clone();
-        let saved = self.guard()?.save_user(record, ExpectedRevision::Exact(revision), audit).await;
+        let change = UserChange { record, expected: ExpectedRevision::Exact(revision), remaining };
+        let saved = self.guard()?.save_user(change, audit).await;
         saved.map_err(|error| changed_meanwhile(&error, &login))
     }
 
-    /// Refuses a change that leaves no enabled member of `$admins`: nobody could undo it.
-    async fn keep_an_administrator(&self, login: &str) -> Result<(), Status> {
-        let is_administrator = |user: &&StoredUser| {
-            !user.record.disabled && user.record.groups.iter().any(|group| group == ADMINS)
-        };
+    /// Returns an enabled member of `$admins` who remains when this one is none any more; `None` if
+    /// this one is none now. Refuses to lose the last one: nobody could undo it.
+    ///
+    /// The caller is the first choice, so that two who remove each other do not both succeed.
+    async fn remaining_administrator(
+        &self,
+        asker: &Asker,
+        login: &str,
+    ) -> Result<Option<StoredUser>, Status> {
         let users = self.guard()?.users().list().await.map_err(|error| status(&error))?;
-        let mut administrators = users.iter().filter(is_administrator);
-        match (administrators.next(), administrators.next()) {
-            (Some(last), None) if last.record.login == login => {
-                Err(Status::failed_precondition(format!(
-                    "`{login}` is the last enabled member of `$admins`; make another one first"
-                )))
-            }
-            _ => Ok(()),
+        let (leaving, mut others): (Vec<_>, Vec<_>) = users
+            .into_iter()
+            .filter(is_administrator)
+            .partition(|administrator| administrator.record.login == login);
+        if leaving.is_empty() {
+            return Ok(None);
+        }
+        others.sort_by_key(|other| asker.0.caller.login() != Some(other.record.login.as_str()));
+        match others.into_iter().next() {
+            Some(other) => Ok(Some(other)),
+            None => Err(Status::failed_precondition(format!(
+                "`{login}` is the last enabled member of `$admins`; make another one first"
+            ))),
         }
     }
 
-    async fn set_disabled(&self, sender: &Sender, login: &str, to: bool) -> Result<(), Status> {
+    async fn set_disabled(&self, asker: &Asker, login: &str, to: bool) -> Result<(), Status> {
         let mut user = self.found(login).await?;
-        if to {
-            self.keep_an_administrator(login).await?;
-        }
+        let remaining = match to {
+            true => self.remaining_administrator(asker, login).await?,
+            false => None,
+        };
         user.record.disabled = to;
         let act = if to { "$user-disabled" } else { "$user-enabled" };
-        self.save(user, sender.audit(act, login)).await
+        self.save(user, remaining, asker.audit(act, login)).await.map(drop)
+    }
+
+    /// Makes sure that a user who is about to be deleted is no administrator. The deletion of a
+    /// stream cannot expect another one.
+    async fn disabled_before_deletion(
+        &self,
+        asker: &Asker,
+        user: StoredUser,
+    ) -> Result<StoredUser, Status> {
+        let login = user.record.login.clone();
+        let Some(remaining) = self.remaining_administrator(asker, &login).await? else {
+            return Ok(user);
+        };
+        let mut disabled = user;
+        disabled.record.disabled = true;
+        let audit = asker.audit("$user-disabled", &login);
+        let saved = self.save(disabled.clone(), Some(remaining), audit).await?;
+        Ok(StoredUser { revision: saved.unwrap_or(disabled.revision), ..disabled })
     }
 
     async fn new_hash(&self, password: String) -> Result<String, Status> {
@@ -123,7 +154,7 @@ impl Users for UsersService {
     type DetailsStream = Pin<Box<dyn Stream<Item = Result<DetailsResp, Status>> + Send>>;
 
     async fn create(&self, request: Request<CreateReq>) -> Result<Response<CreateResp>, Status> {
-        let sender = Sender::of(&request);
+        let asker = Asker::of(&request);
         let options = request.into_inner().options.ok_or_else(without_options)?;
         let mut record = UserRecord {
             login: options.login_name,
@@ -135,8 +166,10 @@ impl Users for UsersService {
         check_record(&record)?;
         record.password_hash = self.new_hash(options.password).await?;
         let login = record.login.clone();
-        let audit = sender.audit("$user-created", &login).with("groups", record.groups.clone());
-        let created = self.guard()?.save_user(record, ExpectedRevision::NoStream, audit).await;
+        let audit = asker.audit("$user-created", &login).with("groups", record.groups.clone());
+        let expected = ExpectedRevision::NoStream;
+        let change = UserChange { record, expected, remaining: None };
+        let created = self.guard()?.save_user(change, audit).await;
         created.map_err(|error| match error {
             StoreError::Conflict(_) => user_conflict(&login),
             error => status(&error),
@@ -145,45 +178,46 @@ impl Users for UsersService {
     }
 
     async fn update(&self, request: Request<UpdateReq>) -> Result<Response<UpdateResp>, Status> {
-        let sender = Sender::of(&request);
+        let asker = Asker::of(&request);
         let options = request.into_inner().options.ok_or_else(without_options)?;
         let mut user = self.found(&options.login_name).await?;
         user.record.full_name = options.full_name;
         user.record.groups = options.groups;
-        if !user.record.groups.iter().any(|group| group == ADMINS) {
-            self.keep_an_administrator(&options.login_name).await?;
-        }
+        let remaining = match user.record.groups.iter().any(|group| group == ADMINS) {
+            true => None,
+            false => self.remaining_administrator(&asker, &options.login_name).await?,
+        };
         if !options.password.is_empty() {
             user.record.password_hash = self.new_hash(options.password).await?;
         }
-        let audit = sender.audit("$user-updated", &options.login_name);
+        let audit = asker.audit("$user-updated", &options.login_name);
         let audit = audit.with("groups", user.record.groups.clone());
-        self.save(user, audit).await?;
+        self.save(user, remaining, audit).await?;
         Ok(Response::new(UpdateResp {}))
     }
 
     async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
-        let sender = Sender::of(&request);
+        let asker = Asker::of(&request);
         let login = request.into_inner().options.ok_or_else(without_options)?.login_name;
         let user = self.found(&login).await?;
-        self.keep_an_administrator(&login).await?;
-        let audit = sender.audit("$user-deleted", &login);
+        let user = self.disabled_before_deletion(&asker, user).await?;
+        let audit = asker.audit("$user-deleted", &login);
         let deleted = self.guard()?.delete_user(&user, audit).await;
         deleted.map_err(|error| changed_meanwhile(&error, &login))?;
         Ok(Response::new(DeleteResp {}))
     }
 
     async fn disable(&self, request: Request<DisableReq>) -> Result<Response<DisableResp>, Status> {
-        let sender = Sender::of(&request);
+        let asker = Asker::of(&request);
         let login = request.into_inner().options.ok_or_else(without_options)?.login_name;
-        self.set_disabled(&sender, &login, true).await?;
+        self.set_disabled(&asker, &login, true).await?;
         Ok(Response::new(DisableResp {}))
     }
 
     async fn enable(&self, request: Request<EnableReq>) -> Result<Response<EnableResp>, Status> {
-        let sender = Sender::of(&request);
+        let asker = Asker::of(&request);
         let login = request.into_inner().options.ok_or_else(without_options)?.login_name;
-        self.set_disabled(&sender, &login, false).await?;
+        self.set_disabled(&asker, &login, false).await?;
         Ok(Response::new(EnableResp {}))
     }
 
@@ -191,17 +225,17 @@ impl Users for UsersService {
         &self,
         request: Request<DetailsReq>,
     ) -> Result<Response<Self::DetailsStream>, Status> {
-        let sender = Sender::of(&request);
+        let asker = Asker::of(&request);
         // Before the caller's right: an insecure server has neither users nor rights.
         self.guard()?;
         let login = request.into_inner().options.map(|options| options.login_name);
         let users = match login.filter(|login| !login.is_empty()) {
             Some(login) => {
-                sender.check_owner(&login)?;
+                asker.check_owner(&login)?;
                 vec![self.found(&login).await?]
             }
             None => {
-                if !sender.caller.is_admin() {
+                if !asker.0.caller.is_admin() {
                     return Err(access_denied("only members of `$admins` may list users"));
                 }
                 self.guard()?.users().list().await.map_err(|error| status(&error))?
@@ -214,17 +248,17 @@ impl Users for UsersService {
         &self,
         request: Request<ChangePasswordReq>,
     ) -> Result<Response<ChangePasswordResp>, Status> {
-        let sender = Sender::of(&request);
+        let asker = Asker::of(&request);
         let options = request.into_inner().options.ok_or_else(without_options)?;
-        sender.check_owner(&options.login_name)?;
+        asker.check_owner(&options.login_name)?;
         let mut user = self.found(&options.login_name).await?;
-        let address = sender.peer.as_ref().map(|peer| peer.address);
+        let address = asker.0.peer.as_ref().map(|peer| peer.address);
         let current = options.current_password;
         if !self.guard()?.is_password(&user.record, current, address).await? {
             return Err(access_denied("the current password is wrong"));
         }
         user.record.password_hash = self.new_hash(options.new_password).await?;
-        self.save(user, sender.audit("$password-changed", &options.login_name)).await?;
+        self.save(user, None, asker.audit("$password-changed", &options.login_name)).await?;
         Ok(Response::new(ChangePasswordResp {}))
     }
 
@@ -232,17 +266,22 @@ impl Users for UsersService {
         &self,
         request: Request<ResetPasswordReq>,
     ) -> Result<Response<ResetPasswordResp>, Status> {
-        let sender = Sender::of(&request);
+        let asker = Asker::of(&request);
         let options = request.into_inner().options.ok_or_else(without_options)?;
         let mut user = self.found(&options.login_name).await?;
         user.record.password_hash = self.new_hash(options.new_password).await?;
-        self.save(user, sender.audit("$password-reset", &options.login_name)).await?;
+        self.save(user, None, asker.audit("$password-reset", &options.login_name)).await?;
         Ok(Response::new(ResetPasswordResp {}))
     }
 }
 
 fn without_options() -> Status {
     refused("the options are missing")
+}
+
+/// Returns `true` for an enabled member of `$admins`.
+fn is_administrator(user: &StoredUser) -> bool {
+    !user.record.disabled && user.record.groups.iter().any(|group| group == ADMINS)
 }
 
 fn check_record(record: &UserRecord) -> Result<(), Status> {
@@ -252,7 +291,8 @@ fn check_record(record: &UserRecord) -> Result<(), Status> {
 fn changed_meanwhile(error: &StoreError, login: &str) -> Status {
     match error {
         StoreError::Conflict(_) => Status::failed_precondition(format!(
-            "the user `{login}` was changed at the same time; try again"
+            "the user `{login}`, or the administrator who would remain, was changed at the same \
+             time; try again"
         )),
         error => status(error),
     }

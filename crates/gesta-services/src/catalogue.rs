@@ -6,13 +6,25 @@
 use anyhow::{Context, Result};
 
 use crate::{
-    rows::{POSTGRES_15, POSTGRES_18, POSTGRES_REPLICA, Pgbouncer},
+    rows::{
+        DynamoDb, FerretDb, Kafka, OpenSearch, POSTGRES_15, POSTGRES_18, POSTGRES_REPLICA,
+        Pgbouncer, Redis,
+    },
     service::Service,
 };
 
 /// All services, in the order of starting.
-pub(crate) static SERVICES: [&dyn Service; 4] =
-    [&POSTGRES_18, &POSTGRES_15, &POSTGRES_REPLICA, &Pgbouncer];
+pub(crate) static SERVICES: [&dyn Service; 9] = [
+    &POSTGRES_18,
+    &POSTGRES_15,
+    &POSTGRES_REPLICA,
+    &Pgbouncer,
+    &DynamoDb,
+    &OpenSearch,
+    &Kafka,
+    &Redis,
+    &FerretDb,
+];
 
 /// Returns the service of this name.
 pub(crate) fn by_name(name: &str) -> Result<&'static dyn Service> {
@@ -84,7 +96,8 @@ mod tests {
         assert_eq!(names(with_needed(&named("postgres"))), "postgres");
         assert_eq!(names(with_dependent(&named("postgres-15"))), "postgres-replica postgres-15");
         assert_eq!(names(with_dependent(&named("pgbouncer"))), "pgbouncer");
-        let all = "postgres postgres-15 postgres-replica pgbouncer";
+        let all = "postgres postgres-15 postgres-replica pgbouncer dynamodb opensearch kafka redis \
+                   ferretdb";
         assert_eq!(names(with_needed(&[])), all);
         let reversed: Vec<_> = all.split(' ').rev().collect();
         assert_eq!(names(with_dependent(&[])), reversed.join(" "));

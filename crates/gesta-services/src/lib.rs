@@ -1,4 +1,5 @@
-//! Real servers for tests: PostgreSQL and what belongs to it, on loopback ports.
+//! Real servers for tests, on loopback ports: PostgreSQL with what belongs to it, an emulator of
+//! DynamoDB, OpenSearch, Kafka, Redis, and FerretDB in place of MongoDB.
 //!
 //! Owns: the table of services (`rows/`, one file each); the servers that all tests share
 //! ([`SharedServers`], behind `cargo xtask services`); servers of one test ([`OwnServer`]); the way
@@ -39,5 +40,6 @@ mod wait;
 pub use ledger::{Ledger, ServiceUse};
 pub use need::url_or_skip;
 pub use own_server::OwnServer;
+pub use ports::free as free_port;
 pub use proxy::{Fault, FaultProxy, Message};
 pub use shared::{ServerState, SharedServers};

@@ -118,7 +118,7 @@ impl OwnServer {
     ///
     /// # Errors
     ///
-    /// If the server does not start within a minute.
+    /// If the server does not start within its time limit, a minute by default.
     pub fn start(&mut self) -> Result<()> {
         self.needed.iter_mut().try_for_each(Server::start)?;
         self.server.start()

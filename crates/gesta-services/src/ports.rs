@@ -18,7 +18,11 @@ const ATTEMPTS_MAX: usize = 200;
 
 /// Returns a port on which no server listens. Another program may take it in the meantime; the
 /// server's start then fails.
-pub(crate) fn free() -> Result<u16> {
+///
+/// # Errors
+///
+/// If no port is found.
+pub fn free() -> Result<u16> {
     let below = first_outgoing().max(LOWEST + 1);
     for _ in 0..ATTEMPTS_MAX {
         // Each hasher has random keys, so its result is a random number.

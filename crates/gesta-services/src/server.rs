@@ -23,14 +23,12 @@ use crate::{
     wait::wait_until,
 };
 
-const READY_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(30);
 const KILLED_MAX: Duration = Duration::from_secs(20);
 
 const PORT: &str = "port";
 const PROCESS: &str = "process";
 const PREPARED: &str = "prepared";
-const LOG: &str = "log";
 
 pub(crate) struct Server {
     service: &'static dyn Service,
@@ -188,14 +186,14 @@ impl Server {
     }
 
     fn log(&self) -> Result<File> {
-        let path = self.file(LOG);
+        let path = self.place.log();
         let log = OpenOptions::new().create(true).append(true).open(&path);
         log.with_context(|| path.display().to_string())
     }
 
     fn wait_until_ready(&mut self, process: ProcessId) -> Result<()> {
-        let log = self.file(LOG);
-        let is_ready = wait_until(READY_MAX, || {
+        let log = self.place.log();
+        let is_ready = wait_until(self.service.ready_within(), || {
             if !process.is_alive() {
                 bail!("{} ended while it started:{}", self.name(), log_tail::of(&log));
             }

@@ -5,6 +5,7 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -44,6 +45,11 @@ pub(crate) trait Service: Sync {
     /// Returns the command that runs the server in the foreground.
     fn command(&self, programs: &Path, place: &Place) -> Command;
 
+    /// Time within which the server answers after it was started.
+    fn ready_within(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
     /// Returns whether the server answers.
     fn is_ready(&self, place: &Place) -> bool;
 
@@ -72,6 +78,11 @@ impl Place {
     /// Directory of the server's data.
     pub(crate) fn data(&self) -> PathBuf {
         self.directory.join("data")
+    }
+
+    /// File to which the server's output is appended.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.directory.join("log")
     }
 
     /// Directory of the small disk.

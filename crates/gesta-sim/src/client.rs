@@ -25,6 +25,9 @@ const TAGS: [&str; 6] =
 
 /// Larger than a small segment.
 const HUGE_BYTES: u64 = 40_000;
+/// Share of runs, in percent, that have appends with several parts of one stream. Such appends
+/// leave fewer frames for the faults of recovery, so most runs go without them.
+const STREAM_PARTS_PERCENT: u64 = 25;
 /// Number of forged frame headers in one payload.
 const FORGED_FRAMES: usize = 48;
 /// Offset of the first frame in a segment, and the size of a small segment.
@@ -37,12 +40,17 @@ pub(crate) struct Client {
     rng: SimRng,
     /// A stream picked more often than the others, to provoke conflicts.
     hot_stream: &'static str,
+    /// Makes this run have appends with several parts of one stream.
+    has_stream_parts: bool,
 }
 
 impl Client {
     pub(crate) fn new(mut rng: SimRng) -> Self {
+        // From a generator of its own, so that the choice shifts no other draw.
+        let mut of_run = SimRng::from_seed(!rng.clone().next_u64());
+        let has_stream_parts = of_run.percent(STREAM_PARTS_PERCENT);
         let hot_stream = rng.pick(&STREAMS);
-        Self { rng, hot_stream }
+        Self { rng, hot_stream, has_stream_parts }
     }
 
     /// Generates an append that was not submitted before, with its kind.
@@ -95,7 +103,7 @@ impl Client {
         }
     }
 
-    /// Generates an append to at most `streams_max` distinct streams.
+    /// Generates an append to at most `streams_max` streams.
     fn append_to_streams(&mut self, model: &Model, streams_max: usize) -> Append {
         let mut append = Append::default();
         for _ in 0..streams_max {
@@ -107,7 +115,18 @@ impl Client {
             let events = self.events();
             append = append.and(stream, expected, events);
         }
-        append
+        if self.has_stream_parts { self.with_another_part(append) } else { append }
+    }
+
+    /// Adds, half of the time, events of the first stream behind those of others.
+    fn with_another_part(&mut self, append: Append) -> Append {
+        let [first, _, ..] = append.streams.as_slice() else { return append };
+        if !self.rng.percent(50) {
+            return append;
+        }
+        let stream = first.stream.clone();
+        let events = self.events();
+        append.and(stream, ExpectedRevision::Any, events)
     }
 
     fn conditional(&mut self, model: &Model) -> Append {
@@ -167,12 +186,15 @@ impl Client {
     fn malformed(&mut self, model: &Model) -> Append {
         let stream = self.stream();
         let event = self.event();
-        // An empty append, the same event twice, the same stream twice, a condition after the head.
+        // An empty append, the same event twice, in one or two parts, a condition after the head.
         match self.rng.below(4) {
             0 => Append::default(),
             1 => Append::to(stream, ExpectedRevision::Any, [event.clone(), event]),
-            2 => Append::to(stream.clone(), ExpectedRevision::Any, [event])
-                .expecting(stream, ExpectedRevision::Any),
+            2 => Append::to(stream.clone(), ExpectedRevision::Any, [event.clone()]).and(
+                stream,
+                ExpectedRevision::Any,
+                [event],
+            ),
             _ => {
                 let after = Position::new(model.history().head().number() + 1_000_000);
                 let condition = AppendCondition { none_matching: self.query(), after };

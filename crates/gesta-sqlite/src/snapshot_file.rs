@@ -146,12 +146,13 @@ impl SnapshotFile {
 
     pub(crate) fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), DatabaseError> {
         // An older revision does not replace a newer one, unless the newer one belongs to another
-        // incarnation or state type and is therefore useless.
+        // incarnation or fold and is therefore useless. The upper half of a fingerprint identifies
+        // the fold.
         let sql = "insert into snapshots values (?1, ?2, ?3, ?4, ?5) on conflict (stream) do update
                    set revision = excluded.revision, incarnation = excluded.incarnation,
                        fingerprint = excluded.fingerprint, state = excluded.state
                    where excluded.revision >= revision or excluded.incarnation <> incarnation
-                       or excluded.fingerprint <> fingerprint";
+                       or excluded.fingerprint >> 32 <> fingerprint >> 32";
         self.if_available(|connection| {
             let values = params![
                 snapshot.stream.as_str(),

@@ -3,7 +3,10 @@
 //! Owns: [`Append`], and the checks that need no store ([`Append::check`]). Not here: the checks
 //! against the store's state ([`EventStore::append`](crate::EventStore::append)).
 
-use std::{collections::HashSet, hash::Hash};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+};
 
 use crate::{
     Capability, CapabilitySet, ContentType, EventId, EventQuery, ExpectedRevision, Invalid, Limits,
@@ -62,7 +65,10 @@ pub struct AppendCondition {
 /// One atomic write: events for one or several streams, with expected revisions, and an optional
 /// condition over the whole store.
 ///
-/// Positions follow the order of the streams, and of the events within each stream.
+/// Positions follow the order of the parts, and of the events within each part. A store with
+/// [`Capability::StreamParts`] takes several parts of one stream: all of their expectations are
+/// evaluated on the state before the append, and their events are recorded where the parts stand,
+/// between those of other streams.
 ///
 /// ```
 /// use gesta_store::{Append, EventId, EventType, ExpectedRevision, NewEvent, StreamName};
@@ -81,7 +87,7 @@ pub struct AppendCondition {
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Append {
-    /// The streams, each at most once.
+    /// The parts, one for each stream; see [`check`](Self::check) for several parts of one stream.
     pub streams: Vec<StreamAppend>,
     /// The condition over the whole store.
     pub condition: Option<AppendCondition>,
@@ -107,7 +113,7 @@ impl Append {
         Self::default().and(stream, expected, events)
     }
 
-    /// Adds events for another stream.
+    /// Adds events for another stream, or further ones for a stream behind those of others.
     #[must_use]
     pub fn and(
         mut self,
@@ -154,7 +160,10 @@ impl Append {
     ///
     /// [`StoreError::Rejected`] for:
     /// - an append without streams;
-    /// - a stream or an event id that occurs twice;
+    /// - an event id that occurs twice;
+    /// - events of one stream in two parts, unless events of other streams stand between them and
+    ///   the later part expects [`Any`](ExpectedRevision::Any); metadata streams have one part with
+    ///   events. Parts without events may name any stream again;
     /// - an exceeded limit;
     /// - a system stream, unless the event is valid metadata or a tombstone, or the append is
     ///   [privileged](Self::privileged);
@@ -163,8 +172,8 @@ impl Append {
         if self.streams.is_empty() {
             return Err(Invalid::NoStreams.into());
         }
-        if let Some(twice) = first_twice(self.streams.iter(), |part| &part.stream) {
-            return Err(Invalid::StreamTwice { stream: twice.stream.clone() }.into());
+        if self.has_several_parts_of_one_stream() {
+            self.check_parts()?;
         }
         if let Some(twice) = first_twice(self.events(), |event| event.id) {
             return Err(Invalid::EventTwice { id: twice.id }.into());
@@ -186,6 +195,29 @@ impl Append {
         // Last, so that an oversized event is reported as such.
         within("append bytes", append_bytes, limits.append_bytes_max)
     }
+
+    fn has_several_parts_of_one_stream(&self) -> bool {
+        first_twice(self.streams.iter(), |part| &part.stream).is_some()
+    }
+
+    /// Rejects a further part of a stream that has an expectation, which would be ambiguous, or
+    /// that continues the part before it, so that the same events have the same parts each time.
+    fn check_parts(&self) -> Result<(), StoreError> {
+        let mut written = HashSet::new();
+        let mut before: Option<&StreamName> = None;
+        for part in self.streams.iter().filter(|part| !part.events.is_empty()) {
+            let StreamAppend { stream, expected, .. } = part;
+            let is_first = written.insert(stream);
+            let may_follow = *expected == ExpectedRevision::Any
+                && before != Some(stream)
+                && stream.described_stream().is_none();
+            if !is_first && !may_follow {
+                return Err(Invalid::StreamTwice { stream: stream.clone() }.into());
+            }
+            before = Some(stream);
+        }
+        Ok(())
+    }
 }
 
 impl Append {
@@ -196,6 +228,9 @@ impl Append {
         let mut needed = CapabilitySet::EMPTY;
         if self.streams.len() > 1 {
             needed = needed.with(Capability::MultiStreamAppend);
+        }
+        if self.has_several_parts_of_one_stream() {
+            needed = needed.with(Capability::StreamParts);
         }
         if let Some(condition) = &self.condition {
             needed = needed.with(Capability::AppendCondition);
@@ -312,9 +347,11 @@ pub struct Appended {
 }
 
 impl Appended {
-    /// Creates the answer of a store to an append that it has just recorded or checked.
+    /// Creates the answer of a store to an append that it has just recorded or checked. Of several
+    /// revisions of one stream, the last is kept, at the place of the first.
     #[must_use]
-    pub const fn new(position: Position, revisions: Vec<(StreamName, Revision)>) -> Self {
+    pub fn new(position: Position, revisions: Vec<(StreamName, Revision)>) -> Self {
+        let revisions = last_of_each(revisions);
         Self { position, revisions, recorded: RecordedWhen::Now }
     }
 
@@ -323,6 +360,23 @@ impl Appended {
     pub fn earlier(self) -> Self {
         Self { recorded: RecordedWhen::Earlier, ..self }
     }
+}
+
+/// Keeps the last revision of each stream, at the place of the first.
+fn last_of_each(revisions: Vec<(StreamName, Revision)>) -> Vec<(StreamName, Revision)> {
+    if first_twice(revisions.iter(), |(stream, _)| stream).is_none() {
+        return revisions;
+    }
+    let mut places = HashMap::new();
+    let mut last: Vec<(StreamName, Revision)> = Vec::new();
+    for (stream, revision) in revisions {
+        let place = *places.entry(stream.clone()).or_insert(last.len());
+        match last.get_mut(place) {
+            Some((_, head)) => *head = revision,
+            None => last.push((stream, revision)),
+        }
+    }
+    last
 }
 
 /// The time at which an append was recorded, relative to the call that is answered.

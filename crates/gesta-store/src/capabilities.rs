@@ -43,6 +43,9 @@ macro_rules! capability_enum {
 capability_enum! {
     /// One append may have events for several streams, and check streams that get none.
     MultiStreamAppend = "appends to several streams",
+    /// One append may have several parts of one stream: expectations that hold together, and events
+    /// with those of other streams between them.
+    StreamParts = "several parts of one stream in an append",
     /// An append may have an [`AppendCondition`](crate::AppendCondition).
     AppendCondition = "append conditions",
     /// Events have tags. Without it an event with tags is refused.
@@ -118,6 +121,21 @@ capability_enum! {
     /// [`close`](crate::EventStore::close) releases the resources of the store, and later calls
     /// fail. Without it `close` does nothing.
     Close = "closing",
+}
+
+impl Capability {
+    /// Returns the index that gives a store in a directory this feature, as its URL names it:
+    /// `gesta:DIRECTORY?index=streams`. `None` for features that need none.
+    #[must_use]
+    pub const fn index(self) -> Option<&'static str> {
+        match self {
+            Self::EventIdFilter => Some("event-id"),
+            Self::CorrelationFilter | Self::CorrelationOrdinals => Some("correlation"),
+            Self::CausationFilter => Some("causation"),
+            Self::StreamOrdinals => Some("streams"),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Capability {

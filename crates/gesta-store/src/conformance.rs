@@ -34,6 +34,7 @@ mod lookups;
 mod metadata;
 mod ordinals;
 mod payloads;
+pub mod query_cache;
 pub mod read_models;
 mod refusals;
 mod repeats;
@@ -301,7 +302,8 @@ macro_rules! __every_clause {
             $($with)*
             appends {
                 an_append_without_streams_is_rejected;
-                a_stream_named_twice_is_rejected: [MultiStreamAppend GlobalOrder];
+                a_stream_named_twice_is_rejected:
+                    [MultiStreamAppend StreamParts GlobalOrder];
                 an_event_id_given_twice_is_rejected: [GlobalOrder];
                 positions_follow_the_order_of_the_append: [GlobalOrder];
                 positions_rise_from_one_or_later: [GlobalOrder];
@@ -334,6 +336,11 @@ macro_rules! __every_clause {
                 the_answer_names_each_stream_that_got_events: [MultiStreamAppend GlobalOrder];
                 one_failing_expectation_appends_nothing_anywhere: [MultiStreamAppend GlobalOrder];
                 a_failing_check_beside_events_appends_nothing: [MultiStreamAppend GlobalOrder];
+                several_expectations_of_a_stream_hold_together: [MultiStreamAppend StreamParts];
+                events_of_a_stream_are_recorded_where_its_parts_stand:
+                    [MultiStreamAppend StreamParts GlobalOrder];
+                a_later_part_with_an_expectation_is_rejected:
+                    [MultiStreamAppend StreamParts GlobalOrder];
             }
             conditions {
                 a_match_after_the_position_is_a_conflict: [AppendCondition Tags GlobalOrder];
@@ -363,6 +370,8 @@ macro_rules! __every_clause {
                     [GlobalOrder UnconditionalRepeats];
                 a_repeat_over_several_streams_gets_the_first_answer:
                     [MultiStreamAppend GlobalOrder];
+                a_repeat_of_several_parts_of_a_stream_gets_the_first_answer:
+                    [MultiStreamAppend StreamParts GlobalOrder];
                 a_repeat_with_a_condition_gets_the_first_answer: [AppendCondition GlobalOrder];
                 ids_that_are_there_in_part_are_a_conflict: [UnconditionalRepeats];
                 a_repeat_that_says_where_its_events_are_is_recognized;
@@ -574,6 +583,7 @@ macro_rules! __every_clause {
             }
             refusals {
                 appends_to_several_streams_are_refused unless MultiStreamAppend;
+                several_parts_of_one_stream_are_refused: [MultiStreamAppend] unless StreamParts;
                 append_conditions_are_refused unless AppendCondition;
                 tags_are_refused unless Tags;
                 other_content_types_are_refused unless ContentTypes;

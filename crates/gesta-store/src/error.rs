@@ -259,8 +259,12 @@ pub enum Invalid {
     /// An append without streams.
     #[error("an append must name at least one stream")]
     NoStreams,
-    /// A stream occurs twice in one append.
-    #[error("stream {stream} occurs twice in one append")]
+    /// A stream gets events in two parts of one append that could be one, or of which the later has
+    /// an expectation.
+    #[error(
+        "stream {stream} gets events in two parts of one append; put them into one part, or events \
+         of other streams between them and the expectation on the first part only"
+    )]
     StreamTwice {
         /// The stream's name.
         stream: StreamName,

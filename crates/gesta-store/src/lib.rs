@@ -2,9 +2,9 @@
 //! an implementation.
 //!
 //! Owns: the values ([`StreamName`], [`Position`], [`NewEvent`], …), the [`EventStore`] trait and
-//! the traits of derived data ([`ReadModelStore`], [`CheckpointStore`], [`SnapshotStore`]), the
-//! [`Leases`] of nodes, [`StoreError`], an in-memory [`MemoryStore`](memory::MemoryStore), and the
-//! [`conformance`](mod@conformance) suite.
+//! the traits of derived data ([`ReadModelStore`], [`CheckpointStore`], [`SnapshotStore`],
+//! [`QueryCache`]), the [`Leases`] of nodes, [`StoreError`], an in-memory
+//! [`MemoryStore`](memory::MemoryStore), and the [`conformance`](mod@conformance) suite.
 //!
 //! Implementing a store: implement [`EventStore`], report what it supports in [`Capabilities`],
 //! call [`Append::check`] first in `append` and [`Capabilities::check`] everywhere, and run
@@ -37,8 +37,11 @@ mod name;
 mod ordinal;
 mod position;
 mod query;
+mod query_cache;
 mod read;
 mod read_model;
+#[cfg(feature = "regex")]
+mod regex_dialect;
 mod regex_filter;
 mod store;
 mod stored_append;
@@ -64,6 +67,10 @@ pub use name::{Category, EventType, InvalidName, StreamName, Tag};
 pub use ordinal::{Ordinal, OrdinalEvent, OrdinalIndex, OrdinalPages, ReadOrdinals};
 pub use position::{Checkpoint, ExpectedRevision, Head, Incarnation, Position, Revision};
 pub use query::{EventQuery, Filter, QueryItem};
+pub use query_cache::{
+    BeginLoad, CacheFuture, CacheKey, CacheScope, CacheUnavailable, CachedAnswer, LoadTicket,
+    LoadTurn, QueryCache,
+};
 pub use read::{Direction, Page, Pages, ReadAll, ReadFrom, ReadStream};
 pub use read_model::{
     Advance, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture, DeadLetter,

@@ -59,6 +59,9 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
+    /// The optional features: all.
+    pub const CAPABILITIES: CapabilitySet = CapabilitySet::ALL;
+
     /// Creates an empty store that uses the system clock.
     #[must_use]
     pub fn new() -> Self {
@@ -185,7 +188,7 @@ impl EventStore for MemoryStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(CapabilitySet::ALL, Durability::Volatile)
+        Capabilities::new(Self::CAPABILITIES, Durability::Volatile)
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

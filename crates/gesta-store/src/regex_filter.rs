@@ -33,7 +33,8 @@ pub enum RegexTarget {
 ///
 /// The pattern matches anywhere in the name unless it is anchored. Look-ahead, look-behind and
 /// back-references are supported, as the stock helpers of KurrentDB's clients send them: `^[^\$].*`
-/// and `^(?!\$).+` both exclude system events.
+/// and `^(?!\$).+` both exclude system events. A construct that .NET, for which those clients
+/// write, reads in another way is refused: balancing groups, sets of classes, blocks, conditions.
 ///
 /// ```
 /// # #[cfg(feature = "regex")] {
@@ -128,13 +129,16 @@ mod compiled {
     use fancy_regex::{Regex, RegexBuilder};
 
     use super::RegexFilter;
-    use crate::{Invalid, StoreError};
+    use crate::{Invalid, StoreError, regex_dialect::foreign};
 
     #[derive(Clone)]
     pub(super) struct Pattern(Arc<Regex>);
 
     impl Pattern {
         pub(super) fn compile(pattern: &str) -> Result<Self, StoreError> {
+            if let Some(reason) = foreign(pattern) {
+                return Err(invalid(pattern, reason));
+            }
             let compiled =
                 RegexBuilder::new(pattern).backtrack_limit(RegexFilter::BACKTRACKS_MAX).build();
             match compiled {

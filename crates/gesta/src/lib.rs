@@ -69,12 +69,20 @@
 //! ```
 //!
 //! # Features
+//! - `cache`: a cache of answers to queries in this process, `MemoryQueryCache`.
 //! - `calendar` (default): timers by dates, months and working days, in the module `calendar`.
 //! - `embedded-store` (default): the embedded event store behind `gesta:DIRECTORY`.
 //! - `sqlite` (default): read models and snapshots in SQLite files, in the module `sqlite`.
+//! - `dynamodb`: the event store behind `dynamodb://…`, and read models and snapshots in DynamoDB,
+//!   in the module `dynamodb`.
+//! - `kafka`: relays of events to Kafka, projections on topics, and sources of commands, in the
+//!   module `kafka`.
 //! - `kurrentdb`: the event store behind `kurrentdb://…`, a server of KurrentDB's protocol.
+//! - `mongodb`: document read models and snapshots in MongoDB, in the module `mongodb`.
+//! - `redis`: a cache of answers to queries that nodes share, and snapshots, in the module `redis`.
 //! - `postgres`: the event store behind `postgres://…`, and read models and snapshots in
 //!   PostgreSQL, in the module `postgres`.
+//! - `search`: full-text search by Tantivy, OpenSearch or Elasticsearch, in the module `search`.
 //!
 //! Without them the framework has the memory store, and no C code but that of `blake3`.
 //!
@@ -131,6 +139,9 @@ mod leased_task;
 mod nodes;
 mod role;
 
+// Answers to queries, kept for the next caller.
+mod cache;
+
 // From events to state.
 mod error;
 mod loaded;
@@ -150,9 +161,12 @@ pub mod testing;
 
 pub use application::{
     Answer, Ask, AskError, Builder, Component, DeadLetterId, Execute, Gesta, Health, HealthCause,
-    Load, ParseDeadLetterIdError, Query, QueryError, ReactorStatus, Severity, WAIT_MAX, Wait,
-    WaitError,
+    Load, ParseDeadLetterIdError, Positioned, Query, QueryError, ReactorStatus, Severity, WAIT_MAX,
+    Wait, WaitError,
 };
+#[cfg(feature = "cache")]
+pub use cache::MemoryQueryCache;
+pub use cache::{Caching, QueryCacheCounts, RowGroups};
 pub use clock::{Clock, Rng, Sleep, SystemClock, SystemRng};
 pub use command_id::{CommandId, CommandIdScope};
 pub use digest::PayloadDigest;
@@ -167,9 +181,19 @@ pub use event::{
     Registry, TagKey, UndecodableEvent,
 };
 pub use following::Begin;
+#[cfg(feature = "dynamodb")]
+pub use gesta_dynamodb as dynamodb;
+#[cfg(feature = "kafka")]
+pub use gesta_kafka as kafka;
 pub use gesta_macros::{Command, Event, EventSet, Query, Rejection};
+#[cfg(feature = "mongodb")]
+pub use gesta_mongodb as mongodb;
 #[cfg(feature = "postgres")]
 pub use gesta_postgres as postgres;
+#[cfg(feature = "redis")]
+pub use gesta_redis as redis;
+#[cfg(feature = "search")]
+pub use gesta_search as search;
 #[cfg(feature = "sqlite")]
 pub use gesta_sqlite as sqlite;
 pub use gesta_store as store;

@@ -17,6 +17,7 @@ use crate::DuplicateEventName;
 /// | `gesta:DIRECTORY` | the embedded log in that directory | `embedded-store` (default) |
 /// | `postgres://USER:PASSWORD@HOST:PORT/DATABASE` | tables in that database | `postgres` |
 /// | `kurrentdb://USER:PASSWORD@HOST:PORT` | `gesta serve`, or KurrentDB | `kurrentdb` |
+/// | `dynamodb://REGION/PREFIX` | a table in DynamoDB | `dynamodb` |
 ///
 /// `gesta:DIRECTORY?index=event-id,correlation,causation,streams` opens a log that finds events by
 /// these ids, too, and knows the order of its streams. A log that has them keeps them when it is
@@ -40,6 +41,9 @@ pub async fn open(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
     }
     if is_kurrent(url) {
         return open_kurrent(url).await;
+    }
+    if is_dynamo(url) {
+        return open_dynamo(url).await;
     }
     match directory_of(url)? {
         Some(directory) => {
@@ -73,7 +77,9 @@ pub fn directory_of(url: &str) -> Result<Option<PathBuf>, OpenError> {
         "gesta" if rest.is_empty() => Err(OpenError::NoDirectory),
         "gesta" => log_directory(rest).map(Some),
         "postgres" | "postgresql" => postgres_without_password(url).map(|_| None),
+        "dynamodb" => dynamo_checked(url).map(|_| None),
         _ if is_kurrent(url) => kurrent_without_password(url).map(|_| None),
+        "kafka" => Err(OpenError::KafkaIsNoStore),
         unknown => Err(OpenError::UnknownScheme { scheme: unknown.to_owned() }),
     }
 }
@@ -99,6 +105,9 @@ pub fn url_without_password(url: &str) -> Result<String, OpenError> {
     if is_kurrent(url) {
         return kurrent_without_password(url);
     }
+    if is_dynamo(url) {
+        return dynamo_checked(url);
+    }
     directory_of(url).map(|_| url.to_owned())
 }
 
@@ -111,6 +120,39 @@ fn is_kurrent(url: &str) -> bool {
     let scheme = url.split("://").next().unwrap_or_default();
     let name = scheme.strip_suffix("+discover").unwrap_or(scheme);
     matches!(name, "kurrentdb" | "kurrent" | "kdb" | "esdb")
+}
+
+fn is_dynamo(url: &str) -> bool {
+    url.starts_with("dynamodb:")
+}
+
+/// Checks the URL, which has no password, and returns it as it is printed.
+#[cfg(feature = "dynamodb")]
+fn dynamo_checked(url: &str) -> Result<String, OpenError> {
+    let parsed = url.parse::<gesta_dynamodb::DynamoUrl>();
+    let invalid = |invalid| Box::new(gesta_dynamodb::OpenError::from(invalid));
+    Ok(parsed.map_err(invalid)?.to_string())
+}
+
+#[cfg(feature = "dynamodb")]
+async fn open_dynamo(url: &str) -> Result<Arc<dyn EventStore>, OpenError> {
+    let store = gesta_dynamodb::DynamoStore::connect(url).await.map_err(Box::new)?;
+    Ok(Arc::new(store))
+}
+
+#[cfg(not(feature = "dynamodb"))]
+fn dynamo_checked(_: &str) -> Result<String, OpenError> {
+    Err(no_dynamo())
+}
+
+#[cfg(not(feature = "dynamodb"))]
+async fn open_dynamo(_: &str) -> Result<Arc<dyn EventStore>, OpenError> {
+    Err(no_dynamo())
+}
+
+#[cfg(not(feature = "dynamodb"))]
+fn no_dynamo() -> OpenError {
+    OpenError::NotBuiltIn { scheme: "dynamodb", feature: "dynamodb" }
 }
 
 #[cfg(feature = "kurrentdb")]
@@ -218,6 +260,13 @@ pub enum OpenError {
         /// The part before the first `:`.
         scheme: String,
     },
+    /// Kafka cannot keep the promises of an event store. Use another store, and a relay from it.
+    #[error(
+        "`kafka:` is no event store: a topic cannot refuse an event because another one came \
+         first, so there is no expected revision; keep events in `gesta:DIRECTORY` or \
+         `postgres://…`, and relay them to Kafka with gesta-kafka"
+    )]
+    KafkaIsNoStore,
     /// A memory store has no location. Remove the text after `memory:`.
     #[error("`memory:` takes no path; got `{rest}`")]
     MemoryHasNoPlace {
@@ -269,6 +318,10 @@ pub enum OpenError {
     #[cfg(feature = "kurrentdb")]
     #[error(transparent)]
     Kurrent(#[from] Box<gesta_kurrentdb::OpenError>),
+    /// The store in DynamoDB did not open. The error says what to do.
+    #[cfg(feature = "dynamodb")]
+    #[error(transparent)]
+    Dynamo(#[from] Box<gesta_dynamodb::OpenError>),
     /// The partitions of a projection are invalid. Change
     /// [`Projection::PARTITIONS`](crate::Projection::PARTITIONS) or its failure policy.
     #[error("projection {projection}: {reason}")]

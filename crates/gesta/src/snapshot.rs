@@ -313,7 +313,7 @@ impl Rule {
         fold: &mut dyn EventFold,
     ) -> Result<Option<(Revision, Position)>, StoreError> {
         let usable = |snapshot: &Snapshot| {
-            is_of_fold(snapshot.fingerprint, self.fingerprint)
+            snapshot.fingerprint.fold() == self.fingerprint.fold()
                 // Revisions of another incarnation may belong to events that are lost.
                 && snapshot.incarnation == incarnation
         };
@@ -381,19 +381,12 @@ impl Rule {
     }
 }
 
-/// The bits of a stored fingerprint that identify the fold; the others identify the last event.
-const OF_FOLD: u64 = 0xFFFF_FFFF_0000_0000;
-
 /// Combines a fold's fingerprint with the last folded event, to detect a snapshot of a diverged
 /// history. The half of the fold stays unchanged, because a hidden last event cannot be compared.
 fn bound_to(fold: Fingerprint, event: EventId) -> Fingerprint {
     let mut hash = [0; 8];
     blake3::Hasher::new().update(event.as_uuid().as_bytes()).finalize_xof().fill(&mut hash);
-    Fingerprint::new(fold.number() ^ (u64::from_be_bytes(hash) & !OF_FOLD))
-}
-
-fn is_of_fold(stored: Fingerprint, fold: Fingerprint) -> bool {
-    stored.number() & OF_FOLD == fold.number() & OF_FOLD
+    Fingerprint::new(fold.number() ^ (u64::from_be_bytes(hash) & u64::from(u32::MAX)))
 }
 
 impl Rule {

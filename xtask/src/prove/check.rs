@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::figures::{self, Ran};
+use super::{
+    executables::Executables,
+    figures::{self, Ran},
+};
 use crate::step::{Stopwatch, cargo, rust_flags_and};
 
 /// Set to `full` for the long form of end-to-end tests.
@@ -26,6 +29,8 @@ pub(super) struct Checkout {
     pub(super) root: PathBuf,
     pub(super) target_directory: PathBuf,
     pub(super) effort: Effort,
+    /// Tests that are built already. `None`: each check builds its own.
+    pub(super) built: Option<Executables>,
 }
 
 pub(super) struct Check {
@@ -112,7 +117,7 @@ impl Check {
     }
 
     fn figures(&self, checkout: &Checkout) -> Result<String> {
-        let mut command = self.command(checkout);
+        let mut command = self.command(checkout)?;
         let stopwatch = Stopwatch::start();
         // Cargo's progress goes to the terminal. The output is evaluated, or explains a failure.
         let process =
@@ -127,23 +132,26 @@ impl Check {
         }
     }
 
-    fn command(&self, checkout: &Checkout) -> Command {
-        let mut command = cargo();
-        command.current_dir(&checkout.root);
-        match checkout.effort {
-            Effort::Full => command.env(FORM, "full"),
-            Effort::Short => command.env_remove(FORM),
+    fn command(&self, checkout: &Checkout) -> Result<Command> {
+        let tests = |package, target, filter| match &checkout.built {
+            Some(built) => built.command(package, target, filter),
+            None => {
+                let mut command = cargo();
+                command.current_dir(&checkout.root);
+                command.args(["test", "--package", package, "--test", target, filter, "--"]);
+                Ok(command)
+            }
         };
-        match self.by {
+        let mut command = match self.by {
             By::EndToEnd(package, name) => {
-                command.args(["test", "--package", package, "--test", "e2e", name]);
-                command.args(["--", "--show-output"]);
+                let mut command = tests(package, "e2e", name)?;
+                command.arg("--show-output");
+                command
             }
-            By::Tests(package, target, filter) => {
-                command.args(["test", "--package", package, "--test", target, filter]);
-            }
+            By::Tests(package, target, filter) => tests(package, target, filter)?,
             By::Cargo(CargoRun { arguments, built_apart, if_full, .. }) => {
-                command.args(arguments.split(' '));
+                let mut command = cargo();
+                command.current_dir(&checkout.root).args(arguments.split(' '));
                 if let Some((directory, flags)) = built_apart {
                     command.env("CARGO_TARGET_DIR", checkout.target_directory.join(directory));
                     command.env("RUSTFLAGS", rust_flags_and(flags));
@@ -154,9 +162,14 @@ impl Check {
                 {
                     command.env(name, value);
                 }
+                command
             }
-        }
-        command
+        };
+        match checkout.effort {
+            Effort::Full => command.env(FORM, "full"),
+            Effort::Short => command.env_remove(FORM),
+        };
+        Ok(command)
     }
 }
 
@@ -167,7 +180,8 @@ mod tests {
     use super::*;
 
     fn checkout(effort: Effort) -> Checkout {
-        Checkout { root: PathBuf::from("."), target_directory: PathBuf::from("target"), effort }
+        let (root, target_directory) = (PathBuf::from("."), PathBuf::from("target"));
+        Checkout { root, target_directory, effort, built: None }
     }
 
     fn version(figures: fn(&Ran) -> Result<String>) -> Check {
@@ -201,7 +215,7 @@ mod tests {
     fn the_form_is_passed_to_end_to_end_tests() {
         let check = Check::e2e("", "shop", "demo");
         let form = |effort| {
-            let command = check.command(&checkout(effort));
+            let command = check.command(&checkout(effort)).unwrap();
             let form = command.get_envs().find(|(name, _)| *name == FORM);
             form.and_then(|(_, value)| Some(value?.to_str()?.to_owned()))
         };

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Each crate with the crates of the workspace that it may depend on.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 22] = [
     ("gesta-store", &[]),
     ("gesta-macros", &[]),
     // Unpublished: `cargo xtask services` and tests start real servers by it.
@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("gesta-dynamodb", &["gesta-store"]),
     ("gesta-kurrentdb", &["gesta-store"]),
     ("gesta-kafka", &["gesta-store"]),
+    ("gesta-mongodb", &["gesta-store"]),
     ("gesta-redis", &["gesta-store"]),
     ("gesta-search", &["gesta-store"]),
     // Adapters and the engine are behind features, for `gesta::open` only.
@@ -33,11 +34,17 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "gesta-sqlite",
             "gesta-postgres",
             "gesta-kurrentdb",
+            "gesta-dynamodb",
+            "gesta-kafka",
+            "gesta-mongodb",
+            "gesta-redis",
+            "gesta-search",
         ],
     ),
     // Its derives for requests and responses.
     ("gesta-http", &["gesta", "gesta-macros"]),
-    ("gesta-graphql", &["gesta"]),
+    // Its schema is made from the route table, and its fields are answered by the routes.
+    ("gesta-graphql", &["gesta", "gesta-http"]),
     // Programs open the store that it serves.
     // Pure: the engine of the scripts, which is a heavy dependency.
     ("gesta-scripts", &[]),
@@ -54,6 +61,10 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "gesta-sqlite",
             "gesta-postgres",
             "gesta-kurrentdb",
+            "gesta-dynamodb",
+            "gesta-kafka",
+            "gesta-redis",
+            "gesta-search",
         ],
     ),
     ("shop", &["gesta", "gesta-http", "gesta-graphql"]),
@@ -83,7 +94,14 @@ const RESERVED: [Reserved; 4] = [
     },
     Reserved {
         of_others: &["axum", "hyper", "tower-http", "utoipa"],
-        to: &["gesta-http", "gesta-graphql", "gesta-server", "gesta-kurrentdb", "shop"],
+        to: &[
+            "gesta-http",
+            "gesta-graphql",
+            "gesta-server",
+            "gesta-kurrentdb",
+            "gesta-search",
+            "shop",
+        ],
         why: "only edges know HTTP",
     },
     Reserved {

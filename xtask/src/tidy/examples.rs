@@ -62,6 +62,11 @@ const EXEMPT: &[Exempt] = &[
     Exempt { of: "gesta", name: "PendingSwitch", reason: "received, in `ProjectionState`" },
     Exempt { of: "gesta", name: "ProcessStatus", reason: "received, from `Gesta::processes`" },
     Exempt { of: "gesta", name: "ProjectionStatus", reason: "received, from `Gesta::projections`" },
+    Exempt {
+        of: "gesta",
+        name: "QueryCacheCounts",
+        reason: "received, from `Gesta::query_cache_counts`",
+    },
     Exempt { of: "gesta", name: "RebuildProgress", reason: "received, in `ProjectionState`" },
     Exempt { of: "gesta", name: "Receipt", reason: "received, from `Gesta::execute`" },
     Exempt { of: "gesta", name: "RefusedCommand", reason: "received, in `InstanceDetails`" },

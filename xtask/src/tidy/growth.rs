@@ -15,13 +15,19 @@ use crate::{
 };
 
 /// Crates that users depend on.
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 15] = [
     "gesta-store",
     "gesta-log",
     "gesta-sqlite",
     "gesta-postgres",
+    "gesta-dynamodb",
+    "gesta-kafka",
     "gesta-kurrentdb",
+    "gesta-mongodb",
+    "gesta-search",
+    "gesta-redis",
     "gesta",
+    "gesta-graphql",
     "gesta-http",
     "gesta-scripts",
     "gesta-server",
@@ -49,6 +55,8 @@ const COMPLETE: &[Complete] = &[
     complete("gesta-store", "Direction", "there are two"),
     complete("gesta-store", "RecordedWhen", "there are two"),
     complete("gesta-store", "ReadModelId", "an identity"),
+    complete("gesta-store", "CacheScope", "an identity"),
+    complete("gesta-store", "CachedAnswer", "a position and bytes"),
     complete("gesta-store", "Stage", "a store of read models decides on each"),
     complete("gesta-store", "Advance", "a compare-and-set: from and to"),
     complete("gesta-store", "DeadLetter", "a store of read models keeps each field"),
@@ -71,6 +79,7 @@ const COMPLETE: &[Complete] = &[
     complete("gesta", "BoundaryRead", "a stream and a query"),
     complete("gesta", "Reads", "the own stream or a selection"),
     complete("gesta", "Input", "a process decides on each"),
+    complete("gesta-graphql", "Introspection", "on or off"),
     complete("gesta-http", "JsonBody", "taken apart in the arguments of a handler"),
     complete("gesta-http", "OptionalJsonBody", "taken apart in the arguments of a handler"),
     complete("gesta-http", "PathOf", "taken apart in the arguments of a handler"),

@@ -1,4 +1,5 @@
-//! A Rust file opens with what it owns; a library also says what is not in it.
+//! A Rust file opens with what it owns; a library also says what is not in it, unless it is still
+//! empty.
 
 use crate::{tidy::Finding, workspace::Workspace};
 
@@ -18,7 +19,7 @@ pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
             file.text.lines().take_while(|line| line.starts_with("//!")).collect();
         if opening.is_empty() {
             findings.push(Finding::new(&file.path, "does not open with what it owns (`//!`)"));
-        } else if libraries.contains(&file.path) {
+        } else if libraries.contains(&file.path) && has_code(&file.text) {
             let missing = LIBRARY_SAYS.iter().filter(|words| !opening.contains(**words));
             findings.extend(missing.map(|words| {
                 Finding::new(&file.path, format!("its opening comment does not say `{words}`"))
@@ -26,6 +27,11 @@ pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Returns `false` for the place of a crate that has nothing yet.
+fn has_code(text: &str) -> bool {
+    text.lines().any(|line| !line.trim().is_empty() && !line.starts_with("//"))
 }
 
 #[cfg(test)]
@@ -40,9 +46,11 @@ mod tests {
 
     #[test]
     fn a_library_says_what_it_owns_and_what_it_does_not() {
-        assert_eq!(findings(LIBRARY, "//! One.\n//!\n//! Owns: this. Not here: that.\n"), 0);
-        assert_eq!(findings(LIBRARY, "//! One.\n//!\n//! Owns: this.\n"), 1);
-        assert_eq!(findings(LIBRARY, "//! One.\n"), 2);
+        let both = "//! One.\n//!\n//! Owns: this. Not here: that.\n\nmod one;\n";
+        assert_eq!(findings(LIBRARY, both), 0);
+        assert_eq!(findings(LIBRARY, "//! One.\n//!\n//! Owns: this.\n\nmod one;\n"), 1);
+        assert_eq!(findings(LIBRARY, "//! One.\n\nmod one;\n"), 2);
+        assert_eq!(findings(LIBRARY, "//! One.\n"), 0, "it is empty");
     }
 
     #[test]

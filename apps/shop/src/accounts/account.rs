@@ -6,7 +6,7 @@ use super::{AccountEvent, Currency};
 use crate::{id::AccountId, money::Money};
 
 /// State of one account: its currency and balance.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Account {
     /// `None` until the account is opened.
     pub(super) currency: Option<Currency>,

@@ -6,17 +6,20 @@
 
 mod account;
 mod commands;
+mod details;
 mod events;
 mod queries;
 mod read_model;
 mod routes;
+mod rows;
 
 pub use account::{Account, AccountRejection};
 pub use commands::{DepositMoney, OpenAccount, TransferMoney, WithdrawMoney};
+pub use details::{AccountBalance, Transaction, TransactionType};
 pub use events::{
     AccountEvent, AccountOpened, Currency, InvalidCurrency, MoneyDeposited, MoneyWithdrawn,
     TransferReceived, TransferSent,
 };
-pub use queries::{FindAccount, ListTransactions};
-pub use read_model::{AccountBalance, Accounts, Transaction, TransactionType};
+pub use queries::{FindAccount, ListBalances, ListTransactions};
+pub use read_model::Accounts;
 pub(crate) use routes::routes;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// State of one product.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Product {
     pub(super) name: String,
     pub(super) price: Money,

@@ -3,12 +3,13 @@
 use gesta::{Answer, Query, QueryError, Revision};
 use gesta_http::PageRequest;
 
-use super::{ProductDetails, Products, read_model::WORDS};
+use super::{Products, details::ProductDetails, read_model::WORDS, rows as product_rows};
 use crate::{
     id::ProductId,
     paging::{Page, fetch_limit},
+    read_models::Reader,
     search::SearchText,
-    sql::{self, params},
+    sql::{self, SqlReader, params},
 };
 
 /// Finds one product.
@@ -19,11 +20,15 @@ pub struct FindProduct {
     pub product_id: ProductId,
 }
 
-impl Answer<sql::Reader> for FindProduct {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
+impl Answer<Reader> for FindProduct {
+    async fn answer(&self, rows: &mut Reader) -> Result<Self::Answer, QueryError> {
         let sql = "select product_id, name, price, tracked, stock, revision from products
                    where product_id = ?1";
-        Ok(rows.find(sql, params![self.product_id.as_str()], product).await?)
+        let id = self.product_id.as_str();
+        match rows {
+            Reader::Sql(rows) => Ok(rows.find(sql, params![id], product).await?),
+            Reader::Rows(rows) => Ok(product_rows::find(rows, id).await?),
+        }
     }
 }
 
@@ -37,12 +42,29 @@ pub struct ListProducts {
     pub page: PageRequest<ProductId>,
 }
 
-impl Answer<sql::Reader> for ListProducts {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
+impl Answer<Reader> for ListProducts {
+    async fn answer(&self, rows: &mut Reader) -> Result<Self::Answer, QueryError> {
         let after = self.page.after.as_ref().map_or("", ProductId::as_str);
         let limit = fetch_limit(self.page.limit);
+        let found = match rows {
+            Reader::Sql(rows) => self.select(rows, after, limit).await?,
+            Reader::Rows(rows) => {
+                product_rows::list(rows, self.text.as_ref(), after, limit).await?
+            }
+        };
+        Ok(Page::from_rows(found, self.page.limit, |product| product.product_id.to_string()))
+    }
+}
+
+impl ListProducts {
+    async fn select(
+        &self,
+        rows: &mut SqlReader,
+        after: &str,
+        limit: u32,
+    ) -> sql::Result<Vec<ProductDetails>> {
         // Two statements, so that each has its own query plan.
-        let found = match &self.text {
+        match &self.text {
             None => {
                 let sql = "select product_id, name, price, tracked, stock, revision from products
                            where product_id > ?1 order by product_id limit ?2";
@@ -57,8 +79,7 @@ impl Answer<sql::Reader> for ListProducts {
                 );
                 rows.query(&sql, params![after, limit, search.value], product).await
             }
-        }?;
-        Ok(Page::from_rows(found, self.page.limit, |product| product.product_id.to_string()))
+        }
     }
 }
 

@@ -1,15 +1,17 @@
 //! The read model of the catalogue: one row per product, and a full-text index.
 
-use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, Revision, StreamName};
-use gesta_http::Schema;
-use serde::Serialize;
+use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, StreamName};
 
-use super::{Product, ProductAdded, ProductEvent, StockKeeping};
+use super::{
+    Product, ProductAdded, ProductEvent, StockKeeping,
+    details::{product_of, words},
+    rows,
+};
 use crate::{
     id::ProductId,
-    money::Money,
+    read_models::{self, Tx},
     search,
-    sql::{self, params},
+    sql::{self, SqlTx, params},
 };
 
 const TABLES: &str = "
@@ -36,36 +38,51 @@ impl Projection for Products {
     type Event = ProductEvent;
 }
 
-impl Apply<sql::Tx> for Products {
-    async fn prepare(&self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
-        tx.create(TABLES).await?;
-        Ok(tx.create_words(WORDS).await?)
-    }
-
-    async fn apply(
-        &self,
-        tx: &mut sql::Tx,
-        events: &[Recorded<ProductEvent>],
-    ) -> Result<(), ApplyError> {
-        for event in events {
-            apply_one(tx, event).await?;
-            // Every event of the stream moves the revision that the ETag shows.
-            set_revision(tx, event).await?;
+impl Apply<Tx> for Products {
+    async fn prepare(&self, tx: &mut Tx) -> Result<(), ApplyError> {
+        if let Tx::Sql(tx) = tx {
+            tx.create(TABLES).await?;
+            tx.create_words(WORDS).await?;
         }
         Ok(())
     }
 
-    async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
-        let Some(id) = sql::id_of(stream, Product::CATEGORY) else { return Ok(()) };
-        let Some((number, name)) = find(tx, id).await? else { return Ok(()) };
-        // Before the row: its name is needed to remove the words.
-        tx.remove_words(WORDS, number, &search::words([id, &name])).await?;
-        tx.execute("delete from products where number = ?1", params![number]).await?;
+    async fn apply(
+        &self,
+        tx: &mut Tx,
+        events: &[Recorded<ProductEvent>],
+    ) -> Result<(), ApplyError> {
+        for event in events {
+            match tx {
+                Tx::Sql(tx) => {
+                    apply_one(tx, event).await?;
+                    // Every event of the stream moves the revision that the ETag shows.
+                    set_revision(tx, event).await?;
+                }
+                Tx::Rows(tx) => rows::apply_one(tx, event).await?,
+            }
+        }
         Ok(())
+    }
+
+    async fn forget(&self, tx: &mut Tx, stream: &StreamName) -> Result<(), ApplyError> {
+        let Some(id) = read_models::id_of(stream, Product::CATEGORY) else { return Ok(()) };
+        match tx {
+            Tx::Sql(tx) => forget(tx, id).await,
+            Tx::Rows(tx) => rows::forget(tx, id).await,
+        }
     }
 }
 
-async fn apply_one(tx: &mut sql::Tx, event: &Recorded<ProductEvent>) -> Result<(), ApplyError> {
+async fn forget(tx: &mut SqlTx, id: &str) -> Result<(), ApplyError> {
+    let Some((number, name)) = find(tx, id).await? else { return Ok(()) };
+    // Before the row: its name is needed to remove the words.
+    tx.remove_words(WORDS, number, &search::words([id, &name])).await?;
+    tx.execute("delete from products where number = ?1", params![number]).await?;
+    Ok(())
+}
+
+async fn apply_one(tx: &mut SqlTx, event: &Recorded<ProductEvent>) -> Result<(), ApplyError> {
     match &event.event {
         // The position makes a stable row number: a rebuild assigns the same one.
         ProductEvent::Added(added) => add(tx, event.position.number(), added).await,
@@ -90,21 +107,12 @@ async fn apply_one(tx: &mut sql::Tx, event: &Recorded<ProductEvent>) -> Result<(
     }
 }
 
-async fn set_revision(tx: &mut sql::Tx, event: &Recorded<ProductEvent>) -> Result<(), ApplyError> {
-    let product = match &event.event {
-        ProductEvent::Added(added) => &added.product_id,
-        ProductEvent::Renamed(renamed) => &renamed.product_id,
-        ProductEvent::Repriced(repriced) => &repriced.product_id,
-        ProductEvent::StockReceived(received) => &received.product_id,
-        ProductEvent::StockAdjusted(adjusted) => &adjusted.product_id,
-        ProductEvent::StockReserved(reserved) => &reserved.product_id,
-        ProductEvent::StockReleased(released) => &released.product_id,
-    };
+async fn set_revision(tx: &mut SqlTx, event: &Recorded<ProductEvent>) -> Result<(), ApplyError> {
     let sql = "update products set revision = ?2 where product_id = ?1";
-    Ok(tx.execute(sql, params![product.as_str(), event.revision.number()]).await?)
+    Ok(tx.execute(sql, params![product_of(&event.event).as_str(), event.revision.number()]).await?)
 }
 
-async fn add(tx: &mut sql::Tx, number: u64, added: &ProductAdded) -> Result<(), ApplyError> {
+async fn add(tx: &mut SqlTx, number: u64, added: &ProductAdded) -> Result<(), ApplyError> {
     tx.execute(
         "insert into products values (?1, ?2, ?3, ?4, ?5, 0, 0)",
         params![
@@ -119,7 +127,7 @@ async fn add(tx: &mut sql::Tx, number: u64, added: &ProductAdded) -> Result<(), 
     Ok(tx.add_words(WORDS, number, &words(&added.product_id, &added.name)).await?)
 }
 
-async fn rename(tx: &mut sql::Tx, product: &ProductId, name: &str) -> Result<(), ApplyError> {
+async fn rename(tx: &mut SqlTx, product: &ProductId, name: &str) -> Result<(), ApplyError> {
     // Missing if the product's stream lost its beginning; there is then no row to rename.
     let Some((number, before)) = find(tx, product.as_str()).await? else { return Ok(()) };
     tx.remove_words(WORDS, number, &words(product, &before)).await?;
@@ -129,34 +137,12 @@ async fn rename(tx: &mut sql::Tx, product: &ProductId, name: &str) -> Result<(),
 }
 
 /// Finds the row number and name of a product.
-async fn find(tx: &mut sql::Tx, product: &str) -> sql::Result<Option<(u64, String)>> {
+async fn find(tx: &mut SqlTx, product: &str) -> sql::Result<Option<(u64, String)>> {
     let sql = "select number, name from products where product_id = ?1";
     tx.find(sql, params![product], |row| Ok((row.get(0)?, row.get(1)?))).await
 }
 
-fn words(product: &ProductId, name: &str) -> String {
-    search::words([product.as_str(), name])
-}
-
-async fn count(tx: &mut sql::Tx, product: &ProductId, pieces: i64) -> Result<(), ApplyError> {
+async fn count(tx: &mut SqlTx, product: &ProductId, pieces: i64) -> Result<(), ApplyError> {
     let sql = "update products set stock = stock + ?2 where product_id = ?1";
     Ok(tx.execute(sql, params![product.as_str(), pieces]).await?)
-}
-
-/// A product, as returned by queries.
-#[derive(Serialize, Clone, Debug, PartialEq, Schema)]
-#[serde(rename_all = "camelCase")]
-pub struct ProductDetails {
-    /// Code of the product.
-    pub product_id: ProductId,
-    /// Name shown to customers.
-    pub name: String,
-    /// Price of a piece.
-    pub price: Money,
-    /// Pieces available for sale; absent if stock is not tracked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stock: Option<i64>,
-    /// Revision of the product's stream, for the ETag.
-    #[serde(skip)]
-    pub revision: Revision,
 }

@@ -16,6 +16,8 @@ mod place;
 mod prices;
 mod routes;
 pub mod sales;
+#[cfg(feature = "search")]
+pub mod search;
 mod steps;
 pub mod summaries;
 

@@ -80,7 +80,7 @@ impl TryFrom<String> for OrderStatus {
 }
 
 /// State of one order.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Order {
     pub(super) status: OrderStatus,
     lines: Vec<Line>,

@@ -3,10 +3,11 @@
 use gesta::{Answer, Query, QueryError, Revision};
 use gesta_http::PageRequest;
 
-use super::{UserDetails, Users};
+use super::{UserDetails, Users, rows as user_rows};
 use crate::{
     id::UserId,
     paging::{Page, fetch_limit},
+    read_models::Reader,
     sql::{self, params},
 };
 
@@ -18,11 +19,14 @@ pub struct FindUser {
     pub user_id: UserId,
 }
 
-impl Answer<sql::Reader> for FindUser {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
+impl Answer<Reader> for FindUser {
+    async fn answer(&self, rows: &mut Reader) -> Result<Self::Answer, QueryError> {
         let sql = "select user_id, first_name, last_name, email, welcomed, revision from users
                    where user_id = ?1";
-        Ok(rows.find(sql, params![self.user_id.as_str()], user).await?)
+        match rows {
+            Reader::Sql(rows) => Ok(rows.find(sql, params![self.user_id.as_str()], user).await?),
+            Reader::Rows(rows) => Ok(user_rows::find(rows, self.user_id.as_str()).await?),
+        }
     }
 }
 
@@ -34,13 +38,16 @@ pub struct ListUsers {
     pub page: PageRequest<UserId>,
 }
 
-impl Answer<sql::Reader> for ListUsers {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
+impl Answer<Reader> for ListUsers {
+    async fn answer(&self, rows: &mut Reader) -> Result<Self::Answer, QueryError> {
         let sql = "select user_id, first_name, last_name, email, welcomed, revision from users
                    where user_id > ?1 order by user_id limit ?2";
-        let after = self.page.after.as_ref().map_or("", UserId::as_str);
-        let values = params![after, fetch_limit(self.page.limit)];
-        let found = rows.query(sql, values, user).await?;
+        let (after, limit) = (self.page.after.as_ref(), fetch_limit(self.page.limit));
+        let after = after.map_or("", UserId::as_str);
+        let found = match rows {
+            Reader::Sql(rows) => rows.query(sql, params![after, limit], user).await?,
+            Reader::Rows(rows) => user_rows::list(rows, after, limit).await?,
+        };
         Ok(Page::from_rows(found, self.page.limit, |user| user.user_id.to_string()))
     }
 }

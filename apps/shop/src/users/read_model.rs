@@ -1,13 +1,11 @@
 //! The read model of users: one row per user.
 
-use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, Revision, StreamName};
-use gesta_http::Schema;
-use serde::Serialize;
+use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, StreamName};
 
-use super::{User, UserEvent, UserUpdated};
+use super::{User, UserEvent, UserUpdated, details::is_of_user, rows};
 use crate::{
-    id::UserId,
-    sql::{self, params},
+    read_models::{self, Tx},
+    sql::{self, SqlTx, params},
 };
 
 const TABLES: &str = "
@@ -30,30 +28,37 @@ impl Projection for Users {
     type Event = UserEvent;
 }
 
-impl Apply<sql::Tx> for Users {
-    async fn prepare(&self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
-        Ok(tx.create(TABLES).await?)
+impl Apply<Tx> for Users {
+    async fn prepare(&self, tx: &mut Tx) -> Result<(), ApplyError> {
+        match tx {
+            Tx::Sql(tx) => Ok(tx.create(TABLES).await?),
+            Tx::Rows(_) => Ok(()),
+        }
     }
 
-    async fn apply(
-        &self,
-        tx: &mut sql::Tx,
-        events: &[Recorded<UserEvent>],
-    ) -> Result<(), ApplyError> {
+    async fn apply(&self, tx: &mut Tx, events: &[Recorded<UserEvent>]) -> Result<(), ApplyError> {
         for event in events {
-            apply_one(tx, event).await?;
+            match tx {
+                Tx::Sql(tx) => apply_one(tx, event).await?,
+                Tx::Rows(tx) => rows::apply_one(tx, event).await?,
+            }
         }
         Ok(())
     }
 
-    async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
-        let Some(id) = sql::id_of(stream, User::CATEGORY) else { return Ok(()) };
-        tx.execute("delete from users where user_id = ?1", params![id]).await?;
-        Ok(())
+    async fn forget(&self, tx: &mut Tx, stream: &StreamName) -> Result<(), ApplyError> {
+        let Some(id) = read_models::id_of(stream, User::CATEGORY) else { return Ok(()) };
+        match tx {
+            Tx::Sql(tx) => {
+                tx.execute("delete from users where user_id = ?1", params![id]).await?;
+                Ok(())
+            }
+            Tx::Rows(tx) => rows::forget(tx, id).await,
+        }
     }
 }
 
-async fn apply_one(tx: &mut sql::Tx, recorded: &Recorded<UserEvent>) -> Result<(), ApplyError> {
+async fn apply_one(tx: &mut SqlTx, recorded: &Recorded<UserEvent>) -> Result<(), ApplyError> {
     let revision = recorded.revision.number();
     match &recorded.event {
         UserEvent::Created(created) => {
@@ -68,14 +73,10 @@ async fn apply_one(tx: &mut sql::Tx, recorded: &Recorded<UserEvent>) -> Result<(
         }
         UserEvent::Updated(updated) => update(tx, revision, updated).await,
         UserEvent::Welcomed(welcomed) => {
-            // Only a welcome in the user's own stream, as earlier versions wrote it, has a revision
-            // of the user.
-            let of_user =
-                recorded.stream.category().is_some_and(|it| it.as_str() == User::CATEGORY);
             tx.execute(
                 "update users set welcomed = 1, revision = case when ?3 then ?2 else revision end
                  where user_id = ?1",
-                params![welcomed.user_id.as_str(), revision, of_user],
+                params![welcomed.user_id.as_str(), revision, is_of_user(recorded)],
             )
             .await
         }
@@ -88,7 +89,7 @@ async fn apply_one(tx: &mut sql::Tx, recorded: &Recorded<UserEvent>) -> Result<(
     Ok(())
 }
 
-async fn update(tx: &mut sql::Tx, revision: u64, updated: &UserUpdated) -> sql::Result<()> {
+async fn update(tx: &mut SqlTx, revision: u64, updated: &UserUpdated) -> sql::Result<()> {
     tx.execute(
         "update users set first_name = ?2, last_name = ?3, email = ?4, revision = ?5
          where user_id = ?1",
@@ -101,24 +102,4 @@ async fn update(tx: &mut sql::Tx, revision: u64, updated: &UserUpdated) -> sql::
         ],
     )
     .await
-}
-
-/// A user.
-#[derive(Serialize, Clone, Debug, PartialEq, Schema)]
-#[serde(rename_all = "camelCase")]
-pub struct UserDetails {
-    /// Id of the user.
-    pub user_id: UserId,
-    /// The given name.
-    pub first_name: String,
-    /// The family name.
-    pub last_name: String,
-    /// E-mail address; absent if the user has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub email: Option<String>,
-    /// True once the welcome has been sent.
-    pub welcomed: bool,
-    /// Revision of the user's stream, for the ETag.
-    #[serde(skip)]
-    pub revision: Revision,
 }

@@ -7,10 +7,19 @@
 mod client;
 mod dead_letters;
 mod demo;
+mod disturbed_import;
+#[cfg(feature = "dynamodb")]
+mod dynamodb_import;
+#[cfg(feature = "everything")]
+mod everything_import;
 mod import;
+#[cfg(feature = "kafka")]
+mod kafka_kills;
 #[cfg(feature = "kurrentdb")]
 mod kurrentdb_import;
 mod log;
+#[cfg(feature = "mongodb")]
+mod mongodb_import;
 mod nodes;
 mod operations_kills;
 mod own_writes;

@@ -11,7 +11,7 @@ use shop::{
     money::Money,
 };
 
-use crate::opened::{self, money, noon};
+use super::opened::{self, money, noon};
 
 fn id(text: &str) -> AccountId {
     AccountId::new(text).unwrap()

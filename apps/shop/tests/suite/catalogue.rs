@@ -11,7 +11,7 @@ use shop::{
     search::SearchText,
 };
 
-use crate::opened::{self, money, noon, pieces};
+use super::opened::{self, money, noon, pieces};
 
 fn id(text: &str) -> ProductId {
     ProductId::new(text).unwrap()

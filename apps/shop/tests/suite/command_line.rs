@@ -44,6 +44,17 @@ fn invalid_rows_are_reported_with_line_and_reason_and_the_others_are_imported() 
     assert_eq!((&report["orders"], &report["net_revenue"]), (&1.into(), &"2.5".into()));
 }
 
+#[cfg(not(feature = "everything"))]
+#[test]
+fn a_demo_with_parts_that_were_not_built_in_is_refused_with_the_build_that_has_them() {
+    let directory = TempDir::new().unwrap();
+    let outcome = shop(&directory, &["demo", "--everything"]);
+    assert_eq!(outcome.status.code(), Some(1));
+    let error = text(&outcome.stderr);
+    assert!(error.contains("cargo build --release -p shop --features everything"), "{error}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn a_report_of_a_store_that_is_not_there_is_refused_and_creates_none() {
     let directory = TempDir::new().unwrap();

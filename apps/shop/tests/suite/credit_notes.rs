@@ -11,7 +11,7 @@ use shop::{
     },
 };
 
-use crate::opened::{self, money, noon, pieces};
+use super::opened::{self, money, noon, pieces};
 
 fn id(text: &str) -> CreditNoteId {
     CreditNoteId::new(text).unwrap()

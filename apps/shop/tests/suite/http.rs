@@ -12,6 +12,8 @@ mod orders;
 mod processes;
 mod reactors;
 mod repeats;
+#[cfg(feature = "search")]
+mod search;
 mod standards;
 mod statuses;
 
@@ -26,7 +28,7 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode},
 };
 use gesta::Gesta;
-use gesta_http::GestaState;
+use gesta_http::{Api, GestaState};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -65,8 +67,17 @@ impl Client {
 
     /// Returns a client of an open shop with this HTTP state.
     pub(crate) fn at(shop: Gesta, state: impl FnOnce(GestaState) -> GestaState) -> Self {
-        let document = Arc::new(shop::http::api().document());
-        let router = shop::http::api().router(state(GestaState::new(shop.clone())));
+        Self::of(shop::http::api, shop, state)
+    }
+
+    /// Returns a client of this HTTP interface of an open shop.
+    pub(crate) fn of(
+        api: fn() -> Api,
+        shop: Gesta,
+        state: impl FnOnce(GestaState) -> GestaState,
+    ) -> Self {
+        let document = Arc::new(api().document());
+        let router = api().router(state(GestaState::new(shop.clone())));
         Self { shop, router, document, seen: Arc::default() }
     }
 

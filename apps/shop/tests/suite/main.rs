@@ -15,8 +15,11 @@ mod golden;
 mod http;
 mod import;
 mod neighbours;
+#[expect(clippy::duplicate_mod, reason = "the same tests run on both forms of the read models")]
+mod on_rows;
 mod opened;
 mod orders;
 mod partitions;
 mod processes;
+mod strategies;
 mod users;

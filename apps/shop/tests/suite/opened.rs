@@ -4,12 +4,16 @@ use std::path::Path;
 
 use gesta::{Gesta, sqlite::Sqlite};
 use jiff::Timestamp;
-use shop::{money::Money, quantity::Quantity, read_side};
+use shop::{money::Money, quantity::Quantity, read_models::ReadModels, read_side};
 
 /// Opens a shop in memory.
 pub(crate) async fn in_memory() -> Gesta {
-    let read_models = Sqlite::temporary().await.unwrap().into();
-    read_side::project_all(Gesta::at("memory:"), &read_models).open().await.unwrap()
+    in_memory_with(Sqlite::temporary().await.unwrap()).await
+}
+
+/// Opens a shop in memory, with these read models.
+pub(crate) async fn in_memory_with(read_models: impl Into<ReadModels>) -> Gesta {
+    read_side::project_all(Gesta::at("memory:"), &read_models.into()).open().await.unwrap()
 }
 
 /// Opens the shop in a directory.

@@ -15,7 +15,7 @@ use shop::{
     search::SearchText,
 };
 
-use crate::opened::{self, money, noon, pieces};
+use super::opened::{self, money, noon, pieces};
 
 fn id(text: &str) -> OrderId {
     OrderId::new(text).unwrap()

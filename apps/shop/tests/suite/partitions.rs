@@ -10,7 +10,7 @@ use gesta::{
     store::{ListRows, ReadAll},
 };
 use gesta_services::OwnServer;
-use shop::sql::{ReadModels, Reader, Tx};
+use shop::read_models::{ReadModels, Reader, Tx};
 use tokio::runtime::{Builder, Runtime};
 
 const PARTITIONS: usize = 6;

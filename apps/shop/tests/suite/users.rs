@@ -7,7 +7,7 @@ use shop::{
     users::{CreateUser, DeleteUser, Email, FindUser, ListUsers, UpdateUser, WelcomeUser},
 };
 
-use crate::opened;
+use super::opened;
 
 fn id(text: &str) -> UserId {
     UserId::new(text).unwrap()

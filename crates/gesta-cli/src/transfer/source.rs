@@ -20,6 +20,8 @@ use super::POSTGRES;
 use crate::store_url::existing;
 #[cfg(feature = "kurrentdb")]
 use crate::store_url::no_exact_copy;
+#[cfg(feature = "dynamodb")]
+use crate::store_url::no_exact_copy_of_dynamo;
 use crate::store_url::{StoreUrl, no_memory};
 
 /// Appends in the order of their positions.
@@ -42,6 +44,8 @@ impl Source {
             StoreUrl::Postgres(url) => Ok(Self::Postgres(block_on(existing(url)?.export())?)),
             #[cfg(feature = "kurrentdb")]
             StoreUrl::Kurrent(url) => Err(no_exact_copy(url)),
+            #[cfg(feature = "dynamodb")]
+            StoreUrl::Dynamo(url) => Err(no_exact_copy_of_dynamo(url)),
         }
     }
 

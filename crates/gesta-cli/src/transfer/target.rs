@@ -15,6 +15,8 @@ use gesta_store::{Incarnation, Position, RecordedAt, StoredAppend};
 
 #[cfg(feature = "kurrentdb")]
 use crate::store_url::no_exact_copy;
+#[cfg(feature = "dynamodb")]
+use crate::store_url::no_exact_copy_of_dynamo;
 use crate::{
     log_url::LogUrl,
     store_url::{StoreUrl, no_memory},
@@ -70,6 +72,8 @@ impl FreePlace {
             }
             #[cfg(feature = "kurrentdb")]
             StoreUrl::Kurrent(url) => Err(no_exact_copy(url)),
+            #[cfg(feature = "dynamodb")]
+            StoreUrl::Dynamo(url) => Err(no_exact_copy_of_dynamo(url)),
         }
     }
 

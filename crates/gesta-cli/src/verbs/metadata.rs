@@ -16,7 +16,7 @@ use crate::{
     confirm::Confirm,
     events::Printable,
     exit::{Outcome, Refusal},
-    lookup::check_ordinary,
+    lookup::{check_ordinary, no_such_stream},
     output::{Output, Style},
     store_url::StoreUrl,
 };
@@ -83,12 +83,10 @@ impl Metadata {
 }
 
 fn get(stream: &StreamName, url: &StoreUrl, output: &mut Output) -> Result<()> {
-    let known = described(stream, url.open_to_read()?.as_ref())?;
-    let name = Printable(stream.as_str());
+    let store = url.open_to_read()?;
+    let known = described(stream, store.as_ref())?;
     if known.state == StreamState::Missing && known.metadata_revision.is_none() {
-        return Err(Refusal::not_found("no-such-stream", format!("stream {name} does not exist"))
-            .hint("run `gesta streams` to list streams")
-            .into());
+        return Err(no_such_stream(stream, store.as_ref()));
     }
     let json = String::from_utf8(known.metadata.to_json()).context("the metadata is not UTF-8")?;
     match output.style() {

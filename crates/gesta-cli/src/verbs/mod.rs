@@ -5,6 +5,7 @@ mod append;
 mod archive;
 mod backup;
 mod bench;
+mod capabilities;
 #[cfg(feature = "server")]
 mod certs;
 mod clock;
@@ -35,11 +36,11 @@ mod verify;
 #[cfg(feature = "postgres")]
 pub(crate) use self::archive::Archive;
 pub(crate) use self::{
-    append::Append, backup::Backup, bench::Bench, clock::Clock, copy::Copy,
-    dead_letters::DeadLetters, delete::Delete, export::Export, import::Import, metadata::Metadata,
-    processes::Processes, projections::Projections, reactors::Reactors, read::Read,
-    restore::Restore, scavenge::Scavenge, stats::Stats, streams::Streams, subscribe::Subscribe,
-    tombstone::Tombstone, truncate::Truncate, verify::Verify,
+    append::Append, backup::Backup, bench::Bench, capabilities::Capabilities, clock::Clock,
+    copy::Copy, dead_letters::DeadLetters, delete::Delete, export::Export, import::Import,
+    metadata::Metadata, processes::Processes, projections::Projections, reactors::Reactors,
+    read::Read, restore::Restore, scavenge::Scavenge, stats::Stats, streams::Streams,
+    subscribe::Subscribe, tombstone::Tombstone, truncate::Truncate, verify::Verify,
 };
 #[cfg(feature = "server")]
 pub(crate) use self::{certs::Certs, serve::Serve, server::ServerVerb};

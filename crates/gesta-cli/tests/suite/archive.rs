@@ -11,8 +11,22 @@ const EVENTS: usize = 2_100;
 
 /// A store with partitions of 1,000 positions, and a directory for files.
 fn store_or_skip() -> Option<(Database, Scene)> {
-    let database = Database::new_or_skip()?;
-    let scene = Scene::empty();
+    let (database, scene) = begun_or_skip()?;
+    import(&database, &scene);
+    Some((database, scene))
+}
+
+/// The same, with one event.
+pub(crate) fn begun_or_skip() -> Option<(Database, Scene)> {
+    let (database, scene) = (Database::new_or_skip()?, Scene::empty());
+    let first = ["append", "first-1", "--type", "placed", "--data", "1"];
+    assert_eq!(database.run(&first).code, 0);
+    assert_eq!(database.run(&["archive", "resize", "1000"]).code, 0);
+    Some((database, scene))
+}
+
+/// Imports orders that fill two partitions.
+pub(crate) fn import(database: &Database, scene: &Scene) {
     let line = |nth: usize| {
         let (stream, revision) = (nth % 3, nth / 3);
         format!(
@@ -22,13 +36,9 @@ fn store_or_skip() -> Option<(Database, Scene)> {
     };
     let file = scene.path().join("events.jsonl");
     fs::write(&file, (0..EVENTS).map(line).collect::<String>()).unwrap();
-    let first = ["append", "first-1", "--type", "placed", "--data", "1"];
-    assert_eq!(database.run(&first).code, 0);
-    assert_eq!(database.run(&["archive", "resize", "1000"]).code, 0);
     let imported = database.run(&["import", file.to_str().unwrap()]);
     assert_eq!(imported.code, 0, "{imported:?}");
     fs::remove_file(file).unwrap();
-    Some((database, scene))
 }
 
 fn places(database: &Database) -> Vec<String> {

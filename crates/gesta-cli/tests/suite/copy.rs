@@ -238,15 +238,20 @@ fn a_target_that_cannot_be_used_says_what_to_do() {
     let Some(database) = Database::new_or_skip() else { return };
     let (scene, other) = (Scene::of_two_orders(), Scene::of_two_orders());
     let (from, to) = (url(&scene), database.url());
+    let refused_with =
+        |how: &[&str], source: &str, target: &str, exit: i32, code: &str, text: &str| {
+            let failed = copy(source, target, how);
+            let error = failed.error();
+            assert_eq!((failed.code, &error["code"]), (exit, &code.into()), "{error}");
+            assert!(error["message"].as_str().unwrap().contains(text), "{error}");
+        };
     let refused = |source: &str, target: &str, exit: i32, code: &str, text: &str| {
-        let failed = copy(source, target, &["--json"]);
-        let error = failed.error();
-        assert_eq!((failed.code, &error["code"]), (exit, &code.into()), "{error}");
-        assert!(error["message"].as_str().unwrap().contains(text), "{error}");
+        refused_with(&["--json"], source, target, exit, code, text);
     };
     refused(&from, &format!("{from}/."), 2, "same-store", "the same store");
     refused(&to, &to, 2, "same-store", "the same store");
-    refused(&from, "gesta:./no-such", 2, "no-store", "no store at gesta:./no-such");
+    let compare = ["--json", "--verify-only"];
+    refused_with(&compare, &from, "gesta:./no-such", 2, "no-store", "no store at gesta:./no-such");
     refused("gesta:./no-such", &to, 2, "no-store", "no store at gesta:./no-such");
     refused(&to, &url(&Scene::empty()), 2, "no-store", &database.schema);
     refused(&from, &url(&other), 1, "target-occupied", "not of the source");

@@ -65,6 +65,14 @@ fn a_verb_that_needs_a_directory_says_where_to_run_it() {
         refused.fails_with(2, &format!("run `gesta {verb}` where the server runs"));
     }
     served.run(&["streams"]).fails_with(2, "gesta read '$streams'");
+    served.run(&["read", "$streams"]).stdout();
+    let unknown = served.run(&["read", "order-9"]);
+    unknown.fails_with(3, "order-9 does not exist");
+    // The hint leads to a command that works.
+    assert!(unknown.err.contains("gesta read '$streams'"), "{unknown:?}");
+    let plain = Scene::of_two_orders();
+    let plain = Served::start(&format!("gesta:{}", plain.path().display()));
+    plain.run(&["read", "$streams"]).fails_with(2, "?index=streams");
     served.run(&["export"]).fails_with(2, "where the server runs");
 }
 
@@ -100,6 +108,8 @@ fn events_are_copied_from_a_server_and_back() {
     scene.run(&["append", "order-1", "--type", "order-placed", "--data", "{}"]).stdout();
     let served = Served::of(scene);
     let there = Scene::empty();
+    // The directory is made by the copy.
+    std::fs::remove_dir(there.path()).unwrap();
     let directory = format!("gesta:{}", there.path().display());
     let copied = object(&copy(&served.url, &directory, &[]));
     // Five events, a deletion and a tombstone.

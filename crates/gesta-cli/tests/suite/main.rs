@@ -5,8 +5,11 @@
 mod append;
 mod application;
 mod archive;
+#[cfg(feature = "server")]
+mod archive_served;
 mod backup;
 mod bench;
+mod capabilities;
 mod clock;
 mod copy;
 mod database;

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::scene::{Running, Scene};
+use crate::scene::{Running, Scene, program, run};
 
 const ANYWHERE: [&str; 5] = ["serve", "--json", "--insecure", "--listen", "127.0.0.1:0"];
 
@@ -71,6 +71,20 @@ fn a_store_in_memory_can_be_served() {
 }
 
 #[test]
+fn localhost_is_an_address_to_listen_on_and_other_names_are_refused_with_what_to_write() {
+    let scene = Scene::of_two_orders();
+    let serve = ["serve", "--json", "--insecure", "--listen"];
+    let mut server = Running::start(scene.command(&[&serve[..], &["localhost:0"]].concat()));
+    let started: Value = serde_json::from_str(&server.line()).unwrap();
+    let address = started["address"].as_str().unwrap();
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
+    assert_eq!(stats(address)["head_position"], 3);
+    assert_eq!(server.terminate(), Some(0));
+    let refused = scene.run(&["serve", "--insecure", "--listen", "events.example:2113"]);
+    refused.fails_with(2, "write 127.0.0.1:2113 for this machine");
+}
+
+#[test]
 fn a_server_without_protection_has_to_be_asked_for() {
     let scene = Scene::of_two_orders();
     let refused = scene.run(&["serve", "--listen", "127.0.0.1:0"]);
@@ -85,6 +99,44 @@ fn a_server_without_protection_refuses_a_public_address() {
         refused.fails_with(2, "neither TLS nor users");
         let checked = scene.run(&["serve", "--insecure", "--check-config", "--listen", address]);
         checked.fails_with(2, "neither TLS nor users");
+    }
+}
+
+#[test]
+fn a_directory_that_is_missing_or_served_is_told_with_what_to_do() {
+    let scene = Scene::of_two_orders();
+    let nowhere = scene.path().join("no-such");
+    let store = format!("gesta:{}", nowhere.display());
+    let serve = ["serve", "--insecure", "--listen", "127.0.0.1:0", "--store", &store];
+    for more in [&["--check-config"][..], &[]] {
+        let refused = run(program(&[&serve[..], more].concat()));
+        refused.fails_with(2, "the directory does not exist");
+        assert!(refused.err.contains(&format!("mkdir '{}'", nowhere.display())), "{refused:?}");
+    }
+    let server = Running::start(scene.command(&ANYWHERE));
+    // It has the store open when it says so.
+    server.line();
+    let second = scene.run(&["serve", "--insecure", "--listen", "127.0.0.1:0"]);
+    second.fails_with(2, "cannot serve gesta:");
+    // The settings of a server that runs are right.
+    scene.run(&["serve", "--insecure", "--check-config"]).stdout();
+    #[cfg(feature = "kurrentdb")]
+    {
+        let served = "kurrentdb://127.0.0.1:1?tls=false";
+        run(program(&["serve", "--insecure", "--check-config", "--store", served]))
+            .fails_with(2, "is served already");
+    }
+}
+
+#[test]
+fn a_log_without_lines_is_refused() {
+    let scene = Scene::of_two_orders();
+    for levels in ["nonsense=", "nonsense=debug", "gesta=loud", "loud"] {
+        let refused = scene.run(&["serve", "--insecure", "--check-config", "--log", levels]);
+        refused.fails_with(2, "--log");
+    }
+    for levels in ["debug", "warn,gesta=debug", "gesta_server::serve=trace,off"] {
+        scene.run(&["serve", "--insecure", "--check-config", "--log", levels]).stdout();
     }
 }
 

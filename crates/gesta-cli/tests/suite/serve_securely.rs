@@ -6,6 +6,7 @@ use std::{
     net::TcpStream,
     os::unix::fs::PermissionsExt as _,
     path::Path,
+    process::Command,
     sync::Arc,
 };
 
@@ -46,13 +47,20 @@ fn options(certificates: &Path) -> [String; 6] {
 }
 
 pub(crate) fn serve(scene: &Scene, certificates: &Path, more: &[&str]) -> Running {
-    let mut command = scene.command(&["serve", "--json", "--listen", "127.0.0.1:0"]);
+    serve_by(scene.command(&SERVE), certificates, more)
+}
+
+/// Words of a server whose output a test reads.
+pub(crate) const SERVE: [&str; 4] = ["serve", "--json", "--listen", "127.0.0.1:0"];
+
+/// The same, by a command that has the store and [`SERVE`].
+pub(crate) fn serve_by(mut command: Command, certificates: &Path, more: &[&str]) -> Running {
     command.args(options(certificates)).args(more);
     Running::start(command)
 }
 
 /// Asks for a path and returns the status.
-fn status(
+pub(crate) fn status(
     address: &str,
     certificates: &Path,
     request: &str,
@@ -120,6 +128,32 @@ fn the_first_start_makes_users_whose_passwords_are_in_a_private_file_and_later_s
 }
 
 #[test]
+fn a_file_for_first_passwords_is_new_and_its_directory_is_checked_before_the_start() {
+    let (scene, certificates) = (Scene::empty(), certificates());
+    let file = certificates.path().join("passwords");
+    fs::write(&file, "kept").unwrap();
+    let serve = |file: &Path, more: &[&str]| {
+        let mut command = scene.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.args(options(certificates.path())).args(more);
+        run({
+            command.args(["--admin-password-file", path(file)]);
+            command
+        })
+    };
+    let existing = serve(&file, &[]);
+    existing.fails_with(2, "because the file exists");
+    assert!(existing.err.contains("hint: move the file away"), "{existing:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+    let nowhere = certificates.path().join("no-such").join("passwords");
+    for more in [&["--check-config"][..], &[]] {
+        serve(&nowhere, more).fails_with(2, "no-such does not exist");
+        serve(certificates.path(), more).fails_with(2, "it is a directory");
+    }
+    let insecure = ["serve", "--insecure", "--check-config", "--admin-password-file", path(&file)];
+    scene.run(&insecure).fails_with(2, "an insecure server has no users");
+}
+
+#[test]
 fn without_a_file_the_first_passwords_are_printed_once() {
     let (scene, certificates) = (Scene::empty(), certificates());
     let mut server = serve(&scene, certificates.path(), &[]);
@@ -171,18 +205,40 @@ fn certificates_are_not_overwritten_and_keys_are_private() {
 #[test]
 fn a_configuration_is_checked_without_a_server() {
     let (scene, certificates) = (Scene::of_two_orders(), certificates());
-    let mut check = scene.command(&["serve", "--json", "--check-config", "--listen", "0.0.0.0:9"]);
+    let mut check =
+        scene.command(&["serve", "--json", "--check-config", "--listen", "0.0.0.0:2109"]);
     check.args(options(certificates.path()));
     let [checked] = run(check).objects().try_into().unwrap();
-    assert_eq!(checked["listen"], "0.0.0.0:9");
+    assert_eq!(checked["listen"], "0.0.0.0:2109");
     assert_eq!(checked["users"], true);
     assert_eq!(checked["tokens"], false);
+    assert_eq!(
+        (&checked["storeState"], &checked["maxConnections"]),
+        (&"exists".into(), &10_000.into())
+    );
+    assert!(checked["tlsCert"].as_str().unwrap().ends_with("server.pem"), "{checked}");
+
+    let empty = Scene::empty();
+    let passwords = certificates.path().join("passwords");
+    let check = || {
+        let mut check = empty.command(&["serve", "--check-config", "--listen", "127.0.0.1:0"]);
+        check.args(options(certificates.path())).args(["--admin-password-file", path(&passwords)]);
+        run(check)
+    };
+    let printed = check();
+    for line in ["the first start creates it", "at most 10000", "server.key", path(&passwords)] {
+        assert!(printed.stdout().contains(line), "{printed:?}");
+    }
+    fs::write(&passwords, "kept").unwrap();
+    check().fails_with(2, "because the file exists");
 
     let [certificate, file, ..] = options(certificates.path());
     let half = scene.run(&["serve", "--check-config", &certificate, &file]);
     half.fails_with(2, "a certificate and its key");
     let both = scene.run(&["serve", "--check-config", "--insecure", &certificate, &file]);
     both.fails_with(2, "an insecure server uses no certificates");
+    let endless = ["serve", "--check-config", "--tls-cert", "/dev/zero", "--tls-key", "/dev/zero"];
+    scene.run(&endless).fails_with(2, "more than 1 MiB");
     let missing = ["--tls-cert", "no-such.pem", "--tls-key", "no-such.key"];
     let mut missing_files = vec!["serve", "--check-config"];
     missing_files.extend(missing);
@@ -193,7 +249,7 @@ fn a_configuration_is_checked_without_a_server() {
 fn a_file_has_settings_that_options_and_variables_override() {
     let (scene, certificates) = (Scene::of_two_orders(), certificates());
     let file = certificates.path().join("serve.toml");
-    let text = "store = \"memory:\"\nlisten = \"127.0.0.1:1\"\ninsecure = true\n";
+    let text = "store = \"memory:\"\nlisten = \"127.0.0.1:2101\"\ninsecure = true\n";
     fs::write(&file, text).unwrap();
     let check = |more: &[&str], variable: Option<(&str, &str)>| {
         let mut command = program(&["serve", "--json", "--check-config", "--config", path(&file)]);
@@ -201,12 +257,19 @@ fn a_file_has_settings_that_options_and_variables_override() {
         run(command).objects().remove(0)
     };
     let of_file = check(&[], None);
-    assert_eq!((&of_file["store"], &of_file["listen"]), (&"memory:".into(), &"127.0.0.1:1".into()));
-    let of_variable = check(&[], Some(("GESTA_LISTEN", "127.0.0.1:2")));
-    assert_eq!(of_variable["listen"], "127.0.0.1:2");
-    let of_option = check(&["--listen", "127.0.0.1:3"], Some(("GESTA_LISTEN", "127.0.0.1:2")));
-    assert_eq!(of_option["listen"], "127.0.0.1:3");
-    fs::write(&file, "lisen = \"127.0.0.1:1\"\n").unwrap();
+    assert_eq!(
+        (&of_file["store"], &of_file["listen"]),
+        (&"memory:".into(), &"127.0.0.1:2101".into())
+    );
+    let of_variable = check(&[], Some(("GESTA_LISTEN", "127.0.0.1:2102")));
+    assert_eq!(of_variable["listen"], "127.0.0.1:2102");
+    let of_option =
+        check(&["--listen", "127.0.0.1:2103"], Some(("GESTA_LISTEN", "127.0.0.1:2102")));
+    assert_eq!(of_option["listen"], "127.0.0.1:2103");
+    fs::write(&file, "store = \"memory:\"\nmax-connections = 0\n").unwrap();
+    let wrong = scene.run(&["serve", "--check-config", "--config", path(&file)]);
+    wrong.fails_with(2, "serve.toml: the setting `max-connections` is wrong");
+    fs::write(&file, "lisen = \"127.0.0.1:2101\"\n").unwrap();
     let wrong = scene.run(&["serve", "--check-config", "--config", path(&file)]);
     wrong.fails_with(2, "there is no setting `lisen`");
 }

@@ -1,12 +1,13 @@
 //! `gesta server`: users, groups and projections of a running server.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::{
     scene::{RunOutput, Running, Scene, program, run},
-    serve_securely::{certificates, path, serve},
+    serve_securely::{SERVE, certificates, path, serve, serve_by},
 };
 
 /// A command for an insecure server.
@@ -69,6 +70,174 @@ fn users_are_managed_over_tls_and_their_passwords_are_no_arguments() {
     run(admin(&["users", "disable", "ann"])).fails_with(3, "no user `ann`");
 }
 
+/// A secured server of an empty store, with the files of `gesta certs dev`.
+pub(crate) struct Secured {
+    server: Running,
+    _scene: Scene,
+    pub(crate) certificates: TempDir,
+    port: String,
+}
+
+impl Secured {
+    fn start() -> Self {
+        let scene = Scene::empty();
+        Self::by(scene.command(&SERVE), scene)
+    }
+
+    /// Serves the store of a command with the words of [`SERVE`].
+    pub(crate) fn by(command: Command, scene: Scene) -> Self {
+        let certificates = certificates();
+        let (server, port) = Self::served(command, certificates.path());
+        Self { server, _scene: scene, certificates, port }
+    }
+
+    /// Ends the server and starts another one.
+    pub(crate) fn restart_by(&mut self, command: Command) {
+        assert_eq!(self.server.terminate(), Some(0));
+        (self.server, self.port) = Self::served(command, self.certificates.path());
+    }
+
+    fn served(command: Command, certificates: &Path) -> (Running, String) {
+        let first = certificates.join("passwords");
+        let server = serve_by(command, certificates, &["--admin-password-file", path(&first)]);
+        let started: Value = serde_json::from_str(&server.line()).unwrap();
+        let port = started["address"].as_str().unwrap().rsplit_once(':').unwrap().1.to_owned();
+        (server, port)
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn file(&self, name: &str) -> String {
+        path(&self.certificates.path().join(name)).to_owned()
+    }
+
+    /// Runs a command with the file of first passwords.
+    fn run(&self, login: &str, arguments: &[&str]) -> RunOutput {
+        let (authority, passwords) = (self.file("ca.pem"), self.file("passwords"));
+        let url = format!("kurrentdb://{login}@localhost:{}?tlsCaFile={authority}", self.port);
+        let mut command = program(&["server", "--json", "--password-file", &passwords]);
+        command.args(arguments).env("GESTA_SERVER", url).env("GESTA_NEW_PASSWORD", "changeit");
+        run(command)
+    }
+
+    pub(crate) fn admin(&self, arguments: &[&str]) -> RunOutput {
+        self.run("admin", arguments)
+    }
+}
+
+#[test]
+fn the_file_that_a_server_has_written_has_the_password_of_its_login() {
+    let secured = Secured::start();
+    for login in ["admin", "ops"] {
+        assert!(secured.run(login, &["stats"]).objects()[0]["appends_total"].is_number());
+    }
+    secured.run("ann", &["stats"]).fails_with(2, "none of ann");
+}
+
+#[cfg(feature = "kurrentdb")]
+#[test]
+fn a_verb_on_a_served_store_takes_the_password_from_the_environment() {
+    let secured = Secured::start();
+    let passwords = fs::read_to_string(secured.file("passwords")).unwrap();
+    let admins = passwords.lines().find_map(|line| line.strip_prefix("admin ")).unwrap();
+    let (port, authority) = (&secured.port, secured.file("ca.pem"));
+    let url = format!("kurrentdb://admin@localhost:{port}?tlsCaFile={authority}");
+    let read = |password: Option<&str>| {
+        let mut command = program(&["read", "$users", "--json"]);
+        command.env("GESTA_STORE", &url).env_remove("GESTA_PASSWORD");
+        command.envs(password.map(|password| ("GESTA_PASSWORD", password)));
+        run(command)
+    };
+    assert!(!read(Some(admins)).objects().is_empty());
+    let refused = read(None);
+    refused.fails_with(2, "");
+    assert!(refused.err.contains("GESTA_PASSWORD"), "{refused:?}");
+}
+
+#[test]
+fn the_groups_of_a_user_change_and_the_last_administrator_stays() {
+    let secured = Secured::start();
+    secured.admin(&["users", "create", "ann", "--group", "sales", "--full-name", "Ann"]).stdout();
+    let change = ["users", "groups", "ann", "--add", "$ops", "--add", "sales", "--remove", "x"];
+    assert_eq!(secured.admin(&change).objects(), [json!({ "done": true })]);
+    let ann = || {
+        let users = secured.admin(&["users", "list"]).objects();
+        users.into_iter().find(|user| user["login"] == "ann").unwrap()
+    };
+    assert_eq!((&ann()["groups"], &ann()["fullName"]), (&json!(["sales", "$ops"]), &"Ann".into()));
+    secured.admin(&["users", "groups", "ann", "--remove", "sales"]).stdout();
+    assert_eq!(ann()["groups"], json!(["$ops"]));
+
+    secured.admin(&["users", "groups", "ann"]).fails_with(2, "--add");
+    let both = ["users", "groups", "ann", "--add", "a", "--remove", "a"];
+    secured.admin(&both).fails_with(2, "a cannot be added and removed");
+    secured.admin(&["users", "groups", "bob", "--add", "a"]).fails_with(3, "no user `bob`");
+    let last = secured.admin(&["users", "groups", "admin", "--remove", "$admins"]);
+    last.fails_with(1, "last enabled member");
+}
+
+#[test]
+fn rights_to_a_stream_are_given_and_taken_and_its_other_metadata_stay() {
+    let secured = Secured::start();
+    let show = || secured.admin(&["acl", "show", "order-1"]).objects().remove(0);
+    assert_eq!(show()["read"], "default");
+    let set = ["acl", "set", "order-1", "--read", "ann,sales", "--set-metadata", "$admins"];
+    assert_eq!(secured.admin(&set).objects(), [json!({ "done": true })]);
+    secured.admin(&["acl", "set", "order-1", "--append", "ann"]).stdout();
+    let acl = show();
+    assert_eq!(acl["read"], json!(["ann", "sales"]));
+    assert_eq!((&acl["append"], &acl["delete"]), (&json!(["ann"]), &"default".into()));
+    secured.run("ops", &["acl", "set", "order-1", "--read", "ops"]).fails_with(2, "denied");
+    secured.admin(&["acl", "set", "order-1", "--default", "read"]).stdout();
+    let acl = show();
+    assert_eq!((&acl["read"], &acl["setMetadata"]), (&"default".into(), &json!(["$admins"])));
+    secured.admin(&["acl", "set", "order-1"]).fails_with(2, "--read");
+    secured.admin(&["acl", "set", "order-1", "--read", "a,,b"]).fails_with(2, "a name is empty");
+    secured.admin(&["acl", "clear", "order-1"]).fails_with(2, "must be confirmed");
+    secured.admin(&["acl", "clear", "order-1", "--yes"]).stdout();
+    assert_eq!(show()["setMetadata"], "default");
+    secured.admin(&["acl", "set", "$ce-order", "--read", "ann"]).stdout();
+    let category = secured.admin(&["acl", "show", "$ce-order"]).objects().remove(0);
+    assert_eq!(category["read"], json!(["ann"]));
+}
+
+#[test]
+fn a_wrong_kind_of_connection_is_told_with_what_to_write() {
+    let secured = Secured::start();
+    let stranger = certificates();
+    let on = |url: &str| {
+        let mut command = program(&["server", "--json", "stats"]);
+        command.env("GESTA_SERVER", url).env("GESTA_PASSWORD", "changeit");
+        run(command)
+    };
+    let fails = |url: &str, code: &str, hint: &str| {
+        let output = on(url);
+        assert_eq!((output.code, &output.error()["code"]), (2, &code.into()), "{output:?}");
+        assert!(output.error()["hint"].as_str().unwrap().contains(hint), "{output:?}");
+    };
+    let (port, other) = (&secured.port, path(&stranger.path().join("ca.pem")).to_owned());
+    let strange = format!("kurrentdb://admin@localhost:{port}?tlsCaFile={other}");
+    fails(&strange, "unknown-authority", "?tlsCaFile=");
+    fails(&format!("kurrentdb://localhost:{port}?tls=false"), "needs-tls", "remove tls=false");
+    let scene = Scene::of_two_orders();
+    let (_server, address) = insecure(&scene);
+    let plain = format!("kurrentdb://admin@{address}?tlsCaFile={other}");
+    fails(&plain, "lacks-tls", "tls=false");
+
+    #[cfg(feature = "kurrentdb")]
+    for (store, advice) in [
+        (strange, "name the file of the authority by `tlsCaFile`"),
+        (format!("kurrentdb://localhost:{port}?tls=false"), "remove `tls=false`"),
+        (plain, "add `tls=false`"),
+    ] {
+        let mut command = program(&["read", "order-1"]);
+        command.env("GESTA_STORE", format!("{store}&maxDiscoverAttempts=1"));
+        run(command).fails_with(2, advice);
+    }
+}
+
 #[test]
 fn a_group_is_created_listed_and_deleted() {
     let scene = Scene::of_two_orders();
@@ -99,10 +268,34 @@ fn a_projection_is_created_from_a_file_and_its_state_is_shown() {
     while on(&["projections", "state", "totals"]).objects() != [json!({ "paid": 1 })] {}
     let listed = on(&["projections", "list"]).objects();
     assert!(listed.iter().any(|one| one["name"] == "totals" && one["status"] == "Running"));
-    on(&["projections", "delete", "totals", "--yes"]).fails_with(1, "totals");
+    let running = on(&["projections", "delete", "totals", "--yes"]);
+    running.fails_with(1, "the projection `totals` is running; disable it");
+    assert!(!running.err.contains("Envelope"), "{running:?}");
     assert_eq!(on(&["projections", "disable", "totals"]).code, 0);
     assert_eq!(on(&["projections", "delete", "totals", "--yes"]).code, 0);
     on(&["projections", "state", "totals"]).fails_with(3, "totals");
+}
+
+#[test]
+fn a_script_that_cannot_run_is_told_with_its_place_when_it_is_created() {
+    let scene = Scene::of_two_orders();
+    let (_server, address) = insecure(&scene);
+    let on = |arguments: &[&str]| on(&address, arguments);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("broken.js");
+    fs::write(&file, "fromAll()\n  .when({ a b })").unwrap();
+    let created = on(&["projections", "create", "broken", "--file", path(&file)]);
+    created.fails_with(1, "projection:2:");
+    assert_eq!(created.error()["code"], "projection-faulted");
+    let shown = on(&["projections", "show", "broken"]).objects().remove(0);
+    assert_eq!(shown["status"], "Faulted");
+    assert!(shown["error"].as_str().unwrap().contains("projection:2:"), "{shown}");
+    let listed = on(&["projections", "list"]).objects();
+    assert!(listed.contains(&shown), "{listed:?}");
+    let state = on(&["projections", "state", "broken"]);
+    assert!(state.code == 0 && state.err.contains("has failed"), "{state:?}");
+    on(&["projections", "enable", "broken"]).fails_with(1, "was started, and has failed");
+    on(&["projections", "show", "other"]).fails_with(3, "other");
 }
 
 #[test]
@@ -110,7 +303,7 @@ fn a_store_is_scavenged_while_it_is_served_and_the_server_ends_when_it_is_asked_
     let scene = Scene::of_two_orders();
     let (_server, address) = insecure(&scene);
     let on = |arguments: &[&str]| on(&address, arguments);
-    on(&["scavenge", "show"]).fails_with(3, "no such scavenge");
+    on(&["scavenge", "show"]).fails_with(3, "no scavenge was started since");
     let started = on(&["scavenge", "start", "--threshold", "0"]).objects().remove(0);
     let id = started["scavengeId"].as_str().unwrap();
     let last = loop {

@@ -48,6 +48,36 @@ fn a_wrong_store_url_is_rejected_with_the_right_spelling() {
     }
 }
 
+#[cfg(not(feature = "dynamodb"))]
+#[test]
+fn a_build_without_dynamodb_names_the_feature() {
+    let refused = run(program(&["streams", "--store", "dynamodb://eu-central-1/shop"]));
+    refused.fails_with(2, "install it with the feature `dynamodb`");
+}
+
+#[cfg(feature = "dynamodb")]
+#[test]
+fn a_wrong_url_of_dynamodb_is_rejected_with_the_right_spelling() {
+    for (name, advice) in [
+        ("dynamodb:shop", "the URL must begin with dynamodb://, as in dynamodb://eu-central-1/"),
+        ("dynamodb://eu-central-1", "the prefix of the tables must be"),
+        ("dynamodb://eu-central-1/shop?emulator=yes", "`yes` needs an `endpoint`"),
+        ("mysql://db", "dynamodb://REGION/PREFIX"),
+    ] {
+        run(program(&["streams", "--store", name])).fails_with(2, advice);
+    }
+}
+
+#[cfg(feature = "dynamodb")]
+#[test]
+fn commands_of_a_directory_are_refused_for_dynamodb_with_what_serves_instead() {
+    let url = "dynamodb://eu-central-1/shop";
+    let refused = run(program(&["verify", "--store", url]));
+    refused.fails_with(2, &format!("`gesta verify` works on stores in a directory, not on {url}"));
+    let refused = run(program(&["export", "--store", url]));
+    refused.fails_with(2, "`gesta copy` moves the events by appends");
+}
+
 #[test]
 fn a_directory_that_is_not_there_is_never_made() {
     let scene = Scene::empty();

@@ -100,7 +100,8 @@ impl<'s> Operation<'s> {
         self.answers_with(status, description, "application/json", schema);
     }
 
-    pub(crate) fn answers_with(
+    /// Adds a response of another media type, such as a page, with the schema of its content.
+    pub fn answers_with(
         &mut self,
         status: StatusCode,
         description: &str,

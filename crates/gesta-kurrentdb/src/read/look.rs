@@ -95,6 +95,19 @@ pub(crate) async fn event_at(
     Ok(found.filter(|event| event.position == position))
 }
 
+/// Returns the event of a stream at a revision, if it is visible.
+pub(crate) async fn event_in(
+    core: &Core,
+    stream: &StreamName,
+    revision: Revision,
+) -> Result<Option<RecordedEvent>, StoreError> {
+    let target = ReadTarget::Stream(stream.clone());
+    let start = Place::at(revision.number());
+    let request = finite(&target, Direction::Forwards, start, 1);
+    let found = one(core, request, &Subject::of_stream(stream)).await?;
+    Ok(found.filter(|event| event.revision == revision))
+}
+
 /// Returns `true` if the server's filter lets an event after `after` and up to `end` through.
 pub(crate) async fn has_match(
     core: &Core,

@@ -1,7 +1,8 @@
 //! A finite read, page by page.
 //!
 //! Invariant: after a broken connection the read continues behind the last event that it returned
-//! or left out, so none is missing or doubled.
+//! or left out, so none is missing or doubled. It continues only in a store that has this event:
+//! the first event of a call that continues is compared.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,6 +12,7 @@ use gesta_store::{
 
 use super::{
     call::Messages,
+    last_event::LastEvent,
     look::event_at,
     request::{Place, ReadTarget, finite},
 };
@@ -37,8 +39,10 @@ pub(crate) struct PageReader {
     remaining: u64,
     messages: Option<Messages>,
     attempts: u32,
-    /// The place of the last event, returned or not.
-    last: Option<u64>,
+    /// The last event, returned or not.
+    last: Option<LastEvent>,
+    /// The call continues another one, and was not seen to be of the same store yet.
+    is_unverified: bool,
     /// A backward read of the whole store begins with the event at its start, which the protocol
     /// leaves out.
     includes: Option<Position>,
@@ -57,6 +61,7 @@ impl PageReader {
             messages: None,
             attempts: 0,
             last: None,
+            is_unverified: false,
             includes: None,
             is_over: limit == 0,
         }
@@ -79,6 +84,7 @@ impl PageReader {
             messages: None,
             attempts: 0,
             last: None,
+            is_unverified: false,
             includes,
             is_over: limit == 0,
         }
@@ -88,7 +94,11 @@ impl PageReader {
     pub(crate) async fn next_page(&mut self) -> Result<Option<Page>, StoreError> {
         while !self.is_over {
             let mut page = match self.includes.take() {
-                Some(position) => event_at(&self.core, position).await?.into_iter().collect(),
+                Some(position) => {
+                    let found = event_at(&self.core, position).await?;
+                    self.last = found.as_ref().map(LastEvent::of);
+                    found.into_iter().collect()
+                }
                 None => self.receive().await?,
             };
             if let ReadTarget::All(filter) = &self.target {
@@ -113,6 +123,9 @@ impl PageReader {
         let messages = match &mut self.messages {
             Some(messages) => messages,
             None => {
+                if let Err(failure) = self.look_before_call().await? {
+                    return self.interrupted(failure).map(|()| Vec::new());
+                }
                 let request = finite(&self.target, self.direction, self.start, self.count());
                 match Messages::open(&self.core, request).await {
                     Ok(messages) => self.messages.insert(messages),
@@ -125,10 +138,17 @@ impl PageReader {
         let mut events = Vec::with_capacity(batch.contents.len());
         for content in batch.contents {
             match content {
-                Content::Event(read) => events.extend(self.take(recorded(read)?)),
+                Content::Event(read) => {
+                    let event = recorded(read)?;
+                    self.verify(Some(&event))?;
+                    events.extend(self.take(event));
+                }
                 Content::StreamNotFound(_) => self.is_over = true,
                 _ => {}
             }
+        }
+        if self.is_over || matches!(batch.ended, Some(Ok(()))) {
+            self.verify(None)?;
         }
         match batch.ended {
             None if is_silent => self.interrupted(Failure::TimedOut(SILENCE_MAX))?,
@@ -139,22 +159,56 @@ impl PageReader {
         Ok(events)
     }
 
+    /// Compares the last event, where the call that continues will not return it.
+    async fn look_before_call(&mut self) -> Result<Result<(), Failure>, StoreError> {
+        let (true, Some(last)) = (self.is_unverified, self.last) else { return Ok(Ok(())) };
+        if !matches!((&self.target, self.direction), (ReadTarget::All(_), Direction::Backwards)) {
+            return Ok(Ok(()));
+        }
+        match event_at(&self.core, last.position).await {
+            Ok(found) => self.verify(found.as_ref()).map(Ok),
+            Err(error) if error.is_transient() => {
+                let reason = error.to_string();
+                Ok(Err(Failure::NotReached { reason, source: Some(Arc::new(error)) }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Compares the first event of a call that continues with the last one of the call before.
+    fn verify(&mut self, first: Option<&RecordedEvent>) -> Result<(), StoreError> {
+        match (std::mem::take(&mut self.is_unverified), self.last, &self.target) {
+            (true, Some(last), ReadTarget::Stream(_)) => last.check_in_stream(first),
+            (true, Some(last), ReadTarget::All(_)) => last.check_in_all(first),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes an event in, unless it was there before an interruption.
     fn take(&mut self, event: RecordedEvent) -> Option<RecordedEvent> {
-        let place = match self.target {
-            ReadTarget::Stream(_) => event.revision.number(),
-            ReadTarget::All(_) => event.position.number(),
-        };
+        if let (Direction::Backwards, Place::Start) = (self.direction, self.start) {
+            // The contract has nothing there. The protocol begins with the first event.
+            return None;
+        }
+        let event_place = LastEvent::of(&event);
+        let place = self.place(&event_place);
         let is_new = self.last.is_none_or(|last| match self.direction {
-            Direction::Forwards => place > last,
-            Direction::Backwards => place < last,
+            Direction::Forwards => place > self.place(&last),
+            Direction::Backwards => place < self.place(&last),
         });
         self.core.see(event.position);
         is_new.then(|| {
             self.attempts = 0;
-            self.last = Some(place);
+            self.last = Some(event_place);
             event
         })
+    }
+
+    const fn place(&self, event: &LastEvent) -> u64 {
+        match self.target {
+            ReadTarget::Stream(_) => event.revision.number(),
+            ReadTarget::All(_) => event.position.number(),
+        }
     }
 
     /// Prepares to continue after a failure, or returns its error.
@@ -169,8 +223,11 @@ impl PageReader {
             return Err(failure.of_read(&subject));
         }
         self.attempts += 1;
-        // The event at the start is received once more, and left out.
-        self.start = self.last.map_or(self.start, Place::At);
+        // The event at the start is received once more, compared, and left out.
+        if let Some(last) = self.last {
+            self.start = Place::At(self.place(&last));
+            self.is_unverified = true;
+        }
         Ok(())
     }
 

@@ -52,6 +52,7 @@ fn a_server_of_gesta_offers_what_the_protocol_has() {
     assert_eq!(
         missing,
         [
+            Capability::StreamParts,
             Capability::AppendCondition,
             Capability::DensePositions,
             Capability::QueryFilter,

@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod conformance;
+mod continuing;
 mod definitions;
+mod junction;
+mod parts;
 mod reconnecting;
 mod secured;
 mod server;

@@ -130,7 +130,7 @@ impl Group {
         appends.find(|append| append.clone().next().is_some_and(|first| first.stream == stream))
     }
 
-    /// Encodes an append whose streams continue at these revisions, and adds it to the overlay.
+    /// Encodes an append whose parts begin at these revisions, and adds it to the overlay.
     pub(super) fn encode(
         &mut self,
         pending: Arc<PendingAppend>,

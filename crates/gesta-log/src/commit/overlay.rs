@@ -108,7 +108,7 @@ impl Overlay {
                 }
             }
         }
-        // The events of a stream are adjacent, so its head is set once, after the last of them.
+        // The events of a part are adjacent, so a head is set once for each part.
         let mut last: Option<IndexEntry<'_>> = None;
         for entry in entries {
             if let Some((described, change)) = stream_meta_change(&entry) {

@@ -8,6 +8,7 @@
 //!
 //! Elsewhere: limits and names, which are checked before an append is enqueued.
 
+use foldhash::HashMap;
 use gesta_store::{
     Append, Appended, Conflict, EventId, EventQuery, ExpectedRevision, Overload, Position,
     RecordedAt, RecordedEvent, Revision, StoreError, StreamAppend, StreamName,
@@ -45,7 +46,7 @@ pub(super) trait CommittedLookup {
 /// The decision on an append.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// Append; holds the first revision for each stream that gets events.
+    /// Append; holds the first revision for each part that has events.
     Accept(Vec<Revision>),
     /// Do not append, and answer this.
     Answer {
@@ -172,9 +173,10 @@ impl Validator<'_> {
         }
     }
 
-    /// Returns the first revision for each stream that gets events, if all expectations hold.
+    /// Returns the first revision for each part that has events, if all expectations hold.
     fn check_expectations(&self, append: &Append, precheck: &Precheck) -> Step<Vec<Revision>> {
         let mut revisions = Vec::with_capacity(append.streams.len());
+        let mut continued = Continued::default();
         for (n, part) in append.streams.iter().enumerate() {
             // A tombstone also forbids the stream's metadata.
             let described = part.stream.described_stream();
@@ -193,7 +195,9 @@ impl Validator<'_> {
             }
             if !part.events.is_empty() {
                 // Revisions continue after a deletion; they never restart.
-                revisions.push(head.map_or(Revision::FIRST, Revision::next));
+                let next = head.map_or(Revision::FIRST, Revision::next);
+                let before = if append.streams.len() > 1 { continued.add(part) } else { 0 };
+                revisions.push(Revision::new(next.number() + before));
             }
         }
         Ok(revisions)
@@ -299,6 +303,20 @@ impl Validator<'_> {
     }
 }
 
+/// Numbers of events of the streams of one append. A stream may have several parts.
+#[derive(Default)]
+struct Continued<'a>(HashMap<&'a StreamName, u64>);
+
+impl<'a> Continued<'a> {
+    /// Adds the events of a part, and returns the number of those of earlier parts of its stream.
+    fn add(&mut self, part: &'a StreamAppend) -> u64 {
+        let events = self.0.entry(&part.stream).or_default();
+        let before = *events;
+        *events += part.events.len() as u64;
+        before
+    }
+}
+
 /// Returns the id of an append's first event, and its stream.
 pub(super) fn first_event(append: &Append) -> Option<(EventId, &StreamName)> {
     let mut firsts = append.streams.iter().filter_map(|part| Some((part.events.first()?, part)));
@@ -336,9 +354,9 @@ fn check_expected_revision(
     })
 }
 
-/// An earlier append, grouped by stream.
+/// An earlier append, by its parts.
 struct EarlierByStream {
-    /// Each stream with its first new revision and the event ids that are known.
+    /// The stream of each part, with its first new revision and the event ids that are known.
     streams: Vec<(StreamName, Revision, Vec<Option<EventId>>)>,
     /// Digest of all ids, if some are unknown because they were scavenged.
     ids: Option<IdsDigest>,

@@ -114,10 +114,10 @@ impl GroupEvents {
     }
 }
 
-/// The answer to an append whose first event gets this position, and whose streams start at these
+/// The answer to an append whose first event gets this position, and whose parts start at these
 /// revisions.
 pub(crate) fn appended_at(append: &Append, first: Position, revisions: &[Revision]) -> Appended {
-    // Only streams that get events have a revision; the others were checked.
+    // Only parts with events have a revision; the others were checked.
     let parts = append.streams.iter().filter(|part| !part.events.is_empty());
     let heads =
         parts.zip(revisions).map(|(part, revision)| (part.stream.clone(), last(part, *revision)));
@@ -168,7 +168,7 @@ impl<'a> Iterator for AppendEvents<'a> {
                 self.left -= 1;
                 return Some(entry);
             }
-            // A stream without events was only checked, and has no revision in the list.
+            // A part without events was only checked, and has no revision in the list.
             let part = self.parts.by_ref().find(|part| !part.events.is_empty())?;
             self.current = Some((&part.stream, *self.revisions.next()?, part.events.iter()));
         }

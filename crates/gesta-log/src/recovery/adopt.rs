@@ -339,8 +339,9 @@ impl Recovery<'_> {
         }
         for events in frame.appends() {
             self.report_misplaced(segment, || {
-                // An append has each stream once, so the index needs no update within an append.
-                find_misplaced(&log.index, events.iter().map(event_location), LastStream(None))
+                // The index is updated after the append.
+                let known = StreamsOfAppend::default();
+                find_misplaced(&log.index, events.iter().map(event_location), known)
             });
             log.index.insert(number, seed, events.iter().map(IndexEntry::from));
         }
@@ -477,16 +478,30 @@ trait NextRevisions<'a> {
     fn set(&mut self, stream: &'a StreamName, next: Revision);
 }
 
-/// The cheap case: one append has each stream once, so only the last one need be remembered.
-struct LastStream<'a>(Option<(&'a StreamName, Revision)>);
+/// The streams of one append. Most appends have one, so a map is filled only when events of another
+/// one follow.
+#[derive(Default)]
+struct StreamsOfAppend<'a> {
+    last: Option<(&'a StreamName, Revision)>,
+    earlier: HashMap<&'a StreamName, Revision>,
+}
 
-impl<'a> NextRevisions<'a> for LastStream<'a> {
+impl<'a> NextRevisions<'a> for StreamsOfAppend<'a> {
     fn of(&self, stream: &StreamName) -> Option<Revision> {
-        self.0.filter(|(same, _)| *same == stream).map(|(_, next)| next)
+        match self.last {
+            Some((same, next)) if same == stream => Some(next),
+            _ if mutated!(EarlierPartsForgotten) => None,
+            _ => self.earlier.get(stream).copied(),
+        }
     }
 
     fn set(&mut self, stream: &'a StreamName, next: Revision) {
-        self.0 = Some((stream, next));
+        match self.last.replace((stream, next)) {
+            Some((other, next)) if other != stream => {
+                self.earlier.insert(other, next);
+            }
+            _ => {}
+        }
     }
 }
 

@@ -56,37 +56,6 @@ use crate::{
 /// Number of appends within which a repeat without exact expectations is always recognized.
 const REPEAT_WINDOW_APPENDS: u64 = 1_000_000;
 
-/// The optional features of every store.
-const SUPPORTED: CapabilitySet = CapabilitySet::of(&[
-    Capability::MultiStreamAppend,
-    Capability::AppendCondition,
-    Capability::Tags,
-    Capability::ContentTypes,
-    Capability::GlobalOrder,
-    Capability::DensePositions,
-    Capability::StreamFilter,
-    Capability::StreamPrefixFilter,
-    Capability::CategoryFilter,
-    Capability::EventTypeFilter,
-    Capability::EventTypePrefixFilter,
-    Capability::RegexFilter,
-    Capability::CategoryOrdinals,
-    Capability::EventTypeOrdinals,
-    Capability::TimeStarts,
-    Capability::QueryFilter,
-    Capability::FindAppend,
-    Capability::UnconditionalRepeats,
-    Capability::StreamScopedIds,
-    Capability::StreamListing,
-    Capability::CategoryListing,
-    Capability::StreamMetadata,
-    Capability::Deletion,
-    Capability::Tombstones,
-    Capability::SystemStreams,
-    Capability::Incarnations,
-    Capability::Close,
-]);
-
 /// The optional features of a store whose index has ids of a kind.
 const BY_ID: [(IndexedIds, Capability); 5] = [
     (IndexedIds::EVENT, Capability::EventIdFilter),
@@ -161,6 +130,49 @@ pub struct EventPlace {
 }
 
 impl LogStore {
+    /// The optional features of every store.
+    pub const CAPABILITIES: CapabilitySet = CapabilitySet::of(&[
+        Capability::MultiStreamAppend,
+        Capability::StreamParts,
+        Capability::AppendCondition,
+        Capability::Tags,
+        Capability::ContentTypes,
+        Capability::GlobalOrder,
+        Capability::DensePositions,
+        Capability::StreamFilter,
+        Capability::StreamPrefixFilter,
+        Capability::CategoryFilter,
+        Capability::EventTypeFilter,
+        Capability::EventTypePrefixFilter,
+        Capability::RegexFilter,
+        Capability::CategoryOrdinals,
+        Capability::EventTypeOrdinals,
+        Capability::TimeStarts,
+        Capability::QueryFilter,
+        Capability::FindAppend,
+        Capability::UnconditionalRepeats,
+        Capability::StreamScopedIds,
+        Capability::StreamListing,
+        Capability::CategoryListing,
+        Capability::StreamMetadata,
+        Capability::Deletion,
+        Capability::Tombstones,
+        Capability::SystemStreams,
+        Capability::Incarnations,
+        Capability::Close,
+    ]);
+    /// The optional features of a store whose index has ids of every kind.
+    pub const CAPABILITIES_AT_MOST: CapabilitySet = {
+        let mut all = Self::CAPABILITIES;
+        let mut rest: &[(IndexedIds, Capability)] = &BY_ID;
+        // Iterators are not available in constants.
+        while let [(_, capability), others @ ..] = rest {
+            all = all.with(*capability);
+            rest = others;
+        }
+        all
+    };
+
     /// Opens a store as [`open`](Self::open) does, on a thread of its own: the future does not
     /// block. Dropping the future closes the store again.
     ///
@@ -692,7 +704,8 @@ impl EventStore for LogStore {
     fn capabilities(&self) -> Capabilities {
         let ids = self.shared.reader.published.index().ids();
         let supported = BY_ID.iter().filter(|(kind, _)| ids.contains(*kind));
-        let supported = supported.fold(SUPPORTED, |set, (_, capability)| set.with(*capability));
+        let supported =
+            supported.fold(Self::CAPABILITIES, |set, (_, capability)| set.with(*capability));
         let mut capabilities = Capabilities::new(supported, Durability::Synced);
         capabilities.repeat_window_appends = REPEAT_WINDOW_APPENDS;
         capabilities

@@ -1,12 +1,12 @@
 //! Crashes: the contents afterwards, and the report about them.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use gesta_log::{LockError, LogStore, OpenError, Options, verify};
-use gesta_store::{EventStore, ExpectedRevision, Position, Revision, StoreError};
+use gesta_store::{Appended, EventStore, ExpectedRevision, Position, Revision, StoreError};
 
 use crate::harness::{
-    TurnedStore, append, append_to, as_killed, event_texts, name, open, read_all, report,
+    TurnedStore, append, append_to, as_killed, event, event_texts, name, open, read_all, report,
     run_files, segment_files,
 };
 
@@ -112,6 +112,39 @@ fn a_torn_group_opens_keeps_what_was_acknowledged_and_says_what_it_cut() {
     let reopened = open(torn.path());
     assert_eq!(read_all(&reopened).unwrap(), events, "the cut is permanent");
     assert!(reopened.report().damage.is_empty());
+}
+
+#[test]
+fn a_crash_amid_an_append_with_several_parts_of_one_stream_leaves_all_of_it_or_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut turned = TurnedStore::open(directory.path(), Options::default());
+    let before = turned.append_together(vec![append_to("order-1", "kept")]);
+    let parts = append_to("order-1", "1")
+        .and(name("order-2"), ExpectedRevision::Any, [event("2")])
+        .and(name("order-1"), ExpectedRevision::Any, [event("3")]);
+    let after = turned.append_together(vec![parts]);
+    let end_of = |appended: &Appended| {
+        let place = turned.store.locate(appended.position).unwrap();
+        usize::try_from(place.offset + place.length).unwrap()
+    };
+    let cuts = end_of(&before[0])..end_of(&after[0]) + 64;
+
+    let killed = as_killed(directory.path());
+    let segment = segment_files(killed.path()).remove(0);
+    let written = fs::read(&segment).unwrap();
+    let mut seen = BTreeSet::new();
+    for cut in cuts {
+        // Zeros follow, because a segment is allocated before it is written.
+        let mut bytes = written.clone();
+        bytes[cut..].fill(0);
+        fs::write(&segment, bytes).unwrap();
+        let torn = as_killed(killed.path());
+        let store = open(torn.path());
+        assert_eq!(store.report().damage, [], "cut at byte {cut}");
+        seen.insert(event_texts(&store));
+    }
+    let all = ["kept", "1", "2", "3"].map(str::to_owned);
+    assert_eq!(seen, BTreeSet::from([all[..1].to_vec(), all.to_vec()]));
 }
 
 #[test]

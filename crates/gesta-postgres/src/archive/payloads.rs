@@ -1,7 +1,9 @@
 //! Payloads that leave the database, and come back.
 //!
 //! Both ways fill a new table and put it in the place of the partition's. Without payloads, a row
-//! keeps every other column. Not here: the exchange of the tables ([`session`](super::session)).
+//! keeps every other column. A file has all payloads of its partition, also those that stay. Not
+//! here: the exchange of the tables ([`session`](super::session)), and the choice of what stays
+//! ([`kept`](super::kept)).
 
 use std::{pin::Pin, sync::Arc};
 
@@ -17,6 +19,7 @@ use uuid::Uuid;
 
 use super::{
     error::ArchiveError,
+    kept::{KeptPayloads, is_kept},
     partition::ArchiveFile,
     session::{ArchiveSession, BEGIN},
 };
@@ -31,11 +34,11 @@ use crate::{
 const COLUMNS: &str = "position, stream_id, revision, recorded_at, id, type_id, category_id, \
     append_events, schema_version, content_type, correlation_id, causation_id, tags";
 
-/// Removes the payloads of a partition, which a file has from now on.
+/// Removes the payloads of a partition, which a file has from now on, except for those that stay.
 pub(super) fn remove(
     session: ArchiveSession,
     file: &ArchiveFile,
-) -> BoxFuture<'_, Result<(), ArchiveError>> {
+) -> BoxFuture<'_, Result<KeptPayloads, ArchiveError>> {
     Box::pin(async move {
         if let Some(file) = session.partition.file() {
             let (first, file) = (session.partition.first, file.to_owned());
@@ -46,8 +49,25 @@ pub(super) fn remove(
         let reader = session.connector.connect().await?;
         let copying = copy_without_payloads(&session, &reader, &table);
         session.connector.while_it_answers(copying).await?;
-        session.exchange(&table, Some((&file.path, &file.digest))).await
+        let kept = count_kept(&session, &table).await?;
+        session.exchange(&table, Some((&file.path, &file.digest))).await?;
+        Ok(kept)
     })
+}
+
+async fn count_kept(session: &ArchiveSession, table: &str) -> Result<KeptPayloads, ArchiveError> {
+    let text = format!(
+        "SELECT count(*), count(DISTINCT e.stream_id) FROM {{schema}}.{table} e \
+          WHERE e.data IS NOT NULL"
+    );
+    let text = session.schema.fill(&text);
+    // It reads the whole table, which may take longer than a statement of an append may.
+    let counted = session.connection.client().query_typed(&text, &[]);
+    let rows = session.connector.while_it_answers(counted).await?;
+    let counts = rows.first().map(|row| Ok((cell(row, 0)?, cell(row, 1)?)));
+    let (events, streams): (i64, i64) =
+        counts.transpose().map_err(ArchiveError::Store)?.unwrap_or_default();
+    Ok(KeptPayloads { events: from_sql(events), streams: from_sql(streams) })
 }
 
 /// Copies the rows from one connection to the other, so that they arrive frozen.
@@ -57,10 +77,12 @@ async fn copy_without_payloads(
     table: &str,
 ) -> Result<(), tokio_postgres::Error> {
     let name = session.partition.name();
-    let out = format!(
-        "COPY (SELECT {COLUMNS}, NULL::bytea, NULL::bytea FROM {name} ORDER BY position) \
-         TO STDOUT (FORMAT binary)"
-    );
+    let is_kept = is_kept();
+    let out = session.schema.fill(&format!(
+        "COPY (SELECT {COLUMNS}, CASE WHEN {is_kept} THEN metadata END, \
+                      CASE WHEN {is_kept} THEN data END \
+                 FROM {name} e ORDER BY position) TO STDOUT (FORMAT binary)"
+    ));
     reader.client().batch_execute(BEGIN).await?;
     let rows = reader.client().copy_out(&out).await?;
     let sink = session.connection.client().copy_in(&copy_into(session, table)).await?;

@@ -28,13 +28,14 @@ const LOAD_SNAPSHOT: &str = "
 SELECT s.revision, s.incarnation, s.fingerprint, s.state
   FROM {schema}.snapshots s WHERE s.stream = $1";
 
-/// Ignores a snapshot that is older than the stored one, with the same fingerprint.
+/// Ignores a snapshot that is older than the stored one, of the same fold and incarnation. The
+/// upper half of a fingerprint identifies the fold.
 const SAVE_SNAPSHOT: &str = "
 INSERT INTO {schema}.snapshots AS s (stream, revision, incarnation, fingerprint, state)
 VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (stream) DO UPDATE SET revision = excluded.revision,
     incarnation = excluded.incarnation, fingerprint = excluded.fingerprint, state = excluded.state
- WHERE s.fingerprint <> excluded.fingerprint OR s.incarnation <> excluded.incarnation
+ WHERE s.fingerprint >> 32 <> excluded.fingerprint >> 32 OR s.incarnation <> excluded.incarnation
     OR s.revision <= excluded.revision";
 
 const DELETE_SNAPSHOT: &str = "DELETE FROM {schema}.snapshots s WHERE s.stream = $1";

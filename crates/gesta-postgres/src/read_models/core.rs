@@ -25,12 +25,13 @@ use tokio_postgres::Row;
 
 use super::{
     builds::SchemaNames,
-    errors::{of_catalogue, of_failure},
-    replica::Replica,
+    errors::{of_catalogue, of_failure, unreadable},
+    replica::{LogPosition, Replica},
 };
 use crate::{
     connection::{Connection, Connector, Prepared, Value},
     errors::Failure,
+    read::cell,
     worker::Worker,
 };
 
@@ -260,6 +261,17 @@ impl ReadModelsCore {
                 outcome => outcome.map_err(of_failure),
             }
         })
+    }
+
+    /// Returns the position up to which the primary has written its log, and notes it for readers
+    /// of the replica.
+    pub(super) async fn log_position(&self) -> Result<LogPosition, DatabaseError> {
+        let rows = self.query("SELECT pg_current_wal_insert_lsn()::text", &[]).await?;
+        let text: &str = rows.first().map_or(Ok(""), |row| cell(row, 0)).map_err(of_catalogue)?;
+        let read = LogPosition::parse(text);
+        let position = read.ok_or_else(|| unreadable("the position of the log", text))?;
+        self.replica.iter().for_each(|replica| replica.has_seen(position));
+        Ok(position)
     }
 
     async fn query_once(

@@ -25,6 +25,7 @@ use tokio_postgres::{
 use super::{
     core::{Purpose, ReadModelsCore, Server, TURN_TIMEOUT, Turn, late_turn},
     errors::{is_undefined, of_statement},
+    replica::LogPosition,
 };
 use crate::{
     append_transaction::OpenAppend, connection::Prepared, errors::NO_ANSWER, schema_name::quoted,
@@ -164,13 +165,19 @@ impl Session {
         let Some(replica) = &core.replica else { return Ok(None) };
         let keeper = core.keeper()?;
         let place = Some(core.place(Purpose::Read).await?);
-        let written = core.query("SELECT pg_current_wal_insert_lsn()::text", &[]).await?;
-        let written: &str =
-            written.first().map_or(Ok(""), |row| super::catalogue::column(row, 0))?;
-        let prepared = match replica.caught_up(written).await {
+        let (needed, primary) = match core.log_position().await {
+            Ok(written) => (written, None),
+            Err(error @ DatabaseError::Unavailable { .. }) => match replica.without_primary() {
+                // Nothing later can have been seen, whatever the primary has beyond it.
+                Some(seen) => (seen, Some(error)),
+                None => return Err(error),
+            },
+            Err(error) => return Err(error),
+        };
+        let prepared = match replica.caught_up(needed).await {
             Ok(prepared) => prepared,
             Err(error) => {
-                replica.note(Some(&error));
+                replica.note_failure(&error);
                 return Ok(None);
             }
         };
@@ -179,13 +186,13 @@ impl Session {
         let mut session = Self::new(Arc::clone(core), read_model.clone(), open);
         match session.start(Purpose::Read).await.map_err(Begin::into_error) {
             Ok(()) => {
-                replica.note(None);
+                replica.note_use(primary.as_ref());
                 Ok(Some(session))
             }
             // The primary finds out whether it is true.
             Err(DatabaseError::Missing { .. }) => Ok(None),
             Err(error) => {
-                replica.note(Some(&error));
+                replica.note_failure(&error);
                 Ok(None)
             }
         }
@@ -547,24 +554,33 @@ impl Session {
             return self.rollback().await;
         }
         let through_pooler = self.core.through_pooler();
+        // The query refuses in a transaction that has failed, where a commit would answer as if
+        // nothing were wrong.
+        let commit = match &self.core.replica {
+            // A query may wait for this commit, and then be answered by the replica alone.
+            Some(_) => {
+                "SELECT current_setting('gesta.transaction', true); COMMIT; \
+                 SELECT pg_current_wal_insert_lsn()::text"
+            }
+            None => "SELECT current_setting('gesta.transaction', true); COMMIT",
+        };
         let committed = self
             .answer(move |prepared| {
                 if through_pooler {
                     // The next transaction may have another session, which does not know them.
                     prepared.forget();
                 }
-                Box::pin(async move {
-                    // The query refuses in a transaction that has failed, where a commit would
-                    // answer as if nothing were wrong.
-                    let commit = "SELECT current_setting('gesta.transaction', true); COMMIT";
-                    prepared.connection.client().simple_query(commit).await
-                })
+                Box::pin(async move { prepared.connection.client().simple_query(commit).await })
             })
             .await?;
-        let mark = committed.iter().find_map(|message| match message {
+        let mut texts = committed.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0),
             _ => None,
         });
+        let (mark, written) = (texts.next(), texts.next().and_then(LogPosition::parse));
+        if let (Some(replica), Some(written)) = (&self.core.replica, written) {
+            replica.has_seen(written);
+        }
         let is_own = mark == Some(self.mark.as_str());
         if let Some(OpenSession { prepared, origin, turn, place, keeper }) = self.open.take() {
             origin.put_back(&self.core, prepared);

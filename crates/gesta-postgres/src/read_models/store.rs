@@ -56,13 +56,16 @@ pub struct PostgresReadModels {
 
 impl PostgresReadModels {
     /// Opens the read models next to the store behind a URL; see [`PostgresUrl`]. Creates their
-    /// catalogue if it does not exist.
+    /// catalogue if it does not exist. With `replica=HOST:PORT` queries are answered there, as by
+    /// [`connect_with_replica`](Self::connect_with_replica).
     ///
     /// # Errors
     ///
     /// [`OpenError`]. The tables of a newer version are left unchanged.
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
-        Self::connect_to(PostgresUrl::from_str(url)?, None).await
+        let url = PostgresUrl::from_str(url)?;
+        let replica = url.of_replica();
+        Self::connect_to(url, replica).await
     }
 
     /// Opens the read models behind a URL, and answers queries from a replica of their server.
@@ -71,6 +74,10 @@ impl PostgresReadModels {
     /// what it waited for. If that takes longer than 2 s, or the replica is away, the reader uses
     /// the primary, and [`troubles`](ReadModelStore::troubles) says so. The database of both URLs
     /// has to be the same.
+    ///
+    /// A reader begins, while the primary cannot be reached, when the replica has replayed
+    /// everything that this process has seen of the primary. It fails instead with inline
+    /// projections, because the process does not learn where their commits are in the log.
     ///
     /// # Errors
     ///
@@ -151,7 +158,15 @@ impl ReadModelStore for PostgresReadModels {
 
     async fn list_read_models(&self, projection: &str) -> Result<Vec<ReadModel>, DatabaseError> {
         let projection = projection.to_owned();
-        self.core.run(|core| async move { catalogue::list(&core, &projection).await }).await
+        let list = |core: Arc<ReadModelsCore>| async move {
+            let listed = catalogue::list(&core, &projection).await?;
+            // Its checkpoints are those of other processes, too, for which queries wait.
+            if core.replica.is_some() {
+                core.log_position().await?;
+            }
+            Ok(listed)
+        };
+        self.core.run(list).await
     }
 
     async fn create_read_model(

@@ -1,13 +1,15 @@
 //! Partitions that move to another schema, and payloads that move to a file and come back.
 
+mod kept;
+
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use gesta_postgres::{
-    AppendPart, ArchiveError, ArchiveFile, OpenError, Partition, PartitionPlace, PostgresStore,
-    PostgresUrl,
+    AppendPart, ArchiveError, ArchiveFile, KeptPayloads, OpenError, Partition, PartitionPlace,
+    PostgresStore, PostgresUrl,
 };
 use gesta_services::{Fault, FaultProxy};
 use gesta_store::{
@@ -65,6 +67,11 @@ impl Archived {
 
     /// Removes the payloads of a partition, and returns what a file would have.
     fn move_to_file(&self, first: u64) -> Vec<AppendPart> {
+        self.move_to_file_with_kept(first).0
+    }
+
+    /// The same, with the number of payloads that stay.
+    fn move_to_file_with_kept(&self, first: u64) -> (Vec<AppendPart>, KeptPayloads) {
         let partitions = self.partitions();
         let first = Position::new(first);
         let partition = partitions.iter().find(|partition| partition.first == first).unwrap();
@@ -74,8 +81,8 @@ impl Archived {
             parts.extend(page.unwrap());
         }
         let file = ArchiveFile::new("events.jsonl".to_owned(), "digest".to_owned());
-        block_on(self.store.archive().remove_payloads(first, file)).unwrap();
-        parts
+        let kept = block_on(self.store.archive().remove_payloads(first, file)).unwrap();
+        (parts, kept)
     }
 
     fn restore(&self, first: u64, parts: Vec<AppendPart>) -> Result<(), ArchiveError> {
@@ -399,7 +406,7 @@ fn a_change_ends_when_the_server_stands_still() {
             let (file, schema) = (file.clone(), schema.clone());
             let changing = scope.spawn(move || {
                 if to_file {
-                    block_on_within(BOUND, archive.remove_payloads(first, file))
+                    block_on_within(BOUND, archive.remove_payloads(first, file)).map(drop)
                 } else {
                     block_on_within(BOUND, archive.move_to_schema(first, &schema))
                 }
@@ -435,7 +442,7 @@ fn a_change_that_is_cut_off_leaves_the_partition_as_it_was() {
             std::thread::scope(|scope| {
                 let changing = scope.spawn(|| {
                     if to_file {
-                        block_on(archive.remove_payloads(first, file()))
+                        block_on(archive.remove_payloads(first, file())).map(drop)
                     } else {
                         block_on(archive.move_to_schema(first, &archived.archive_schema()))
                     }

@@ -91,9 +91,12 @@ fn a_server_that_is_down_refuses_definitely_and_is_used_again_without_reopening(
     let test = TestStore::create(&server.url());
     let store = test.open();
     block_on(store.append(append_of("order-1", "before"))).unwrap();
+    assert!(block_on(store.server_version()).unwrap().starts_with("18."));
     server.stop().unwrap();
     let error = block_on(store.append(append_of("order-1", "lost"))).unwrap_err();
     assert!(error.is_definite() && error.is_transient(), "{error}");
+    let unseen = block_on(store.server_version()).unwrap_err();
+    assert!(matches!(unseen, StoreError::Unreachable { .. }), "{unseen}");
     let read = block_on(store.read_all(ReadAll::forwards()).collect_events()).unwrap_err();
     assert!(matches!(read, StoreError::Unreachable { .. }), "{read}");
     server.start().unwrap();

@@ -1,6 +1,6 @@
 //! Inline projections: rows change in the transaction of the append.
 
-mod till;
+pub(crate) mod till;
 
 use std::sync::{
     Arc,

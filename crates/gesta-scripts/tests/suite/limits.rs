@@ -1,5 +1,10 @@
 //! Endless loops and huge allocations fail their script alone.
 
+use std::{
+    task::{Context, Waker},
+    time::Duration,
+};
+
 use gesta_scripts::{Script, ScriptError, ScriptLimits, ScriptThread};
 
 use crate::support::{evaluated, event, handle, script};
@@ -36,6 +41,60 @@ fn an_endless_loop_fails() {
             "{handler}: {failed}"
         );
     }
+}
+
+#[test]
+fn bulk_work_of_the_engine_is_limited_by_processor_time() {
+    let bulk = [
+        "var a = []; for (var i = 0; i < 1e5; i++) a.push(i); while (true) { a.slice() }",
+        "while (true) JSON.parse('[' + '1,'.repeat(5e5) + '1]')",
+        "while (true) { try { var a = []; while (true) a.push(a.slice()) } catch (x) {} }",
+        "function f() { try { f() } catch (x) { f() } } f()",
+        "var a = new Array(1e5).fill(7); while (true) { try { a.join(); a.indexOf(8) } catch {} }",
+        "var b = new Uint8Array(4e5); while (true) { try { b.sort(); b.indexOf(8) } catch {} }",
+        "while (true) { try { 'x'.repeat(1e6).split('') } catch {} }",
+        "var t = 'x'.repeat(1e6); while (true) { try { t.lastIndexOf('x'.repeat(4e3) + 'y') } catch {} }",
+    ];
+    for handler in bulk {
+        let source = format!("fromAll().when({{ $any(s, e) {{ {handler} }} }})");
+        let limits = ScriptLimits::default().time(Duration::from_millis(200));
+        let mut script = Script::compile(&source, limits).unwrap();
+        script.load(None, None).unwrap();
+        let failed = handle(&mut script, &event("happened", "{}")).unwrap_err();
+        let is_limit = matches!(
+            failed,
+            ScriptError::TooSlow { .. }
+                | ScriptError::OutOfMemory { .. }
+                | ScriptError::TooManySteps { .. }
+        );
+        assert!(is_limit, "{handler}: {failed}");
+    }
+}
+
+#[test]
+fn a_script_whose_thread_is_dropped_does_not_go_on() {
+    futures_executor::block_on(async {
+        let limits = ScriptLimits::default().steps(u64::MAX).time(Duration::MAX);
+        let source = "fromAll().when({ $any(s, e) { for (;;) {} } })".to_owned();
+        let thread = ScriptThread::start(source, limits).await.unwrap();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let (ended, has_ended) = std::sync::mpsc::channel();
+        let endless = thread.run(move |script| {
+            script.load(None, None)?;
+            begun.send(()).unwrap();
+            let outcome = handle(script, &event("happened", "{}")).map(|_| ());
+            ended.send(outcome.clone()).unwrap();
+            outcome
+        });
+        // The job begins with its first poll; its answer is not waited for.
+        let mut endless = Box::pin(endless);
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(endless.as_mut().poll(&mut context).is_pending());
+        has_begun.recv().unwrap();
+        drop(endless);
+        drop(thread);
+        assert_eq!(has_ended.recv().unwrap(), Err(ScriptError::ThreadEnded));
+    });
 }
 
 #[test]

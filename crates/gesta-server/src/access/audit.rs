@@ -4,8 +4,13 @@
 //! password or a token; a flood of failures is counted and not recorded one by one. Clients only
 //! read the stream ([`stream_rights`](super::stream_rights)).
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
+use axum::http::Extensions;
 use gesta_store::{EventId, EventType, NewEvent, StreamName};
 use serde_json::{Map, Value};
 
@@ -49,6 +54,11 @@ impl AuditRecord {
         }
     }
 
+    /// Failed logins that were not recorded one by one, and that no later one has told.
+    pub(super) fn suppressed_failures(count: u64) -> Self {
+        Self::of_server("$login-failures-suppressed").with("count", count)
+    }
+
     #[must_use]
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.entries.insert(name.to_owned(), value.into());
@@ -58,6 +68,31 @@ impl AuditRecord {
     pub(super) fn into_event(self) -> NewEvent {
         let event_type = EventType::new(self.act).expect("the name of an act is a valid type");
         NewEvent::json(EventId::random(), event_type, Value::Object(self.entries).to_string())
+    }
+}
+
+/// The thing that a recorded call is about. Its service says what it is, and the access check
+/// records it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallSubject(Arc<OnceLock<(&'static str, String)>>);
+
+impl CallSubject {
+    /// Returns the subject of a request; one that is recorded nowhere if the call is not recorded.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        extensions.get().cloned().unwrap_or_default()
+    }
+
+    /// Says what the call is about. The first word counts.
+    pub(crate) fn tell(&self, kind: &'static str, name: impl Into<String>) {
+        let _ = self.0.set((kind, name.into()));
+    }
+
+    /// Adds the subject to the record of its call.
+    pub(crate) fn add_to(&self, record: AuditRecord) -> AuditRecord {
+        match self.0.get() {
+            Some((kind, name)) => record.with(kind, name.as_str()),
+            None => record,
+        }
     }
 }
 
@@ -89,7 +124,17 @@ impl FailureRate {
             return None;
         }
         self.tokens -= 1.0;
-        Some(std::mem::take(&mut self.suppressed))
+        Some(self.take_suppressed())
+    }
+
+    /// Returns the number of failures that were left out and not told yet.
+    pub(super) const fn suppressed(&self) -> u64 {
+        self.suppressed
+    }
+
+    /// Returns the same number, which is told then.
+    pub(super) const fn take_suppressed(&mut self) -> u64 {
+        std::mem::replace(&mut self.suppressed, 0)
     }
 }
 
@@ -104,5 +149,6 @@ mod tests {
         assert_eq!(recorded, 10);
         assert_eq!(rate.take(Duration::from_secs(5)), Some(90));
         assert_eq!(rate.take(Duration::from_secs(5)), None);
+        assert_eq!((rate.suppressed(), rate.take_suppressed(), rate.suppressed()), (1, 1, 0));
     }
 }

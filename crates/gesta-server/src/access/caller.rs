@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use axum::http::Extensions;
+use gesta_store::RecordedAt;
 
 /// Members may do everything.
 pub(crate) const ADMINS: &str = "$admins";
@@ -19,6 +20,19 @@ pub(crate) struct Peer {
     pub(crate) certificate_login: Option<Arc<str>>,
 }
 
+/// The user of a request, and where it came from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sender {
+    pub(crate) caller: Caller,
+    pub(crate) peer: Option<Peer>,
+}
+
+impl Sender {
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        Self { caller: Caller::of(extensions), peer: extensions.get().cloned() }
+    }
+}
+
 /// The user of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Caller {
@@ -32,6 +46,16 @@ pub(crate) enum Caller {
 pub(crate) struct Identity {
     pub(crate) login: String,
     pub(crate) groups: Vec<String>,
+    pub(super) source: IdentitySource,
+}
+
+/// The place that says who a user is, and whether they still are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IdentitySource {
+    /// The user's record in the store.
+    Store,
+    /// A token, until it ends.
+    Token { ends: RecordedAt },
 }
 
 impl Caller {
@@ -40,8 +64,20 @@ impl Caller {
         extensions.get().cloned().unwrap_or_default()
     }
 
+    /// A user of the store.
     pub(super) fn user(login: impl Into<String>, groups: Vec<String>) -> Self {
-        Self::User(Arc::new(Identity { login: login.into(), groups }))
+        let source = IdentitySource::Store;
+        Self::User(Arc::new(Identity { login: login.into(), groups, source }))
+    }
+
+    /// A user that a token names.
+    pub(super) fn by_token(
+        login: impl Into<String>,
+        groups: Vec<String>,
+        ends: RecordedAt,
+    ) -> Self {
+        let source = IdentitySource::Token { ends };
+        Self::User(Arc::new(Identity { login: login.into(), groups, source }))
     }
 
     pub(crate) fn login(&self) -> Option<&str> {

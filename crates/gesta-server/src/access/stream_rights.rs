@@ -2,8 +2,10 @@
 //!
 //! Owns: [`Right`], the defaults with their change by the stream `$settings`, and the streams that
 //! no list opens. Invariants: members of `$admins` have every right but that to change the audit
-//! stream; users and their password hashes are theirs alone; defaults that cannot be read give no
-//! right to others. Not here: who the caller is.
+//! stream, users, lists and checkpoints, and to delete what the server needs; users and their
+//! password hashes are theirs alone; defaults that cannot be read give no right to others. Not
+//! here: who the caller is, and what a reader of the whole store sees
+//! ([`store_view`](super::store_view)).
 
 use std::sync::{Arc, Mutex};
 
@@ -20,8 +22,19 @@ use super::{
 
 /// Begin of the streams of projections.
 const PROJECTIONS_PREFIX: &str = "$projections-";
+/// End of the names of their results, which the server does without.
+const RESULT_SUFFIX: &str = "-result";
+/// The stream of all changes of projections.
+const PROJECTIONS: &str = "$projections-$all";
+/// The stream of all consumer groups, and the begin of the streams of each.
+const GROUPS: &str = "$persistentSubscriptionConfig";
+const GROUPS_PREFIX: &str = "$persistentsubscription-";
+/// End of the name of a group's stream of checkpoints.
+const CHECKPOINT_SUFFIX: &str = "-checkpoint";
 /// The stream whose last event has the default lists.
 pub(super) const SETTINGS: &str = "$settings";
+/// The list of all users.
+const USERS: &str = "$users";
 
 /// A right of an access control list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +67,33 @@ impl Right {
 
     const fn changes(self) -> bool {
         matches!(self, Self::Append | Self::Delete | Self::SetMetadata)
+    }
+}
+
+/// Returns the reason why no call on streams has a right, whoever sends it.
+pub(super) fn refusal_to_all(stream: &StreamName, right: Right) -> Option<&'static str> {
+    let (mut stream, mut right) = (stream.clone(), right);
+    while let Some(described) = stream.described_stream() {
+        (stream, right) = (described, right.of_described());
+    }
+    let name = stream.as_str();
+    if right.changes() && (name == USERS || name.starts_with(USER_PREFIX)) {
+        return Some("users are changed by the calls of users alone");
+    }
+    let is_list = name == GROUPS || name == PROJECTIONS;
+    let is_the_servers = is_list
+        || name.starts_with(PROJECTIONS_PREFIX) && !name.ends_with(RESULT_SUFFIX)
+        || name.starts_with(GROUPS_PREFIX) && name.ends_with(CHECKPOINT_SUFFIX);
+    let is_needed = is_the_servers || name == SETTINGS || name == AUDIT;
+    match right {
+        // An event of somebody else's would be read as a list or a checkpoint.
+        Right::Append if is_the_servers => Some("the server alone writes to the stream"),
+        Right::Delete if is_needed => Some("the server needs the stream"),
+        // Metadata can hide a stream as a deletion does.
+        Right::SetMetadata if is_list => Some("the server needs all of the stream"),
+        Right::Read | Right::Append | Right::Delete | Right::ReadMetadata | Right::SetMetadata => {
+            None
+        }
     }
 }
 
@@ -105,17 +145,6 @@ impl StreamRights {
         let defaults = self.defaults().await?;
         let acl = if stream.is_system() { &defaults.system } else { &defaults.users };
         Ok(right.of(acl).iter().any(|name| caller.is(name)))
-    }
-
-    /// Returns `true` for streams that no list of the whole store opens: those of users, the audit
-    /// stream, and those of projections, whose states may hold events of both.
-    pub(super) fn is_closed(stream: &StreamName) -> bool {
-        let mut stream = stream.clone();
-        while let Some(described) = stream.described_stream() {
-            stream = described;
-        }
-        let is_of_projections = stream.as_str().starts_with(PROJECTIONS_PREFIX);
-        stream.as_str() == AUDIT || is_of_projections || is_about_users(&stream)
     }
 
     async fn defaults(&self) -> Result<Arc<Defaults>, StoreError> {
@@ -215,14 +244,33 @@ mod tests {
     }
 
     #[test]
-    fn users_the_audit_stream_and_projections_are_closed_with_their_metadata() {
-        let is_closed = |name| StreamRights::is_closed(&StreamName::new(name).unwrap());
-        for name in ["$user-ann", "$$$user-ann", AUDIT, "$projections-totals-checkpoint"] {
-            assert!(is_closed(name), "{name}");
+    fn nobody_changes_users_or_what_the_server_needs() {
+        let refused =
+            |name: &str, right| refusal_to_all(&StreamName::new(name).unwrap(), right).is_some();
+        for name in ["$users", "$user-ann", "$$$user-ann", "$$$users"] {
+            for right in [Right::Append, Right::Delete, Right::SetMetadata] {
+                assert!(refused(name, right), "{name} {right:?}");
+            }
+            assert!(!refused(name, Right::Read), "{name}");
         }
-        for name in ["order-1", "order-$user-ann", "$$order-1"] {
-            assert!(!is_closed(name), "{name}");
+        let needed = [
+            GROUPS,
+            PROJECTIONS,
+            SETTINGS,
+            AUDIT,
+            "$projections-totals-checkpoint",
+            "$persistentsubscription-order-1::mail-checkpoint",
+        ];
+        for name in needed {
+            assert!(refused(name, Right::Delete), "{name}");
+            let takes_events = [SETTINGS, AUDIT].contains(&name);
+            assert_eq!(refused(name, Right::Append), !takes_events, "{name}");
         }
+        assert!(refused("$$$projections-$all", Right::Append));
+        for name in ["order-1", "users", "$projections-totals-result", "$$order-$users"] {
+            assert!(!refused(name, Right::Delete) && !refused(name, Right::Append), "{name}");
+        }
+        assert!(!refused("$$$settings", Right::Append));
     }
 
     #[test]

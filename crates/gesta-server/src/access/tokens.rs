@@ -4,6 +4,7 @@
 //! without an expiry is refused; the time is passed in. Not here: how a server gets such tokens.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use gesta_store::RecordedAt;
 use ring::{hmac, signature};
 use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
 use serde::Deserialize;
@@ -164,7 +165,7 @@ impl TokenRule {
         let mut groups = claims.groups.map(OneOrMore::into_list).unwrap_or_default();
         groups.extend(claims.roles.map(OneOrMore::into_list).unwrap_or_default());
         groups.truncate(GROUPS_MAX);
-        Some(Caller::user(claims.sub, groups))
+        Some(Caller::by_token(claims.sub, groups, end_of(claims.exp)))
     }
 }
 
@@ -191,6 +192,13 @@ impl Key {
         };
         verified.ok()
     }
+}
+
+/// Returns the time after which a token with this expiry is refused. A number outside of the range
+/// becomes the nearest one.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
+fn end_of(exp: f64) -> RecordedAt {
+    RecordedAt::from_micros(((exp + LEEWAY_SECONDS) * 1e6) as u64)
 }
 
 fn decoded(text: &str) -> Option<Vec<u8>> {
@@ -244,7 +252,8 @@ mod tests {
     fn a_valid_token_names_a_user_and_groups() {
         let claims = json!({ "sub": "ann", "exp": NOW + 1.0, "groups": ["a"], "roles": "$ops" });
         let caller = rule().caller(&token(&claims), NOW).unwrap();
-        assert_eq!(caller, Caller::user("ann", vec!["a".to_owned(), "$ops".to_owned()]));
+        let groups = vec!["a".to_owned(), "$ops".to_owned()];
+        assert_eq!(caller, Caller::by_token("ann", groups, end_of(NOW + 1.0)));
     }
 
     #[test]
@@ -315,7 +324,10 @@ mod tests {
         let signed = unsigned(&json!({ "alg": "ES256" }), &claims);
         let signature = signer.sign(&random, signed.as_bytes()).unwrap();
         let signed = format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature));
-        assert_eq!(rule.caller(&signed, NOW), Some(Caller::user("ann", Vec::new())));
+        assert_eq!(
+            rule.caller(&signed, NOW),
+            Some(Caller::by_token("ann", Vec::new(), end_of(NOW + 60.0)))
+        );
     }
 
     /// A token with the signature of the RSA key.
@@ -335,7 +347,7 @@ mod tests {
         let header = json!({ "alg": "RS256" });
         let claims = json!({ "sub": "ann", "exp": NOW + 60.0, "groups": ["$ops"] });
         let token = rsa_token(&header, &claims);
-        let ann = Caller::user("ann", vec!["$ops".to_owned()]);
+        let ann = Caller::by_token("ann", vec!["$ops".to_owned()], end_of(NOW + 60.0));
         assert_eq!(rule.caller(&token, NOW), Some(ann));
 
         let (_, signature) = token.rsplit_once('.').unwrap();

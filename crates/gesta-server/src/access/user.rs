@@ -51,6 +51,15 @@ pub(crate) struct StoredUser {
     pub(crate) changed_at: RecordedAt,
 }
 
+/// A user to record.
+#[derive(Clone, Debug)]
+pub(crate) struct UserChange {
+    pub(crate) record: UserRecord,
+    pub(crate) expected: ExpectedRevision,
+    /// A user who must not have changed since either: the administrator who remains.
+    pub(crate) remaining: Option<StoredUser>,
+}
+
 /// The streams of users.
 #[derive(Clone)]
 pub(crate) struct UserStreams {
@@ -122,15 +131,16 @@ impl UserStreams {
         }
     }
 
-    /// Records users together with an audit event, if each is as expected.
+    /// Records users together with an audit event, if each is as expected. Returns the revisions
+    /// of the records.
     pub(super) async fn save(
         &self,
-        users: Vec<(UserRecord, ExpectedRevision)>,
+        users: Vec<UserChange>,
         audit: AuditRecord,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Revision>, StoreError> {
         let mut append = Append::default().privileged();
-        let mut created = Vec::new();
-        for (record, expected) in users {
+        let (mut streams, mut created) = (Vec::new(), Vec::new());
+        for UserChange { record, expected, remaining } in users {
             if expected == ExpectedRevision::NoStream {
                 created.push(created_event(&record.login));
             }
@@ -138,14 +148,22 @@ impl UserStreams {
             let event_type = EventType::new(EVENT_TYPE).expect("the type is a valid name");
             let data = serde_json::to_vec(&record).expect("a record is JSON");
             let event = NewEvent::json(EventId::random(), event_type, data);
+            streams.push(stream.clone());
             append = append.and(stream, expected, [event]);
+            if let Some(StoredUser { record, revision, .. }) = remaining {
+                let stream = stream_of(&record.login).expect("a stored login has a stream");
+                append = append.expecting(stream, ExpectedRevision::Exact(revision));
+            }
         }
         if !created.is_empty() {
             let stream = StreamName::new(USERS).expect("the name is valid");
             append = append.and(stream, ExpectedRevision::Any, created);
         }
         let append = append.and(audit_stream(), ExpectedRevision::Any, [audit.into_event()]);
-        self.store.append(append).await.map(drop)
+        let appended = self.store.append(append).await?;
+        let revisions = appended.revisions.into_iter();
+        let revisions = revisions.filter(|(stream, _)| streams.contains(stream));
+        Ok(revisions.map(|(_, revision)| revision).collect())
     }
 
     /// Deletes a user at this revision. The login may be used again.

@@ -10,10 +10,8 @@ use std::{collections::HashMap, time::Duration};
 use gesta_store::Revision;
 use ring::hmac;
 
-use super::{caller::Caller, passwords::random_bytes};
+use super::{caller::Caller, current::TRUSTED_MAX, passwords::random_bytes};
 
-/// Time for which a change by another server goes unnoticed.
-const TRUSTED_MAX: Duration = Duration::from_secs(2);
 /// Time after which the password is verified again.
 const KEPT_MAX: Duration = Duration::from_secs(10 * 60);
 const ENTRIES_MAX: usize = 10_000;

@@ -3,16 +3,16 @@
 //! Owns: [`ClientTls`], and the time limit of a connection. Invariant: a server's certificate is
 //! verified against the given authorities, always.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use rustls::{
-    ClientConfig, RootCertStore,
+    CertificateError, ClientConfig, RootCertStore,
     crypto::ring::default_provider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
@@ -25,6 +25,11 @@ use crate::address::ServerAddress;
 
 /// Time for a connection, with its handshake.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// Time for the first byte of a server that may speak TLS.
+const PROBE_MAX: Duration = Duration::from_secs(2);
+/// Type of the record in which a server with TLS refuses what is no handshake (RFC 8446, section
+/// 5.1).
+const ALERT: u8 = 21;
 /// Maximum size of an answer: the description of many groups or users.
 pub(super) const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -105,7 +110,7 @@ impl AdminClient {
             AdminError::Unreachable { address: self.address.clone(), source }
         };
         let stream = match timeout(CONNECT_MAX, open(&self.address, self.tls.as_ref())).await {
-            Ok(opened) => opened.map_err(|error| unreachable(error.into()))?,
+            Ok(opened) => opened.map_err(|error| not_opened(&self.address, error))?,
             Err(late) => return Err(unreachable(late.into())),
         };
         // The connection is made once; a second one would be another server's answer.
@@ -119,6 +124,48 @@ impl AdminClient {
         let endpoint = endpoint.map_err(|error| unreachable(error.into()))?;
         let connected = endpoint.connect_with_connector(connector).await;
         connected.map_err(|error| unreachable(error.into()))
+    }
+
+    /// Names the cause of a call without an answer, if it is a server with TLS.
+    pub(super) async fn explained(&self, error: AdminError) -> AdminError {
+        match error {
+            AdminError::NoAnswer { .. } | AdminError::Unreachable { .. }
+                if self.tls.is_none() && self.refuses_plain_text().await =>
+            {
+                AdminError::NeedsTls { address: self.address.clone() }
+            }
+            error => error,
+        }
+    }
+
+    /// Returns `true` if the server answers a request in plain text by an alert of TLS.
+    async fn refuses_plain_text(&self) -> bool {
+        let first = async {
+            let mut stream = TcpStream::connect((self.address.host(), self.address.port())).await?;
+            stream.write_all(b"GET /ping HTTP/1.0\r\n\r\n").await?;
+            stream.read_u8().await
+        };
+        matches!(timeout(PROBE_MAX, first).await, Ok(Ok(ALERT)))
+    }
+}
+
+/// Sorts the failures of a handshake by what to change.
+fn not_opened(address: &ServerAddress, error: io::Error) -> AdminError {
+    let address = address.clone();
+    let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match of_tls {
+        // An authority that was made anew has the same name and another key.
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        )) => AdminError::UnknownAuthority { address, source: error.into() },
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => AdminError::OtherName { address, source: error.into() },
+        // The first bytes are no record of TLS.
+        Some(rustls::Error::InvalidMessage(_)) => {
+            AdminError::LacksTls { address, source: error.into() }
+        }
+        _ => AdminError::Unreachable { address, source: error.into() },
     }
 }
 

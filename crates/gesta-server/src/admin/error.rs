@@ -17,12 +17,53 @@ pub enum AdminError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The server speaks TLS, and the client does not: make a client with TLS.
+    #[error("{address} speaks TLS, and this connection has none")]
+    NeedsTls {
+        /// The address.
+        address: ServerAddress,
+    },
+    /// The client speaks TLS, and the server does not: make a client without TLS, or correct the
+    /// address.
+    #[error("{address} does not speak TLS")]
+    LacksTls {
+        /// The address.
+        address: ServerAddress,
+        /// The error of the handshake.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No authority of the client has signed the server's certificate: name the right one.
+    #[error("the certificate of {address} is of an authority that is not trusted")]
+    UnknownAuthority {
+        /// The address.
+        address: ServerAddress,
+        /// The error of the handshake.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The server's certificate has other names: use one of them, or another certificate.
+    #[error("the certificate of {address} is for other names")]
+    OtherName {
+        /// The address.
+        address: ServerAddress,
+        /// The error of the handshake.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The server was reached and did not answer; the call may have had its effect.
     #[error("{address} did not answer: {reason}")]
     NoAnswer {
         /// The address.
         address: ServerAddress,
         /// The reason, as far as it is known.
+        reason: String,
+    },
+    /// The server has not taken the call, for example because it has too many connections, and
+    /// nothing was done: wait a little, and call again.
+    #[error("{reason}")]
+    Busy {
+        /// The server's reason.
         reason: String,
     },
     /// The server wants a user, another password, or a user with more rights.
@@ -76,18 +117,29 @@ pub(super) fn failed(address: &ServerAddress, status: &Status) -> AdminError {
         Code::Unauthenticated | Code::PermissionDenied => AdminError::Denied { reason },
         Code::AlreadyExists | Code::FailedPrecondition => AdminError::Refused { reason },
         Code::InvalidArgument | Code::Unimplemented => AdminError::Invalid { reason },
-        // A group with settings that make no sense.
-        Code::Internal if exception(status) == Some("persistent-subscription-failed") => {
-            AdminError::Invalid { reason }
+        Code::Unavailable if exception(status) == Some("server-full") => {
+            AdminError::Busy { reason }
         }
         Code::Unknown if exception(status) == Some("projection-running") => {
-            AdminError::Refused { reason }
+            AdminError::Refused { reason: for_people(reason) }
         }
         Code::Unknown if exception(status) == Some("projection-cannot-track") => {
-            AdminError::Invalid { reason }
+            AdminError::Invalid { reason: for_people(reason) }
         }
         _ => AdminError::NoAnswer { address: address.clone(), reason },
     }
+}
+
+/// Words that clients of other languages look for at the begin of a reason.
+const FOR_CLIENTS: [&str; 2] = [
+    "Envelope callback expected Updated, received OperationFailed instead: ",
+    "Exception was thrown by handler. ",
+];
+
+/// Returns a reason without the words that are for programs.
+fn for_people(reason: String) -> String {
+    let rest = FOR_CLIENTS.iter().find_map(|words| reason.strip_prefix(words)).map(str::to_owned);
+    rest.unwrap_or(reason)
 }
 
 fn exception(status: &Status) -> Option<&str> {

@@ -82,6 +82,28 @@ impl AdminClient {
 
     /// Makes a request, and returns the JSON of its answer.
     async fn endpoint(&self, method: Method, path: &str) -> Result<Value, AdminError> {
+        self.send(method, path, None).await
+    }
+
+    /// The same with a body in JSON.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, AdminError> {
+        match self.answer(method, path, body).await {
+            Err(error) => Err(self.explained(error).await),
+            answered => answered,
+        }
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, AdminError> {
         let no_answer =
             |reason: String| AdminError::NoAnswer { address: self.address.clone(), reason };
         let scheme = if self.tls.is_some() { "https" } else { "http" };
@@ -90,7 +112,15 @@ impl AdminClient {
         if let Some(secret) = &self.authorization {
             request = request.header(header::AUTHORIZATION, secret.0.as_bytes());
         }
-        let request = request.body(tonic::body::Body::empty());
+        let request = match body {
+            Some(json) => {
+                let body = http_body_util::Full::new(bytes::Bytes::from(json.to_string()));
+                request
+                    .header(header::CONTENT_TYPE, "application/json")
+                    .body(tonic::body::Body::new(body))
+            }
+            None => request.body(tonic::body::Body::empty()),
+        };
         let request = request.map_err(|error| no_answer(error.to_string()))?;
         let mut channel = self.connect().await?;
         let answered = async {
@@ -109,14 +139,25 @@ impl AdminClient {
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| no_answer(error.to_string()));
         }
-        let reason = String::from_utf8_lossy(&body).trim().to_owned();
+        let reason = refusal_text(&body);
         Err(match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => AdminError::Denied { reason },
             StatusCode::NOT_FOUND => AdminError::NotFound { reason },
             StatusCode::CONFLICT => AdminError::Refused { reason },
             StatusCode::NOT_IMPLEMENTED => AdminError::Invalid { reason },
+            StatusCode::SERVICE_UNAVAILABLE => AdminError::Busy { reason },
             _ if status.is_client_error() => AdminError::Invalid { reason },
             _ => no_answer(reason),
         })
+    }
+}
+
+/// Returns the reason of a refusal: the detail of a problem document, or a text.
+fn refusal_text(body: &[u8]) -> String {
+    let problem: Option<Value> = serde_json::from_slice(body).ok();
+    let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str());
+    match detail {
+        Some(detail) => detail.to_owned(),
+        None => String::from_utf8_lossy(body).trim().to_owned(),
     }
 }

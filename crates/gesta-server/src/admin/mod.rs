@@ -1,4 +1,5 @@
-//! A client for operators: users, consumer groups, projections and figures of a server.
+//! A client for operators: users, rights to streams, consumer groups, projections and figures of a
+//! server.
 //!
 //! Owns: [`AdminClient`] and [`AdminError`]. Invariants: a call has a time limit; no error has a
 //! password; a call of groups that another server of the store has to answer goes there, once.
@@ -6,6 +7,7 @@
 //! Not here: events and streams, which the clients of KurrentDB have; reading files and connection
 //! strings.
 
+mod acl;
 mod connection;
 mod error;
 mod groups;
@@ -21,6 +23,7 @@ use tonic::{Request, Status, metadata::AsciiMetadataValue, transport::Channel};
 
 use self::error::failed;
 pub use self::{
+    acl::StreamAcl,
     connection::ClientTls,
     error::AdminError,
     groups::{GroupDescription, GroupRef, NewGroup},
@@ -95,13 +98,19 @@ impl AdminClient {
         &self,
         call: impl AsyncFnOnce(Channel) -> Result<T, Status>,
     ) -> Result<T, AdminError> {
-        let channel = self.connect().await?;
-        match tokio::time::timeout(CALL_MAX, call(channel)).await {
-            Ok(answer) => answer.map_err(|status| failed(&self.address, &status)),
-            Err(_) => Err(AdminError::NoAnswer {
-                address: self.address.clone(),
-                reason: format!("no answer within {} seconds", CALL_MAX.as_secs()),
-            }),
+        let called = async {
+            let channel = self.connect().await?;
+            match tokio::time::timeout(CALL_MAX, call(channel)).await {
+                Ok(answer) => answer.map_err(|status| failed(&self.address, &status)),
+                Err(_) => Err(AdminError::NoAnswer {
+                    address: self.address.clone(),
+                    reason: format!("no answer within {} seconds", CALL_MAX.as_secs()),
+                }),
+            }
+        };
+        match called.await {
+            Err(error) => Err(self.explained(error).await),
+            answered => answered,
         }
     }
 

@@ -85,8 +85,27 @@ impl AdminClient {
     ///
     /// [`AdminError`].
     pub async fn projections(&self) -> Result<Vec<ProjectionDescription>, AdminError> {
-        use statistics_req::{Options, options::Mode};
-        let options = Options { mode: Some(Mode::All(Empty {})) };
+        self.described(statistics_req::options::Mode::All(Empty {})).await
+    }
+
+    /// Returns a projection. After a creation or a start it has its fault, if its script cannot
+    /// run.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::NotFound`] without such a projection.
+    pub async fn projection(&self, name: &str) -> Result<ProjectionDescription, AdminError> {
+        let named = statistics_req::options::Mode::Name(name.to_owned());
+        let reason = || format!("there is no projection named `{name}`");
+        let found = self.described(named).await?.into_iter().next();
+        found.ok_or_else(|| AdminError::NotFound { reason: reason() })
+    }
+
+    async fn described(
+        &self,
+        asked: statistics_req::options::Mode,
+    ) -> Result<Vec<ProjectionDescription>, AdminError> {
+        let options = statistics_req::Options { mode: Some(asked) };
         let request = self.request(StatisticsReq { options: Some(options) });
         self.call(async |channel| {
             let mut answers = client(channel).statistics(request).await?.into_inner();

@@ -6,8 +6,9 @@ use tonic::transport::Channel;
 use super::{
     AdminClient, AdminError,
     proto::users::{
-        CreateReq, DeleteReq, DetailsReq, DisableReq, EnableReq, ResetPasswordReq, create_req,
-        delete_req, disable_req, enable_req, reset_password_req, users_client::UsersClient,
+        CreateReq, DeleteReq, DetailsReq, DisableReq, EnableReq, ResetPasswordReq, UpdateReq,
+        create_req, delete_req, details_req, details_resp::UserDetails, disable_req, enable_req,
+        reset_password_req, update_req, users_client::UsersClient,
     },
 };
 
@@ -24,6 +25,13 @@ pub struct UserDescription {
     pub groups: Vec<String>,
     /// `true` if they may not log in.
     pub is_disabled: bool,
+}
+
+impl UserDescription {
+    fn of(details: UserDetails) -> Self {
+        let UserDetails { login_name, full_name, groups, disabled, .. } = details;
+        Self { login: login_name, full_name, groups, is_disabled: disabled }
+    }
 }
 
 /// A user to create.
@@ -67,18 +75,43 @@ impl AdminClient {
                 let mut answers = client(channel).details(request).await?.into_inner();
                 let mut users = Vec::new();
                 while let Some(answer) = answers.message().await? {
-                    users.extend(answer.user_details.map(|user| UserDescription {
-                        login: user.login_name,
-                        full_name: user.full_name,
-                        groups: user.groups,
-                        is_disabled: user.disabled,
-                    }));
+                    users.extend(answer.user_details.map(UserDescription::of));
                 }
                 Ok(users)
             })
             .await?;
         users.sort_by(|one, other| one.login.cmp(&other.login));
         Ok(users)
+    }
+
+    /// Returns a user.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::NotFound`] without such a user.
+    pub async fn user_named(&self, login: &str) -> Result<UserDescription, AdminError> {
+        let options = Some(details_req::Options { login_name: login.to_owned() });
+        let request = self.request(DetailsReq { options });
+        let details = self.call(async |channel| {
+            let mut answers = client(channel).details(request).await?.into_inner();
+            Ok(answers.message().await?.and_then(|answer| answer.user_details))
+        });
+        let missing = || AdminError::NotFound { reason: format!("there is no user `{login}`") };
+        details.await?.map(UserDescription::of).ok_or_else(missing)
+    }
+
+    /// Changes full name and groups of a user to those that are given. The password stays.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::NotFound`] without such a user, [`AdminError::Refused`] if no administrator
+    /// would remain or the user is changed at the same moment.
+    pub async fn update_user(&self, user: UserDescription) -> Result<(), AdminError> {
+        let UserDescription { login, full_name, groups, .. } = user;
+        let password = String::new();
+        let options = update_req::Options { login_name: login, password, full_name, groups };
+        let request = self.request(UpdateReq { options: Some(options) });
+        self.call(async |channel| client(channel).update(request).await.map(drop)).await
     }
 
     /// Creates a user.

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a checkpoint is appended at the revision of the one before, so a server that no
 //! longer runs the group cannot write one; an append whose outcome is unknown is repeated with the
-//! same event id until it is known. The stream keeps one event.
+//! same event id until it is known. The stream keeps one event. Its data are text in JSON, as the
+//! clients of the original expect: a revision, or the positions of the whole store.
 
 use gesta_store::{
     Append, EventId, EventStore, EventType, ExpectedRevision, NewEvent, ReadStream, Revision,
@@ -53,11 +54,11 @@ pub(super) async fn write(
     last: Option<Revision>,
 ) -> Result<Revision, StoreError> {
     let data = match group.source {
-        GroupSource::All => json!({ "commitPosition": place, "preparePosition": place }),
-        GroupSource::Stream(_) => json!(place),
+        GroupSource::All => format!("C:{place}/P:{place}"),
+        GroupSource::Stream(_) => place.to_string(),
     };
     let event_type = EventType::new(EVENT_TYPE).expect("the type is a valid name");
-    let event = NewEvent::json(EventId::random(), event_type, data.to_string());
+    let event = NewEvent::json(EventId::random(), event_type, json!(data).to_string());
     let expected = last.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
     let append = Append::to(group.checkpoints.clone(), expected, [event]).privileged();
     let appended = until_known(|| store.append(append.clone())).await?;
@@ -85,6 +86,11 @@ async fn delete(store: &dyn EventStore, stream: &StreamName) -> Result<(), Store
 
 fn place_of(data: &[u8]) -> Option<u64> {
     match serde_json::from_slice(data).ok()? {
+        Value::String(text) => match text.strip_prefix("C:") {
+            Some(positions) => positions.split('/').next()?.parse().ok(),
+            None => text.parse().ok(),
+        },
+        // Earlier versions wrote numbers.
         Value::Object(position) => position.get("commitPosition")?.as_u64(),
         number => number.as_u64(),
     }
@@ -96,8 +102,12 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_a_revision_or_a_position() {
+        assert_eq!(place_of(br#""17""#), Some(17));
+        assert_eq!(place_of(br#""C:9/P:9""#), Some(9));
         assert_eq!(place_of(b"17"), Some(17));
         assert_eq!(place_of(br#"{"commitPosition":9,"preparePosition":9}"#), Some(9));
-        assert_eq!(place_of(b"C:9"), None);
+        for unreadable in ["C:9", r#""C:/P:9""#, r#""nine""#, "null"] {
+            assert_eq!(place_of(unreadable.as_bytes()), None, "{unreadable}");
+        }
     }
 }

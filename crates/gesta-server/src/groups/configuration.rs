@@ -107,6 +107,12 @@ impl GroupList {
     pub(super) fn find(&self, id: &GroupId) -> Option<&GroupConfig> {
         self.groups.iter().find(|group| group.id == *id)
     }
+
+    /// Returns `true` if there is a group with the streams of this one: itself, or one whose source
+    /// and name have their `::` at another place, such as `a::b` of `c` and `b` of `c::a`.
+    pub(super) fn has_streams_of(&self, id: &GroupId) -> bool {
+        self.groups.iter().any(|group| group.id.checkpoints == id.checkpoints)
+    }
 }
 
 /// Makes a stream keep its last event only.

@@ -14,8 +14,8 @@ fn of_group(code: Code, kind: &'static str, text: String, group: &GroupId) -> St
     with_trailers(code, text, trailers)
 }
 
-/// The settings of a group make no sense.
-pub(super) fn failed(group: &GroupId, reason: &str) -> Status {
+/// The settings of a group cannot be used. Clients know the kind of the error.
+pub(super) fn unusable(group: &GroupId, reason: &str) -> Status {
     let text = format!("the group {group} has settings that cannot be used: {reason}");
     let trailers = [
         ("exception", "persistent-subscription-failed"),
@@ -23,7 +23,7 @@ pub(super) fn failed(group: &GroupId, reason: &str) -> Status {
         ("group-name", group.name.as_str()),
         ("reason", reason),
     ];
-    with_trailers(Code::Internal, text, trailers)
+    with_trailers(Code::InvalidArgument, text, trailers)
 }
 
 pub(super) fn does_not_exist(group: &GroupId) -> Status {

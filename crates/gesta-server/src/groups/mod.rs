@@ -57,15 +57,18 @@ impl PersistentSubscriptions for GroupsService {
     type ReadStream = calls::GroupResponses;
 
     async fn create(&self, request: Request<CreateReq>) -> Result<Response<CreateResp>, Status> {
-        calls::create(&self.groups, request.into_inner()).await.map(Response::new)
+        let asker = calls::GroupAsker::of(&request);
+        calls::create(&self.groups, &asker, request.into_inner()).await.map(Response::new)
     }
 
     async fn update(&self, request: Request<UpdateReq>) -> Result<Response<UpdateResp>, Status> {
-        calls::update(&self.groups, request.into_inner()).await.map(Response::new)
+        let asker = calls::GroupAsker::of(&request);
+        calls::update(&self.groups, &asker, request.into_inner()).await.map(Response::new)
     }
 
     async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
-        calls::delete(&self.groups, request.into_inner()).await.map(Response::new)
+        let asker = calls::GroupAsker::of(&request);
+        calls::delete(&self.groups, &asker, request.into_inner()).await.map(Response::new)
     }
 
     async fn read(
@@ -86,14 +89,16 @@ impl PersistentSubscriptions for GroupsService {
         &self,
         request: Request<ReplayParkedReq>,
     ) -> Result<Response<ReplayParkedResp>, Status> {
-        calls::replay_parked(&self.groups, request.into_inner()).await.map(Response::new)
+        let asker = calls::GroupAsker::of(&request);
+        calls::replay_parked(&self.groups, &asker, request.into_inner()).await.map(Response::new)
     }
 
     async fn truncate_parked(
         &self,
         request: Request<TruncateParkedReq>,
     ) -> Result<Response<TruncateParkedResp>, Status> {
-        calls::truncate_parked(&self.groups, request.into_inner()).await.map(Response::new)
+        let asker = calls::GroupAsker::of(&request);
+        calls::truncate_parked(&self.groups, &asker, request.into_inner()).await.map(Response::new)
     }
 
     async fn list(&self, request: Request<ListReq>) -> Result<Response<ListResp>, Status> {

@@ -1,7 +1,9 @@
 //! The identity of a group: what it reads, and its name.
 //!
 //! Owns: the names of the streams that belong to a group. Invariant: a [`GroupId`] has names for
-//! all of them, so that no group begins that cannot keep its checkpoint.
+//! all of them, so that no group begins that cannot keep its checkpoint. Two groups may have the
+//! same names for them, because clients read these; the second one is not created
+//! ([`configuration`](super::configuration)).
 
 use gesta_store::{InvalidName, StreamName};
 use tonic::Status;

@@ -3,7 +3,14 @@
 //! Owns: [`Groups`]. Invariants: what runs is what is stored, as of the last look; changes are made
 //! one after the other.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use gesta_store::StoreError;
 use tokio::{
@@ -71,15 +78,15 @@ impl Groups {
     pub(super) async fn create(&self, config: GroupConfig) -> Result<(), Status> {
         let mut registry = self.registry().await?;
         // The stored list counts: another server may have created the group.
-        if GroupList::read(self.node.store()).await?.find(&config.id).is_some() {
+        if GroupList::read(self.node.store()).await?.has_streams_of(&config.id) {
             return Err(exists(&config.id));
         }
         // An earlier group of this name may have been deleted by half.
         let leftovers = delete_streams(self.node.store(), &config.id).await;
         leftovers.map_err(|error| status(&error))?;
-        self.change(&mut registry, |list| match list.find(&config.id) {
-            Some(_) => Err(exists(&config.id)),
-            None => {
+        self.change(&mut registry, |list| match list.has_streams_of(&config.id) {
+            true => Err(exists(&config.id)),
+            false => {
                 list.groups.push(config.clone());
                 Ok(())
             }
@@ -101,17 +108,24 @@ impl Groups {
         .await
     }
 
-    /// Deletes a group with its checkpoint and its parked events.
+    /// Deletes a group with its checkpoint and its parked events, unless another group has the same
+    /// streams: earlier versions created such groups.
     pub(super) async fn delete(&self, id: &GroupId) -> Result<(), Status> {
         let mut registry = self.registry().await?;
+        let are_shared = AtomicBool::new(false);
         self.change(&mut registry, |list| match list.find(id) {
             None => Err(does_not_exist(id)),
             Some(_) => {
                 list.groups.retain(|group| group.id != *id);
+                are_shared.store(list.has_streams_of(id), Ordering::Relaxed);
                 Ok(())
             }
         })
         .await?;
+        if are_shared.into_inner() {
+            tracing::info!(group = %id, "the streams of a deleted group stay for another group");
+            return Ok(());
+        }
         delete_streams(self.node.store(), id).await.map_err(|error| status(&error))
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tonic::Status;
 
 use super::{
-    errors::failed,
+    errors::unusable,
     machine::{GroupRules, Strategy},
     name::GroupId,
 };
@@ -51,18 +51,31 @@ pub(super) struct GroupSettings {
 pub(super) struct AskedSettings {
     resolve_links: bool,
     extra_statistics: bool,
-    message_timeout_ms: i64,
+    message_timeout: AskedTime,
     max_retry_count: i32,
     min_checkpoint_count: i32,
     max_checkpoint_count: i32,
-    checkpoint_after_ms: i64,
+    checkpoint_after: AskedTime,
     max_subscriber_count: i32,
     live_buffer_size: i32,
     read_batch_size: i32,
     history_buffer_size: i32,
-    strategy: String,
+    strategy: AskedStrategy,
     /// The start that earlier clients ask for.
     pub(super) revision: u64,
+}
+
+/// A time in one of the protocol's units.
+#[derive(Clone, Copy)]
+enum AskedTime {
+    Millis(i32),
+    Ticks(i64),
+}
+
+/// A strategy by its name, or by the number of earlier clients and of updates.
+enum AskedStrategy {
+    Named(String),
+    Numbered(i32),
 }
 
 /// Least time for an acknowledgement. Clients collect acknowledgements for a fifth of a second
@@ -78,18 +91,26 @@ macro_rules! asked_settings {
         AskedSettings {
             resolve_links: $settings.resolve_links,
             extra_statistics: $settings.extra_statistics,
-            message_timeout_ms: match $settings.message_timeout {
-                Some($of::settings::MessageTimeout::MessageTimeoutMs(millis)) => millis.into(),
-                Some($of::settings::MessageTimeout::MessageTimeoutTicks(ticks)) => ticks / TICKS,
-                None => 0,
+            message_timeout: match $settings.message_timeout {
+                Some($of::settings::MessageTimeout::MessageTimeoutMs(millis)) => {
+                    AskedTime::Millis(millis)
+                }
+                Some($of::settings::MessageTimeout::MessageTimeoutTicks(ticks)) => {
+                    AskedTime::Ticks(ticks)
+                }
+                None => AskedTime::Millis(0),
             },
             max_retry_count: $settings.max_retry_count,
             min_checkpoint_count: $settings.min_checkpoint_count,
             max_checkpoint_count: $settings.max_checkpoint_count,
-            checkpoint_after_ms: match $settings.checkpoint_after {
-                Some($of::settings::CheckpointAfter::CheckpointAfterMs(millis)) => millis.into(),
-                Some($of::settings::CheckpointAfter::CheckpointAfterTicks(ticks)) => ticks / TICKS,
-                None => 0,
+            checkpoint_after: match $settings.checkpoint_after {
+                Some($of::settings::CheckpointAfter::CheckpointAfterMs(millis)) => {
+                    AskedTime::Millis(millis)
+                }
+                Some($of::settings::CheckpointAfter::CheckpointAfterTicks(ticks)) => {
+                    AskedTime::Ticks(ticks)
+                }
+                None => AskedTime::Millis(0),
             },
             max_subscriber_count: $settings.max_subscriber_count,
             live_buffer_size: $settings.live_buffer_size,
@@ -106,8 +127,8 @@ impl From<create_req::Settings> for AskedSettings {
         use crate::proto::persistent_subscriptions::create_req as of;
         // Earlier clients have a number in place of the name.
         let strategy = match settings.consumer_strategy.as_str() {
-            "" => settings.named_consumer_strategy().as_str_name().to_owned(),
-            name => name.to_owned(),
+            "" => AskedStrategy::Numbered(settings.named_consumer_strategy),
+            name => AskedStrategy::Named(name.to_owned()),
         };
         asked_settings!(settings, of, strategy)
     }
@@ -116,39 +137,79 @@ impl From<create_req::Settings> for AskedSettings {
 impl From<update_req::Settings> for AskedSettings {
     fn from(settings: update_req::Settings) -> Self {
         use crate::proto::persistent_subscriptions::update_req as of;
-        let strategy = settings.named_consumer_strategy().as_str_name().to_owned();
+        let strategy = AskedStrategy::Numbered(settings.named_consumer_strategy);
         asked_settings!(settings, of, strategy)
     }
 }
 
 impl AskedSettings {
-    /// Returns the settings, or the reason for which they cannot be used.
+    /// Returns the settings, or the refusal of the first one that cannot be used.
     pub(super) fn check(
         self,
         group: &GroupId,
         start_from: StartFrom,
     ) -> Result<GroupSettings, Status> {
-        let number = |name: &str, value: i64| {
-            u32::try_from(value).map_err(|_| {
-                failed(group, &format!("{name} must be between 0 and {}; got {value}", u32::MAX))
-            })
-        };
+        self.checked(start_from).map_err(|reason| unusable(group, &reason))
+    }
+
+    /// An error has the name of the setting, its value and what is allowed.
+    fn checked(self, start_from: StartFrom) -> Result<GroupSettings, String> {
         let settings = GroupSettings {
             start_from,
             resolve_links: self.resolve_links,
             extra_statistics: self.extra_statistics,
-            message_timeout_ms: number("the message timeout", self.message_timeout_ms)?,
-            max_retry_count: number("max_retry_count", self.max_retry_count.into())?,
-            min_checkpoint_count: number("min_checkpoint_count", self.min_checkpoint_count.into())?,
-            max_checkpoint_count: number("max_checkpoint_count", self.max_checkpoint_count.into())?,
-            checkpoint_after_ms: number("checkpoint_after", self.checkpoint_after_ms)?,
-            max_subscriber_count: number("max_subscriber_count", self.max_subscriber_count.into())?,
-            live_buffer_size: number("live_buffer_size", self.live_buffer_size.into())?,
-            read_batch_size: number("read_batch_size", self.read_batch_size.into())?,
-            history_buffer_size: number("history_buffer_size", self.history_buffer_size.into())?,
-            strategy: self.strategy,
+            message_timeout_ms: self.message_timeout.millis("message_timeout")?,
+            max_retry_count: count("max_retry_count", self.max_retry_count)?,
+            min_checkpoint_count: count("min_checkpoint_count", self.min_checkpoint_count)?,
+            max_checkpoint_count: count("max_checkpoint_count", self.max_checkpoint_count)?,
+            checkpoint_after_ms: self.checkpoint_after.millis("checkpoint_after")?,
+            max_subscriber_count: count("max_subscriber_count", self.max_subscriber_count)?,
+            live_buffer_size: count("live_buffer_size", self.live_buffer_size)?,
+            read_batch_size: count("read_batch_size", self.read_batch_size)?,
+            history_buffer_size: count("history_buffer_size", self.history_buffer_size)?,
+            strategy: self.strategy.name()?,
         };
-        settings.contradiction().map_or(Ok(settings), |reason| Err(failed(group, &reason)))
+        settings.contradiction().map_or(Ok(settings), Err)
+    }
+}
+
+fn count(name: &str, asked: i32) -> Result<u32, String> {
+    let refused = |_| format!("`{name}` must be between 0 and {}; got {asked}", i32::MAX);
+    u32::try_from(asked).map_err(refused)
+}
+
+impl AskedTime {
+    /// Returns whole milliseconds. A part of one counts as one, because 0 has a meaning of its own.
+    fn millis(self, name: &str) -> Result<u32, String> {
+        let (value, unit, per_millisecond) = match self {
+            Self::Millis(millis) => (i64::from(millis), "ms", 1),
+            Self::Ticks(ticks) => (ticks, "ticks", TICKS),
+        };
+        let max = i64::from(i32::MAX) * per_millisecond;
+        if !(0..=max).contains(&value) {
+            return Err(format!("`{name}` must be between 0 and {max} {unit}; got {value}"));
+        }
+        let millis = value / per_millisecond + i64::from(value % per_millisecond > 0);
+        Ok(u32::try_from(millis).expect("the range was checked"))
+    }
+}
+
+impl AskedStrategy {
+    fn name(self) -> Result<String, String> {
+        let known = || Strategy::ALL.map(|strategy| format!("`{}`", strategy.name())).join(", ");
+        match self {
+            Self::Named(name) if Strategy::named(&name).is_some() => Ok(name),
+            Self::Named(name) => {
+                Err(format!("`consumer_strategy` must be one of {}; got `{name}`", known()))
+            }
+            Self::Numbered(number) => match create_req::ConsumerStrategy::try_from(number) {
+                Ok(strategy) => Ok(strategy.as_str_name().to_owned()),
+                Err(_) => Err(format!(
+                    "`named_consumer_strategy` must be 0 (DispatchToSingle), 1 (RoundRobin) or 2 \
+                     (Pinned); got {number}"
+                )),
+            },
+        }
     }
 }
 
@@ -156,21 +217,18 @@ impl GroupSettings {
     /// Returns what makes the settings unusable together.
     fn contradiction(&self) -> Option<String> {
         let Self { read_batch_size: batch, history_buffer_size: history, .. } = self;
-        let Self { min_checkpoint_count: min, max_checkpoint_count: max, strategy, .. } = self;
+        let Self { min_checkpoint_count: min, max_checkpoint_count: max, .. } = self;
         if batch >= history {
             return Some(format!(
-                "read_batch_size must be less than history_buffer_size; got {batch} and {history}"
+                "`read_batch_size` must be less than `history_buffer_size`; got {batch} and \
+                 {history}"
             ));
         }
-        if min > max {
-            return Some(format!(
-                "min_checkpoint_count must be at most max_checkpoint_count; got {min} and {max}"
-            ));
-        }
-        match Strategy::named(strategy) {
-            Some(_) => None,
-            None => Some(format!("there is no consumer strategy `{strategy}`")),
-        }
+        (min > max).then(|| {
+            format!(
+                "`min_checkpoint_count` must be at most `max_checkpoint_count`; got {min} and {max}"
+            )
+        })
     }
 
     /// Returns the strategy; that of an unknown name is the plainest.
@@ -189,6 +247,7 @@ impl GroupSettings {
             retries_max: self.max_retry_count,
             consumers_max: (self.max_subscriber_count > 0)
                 .then(|| count(self.max_subscriber_count)),
+            extra_statistics: self.extra_statistics,
             live_buffer: count(self.live_buffer_size),
             history_buffer: count(self.history_buffer_size),
             read_batch: count(self.read_batch_size),
@@ -253,16 +312,61 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_contradict_each_other_are_refused_with_the_reason() {
-        let unknown = create_req::Settings { consumer_strategy: "Best".to_owned(), ..asked() };
-        let negative = create_req::Settings { max_retry_count: -1, ..asked() };
-        let batch = create_req::Settings { read_batch_size: 500, ..asked() };
-        let checkpoints = create_req::Settings { min_checkpoint_count: 11, ..asked() };
-        for settings in [unknown, negative, batch, checkpoints] {
+    fn a_time_of_less_than_a_millisecond_is_not_forever() {
+        use create_req::settings::MessageTimeout::MessageTimeoutTicks;
+        let timeout = Some(MessageTimeoutTicks(1));
+        let settings = check(create_req::Settings { message_timeout: timeout, ..asked() });
+        assert_eq!(settings.unwrap().rules().message_timeout, Some(MESSAGE_TIMEOUT_MIN));
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_used_is_refused_with_its_name_its_value_and_what_is_allowed() {
+        use create_req::settings::{CheckpointAfter, MessageTimeout};
+        let cases = [
+            (
+                create_req::Settings { consumer_strategy: "Best".to_owned(), ..asked() },
+                "`consumer_strategy` must be one of `DispatchToSingle`, `RoundRobin`, `Pinned`, \
+                 `PinnedByCorrelation`; got `Best`",
+            ),
+            (
+                create_req::Settings { named_consumer_strategy: 7, ..asked() },
+                "`named_consumer_strategy` must be 0 (DispatchToSingle), 1 (RoundRobin) or 2 \
+                 (Pinned); got 7",
+            ),
+            (
+                create_req::Settings { max_retry_count: -5, ..asked() },
+                "`max_retry_count` must be between 0 and 2147483647; got -5",
+            ),
+            (
+                create_req::Settings {
+                    message_timeout: Some(MessageTimeout::MessageTimeoutMs(-1)),
+                    ..asked()
+                },
+                "`message_timeout` must be between 0 and 2147483647 ms; got -1",
+            ),
+            (
+                create_req::Settings {
+                    checkpoint_after: Some(CheckpointAfter::CheckpointAfterTicks(-5)),
+                    ..asked()
+                },
+                "`checkpoint_after` must be between 0 and 21474836470000 ticks; got -5",
+            ),
+            (
+                create_req::Settings { read_batch_size: 500, ..asked() },
+                "`read_batch_size` must be less than `history_buffer_size`; got 500 and 500",
+            ),
+            (
+                create_req::Settings { min_checkpoint_count: 11, ..asked() },
+                "`min_checkpoint_count` must be at most `max_checkpoint_count`; got 11 and 10",
+            ),
+        ];
+        for (settings, expected) in cases {
             let refused = check(settings).unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+            assert!(refused.message().ends_with(expected), "{refused}");
             let kind = refused.metadata().get("exception").unwrap();
             assert_eq!(kind.to_str().unwrap(), "persistent-subscription-failed");
-            assert!(refused.metadata().contains_key("reason"), "{refused}");
+            assert_eq!(refused.metadata().get("reason").unwrap(), expected);
         }
     }
 }

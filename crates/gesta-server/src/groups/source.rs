@@ -12,7 +12,6 @@ use gesta_store::{
     Delivery, Filter, Ordinal, Position, ReadOrdinals, RecordedEvent, Revision, StoreError,
     StreamName, Subscribe,
 };
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{
@@ -24,7 +23,7 @@ use super::{
 use crate::{
     node::Node,
     streams::{Found, SystemStream, last_ordinal, resolve},
-    wire::status,
+    wire::{correlation_in, status},
 };
 
 /// A part of the source.
@@ -152,7 +151,7 @@ impl SourceReader {
                         let place = event.position.number();
                         // The consumers of a group need not be those who made it.
                         let is_left_out = belongs_to_group_of_all(&event.stream)
-                            || self.node.access().is_closed(&event.stream);
+                            || self.node.access().is_closed_to_groups(&event.stream);
                         items.push(match is_left_out {
                             true => SourceItem::Passed(place),
                             false => self.item(place, self.found(event).await?),
@@ -281,9 +280,8 @@ fn pin(event: &RecordedEvent, strategy: Strategy) -> u64 {
 
 /// Returns the conversation of an event, which other writers may have in the metadata only.
 fn correlation(event: &RecordedEvent) -> Option<String> {
-    if let Some(id) = &event.correlation_id {
-        return Some(id.as_str().to_owned());
+    match &event.correlation_id {
+        Some(id) => Some(id.as_str().to_owned()),
+        None => correlation_in(&event.metadata),
     }
-    let metadata: Value = serde_json::from_slice(&event.metadata).ok()?;
-    metadata.get("$correlationId")?.as_str().map(str::to_owned)
 }

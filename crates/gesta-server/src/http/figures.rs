@@ -62,10 +62,14 @@ impl Figures {
         let consumers = open(counters.consumers.get(), counters.consumers_ended.get());
         let scavenging = node.scavenges().last().is_some_and(|last| last.is_running());
         let mut figures = vec![
-            counter("appends_total", "Appends that were recorded.", counters.appends.get()),
+            counter(
+                "appends_total",
+                "Appends of clients that succeeded since the start of the server, with repeats.",
+                counters.appends.get(),
+            ),
             counter(
                 "events_appended_total",
-                "Events of these appends.",
+                "Events that clients have appended since the start of the server.",
                 counters.events_appended.get(),
             ),
             counter(

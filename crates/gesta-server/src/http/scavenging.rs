@@ -56,7 +56,13 @@ pub(super) async fn start(
 
 /// Answers with the last scavenge.
 pub(super) async fn last(State(node): State<Node>) -> Response {
-    found(node.scavenges().last())
+    match node.scavenges().last() {
+        Some(scavenge) => Json(description(&scavenge)).into_response(),
+        None => {
+            let text = "no scavenge was started since the start of the server\n";
+            (StatusCode::NOT_FOUND, text).into_response()
+        }
+    }
 }
 
 /// Answers with a scavenge, if it is the last one.

@@ -7,13 +7,13 @@
 use std::time::Duration;
 
 use axum::response::Response;
-use gesta_store::{Append, Appended, Invalid, RecordedWhen, StoreError};
+use gesta_store::{Append, Appended, EventQuery, EventType, Invalid, RecordedWhen, StoreError};
 use serde::Serialize;
 use tokio::time::timeout;
 
 use super::{
     append_body::AppendBody,
-    native_call::{NativeCall, json_answer},
+    native_call::{NativeCall, json_answer, parse},
     problem::{Problem, ProblemCode},
     rights::{check_all, check_right},
 };
@@ -41,9 +41,9 @@ struct StreamHead<'a> {
 }
 
 pub(super) async fn append(call: NativeCall) -> Result<Response, Problem> {
-    let append = call.json::<AppendBody<'_>>()?.into_append()?;
+    let append = call.read_body(|body| parse::<AppendBody<'_>>(body)?.into_append()).await?;
     check_rights(&call, &append).await?;
-    let appended = timeout(APPEND_WAIT_MAX, run_append(&call.node, &call.caller, append)).await;
+    let appended = timeout(APPEND_WAIT_MAX, run_append(&call.node, &call.sender(), append)).await;
     let appended = appended.map_err(|_| {
         let seconds = APPEND_WAIT_MAX.as_secs();
         Problem::new(ProblemCode::OutcomeUnknown, format!("no answer within {seconds} s"))
@@ -65,6 +65,23 @@ pub(super) fn appended_answer(appended: &Appended) -> Result<Response, Problem> 
     })
 }
 
+/// Refuses types of the server's own events in a condition of those who do not see all of them: the
+/// answer would tell of a failed login, for example.
+fn check_types(call: &NativeCall, query: &EventQuery) -> Result<(), Problem> {
+    let is_of_system = |one: &EventType| one.as_str().starts_with('$');
+    let named = query.items().iter().flat_map(|item| item.types()).find(|one| is_of_system(one));
+    match named {
+        Some(named) if !call.node.access().view(&call.caller).is_whole() => {
+            let detail = format!(
+                "a condition over the type `{named}`, which begins with `$`, is for members of \
+                 `$admins`"
+            );
+            Err(Problem::new(ProblemCode::Denied, detail))
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn check_rights(call: &NativeCall, append: &Append) -> Result<(), Problem> {
     for part in &append.streams {
         let is_check = part.events.is_empty();
@@ -76,8 +93,9 @@ async fn check_rights(call: &NativeCall, append: &Append) -> Result<(), Problem>
         check_right(&call.node, &call.caller, &part.stream, right).await?;
     }
     // The answer tells of events that match.
-    if append.condition.is_some() {
+    if let Some(condition) = &append.condition {
         check_all(&call.node, &call.caller).await?;
+        check_types(call, &condition.none_matching)?;
     }
     Ok(())
 }

@@ -20,9 +20,10 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{
+    object::Object,
     parameters::NUMBER_MAX,
     problem::Problem,
-    selection::{QueryItemBody, query_of},
+    selection::{QueryItemBody, plain, query_of},
 };
 use crate::wire::related;
 
@@ -34,8 +35,8 @@ pub(super) const STREAMS_MAX: usize = 1_000;
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct AppendBody<'b> {
     #[serde(borrow)]
-    streams: Vec<StreamBody<'b>>,
-    condition: Option<ConditionBody>,
+    streams: Vec<Object<StreamBody<'b>>>,
+    condition: Option<Object<ConditionBody>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,7 +46,7 @@ struct StreamBody<'b> {
     #[serde(default)]
     expected: ExpectedBody,
     #[serde(borrow, default)]
-    events: Vec<EventBody<'b>>,
+    events: Vec<Object<EventBody<'b>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -71,7 +72,7 @@ struct EventBody<'b> {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ConditionBody {
-    none_matching: Vec<QueryItemBody>,
+    none_matching: Vec<Object<QueryItemBody>>,
     after: u64,
 }
 
@@ -151,18 +152,20 @@ impl AppendBody<'_> {
             let reason = format!("must have 1 to {STREAMS_MAX} streams; it has {count}");
             return Err(Problem::invalid("streams", reason));
         }
+        let mut ids = Ids::default();
         let streams = self.streams.into_iter().enumerate();
-        let streams = streams.map(|(at, body)| body.into_part(&format!("streams[{at}]")));
+        let streams =
+            streams.map(|(at, Object(body))| body.into_part(&format!("streams[{at}]"), &mut ids));
         let append = Append::of(streams.collect::<Result<_, _>>()?);
         Ok(match self.condition {
-            Some(condition) => append.with_condition(condition.into_condition()?),
+            Some(Object(condition)) => append.with_condition(condition.into_condition()?),
             None => append,
         })
     }
 }
 
 impl StreamBody<'_> {
-    fn into_part(self, place: &str) -> Result<StreamAppend, Problem> {
+    fn into_part(self, place: &str, ids: &mut Ids) -> Result<StreamAppend, Problem> {
         let Self { stream, expected, events } = self;
         // A check may name a stream that an earlier rule of names allowed.
         let name = match events.is_empty() {
@@ -172,13 +175,14 @@ impl StreamBody<'_> {
         let name =
             name.map_err(|invalid| Problem::invalid_name(&format!("{place}.stream"), &invalid))?;
         let events = events.into_iter().enumerate();
-        let events = events.map(|(at, event)| event.into_event(&format!("{place}.events[{at}]")));
+        let events = events
+            .map(|(at, Object(event))| event.into_event(&format!("{place}.events[{at}]"), ids));
         Ok(StreamAppend::new(name, expected.0, events.collect::<Result<Vec<_>, _>>()?))
     }
 }
 
 impl EventBody<'_> {
-    fn into_event(self, place: &str) -> Result<NewEvent, Problem> {
+    fn into_event(self, place: &str, ids: &mut Ids) -> Result<NewEvent, Problem> {
         let field = |name: &str| format!("{place}.{name}");
         let (data, is_json) =
             payload(&field("data"), self.data, &field("dataBase64"), self.data_base64)?;
@@ -200,7 +204,7 @@ impl EventBody<'_> {
             Tag::new(tag).map_err(refused)
         });
         let tags: Vec<_> = tags.collect::<Result<_, _>>()?;
-        let id = self.id.map_or_else(EventId::random, EventId::from);
+        let id = ids.next(self.id);
         let event = related(NewEvent::new(id, event_type, content_type, data), metadata);
         let mut event = event.schema_version(version).tagged(tags);
         if let Some(text) = self.correlation_id {
@@ -214,6 +218,30 @@ impl EventBody<'_> {
             event = event.causation_id(id);
         }
         Ok(event)
+    }
+}
+
+/// The ids of the events of an append, in their order.
+#[derive(Debug, Default)]
+struct Ids {
+    /// The id of the first event, if the request has it.
+    first: Option<EventId>,
+    count: u64,
+}
+
+impl Ids {
+    /// Returns the id of the next event. One that the request lacks follows from that of the first
+    /// event, so that a retry has the same ids.
+    fn next(&mut self, given: Option<Uuid>) -> EventId {
+        let (ordinal, given) = (self.count, given.map(EventId::from));
+        self.count += 1;
+        if ordinal == 0 {
+            self.first = given;
+        }
+        given.unwrap_or_else(|| match self.first {
+            Some(first) => EventId::derived_from(&first.to_string(), ordinal),
+            None => EventId::random(),
+        })
     }
 }
 
@@ -261,7 +289,7 @@ impl ConditionBody {
             return Err(Problem::invalid("condition.after", reason));
         }
         Ok(AppendCondition {
-            none_matching: query_of("condition.noneMatching", self.none_matching)?,
+            none_matching: query_of("condition.noneMatching", plain(self.none_matching))?,
             after: Position::new(self.after),
         })
     }
@@ -279,6 +307,22 @@ mod tests {
     fn of_event(event: &str) -> Result<NewEvent, Problem> {
         let append = append(&format!(r#"{{"streams":[{{"stream":"s-1","events":[{event}]}}]}}"#))?;
         Ok(append.events().next().unwrap().clone())
+    }
+
+    #[test]
+    fn ids_that_are_left_out_follow_from_the_first_one() {
+        let ids = |first: &str| {
+            let json = format!(
+                r#"{{"streams":[{{"stream":"s-1","events":[{{"type":"a"{first}}},{{"type":"b"}}]}},
+                    {{"stream":"s-2","events":[{{"type":"c"}}]}}]}}"#
+            );
+            append(&json).unwrap().events().map(|event| event.id).collect::<Vec<_>>()
+        };
+        let first = r#","id":"7b0a1f0e-51cb-4c1c-9d0c-0f6a3c1e2d4b""#;
+        assert_eq!(ids(first), ids(first));
+        assert_ne!(ids(first)[1], ids(first)[2]);
+        let (once, again) = (ids(""), ids(""));
+        assert!(once.iter().all(|id| !again.contains(id)));
     }
 
     #[test]
@@ -367,6 +411,13 @@ mod tests {
     #[test]
     fn an_append_names_streams_and_a_condition_a_query() {
         assert!(append(r#"{"streams":[]}"#).is_err());
+        // A list is no object, whatever its entries.
+        assert!(append(r#"[[{"stream":"s-1"}],null]"#).is_err());
+        assert!(append(r#"{"streams":[["s-1","any",[]]]}"#).is_err());
+        assert!(append(r#"{"streams":[{"stream":"s-1","events":[[null,"t"]]}]}"#).is_err());
+        assert!(
+            append(r#"{"streams":[{"stream":"s-1"}],"condition":[[{"tags":["b:2"]}],0]}"#).is_err()
+        );
         let condition = |none: &str| {
             append(&format!(
                 r#"{{"streams":[{{"stream":"s-1"}}],

@@ -14,7 +14,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 pub(super) async fn openapi(call: NativeCall) -> Result<Response, Problem> {
     let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    Ok((headers, call.documents.openapi.clone()).into_response())
+    Ok((headers, format!("{}\n", call.documents.openapi)).into_response())
 }
 
 pub(super) async fn page(call: NativeCall) -> Result<Response, Problem> {
@@ -22,5 +22,5 @@ pub(super) async fn page(call: NativeCall) -> Result<Response, Problem> {
         (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
     ];
-    Ok((headers, call.documents.page.clone()).into_response())
+    Ok((headers, format!("{}\n", call.documents.page)).into_response())
 }

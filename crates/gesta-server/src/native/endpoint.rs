@@ -66,6 +66,8 @@ pub(super) struct Endpoint {
     pub(super) verb: Verb,
     pub(super) path: &'static str,
     pub(super) about: &'static str,
+    /// A command of a shell that calls it, at the server `$GESTA`.
+    pub(super) example: &'static str,
     pub(super) parameters: &'static [Parameter],
     pub(super) takes: Option<TakenBody>,
     pub(super) gives: Given,

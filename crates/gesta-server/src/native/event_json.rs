@@ -2,7 +2,10 @@
 //!
 //! Invariants: JSON is passed through as it was stored: digits, order of keys and duplicate keys
 //! are kept, and only line breaks between its tokens become spaces. Bytes that are not JSON are in
-//! base64. Nothing stored becomes `null`.
+//! base64. Nothing stored becomes `null`. The work grows with the size of an event:
+//! [`LargeWork`](crate::large_work::LargeWork) does it for large ones.
+
+use std::borrow::Cow;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use gesta_store::RecordedEvent;
@@ -27,11 +30,11 @@ pub(super) struct EventJson<'e> {
     recorded_at: String,
     content_type: &'e str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Box<RawValue>>,
+    data: Option<Cow<'e, RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<Box<RawValue>>,
+    metadata: Option<Cow<'e, RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata_base64: Option<String>,
     tags: Vec<&'e str>,
@@ -72,14 +75,15 @@ impl<'e> EventJson<'e> {
 }
 
 /// Returns the bytes as JSON on one line, or `None` if they are not JSON.
-fn stored_json(bytes: &[u8]) -> Option<Box<RawValue>> {
+fn stored_json(bytes: &[u8]) -> Option<Cow<'_, RawValue>> {
     let json: &RawValue = serde_json::from_slice(bytes).ok()?;
     if !json.get().contains(['\n', '\r']) {
-        return Some(json.to_owned());
+        return Some(Cow::Borrowed(json));
     }
     // Server-sent events end at line breaks. Texts in JSON escape theirs, so the others are white
     // space between tokens.
-    RawValue::from_string(json.get().replace(['\n', '\r'], " ")).ok()
+    let line = RawValue::from_string(json.get().replace(['\n', '\r'], " "));
+    line.ok().map(Cow::Owned)
 }
 
 #[cfg(test)]

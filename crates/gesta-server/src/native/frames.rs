@@ -12,10 +12,11 @@ use super::{
     event_json::EventJson,
     feed::{FeedItem, FeedStart, FeedTarget},
     native_call::parse,
+    object::Object,
     parameters::time_of,
     problem::Problem,
     read_all::within,
-    selection::{EventSelection, QueryItemBody},
+    selection::{EventSelection, QueryItemBody, plain},
 };
 
 /// Maximum length of the id of a subscription, in bytes.
@@ -31,8 +32,8 @@ pub(super) enum Wish {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct WishBody {
-    subscribe: Option<SubscribeBody>,
-    unsubscribe: Option<UnsubscribeBody>,
+    subscribe: Option<Object<SubscribeBody>>,
+    unsubscribe: Option<Object<UnsubscribeBody>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,7 +54,7 @@ struct SubscribeBody {
     at_end: bool,
     incarnation: Option<Uuid>,
     #[serde(default)]
-    items: Vec<QueryItemBody>,
+    items: Vec<Object<QueryItemBody>>,
     #[serde(default, deserialize_with = "some_texts")]
     types: Vec<String>,
     #[serde(default, deserialize_with = "some_texts")]
@@ -100,12 +101,13 @@ impl From<Problem> for RefusedWish {
 impl Wish {
     /// Reads a frame.
     pub(super) fn read(text: &str) -> Result<Self, RefusedWish> {
-        match parse::<WishBody>(text.as_bytes())? {
-            WishBody { subscribe: Some(body), unsubscribe: None } => {
+        let unread = |problem| RefusedWish { id: readable_id(text), problem };
+        match parse::<WishBody>(text.as_bytes()).map_err(unread)? {
+            WishBody { subscribe: Some(Object(body)), unsubscribe: None } => {
                 let id = checked_id(body.id.clone())?;
                 body.into_wish().map_err(|problem| RefusedWish { id: Some(id), problem })
             }
-            WishBody { subscribe: None, unsubscribe: Some(UnsubscribeBody { id }) } => {
+            WishBody { subscribe: None, unsubscribe: Some(Object(UnsubscribeBody { id })) } => {
                 Ok(Self::Unsubscribe { id: checked_id(id)? })
             }
             _ => {
@@ -114,6 +116,13 @@ impl Wish {
             }
         }
     }
+}
+
+/// Returns the id of a frame that is refused for another field.
+fn readable_id(text: &str) -> Option<String> {
+    let frame: Value = serde_json::from_str(text).ok()?;
+    let id = ["subscribe", "unsubscribe"].iter().find_map(|wish| frame.get(wish)?.get("id"));
+    checked_id(id?.as_str()?.to_owned()).ok()
 }
 
 fn checked_id(id: String) -> Result<String, Problem> {
@@ -140,7 +149,7 @@ impl SubscribeBody {
             }
         };
         let selection = EventSelection {
-            items: self.items,
+            items: plain(self.items),
             types: self.types,
             tags: self.tags,
             streams: self.streams,
@@ -231,9 +240,12 @@ mod tests {
             ("", None),
             ("{}", None),
             ("[]", None),
+            (r#"{"subscribe":["a","s-1"]}"#, None),
+            (r#"{"unsubscribe":["a"]}"#, None),
+            (r#"{"subscribe":{"id":"a","items":[[["paid"],[]]]}}"#, Some("a")),
             (r#"{"subscribe":{"id":""}}"#, None),
-            (r#"{"subscribe":{"id":"a","streem":"s-1"}}"#, None),
-            (r#"{"subscribe":{"id":"a","types":[]}}"#, None),
+            (r#"{"subscribe":{"id":"a","streem":"s-1"}}"#, Some("a")),
+            (r#"{"subscribe":{"id":"a","types":[]}}"#, Some("a")),
             (r#"{"subscribe":{"id":"a"},"unsubscribe":{"id":"a"}}"#, None),
             (r#"{"subscribe":{"id":"a","stream":""}}"#, Some("a")),
             (r#"{"subscribe":{"id":"a","stream":"s-1","types":["x"]}}"#, Some("a")),

@@ -18,10 +18,10 @@
 //! Not here: decisions on expectations, conditions and repeats (the store), TLS and the check of
 //! callers ([`serve`](crate::serve)), endpoints for operators ([`http`](crate::http)).
 //!
-//! The modules, lowest first: `problem`, `parameters`, `native_call` (one request), `rights`,
-//! `event_json`, `page`, `selection`, the handlers (`append_body`, `append`, `read_stream`,
-//! `read_all`, `streams_calls`, `store_calls`), subscriptions (`feed`, `sse`, `frames`, `session`,
-//! `socket`), `docs`, `endpoint`, `table`, `schemas`, `openapi`, `docs_page`.
+//! The modules, lowest first: `problem`, `object`, `parameters`, `native_call` (one request),
+//! `rights`, `event_json`, `page`, `selection`, the handlers (`append_body`, `append`,
+//! `read_stream`, `read_all`, `streams_calls`, `store_calls`), subscriptions (`feed`, `sse`,
+//! `frames`, `session`, `socket`), `docs`, `endpoint`, `table`, `schemas`, `openapi`, `docs_page`.
 
 mod append;
 mod append_body;
@@ -32,6 +32,7 @@ mod event_json;
 mod feed;
 mod frames;
 mod native_call;
+mod object;
 mod openapi;
 mod page;
 mod parameters;
@@ -94,6 +95,11 @@ pub(crate) fn refusal(status: &Status) -> Response {
 /// Answers a path that no endpoint has.
 pub(crate) fn no_such_route(path: &str) -> Response {
     Problem::new(ProblemCode::NoSuchRoute, format!("there is nothing at {path}")).into_response()
+}
+
+/// Answers on a connection beyond the maximum.
+pub(crate) fn full(detail: &str) -> Response {
+    Problem::new(ProblemCode::Overloaded, detail).into_response()
 }
 
 /// Refuses a page of another site.

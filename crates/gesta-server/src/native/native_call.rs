@@ -20,10 +20,15 @@ use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::{
+    object::Object,
     parameters::{Arguments, Parameter, ParameterIn},
     problem::{Problem, ProblemCode},
 };
-use crate::{access::Caller, node::Node};
+use crate::{
+    access::{Caller, Peer, Sender},
+    node::Node,
+    outgoing::{AnswerMemory, NoRoom, PageTurn, ReaderRoom},
+};
 
 /// Maximum time for a body.
 const BODY_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -39,6 +44,8 @@ pub(super) struct Documents {
 pub(super) struct NativeCall {
     pub(super) node: Node,
     pub(super) caller: Caller,
+    room: ReaderRoom,
+    peer: Option<Peer>,
     pub(super) arguments: Arguments,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -72,8 +79,10 @@ impl NativeCall {
             }
         };
         Ok(Self {
+            room: parts.extensions.remove().unwrap_or_else(|| node.outgoing().of_reader()),
             node,
             caller: Caller::of(&parts.extensions),
+            peer: parts.extensions.get().cloned(),
             arguments,
             headers: parts.headers,
             body,
@@ -83,16 +92,57 @@ impl NativeCall {
         })
     }
 
+    /// Returns the caller, and where the request came from.
+    pub(super) fn sender(&self) -> Sender {
+        Sender { caller: self.caller.clone(), peer: self.peer.clone() }
+    }
+
     /// Returns the body as a value of this type.
     pub(super) fn json<'b, Asked: Deserialize<'b>>(&'b self) -> Result<Asked, Problem> {
         parse(&self.body)
     }
+
+    /// Reads the body, which may be large.
+    pub(super) async fn read_body<Asked: Send + 'static>(
+        &self,
+        read: impl FnOnce(&[u8]) -> Result<Asked, Problem> + Send + 'static,
+    ) -> Result<Asked, Problem> {
+        let body = self.body.clone();
+        self.node.large_work().run(body.len(), move || read(&body)).await
+    }
+
+    /// Waits for the turn to read a page. An endpoint with payloads takes one before it looks for
+    /// events.
+    pub(super) async fn turn(&self) -> Result<PageTurn, Problem> {
+        self.room.turn().await.map_err(no_room)
+    }
+
+    /// Answers with JSON that is made of payloads of this size, once there is memory for it.
+    pub(super) async fn payload_answer(
+        &self,
+        turn: PageTurn,
+        bytes: usize,
+        make: impl FnOnce() -> Result<Vec<u8>, serde_json::Error> + Send + 'static,
+    ) -> Result<Response, Problem> {
+        let json = self.node.large_work().run(bytes, make).await;
+        let bytes = json.as_ref().map_or(0, Vec::len);
+        let mut answer = answer_of(json)?;
+        let memory = AnswerMemory::default();
+        memory.set(turn.keep(bytes).await.map_err(no_room)?);
+        answer.extensions_mut().insert(memory);
+        Ok(answer)
+    }
 }
 
-/// Parses a complete JSON text. The problem names the field.
+fn no_room(full: NoRoom) -> Problem {
+    Problem::new(ProblemCode::Overloaded, full.to_string())
+}
+
+/// Parses a complete JSON object. The problem names the field.
 pub(super) fn parse<'b, Asked: Deserialize<'b>>(json: &'b [u8]) -> Result<Asked, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let asked = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let asked = serde_path_to_error::deserialize(&mut deserializer);
+    let Object(asked) = asked.map_err(|error| {
         let (path, inner) = (error.path().to_string(), error.inner());
         // Text that is no JSON has no meaningful path.
         if inner.is_syntax() || inner.is_eof() {
@@ -212,8 +262,13 @@ fn refusal_within<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Status> {
 
 /// Answers with JSON, which no cache may keep.
 pub(super) fn json_answer(answer: &impl Serialize) -> Result<Response, Problem> {
-    let json = serde_json::to_vec(answer)
-        .map_err(|error| Problem::new(ProblemCode::Internal, error.to_string()))?;
+    answer_of(serde_json::to_vec(answer))
+}
+
+fn answer_of(json: Result<Vec<u8>, serde_json::Error>) -> Result<Response, Problem> {
+    let mut json = json.map_err(|error| Problem::new(ProblemCode::Internal, error.to_string()))?;
+    // A terminal begins its prompt on a line of its own.
+    json.push(b'\n');
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -252,7 +307,7 @@ mod tests {
         assert!(detail.contains("expected u64") && !detail.contains("line"), "{detail}");
         assert_eq!(refused(r#"{"inner":[],"more":1}"#).0, "more");
         assert_eq!(refused(r#"{"inner":[{}]}"#).0, "inner[0].number");
-        for text in ["", "{", "[] []", r#"{"inner":[]} x"#] {
+        for text in ["", "{", "[] []", "[[]]", r#"{"inner":[]} x"#] {
             assert_eq!(refused(text).0, "body", "{text}");
         }
     }

@@ -22,7 +22,7 @@ const ABOUT_EVENT_STREAM: &str = "Server-sent events. One without a name has an 
     data and its place as `id`. `caught-up`: further events are new. `checkpoint`: nothing is \
     selected up to its `id`. `problem`: a `Problem`, after which the stream ends.";
 
-const ABOUT_SOCKET: &str = "A WebSocket with JSON texts. The client sends {\"subscribe\": {\"id\", \
+const ABOUT_SOCKET: &str = "A WebSocket with JSON texts, for up to 20 subscriptions. The client sends {\"subscribe\": {\"id\", \
     \"stream\" or a selection, \"after\"}} and {\"unsubscribe\": {\"id\"}}; the server sends \
     frames with the `id` and one of `subscribed`, `event`, `caughtUp`, `checkpoint`, `problem` \
     (which ends the subscription) and `unsubscribed`.";

@@ -7,6 +7,7 @@
 use gesta_store::{Pages, RecordedEvent};
 
 use super::problem::Problem;
+use crate::access::StoreView;
 
 /// Maximum payload of a page.
 const PAGE_BYTES_MAX: usize = 8 << 20;
@@ -21,27 +22,66 @@ pub(super) struct Cut<Item> {
     pub(super) end: bool,
 }
 
-/// Collects the items of a page that may be shown.
+/// Collects the items of a page.
 pub(super) async fn collect<Item: 'static>(
     mut pages: Pages<Item>,
     limit: u64,
     size: impl Fn(&Item) -> usize,
-    shows: impl Fn(&Item) -> bool,
 ) -> Result<Cut<Item>, Problem> {
-    let mut events: Vec<Item> = Vec::new();
-    let mut bytes = 0;
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| Problem::of_read(&error))?;
-        for event in page.into_iter().filter(|event| shows(event)) {
-            bytes += size(&event);
-            let is_full = events.len() as u64 >= limit;
-            if is_full || (bytes > PAGE_BYTES_MAX && !events.is_empty()) {
-                return Ok(Cut { events, end: false });
-            }
-            events.push(event);
+    let mut page = GrowingPage::new(limit, size);
+    while let Some(items) = pages.next().await {
+        if page.take(items.map_err(|error| Problem::of_read(&error))?) {
+            return Ok(Cut { events: page.items, end: false });
         }
     }
-    Ok(Cut { events, end: true })
+    Ok(Cut { events: page.items, end: true })
+}
+
+/// Collects the events of a page of the whole store that its reader sees.
+pub(super) async fn collect_seen(
+    mut pages: Pages<RecordedEvent>,
+    limit: u64,
+    mut view: StoreView<'_>,
+) -> Result<Cut<RecordedEvent>, Problem> {
+    let mut page = GrowingPage::new(limit, event_bytes);
+    while let Some(events) = pages.next().await {
+        let seen = async { view.of_page(events?).await };
+        if page.take(seen.await.map_err(|error| Problem::of_read(&error))?) {
+            return Ok(Cut { events: page.items, end: false });
+        }
+    }
+    Ok(Cut { events: page.items, end: true })
+}
+
+struct GrowingPage<Item, Size> {
+    items: Vec<Item>,
+    bytes: usize,
+    limit: u64,
+    size: Size,
+}
+
+impl<Item, Size: Fn(&Item) -> usize> GrowingPage<Item, Size> {
+    const fn new(limit: u64, size: Size) -> Self {
+        Self { items: Vec::new(), bytes: 0, limit, size }
+    }
+
+    /// Takes items as long as there is room. Returns `true` if some were left.
+    fn take(&mut self, items: Vec<Item>) -> bool {
+        for item in items {
+            self.bytes += (self.size)(&item);
+            let is_full = self.items.len() as u64 >= self.limit;
+            if is_full || (self.bytes > PAGE_BYTES_MAX && !self.items.is_empty()) {
+                return true;
+            }
+            self.items.push(item);
+        }
+        false
+    }
+}
+
+/// Returns the size of events in an answer, about.
+pub(super) fn payload_bytes<'e>(events: impl IntoIterator<Item = &'e RecordedEvent>) -> usize {
+    events.into_iter().map(event_bytes).sum()
 }
 
 /// Returns the size of an event in an answer, about.
@@ -55,7 +95,7 @@ mod tests {
 
     async fn cut(limit: u64, sizes: &[usize]) -> (usize, bool) {
         let pages: Vec<_> = sizes.chunks(2).map(|page| Ok(page.to_vec())).collect();
-        let cut = collect(Pages::of(pages.into_iter()), limit, |size| *size, |size| *size > 0);
+        let cut = collect(Pages::of(pages.into_iter()), limit, |size| *size);
         let Cut { events, end } = cut.await.unwrap();
         (events.len(), end)
     }
@@ -64,7 +104,6 @@ mod tests {
     async fn a_page_is_cut_by_number_and_by_size() {
         assert_eq!(cut(3, &[1, 1, 1]).await, (3, true));
         assert_eq!(cut(3, &[1, 1, 1, 1]).await, (3, false));
-        assert_eq!(cut(3, &[0, 1, 1, 0, 1, 0]).await, (3, true));
         let half = PAGE_BYTES_MAX / 2;
         assert_eq!(cut(9, &[half, half, 1]).await, (2, false));
         assert_eq!(cut(9, &[PAGE_BYTES_MAX + 1, 1]).await, (1, false));

@@ -14,7 +14,10 @@ use gesta_store::{Conflict, ExpectedRevision, Invalid, InvalidName, StoreError};
 use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 
-use crate::{call_log::FailureReason, wire::is_outcome_unknown};
+use crate::{
+    call_log::FailureReason,
+    wire::{is_archived, is_outcome_unknown},
+};
 
 /// The media type of a problem.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
@@ -72,8 +75,7 @@ problem_codes! {
     Internal = 500 "internal" "Report it, with the time of the request.",
     Corrupt = 500 "corrupt" "Alert an operator: stored bytes are damaged. Nothing was changed.",
     NotSupported = 501 "not-supported"
-        "Use another store, or one with the index that is missing (`?index=event-id` in its URL); \
-         GET /v1/store lists the features.",
+        "Use another store; GET /v1/store lists the features.",
     Overloaded = 503 "overloaded" "Nothing was appended. Wait, and send the request again.",
     StoreUnreachable = 503 "store-unreachable"
         "Nothing was appended. Wait, and send the request again.",
@@ -84,7 +86,7 @@ problem_codes! {
     ReadOnly = 503 "read-only" "Nothing was appended. Append at the primary server.",
     StoreDenied = 503 "store-denied"
         "An operator must correct the rights of the server at its store.",
-    Archived = 503 "archived" "An operator must restore the events from their archive.",
+    Archived = 503 "archived" "An operator must restore the events with `gesta archive restore`.",
     Closing = 503 "closing" "The server is shutting down. Connect again.",
 }
 
@@ -148,6 +150,17 @@ impl Problem {
             StoreError::Rejected(Invalid::SystemStream { stream })
             | StoreError::Deleted { stream } => problem.with("stream", stream.as_str()),
             StoreError::Archived { position, .. } => problem.with("position", position.number()),
+            StoreError::Unsupported { capability } => match capability.index() {
+                Some(index) => problem.with(
+                    "advice",
+                    format!(
+                        "Restart the server with the index: \
+                    --store 'gesta:DIRECTORY?index={index}'. Stores of other kinds may lack it; \
+                    GET /v1/store lists the features."
+                    ),
+                ),
+                None => problem,
+            },
             _ => problem,
         };
         if let Some(pause) = error.retry_after() {
@@ -172,6 +185,7 @@ impl Problem {
             Code::Unauthenticated => ProblemCode::Unauthenticated,
             Code::PermissionDenied => ProblemCode::Denied,
             Code::Unavailable | Code::Aborted => ProblemCode::StoreUnreachable,
+            Code::FailedPrecondition if is_archived(status) => ProblemCode::Archived,
             _ => ProblemCode::Internal,
         };
         Self::new(code, status.message())
@@ -256,7 +270,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, ..) = self.0.code.facts();
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, self.to_json().to_string()).into_response();
+        let mut response = (status, format!("{}\n", self.to_json())).into_response();
         response.extensions_mut().insert(FailureReason(self.0.detail.clone()));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));

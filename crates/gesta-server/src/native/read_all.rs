@@ -3,8 +3,8 @@
 //!
 //! Invariants: the position of an answer is safe as the place to read on from, to subscribe after,
 //! and as the `after` of a condition: every selected event up to it was in this page or an earlier
-//! one. The right to read the stream `$all` is needed; users, their hashes and the audit stream
-//! are shown to members of `$admins` only.
+//! one. The right to read the stream `$all` is needed; streams of the system are shown to those who
+//! may read them ([`StoreView`](crate::access::StoreView)).
 
 use axum::response::Response;
 use gesta_store::{Direction, Position, ReadAll, ReadFrom, RecordedAt, RecordedEvent};
@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     event_json::EventJson,
     native_call::{NativeCall, json_answer},
-    page::{Cut, collect, event_bytes},
+    object::Object,
+    page::{Cut, collect_seen, payload_bytes},
     parameters::{AFTER, BEFORE, FROM_TIME, LIMIT_DEFAULT, LIMIT_MAX, NUMBER_MAX, time_of},
     problem::{Problem, ProblemCode},
     rights::check_all,
-    selection::{EventSelection, QueryItemBody, Selected},
+    selection::{EventSelection, QueryItemBody, Selected, plain},
 };
 
 /// Maximum size of the body of a query.
@@ -43,7 +44,7 @@ struct PagePlace {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct QueryBody {
-    items: Vec<QueryItemBody>,
+    items: Vec<Object<QueryItemBody>>,
     after: Option<u64>,
     before: Option<u64>,
     from_time: Option<String>,
@@ -86,7 +87,7 @@ pub(super) async fn query(call: NativeCall) -> Result<Response, Problem> {
     if items.is_empty() {
         return Err(Problem::invalid("items", "must have at least 1 item; GET /v1/all has all"));
     }
-    let selected = EventSelection { items, ..EventSelection::default() }.select()?;
+    let selected = EventSelection { items: plain(items), ..EventSelection::default() }.select()?;
     answer(&call, place, selected, limit).await
 }
 
@@ -157,6 +158,7 @@ async fn answer(
     let Some(from) = place.start(head)? else {
         return json_answer(&StorePage { events: Vec::new(), position: 0, end: true });
     };
+    let turn = call.turn().await?;
     let Cut { events, end } = collect_page(call, place, from, selected, limit).await?;
     call.node.counters().events_read.add(events.len() as u64);
     let last = events.last().map(|event| event.position);
@@ -166,8 +168,11 @@ async fn answer(
         (false, true) => last.unwrap_or(head).max(head),
         (false, false) => last.unwrap_or(Position::START),
     };
-    let events = events.iter().map(EventJson::of).collect();
-    json_answer(&StorePage { events, position: position.number(), end })
+    call.payload_answer(turn, payload_bytes(&events), move || {
+        let events = events.iter().map(EventJson::of).collect();
+        serde_json::to_vec(&StorePage { events, position: position.number(), end })
+    })
+    .await
 }
 
 async fn collect_page(
@@ -181,13 +186,13 @@ async fn collect_page(
     let Selected { filter, visibility } = selected;
     let visibility = filter.visibility(visibility);
     let read = ReadAll::towards(direction).starting(from).filter(filter).visibility(visibility);
-    let access = call.node.access();
+    let view = call.node.access().view(&call.caller);
     // One more than asked tells whether the page is the last one. If events are left out, the
     // store cannot know where the page ends.
-    let read = match access.shows_everything(&call.caller) {
+    let read = match view.is_whole() {
         true => read.limit(limit + 1),
         false => read,
     };
     let pages = call.node.store().read_all(read);
-    collect(pages, limit, event_bytes, |event| access.shows(&call.caller, &event.stream)).await
+    collect_seen(pages, limit, view).await
 }

@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use super::{
     event_json::EventJson,
-    native_call::{NativeCall, json_answer},
-    page::{Cut, collect, event_bytes},
+    native_call::NativeCall,
+    page::{Cut, collect, event_bytes, payload_bytes},
     parameters::{FROM, FROM_TIME},
     problem::{Problem, ProblemCode},
     rights::check_right,
@@ -80,8 +80,9 @@ async fn of_stream(
     let PageRequest { direction, from, limit } = request;
     // One more than asked tells whether the page is the last one.
     let read = ReadStream::towards(direction, stream.clone()).starting(from).limit(limit + 1);
+    let turn = call.turn().await?;
     let pages = call.node.store().read_stream(read);
-    let Cut { events, end } = collect(pages, limit, event_bytes, |_| true).await?;
+    let Cut { events, end } = collect(pages, limit, event_bytes).await?;
     if events.is_empty() {
         check_exists(call, &stream).await?;
     }
@@ -98,8 +99,11 @@ async fn of_stream(
             last.and_then(Revision::previous).filter(|_| !end).map(Revision::number)
         }
     };
-    let events = events.iter().map(EventJson::of).collect();
-    json_answer(&StreamPage { stream: stream.as_str(), events, next, end })
+    call.payload_answer(turn, payload_bytes(&events), move || {
+        let events = events.iter().map(EventJson::of).collect();
+        serde_json::to_vec(&StreamPage { stream: stream.as_str(), events, next, end })
+    })
+    .await
 }
 
 /// Tells a stream without events in this range from one that does not exist.
@@ -132,9 +136,9 @@ async fn of_index(
         ReadFrom::Start => ReadFrom::Start,
         _ => ReadFrom::End,
     };
+    let turn = call.turn().await?;
     let pages = call.node.store().read_ordinals(read.limit(limit + 1));
-    let Cut { events, end } =
-        collect(pages, limit, |one| event_bytes(&one.event), |_| true).await?;
+    let Cut { events, end } = collect(pages, limit, |one| event_bytes(&one.event)).await?;
     let last = events.last().map(|event| event.ordinal.number());
     let links = system.links(call.node.store(), events, true).await;
     let shown = shown(call, links.map_err(|error| Problem::of_read(&error))?).await?;
@@ -143,8 +147,12 @@ async fn of_index(
         Direction::Forwards => last.map(|last| last.saturating_add(1)),
         Direction::Backwards => last.and_then(|last| last.checked_sub(1)).filter(|_| !end),
     };
-    let events = shown.iter().map(|(ordinal, event)| EventJson::of(event).at_ordinal(*ordinal));
-    json_answer(&StreamPage { stream: system.name.as_str(), events: events.collect(), next, end })
+    call.payload_answer(turn, payload_bytes(shown.iter().map(|(_, event)| event)), move || {
+        let events = shown.iter().map(|(ordinal, event)| EventJson::of(event).at_ordinal(*ordinal));
+        let (stream, events) = (system.name.as_str(), events.collect());
+        serde_json::to_vec(&StreamPage { stream, events, next, end })
+    })
+    .await
 }
 
 /// Returns the events that links stand for, as far as they are visible and the caller may read

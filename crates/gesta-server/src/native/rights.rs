@@ -4,7 +4,7 @@ use gesta_store::StreamName;
 
 use super::problem::{Problem, ProblemCode};
 use crate::{
-    access::{Caller, Right},
+    access::{Access, Caller, Right},
     node::Node,
 };
 
@@ -20,9 +20,17 @@ pub(super) async fn check_right(
     stream: &StreamName,
     right: Right,
 ) -> Result<(), Problem> {
+    if let Some(reason) = Access::refusal_to_all(stream, right) {
+        let detail = format!("access to the stream `{stream}` is denied: {reason}");
+        return Err(Problem::new(ProblemCode::Denied, detail).with("stream", stream.as_str()));
+    }
     let may = node.access().may(caller, stream, right).await;
     match may.map_err(|error| Problem::of_read(&error))? {
         true => Ok(()),
+        false if Access::forbids(stream, right) => {
+            let detail = "`$all` is the whole store: it takes no events and is never deleted";
+            Err(Problem::new(ProblemCode::Denied, detail).with("stream", stream.as_str()))
+        }
         false if *caller == Caller::Anonymous => {
             let detail = "a valid login and password, token or client certificate is needed";
             Err(Problem::new(ProblemCode::Unauthenticated, detail))

@@ -168,7 +168,8 @@ fn appended() -> Value {
             "streams": about(list(head), "The streams that got events, with their new heads."),
             "repeated": about(
                 json!({ "type": "boolean" }),
-                "The events were there already: an earlier call has appended them.",
+                "An earlier append has recorded these ids. The events in the store are those of \
+                 the earlier append: ids are compared, data are not.",
             ),
         }),
         &["position", "streams", "repeated"],

@@ -10,6 +10,7 @@ use gesta_store::{
 use serde::Deserialize;
 
 use super::{
+    object::Object,
     parameters::{
         Arguments, CATEGORY, CAUSATION_ID, CORRELATION_ID, HIDDEN, OF_STREAM, STREAM_PATTERN,
         STREAM_PREFIX, TAG, TYPE, TYPE_PATTERN, TYPE_PREFIX,
@@ -28,6 +29,11 @@ pub(super) struct QueryItemBody {
     types: Vec<String>,
     #[serde(default)]
     tags: Vec<String>,
+}
+
+/// Takes the items out of their objects.
+pub(super) fn plain(items: Vec<Object<QueryItemBody>>) -> Vec<QueryItemBody> {
+    items.into_iter().map(|Object(item)| item).collect()
 }
 
 /// The selected events, as a request names them. Without any field it selects everything.

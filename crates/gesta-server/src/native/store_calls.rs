@@ -9,7 +9,7 @@ use super::{
     append::appended_answer,
     event_json::EventJson,
     native_call::{NativeCall, json_answer},
-    page::{Cut, collect, event_bytes},
+    page::{Cut, collect, event_bytes, payload_bytes},
     parameters::{EVENT_ID, LIMIT_MAX, NUMBER_MAX},
     problem::{Problem, ProblemCode},
 };
@@ -77,8 +77,9 @@ pub(super) async fn events_by_id(call: NativeCall) -> Result<Response, Problem> 
     let read = ReadAll::forwards()
         .filter(Filter::EventId(EventId::from(id)))
         .visibility(Visibility::Visible);
+    let turn = call.turn().await?;
     let pages = call.node.store().read_all(read);
-    let Cut { events, .. } = collect(pages, LIMIT_MAX, event_bytes, |_| true).await?;
+    let Cut { events, .. } = collect(pages, LIMIT_MAX, event_bytes).await?;
     let mut shown: Vec<RecordedEvent> = Vec::new();
     for event in events {
         let may = call.node.access().may(&call.caller, &event.stream, Right::Read).await;
@@ -91,5 +92,8 @@ pub(super) async fn events_by_id(call: NativeCall) -> Result<Response, Problem> 
         return Err(Problem::new(ProblemCode::EventNotFound, detail));
     }
     call.node.counters().events_read.add(shown.len() as u64);
-    json_answer(&EventList { events: shown.iter().map(EventJson::of).collect() })
+    call.payload_answer(turn, payload_bytes(&shown), move || {
+        serde_json::to_vec(&EventList { events: shown.iter().map(EventJson::of).collect() })
+    })
+    .await
 }

@@ -1,12 +1,13 @@
 //! Endpoints about streams as a whole: names, categories, metadata, deletion.
 //!
-//! Invariant: names are listed for readers of the stream `$streams`; a change of a list of rights
-//! is recorded in the audit stream.
+//! Invariant: names are listed for readers of the stream `$streams`, those of streams of the system
+//! for those who may read them; a change of a list of rights is recorded in the audit stream.
 
 use axum::response::Response;
+use futures_util::future::try_join_all;
 use gesta_store::{
-    Appended, Category, DeleteStream, ListCategories, ListStreams, SetStreamMetadata,
-    StreamMetadata, StreamName, StreamState, TombstoneStream,
+    Appended, Category, DeleteStream, EventStore, ListCategories, ListStreams, SetStreamMetadata,
+    StoreError, StreamMetadata, StreamName, StreamState, TombstoneStream,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
@@ -22,6 +23,12 @@ use crate::access::Right;
 
 /// Maximum size of the body that sets metadata.
 pub(super) const METADATA_BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Names that are looked at together where some of them may be left out.
+const NAMES_PER_LOOK: usize = 1_000;
+
+/// Categories that are looked at together.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// A page of names.
 #[derive(Debug, Serialize)]
@@ -46,10 +53,34 @@ pub(super) async fn list_streams(call: NativeCall) -> Result<Response, Problem> 
     let after = after.map_err(|invalid| Problem::invalid_name(AFTER_NAME.name, &invalid))?;
     check_names(&call.node, &call.caller).await?;
     let prefix = arguments.text(&PREFIX).unwrap_or_default();
-    let list = ListStreams::all().prefix(prefix).after(after).limit(limit.saturating_add(1));
-    let names = call.node.store().list_streams(list).await;
+    let list = ListStreams::all().prefix(prefix).after(after);
+    let names = seen_names(&call, list, limit.saturating_add(1)).await;
     let names = names.map_err(|error| Problem::of_read(&error))?;
     json_answer(&name_page(names.iter().map(StreamName::as_str), limit))
+}
+
+/// Returns names that the caller sees: at least as many as wanted, if there are.
+async fn seen_names(
+    call: &NativeCall,
+    mut list: ListStreams,
+    wanted: usize,
+) -> Result<Vec<StreamName>, StoreError> {
+    let mut view = call.node.access().view(&call.caller);
+    let page_size = if view.is_whole() { wanted } else { wanted.max(NAMES_PER_LOOK) };
+    let mut names = Vec::new();
+    loop {
+        let page = call.node.store().list_streams(list.clone().limit(page_size)).await?;
+        let is_last = page.len() < page_size;
+        list = list.after(page.last().cloned());
+        for name in page {
+            if view.shows(&name).await? {
+                names.push(name);
+            }
+        }
+        if is_last || names.len() >= wanted {
+            return Ok(names);
+        }
+    }
 }
 
 pub(super) async fn list_categories(call: NativeCall) -> Result<Response, Problem> {
@@ -58,10 +89,36 @@ pub(super) async fn list_categories(call: NativeCall) -> Result<Response, Proble
     let after = arguments.text(&AFTER_NAME).map(Category::new).transpose();
     let after = after.map_err(|invalid| Problem::invalid_name(AFTER_NAME.name, &invalid))?;
     check_names(&call.node, &call.caller).await?;
-    let list = ListCategories::all().after(after).limit(limit.saturating_add(1));
-    let names = call.node.store().list_categories(list).await;
+    let names = live_categories(call.node.store(), after, limit.saturating_add(1)).await;
     let names = names.map_err(|error| Problem::of_read(&error))?;
     json_answer(&name_page(names.iter().map(Category::as_str), limit))
+}
+
+/// Returns categories of streams that are not deleted: at least as many as wanted, if there are.
+async fn live_categories(
+    store: &dyn EventStore,
+    mut after: Option<Category>,
+    wanted: usize,
+) -> Result<Vec<Category>, StoreError> {
+    let mut names = Vec::new();
+    loop {
+        let page = store.list_categories(ListCategories::all().after(after).limit(wanted)).await?;
+        let is_last = page.len() < wanted;
+        after = page.last().cloned();
+        let mut rest = page.into_iter().peekable();
+        while rest.peek().is_some() {
+            let looks = rest.by_ref().take(LOOKS_AT_ONCE).map(async |category| {
+                // A store lists no streams that are deleted.
+                let list = ListStreams::all().prefix(format!("{category}-")).limit(1);
+                let is_live = !store.list_streams(list).await?.is_empty();
+                Ok::<_, StoreError>(is_live.then_some(category))
+            });
+            names.extend(try_join_all(looks).await?.into_iter().flatten());
+        }
+        if is_last || names.len() >= wanted {
+            return Ok(names);
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -110,12 +167,16 @@ pub(super) async fn set_metadata(call: NativeCall) -> Result<Response, Problem> 
     let metadata =
         metadata.map_err(|error| Problem::of_append(&error).with("field", "metadata"))?;
     check_right(&call.node, &call.caller, &stream, Right::SetMetadata).await?;
-    let changes_rights = metadata.acl.is_some();
+    let metadata_stream = stream.metadata_stream().ok();
+    let changes_rights = match &metadata_stream {
+        Some(of) => call.node.access().changes_rights(of, &metadata.to_json()).await,
+        None => false,
+    };
     let change = SetStreamMetadata::new(stream.clone(), expected.0, metadata);
     let changed = call.node.store().set_stream_metadata(change).await;
     let changed = changed.map_err(|error| Problem::of_append(&error))?;
-    if changes_rights && let Ok(metadata_stream) = stream.metadata_stream() {
-        call.node.access().record_change_of_rights(&call.caller, &metadata_stream).await;
+    if let Some(metadata_stream) = metadata_stream.filter(|_| changes_rights) {
+        call.node.access().record_change_of_rights(&call.sender(), &metadata_stream).await;
     }
     json_answer(&changed_at(&changed))
 }
@@ -127,6 +188,8 @@ pub(super) async fn delete(call: NativeCall) -> Result<Response, Problem> {
     let is_tombstone = arguments.is_set(&TOMBSTONE)?;
     check_right(&call.node, &call.caller, &stream, Right::Delete).await?;
     let store = call.node.store();
+    let changes_rights = call.node.access().changes_rights(&stream, &[]).await;
+    let deleted = stream.clone();
     let changed = if is_tombstone {
         store.tombstone_stream(TombstoneStream::new(stream, expected)).await
     } else {
@@ -140,6 +203,9 @@ pub(super) async fn delete(call: NativeCall) -> Result<Response, Problem> {
         store.delete_stream(DeleteStream::new(stream, expected)).await
     };
     let changed = changed.map_err(|error| Problem::of_append(&error))?;
+    if changes_rights {
+        call.node.access().record_change_of_rights(&call.sender(), &deleted).await;
+    }
     json_answer(&changed_at(&changed))
 }
 

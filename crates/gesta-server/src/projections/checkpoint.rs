@@ -30,6 +30,13 @@ pub(super) struct PartitionState {
     pub(super) is_dirty: bool,
 }
 
+impl PartitionState {
+    pub(super) fn bytes(&self) -> usize {
+        let sizes = [&self.state, &self.result].map(|json| json.as_ref().map_or(0, String::len));
+        sizes.iter().sum()
+    }
+}
+
 /// A stored checkpoint, with the state that has no partition and the state that all share.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CheckpointRecord {

@@ -2,23 +2,25 @@
 //!
 //! Owns: [`Projections`], the handle that calls use, and the runners. Invariants:
 //! - Runners follow the registry: a change by any server starts, stops or replaces them.
-//! - A call that changes a projection is answered after its runner has followed.
+//! - A call that changes a projection is answered after its runner has followed; one that starts
+//!   it, after the script was compiled, so the next question hears of its fault.
 //!
 //! Not here: what a runner does ([`runner`](super::runner)).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use gesta_store::{Capability, CapabilitySet, Conflict, EventStore, StoreError, Subscribe};
 use tokio::{
     select,
     sync::{Mutex, MutexGuard, watch},
     task::JoinHandle,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tonic::Status as Refusal;
 
 use super::{
     config::{Change, Mode, ProjectionConfig, ProjectionRegistry, Switch},
+    idle_source::IdleSource,
     names,
     progress::{SharedProgress, Status},
     runner::{self, PAUSE_MAX, Stopping, Task},
@@ -36,6 +38,9 @@ const NEEDED: CapabilitySet = CapabilitySet::of(&[
 
 /// Reason for which an enabled projection does not run here.
 const ELSEWHERE: &str = "another server runs the projections";
+
+/// Time that a call waits for the begin of the projection that it has started.
+const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// All projections of one server.
 #[derive(Clone)]
@@ -59,8 +64,16 @@ pub(super) struct Control {
 pub(super) struct ProjectionRunner {
     pub(super) config: ProjectionConfig,
     pub(super) progress: SharedProgress,
+    source: IdleSource,
     stop: watch::Sender<Stopping>,
     task: Option<JoinHandle<()>>,
+}
+
+/// A projection as of one moment, but for its progress.
+pub(super) struct DescribedProjection {
+    pub(super) config: ProjectionConfig,
+    pub(super) progress: SharedProgress,
+    pub(super) source: IdleSource,
 }
 
 impl Projections {
@@ -167,6 +180,17 @@ impl Projections {
         }
         control.reconcile(&self.node).await;
         Ok(())
+    }
+
+    /// Waits until a projection handles events, waits or has failed, so that those who ask next
+    /// hear of a script that cannot run. Gives up after a short time.
+    pub(super) async fn until_begun(&self, name: &str) {
+        let control = self.control.lock().await;
+        let progress = control.runner(name).map(|runner| runner.progress.clone());
+        drop(control);
+        if let Some(progress) = progress {
+            let _ = timeout(BEGIN_PATIENCE, progress.until_begun()).await;
+        }
     }
 
     fn check_support(&self) -> Result<(), Refusal> {
@@ -300,6 +324,7 @@ impl ProjectionRunner {
             // The stored states count.
             progress.lock().states.clear();
         }
+        progress.starts();
         progress.set_status(initial);
         let (stop, stopped) = watch::channel(Stopping::No);
         let task = (config.switch == Switch::Enabled && !waits).then(|| {
@@ -310,17 +335,26 @@ impl ProjectionRunner {
                 stop: stopped,
             }))
         });
-        Self { config, progress, stop, task }
+        Self { config, progress, source: IdleSource::default(), stop, task }
     }
 
-    /// Returns `true` if the projection is at work, or would be.
-    pub(super) fn is_running(&self) -> bool {
-        matches!(self.progress.lock().status, Status::Running | Status::Waiting(_))
+    /// Returns what there is to describe, for use without the lock.
+    pub(super) fn described(&self) -> DescribedProjection {
+        DescribedProjection {
+            config: self.config.clone(),
+            progress: self.progress.clone(),
+            source: self.source.clone(),
+        }
     }
 
     /// Returns `true` if the projection has been at work on this server since its last change.
     pub(super) fn is_here(&self) -> bool {
         self.task.is_some()
+    }
+
+    /// Returns `true` if the projection is at work, or would be.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.progress.lock().status, Status::Running | Status::Waiting(_))
     }
 
     async fn halt(&mut self, wish: Stopping) {

@@ -6,14 +6,14 @@
 //! - A script appends to no stream of the system, so that it cannot give itself rights or change
 //!   what servers keep there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use gesta_scripts::{Definition, Emitted};
 use gesta_store::{
     CausationId, ContentType, EventId, EventType, ExpectedRevision, NewEvent, StreamAppend,
     StreamName,
 };
-use serde_json::{Map, Value, json};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     config::ProjectionConfig,
@@ -147,17 +147,23 @@ fn valid_name(name: &str) -> Result<StreamName, String> {
     StreamName::new(name).map_err(|invalid| format!("cannot emit to `{name}`: {invalid}"))
 }
 
-/// Names the source event as the cause, in the way of the protocol's users.
+/// Names the source event as the cause, in the way of the protocol's users. Other metadata are kept
+/// as the script wrote them, however deep they are.
 fn caused(event: NewEvent, input: &Input, metadata: Option<String>) -> NewEvent {
     let cause = &input.event;
-    let about = metadata.and_then(|text| serde_json::from_str::<Map<String, Value>>(&text).ok());
-    let mut about = about.unwrap_or_default();
-    about.insert("$causedBy".to_owned(), json!(cause.id.to_string()));
+    let about = metadata.and_then(|json| serde_json::from_str(&json).ok());
+    let mut about: BTreeMap<String, Box<RawValue>> = about.unwrap_or_default();
+    about.insert("$causedBy".to_owned(), text(&cause.id.to_string()));
     if let Some(id) = &cause.correlation_id {
-        about.entry("$correlationId").or_insert_with(|| json!(id.as_str()));
+        about.entry("$correlationId".to_owned()).or_insert_with(|| text(id.as_str()));
     }
+    let about = serde_json::to_vec(&about).expect("entries are JSON");
     event
-        .metadata(Value::Object(about).to_string())
+        .metadata(about)
         .correlation_id(cause.correlation_id.clone())
         .causation_id(CausationId::new(cause.id.to_string()).ok())
+}
+
+fn text(value: &str) -> Box<RawValue> {
+    to_raw_value(value).expect("a text is JSON")
 }

@@ -2,10 +2,10 @@
 //!
 //! Owns: the service `Projections`, configurations, runners, and the streams in which they keep
 //! their progress. The modules, lowest first: `names`, `config` (projections and their changes),
-//! `checkpoint` (stored records), `source` (events for handlers), `fold` (handlers on the script's
-//! thread), `emission` (events that are appended), `progress` (for those who ask), `tracked`
-//! (emitted streams), `runner` and `write` (one projection at work), `control` (all projections),
-//! `system`, `service`.
+//! `checkpoint` (stored records), `source` (events for handlers), `idle_source` (events that are
+//! left for a stopped projection), `fold` (handlers on the script's thread), `emission` (events
+//! that are appended), `progress` (for those who ask), `tracked` (emitted streams), `runner` and
+//! `write` (one projection at work), `control` (all projections), `system`, `service`.
 //!
 //! Invariants:
 //! - Everything that a projection does about an event is in one append with the checkpoint that
@@ -19,6 +19,7 @@ mod config;
 mod control;
 mod emission;
 mod fold;
+mod idle_source;
 mod names;
 mod progress;
 mod runner;

@@ -10,11 +10,13 @@ use std::{
 };
 
 use gesta_store::Position;
+use tokio::sync::watch;
 
 use super::checkpoint::PartitionState;
 
-/// Number of partitions that stay in memory after a checkpoint.
+/// Number and size of states that stay in memory after a checkpoint.
 const PARTITIONS_MAX: usize = 10_000;
+const STATE_BYTES_MAX: usize = 32 << 20;
 /// Number and size of new states after which they are stored.
 const DIRTY_PARTITIONS_MAX: usize = 1_000;
 const DIRTY_BYTES_MAX: usize = 8 << 20;
@@ -43,26 +45,51 @@ pub(super) struct ProjectionProgress {
 
 /// The progress of one runner.
 #[derive(Clone, Debug)]
-pub(super) struct SharedProgress(Arc<Mutex<ProjectionProgress>>);
+pub(super) struct SharedProgress {
+    shared: Arc<Mutex<ProjectionProgress>>,
+    /// The script was compiled and has its first state, or the runner does not come to that.
+    begun: watch::Sender<bool>,
+}
 
 impl SharedProgress {
     pub(super) fn new(status: Status) -> Self {
-        Self(Arc::new(Mutex::new(ProjectionProgress {
+        let progress = ProjectionProgress {
             status,
             position: Position::START,
             checkpoint: Position::START,
             handled: 0,
             states: HashMap::new(),
-        })))
+        };
+        Self { shared: Arc::new(Mutex::new(progress)), begun: watch::Sender::new(false) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, ProjectionProgress> {
         // Nothing under the lock panics.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set_status(&self, status: Status) {
+        let is_running = status == Status::Running;
         self.lock().status = status;
+        if !is_running {
+            self.begun.send_replace(true);
+        }
+    }
+
+    /// Says that a runner starts anew with this progress.
+    pub(super) fn starts(&self) {
+        self.begun.send_replace(false);
+    }
+
+    /// Says that the script handles events from now on.
+    pub(super) fn has_begun(&self) {
+        self.begun.send_replace(true);
+    }
+
+    /// Waits until the script handles events, or its runner has another status.
+    pub(super) async fn until_begun(&self) {
+        // The sender is this value's own.
+        let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
     }
 }
 
@@ -71,10 +98,15 @@ impl ProjectionProgress {
         self.states.keys().filter(|partition| !partition.is_empty()).count()
     }
 
+    /// Returns the size of all states in memory.
+    pub(super) fn state_bytes(&self) -> usize {
+        self.states.values().map(PartitionState::bytes).sum()
+    }
+
     /// Returns `true` if new states have to be stored before there are more.
     pub(super) fn is_full(&self) -> bool {
         let dirty = self.states.values().filter(|state| state.is_dirty);
-        let sizes = dirty.map(|state| state.state.as_ref().map_or(0, String::len));
+        let sizes = dirty.map(PartitionState::bytes);
         let (count, bytes) = sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
         count >= DIRTY_PARTITIONS_MAX || bytes >= DIRTY_BYTES_MAX && count > 1
     }
@@ -85,7 +117,8 @@ impl ProjectionProgress {
             state.is_dirty = false;
             state.head = Some(state.head.map_or(gesta_store::Revision::FIRST, |head| head.next()));
         }
-        if self.states.len() > PARTITIONS_MAX {
+        // They are loaded again when they are needed.
+        if self.states.len() > PARTITIONS_MAX || self.state_bytes() > STATE_BYTES_MAX {
             self.states.retain(|partition, _| partition.is_empty());
         }
     }

@@ -4,11 +4,12 @@
 //! - A checkpoint, the states as of it and every event that was emitted up to it are one append
 //!   ([`write`](super::write)), so a crash between any two steps leaves all of them or none.
 //! - An emitted event waits for no further event once the projection is live.
-//! - The task holds one page, and the outputs of about 1 MiB of events.
+//! - The task holds one page, the outputs of about 1 MiB of events, and a bounded size of states.
+//! - A projection stops within [`STOP_WAIT_MAX`], whatever its script does.
 //!
 //! Not here: which projections run ([`control`](super::control)).
 
-use std::{collections::HashSet, pin::pin, time::Duration};
+use std::{collections::HashSet, future::Future, pin::pin, time::Duration};
 
 use futures_util::future::try_join_all;
 use gesta_scripts::{Partitions, ScriptError, ScriptLimits, ScriptThread};
@@ -42,6 +43,13 @@ const EMISSIONS_MAX: usize = 1_000;
 const CHECKPOINT_EVENTS: u64 = 10_000;
 /// Time after which a new state is stored.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(5);
+/// Time that a projection which is to stop waits for its script.
+const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Size of states that are loaded for handlers at once, and number of partitions in one look.
+const LOADED_BYTES_MAX: usize = 8 << 20;
+const LOADED_AT_ONCE: usize = 8;
+/// Part of the reason of a fault that is kept.
+const REASON_BYTES_MAX: usize = 4 << 10;
 /// First and longest pause before the store is asked again.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -100,6 +108,7 @@ pub(super) async fn run(mut task: Task) {
             Halt::Stopped => return,
             Halt::Completed => return task.progress.set_status(Status::Completed),
             Halt::Fault(reason) => {
+                let reason = shortened(reason);
                 tracing::warn!(projection = %name, %reason, "the projection has failed");
                 task.node.counters().projections_failed.add(1);
                 return task.progress.set_status(Status::Faulted(reason));
@@ -116,6 +125,17 @@ pub(super) async fn run(mut task: Task) {
             }
         }
     }
+}
+
+/// Cuts a reason that is too long for logs and answers: a script makes its errors as long as it
+/// likes.
+fn shortened(mut reason: String) -> String {
+    let bytes = reason.len();
+    if bytes > REASON_BYTES_MAX {
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        reason.push_str(&format!("… ({bytes} bytes in all)"));
+    }
+    reason
 }
 
 /// Waits for a wish to stop. A sender that is gone is one, too.
@@ -165,8 +185,8 @@ enum Never {}
 
 impl<'a> Running<'a> {
     async fn open(task: &'a mut Task) -> Result<Self, Halt> {
-        let script =
-            ScriptThread::start(task.config.query.clone(), ScriptLimits::default()).await?;
+        let starting = ScriptThread::start(task.config.query.clone(), ScriptLimits::default());
+        let script = unless_given_up(&task.stop, starting).await?;
         let stream = names::checkpoints(&task.config.name);
         let store = task.node.store();
         let last = match task.config.mode {
@@ -222,6 +242,7 @@ impl<'a> Running<'a> {
     /// Handles events until there is a reason to halt.
     async fn follow(&mut self) -> Result<Never, Halt> {
         self.load_first_state().await?;
+        self.task.progress.has_begun();
         let request = Subscribe::to_all().resume(self.at).filter(self.source.filter());
         let mut subscription = self.task.node.store().subscribe(request.into());
         let mut stop = self.task.stop.clone();
@@ -251,13 +272,11 @@ impl<'a> Running<'a> {
         if root.state.is_some() {
             return Ok(());
         }
-        let (state, result) = self
-            .script
-            .run(|script| {
-                script.load(None, None)?;
-                Ok((script.state()?, script.result()?))
-            })
-            .await?;
+        let begin = self.script.run(|script| {
+            script.load(None, None)?;
+            Ok((script.state()?, script.result()?))
+        });
+        let (state, result) = unless_given_up(&self.task.stop, begin).await?;
         // The first result is no change yet: with `outputState` it is told after the first event.
         let result = if self.script.definition().outputs_state { None } else { result };
         let root = PartitionState { state: Some(state), result, ..root };
@@ -357,7 +376,8 @@ impl<'a> Running<'a> {
             return Ok(None);
         }
         let asked = inputs.clone();
-        let (found, failure) = self.script.run(move |script| Ok(keys(script, &asked))).await?;
+        let found = self.script.run(move |script| Ok(keys(script, &asked)));
+        let (found, failure) = unless_given_up(&self.task.stop, found).await?;
         inputs.truncate(found.len());
         for (input, key) in inputs.iter_mut().zip(found) {
             input.partition = key;
@@ -365,38 +385,69 @@ impl<'a> Running<'a> {
         Ok(failure)
     }
 
-    async fn fold(&mut self, inputs: Vec<Input>) -> Result<Folded, Halt> {
+    async fn fold(&mut self, mut inputs: Vec<Input>) -> Result<Folded, Halt> {
         let states = self.states(&inputs).await?;
-        Ok(self.script.run(move |script| Ok(fold(script, &inputs, states))).await?)
+        let has_state = |input: &Input| states.partitions.contains_key(&input.partition);
+        let run = inputs.iter().take_while(|input| has_state(input)).count();
+        inputs.truncate(run);
+        let folded = self.script.run(move |script| Ok(fold(script, &inputs, states)));
+        unless_given_up(&self.task.stop, folded).await
     }
 
-    /// Returns the states of the inputs' partitions, from memory or from the store.
+    /// Returns the states of the first inputs' partitions, from memory or from the store: so many
+    /// that they have [`LOADED_BYTES_MAX`], and at least that of the first input.
     async fn states(&self, inputs: &[Input]) -> Result<States, Halt> {
-        let wanted: HashSet<&str> = inputs.iter().map(|input| input.partition.as_str()).collect();
         let mut states = States { shared: self.shared.clone(), ..States::default() };
-        let mut missing = Vec::new();
-        {
-            let progress = self.task.progress.lock();
-            for partition in wanted {
-                match progress.states.get(partition) {
-                    Some(state) => {
-                        states.partitions.insert(partition.to_owned(), state.clone());
+        let mut bytes = 0;
+        for group in inputs.chunks(LOADED_AT_ONCE) {
+            let mut missing = HashSet::new();
+            {
+                let progress = self.task.progress.lock();
+                for input in group {
+                    let partition = &input.partition;
+                    if states.partitions.contains_key(partition) {
+                        continue;
                     }
-                    None => missing.push(partition.to_owned()),
+                    match progress.states.get(partition) {
+                        Some(state) => {
+                            bytes += state.bytes();
+                            states.partitions.insert(partition.clone(), state.clone());
+                        }
+                        None => {
+                            missing.insert(partition.clone());
+                        }
+                    }
                 }
             }
+            for (partition, state) in self.stored_states(missing).await? {
+                bytes += state.bytes();
+                states.partitions.insert(partition, state);
+            }
+            if bytes >= LOADED_BYTES_MAX {
+                break;
+            }
         }
-        if self.task.config.mode == Mode::Transient {
-            return Ok(states);
-        }
+        Ok(states)
+    }
+
+    /// Returns the states of partitions that are not in memory.
+    async fn stored_states(
+        &self,
+        partitions: HashSet<String>,
+    ) -> Result<Vec<(String, PartitionState)>, StoreError> {
         let (store, config) = (self.task.node.store(), &self.task.config);
-        let reads = missing.into_iter().map(async |partition| {
-            let stream = names::partition(&config.name, &partition);
-            let state = checkpoint::stored_state(store, config, &stream).await?;
+        let reads = partitions.into_iter().map(async |partition| {
+            let state = match config.mode {
+                // It has no other states than those in memory.
+                Mode::Transient => PartitionState::default(),
+                Mode::Continuous | Mode::OneTime => {
+                    let stream = names::partition(&config.name, &partition);
+                    checkpoint::stored_state(store, config, &stream).await?
+                }
+            };
             Ok::<_, StoreError>((partition, state))
         });
-        states.partitions.extend(try_join_all(reads).await?);
-        Ok(states)
+        try_join_all(reads).await
     }
 
     /// Takes over what handlers did.
@@ -426,6 +477,21 @@ impl<'a> Running<'a> {
         }
         self.task.node.counters().events_projected.add(handled as u64);
         self.pass(last.position);
+        self.check_memory()
+    }
+
+    /// Refuses more states than a projection without stored ones may have.
+    fn check_memory(&self) -> Result<(), Halt> {
+        if self.task.config.mode == Mode::Transient {
+            let bytes = self.task.progress.lock().state_bytes();
+            let max = self.task.node.transient_state_bytes_max();
+            if bytes > max {
+                return Err(Halt::Fault(format!(
+                    "the states of a transient projection may have {max} bytes in all, and these \
+                     have {bytes}; make it a continuous one, whose states are stored"
+                )));
+            }
+        }
         Ok(())
     }
 
@@ -439,6 +505,24 @@ impl<'a> Running<'a> {
         let checkpoint = self.task.progress.lock().checkpoint;
         let passed = self.at.position.number().saturating_sub(checkpoint.number());
         self.is_live && !self.emissions.is_empty() || self.is_full() || passed >= CHECKPOINT_EVENTS
+    }
+}
+
+/// Waits for the script, but for a short time only once the projection is to stop: a script may
+/// work for seconds. What it does then is done again after the checkpoint.
+async fn unless_given_up<Answer>(
+    stop: &watch::Receiver<Stopping>,
+    script: impl Future<Output = Result<Answer, ScriptError>>,
+) -> Result<Answer, Halt> {
+    let mut stop = stop.clone();
+    let given_up = async {
+        stopping(&mut stop).await;
+        sleep(STOP_WAIT_MAX).await;
+    };
+    select! {
+        biased;
+        answer = script => Ok(answer?),
+        () = given_up => Err(Halt::Stopped),
     }
 }
 

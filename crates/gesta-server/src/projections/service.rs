@@ -6,16 +6,19 @@ mod requests;
 use std::pin::Pin;
 
 use futures_util::{Stream, stream};
-use gesta_store::{DeleteStream, ExpectedRevision, ListStreams, StoreError, StreamName};
+use gesta_store::{DeleteStream, ExpectedRevision, ListStreams, Position, StoreError, StreamName};
 use tonic::{Code, Request, Response, Status as Refusal};
 
 use super::{
     checkpoint::{PartitionState, last_checkpoint, stored_state},
     config::{Change, Mode, ProjectionConfig, Switch},
-    control::{Control, ProjectionRunner, Projections},
-    names, system, tracked,
+    control::{Control, DescribedProjection, ProjectionRunner, Projections},
+    names,
+    progress::Status,
+    system, tracked,
 };
 use crate::{
+    access::CallSubject,
     proto::{
         projections::{
             CreateReq, CreateResp, DeleteReq, DeleteResp, DisableReq, DisableResp, EnableReq,
@@ -23,6 +26,7 @@ use crate::{
             StatisticsReq, StatisticsResp, UpdateReq, UpdateResp,
             delete_req::Options as DeleteOptions,
             projections_server::{Projections as Calls, ProjectionsServer},
+            statistics_resp::Details,
         },
         shared::Empty,
     },
@@ -46,7 +50,9 @@ impl Calls for ProjectionsService {
     type StatisticsStream = Pin<Box<dyn Stream<Item = Result<StatisticsResp, Refusal>> + Send>>;
 
     async fn create(&self, request: Request<CreateReq>) -> Result<Response<CreateResp>, Refusal> {
+        let subject = CallSubject::of(request.extensions());
         let config = requests::config(request.into_inner())?;
+        subject.tell("projection", config.name.as_str());
         let create = |control: &Control| match control.config(&config.name) {
             Some(_) => Err(Refusal::already_exists(format!(
                 "a projection named `{}` exists already",
@@ -55,22 +61,28 @@ impl Calls for ProjectionsService {
             None => Ok(Some(Change::Created(Box::new(config.clone())))),
         };
         self.projections.change(create).await?;
+        self.projections.until_begun(&config.name).await;
         Ok(Response::new(CreateResp {}))
     }
 
     async fn update(&self, request: Request<UpdateReq>) -> Result<Response<UpdateResp>, Refusal> {
+        let subject = CallSubject::of(request.extensions());
         let (name, query, may_emit) = requests::update(request.into_inner())?;
+        subject.tell("projection", name.as_str());
         system::refuse_change(&name)?;
         let update = |control: &Control| {
             existing(control, &name)?;
             Ok(Some(Change::Updated { name: name.clone(), query: query.clone(), may_emit }))
         };
         self.projections.change(update).await?;
+        self.projections.until_begun(&name).await;
         Ok(Response::new(UpdateResp {}))
     }
 
     async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Refusal> {
+        let subject = CallSubject::of(request.extensions());
         let options = requests::options(request.into_inner().options)?;
+        subject.tell("projection", options.name.as_str());
         system::refuse_change(&options.name)?;
         let name = options.name.clone();
         let stopped = |control: &Control| {
@@ -98,10 +110,17 @@ impl Calls for ProjectionsService {
         let asked = requests::statistics(request.into_inner())?;
         let head = self.projections.store().head().await.map_err(|error| status(&error))?;
         let control = self.projections.look().await?;
-        let mut details = Vec::new();
+        let mut described = Vec::new();
         for runner in control.runners().filter(|runner| asked.includes(&runner.config)) {
             self.look_up_progress(runner).await.map_err(|error| status(&error))?;
-            details.push(answers::statistics(runner, head.position));
+            described.push(runner.described());
+        }
+        // A script is compiled below, which must not hold up other calls.
+        drop(control);
+        let mut details = Vec::new();
+        for projection in described {
+            let described = self.describe(&projection, head.position).await;
+            details.push(described.map_err(|error| status(&error))?);
         }
         let of_system = system::NAMES.into_iter().filter(|name| asked.includes_system(name));
         details.extend(of_system.map(|name| answers::system_statistics(name, head.position)));
@@ -117,7 +136,9 @@ impl Calls for ProjectionsService {
         &self,
         request: Request<DisableReq>,
     ) -> Result<Response<DisableResp>, Refusal> {
+        let subject = CallSubject::of(request.extensions());
         let options = requests::options(request.into_inner().options)?;
+        subject.tell("projection", options.name.as_str());
         system::refuse_change(&options.name)?;
         let to = if options.write_checkpoint { Switch::Disabled } else { Switch::Aborted };
         self.switch(&options.name, to).await?;
@@ -125,19 +146,27 @@ impl Calls for ProjectionsService {
     }
 
     async fn enable(&self, request: Request<EnableReq>) -> Result<Response<EnableResp>, Refusal> {
+        let subject = CallSubject::of(request.extensions());
         let options = requests::options(request.into_inner().options)?;
+        subject.tell("projection", options.name.as_str());
         if system::is_of_system(&options.name) {
             return Ok(Response::new(EnableResp {}));
         }
         self.switch(&options.name, Switch::Enabled).await?;
         // A projection that failed is enabled still.
         self.projections.restart(Some(&options.name)).await?;
+        self.projections.until_begun(&options.name).await;
         Ok(Response::new(EnableResp {}))
     }
 
     async fn reset(&self, request: Request<ResetReq>) -> Result<Response<ResetResp>, Refusal> {
+        let subject = CallSubject::of(request.extensions());
         let options = requests::options(request.into_inner().options)?;
-        system::refuse_change(&options.name)?;
+        subject.tell("projection", options.name.as_str());
+        if system::is_of_system(&options.name) {
+            // The index has all events: there is nothing to begin again.
+            return Ok(Response::new(ResetResp {}));
+        }
         let reset = |control: &Control| {
             existing(control, &options.name)?;
             Ok(Some(Change::Reset { name: options.name.clone() }))
@@ -149,13 +178,17 @@ impl Calls for ProjectionsService {
     async fn state(&self, request: Request<StateReq>) -> Result<Response<StateResp>, Refusal> {
         let options = requests::options(request.into_inner().options)?;
         let state = self.partition(&options.name, &options.partition).await?.state;
-        Ok(Response::new(StateResp { state: Some(answers::value(state.as_deref())) }))
+        let state = answers::value(state.as_deref());
+        let state = state.map_err(|_| too_deep("state", &options.name, &options.partition))?;
+        Ok(Response::new(StateResp { state: Some(state) }))
     }
 
     async fn result(&self, request: Request<ResultReq>) -> Result<Response<ResultResp>, Refusal> {
         let options = requests::options(request.into_inner().options)?;
         let result = self.partition(&options.name, &options.partition).await?.result;
-        Ok(Response::new(ResultResp { result: Some(answers::value(result.as_deref())) }))
+        let result = answers::value(result.as_deref());
+        let result = result.map_err(|_| too_deep("result", &options.name, &options.partition))?;
+        Ok(Response::new(ResultResp { result: Some(result) }))
     }
 
     async fn restart_subsystem(&self, _: Request<Empty>) -> Result<Response<Empty>, Refusal> {
@@ -186,6 +219,32 @@ impl ProjectionsService {
             (progress.position, progress.checkpoint) = (record.position(), record.position());
         }
         Ok(())
+    }
+
+    async fn describe(
+        &self,
+        projection: &DescribedProjection,
+        head: Position,
+    ) -> Result<Details, StoreError> {
+        let DescribedProjection { config, progress, source } = projection;
+        let (state, position) = {
+            let progress = progress.lock();
+            (progress.status.clone(), progress.position)
+        };
+        let is_done = match state {
+            Status::Completed => true,
+            // Events behind the position may be of other streams, or its own checkpoint.
+            Status::Stopped | Status::Aborted if position < head => {
+                source.is_exhausted(self.projections.store(), &config.query, position).await?
+            }
+            Status::Running
+            | Status::Waiting(_)
+            | Status::Stopped
+            | Status::Aborted
+            | Status::Faulted(_) => position >= head,
+        };
+        let percent = if is_done { 100.0 } else { answers::percent(position, head) };
+        Ok(answers::statistics(config, &progress.lock(), percent))
     }
 
     /// Returns the state of a partition, from memory or from the store.
@@ -274,6 +333,18 @@ fn running(name: &str) -> Refusal {
          `{name}` is running; disable it before you delete it"
     );
     with_trailers(Code::Unknown, text, [("exception", "projection-running")])
+}
+
+/// Refuses an answer that clients cannot decode.
+fn too_deep(what: &str, name: &str, partition: &str) -> Refusal {
+    let stream = match partition {
+        "" => names::checkpoints(name),
+        partition => names::partition(name, partition),
+    };
+    Refusal::failed_precondition(format!(
+        "the {what} of `{name}` has more levels than clients of the protocol read; the last \
+         checkpoint in the stream `{stream}` has it as JSON"
+    ))
 }
 
 fn not_found(name: &str) -> Refusal {

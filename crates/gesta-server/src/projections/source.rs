@@ -11,13 +11,15 @@
 use bytes::Bytes;
 use gesta_scripts::{Definition, Partitions, Selection};
 use gesta_store::{
-    Category, EventStore, EventType, Filter, Position, ReadStream, RecordedEvent, Revision,
-    StoreError, StreamMetadata, StreamName, TombstoneStream,
+    Category, EventStore, EventType, Filter, Position, ReadAll, ReadStream, RecordedEvent,
+    Revision, StoreError, StreamMetadata, StreamName, TombstoneStream,
 };
 
 use super::names::PREFIX;
 use crate::streams::{LINK_TYPE, linked_place, visible_event};
 
+/// Maximum number of events that are looked at for one with a handler.
+const LOOKED_AT_MAX: u64 = 1_000;
 /// Key of the note by which a store tells a deletion from a truncation.
 const DELETED_BEFORE: &str = "$deletedBefore";
 
@@ -122,6 +124,27 @@ impl Source {
         let categories = self.categories.iter().map(|category| format!("{category}-"));
         let prefixes = prefixes.chain(categories);
         Filter::StreamPrefixes(prefixes.flat_map(|name| [format!("$${name}"), name]).collect())
+    }
+
+    /// Returns `true` if handlers are called for no event after a position. Many events that the
+    /// filter selects and handlers leave out count as one that they do not.
+    pub(super) async fn is_exhausted(
+        &self,
+        store: &dyn EventStore,
+        after: Position,
+    ) -> Result<bool, StoreError> {
+        let next = Position::new(after.number().saturating_add(1));
+        let read = ReadAll::forwards().from(next).filter(self.filter()).limit(LOOKED_AT_MAX);
+        let mut looked_at = 0;
+        let mut pages = store.read_all(read);
+        while let Some(page) = pages.next().await {
+            let page = page?;
+            looked_at += page.len() as u64;
+            if !self.inputs(store, page).await?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(looked_at < LOOKED_AT_MAX)
     }
 
     /// Returns what handlers are called for, in the order of the page.

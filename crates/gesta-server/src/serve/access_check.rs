@@ -14,7 +14,10 @@ use tonic::{Code, Status};
 
 use super::refusals::{is_grpc, unknown};
 use crate::{
-    access::{AuditRecord, Caller, Decision, Guard, Peer, Recorded, Row, has_row, row_of},
+    access::{
+        AuditRecord, CallSubject, Caller, Decision, Guard, Peer, Recorded, Row, has_row, row_of,
+    },
+    call_log::FailureReason,
     http, native,
     node::{Node, wall_now},
     wire::access_denied,
@@ -43,11 +46,15 @@ pub(super) async fn check_access(
         Err(refused) => return refusal(refused, is_call),
     };
     request.extensions_mut().insert(caller.clone());
+    let subject = CallSubject::default();
+    if row.recorded == Recorded::Yes {
+        request.extensions_mut().insert(subject.clone());
+    }
     let response = next.run(request).await;
     if row.recorded == Recorded::Yes {
         let record = AuditRecord::new("$call", &caller, peer.as_ref());
-        let record = record.with("path", row.path).with("outcome", outcome(&response));
-        guard.record(record).await;
+        let record = subject.add_to(record.with("path", row.path));
+        guard.record(record.with("outcome", outcome(&response))).await;
     }
     response
 }
@@ -66,10 +73,19 @@ fn outcome(response: &Response) -> String {
     let code = response.headers().get("grpc-status").and_then(|code| code.to_str().ok());
     match code {
         None if !response.status().is_success() => {
-            format!("refused with status {}", response.status().as_u16())
+            format!("refused: {}", response.status())
         }
         None | Some("0") => "done".to_owned(),
-        Some(code) => format!("refused with code {code}"),
+        Some(code) => match Code::from_bytes(code.as_bytes()) {
+            // The exception of the protocol tells more than the code.
+            Code::Unknown => match response.headers().get("exception") {
+                Some(exception) => {
+                    format!("refused: {}", String::from_utf8_lossy(exception.as_bytes()))
+                }
+                None => "refused: Unknown".to_owned(),
+            },
+            code => format!("refused: {code:?}"),
+        },
     }
 }
 
@@ -87,7 +103,9 @@ async fn admitted(
     match row.decide(&caller) {
         Decision::Granted => Ok(caller),
         Decision::NeedsUser => {
-            Err(Status::unauthenticated("a login and password, token or certificate is needed"))
+            let reason = "a login and password, token or certificate is needed";
+            // The protocol tells callers without credentials from those with wrong ones.
+            Err(if row.is_grpc() { access_denied(reason) } else { Status::unauthenticated(reason) })
         }
         Decision::Denied => {
             let Row { operation, resource, .. } = row;
@@ -102,8 +120,9 @@ fn refusal(refused: Status, is_call: bool) -> Response {
     if is_call {
         return refused.into_http();
     }
+    let reason = FailureReason(refused.message().to_owned());
     let text = format!("{}\n", refused.message());
-    match refused.code() {
+    let mut response = match refused.code() {
         Code::Unauthenticated => {
             let challenge =
                 [(header::WWW_AUTHENTICATE, "Basic realm=\"gesta\", charset=\"UTF-8\"")];
@@ -111,7 +130,9 @@ fn refusal(refused: Status, is_call: bool) -> Response {
         }
         Code::PermissionDenied => (StatusCode::FORBIDDEN, text).into_response(),
         _ => (StatusCode::SERVICE_UNAVAILABLE, text).into_response(),
-    }
+    };
+    response.extensions_mut().insert(reason);
+    response
 }
 
 #[cfg(test)]

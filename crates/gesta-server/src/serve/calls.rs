@@ -17,6 +17,10 @@ use crate::{
 
 /// Path in logs and spans for paths that the server does not have.
 const UNKNOWN_PATH: &str = "/unknown";
+/// Path that balancers ask again and again while a server drains.
+const READINESS: &str = "/health/ready";
+/// Words of the codec about a message beyond the limit.
+const TOO_LARGE: &str = "message length too large";
 
 /// Runs a request in its span, and logs it if it fails.
 pub(super) async fn observe(node: &Node, request: Request, next: Next) -> Response {
@@ -27,7 +31,7 @@ pub(super) async fn observe(node: &Node, request: Request, next: Next) -> Respon
     let (headers, method) = (request.headers(), request.method());
     let span = call_span(TracedCall { headers, method, path, is_grpc, peer });
     let call = LoggedCall { path, peer };
-    let response = next.run(request).instrument(span.clone()).await;
+    let response = with_limits(next.run(request).instrument(span.clone()).await);
     if let Some(status) = is_grpc.then(|| failure(response.headers())).flatten() {
         span.record("rpc.grpc.status_code", i32::from(status.code()));
         record_failure(&span, status.message());
@@ -48,8 +52,21 @@ fn observe_http(node: &Node, call: LoggedCall, response: &Response, span: &Span)
         record_failure(span, reason);
     }
     // A server that ends says so to each check of its health.
-    if (status.is_client_error() || status.is_server_error()) && !node.is_stopped() {
+    let is_ending = node.is_stopped() || (node.is_draining() && call.path == READINESS);
+    if (status.is_client_error() || status.is_server_error()) && !is_ending {
         node.call_log().request_failed(call, status, reason);
+    }
+}
+
+/// Names the limits in the refusal of a message that is too large, which the codec has made.
+fn with_limits(response: Response) -> Response {
+    let status = failure(response.headers()).filter(|status| status.code() == Code::OutOfRange);
+    match status {
+        Some(status) if status.message().contains(TOO_LARGE) => {
+            let text = format!("{}; an event may have 16 MiB, an append 32 MiB", status.message());
+            Status::new(status.code(), text).into_http()
+        }
+        _ => response,
     }
 }
 

@@ -7,7 +7,8 @@
 //! - A connection that is idle and whose peer is gone is closed by pings; a handshake, the first
 //!   bytes, a head of HTTP/1.1 and bytes that the peer does not take have time limits.
 //! - A peer that resets streams faster than the server begins them is sent away.
-//! - Each request has the other end of its connection with it.
+//! - Each request has the other end of its connection with it, and the connection's share of the
+//!   memory for answers. A connection that does not take its answers ends.
 //!
 //! Not here: the time limits of bytes ([`patience`](super::patience)).
 
@@ -31,7 +32,9 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::ServiceExt as _;
 
-use super::{patience::Patient, prompt_acks::PromptAcks, request_body::RequestBody};
+use super::{
+    answer_body::AnswerWatch, patience::Patient, prompt_acks::PromptAcks, request_body::RequestBody,
+};
 use crate::{
     access::{Peer, login_of_certificate},
     node::Node,
@@ -243,19 +246,32 @@ where
         .keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(PONG_WAIT_MAX);
     let incoming = Arc::clone(node.incoming());
-    let service = TowerToHyperService::new(router.map_request(move |request: Request<_>| {
+    let (room, watch) = (node.outgoing().of_reader(), Arc::new(AnswerWatch::default()));
+    let (room_of_reads, watching) = (room.clone(), Arc::clone(&watch));
+    let routed = router.map_request(move |request: Request<_>| {
         let mut request: Request<hyper::body::Incoming> = request;
         request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(room_of_reads.clone());
         RequestBody::of(request, &incoming)
-    }));
+    });
+    let service =
+        TowerToHyperService::new(routed.map_response(move |response| watching.watch(response)));
     let mut connection =
         pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let served = async {
+        select! {
+            ended = &mut connection => return ended,
+            () = node.stopped() => {}
+        }
+        // Running calls finish; the peer is told to send no more.
+        connection.as_mut().graceful_shutdown();
+        connection.await
+    };
     let ended = select! {
-        ended = &mut connection => ended,
-        () = node.stopped() => {
-            // Running calls finish; the peer is told to send no more.
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        ended = served => ended,
+        () = watch.stalled(&room) => {
+            tracing::debug!("closed a connection that does not take its answers");
+            return;
         }
     };
     if let Err(error) = ended {

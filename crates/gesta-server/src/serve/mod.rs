@@ -7,6 +7,7 @@
 //! - The number of connections has a maximum, and `/metrics` says it.
 
 mod access_check;
+mod answer_body;
 mod calls;
 mod connections;
 mod cross_site;
@@ -181,6 +182,14 @@ impl Server {
     #[must_use]
     pub fn connections_max(self, connections: u32) -> Self {
         Self { connections_max: connections, ..self }
+    }
+
+    /// Sets the maximum size of the states of each transient projection, in bytes; the default is
+    /// 256 MiB. A projection that exceeds it has failed, because its states are stored nowhere.
+    #[must_use]
+    pub fn transient_state_bytes_max(self, bytes: usize) -> Self {
+        self.node.set_transient_state_bytes_max(bytes);
+        self
     }
 
     /// Creates `admin` and `ops` with these passwords, if the store never had an `admin`. Returns

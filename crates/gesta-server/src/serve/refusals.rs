@@ -6,9 +6,9 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
-use crate::native;
+use crate::{native, wire::with_trailers};
 
 /// Text for a path of the old HTTP interface.
 const NO_ATOM: &str = "this server has no AtomPub interface; use a gRPC client, or /v1/streams\n";
@@ -57,7 +57,11 @@ pub(super) fn full(request: &Request, connections_max: usize) -> Response {
          unused ones, or raise --max-connections"
     );
     if is_grpc(request.headers()) {
-        return Status::unavailable(text).into_http();
+        let trailers = [("exception", "server-full")];
+        return with_trailers(Code::Unavailable, text, trailers).into_http();
+    }
+    if native::is_native(request.uri().path()) {
+        return native::full(&text);
     }
     let retry = [(header::RETRY_AFTER, "1")];
     (StatusCode::SERVICE_UNAVAILABLE, retry, format!("{text}\n")).into_response()

@@ -11,7 +11,7 @@
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, Version, header},
+    http::{StatusCode, Version, header, uri::Authority},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
@@ -90,15 +90,21 @@ async fn check_protocol(State(node): State<Node>, mut request: Request, next: Ne
     if is_call {
         return (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "gRPC needs HTTP/2\n").into_response();
     }
-    if node.access().guard().is_none() && !names_loopback(request.headers().get(header::HOST)) {
+    if node.access().guard().is_none() && !names_loopback(&request) {
         return refuse(&request, Refusal::ForeignHost);
     }
     observe(&node, request, next).await
 }
 
-fn names_loopback(host: Option<&HeaderValue>) -> bool {
-    let Some(host) = host.and_then(|host| host.to_str().ok()) else { return false };
-    let Ok(authority) = host.parse::<axum::http::uri::Authority>() else { return false };
+/// Returns `true` if the one `Host` of a request names loopback, and its target no other host.
+fn names_loopback(request: &Request) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let Ok(host) = Authority::try_from(host.as_bytes()) else { return false };
+    is_loopback(&host) && request.uri().authority().is_none_or(is_loopback)
+}
+
+fn is_loopback(authority: &Authority) -> bool {
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")
         || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())

@@ -7,7 +7,7 @@ use super::{
     new_append::{AppendOutcome, NewAppend},
 };
 use crate::{
-    access::Caller,
+    access::Sender,
     node::Node,
     proto::streams::{
         AppendReq, AppendResp,
@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) async fn append(
     node: &Node,
-    caller: Caller,
+    sender: Sender,
     mut messages: Streaming<AppendReq>,
 ) -> Result<AppendResp, Status> {
     let first = messages.message().await?.and_then(|message| message.content);
@@ -28,7 +28,7 @@ pub(super) async fn append(
     let Options { stream_identifier, expected_stream_revision } = options;
     let stream = name_to_write(stream_identifier.as_ref())?;
     let expected = ExpectedOption::read(expected_stream_revision)?;
-    let mut append = NewAppend::new(node, caller, stream, expected).await?;
+    let mut append = NewAppend::new(node, sender, stream, expected).await?;
     while let Some(message) = messages.message().await? {
         match message.content {
             Some(Content::ProposedMessage(proposed)) => append.push(proposed.into())?,

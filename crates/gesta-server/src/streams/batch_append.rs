@@ -21,7 +21,7 @@ use super::{
     new_append::{AppendOutcome, NewAppend},
 };
 use crate::{
-    access::Caller,
+    access::Sender,
     call_log::LoggedCall,
     node::{Node, wall_now},
     proto::{
@@ -60,7 +60,7 @@ struct Incomplete {
 
 struct Call {
     node: Node,
-    caller: Caller,
+    sender: Sender,
     incomplete: HashMap<Uuid, Incomplete>,
     incomplete_bytes: usize,
     in_flight: FuturesUnordered<Answer>,
@@ -71,12 +71,12 @@ struct Call {
 /// Answers the appends of a call until the client ends it.
 pub(super) fn answers(
     node: Node,
-    caller: Caller,
+    sender: Sender,
     messages: Streaming<BatchAppendReq>,
 ) -> Pin<Box<dyn Stream<Item = Result<BatchAppendResp, Status>> + Send>> {
     let call = Call {
         node,
-        caller,
+        sender,
         incomplete: HashMap::new(),
         incomplete_bytes: 0,
         in_flight: FuturesUnordered::new(),
@@ -130,7 +130,7 @@ impl Call {
                 let text = format!("a call may have {APPENDS_MAX} incomplete appends");
                 return Err(Status::resource_exhausted(text));
             }
-            let begun = begin(&self.node, &self.caller, correlation_id.clone(), options).await;
+            let begun = begin(&self.node, &self.sender, correlation_id.clone(), options).await;
             if self.incomplete.insert(id, begun).is_some() {
                 return Err(refused(format!("the append {id} has options twice")));
             }
@@ -162,7 +162,7 @@ impl Call {
 
 async fn begin(
     node: &Node,
-    caller: &Caller,
+    sender: &Sender,
     correlation_id: Option<shared::Uuid>,
     options: Options,
 ) -> Incomplete {
@@ -170,7 +170,7 @@ async fn begin(
     let asked = name_to_write(options.stream_identifier.as_ref())
         .and_then(|stream| Ok((stream, ExpectedOption::read(options.expected_stream_position)?)));
     let append = match asked {
-        Ok((stream, expected)) => NewAppend::new(node, caller.clone(), stream, expected).await,
+        Ok((stream, expected)) => NewAppend::new(node, sender.clone(), stream, expected).await,
         Err(refused) => Err(refused),
     };
     let append = append.map_err(|refused| {

@@ -6,11 +6,11 @@ mod append;
 mod append_answer;
 mod batch_append;
 mod delete;
+mod metadata_append;
 mod new_append;
 mod read;
 mod repeated;
 mod run_append;
-mod soft_deletion;
 mod store_append;
 mod v2;
 
@@ -27,8 +27,9 @@ pub(crate) use self::{
     run_append::run_append,
 };
 use crate::{
-    access::Caller,
+    access::{Caller, Sender},
     node::Node,
+    outgoing::PageRoom,
     proto::streams::{
         AppendReq, AppendResp, BatchAppendReq, BatchAppendResp, DeleteReq, DeleteResp, ReadReq,
         ReadResp, TombstoneReq, TombstoneResp,
@@ -62,35 +63,37 @@ impl Streams for StreamsService {
 
     async fn read(&self, request: Request<ReadReq>) -> Result<Response<Self::ReadStream>, Status> {
         let caller = Caller::of(request.extensions());
-        read::read(&self.node, caller, request.into_inner()).await.map(Response::new)
+        let room = request.extensions().get().cloned();
+        let room = PageRoom::new(room.unwrap_or_else(|| self.node.outgoing().of_reader()));
+        read::read(&self.node, (caller, room), request.into_inner()).await
     }
 
     async fn append(
         &self,
         request: Request<Streaming<AppendReq>>,
     ) -> Result<Response<AppendResp>, Status> {
-        let caller = Caller::of(request.extensions());
-        append::append(&self.node, caller, request.into_inner()).await.map(Response::new)
+        let sender = Sender::of(request.extensions());
+        append::append(&self.node, sender, request.into_inner()).await.map(Response::new)
     }
 
     async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
-        let caller = Caller::of(request.extensions());
-        delete::delete(&self.node, &caller, request.into_inner()).await.map(Response::new)
+        let sender = Sender::of(request.extensions());
+        delete::delete(&self.node, &sender, request.into_inner()).await.map(Response::new)
     }
 
     async fn tombstone(
         &self,
         request: Request<TombstoneReq>,
     ) -> Result<Response<TombstoneResp>, Status> {
-        let caller = Caller::of(request.extensions());
-        delete::tombstone(&self.node, &caller, request.into_inner()).await.map(Response::new)
+        let sender = Sender::of(request.extensions());
+        delete::tombstone(&self.node, &sender, request.into_inner()).await.map(Response::new)
     }
 
     async fn batch_append(
         &self,
         request: Request<Streaming<BatchAppendReq>>,
     ) -> Result<Response<Self::BatchAppendStream>, Status> {
-        let caller = Caller::of(request.extensions());
-        Ok(Response::new(batch_append::answers(self.node.clone(), caller, request.into_inner())))
+        let sender = Sender::of(request.extensions());
+        Ok(Response::new(batch_append::answers(self.node.clone(), sender, request.into_inner())))
     }
 }

@@ -10,10 +10,13 @@ use gesta_store::{
 use tonic::Status;
 
 use super::{
-    read::is_of_index, repeated::Repeated, soft_deletion::SoftDeletion, store_append::observed,
+    metadata_append,
+    read::is_of_index,
+    repeated::{Recent, Repeated},
+    store_append::observed,
 };
 use crate::{
-    access::{Access, Caller, Right},
+    access::{Right, Sender},
     incoming::Reserved,
     node::Node,
     wire::{Proposal, new_event, status},
@@ -22,7 +25,7 @@ use crate::{
 /// The stream, the expectation, and the events so far.
 #[derive(Debug)]
 pub(super) struct NewAppend {
-    caller: Caller,
+    sender: Sender,
     pub(super) stream: StreamName,
     pub(super) expected: ExpectedRevision,
     events: Vec<NewEvent>,
@@ -45,17 +48,17 @@ impl NewAppend {
     /// none.
     pub(super) async fn new(
         node: &Node,
-        caller: Caller,
+        sender: Sender,
         stream: StreamName,
         expected: ExpectedRevision,
     ) -> Result<Self, Status> {
         if is_of_index(&stream) {
             return Err(status(&StoreError::from(Invalid::SystemStream { stream })));
         }
-        node.access().check_stream(&caller, &stream, Right::Append).await?;
+        node.access().check_stream(&sender.caller, &stream, Right::Append).await?;
         let limits = node.store().capabilities().limits;
         let reserved = node.incoming().reserve_none();
-        Ok(Self { caller, stream, expected, events: Vec::new(), limits, bytes: 0, reserved })
+        Ok(Self { sender, stream, expected, events: Vec::new(), limits, bytes: 0, reserved })
     }
 
     /// Returns the size of the events so far, as the store's limit counts it.
@@ -79,29 +82,42 @@ impl NewAppend {
 
     /// Appends the events. The error of the store comes with the name of the stream.
     pub(super) async fn run(self, node: &Node) -> Result<AppendOutcome, StoreError> {
-        let Self { caller, stream, expected, events, reserved: _reserved, .. } = self;
+        let Self { sender, stream, expected, events, reserved: _reserved, .. } = self;
         let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
         let count = ids.len() as u64;
+        let counters = node.counters();
+        let repeated = Repeated::new(&stream, expected, ids);
+        match repeated.find_recent(node).await {
+            Recent::New => {}
+            Recent::Repeat(found) => {
+                counters.appends.add(1);
+                return Ok(found.into());
+            }
+            Recent::Part => {
+                counters.appends_refused.add(1);
+                let head = node.store().describe_stream(&stream).await?.head;
+                return Ok(AppendOutcome::Conflict { head: head.map(|head| head.number()) });
+            }
+        }
         let mut append = Append::to(stream.clone(), expected, events);
         // Streams of the system, but for metadata, whose content the store checks.
         if stream.is_system() && stream.described_stream().is_none() {
             append = append.privileged();
         }
-        let changes_rights =
-            append.events().any(|event| Access::changes_rights(&stream, &event.data));
-        let counters = node.counters();
-        let outcome = match SoftDeletion::of(append) {
-            Ok(deletion) => deletion.append(node.store()).await,
-            Err(append) => observed(node, &stream, count, node.store().append(append)).await,
-        };
-        match outcome {
+        let mut changes_rights = false;
+        for event in append.events() {
+            changes_rights |= node.access().changes_rights(&stream, &event.data).await;
+        }
+        let appended = metadata_append::append(node.store(), append);
+        match observed(node, &stream, count, appended).await {
             Ok(appended) => {
                 counters.appends.add(1);
                 counters.events_appended.add(count);
                 if changes_rights {
-                    node.access().record_change_of_rights(&caller, &stream).await;
+                    node.access().record_change_of_rights(&sender, &stream).await;
                 }
-                if ids.is_empty() {
+                repeated.record(node, &appended);
+                if count == 0 {
                     let head = node.store().describe_stream(&stream).await?.head;
                     return Ok(AppendOutcome::Appended {
                         head: head.map(|head| head.number()),
@@ -111,8 +127,8 @@ impl NewAppend {
                 Ok(appended.into())
             }
             Err(StoreError::Conflict(conflict)) => {
-                let part = [Repeated::new(&stream, expected, ids)];
-                if let Some(found) = Repeated::find_all(node.store(), part).await {
+                let parts = std::slice::from_ref(&repeated);
+                if let Some(found) = Repeated::find_all(node, parts).await {
                     counters.appends.add(1);
                     return Ok(found.into());
                 }

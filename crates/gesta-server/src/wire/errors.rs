@@ -12,6 +12,8 @@ use tonic::{
 
 /// Key of the trailer that names the kind of an error.
 const EXCEPTION: &str = "exception";
+/// The kind of an error about an event whose payload is in an archive.
+const ARCHIVED: &str = "archived";
 
 /// Refuses a request that is wrong by itself.
 pub(crate) fn refused(reason: impl Into<String>) -> Status {
@@ -56,21 +58,46 @@ pub(crate) fn is_outcome_unknown(error: &StoreError) -> bool {
     !error.is_definite()
 }
 
+/// The error of a login that cannot be judged, for a caller who is not logged in: it names no
+/// position.
+pub(crate) fn login_status(error: &StoreError) -> Status {
+    let StoreError::Archived { .. } = error else { return status(error) };
+    let text = "logins cannot be checked: events of users are in an archive; an operator brings \
+                them back with `gesta archive restore`";
+    with_trailers(Code::FailedPrecondition, text, [(EXCEPTION, ARCHIVED)])
+}
+
+/// Returns `true` if a call needs events that are in an archive.
+pub(crate) fn is_archived(status: &Status) -> bool {
+    status.metadata().get(EXCEPTION).is_some_and(|kind| kind == ARCHIVED)
+}
+
 /// Translates an error of the store.
 pub(crate) fn status(error: &StoreError) -> Status {
     let text = error.to_string();
     match error {
         StoreError::Conflict(conflict) => conflict_status(conflict, text),
         StoreError::Rejected(invalid) => invalid_status(invalid, text),
-        StoreError::Unsupported { .. } => Status::unimplemented(text),
+        StoreError::Unsupported { capability } => Status::unimplemented(match capability.index() {
+            Some(index) => {
+                format!("{text}; start the server with --store 'gesta:DIRECTORY?index={index}'")
+            }
+            None => text,
+        }),
         StoreError::Overloaded(_) | StoreError::Unreachable { .. } | StoreError::Stopped { .. } => {
             Status::unavailable(text)
         }
         StoreError::Unavailable { .. } => Status::aborted(text),
         StoreError::Denied { .. } => access_denied(text),
-        StoreError::ReadOnly { .. } => Status::failed_precondition(text),
+        // The same call can succeed only after an operator has changed something.
+        StoreError::ReadOnly { .. } | StoreError::Inline(_) => Status::failed_precondition(text),
         StoreError::Deleted { stream } => stream_deleted(stream),
         StoreError::Corrupt(_) => Status::data_loss(text),
+        StoreError::Archived { position, reason } => {
+            let position = position.number().to_string();
+            let trailers = [(EXCEPTION, ARCHIVED), ("position", &*position), ("reason", reason)];
+            with_trailers(Code::FailedPrecondition, text, trailers)
+        }
         // The contract may grow: by its own rule an unknown variant is told apart by definiteness.
         _ if is_outcome_unknown(error) => Status::aborted(text),
         _ => Status::internal(text),
@@ -178,6 +205,8 @@ fn ascii(text: &str) -> MetadataValue<tonic::metadata::Ascii> {
 
 #[cfg(test)]
 mod tests {
+    use gesta_store::Position;
+
     use super::*;
 
     #[test]
@@ -192,10 +221,34 @@ mod tests {
     }
 
     #[test]
+    fn what_an_operator_has_to_change_first_is_no_internal_error() {
+        let reason = "restore it".to_owned();
+        let archived = status(&StoreError::Archived { position: Position::new(3), reason });
+        assert_eq!(archived.code(), Code::FailedPrecondition);
+        assert!(archived.message().ends_with("restore it"), "{archived}");
+    }
+
+    #[test]
     fn only_an_unknown_outcome_is_aborted() {
         let unknown = status(&StoreError::unavailable("the connection broke"));
         assert_eq!(unknown.code(), Code::Aborted);
         let definite = status(&StoreError::unreachable("no route"));
         assert_eq!(definite.code(), Code::Unavailable);
+    }
+
+    #[test]
+    fn an_archived_event_is_told_with_its_remedy_and_without_its_position_before_a_login() {
+        let reason = "`gesta archive restore --from 7` brings it back".to_owned();
+        let archived = StoreError::Archived { position: Position::new(7), reason };
+        let of_read = status(&archived);
+        assert_eq!(of_read.code(), Code::FailedPrecondition);
+        assert!(of_read.message().contains("gesta archive restore --from 7"), "{of_read}");
+        assert_eq!(of_read.metadata().get("position").unwrap(), "7");
+        let of_login = login_status(&archived);
+        assert_eq!(of_login.code(), Code::FailedPrecondition);
+        assert!(of_login.message().contains("gesta archive restore"), "{of_login}");
+        assert!(!format!("{of_login:?}").contains('7'), "{of_login:?}");
+        assert!(is_archived(&of_read) && is_archived(&of_login));
+        assert!(!is_archived(&status(&StoreError::unreachable("no route"))));
     }
 }

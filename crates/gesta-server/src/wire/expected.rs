@@ -27,7 +27,8 @@ pub(crate) fn expected_of_number(number: i64) -> Result<ExpectedRevision, Status
 
 fn unknown_constant(number: i64) -> Status {
     refused(format!(
-        "an expected revision must be a revision, -1 (no stream), -2 (any) or -4 (stream exists);          got {number}"
+        "an expected revision must be a revision, -1 (no stream), -2 (any) or -4 (stream exists); \
+         got {number}"
     ))
 }
 

@@ -6,6 +6,7 @@
 
 mod batch_status;
 mod details;
+mod envelope;
 mod errors;
 mod expected;
 mod ids;
@@ -18,12 +19,13 @@ pub(crate) use self::{
     batch_status::{batch_status, of_plain, timed_out},
     details::detailed,
     errors::{
-        access_denied, is_outcome_unknown, missing, refused, scavenge_not_found, status,
-        user_conflict, user_not_found, version_number, with_trailers, wrong_expected_version,
+        access_denied, is_archived, is_outcome_unknown, login_status, missing, refused,
+        scavenge_not_found, status, user_conflict, user_not_found, version_number, with_trailers,
+        wrong_expected_version,
     },
     expected::{ExpectedOption, expected_of_number},
     ids::{IdForm, uuid_of},
-    new_event::{Proposal, new_event, related},
+    new_event::{Proposal, correlation_in, new_event, related},
     new_record::{new_record, record_id},
     recorded::recorded_event,
     stream_names::{identifier, name_to_read, name_to_write, text_to_read, text_to_write},

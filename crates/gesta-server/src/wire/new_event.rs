@@ -77,20 +77,34 @@ pub(crate) fn related(event: NewEvent, metadata: Bytes) -> NewEvent {
         .causation_id(related.causation_id.and_then(|id| CausationId::new(id).ok()))
 }
 
+/// Returns the id of the conversation that metadata carry, whatever their other entries are.
+pub(crate) fn correlation_in(metadata: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Conversation {
+        #[serde(rename = "$correlationId")]
+        id: Option<String>,
+    }
+    // Entries that are left out are not parsed by recursion, as values would be.
+    serde_json::from_slice::<Conversation>(metadata).ok()?.id
+}
+
 /// The ids that metadata carry by the convention of the protocol's users.
 #[derive(Debug, Default, Deserialize)]
-struct Related {
+pub(super) struct Related {
     #[serde(rename = "$correlationId")]
-    correlation_id: Option<String>,
+    pub(super) correlation_id: Option<String>,
     #[serde(rename = "$causationId")]
-    causation_id: Option<String>,
+    pub(super) causation_id: Option<String>,
+    /// The cause of an event that a projection emitted, by the convention of projections.
+    #[serde(rename = "$causedBy")]
+    pub(super) caused_by: Option<String>,
 }
 
 impl Related {
-    fn of(metadata: &[u8]) -> Self {
-        // Most metadata have neither, and need not be parsed.
+    pub(super) fn of(metadata: &[u8]) -> Self {
+        // Most metadata have none, and need not be parsed.
         let has = |key: &[u8]| metadata.windows(key.len()).any(|part| part == key);
-        if !has(b"$correlationId") && !has(b"$causationId") {
+        if !has(b"$correlationId") && !has(b"$causationId") && !has(b"$causedBy") {
             return Self::default();
         }
         // Metadata of another form are the client's own business.

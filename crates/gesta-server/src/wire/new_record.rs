@@ -43,7 +43,11 @@ pub(crate) fn new_record(id: EventId, record: AppendRecord) -> Result<NewEvent, 
         SchemaFormat::Avro => (ContentType::OCTET_STREAM, "Avro"),
         SchemaFormat::Bytes => (ContentType::OCTET_STREAM, "Bytes"),
         SchemaFormat::Unspecified => {
-            return Err(refused("the schema of a record has no known format"));
+            return Err(refused(format!(
+                "`schema.format` of a record must be 1 (JSON), 2 (Protobuf), 3 (Avro) or 4 (bytes); \
+                 got {}",
+                schema.format
+            )));
         }
     };
     let mut metadata = Map::new();

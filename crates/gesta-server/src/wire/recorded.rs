@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use gesta_store::RecordedEvent;
 
-use super::{IdForm, identifier};
+use super::{IdForm, envelope::sent_metadata, identifier};
 use crate::proto::{Property, Record};
 
 /// Translates an event. Commit and prepare position are both its position.
@@ -26,7 +26,7 @@ pub(crate) fn recorded_event(event: &RecordedEvent, form: IdForm) -> Record {
             property(b"created", created.to_string().into()),
             property(b"content-type", Bytes::from_static(content_type)),
         ],
-        custom_metadata: event.metadata.clone(),
+        custom_metadata: sent_metadata(event),
         data: event.data.clone(),
     }
 }

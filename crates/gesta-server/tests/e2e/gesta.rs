@@ -139,11 +139,14 @@ fn spawn(arguments: &[OsString]) -> Result<(Child, BufReader<ChildStdout>)> {
     Ok((child, output))
 }
 
-/// Builds the program and returns its path.
+/// Builds the program, unless `GESTA_PROGRAMS` names a directory with it, and returns its path.
 pub(crate) fn program() -> Result<&'static Path> {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     if let Some(program) = PROGRAM.get() {
         return Ok(program);
+    }
+    if let Some(programs) = env::var_os("GESTA_PROGRAMS") {
+        return Ok(PROGRAM.get_or_init(|| Path::new(&programs).join("gesta")));
     }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut build = Command::new(cargo);

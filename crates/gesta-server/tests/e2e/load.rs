@@ -33,8 +33,12 @@ const GROUPS: usize = 50;
 const STREAMS: usize = 20;
 const SECONDS: (u64, u64) = (8, 300);
 /// Appends of each writer in a second, of one event each.
-const RATE: (u64, u64) = (25, 50);
-const WRITERS: usize = 4;
+const RATE: (u32, u32) = (25, 50);
+const WRITERS: u32 = 4;
+/// Share of the rate that the long form needs in percent: consumers of less are hardly busy.
+const RATE_MIN_PERCENT: u64 = 80;
+/// Time after the last append in which everything is delivered and acknowledged.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// Growth of the resident memory from the second to the last quarter, compared with that of the
 /// store.
 const GROWTH_MIB_MAX: u64 = 64;
@@ -70,6 +74,15 @@ fn stream(number: usize) -> String {
     format!("load-{number}")
 }
 
+/// Returns the mean time between two events of a source.
+fn interval_of(source: Source) -> Duration {
+    let of_all = Duration::from_secs(1) / (WRITERS * short_or_full(RATE.0, RATE.1));
+    match source {
+        Source::Stream(_) => of_all.saturating_mul(STREAMS as u32),
+        Source::Category | Source::All => of_all,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn subscribers_and_groups_lose_nothing_and_memory_is_flat() -> Result<()> {
     let gesta = Gesta::start(&empty_directory("load")?, &[])?;
@@ -97,22 +110,28 @@ async fn subscribers_and_groups_lose_nothing_and_memory_is_flat() -> Result<()> 
     writers.join_all().await;
     let counts: Vec<_> = written.iter().map(|count| count.load(Ordering::SeqCst)).collect();
     let events: u64 = counts.iter().sum();
+    enough(events)?;
     end.send_replace(Some(Arc::new(counts)));
+    let ended = Instant::now();
 
     let (mut deaths, mut delivered) = (0, 0);
-    while let Some(ended) = subscribers.join_next().await {
-        let done = ended?.context("a subscriber")?;
+    while let Some(done) = subscribers.join_next().await {
+        let done = done?.context("a subscriber")?;
         (deaths, delivered) = (deaths + done.deaths, delivered + done.events);
     }
     let mut groups_done = consumers::Done::default();
-    while let Some(ended) = groups.join_next().await {
-        groups_done += ended?.context("a group")?;
+    while let Some(done) = groups.join_next().await {
+        groups_done += done?.context("a group")?;
     }
+    let drain = ended.elapsed();
+    ensure!(drain <= DRAIN_MAX, "the last event was handled {drain:?} after the last append");
     let memory = flat(&samples)?;
     figures(format!(
-        "{events} events in {} s; {SUBSCRIBERS} subscribers got {delivered}, each once and in \
-         order, through {deaths} lost connections; {GROUPS} groups: {groups_done}; {memory}",
+        "{events} events in {} s, all handled {:.1} s later; {SUBSCRIBERS} subscribers got \
+         {delivered}, each once and in order, through {deaths} lost connections; {GROUPS} groups: \
+         {groups_done}; {memory}",
         short_or_full(SECONDS.0, SECONDS.1),
+        drain.as_secs_f64(),
     ));
     Ok(())
 }
@@ -120,13 +139,13 @@ async fn subscribers_and_groups_lose_nothing_and_memory_is_flat() -> Result<()> 
 /// Appends to random streams at a constant rate.
 async fn write(
     mut client: Client,
-    (number, seed): (usize, u64),
+    (number, seed): (u32, u64),
     written: Arc<[AtomicU64; STREAMS]>,
     until: Instant,
 ) {
     let mut random = Random::of_seed(seed);
-    let mut turns = interval(Duration::from_micros(1_000_000 / short_or_full(RATE.0, RATE.1)));
-    let mut id = (number as u128 + 1) << 64;
+    let mut turns = interval(Duration::from_secs(1) / short_or_full(RATE.0, RATE.1));
+    let mut id = (u128::from(number) + 1) << 64;
     while Instant::now() < until {
         turns.tick().await;
         let to = random.below(STREAMS);
@@ -134,6 +153,14 @@ async fn write(
         written[to].fetch_add(1, Ordering::SeqCst);
         id += 1;
     }
+}
+
+/// Fails if a long run had far fewer events than its rate gives.
+fn enough(events: u64) -> Result<()> {
+    let offered = SECONDS.1 * u64::from(WRITERS * RATE.1);
+    let least = short_or_full(0, offered * RATE_MIN_PERCENT / 100);
+    ensure!(events >= least, "{events} of {offered} events were appended: run on a quiet machine");
+    Ok(())
 }
 
 /// Samples the resident memory, in KiB.

@@ -80,7 +80,7 @@ async fn a_server_with_the_certificate_of_another_authority_is_not_reached() {
     let address = format!("localhost:{}", scene.address.port()).parse().unwrap();
     let client = AdminClient::secure(address, ClientTls::new(other.pem.as_bytes()).unwrap());
     let refused = client.ping().await.unwrap_err();
-    assert!(matches!(refused, AdminError::Unreachable { .. }), "{refused:?}");
+    assert!(matches!(refused, AdminError::UnknownAuthority { .. }), "{refused:?}");
 }
 
 #[tokio::test]

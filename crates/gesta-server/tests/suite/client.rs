@@ -21,7 +21,9 @@ pub(crate) use packages::event_store::client::{
     self as shared, Empty, StreamIdentifier, gossip, monitoring, operations,
     persistent_subscriptions as groups, projections, server_features, streams::*, users,
 };
-pub(crate) use packages::{google::rpc, kurrentdb::protocol::v2::streams as v2};
+pub(crate) use packages::{
+    gesta::client::appends, google::rpc, kurrentdb::protocol::v2::streams as v2,
+};
 use streams_client::StreamsClient;
 pub(crate) use tombstone_req::options::ExpectedStreamRevision as Tombstoning;
 use tonic::{
@@ -220,6 +222,12 @@ impl Read {
 
     pub(crate) fn backwards(mut self) -> Self {
         self.0.set_read_direction(ReadDirection::Backwards);
+        self
+    }
+
+    /// Reads in the direction that has this number.
+    pub(crate) fn in_direction(mut self, number: i32) -> Self {
+        self.0.read_direction = number;
         self
     }
 

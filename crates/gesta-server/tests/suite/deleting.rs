@@ -15,8 +15,11 @@ scenarios!(
     a_deleted_stream_where_one_is_expected_is_told_as_deleted,
     a_tombstoned_stream_refuses_everything,
     a_read_of_a_tombstoned_stream_fails_before_it_begins,
+    a_stream_that_the_server_needs_is_not_deleted,
     metadata_hide_events_and_are_read_back,
     a_client_that_truncates_before_the_largest_revision_deletes_the_stream,
+    metadata_without_a_truncation_leave_a_deleted_stream_deleted,
+    metadata_that_name_a_truncation_take_effect_as_written,
     a_tombstone_is_the_last_event_of_its_stream_in_the_whole_store,
 );
 
@@ -104,6 +107,28 @@ async fn a_tombstoned_stream_refuses_everything(scene: Scene) {
     assert_exception(&again, Code::FailedPrecondition, "stream-deleted");
 }
 
+async fn a_stream_that_the_server_needs_is_not_deleted(scene: Scene) {
+    let mut client = scene.client().await;
+    for stream in [
+        "$persistentSubscriptionConfig",
+        "$projections-$all",
+        "$projections-totals-checkpoint",
+        "$settings",
+        "$users",
+        "$user-ann",
+    ] {
+        let refused = delete(&mut client, stream, Deleting::Any(Empty {})).await.unwrap_err();
+        assert_exception(&refused, Code::PermissionDenied, "access-denied");
+        assert!(refused.message().contains(stream), "{refused}");
+        let refused = tombstone(&mut client, stream, Tombstoning::Any(Empty {})).await;
+        assert_exception(&refused.unwrap_err(), Code::PermissionDenied, "access-denied");
+    }
+    for stream in ["$user-ann", "$$$user-ann", "$$$persistentSubscriptionConfig"] {
+        let refused = append(&mut client, stream, ANY, vec![proposed(1, "$user")]).await;
+        assert_exception(&refused.unwrap_err(), Code::PermissionDenied, "access-denied");
+    }
+}
+
 async fn metadata_hide_events_and_are_read_back(scene: Scene) {
     let mut client = scene.client().await;
     grow(&mut client, "order-1", 0..5).await;
@@ -135,6 +160,50 @@ async fn a_client_that_truncates_before_the_largest_revision_deletes_the_stream(
     let kept = Read::stream("$$order-1").run(&mut client).await.unwrap();
     let kept = &event(kept.last().unwrap()).event.as_ref().unwrap().data;
     assert_eq!(kept, r#"{"$tb":2,"team":"sales"}"#);
+}
+
+/// Appends metadata, and returns the data of the metadata in force.
+async fn describe(
+    client: &mut Client,
+    stream: &str,
+    expected: append_req::options::ExpectedStreamRevision,
+    (number, json): (u128, &str),
+) -> String {
+    let mut metadata = proposed(number, "$metadata");
+    metadata.data = json.to_owned().into();
+    let stream = format!("$${stream}");
+    let answer = append(client, &stream, expected, vec![metadata]).await;
+    assert!(matches!(answer, Ok(append_resp::Result::Success(_))), "{answer:?}");
+    let last = Read::stream(&stream).backwards().at_end().limit(1).run(client).await.unwrap();
+    String::from_utf8(event(&last[0]).event.as_ref().unwrap().data.to_vec()).unwrap()
+}
+
+async fn metadata_without_a_truncation_leave_a_deleted_stream_deleted(scene: Scene) {
+    let mut client = scene.client().await;
+    grow(&mut client, "order-1", [1, 2]).await;
+    delete(&mut client, "order-1", Deleting::Any(Empty {})).await.unwrap();
+    for (expected, number) in [(exact(0), 10), (ANY, 11)] {
+        let metadata = (number, r#"{"$maxCount":9,"team":"sales"}"#);
+        let kept = describe(&mut client, "order-1", expected, metadata).await;
+        assert_eq!(kept, r#"{"$maxCount":9,"$tb":2,"team":"sales"}"#);
+        let read = Read::stream("order-1").run(&mut client).await.unwrap();
+        assert!(matches!(read.as_slice(), [Content::StreamNotFound(_)]), "{read:?}");
+    }
+    // A repeat changes nothing, also after a revival.
+    grow(&mut client, "order-1", [3]).await;
+    describe(&mut client, "order-1", ANY, (11, r#"{"$maxCount":9,"team":"sales"}"#)).await;
+    assert_eq!(Read::stream("order-1").places(&mut client).await, ["2@order-1"]);
+    // Metadata of a stream that is there are recorded as they come.
+    let kept = describe(&mut client, "order-2", ANY, (12, r#"{ "team":"sales" }"#)).await;
+    assert_eq!(kept, r#"{ "team":"sales" }"#);
+}
+
+async fn metadata_that_name_a_truncation_take_effect_as_written(scene: Scene) {
+    let mut client = scene.client().await;
+    grow(&mut client, "order-1", [1, 2]).await;
+    delete(&mut client, "order-1", Deleting::Any(Empty {})).await.unwrap();
+    describe(&mut client, "order-1", ANY, (10, r#"{"$tb":1}"#)).await;
+    assert_eq!(Read::stream("order-1").places(&mut client).await, ["1@order-1"]);
 }
 
 async fn a_tombstone_is_the_last_event_of_its_stream_in_the_whole_store(scene: Scene) {

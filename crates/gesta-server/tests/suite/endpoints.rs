@@ -13,7 +13,7 @@ use tokio::{
 };
 use tonic::Code;
 
-use crate::{client::*, scene::Scene};
+use crate::{client::*, native::http_client::Api, scene::Scene};
 
 /// Sends a request by HTTP/1.1 and returns status and body.
 pub(crate) async fn get(scene: &Scene, path: &str, headers: &str) -> (u16, String) {
@@ -124,6 +124,10 @@ async fn the_old_interface_is_refused_with_the_reason() {
 async fn a_web_page_reaches_neither_endpoints_by_a_foreign_name_nor_grpc() {
     let scene = Scene::of_memory().await;
     assert_eq!(get(&scene, "/stats", "host: evil.example\r\n").await.0, 403);
+    let two_hosts = format!("{LOCAL}host: evil.example\r\n");
+    assert_eq!(get(&scene, "/stats", &two_hosts).await.0, 403);
+    assert_eq!(get(&scene, "http://evil.example/stats", LOCAL).await.0, 403);
+    assert_eq!(get(&scene, "http://localhost:2113/stats", LOCAL).await.0, 200);
     let grpc = format!("{LOCAL}content-type: application/grpc\r\n");
     let path = "/event_store.client.streams.Streams/Read";
     assert_eq!(get(&scene, path, &grpc).await.0, 505);
@@ -149,9 +153,13 @@ async fn a_full_server_refuses_calls_with_the_reason_and_shows_its_figures() {
     assert!(refused.message().starts_with("all 1 connections"), "{refused}");
     let (status, text) = get(&scene, "/nothing", LOCAL).await;
     assert_eq!((status, text.starts_with("all 1 connections")), (503, true), "{text}");
+    let native = Api::of(&scene).get("/v1/head").await;
+    let problem = native.refused(503, "overloaded");
+    assert!(problem["detail"].as_str().unwrap().starts_with("all 1 connections"), "{problem}");
+    assert_eq!(native.header("retry-after"), Some("1"));
     let (status, figures) = get(&scene, "/metrics", LOCAL).await;
     assert_eq!(status, 200);
-    for line in ["gesta_server_connections_max 1\n", "gesta_server_connections_refused_total 3\n"] {
+    for line in ["gesta_server_connections_max 1\n", "gesta_server_connections_refused_total 4\n"] {
         assert!(figures.contains(line), "{line}{figures}");
     }
     assert_eq!(grow(&mut first, "order-1", [2]).await, 1, "others are served");

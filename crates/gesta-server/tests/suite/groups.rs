@@ -1,5 +1,8 @@
 //! Consumer groups over the protocol: one consumer or several, checkpoints, parked events.
 
+use std::sync::Arc;
+
+use gesta_store::{Append, EventId, EventStore, ExpectedRevision, NewEvent, memory::MemoryStore};
 use tonic::Code;
 
 use crate::client::groups::{read_req::nack::Action, *};
@@ -26,8 +29,10 @@ scenarios!(
     a_group_of_the_end_gets_what_comes_after_its_creation,
     a_group_has_its_maximum_of_consumers,
     a_group_that_exists_or_does_not_is_an_error_of_its_own,
+    a_group_with_the_streams_of_another_one_exists_already,
     settings_that_cannot_be_used_are_refused,
     consumers_of_a_deleted_group_are_told_and_a_new_one_begins_anew,
+    a_group_with_extra_statistics_shows_the_times_of_answers,
     an_update_drops_consumers_and_keeps_the_checkpoint,
     groups_are_described_and_listed,
     a_restart_of_the_groups_loses_nothing,
@@ -63,6 +68,10 @@ async fn a_consumer_gets_past_and_new_events_and_a_later_one_goes_on_after_the_a
     let live = consumer.next().await;
     assert_eq!(place(&live), "3@order-1");
     info_when(&mut groups, MAIL, |info| info.last_checkpointed_event_position == "2").await;
+    let checkpoints = Read::stream("$persistentsubscription-order-1::mail-checkpoint");
+    let last = checkpoints.run(&mut scene.client().await).await.unwrap().pop().unwrap();
+    let last = crate::client::event(&last).event.as_ref().unwrap();
+    assert_eq!(last.data, r#""2""#, "clients read checkpoints as text");
     drop(consumer);
     let mut later = GroupConsumer::connect(&mut groups, MAIL, 10).await.unwrap();
     let again = later.next().await;
@@ -348,11 +357,90 @@ async fn a_group_that_exists_or_does_not_is_an_error_of_its_own(scene: Scene) {
     }
 }
 
-async fn settings_that_cannot_be_used_are_refused(scene: Scene) {
+async fn a_group_with_the_streams_of_another_one_exists_already(scene: Scene) {
     let mut groups = scene.groups().await;
-    let unknown = create_req::Settings { consumer_strategy: "Best".to_owned(), ..settings() };
-    let refused = groups.create(of_stream("order-1", "mail", unknown)).await.unwrap_err();
-    assert_of_group(&refused, Code::Internal, "persistent-subscription-failed");
+    groups.create(of_stream("a", "b::mail", settings())).await.unwrap();
+    let refused = groups.create(of_stream("a::b", "mail", settings())).await.unwrap_err();
+    assert_of_group(&refused, Code::AlreadyExists, "persistent-subscription-exists");
+    groups.create(of_stream("a::b", "d", settings())).await.unwrap();
+}
+
+/// Earlier versions created groups with the same streams.
+#[tokio::test]
+async fn a_deleted_group_leaves_its_streams_to_another_one_that_has_the_same() {
+    let store = Arc::new(MemoryStore::new());
+    let mut scene = Scene::of_store(Arc::clone(&store) as Arc<dyn EventStore>).await;
+    let mut groups = scene.groups().await;
+    groups.create(of_stream("a", "b::mail", settings())).await.unwrap();
+    let mut client = scene.client().await;
+    let list = Read::stream("$persistentSubscriptionConfig");
+    let last = list.run(&mut client).await.unwrap().pop().unwrap();
+    let last = &crate::client::event(&last).event.as_ref().unwrap().data;
+    let mut stored: serde_json::Value = serde_json::from_slice(last).unwrap();
+    let mut twin = stored["groups"][0].clone();
+    (twin["stream"], twin["group"]) = ("a::b".into(), "mail".into());
+    twin["life"] = uuid::Uuid::from_u128(7).to_string().into();
+    stored["groups"].as_array_mut().unwrap().push(twin);
+    let (stream, event_type) = ("$persistentSubscriptionConfig", "$PersistentConfig");
+    let (stream, event_type) = (stream.parse().unwrap(), event_type.parse().unwrap());
+    let changed = NewEvent::json(EventId::random(), event_type, stored.to_string());
+    let append = Append::to(stream, ExpectedRevision::Any, [changed]).privileged();
+    store.append(append).await.unwrap();
+    scene.restart().await;
+
+    let (mut client, mut groups) = (scene.client().await, scene.groups().await);
+    grow(&mut client, "a::b", 2..4).await;
+    let twin = ("a::b", "mail");
+    let mut consumer = GroupConsumer::connect(&mut groups, twin, 10).await.unwrap();
+    let (first, second) = (consumer.next().await, consumer.next().await);
+    consumer.nack(&first, Action::Park).await;
+    consumer.ack(&[&second]).await;
+    info_when(&mut groups, twin, |info| info.last_checkpointed_event_position == "1").await;
+    delete(&mut groups, "a", "b::mail").await.unwrap();
+    let places = Read::stream("$persistentsubscription-a::b::mail-checkpoint");
+    assert_eq!(places.places(&mut client).await.len(), 1);
+    assert_eq!(info(&mut groups, "a::b", "mail").await.unwrap().parked_message_count, 1);
+    // The last of them takes the streams with it.
+    delete(&mut groups, "a::b", "mail").await.unwrap();
+    groups.create(of_stream("a::b", "mail", settings())).await.unwrap();
+    let mut consumer = GroupConsumer::connect(&mut groups, twin, 10).await.unwrap();
+    assert_eq!(consumer.places(2).await, ["0@a::b", "1@a::b"]);
+}
+
+async fn settings_that_cannot_be_used_are_refused(scene: Scene) {
+    let mut groups = group_of(&scene, 0).await;
+    let refused_with = |refused: tonic::Status, reason: &str| {
+        assert_of_group(&refused, Code::InvalidArgument, "persistent-subscription-failed");
+        assert!(refused.message().contains(reason), "{refused}");
+    };
+    let named = create_req::Settings { consumer_strategy: "Nope".to_owned(), ..settings() };
+    let negative = create_req::Settings { max_retry_count: -5, ..settings() };
+    for (unusable, reason) in [(named, "got `Nope`"), (negative, "`max_retry_count`")] {
+        let refused = groups.create(of_stream("order-2", "mail", unusable)).await.unwrap_err();
+        refused_with(refused, reason);
+    }
+    let usable = update_req::Settings {
+        max_checkpoint_count: 9,
+        read_batch_size: 1,
+        history_buffer_size: 2,
+        ..update_req::Settings::default()
+    };
+    let unknown = update_req::Settings { named_consumer_strategy: 3, ..usable };
+    let negative = update_req::Settings { live_buffer_size: -1, ..usable };
+    for (unusable, reason) in [(unknown, "got 3"), (negative, "`live_buffer_size`")] {
+        let stream = update_req::StreamOptions {
+            stream_identifier: crate::client::identifier("order-1"),
+            revision_option: None,
+        };
+        let options = update_req::Options {
+            group_name: "mail".to_owned(),
+            settings: Some(unusable),
+            stream_identifier: None,
+            stream_option: Some(update_req::options::StreamOption::Stream(stream)),
+        };
+        let refused = groups.update(UpdateReq { options: Some(options) }).await.unwrap_err();
+        refused_with(refused, reason);
+    }
     let refused = groups.create(of_stream("order-1", "", settings())).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     let mut broken = of_all("mail", Some("a"));
@@ -384,6 +472,21 @@ async fn consumers_of_a_deleted_group_are_told_and_a_new_one_begins_anew(scene: 
     consumer.nack(&event, Action::Park).await;
     info_when(&mut groups, MAIL, |info| info.parked_message_count == 1).await;
     info_when(&mut groups, MAIL, |info| info.last_checkpointed_event_position == "0").await;
+}
+
+async fn a_group_with_extra_statistics_shows_the_times_of_answers(scene: Scene) {
+    let mut groups = scene.groups().await;
+    let measured = create_req::Settings { extra_statistics: true, ..settings() };
+    groups.create(of_stream("order-1", "mail", measured)).await.unwrap();
+    crate::client::grow(&mut scene.client().await, "order-1", 1..=2).await;
+    let mut consumer = GroupConsumer::connect(&mut groups, MAIL, 10).await.unwrap();
+    let (one, two) = (consumer.next().await, consumer.next().await);
+    consumer.ack(&[&one, &two]).await;
+    let is_answered = |info: &SubscriptionInfo| info.last_checkpointed_event_position == "1";
+    let described = info_when(&mut groups, MAIL, is_answered).await;
+    let keys: Vec<_> = described.connections[0].observed_measurements.iter().collect();
+    assert_eq!(keys.len(), 14, "{keys:?}");
+    assert!(keys.iter().any(|one| one.key == "Median" && one.value >= 0), "{keys:?}");
 }
 
 async fn an_update_drops_consumers_and_keeps_the_checkpoint(scene: Scene) {
@@ -499,6 +602,10 @@ async fn a_message_that_breaks_the_protocol_ends_the_call(scene: Scene) {
     let empty = tokio_stream::iter([ReadReq { content: None }]);
     let refused = groups.read(empty).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
+    let mut consumer = GroupConsumer::connect(&mut groups, MAIL, 10).await.unwrap();
+    let unknown = read_req::Nack { action: 5, ..read_req::Nack::default() };
+    consumer.say(Content::Nack(unknown)).await;
+    assert!(consumer.error().await.message().contains("got 5"));
     info_when(&mut groups, MAIL, |info| info.connections.is_empty()).await;
 }
 

@@ -9,6 +9,7 @@ mod admin;
 mod batches;
 mod client;
 mod cut_off;
+mod deep_json;
 mod deleting;
 mod ending;
 mod endpoints;
@@ -29,6 +30,7 @@ mod subscribing;
 mod system_streams;
 mod traces;
 mod users;
+mod users_at_once;
 #[allow(dead_code, reason = "the end-to-end tests use all of it")]
 mod wire;
 mod writing;

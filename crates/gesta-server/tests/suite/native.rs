@@ -3,7 +3,7 @@
 mod access;
 mod appending;
 mod described;
-mod http_client;
+pub(crate) mod http_client;
 mod odd_requests;
 mod querying;
 mod reading;

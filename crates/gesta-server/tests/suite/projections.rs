@@ -1,7 +1,7 @@
 //! Projections: configured, run, stopped, reset and asked for their states.
 
 mod crashing;
-mod driver;
+pub(crate) mod driver;
 mod emitting;
 mod exactly_once;
 mod failing;

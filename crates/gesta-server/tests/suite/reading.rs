@@ -14,6 +14,7 @@ scenarios!(
     an_event_comes_back_as_it_was_appended,
     a_stream_without_events_is_a_message_and_no_error,
     the_end_is_told_to_those_who_ask,
+    the_first_revision_of_a_truncated_stream_is_told_to_those_who_ask,
     all_includes_its_position_forwards_and_leaves_it_out_backwards,
     filters_select_by_prefix_and_by_pattern,
     a_link_is_read_with_its_target_or_without,
@@ -29,6 +30,10 @@ async fn a_stream_is_read_in_both_directions_from_a_revision_with_a_limit(scene:
         (stream().at_revision(3), &["3@s-1", "4@s-1"]),
         (stream().backwards().at_end().limit(2), &["4@s-1", "3@s-1"]),
         (stream().backwards().at_revision(1), &["1@s-1", "0@s-1"]),
+        // The start is the first event.
+        (stream().backwards(), &["0@s-1"]),
+        (Read::stream("$ce-s").backwards(), &["0@$ce-s"]),
+        (Read::all().backwards(), &[]),
         (stream().backwards().at_revision(u64::MAX).limit(1), &["4@s-1"]),
         (stream().at_revision(9), &[]),
     ];
@@ -88,6 +93,25 @@ async fn the_end_is_told_to_those_who_ask(scene: Scene) {
     let read = truncated.run(&mut client).await.unwrap();
     let expected = [Content::FirstStreamPosition(2), Content::LastStreamPosition(2)];
     assert_eq!(read, expected);
+}
+
+async fn the_first_revision_of_a_truncated_stream_is_told_to_those_who_ask(scene: Scene) {
+    let mut client = scene.client().await;
+    grow(&mut client, "order-1", 0..6).await;
+    let mut metadata = proposed(9, "$metadata");
+    metadata.data = br#"{"$tb":2}"#.to_vec().into();
+    append(&mut client, "$$order-1", ANY, vec![metadata]).await.unwrap();
+    let stream = || Read::stream("order-1").told_of_the_end();
+    for read in [stream(), stream().at_revision(1), stream().limit(4)] {
+        let read = read.run(&mut client).await.unwrap();
+        assert_eq!(read.first(), Some(&Content::FirstStreamPosition(2)));
+        assert_eq!(place(&read[1]), "2@order-1");
+    }
+    // These begin where they were asked to.
+    for read in [stream().at_revision(2), stream().at_revision(4), Read::stream("order-1")] {
+        let read = read.run(&mut client).await.unwrap();
+        assert!(matches!(read.first(), Some(Content::Event(_))), "{read:?}");
+    }
 }
 
 async fn all_includes_its_position_forwards_and_leaves_it_out_backwards(scene: Scene) {
@@ -161,6 +185,7 @@ async fn wrong_combinations_are_refused(scene: Scene) {
     let by_type = || Filter::EventType(by_prefix(&["a"]));
     let refused = [
         Read::stream("s").without_form_of_ids(),
+        Read::stream("s").in_direction(2),
         Read::stream("s").filtered(by_type(), 10),
         Read::stream("s").backwards().subscribing(),
         Read::all().at_position(3, 4),

@@ -29,6 +29,7 @@ pub(crate) struct Scene {
     /// `true` if other servers of the store learn the address.
     is_advertised: bool,
     connections_max: u32,
+    transient_state_bytes_max: Option<usize>,
 }
 
 /// A store that a scene can open again.
@@ -69,8 +70,17 @@ impl Scene {
     fn unstarted(store: Store, leases: Option<Arc<dyn Leases>>) -> Self {
         let address = "127.0.0.1:0".parse().unwrap();
         let (stop, running, scavenger) = (None, None, None);
-        let (is_advertised, connections_max) = (false, CONNECTIONS_MAX);
-        Self { address, stop, running, store, leases, scavenger, is_advertised, connections_max }
+        Self {
+            address,
+            stop,
+            running,
+            store,
+            leases,
+            scavenger,
+            is_advertised: false,
+            connections_max: CONNECTIONS_MAX,
+            transient_state_bytes_max: None,
+        }
     }
 
     async fn begun(mut self) -> Self {
@@ -90,6 +100,10 @@ impl Scene {
         };
         let server = match &self.scavenger {
             Some(scavenger) => server.scavenging(Arc::clone(scavenger)),
+            None => server,
+        };
+        let server = match self.transient_state_bytes_max {
+            Some(bytes) => server.transient_state_bytes_max(bytes),
             None => server,
         };
         let server = match self.is_advertised {
@@ -148,6 +162,12 @@ impl Scene {
     /// Serves the same store to at most this number of connections.
     pub(crate) async fn restart_with_at_most(&mut self, connections: u32) {
         self.connections_max = connections;
+        self.restart().await;
+    }
+
+    /// Serves the same store with less memory for the states of transient projections.
+    pub(crate) async fn restart_with_transient_states_of(&mut self, bytes: usize) {
+        self.transient_state_bytes_max = Some(bytes);
         self.restart().await;
     }
 

@@ -7,7 +7,7 @@ use gesta_store::{MemoryLeases, memory::MemoryStore};
 use tonic::Code;
 
 use crate::{
-    client::{grow, trailer},
+    client::{Empty, grow, operations::operations_client::OperationsClient, trailer},
     endpoints::{LOCAL, get},
     group_client::*,
     scene::Scene,
@@ -75,6 +75,35 @@ async fn a_server_that_was_replaced_cannot_move_the_checkpoint() {
     assert_of_group(&consumer.error().await, Code::Cancelled, "persistent-subscription-dropped");
     let mut consumer = GroupConsumer::connect(&mut groups, MAIL, 10).await.unwrap();
     assert_eq!(consumer.places(1).await, ["2@order-1"]);
+}
+
+#[tokio::test]
+async fn a_server_that_resigns_leaves_groups_to_the_other_and_serves_everything_else() {
+    let (store, leases) = (MemoryStore::new(), MemoryLeases::new());
+    let first = Scene::sharing(store.clone(), Arc::new(leases.clone())).await;
+    let mut groups = runs_groups(&first).await;
+    groups.create(of_stream("order-1", "mail", settings())).await.unwrap();
+    grow(&mut first.client().await, "order-1", 1..=2).await;
+    let mut consumer = GroupConsumer::connect(&mut groups, MAIL, 10).await.unwrap();
+    let event = consumer.next().await;
+    consumer.ack(&[&event]).await;
+    info_when(&mut groups, MAIL, |info| info.last_checkpointed_event_position == "0").await;
+    let second = Scene::sharing(store, Arc::new(leases)).await;
+
+    let mut operations = OperationsClient::new(first.channel().await);
+    operations.resign_node(Empty {}).await.unwrap();
+    consumer.error().await;
+    let mut others = runs_groups(&second).await;
+    let mut consumer = GroupConsumer::connect(&mut others, MAIL, 10).await.unwrap();
+    assert_eq!(consumer.places(1).await, ["1@order-1"]);
+    let refused = GroupConsumer::connect(&mut groups, MAIL, 10).await.err().unwrap();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    assert_eq!(grow(&mut first.client().await, "order-1", [3]).await, 2);
+
+    // The second one resigns, too, and nothing keeps the first one from taking over again.
+    let mut operations = OperationsClient::new(second.channel().await);
+    operations.resign_node(Empty {}).await.unwrap();
+    runs_groups(&first).await;
 }
 
 /// Two servers on a store that know each other. The first one runs the groups.

@@ -26,15 +26,18 @@ scenarios!(
     a_session_is_repeated_with_its_first_answer,
     a_session_may_repeat_appends_of_one_stream_each,
     a_session_without_requests_or_with_a_stream_twice_is_refused,
-    records_of_several_streams_are_appended_in_the_order_of_each_stream,
+    records_of_several_streams_are_appended_in_the_order_of_the_call,
     a_check_of_a_stream_that_gets_no_records_decides,
     a_failed_check_is_named_by_its_place_with_the_state_of_its_stream,
     a_tombstoned_stream_takes_no_records_and_fails_its_check,
     all_checks_that_fail_are_named,
+    several_checks_of_one_stream_hold_together,
+    records_in_turns_are_repeated_with_their_first_answer,
     a_check_may_expect_a_deleted_or_a_tombstoned_stream,
     records_and_appends_that_are_too_large_are_refused_with_their_sizes,
     properties_are_read_as_metadata_by_the_first_version,
     names_that_the_index_answers_take_no_records,
+    metadata_among_records_leave_a_deleted_stream_deleted,
 );
 
 const NO_STREAM_NUMBER: i64 = -1;
@@ -182,7 +185,7 @@ async fn a_session_without_requests_or_with_a_stream_twice_is_refused(scene: Sce
     assert_eq!(both.count("order-1").await, 0);
 }
 
-async fn records_of_several_streams_are_appended_in_the_order_of_each_stream(scene: Scene) {
+async fn records_of_several_streams_are_appended_in_the_order_of_the_call(scene: Scene) {
     let mut both = Both::of(&scene).await;
     let records = vec![
         record_of("order-1", 1),
@@ -194,6 +197,8 @@ async fn records_of_several_streams_are_appended_in_the_order_of_each_stream(sce
     let heads: Vec<_> =
         answer.revisions.iter().map(|of| (of.stream.as_str(), of.revision)).collect();
     assert_eq!(heads, [("order-1", 1), ("stock-1", 1)]);
+    let all = Read::all().places(&mut both.first).await;
+    assert_eq!(all, ["0@order-1", "0@stock-1", "1@order-1", "1@stock-1"]);
     let read = Read::stream("order-1").run(&mut both.first).await.unwrap();
     let data = |nth: usize| event(&read[nth]).event.as_ref().unwrap().data.clone();
     assert_eq!([data(0), data(1)], [r#"{"n":1}"#, r#"{"n":3}"#]);
@@ -245,9 +250,45 @@ async fn a_failed_check_is_named_by_its_place_with_the_state_of_its_stream(scene
         panic!("{violation:?}")
     };
     assert_eq!(state.actual_state, -5, "it is deleted");
-    let twice = vec![check("order-1", ANY_NUMBER), check("order-1", NO_STREAM_NUMBER)];
-    let refused = both.records(vec![record_of("order-1", 3)], twice).await.unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
+async fn several_checks_of_one_stream_hold_together(scene: Scene) {
+    let mut both = Both::of(&scene).await;
+    grow(&mut both.first, "customer-1", [1, 2]).await;
+    let records = |number| vec![record_of("order-1", number), record_of("stock-1", number + 1)];
+    let holding = vec![
+        check("customer-1", 1),
+        check("order-1", ANY_NUMBER),
+        check("customer-1", EXISTS_NUMBER),
+        check("order-1", NO_STREAM_NUMBER),
+        check("order-1", NO_STREAM_NUMBER),
+    ];
+    both.records(records(10), holding).await.unwrap();
+    let failing = vec![
+        check("customer-1", EXISTS_NUMBER),
+        check("customer-1", 0),
+        check("order-1", 0),
+        check("order-1", NO_STREAM_NUMBER),
+    ];
+    let refused = both.records(records(20), failing).await.unwrap_err();
+    assert_eq!(failed_checks(&refused), [(1, 0, 1), (3, NO_STREAM_NUMBER, 0)]);
+    assert_eq!((both.count("order-1").await, both.count("stock-1").await), (1, 1));
+}
+
+async fn records_in_turns_are_repeated_with_their_first_answer(scene: Scene) {
+    let mut both = Both::of(&scene).await;
+    let in_turns = || {
+        let streams = ["order-1", "stock-1"].into_iter().cycle();
+        streams.zip(1..=4).map(|(stream, number)| record_of(stream, number))
+    };
+    let checks = || vec![check("order-1", NO_STREAM_NUMBER), check("stock-1", NO_STREAM_NUMBER)];
+    let first = both.records(in_turns().collect(), checks()).await.unwrap();
+    assert_eq!(both.records(in_turns().collect(), checks()).await.unwrap(), first);
+    // The records of the first stream alone are where they say they are.
+    let alone = in_turns().filter(|record| record.stream == "order-1").collect();
+    let repeated = both.records(alone, vec![check("order-1", NO_STREAM_NUMBER)]).await.unwrap();
+    assert_eq!(repeated.revisions, first.revisions[..1]);
+    assert_eq!(Read::all().places(&mut both.first).await.len(), 4);
 }
 
 async fn a_tombstoned_stream_takes_no_records_and_fails_its_check(scene: Scene) {
@@ -255,10 +296,16 @@ async fn a_tombstoned_stream_takes_no_records_and_fails_its_check(scene: Scene) 
     grow(&mut both.first, "customer-1", [1]).await;
     tombstone(&mut both.first, "customer-1", Tombstoning::Any(Empty {})).await.unwrap();
     let session = both.session(vec![request("customer-1", ANY_NUMBER, &[2])]).await.unwrap_err();
-    let records = both.records(vec![record_of("customer-1", 2)], vec![]).await.unwrap_err();
-    for refused in [session, records] {
-        let ended: StreamTombstonedErrorDetails = details(&refused, Code::FailedPrecondition);
-        assert_eq!(ended.stream, "customer-1");
+    let ended: StreamTombstonedErrorDetails = details(&session, Code::FailedPrecondition);
+    assert_eq!(ended.stream, "customer-1");
+    // Records need no check for it: no check of the call is named then.
+    let written = || vec![record_of("customer-1", 2)];
+    let refused = both.records(written(), vec![]).await.unwrap_err();
+    assert_eq!(failed_checks(&refused), [(-1, ANY_NUMBER, -6)]);
+    for expected in [ANY_NUMBER, EXISTS_NUMBER, NO_STREAM_NUMBER, 10] {
+        let checks = vec![check("other-1", ANY_NUMBER), check("customer-1", expected)];
+        let refused = both.records(written(), checks).await.unwrap_err();
+        assert_eq!(failed_checks(&refused), [(1, expected, -6)]);
     }
     let checks = vec![check("customer-1", EXISTS_NUMBER)];
     let refused = both.records(vec![record_of("order-1", 3)], checks).await.unwrap_err();
@@ -386,4 +433,33 @@ async fn names_that_the_index_answers_take_no_records(scene: Scene) {
     assert_exception(&refused, Code::PermissionDenied, "access-denied");
     both.records(vec![record_of("$settings", 2)], vec![]).await.unwrap();
     assert_eq!(both.count("$settings").await, 1);
+}
+
+async fn metadata_among_records_leave_a_deleted_stream_deleted(scene: Scene) {
+    let mut both = Both::of(&scene).await;
+    grow(&mut both.first, "customer-1", [1, 2]).await;
+    grow(&mut both.first, "customer-2", [3, 4]).await;
+    delete(&mut both.first, "customer-1", Deleting::Any(Empty {})).await.unwrap();
+    let metadata = |stream: &str, number, json: &str| AppendRecord {
+        schema: Some(SchemaInfo {
+            format: SchemaFormat::Json.into(),
+            name: "$metadata".to_owned(),
+            id: None,
+        }),
+        data: json.to_owned().into(),
+        ..record_of(stream, number)
+    };
+    let records = vec![
+        metadata("$$customer-1", 10, r#"{"$maxCount":9}"#),
+        record_of("order-1", 11),
+        metadata("$$customer-2", 12, r#"{"$tb":9223372036854775807}"#),
+    ];
+    both.records(records, vec![]).await.unwrap();
+    assert_eq!(both.count("order-1").await, 1);
+    for stream in ["customer-1", "customer-2"] {
+        assert_eq!(both.count(stream).await, 0);
+        // An append revives the stream, without what was deleted.
+        grow(&mut both.first, stream, [if stream == "customer-1" { 20 } else { 21 }]).await;
+        assert_eq!(Read::stream(stream).places(&mut both.first).await, [format!("2@{stream}")]);
+    }
 }

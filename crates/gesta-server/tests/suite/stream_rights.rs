@@ -1,10 +1,12 @@
 //! Rights to streams: access control lists, their defaults, and what no list opens.
 
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Code;
 
 use crate::{
     client::{read_resp::Content, *},
-    secured::Secured,
+    secured::{Secured, basic},
 };
 
 /// Sets the metadata of a stream.
@@ -32,8 +34,17 @@ async fn every_user_may_use_the_streams_of_users_by_default() {
     assert_eq!(Read::stream("order-1").places(&mut ann).await, ["0@order-1"]);
     set_metadata(&mut ann, "order-1", r#"{"$maxCount":5}"#).await;
     let mut anonymous = scene.client_with(Credentials::default()).await;
-    let refused = try_append(&mut anonymous, "order-1").await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unauthenticated);
+    assert_denied(try_append(&mut anonymous, "order-1").await);
+}
+
+#[tokio::test]
+async fn the_whole_store_takes_no_events_and_is_not_deleted_by_anybody() {
+    let scene = Secured::start().await;
+    let mut admin = scene.admin().await;
+    set_metadata(&mut admin, "$all", r#"{"$acl":{"$w":"admin","$d":"admin"}}"#).await;
+    assert_denied(try_append(&mut admin, "$all").await);
+    assert_denied(delete(&mut admin, "$all", Deleting::Any(Empty {})).await);
+    assert_denied(tombstone(&mut admin, "$all", Tombstoning::Any(Empty {})).await);
 }
 
 #[tokio::test]
@@ -69,6 +80,29 @@ async fn a_list_gives_each_right_to_those_that_it_names() {
     };
     assert_denied(bob.delete(delete.clone()).await);
     admin.delete(delete).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_append_is_found_without_the_name_of_a_stream_that_the_caller_may_not_read() {
+    let scene = Secured::start().await;
+    scene.create_user("ann", &[]).await;
+    let mut admin = scene.admin().await;
+    append(&mut admin, "order-1", ANY, vec![proposed(7, "happened")]).await.unwrap();
+    append(&mut admin, "secret-ledger", ANY, vec![proposed(8, "happened")]).await.unwrap();
+    set_metadata(&mut admin, "secret-ledger", r#"{"$acl":{"$r":"admin","$w":"ann"}}"#).await;
+    let find = async |number| {
+        let channel = scene.channel().await;
+        let credentials = basic("ann", "changeit");
+        let mut finder =
+            appends::appends_client::AppendsClient::with_interceptor(channel, credentials);
+        let request = appends::FindReq { first_event_id: id(number) };
+        finder.find(request).await.map(|answer| answer.into_inner().found)
+    };
+    assert!(find(7).await.unwrap().is_some());
+    assert!(find(9).await.unwrap().is_none());
+    let denied = find(8).await.unwrap_err();
+    assert_exception(&denied, Code::PermissionDenied, "access-denied");
+    assert!(!denied.message().contains("secret"), "{denied}");
 }
 
 #[tokio::test]
@@ -138,7 +172,13 @@ async fn no_list_opens_users_or_lets_the_audit_stream_be_changed() {
     let scene = Secured::start().await;
     scene.create_user("ann", &[]).await;
     let (mut admin, mut ann) = (scene.admin().await, scene.client("ann", "changeit").await);
-    set_metadata(&mut admin, "$user-ann", r#"{"$acl":{"$r":"ann","$w":"ann"}}"#).await;
+    for stream in ["$user-ann", "$user-evil", "$users", "$$$user-ann", "$$$users"] {
+        assert_denied(try_append(&mut admin, stream).await);
+    }
+    for stream in ["$user-ann", "$users", "$settings", "$audit", "$persistentSubscriptionConfig"] {
+        assert_denied(delete(&mut admin, stream, Deleting::Any(Empty {})).await);
+        assert_denied(tombstone(&mut admin, stream, Tombstoning::Any(Empty {})).await);
+    }
     assert_denied(Read::stream("$user-ann").run(&mut ann).await);
     assert_denied(try_append(&mut ann, "$user-ann").await);
     assert!(!Read::stream("$audit").run(&mut admin).await.unwrap().is_empty());
@@ -158,28 +198,81 @@ async fn no_list_opens_users_or_lets_the_audit_stream_be_changed() {
 }
 
 #[tokio::test]
-async fn a_reader_of_the_whole_store_sees_neither_users_nor_the_audit_stream() {
+async fn a_reader_of_the_whole_store_sees_of_the_systems_streams_what_they_may_read() {
     let scene = Secured::start().await;
     scene.create_user("ann", &[]).await;
     let (mut admin, mut ann) = (scene.admin().await, scene.client("ann", "changeit").await);
+    let header = crate::secured::basic("admin", scene.passwords.admin());
+    let channel = scene.channel().await;
+    let mut groups =
+        groups::persistent_subscriptions_client::PersistentSubscriptionsClient::with_interceptor(
+            channel, header,
+        );
+    groups.create(crate::group_client::of_all("everything", None)).await.unwrap();
     set_metadata(&mut admin, "$all", r#"{"$acl":{"$r":"ann"}}"#).await;
     for number in 0..5 {
         try_append(&mut ann, &format!("order-{number}")).await.unwrap();
     }
-    let is_closed = |place: &String| place.contains("$user-") || place.contains("$audit");
-    let places = Read::all().places(&mut admin).await;
-    assert!(places.iter().any(is_closed), "{places:?}");
+    set_metadata(&mut admin, "order-1", r#"{"$acl":{"$mr":"$admins"}}"#).await;
+    set_metadata(&mut admin, "order-2", r#"{"$maxCount":5}"#).await;
+    try_append(&mut admin, "$board").await.unwrap();
+    try_append(&mut admin, "$secret").await.unwrap();
+    set_metadata(&mut admin, "$board", r#"{"$acl":{"$r":"ann"}}"#).await;
+
+    let of_system = |places: Vec<String>| -> std::collections::BTreeSet<String> {
+        let names = places.iter().filter_map(|place| place.split_once('@'));
+        names.map(|(_, name)| name.to_owned()).filter(|name| name.starts_with('$')).collect()
+    };
+    let all = of_system(Read::all().places(&mut admin).await);
+    for name in
+        ["$users", "$user-ann", "$audit", "$persistentSubscriptionConfig", "$$$all", "$$order-1"]
+    {
+        assert!(all.contains(name), "{name} is missing in {all:?}");
+    }
+    let seen = ["$$order-2".to_owned(), "$board".to_owned()];
     let places = Read::all().places(&mut ann).await;
-    assert!(!places.iter().any(is_closed) && places.len() >= 5, "{places:?}");
+    assert_eq!(of_system(places), seen.clone().into());
     // A limit counts what is shown.
     assert_eq!(Read::all().limit(5).places(&mut ann).await.len(), 5);
     let mut messages = Read::all().subscribing().open(&mut ann).await.unwrap();
     messages.confirmed().await;
+    let mut places = Vec::new();
     loop {
         match messages.next().await {
             Content::CaughtUp(_) => break,
-            content => assert!(!is_closed(&crate::client::place(&content))),
+            content => places.push(crate::client::place(&content)),
         }
+    }
+    assert_eq!(of_system(places), seen.into());
+}
+
+/// An append of one event in a batch.
+fn in_batch(number: u128, stream: &str) -> BatchAppendReq {
+    let event = proposed(number, "happened");
+    BatchAppendReq {
+        correlation_id: id(number),
+        options: Some(batch_append_req::Options {
+            stream_identifier: identifier(stream),
+            expected_stream_position: Some(batch_append_req::options::ExpectedStreamPosition::Any(
+                (),
+            )),
+            deadline_option: None,
+        }),
+        proposed_messages: vec![batch_append_req::ProposedMessage {
+            id: event.id,
+            metadata: event.metadata,
+            custom_metadata: event.custom_metadata,
+            data: event.data,
+        }],
+        is_final: true,
+    }
+}
+
+/// Returns the code of one append of a batch, 0 for a success.
+fn code_of(answer: &BatchAppendResp) -> i32 {
+    match answer.result.as_ref().unwrap() {
+        batch_append_resp::Result::Success(_) => 0,
+        batch_append_resp::Result::Error(status) => status.code,
     }
 }
 
@@ -188,41 +281,59 @@ async fn each_append_of_a_batch_is_checked() {
     let scene = Secured::start().await;
     scene.create_user("ann", &[]).await;
     let mut ann = scene.client("ann", "changeit").await;
-    let request = |number: u128, stream: &str| {
-        let event = proposed(number, "happened");
-        BatchAppendReq {
-            correlation_id: id(number),
-            options: Some(batch_append_req::Options {
-                stream_identifier: identifier(stream),
-                expected_stream_position: Some(
-                    batch_append_req::options::ExpectedStreamPosition::Any(()),
-                ),
-                deadline_option: None,
-            }),
-            proposed_messages: vec![batch_append_req::ProposedMessage {
-                id: event.id,
-                metadata: event.metadata,
-                custom_metadata: event.custom_metadata,
-                data: event.data,
-            }],
-            is_final: true,
-        }
-    };
-    let requests = [request(1, "$settings"), request(2, "order-1")];
+    let requests = [in_batch(1, "$settings"), in_batch(2, "order-1")];
     let answers = ann.batch_append(tokio_stream::iter(requests)).await.unwrap();
     let mut answers = answers.into_inner();
     let mut codes = Vec::new();
     while let Some(answer) = answers.message().await.unwrap() {
-        codes.push((
-            answer.correlation_id,
-            match answer.result.unwrap() {
-                batch_append_resp::Result::Success(_) => 0,
-                batch_append_resp::Result::Error(status) => status.code,
-            },
-        ));
+        let code = code_of(&answer);
+        codes.push((answer.correlation_id, code));
     }
     codes.sort_by_key(|(_, code)| *code);
     assert_eq!(codes, [(id(2), 0), (id(1), i32::from(Code::PermissionDenied))]);
+}
+
+/// Keeps a batch open while what its user may do changes.
+#[tokio::test]
+async fn an_open_batch_has_the_rights_that_its_user_has_now() {
+    let scene = Secured::start().await;
+    let mut admin = scene.admin().await;
+    set_metadata(&mut admin, "order-1", r#"{"$acl":{"$w":"sales"}}"#).await;
+    let mut users = scene.admins_users().await;
+    for (login, number) in [("ann", 10), ("bob", 20), ("eve", 30)] {
+        scene.create_user(login, &["sales"]).await;
+        let mut client = scene.client(login, "changeit").await;
+        let (requests, received) = mpsc::unbounded_channel();
+        let received = UnboundedReceiverStream::new(received);
+        requests.send(in_batch(number, "order-1")).unwrap();
+        let mut answers = client.batch_append(received).await.unwrap().into_inner();
+        assert_eq!(code_of(&answers.message().await.unwrap().unwrap()), 0, "{login}");
+        let login_name = login.to_owned();
+        match login {
+            "ann" => {
+                let options = Some(users::disable_req::Options { login_name });
+                users.disable(users::DisableReq { options }).await.unwrap();
+            }
+            "bob" => {
+                let options = users::update_req::Options {
+                    login_name,
+                    password: String::new(),
+                    full_name: String::new(),
+                    groups: Vec::new(),
+                };
+                users.update(users::UpdateReq { options: Some(options) }).await.unwrap();
+            }
+            _ => {
+                let options = Some(users::delete_req::Options { login_name });
+                users.delete(users::DeleteReq { options }).await.unwrap();
+                // The same name is another person.
+                scene.create_user(login, &[]).await;
+            }
+        }
+        requests.send(in_batch(number + 1, "order-1")).unwrap();
+        let denied = code_of(&answers.message().await.unwrap().unwrap());
+        assert_eq!(denied, i32::from(Code::PermissionDenied), "{login}");
+    }
 }
 
 #[tokio::test]
@@ -231,9 +342,18 @@ async fn changes_of_rights_are_in_the_audit_stream() {
     let mut admin = scene.admin().await;
     set_metadata(&mut admin, "order-1", r#"{"$acl":{"$r":"ann"}}"#).await;
     set_metadata(&mut admin, "order-2", r#"{"$maxCount":5}"#).await;
+    // Metadata without a list remove it.
+    set_metadata(&mut admin, "order-1", r#"{"$maxCount":5}"#).await;
+    let mut settings = proposed(uuid::Uuid::new_v4().as_u128(), "update-default-acl");
+    settings.data = "{}".into();
+    append(&mut admin, "$settings", ANY, vec![settings]).await.unwrap();
+    set_metadata(&mut admin, "$settings", r#"{"$maxAge":1}"#).await;
     let audit = Read::stream("$audit").run(&mut admin).await.unwrap();
     let changes: Vec<_> = audit.iter().filter_map(rights_changed).collect();
-    assert_eq!(changes, [r#"{"by":"admin","stream":"$$order-1"}"#]);
+    let streams = ["$$order-1", "$$order-1", "$settings", "$$$settings"];
+    let expected =
+        streams.map(|stream| format!(r#"{{"by":"admin","from":"127.0.0.1","stream":"{stream}"}}"#));
+    assert_eq!(changes, expected);
 }
 
 fn rights_changed(content: &Content) -> Option<String> {
@@ -260,9 +380,28 @@ async fn a_consumer_needs_the_right_to_read_the_source_of_its_group() {
     };
     let mut ops = clients("ops", scene.passwords.ops().to_owned()).await;
     let create = crate::group_client::of_stream;
-    for stream in ["order-1", "order-2"] {
-        ops.create(create(stream, "shipping", crate::group_client::settings())).await.unwrap();
-    }
+    let update = |stream| groups::UpdateReq {
+        options: Some(groups::update_req::Options {
+            group_name: "shipping".to_owned(),
+            settings: Some(groups::update_req::Settings {
+                max_checkpoint_count: 9,
+                read_batch_size: 1,
+                history_buffer_size: 2,
+                ..Default::default()
+            }),
+            stream_identifier: identifier(stream),
+            stream_option: None,
+        }),
+    };
+    let new = |stream| create(stream, "shipping", crate::group_client::settings());
+    // An operator manages groups, and reads no more than others by them.
+    assert_denied(ops.create(new("order-1")).await);
+    assert_denied(ops.create(crate::group_client::of_all("everything", None)).await);
+    ops.create(new("order-2")).await.unwrap();
+    let mut owner = clients("admin", scene.passwords.admin().to_owned()).await;
+    owner.create(new("order-1")).await.unwrap();
+    assert_denied(ops.update(update("order-1")).await);
+    ops.update(update("order-2")).await.unwrap();
     let mut ann = clients("ann", "changeit".to_owned()).await;
     let read = |stream: &str| groups::ReadReq {
         content: Some(read_req::Content::Options(read_req::Options {
@@ -278,20 +417,34 @@ async fn a_consumer_needs_the_right_to_read_the_source_of_its_group() {
     ann.read(tokio_stream::iter([read("order-2")])).await.unwrap();
 
     let audit = Read::stream("$audit").run(&mut admin).await.unwrap();
-    let calls = audit.iter().filter(|content| {
-        let record = event(content).event.as_ref().unwrap();
-        record.metadata["type"] == "$call" && record.data.starts_with(br#"{"by":"ops""#)
-    });
-    assert_eq!(calls.count(), 2);
+    let [first, all, second] = ["order-1::shipping", "$all::everything", "order-2::shipping"];
+    let denied = "refused: PermissionDenied";
+    // Those that were refused, too.
+    let expected =
+        [(first, denied), (all, denied), (second, "done"), (first, denied), (second, "done")];
+    let expected = expected.map(|(group, outcome)| (group.to_owned(), outcome.to_owned()));
+    assert_eq!(group_calls(&audit, "ops"), expected);
+}
+
+/// Returns the calls about groups that the audit stream has of a login, with their outcomes.
+fn group_calls(audit: &[Content], login: &str) -> Vec<(String, String)> {
+    let records = audit.iter().map(|content| event(content).event.as_ref().unwrap());
+    let calls = records.filter(|record| record.metadata["type"] == "$call");
+    let calls = calls.map(|record| serde_json::from_slice(&record.data).unwrap());
+    let of_login = calls.filter(|call: &serde_json::Value| call["by"] == login);
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    of_login.map(|call| (text(&call["group"]), text(&call["outcome"]))).collect()
 }
 
 #[tokio::test]
-async fn a_group_of_the_whole_store_leaves_out_users_and_the_audit_stream() {
+async fn a_group_of_the_whole_store_leaves_out_streams_of_the_system() {
     use crate::client::groups::{
         persistent_subscriptions_client::PersistentSubscriptionsClient, read_req, read_resp,
     };
     let scene = Secured::start().await;
     let mut admin = scene.admin().await;
+    set_metadata(&mut admin, "order-1", r#"{"$acl":{"$mr":"$admins"}}"#).await;
+    try_append(&mut admin, "$secret").await.unwrap();
     try_append(&mut admin, "order-1").await.unwrap();
     let header = crate::secured::basic("admin", scene.passwords.admin());
     let mut client = PersistentSubscriptionsClient::with_interceptor(scene.channel().await, header);
@@ -314,7 +467,7 @@ async fn a_group_of_the_whole_store_leaves_out_users_and_the_audit_stream() {
         let message = message.expect("a message comes in time").unwrap().unwrap();
         let Some(read_resp::Content::Event(event)) = message.content else { continue };
         let place = crate::group_client::place(&event);
-        assert!(!place.contains("$user-") && !place.contains("$audit"), "{place}");
+        assert!(!place.contains("@$"), "{place}");
         if place == "0@order-1" {
             break;
         }

@@ -14,6 +14,7 @@ scenarios!(
     a_subscription_starts_after_its_revision_or_at_the_end,
     a_subscription_to_all_starts_after_its_position,
     a_filter_tells_its_progress_and_no_position_twice,
+    a_filter_tells_where_it_has_caught_up_also_without_an_event,
     a_subscription_ends_when_its_stream_is_tombstoned,
     a_server_that_stops_ends_its_subscriptions,
 );
@@ -95,6 +96,22 @@ async fn a_filter_tells_its_progress_and_no_position_twice(scene: Scene) {
     grow(&mut client, "noise-1", 200..240).await;
     let Content::Checkpoint(live) = messages.next().await else { panic!("no checkpoint") };
     assert!(live.commit_position > head);
+}
+
+async fn a_filter_tells_where_it_has_caught_up_also_without_an_event(scene: Scene) {
+    let mut client = scene.client().await;
+    grow(&mut client, "noise-1", 0..3).await;
+    let last = Read::all().backwards().at_end().limit(1).run(&mut client).await.unwrap();
+    let head = crate::client::event(&last[0]).event.as_ref().unwrap().commit_position;
+    let wanted = || Filter::StreamIdentifier(by_prefix(&["wanted-"]));
+    for read in [Read::all(), Read::all().at_end(), Read::all().at_position(head, head)] {
+        let read = read.filtered(wanted(), 32).subscribing();
+        let mut messages = read.open(&mut client).await.unwrap();
+        messages.confirmed().await;
+        let Content::Checkpoint(at) = messages.next().await else { panic!("no checkpoint") };
+        assert_eq!(at.commit_position, head);
+        assert!(matches!(messages.next().await, Content::CaughtUp(_)));
+    }
 }
 
 async fn a_subscription_ends_when_its_stream_is_tombstoned(scene: Scene) {

@@ -16,6 +16,9 @@ scenarios!(
     each_expectation_holds_or_is_answered_with_the_head,
     a_repeat_is_answered_with_the_first_result,
     a_repeat_may_put_appends_together_or_take_them_apart,
+    parts_of_an_append_are_repeats_also_without_an_expected_revision,
+    parts_of_an_append_with_an_expected_revision_are_repeats_without_one,
+    the_whole_store_is_no_stream_that_takes_events,
     an_append_without_events_tells_the_head,
     an_event_without_its_required_metadata_is_refused_by_name,
     an_event_that_is_too_large_is_refused_with_its_id_and_the_limit,
@@ -93,6 +96,77 @@ async fn a_repeat_may_put_appends_together_or_take_them_apart(scene: Scene) {
         assert!(matches!(answer, Ok(WrongExpectedVersion(_))), "{numbers:?}: {answer:?}");
     }
     assert_eq!(Read::stream("order-1").places(&mut client).await.len(), 3);
+}
+
+async fn parts_of_an_append_are_repeats_also_without_an_expected_revision(scene: Scene) {
+    let mut client = scene.client().await;
+    let batch = |numbers: &[u128]| numbers.iter().map(|n| proposed(*n, "placed")).collect();
+    let appends: [&[u128]; 4] = [&[1, 2, 3], &[4], &[5, 6], &[7]];
+    for numbers in appends {
+        append(&mut client, "order-1", ANY, batch(numbers)).await.unwrap();
+    }
+    let repeats: [(&[u128], u64); 7] = [
+        (&[1], 0),
+        (&[2, 3], 2),
+        (&[1, 2], 1),
+        (&[3, 4, 5], 4),
+        (&[6], 5),
+        (&[4, 5, 6, 7], 6),
+        (&[1, 2, 3, 4, 5, 6, 7], 6),
+    ];
+    for (numbers, head) in repeats {
+        for expected in [ANY, EXISTS] {
+            let answer = append(&mut client, "order-1", expected, batch(numbers)).await;
+            let Ok(Success(success)) = answer else { panic!("{numbers:?}: {answer:?}") };
+            let current = CurrentRevisionOption::CurrentRevision(head);
+            assert_eq!(success.current_revision_option, Some(current), "{numbers:?}");
+        }
+    }
+    let differing: [&[u128]; 4] = [&[2, 1], &[3, 8], &[7, 8], &[1, 3]];
+    for numbers in differing {
+        let answer = append(&mut client, "order-1", ANY, batch(numbers)).await;
+        let Ok(WrongExpectedVersion(answer)) = answer else { panic!("{numbers:?}: {answer:?}") };
+        let current = wrong::CurrentRevisionOption::CurrentRevision(6);
+        assert_eq!(answer.current_revision_option, Some(current));
+    }
+    assert_eq!(Read::stream("order-1").places(&mut client).await.len(), 7);
+    // An unknown first event makes a new append, and so does another stream.
+    for (stream, numbers) in [("order-1", [8, 9]), ("order-2", [2, 3])] {
+        append(&mut client, stream, ANY, batch(&numbers)).await.unwrap();
+    }
+    assert_eq!(Read::stream("order-1").places(&mut client).await.len(), 9);
+    assert_eq!(Read::stream("order-2").places(&mut client).await.len(), 2);
+}
+
+async fn parts_of_an_append_with_an_expected_revision_are_repeats_without_one(scene: Scene) {
+    let mut client = scene.client().await;
+    let batch = |numbers: &[u128]| numbers.iter().map(|n| proposed(*n, "placed")).collect();
+    append(&mut client, "order-1", NO_STREAM, batch(&[1, 2, 3])).await.unwrap();
+    append(&mut client, "order-1", exact(2), batch(&[4, 5])).await.unwrap();
+    let repeats: [(&[u128], u64); 5] =
+        [(&[1], 0), (&[2], 1), (&[2, 3], 2), (&[5], 4), (&[3, 4, 5], 4)];
+    for (numbers, head) in repeats {
+        for expected in [ANY, EXISTS] {
+            let answer = append(&mut client, "order-1", expected, batch(numbers)).await;
+            let Ok(Success(success)) = answer else { panic!("{numbers:?}: {answer:?}") };
+            let current = CurrentRevisionOption::CurrentRevision(head);
+            assert_eq!(success.current_revision_option, Some(current), "{numbers:?}");
+        }
+    }
+    let answer = append(&mut client, "order-1", ANY, batch(&[2, 9])).await;
+    assert!(matches!(answer, Ok(WrongExpectedVersion(_))), "{answer:?}");
+    assert_eq!(Read::stream("order-1").places(&mut client).await.len(), 5);
+}
+
+async fn the_whole_store_is_no_stream_that_takes_events(scene: Scene) {
+    let mut client = scene.client().await;
+    let appended = append(&mut client, "$all", ANY, vec![proposed(1, "placed")]).await;
+    assert_exception(&appended.unwrap_err(), Code::PermissionDenied, "access-denied");
+    let deleted = delete(&mut client, "$all", Deleting::Any(Empty {})).await;
+    assert_exception(&deleted.unwrap_err(), Code::PermissionDenied, "access-denied");
+    let ended = tombstone(&mut client, "$all", Tombstoning::Any(Empty {})).await;
+    assert_exception(&ended.unwrap_err(), Code::PermissionDenied, "access-denied");
+    assert_eq!(Read::all().places(&mut client).await, [""; 0]);
 }
 
 async fn an_append_without_events_tells_the_head(scene: Scene) {

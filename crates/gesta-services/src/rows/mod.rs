@@ -1,12 +1,18 @@
 //! The services, one file each.
 
+mod dynamodb;
+mod ferretdb;
+mod kafka;
+mod opensearch;
 mod pgbouncer;
 mod postgres;
 mod postgres_15;
 mod postgres_18;
 mod postgres_replica;
+mod redis;
 
 pub(crate) use self::{
+    dynamodb::DynamoDb, ferretdb::FerretDb, kafka::Kafka, opensearch::OpenSearch,
     pgbouncer::Pgbouncer, postgres_15::POSTGRES_15, postgres_18::POSTGRES_18,
-    postgres_replica::POSTGRES_REPLICA,
+    postgres_replica::POSTGRES_REPLICA, redis::Redis,
 };

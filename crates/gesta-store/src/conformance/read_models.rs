@@ -116,6 +116,7 @@ macro_rules! __every_read_model_clause {
             consumers::a_consumers_checkpoint_never_goes_back_in_one_incarnation;
             consumers::consumers_keep_apart;
             consumers::an_older_snapshot_does_not_win;
+            consumers::an_older_snapshot_with_another_last_event_does_not_win;
             consumers::a_snapshot_comes_back_as_it_was;
             consumers::snapshots_of_streams_keep_apart;
         }

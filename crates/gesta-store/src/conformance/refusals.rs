@@ -48,6 +48,20 @@ pub(super) async fn appends_to_several_streams_are_refused(store: &dyn EventStor
     assert_eq!(stream_ids(store, "order-1").await, [], "nothing must be appended");
 }
 
+pub(super) async fn several_parts_of_one_stream_are_refused(store: &dyn EventStore) {
+    let checked = to_order(event())
+        .expecting(name("order-2"), ExpectedRevision::Any)
+        .expecting(name("order-2"), ExpectedRevision::NoStream);
+    refused(offer(store, checked).await, Capability::StreamParts);
+    let apart = to_order(event()).and(name("order-2"), ExpectedRevision::Any, [event()]).and(
+        name("order-1"),
+        ExpectedRevision::Any,
+        [event()],
+    );
+    refused(offer(store, apart).await, Capability::StreamParts);
+    assert_eq!(stream_ids(store, "order-1").await, [], "nothing must be appended");
+}
+
 pub(super) async fn append_conditions_are_refused(store: &dyn EventStore) {
     let query = EventQuery::of(QueryItem::every().of_types([event_type("placed")]));
     let condition = AppendCondition { none_matching: query, after: Position::START };

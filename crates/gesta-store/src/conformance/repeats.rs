@@ -62,6 +62,25 @@ pub(super) async fn a_repeat_over_several_streams_gets_the_first_answer(store: &
     expect_repeat(store, several).await;
 }
 
+pub(super) async fn a_repeat_of_several_parts_of_a_stream_gets_the_first_answer(
+    store: &dyn EventStore,
+) {
+    grow(store, "order-1", 1).await;
+    let apart = Append::to(name("order-1"), exact(0), events(1))
+        .and(name("order-2"), ExpectedRevision::NoStream, events(1))
+        .and(name("order-1"), ExpectedRevision::Any, events(2));
+    expect_repeat(store, apart.clone()).await;
+    // The same events in another order are no repeat.
+    let [first, other, last] = apart.streams.as_slice() else { panic!("three parts") };
+    let together: Vec<_> = first.events.iter().chain(&last.events).cloned().collect();
+    let sorted = Append::to(name("order-1"), exact(0), together).and(
+        name("order-2"),
+        ExpectedRevision::NoStream,
+        other.events.clone(),
+    );
+    conflict(store.append(sorted).await);
+}
+
 pub(super) async fn a_repeat_with_a_condition_gets_the_first_answer(store: &dyn EventStore) {
     let unique =
         crate::EventQuery::of(crate::QueryItem::every().of_types([event_type("registered")]));

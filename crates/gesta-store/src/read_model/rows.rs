@@ -97,6 +97,24 @@ pub trait ReadRows: Send {
         key: &str,
     ) -> impl Future<Output = Result<Option<Value>, DatabaseError>> + Send;
 
+    /// Returns the values of several rows, in the order of their keys; `None` for a row that does
+    /// not exist.
+    ///
+    /// By default one row is read after the other. A store behind a network reads them together.
+    fn get_many_json(
+        &mut self,
+        table: &str,
+        keys: &[&str],
+    ) -> impl Future<Output = Result<Vec<Option<Value>>, DatabaseError>> + Send {
+        async move {
+            let mut values = Vec::with_capacity(keys.len());
+            for key in keys {
+                values.push(self.get_json(table, key).await?);
+            }
+            Ok(values)
+        }
+    }
+
     /// Returns rows of a table, by increasing key.
     fn list_json(
         &mut self,

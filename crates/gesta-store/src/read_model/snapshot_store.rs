@@ -13,10 +13,15 @@ use crate::{Incarnation, Revision, StreamName};
 /// A hash of everything that a snapshot depends on besides the events: the shape of the state, and
 /// the version of the code that computed it. A snapshot with another fingerprint must not be used.
 ///
+/// The upper half identifies the fold: the shapes and the code. The lower half may differ between
+/// snapshots of one fold; the framework puts a hash of the last event there.
+///
 /// ```
 /// use gesta_store::Fingerprint;
 ///
-/// assert_ne!(Fingerprint::new(1), Fingerprint::new(2));
+/// let (earlier, later) = (Fingerprint::new(0x7_0000_0001), Fingerprint::new(0x7_0000_0002));
+/// assert_ne!(earlier, later);
+/// assert_eq!(earlier.fold(), later.fold());
 /// assert_eq!(Fingerprint::new(255).to_string(), "00000000000000ff");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +38,12 @@ impl Fingerprint {
     #[must_use]
     pub const fn number(self) -> u64 {
         self.0
+    }
+
+    /// Returns the upper half, which identifies the fold.
+    #[must_use]
+    pub const fn fold(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 }
 
@@ -63,7 +74,8 @@ impl fmt::Display for Fingerprint {
 pub struct Snapshot {
     /// The stream's name.
     pub stream: StreamName,
-    /// The last event that the state includes.
+    /// The last event that the state includes. A state of events of several streams has a number
+    /// here that grows from each snapshot to the next.
     pub revision: Revision,
     /// The incarnation of the store that the events were read from.
     pub incarnation: Incarnation,
@@ -88,11 +100,11 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// Returns `true` if this snapshot is at a later revision than `other`, with the same
-    /// fingerprint and incarnation.
+    /// Returns `true` if this snapshot is at a later revision than `other`, of the same
+    /// [fold](Fingerprint::fold) and incarnation.
     #[must_use]
     pub fn is_newer_than(&self, other: &Self) -> bool {
-        self.fingerprint == other.fingerprint
+        self.fingerprint.fold() == other.fingerprint.fold()
             && self.incarnation == other.incarnation
             && self.revision > other.revision
     }

@@ -5,7 +5,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use gesta_store::{CapabilitySet, EventStore, ReadModelStore, ReadRows, Rows, SnapshotStore};
+use gesta_store::{
+    CapabilitySet, EventStore, QueryCache, ReadModelStore, ReadRows, Rows, SnapshotStore,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use tower::{BoxError, Layer, Service, ServiceExt as _, util::BoxCloneSyncService};
 
@@ -22,6 +24,7 @@ use crate::{
     DuplicateEventName, EventSet, Nodes, OnRead, OpenError, Pipeline, ProcessManager, ProcessSetup,
     Reactor, ReactorSetup, Receipt, RetryPolicy, Rng, Role, SnapshotPolicy, SystemClock, SystemRng,
     Unauthorized,
+    cache::{AnswerCache, CacheMarks},
     event_names::Scope,
     log_hint,
     nodes::Hosting,
@@ -76,6 +79,7 @@ pub struct Builder {
     reactors: ReactorRegistrations,
     nodes: Option<Nodes>,
     role: Role,
+    cache: Option<Arc<dyn QueryCache>>,
     hints_at_log: bool,
     duplicate_event: Option<DuplicateEventName>,
 }
@@ -105,6 +109,7 @@ impl Builder {
             reactors: ReactorRegistrations::default(),
             nodes: None,
             role: Role::All,
+            cache: None,
             hints_at_log: true,
             duplicate_event: None,
         }
@@ -185,6 +190,17 @@ impl Builder {
     /// state `Waiting`, and its queries are answered from the read models that all nodes share.
     pub fn role(mut self, role: Role) -> Self {
         self.role = role;
+        self
+    }
+
+    /// Caches the answers of the queries that opt in ([`Query::caching`](crate::Query::caching)).
+    ///
+    /// Each projection then sets marks in the cache before it commits a batch that changes rows, so
+    /// that a commit takes as much longer as the cache takes to answer. Nodes that share read
+    /// models need one shared cache, or each a `MemoryQueryCache`, in which any change of a read
+    /// model ends all of its answers.
+    pub fn query_cache(mut self, cache: Arc<dyn QueryCache>) -> Self {
+        self.cache = Some(cache);
         self
     }
 
@@ -392,7 +408,12 @@ impl Builder {
             store: SharedStore(Arc::clone(&store)),
             clock: Arc::clone(&clock),
             hosting: hosting.clone(),
+            cache: CacheMarks::of(self.cache.as_ref()),
         };
+        // Nodes that share the read models change rows, too, and so do those of other roles.
+        let has_other_writers = self.nodes.is_some() || !self.role.runs_tasks();
+        let answers =
+            self.cache.map(|cache| AnswerCache::new(cache, Arc::clone(&clock), has_other_writers));
         let read_side = self.read_side.start(&context)?;
         for inline in read_side.handles().filter(|handle| handle.is_inline) {
             inline.started(clock.as_ref()).await;
@@ -415,6 +436,7 @@ impl Builder {
             clock,
             rng,
             read_side,
+            answers,
             processes,
             reactors,
             snapshots,

@@ -14,7 +14,10 @@ use std::{
 use gesta_store::{EventStore, LeaseError, LeaseInForce, NodeName};
 
 use super::{process_side::Processes, reactor_side::Reactors, read_side::ReadSide};
-use crate::{Clock, Nodes, Pipeline, Rng, Role, nodes::Membership, snapshot::Snapshots};
+use crate::{
+    Clock, Nodes, Pipeline, QueryCacheCounts, Rng, Role, cache::AnswerCache, nodes::Membership,
+    snapshot::Snapshots,
+};
 
 /// The handle of an application: executes commands, loads aggregates, answers queries. Cheap to
 /// clone.
@@ -47,6 +50,8 @@ pub(super) struct Parts {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rng: Arc<dyn Rng>,
     pub(super) read_side: ReadSide,
+    /// `None` without a cache.
+    pub(super) answers: Option<AnswerCache>,
     pub(super) processes: Processes,
     pub(super) reactors: Reactors,
     pub(super) snapshots: Snapshots,
@@ -79,6 +84,17 @@ impl Gesta {
 
     pub(crate) fn read_side(&self) -> &ReadSide {
         &self.inner.parts.read_side
+    }
+
+    pub(crate) fn answers(&self) -> Option<&AnswerCache> {
+        self.inner.parts.answers.as_ref()
+    }
+
+    /// Returns the numbers of cached queries since the application was opened. All are 0 without
+    /// [`Builder::query_cache`](super::Builder::query_cache).
+    #[must_use]
+    pub fn query_cache_counts(&self) -> QueryCacheCounts {
+        self.answers().map(AnswerCache::counts).unwrap_or_default()
     }
 
     pub(crate) fn processes(&self) -> &Processes {

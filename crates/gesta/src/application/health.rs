@@ -124,6 +124,8 @@ pub enum Component {
     Projection,
     /// The storage of read models and snapshots as a whole.
     ReadModels,
+    /// The cache of queries.
+    QueryCache,
     /// A process manager as a whole.
     ProcessManager,
     /// One instance of a process manager.
@@ -141,6 +143,7 @@ impl Component {
             Self::Clock => "clock",
             Self::Projection => "projection",
             Self::ReadModels => "read-models",
+            Self::QueryCache => "query-cache",
             Self::ProcessManager => "process-manager",
             Self::Process => "process",
             Self::Reactor => "reactor",
@@ -179,6 +182,7 @@ impl Gesta {
             }));
         }
         causes.extend(patience.wait(self.read_models_causes()).await.unwrap_or_default());
+        causes.extend(self.query_cache_cause());
         for handle in self.processes().handles() {
             causes.extend(process_manager_causes(handle));
         }
@@ -200,6 +204,12 @@ impl Gesta {
         let impaired = (Severity::Degraded, "impaired");
         let cause = |trouble| Component::ReadModels.cause("", impaired, trouble);
         troubles.into_iter().map(cause).collect()
+    }
+
+    /// Reports a cache that does not answer: queries take longer without it.
+    fn query_cache_cause(&self) -> Option<HealthCause> {
+        let trouble = self.answers()?.trouble()?;
+        Some(Component::QueryCache.cause("", (Severity::Degraded, "unavailable"), trouble))
     }
 
     async fn store_cause(&self, patience: &mut Patience) -> Option<HealthCause> {

@@ -27,5 +27,5 @@ pub use handle::Gesta;
 pub use health::{Component, Health, HealthCause, Severity};
 pub use load::Load;
 pub use projections::{DeadLetterId, ParseDeadLetterIdError};
-pub use query::{Answer, Ask, AskError, Query, QueryError, WAIT_MAX, Wait, WaitError};
+pub use query::{Answer, Ask, AskError, Positioned, Query, QueryError, WAIT_MAX, Wait, WaitError};
 pub use reactors::ReactorStatus;

@@ -1,9 +1,9 @@
 //! Queries against read models, which can wait until they see the caller's own writes.
 //!
 //! Owns: [`Query`], [`Answer`], [`Ask`], [`Wait`]. Invariants: an answer requested at a position
-//! reflects every event up to it, also if another node has applied them; every wait is bounded, and
-//! none polls, except on a node that does not run the projection. Not here: SQL, which belongs to
-//! the application.
+//! reflects every event up to it, also if another node has applied them, and from the cache; every
+//! wait is bounded, and none polls, except on a node that does not run the projection. Not here:
+//! SQL, which belongs to the application, and reading through the cache ([`cache`](crate::cache)).
 
 use std::{
     error::Error,
@@ -16,7 +16,8 @@ use std::{
 use gesta_store::{DatabaseError, Position};
 
 use crate::{
-    Clock, Gesta, OtherRole, Projection, Receipt,
+    Caching, Clock, Gesta, OtherRole, Projection, Receipt,
+    cache::{AnswerCache, FreshAnswer, ReadPlace, ReadPlan, trouble_of},
     projection::{ProjectionHandle, ProjectionProgress},
 };
 
@@ -105,6 +106,15 @@ pub trait Query: Send + Sync + 'static {
     type Reads: Projection;
     /// The result of the query.
     type Answer: Send + 'static;
+
+    /// Returns the rules by which answers are cached, for a query that opts in. Default: `None`.
+    ///
+    /// Has an effect only in an application with a cache
+    /// ([`Builder::query_cache`](crate::Builder::query_cache)). `derive(Query)` takes a function
+    /// for it: `#[query(reads = Sales, answer = Report, caching = Caching::of)]`.
+    fn caching(&self) -> Option<Caching<Self::Answer>> {
+        None
+    }
 }
 
 /// Answers a query on a connection of type `Conn`.
@@ -261,7 +271,8 @@ impl Gesta {
         Conn: Send + 'static,
     {
         let (at_least, within) = (Position::START, WAIT_MAX);
-        Ask { gesta: self, query, at_least, within, connection: PhantomData }
+        let uses_cache = true;
+        Ask { gesta: self, query, at_least, within, uses_cache, connection: PhantomData }
     }
 
     /// Waits until the read model of a projection reflects a command.
@@ -317,7 +328,33 @@ pub struct Ask<'g, Q, Conn> {
     query: Q,
     at_least: Position,
     within: Duration,
+    uses_cache: bool,
     connection: PhantomData<fn() -> Conn>,
+}
+
+/// An answer, and the position that it reflects.
+///
+/// ```
+/// use gesta::{Positioned, Position};
+///
+/// let answer = Positioned::new(42, Position::new(7));
+/// assert_eq!((answer.answer, answer.position), (42, Position::new(7)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Positioned<A> {
+    /// The answer.
+    pub answer: A,
+    /// Every event up to this position is reflected; later ones may be.
+    pub position: Position,
+}
+
+impl<A> Positioned<A> {
+    /// Creates an answer with its position.
+    #[must_use]
+    pub const fn new(answer: A, position: Position) -> Self {
+        Self { answer, position }
+    }
 }
 
 impl<'g, Q, Conn> Ask<'g, Q, Conn>
@@ -340,19 +377,80 @@ where
         Self { within: limit, ..self }
     }
 
-    async fn run(self) -> Result<Q::Answer, AskError> {
-        let Self { gesta, query, at_least, within, connection: _ } = self;
-        let waiting = Waiting::of::<Q::Reads>(gesta, at_least)?;
-        waiting.wait(within).await?;
-        let answer = answer::<Q, Conn>(waiting.handle, query).await;
-        // A damaged database file is reported by health from the first query that meets it.
-        if let Err(AskError::Query(error)) = &answer
-            && let Some(damage) = database_error_in(error)
-        {
-            waiting.handle.remember_damage(damage);
-        }
-        answer
+    /// Answers from the read model, also if the query opts in to the cache.
+    pub fn uncached(self) -> Self {
+        Self { uses_cache: false, ..self }
     }
+
+    /// Runs the query, and returns its answer with the position that it reflects: the requested one
+    /// or a later one.
+    ///
+    /// # Errors
+    /// The same as those of the query itself.
+    pub async fn with_position(self) -> Result<Positioned<Q::Answer>, AskError> {
+        self.run().await
+    }
+
+    async fn run(self) -> Result<Positioned<Q::Answer>, AskError> {
+        let Self { gesta, query, at_least, within, uses_cache, connection: _ } = self;
+        let waiting = Waiting::of::<Q::Reads>(gesta, at_least)?;
+        let cache = gesta.answers().filter(|_| uses_cache && !waiting.handle.is_stopped());
+        let plan = cache.map(|cache| plan(cache, &query, &waiting)).transpose()?.flatten();
+        let load = load::<Q, Conn>(&waiting, within, query);
+        let (answer, position) = match (cache, plan) {
+            (Some(cache), Some(plan)) => cache.read_through(plan, load).await?,
+            (Some(_) | None, _) => {
+                let fresh = load.await?;
+                (fresh.answer, fresh.position)
+            }
+        };
+        Ok(Positioned { answer, position })
+    }
+}
+
+/// Plans the read through the cache of a query that opts in. `None` while its read model or the
+/// incarnation of its position is unknown.
+fn plan<Q: Query>(
+    cache: &AnswerCache,
+    query: &Q,
+    waiting: &Waiting<'_>,
+) -> Result<Option<ReadPlan<Q::Answer>>, QueryError> {
+    let Some(caching) = query.caching() else { return Ok(None) };
+    let place = {
+        let progress = waiting.handle.progress.borrow();
+        let Some(scope) = progress.cache_scope() else { return Ok(None) };
+        let changed_at = progress.checkpoint.map_or(Position::START, |it| it.position);
+        let version = waiting.handle.version;
+        ReadPlace { scope, position: progress.position, changed_at, version }
+    };
+    let planned = cache.plan(caching, place, waiting.wanted);
+    Ok(Some(planned.map_err(|error| QueryError::because(trouble_of(&error)))?))
+}
+
+/// Waits for the read model, then answers from it.
+async fn load<Q, Conn>(
+    waiting: &Waiting<'_>,
+    within: Duration,
+    query: Q,
+) -> Result<FreshAnswer<Q::Answer>, AskError>
+where
+    Q: Answer<Conn>,
+    Conn: Send + 'static,
+{
+    waiting.wait(within).await?;
+    // Read before the rows, which may be newer than this position, never older.
+    let (position, scope) = {
+        let progress = waiting.handle.progress.borrow();
+        (progress.position, progress.cache_scope())
+    };
+    let answer = answer::<Q, Conn>(waiting.handle, query).await;
+    // A damaged database file is reported by health from the first query that meets it.
+    if let Err(AskError::Query(error)) = &answer
+        && let Some(damage) = database_error_in(error)
+    {
+        waiting.handle.remember_damage(damage);
+    }
+    Ok(FreshAnswer { answer: answer?, position, scope })
 }
 
 /// Answers a query on a connection to the active read model.
@@ -380,7 +478,7 @@ where
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'g>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+        Box::pin(async move { Ok(self.run().await?.answer) })
     }
 }
 

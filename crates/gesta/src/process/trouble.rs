@@ -85,7 +85,7 @@ impl InputError {
     /// Returns whether the instance is at fault, rather than the store or the manager.
     ///
     /// The instance is then set aside, and the manager continues. Damage is assumed to concern one
-    /// stream only.
+    /// stream only, and so is an archive: the manager's own events are in none.
     pub(super) fn is_of_the_instance(&self) -> bool {
         match self {
             Self::Store(error) => matches!(
@@ -93,6 +93,7 @@ impl InputError {
                 StoreError::Rejected(_)
                     | StoreError::Unsupported { .. }
                     | StoreError::Deleted { .. }
+                    | StoreError::Archived { .. }
                     | StoreError::Corrupt(_)
             ),
             Self::Task { .. } | Self::Place(_) | Self::Full { .. } => false,

@@ -258,6 +258,8 @@ where
         } else {
             tx.commit().await?;
         }
+        // The rows have changed without a new position.
+        self.reset_cache().await;
         Ok(())
     }
 

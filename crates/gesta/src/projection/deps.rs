@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::{
     Apply, ApplyError, Projection, catch_panic::catch_panic, store_work::in_callers_context,
 };
-use crate::{Clock, Recorded};
+use crate::{Clock, Recorded, RowGroups, cache::CacheMarks};
 
 /// Shared dependencies of a projection and its read models.
 pub(super) struct ProjectionDeps<P, S> {
@@ -39,6 +39,7 @@ pub(super) struct ReadModelWork<P, S> {
     pub(super) is_inline: bool,
     /// The partition whose events are applied. `None` for all of the projection.
     pub(super) partition: Option<Partition>,
+    pub(super) cache: CacheMarks,
     /// Dropped last, which signals the handle that nothing of the projection is in use.
     pub(super) in_use: mpsc::Sender<()>,
 }
@@ -56,8 +57,25 @@ where
             token,
             is_inline: self.is_inline,
             partition,
+            cache: self.cache.clone(),
             in_use: self.in_use.clone(),
         }
+    }
+
+    /// Returns the groups of rows that events have changed. Nothing without a cache.
+    pub(super) async fn changes(
+        &self,
+        events: &[Recorded<P::Event>],
+    ) -> Result<RowGroups, ApplyError> {
+        let mut changed = RowGroups::none();
+        if self.cache.are_kept() {
+            let changes = async {
+                events.iter().for_each(|event| changed.add(self.projection.changes(event)));
+                Ok(())
+            };
+            catch_panic(changes).await?;
+        }
+        Ok(changed)
     }
 
     /// Begins a transaction that writes. Every one of them carries the token of the lease.

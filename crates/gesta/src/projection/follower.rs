@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use gesta_store::{
-    Checkpoint, EventType, Filter, Head, Position, ReadAll, ReadModel, ReadModelId, ReadModelStore,
-    ReadModelTx, Stage, StoreError, Visibility,
+    Checkpoint, EventType, Filter, Head, Incarnation, Position, ReadAll, ReadModel, ReadModelId,
+    ReadModelStore, ReadModelTx, Stage, StoreError, Visibility,
 };
 use tokio::sync::watch;
 
@@ -46,6 +46,8 @@ struct Seen {
     /// Handled position: the checkpoint, or a later one if no event between them is for this
     /// projection.
     position: Position,
+    /// The incarnation of the store that the position belongs to. `None` for rows of another one.
+    incarnation: Option<Incarnation>,
     fills_to: Option<Position>,
     dead_letters: usize,
     /// Its rows come from events of all types that this program applies.
@@ -143,7 +145,8 @@ where
         let dead_letters = read_models.dead_letters(&live.id).await?.len();
         let is_complete = complete.is_some();
         let old = at(Stage::Retired);
-        Ok(Some(Seen { old, live, position, fills_to, dead_letters, is_complete }))
+        let incarnation = checkpoint.map(|checkpoint| checkpoint.incarnation);
+        Ok(Some(Seen { old, live, position, incarnation, fills_to, dead_letters, is_complete }))
     }
 
     /// Reads the origin of a read model's rows.
@@ -211,7 +214,7 @@ where
 
 impl Seen {
     fn publish<P: super::Projection>(self, progress: &mut ProjectionProgress) {
-        let Self { live, old, position, fills_to, dead_letters, is_complete } = self;
+        let Self { live, old, position, incarnation, fills_to, dead_letters, is_complete } = self;
         let reached = progress.inline_reached.take();
         // Dead letters of a read model of another version cannot be retried.
         let is_own = live.version == P::VERSION;
@@ -220,6 +223,7 @@ impl Seen {
         let inline = takes_part.then(|| InlineReadModel { id: live.id.clone(), is_live: true });
         progress.inline_into = inline.into_iter().collect();
         progress.checkpoint = live.checkpoint;
+        progress.incarnation = incarnation;
         progress.answering = Some(live.id);
         progress.position = position;
         progress.fills_to = fills_to;

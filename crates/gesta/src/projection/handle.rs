@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     Clock, EventSet, RunsElsewhere,
+    cache::CacheMarks,
     error_line::in_one_line,
     nodes::{Closing, Hosting, close},
 };
@@ -317,6 +318,7 @@ pub(crate) struct ProjectionContext {
     pub(crate) store: SharedStore,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) hosting: Hosting,
+    pub(crate) cache: CacheMarks,
 }
 
 #[derive(Clone)]
@@ -406,6 +408,7 @@ where
                 token: None,
                 is_inline: self.is_inline,
                 partition: None,
+                cache: context.cache.clone(),
                 in_use,
             }),
         });

@@ -25,7 +25,7 @@ use super::{
     Apply, ApplyError, ProjectionProgress, catch_panic::catch_panic, deps::ReadModelWork,
     provenance::HistoryMarker, status::InlineReadModel, store_work::in_runtime, stream_end,
 };
-use crate::{EventSet, Recorded, error_line::in_one_line};
+use crate::{EventSet, Recorded, RowGroups, error_line::in_one_line};
 
 /// Maximum number of events behind the head that an append applies before its own.
 const CATCH_UP_EVENTS_MAX: u64 = 512;
@@ -50,6 +50,8 @@ struct Pending {
     /// Read models that have failed, until the next commit.
     left_out: HashSet<ReadModelId>,
     applied: Vec<(ReadModelId, Checkpoint)>,
+    /// Read models whose marks could not be set.
+    unmarked: Vec<(ReadModelId, Checkpoint)>,
 }
 
 /// An error of one read model.
@@ -131,19 +133,26 @@ where
             return Ok(None);
         };
         let applied = self.apply_in(&mut tx, batch).await?;
-        let ended = match applied {
-            Some(_) => tx.commit().await,
+        let ended = match &applied {
+            Some(changed) => {
+                // Before the commit of the append.
+                if self.work.cache.set(id, batch.to, changed).await.is_err() {
+                    self.pending().unmarked.push((id.clone(), batch.to));
+                }
+                tx.commit().await
+            }
             None => tx.rollback().await,
         };
         ended.map_err(|error| of_database(error, batch, None))?;
-        Ok(applied)
+        Ok(applied.map(|_| batch.to))
     }
 
+    /// Returns the groups of rows that have changed, or `None` if there is nothing to commit.
     async fn apply_in(
         &self,
         tx: &mut S::Tx,
         batch: &InlineBatch,
-    ) -> Result<Option<Checkpoint>, InlineFault> {
+    ) -> Result<Option<RowGroups>, InlineFault> {
         let other = |error: DatabaseError| InlineFault::Other(in_one_line(&error));
         let Some(from) = tx.checkpoint().await.map_err(other)? else { return Ok(None) };
         // After a failover the projection's own task finds out whether its rows are still valid.
@@ -153,8 +162,9 @@ where
         let events = batch.transaction.events_after(from.position).await;
         let events = events.map_err(|error| InlineFault::Other(in_one_line(&error)))?;
         let own: Vec<_> = events.iter().filter(|it| self.types.contains(&it.event_type)).collect();
+        let mut changed = RowGroups::none();
         for run in own.chunk_by(|one, next| !one.stream.is_system() && !next.stream.is_system()) {
-            self.apply_run(tx, run, batch).await?;
+            changed.add(self.apply_run(tx, run, batch).await?);
         }
         let marked = match events.last() {
             Some(last) => HistoryMarker::of(last).keep(tx, None).await,
@@ -162,7 +172,7 @@ where
         };
         marked.map_err(other)?;
         tx.advance(Advance { from: Some(from), to: batch.to }).await.map_err(other)?;
-        Ok(Some(batch.to))
+        Ok(Some(changed))
     }
 
     /// Applies neighbouring events of ordinary streams, or one event of a system stream.
@@ -171,7 +181,7 @@ where
         tx: &mut S::Tx,
         run: &[&RecordedEvent],
         batch: &InlineBatch,
-    ) -> Result<(), InlineFault> {
+    ) -> Result<RowGroups, InlineFault> {
         let applied = match run {
             [event] if event.stream.is_system() => self.forget_ended(tx, event, batch).await,
             _ => self.apply_events(tx, run).await,
@@ -182,12 +192,17 @@ where
         })
     }
 
-    async fn apply_events(&self, tx: &mut S::Tx, run: &[&RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply_events(
+        &self,
+        tx: &mut S::Tx,
+        run: &[&RecordedEvent],
+    ) -> Result<RowGroups, ApplyError> {
         let decoded = Recorded::read_all(run.iter().copied())?;
         if decoded.is_empty() {
-            return Ok(());
+            return Ok(RowGroups::none());
         }
-        catch_panic(self.work.projection.apply(tx, &decoded)).await
+        catch_panic(self.work.projection.apply(tx, &decoded)).await?;
+        self.work.changes(&decoded).await
     }
 
     /// Deletes the rows of a stream that this event has ended, if it has.
@@ -196,7 +211,7 @@ where
         tx: &mut S::Tx,
         event: &RecordedEvent,
         batch: &InlineBatch,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<RowGroups, ApplyError> {
         let Some(store) = self.store.upgrade() else {
             return Err(DatabaseError::unavailable("the event store was closed").into());
         };
@@ -205,10 +220,10 @@ where
             false => stream_end::ended_by(event, store.as_ref()).await,
         };
         let ended = ended.map_err(|error| DatabaseError::unavailable(in_one_line(&error)))?;
-        match ended {
-            Some(stream) => catch_panic(self.work.projection.forget(tx, &stream)).await,
-            None => Ok(()),
-        }
+        let Some(stream) = ended else { return Ok(RowGroups::none()) };
+        catch_panic(self.work.projection.forget(tx, &stream)).await?;
+        // The rows of any group may be among those of a stream.
+        Ok(RowGroups::all())
     }
 
     fn pending(&self) -> std::sync::MutexGuard<'_, Pending> {
@@ -227,7 +242,11 @@ where
     }
 
     fn committed(&self, _: &InlineBatch) {
-        let Pending { applied, .. } = std::mem::take(&mut *self.pending());
+        let Pending { applied, unmarked, .. } = std::mem::take(&mut *self.pending());
+        for (id, to) in unmarked {
+            let cache = self.work.cache.clone();
+            self.runtime.spawn(async move { cache.reset(&id, to.incarnation).await });
+        }
         let Some(progress) = self.progress.upgrade() else { return };
         progress.send_if_modified(|progress| {
             let answering = progress.answering.clone();

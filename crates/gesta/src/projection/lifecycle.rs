@@ -102,6 +102,7 @@ where
         self.progress.send_modify(|progress| {
             progress.answering = Some(answering.id.clone());
             progress.position = answering.position;
+            progress.incarnation = Some(answering.incarnation);
             progress.checkpoint = Some(answering.checkpoint);
         });
     }

@@ -11,6 +11,7 @@
 //!
 //! [`ReadModelStore`]: gesta_store::ReadModelStore
 
+mod cached_answers;
 mod catch_panic;
 mod dead_letters;
 mod deliveries;
@@ -52,7 +53,7 @@ pub use status::{
 };
 pub use typed_rows::{ReadTypedRows, TypedRows};
 
-use crate::{EventSet, Recorded, UndecodableEvent};
+use crate::{EventSet, Recorded, RowGroups, UndecodableEvent};
 
 /// The name, version and event set of a read model's projection.
 ///
@@ -123,6 +124,17 @@ pub trait Projection: Send + Sync + 'static {
 
     /// Events that the projection applies, of any category.
     type Event: EventSet;
+
+    /// Returns the groups of rows that an event changes, for cached queries that depend on groups
+    /// ([`Caching::depends_on`](crate::Caching::depends_on)). Default: all rows.
+    ///
+    /// Called after the event was applied, only if the application has a cache. A group that is
+    /// left out here leaves answers valid that should not be, until their time to live is over. A
+    /// panic counts as a failure of the event.
+    fn changes(&self, event: &Recorded<Self::Event>) -> RowGroups {
+        let _ = event;
+        RowGroups::all()
+    }
 }
 
 /// Maximum of [`Projection::PARTITIONS`].

@@ -278,6 +278,7 @@ where
             filled: filled.map(|writer: &ReadModelWriter<P, S>| writer.id.clone()).collect(),
             halted: models.is_stuck(),
             position: answering.position,
+            incarnation: Some(answering.incarnation),
             checkpoint: Some(answering.checkpoint),
             dead_letters: answering.dead_letters.max(letters),
             old_rows: models.old_rows(),

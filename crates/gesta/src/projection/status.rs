@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use gesta_store::{Checkpoint, LeaseName, NodeName, Position, ReadModelId};
+use gesta_store::{
+    CacheScope, Checkpoint, Incarnation, LeaseName, NodeName, Position, ReadModelId,
+};
 
 /// The current state of a projection.
 ///
@@ -185,6 +187,8 @@ pub(crate) struct ProjectionProgress {
     /// No progress is possible without an operator.
     pub(crate) halted: bool,
     pub(crate) position: Position,
+    /// The incarnation of the store that the position belongs to. `None` if it is unknown.
+    pub(crate) incarnation: Option<Incarnation>,
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) dead_letters: usize,
     pub(crate) old_rows: Option<OldRows>,
@@ -208,6 +212,7 @@ impl ProjectionProgress {
             filled: Vec::new(),
             halted: false,
             position: Position::START,
+            incarnation: None,
             checkpoint: None,
             dead_letters: 0,
             old_rows: None,
@@ -216,6 +221,12 @@ impl ProjectionProgress {
             fills_to: None,
             runs_on: None,
         }
+    }
+
+    /// Returns the scope of cached answers to queries, if one is known.
+    pub(crate) fn cache_scope(&self) -> Option<CacheScope> {
+        let (read_model, incarnation) = (self.answering.clone()?, self.incarnation?);
+        Some(CacheScope { read_model, incarnation })
     }
 
     /// Takes over a checkpoint that an append has moved. Returns `true` if it is news.
@@ -227,6 +238,7 @@ impl ProjectionProgress {
         }
         let is_news = checkpoint.position > self.position;
         self.position = self.position.max(checkpoint.position);
+        self.incarnation = Some(checkpoint.incarnation);
         if self.checkpoint.is_none_or(|own| own.position < checkpoint.position) {
             self.checkpoint = Some(checkpoint);
         }

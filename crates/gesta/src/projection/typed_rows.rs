@@ -20,6 +20,7 @@ use super::ApplyError;
 /// let mut tx = store.begin(&doors).await?;
 /// tx.put("openings", "door-1", &3).await?;
 /// assert_eq!(tx.get::<u32>("openings", "door-1").await?, Some(3));
+/// assert_eq!(tx.get_many("openings", &["door-1", "door-2"]).await?, [Some(3), None]);
 /// assert_eq!(tx.list::<u32>(ListRows::of("openings")).await?, [("door-1".to_owned(), 3)]);
 /// # Ok::<(), gesta::ApplyError>(())
 /// # }).expect("a memory store keeps rows");
@@ -34,6 +35,19 @@ pub trait ReadTypedRows: ReadRows {
         async move {
             let value = self.get_json(table, key).await?;
             Ok(value.map(serde_json::from_value).transpose()?)
+        }
+    }
+
+    /// Returns the values of several rows, in the order of their keys; `None` for a row that does
+    /// not exist. Reads them together where the store is behind a network.
+    fn get_many<T: DeserializeOwned + Send>(
+        &mut self,
+        table: &str,
+        keys: &[&str],
+    ) -> impl Future<Output = Result<Vec<Option<T>>, ApplyError>> + Send {
+        async move {
+            let values = self.get_many_json(table, keys).await?.into_iter();
+            values.map(|value| Ok(value.map(serde_json::from_value).transpose()?)).collect()
         }
     }
 

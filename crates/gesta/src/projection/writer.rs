@@ -64,7 +64,7 @@ pub(super) struct ReadModelWriter<P: Projection, S> {
     /// Number of operator changes to dead letters that `blocked_streams` reflects.
     pub(super) dead_letter_changes: u64,
     /// Current incarnation of the store, for the next checkpoint.
-    incarnation: Incarnation,
+    pub(super) incarnation: Incarnation,
     state: WriterState<P::Event>,
     /// Streams with dead letters, and the position of the first one of each.
     pub(super) blocked_streams: Arc<BlockedStreams>,
@@ -205,6 +205,8 @@ where
         }
         writer.incarnation = incarnation;
         writer.fills_to = provenance.fills_to;
+        // The marks of changes before a crash may be missing.
+        writer.reset_cache().await;
         Ok(writer)
     }
 
@@ -491,7 +493,7 @@ where
             forgotten?;
             tx = forgotten_in;
         }
-        self.commit(tx, event.position, Some(HistoryMarker::of(event))).await?;
+        self.commit_end(tx, event, ended.is_some()).await?;
         // Changed only after the commit: a rolled-back transaction must leave the count as it is.
         self.dead_letters = self.dead_letters.saturating_sub(letters.len());
         if let Some(stream) = &ended {
@@ -523,7 +525,7 @@ where
         Ok(())
     }
 
-    fn advance_to(&self, position: Position) -> Advance {
+    pub(super) fn advance_to(&self, position: Position) -> Advance {
         let to = Checkpoint { position, incarnation: self.incarnation };
         Advance { from: Some(self.checkpoint), to }
     }
@@ -688,6 +690,7 @@ where
     if !events.is_empty() {
         catch_panic(own.projection.apply(&mut tx, &events)).await?;
     }
+    let changed = own.changes(&events).await?;
     // An operator in another process may have discarded the letters. Checked in this transaction,
     // so that no event is stored behind a letter that is gone.
     if !behind.is_empty() && provenance::dead_letter_changes(&mut tx).await? != dead_letter_changes
@@ -700,7 +703,8 @@ where
         let first = blocked_streams.get(&event.stream).copied().unwrap_or(event.position);
         tx.put_dead_letter(DeadLetter::of(event, DeadLetterReason::Behind { first })).await?;
     }
-    commit_advance(tx, (own.partition, advance), Some(HistoryMarker::of(last))).await?;
+    let commit = commit_advance(tx, (own.partition, advance), Some(HistoryMarker::of(last)));
+    own.cache.announce((&id, advance.to), &changed, commit).await?;
     Ok(behind.len())
 }
 

@@ -18,7 +18,7 @@ use gesta_store::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{EventFold, Rule, bound_to, is_of_fold, warn};
+use super::{EventFold, Rule, bound_to, warn};
 use crate::{
     AsOf, BoundaryRead,
     read::{ReadFailure, ReadProgress, read},
@@ -65,7 +65,7 @@ impl Rule {
         // Read before the snapshot: one from another incarnation may contain events that were lost.
         let head = store.head().await?;
         let snapshot = self.find(&planned.stream).await.filter(|snapshot| {
-            is_of_fold(snapshot.fingerprint, fingerprint)
+            snapshot.fingerprint.fold() == fingerprint.fold()
                 && snapshot.incarnation == head.incarnation
         });
         let resumed = match snapshot {
@@ -137,9 +137,12 @@ impl Rule {
                 return;
             }
         };
+        // Stores keep the snapshot with the greatest number. The head grows from snapshot to
+        // snapshot; the revision of the last event does not, if that is of another stream.
+        let revision = Revision::new(head.position.number());
         let snapshot = Snapshot::new(
             stream.clone(),
-            last.revision,
+            revision,
             head.incarnation,
             bound_to(fingerprint, last.id),
             state.into(),

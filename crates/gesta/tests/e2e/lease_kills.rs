@@ -16,7 +16,7 @@ use gesta::{
     sqlite::Sqlite,
     store::{LeaseInForce, Leases as _, ListRows, ReadModelStore as _, ReadRows as _},
 };
-use gesta_bench::e2e::{build, cargo, empty_directory, figures, is_full, target};
+use gesta_bench::e2e::{empty_directory, example, figures, is_full};
 use gesta_store::conformance::block_on;
 
 const NODES: usize = 3;
@@ -66,8 +66,7 @@ struct Nodes {
 
 impl Nodes {
     fn start() -> Result<Self> {
-        build(cargo().args(["build", "--package", "gesta", "--example", "leased_relay"]))?;
-        let program = target()?.join("debug/examples/leased_relay");
+        let program = example("gesta", "leased_relay")?;
         let directory = empty_directory("lease-kills")?;
         let store = Sqlite::open_blocking(&directory)?;
         let mut nodes = Self { program, directory, running: Vec::new(), started: 0, store };

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use gesta_bench::e2e::{build, cargo, empty_directory, figures, is_full, target};
+use gesta_bench::e2e::{empty_directory, example, figures, is_full};
 
 const KILLS_FULL: usize = 30;
 const KILLS_SHORT: usize = 3;
@@ -66,8 +66,7 @@ struct Delivery {
 
 impl Carrier {
     fn build(name: &str) -> Result<Self> {
-        build(cargo().args(["build", "--package", "gesta", "--example", "reactor"]))?;
-        let program = target()?.join("debug/examples/reactor");
+        let program = example("gesta", "reactor")?;
         Ok(Self { program, directory: empty_directory(name)? })
     }
 

@@ -43,6 +43,8 @@ mod projections;
 mod projections_letters;
 mod projections_origin;
 mod projections_switch;
+#[cfg(feature = "cache")]
+mod query_cache;
 mod reactors;
 mod readable;
 mod reviewed;

@@ -45,6 +45,12 @@ async fn urls_that_mean_no_store_are_told_why() {
             "pigeon:ann",
             "unknown store scheme `pigeon:`; expected `memory:`, `gesta:DIRECTORY` or `postgres://…`",
         ),
+        (
+            "kafka://broker:9092/shop",
+            "`kafka:` is no event store: a topic cannot refuse an event because another one came \
+             first, so there is no expected revision; keep events in `gesta:DIRECTORY` or \
+             `postgres://…`, and relay them to Kafka with gesta-kafka",
+        ),
         ("memory:here", "`memory:` takes no path; got `here`"),
         ("gesta:", "`gesta:` needs a directory, as in `gesta:./data`"),
     ] {

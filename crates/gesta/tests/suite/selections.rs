@@ -311,6 +311,26 @@ async fn a_snapshot_of_a_selection_is_taken_every_so_often_and_loads_begin_there
     assert_eq!(loaded.position, office.store.head().await.unwrap().position);
 }
 
+/// The last event of the first snapshot is the fourth of its stream, and that of the second one the
+/// first of another stream.
+#[tokio::test]
+async fn a_later_snapshot_of_a_selection_replaces_an_earlier_one_whatever_stream_it_ends_in() {
+    let office = Office::new().await;
+    for _ in 0..4 {
+        office.plan(9).await;
+    }
+    assert_eq!(office.course().await, (36, 0));
+    let earlier = office.snapshot().await.unwrap();
+    for student in ["ann", "bob", "cleo"] {
+        office.enrol(student).await;
+    }
+    assert_eq!(office.course().await, (36, 3));
+    let later = office.snapshot().await.unwrap();
+    assert_ne!(later, earlier);
+    office.snapshots.save_snapshot(earlier).await.unwrap();
+    assert_eq!(office.snapshot().await, Some(later), "a late writer of the earlier one");
+}
+
 #[tokio::test]
 async fn a_deletion_ends_the_use_of_a_snapshot_of_a_selection() {
     let office = Office::new().await;

@@ -3,10 +3,11 @@
 use gesta::{Answer, Query, QueryError};
 use gesta_http::PageRequest;
 
-use super::{CreditNoteDetails, CreditNotes};
+use super::{CreditNotes, details::CreditNoteDetails, rows as note_rows};
 use crate::{
     id::{CreditNoteId, CustomerId},
     paging::{Page, fetch_limit},
+    read_models::Reader,
     sql::{self, params},
 };
 
@@ -18,11 +19,15 @@ pub struct FindCreditNote {
     pub credit_note_id: CreditNoteId,
 }
 
-impl Answer<sql::Reader> for FindCreditNote {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
+impl Answer<Reader> for FindCreditNote {
+    async fn answer(&self, rows: &mut Reader) -> Result<Self::Answer, QueryError> {
         let sql = "select credit_note_id, customer_id, country, lines, total, issued_at
                    from credit_notes where credit_note_id = ?1";
-        Ok(rows.find(sql, params![self.credit_note_id.as_str()], credit_note).await?)
+        let id = self.credit_note_id.as_str();
+        match rows {
+            Reader::Sql(rows) => Ok(rows.find(sql, params![id], credit_note).await?),
+            Reader::Rows(rows) => Ok(note_rows::find(rows, id).await?),
+        }
     }
 }
 
@@ -36,14 +41,20 @@ pub struct ListCreditNotes {
     pub page: PageRequest<CreditNoteId>,
 }
 
-impl Answer<sql::Reader> for ListCreditNotes {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
+impl Answer<Reader> for ListCreditNotes {
+    async fn answer(&self, rows: &mut Reader) -> Result<Self::Answer, QueryError> {
         let sql = "select credit_note_id, customer_id, country, lines, total, issued_at
                    from credit_notes where customer_id = ?1 and credit_note_id > ?2
                    order by credit_note_id limit ?3";
         let after = self.page.after.as_ref().map_or("", CreditNoteId::as_str);
-        let values = params![self.customer_id.as_str(), after, fetch_limit(self.page.limit)];
-        let found = rows.query(sql, values, credit_note).await?;
+        let limit = fetch_limit(self.page.limit);
+        let found = match rows {
+            Reader::Sql(rows) => {
+                let values = params![self.customer_id.as_str(), after, limit];
+                rows.query(sql, values, credit_note).await?
+            }
+            Reader::Rows(rows) => note_rows::list(rows, &self.customer_id, after, limit).await?,
+        };
         Ok(Page::from_rows(found, self.page.limit, |note| note.credit_note_id.to_string()))
     }
 }

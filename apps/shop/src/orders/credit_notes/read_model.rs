@@ -1,16 +1,12 @@
 //! The read model of credit notes.
 
 use gesta::{Aggregate as _, Apply, ApplyError, Projection, Recorded, StreamName};
-use gesta_http::Schema;
-use jiff::Timestamp;
-use serde::Serialize;
 
-use super::{CreditNote, CreditNoteEvent, CreditNoteIssued};
+use super::{CreditNote, CreditNoteEvent, CreditNoteIssued, rows};
 use crate::{
-    id::{CreditNoteId, CustomerId},
-    money::Money,
-    orders::Line,
-    sql::{self, params},
+    id::CustomerId,
+    read_models::{self, Tx},
+    sql::{self, SqlTx, params},
 };
 
 const TABLES: &str = "
@@ -34,32 +30,41 @@ impl Projection for CreditNotes {
     type Event = CreditNoteEvent;
 }
 
-impl Apply<sql::Tx> for CreditNotes {
-    async fn prepare(&self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
-        Ok(tx.create(TABLES).await?)
+impl Apply<Tx> for CreditNotes {
+    async fn prepare(&self, tx: &mut Tx) -> Result<(), ApplyError> {
+        match tx {
+            Tx::Sql(tx) => Ok(tx.create(TABLES).await?),
+            Tx::Rows(_) => Ok(()),
+        }
     }
 
     async fn apply(
         &self,
-        tx: &mut sql::Tx,
+        tx: &mut Tx,
         events: &[Recorded<CreditNoteEvent>],
     ) -> Result<(), ApplyError> {
         for event in events {
-            match &event.event {
-                CreditNoteEvent::Issued(issued) => insert(tx, issued).await?,
+            match (&event.event, &mut *tx) {
+                (CreditNoteEvent::Issued(issued), Tx::Sql(tx)) => insert(tx, issued).await?,
+                (CreditNoteEvent::Issued(issued), Tx::Rows(tx)) => rows::put(tx, issued).await?,
             }
         }
         Ok(())
     }
 
-    async fn forget(&self, tx: &mut sql::Tx, stream: &StreamName) -> Result<(), ApplyError> {
-        let Some(id) = sql::id_of(stream, CreditNote::CATEGORY) else { return Ok(()) };
-        tx.execute("delete from credit_notes where credit_note_id = ?1", params![id]).await?;
-        Ok(())
+    async fn forget(&self, tx: &mut Tx, stream: &StreamName) -> Result<(), ApplyError> {
+        let Some(id) = read_models::id_of(stream, CreditNote::CATEGORY) else { return Ok(()) };
+        match tx {
+            Tx::Sql(tx) => {
+                let sql = "delete from credit_notes where credit_note_id = ?1";
+                Ok(tx.execute(sql, params![id]).await?)
+            }
+            Tx::Rows(tx) => rows::forget(tx, id).await,
+        }
     }
 }
 
-async fn insert(tx: &mut sql::Tx, issued: &CreditNoteIssued) -> Result<(), ApplyError> {
+async fn insert(tx: &mut SqlTx, issued: &CreditNoteIssued) -> Result<(), ApplyError> {
     tx.execute(
         "insert into credit_notes values (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
@@ -74,24 +79,4 @@ async fn insert(tx: &mut sql::Tx, issued: &CreditNoteIssued) -> Result<(), Apply
     )
     .await?;
     Ok(())
-}
-
-/// A credit note, as returned by queries.
-#[derive(Serialize, Clone, Debug, PartialEq, Schema)]
-#[serde(rename_all = "camelCase")]
-pub struct CreditNoteDetails {
-    /// Id of the credit note.
-    pub credit_note_id: CreditNoteId,
-    /// Customer; absent for a guest.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub customer_id: Option<CustomerId>,
-    /// The customer's country.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub country: Option<String>,
-    /// Returned products with quantities and unit prices.
-    pub lines: Vec<Line>,
-    /// Sum of the lines.
-    pub total: Money,
-    /// Time of issue.
-    pub issued_at: Timestamp,
 }

@@ -5,6 +5,8 @@
 
 mod queries;
 mod read_model;
+mod rows;
+mod sold;
 mod sums;
 mod table;
 

@@ -2,31 +2,32 @@
 
 use std::cmp::Reverse;
 
-use gesta::{Answer, Query, QueryError};
+use gesta::{Answer, Caching, Query, QueryError};
 use gesta_http::Schema;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Sales,
+    Sales, rows as sales_rows,
     sums::{Scope, Sums},
 };
 use crate::{
     id::CustomerId,
     money::Money,
+    read_models::Reader,
     sql::{self, params},
 };
 
 /// Number of customers in the report.
 const TOP_CUSTOMERS: usize = 10;
 
-/// Reports the shop's sales.
-#[derive(Query, Clone, Copy, Debug)]
-#[query(reads = Sales, answer = Report)]
+/// Reports the shop's sales. Reads the sums of all customers, so its answer is cached.
+#[derive(Query, Serialize, Clone, Copy, Debug)]
+#[query(reads = Sales, answer = Report, caching = Caching::of)]
 pub struct MakeReport;
 
 /// The shop's sales so far; the output of `shop report --json`.
-#[derive(Serialize, Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Report {
     /// Number of orders, without those that were cancelled unpaid.
     pub orders: i64,
@@ -57,7 +58,7 @@ pub struct Report {
 }
 
 /// Sales to one country.
-#[derive(Serialize, Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct CountrySales {
     /// Name of the country.
     pub country: String,
@@ -70,7 +71,7 @@ pub struct CountrySales {
 }
 
 /// Sales to one customer.
-#[derive(Serialize, Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct CustomerSales {
     /// Id of the customer.
     pub customer: String,
@@ -80,10 +81,11 @@ pub struct CustomerSales {
     pub gross_revenue: Money,
 }
 
-impl Answer<sql::Reader> for MakeReport {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
-        // All statements read one snapshot, so the parts of the report fit together.
-        let (shop, customers) = (shop_sums(rows).await?, all_sums(rows, Scope::CUSTOMER).await?);
+impl Answer<Reader> for MakeReport {
+    async fn answer(&self, rows: &mut Reader) -> Result<Self::Answer, QueryError> {
+        // All reads see one snapshot, so the parts of the report fit together.
+        let shop = sums_of(rows, Scope::SHOP, "").await?.unwrap_or_default();
+        let customers = all_sums(rows, Scope::CUSTOMER).await?;
         let countries = all_sums(rows, Scope::COUNTRY).await?;
         Ok(Report {
             orders: shop.orders,
@@ -113,19 +115,29 @@ fn customer_sales((customer, sums): (String, Sums)) -> CustomerSales {
     CustomerSales { customer, orders, gross_revenue }
 }
 
-async fn shop_sums(rows: &mut sql::Reader) -> sql::Result<Sums> {
-    let sql = format!("select {} from sums where scope = ?1", Sums::COLUMNS);
-    let found = rows.find(&sql, params![Scope::SHOP], |row| Sums::read(row, 0)).await?;
-    Ok(found.unwrap_or_default())
+/// Reads the sums of one key of a scope.
+async fn sums_of(rows: &mut Reader, scope: &str, key: &str) -> Result<Option<Sums>, QueryError> {
+    let rows = match rows {
+        Reader::Sql(rows) => rows,
+        Reader::Rows(rows) => return Ok(sales_rows::sums_of(rows, scope, key).await?),
+    };
+    let sql = format!("select {} from sums where scope = ?1 and key = ?2", Sums::COLUMNS);
+    Ok(rows.find(&sql, params![scope, key], |row| Sums::read(row, 0)).await?)
 }
 
 /// Reads all sums of a scope: highest gross revenue first, then by key.
-async fn all_sums(rows: &mut sql::Reader, scope: &str) -> sql::Result<Vec<(String, Sums)>> {
-    let sql = format!("select key, {} from sums where scope = ?1 order by key", Sums::COLUMNS);
-    let mut found =
-        rows.query(&sql, params![scope], |row| Ok((row.get(0)?, Sums::read(row, 1)?))).await?;
-    // The column holds decimals as text, which the database would compare digit by digit.
-    found.sort_by_key(|(_, sums): &(String, Sums)| Reverse(sums.gross_revenue));
+async fn all_sums(rows: &mut Reader, scope: &str) -> Result<Vec<(String, Sums)>, QueryError> {
+    let mut found: Vec<(String, Sums)> = match rows {
+        Reader::Sql(rows) => {
+            let columns = Sums::COLUMNS;
+            let sql = format!("select key, {columns} from sums where scope = ?1 order by key");
+            let read = |row: &dyn sql::Row| Ok((row.get(0)?, Sums::read(row, 1)?));
+            rows.query(&sql, params![scope], read).await?
+        }
+        Reader::Rows(rows) => sales_rows::all_sums(rows, scope).await?,
+    };
+    // Amounts are texts there, which a database would compare digit by digit.
+    found.sort_by_key(|(_, sums)| Reverse(sums.gross_revenue));
     Ok(found)
 }
 
@@ -168,11 +180,9 @@ pub struct CustomerStatistics {
     pub last_at: Option<Timestamp>,
 }
 
-impl Answer<sql::Reader> for FindCustomerStatistics {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
-        let sql = format!("select {} from sums where scope = ?1 and key = ?2", Sums::COLUMNS);
-        let key = params![Scope::CUSTOMER, self.customer_id.as_str()];
-        let found = rows.find(&sql, key, |row| Sums::read(row, 0)).await?;
+impl Answer<Reader> for FindCustomerStatistics {
+    async fn answer(&self, rows: &mut Reader) -> Result<Self::Answer, QueryError> {
+        let found = sums_of(rows, Scope::CUSTOMER, self.customer_id.as_str()).await?;
         Ok(found.map(|sums| statistics(self.customer_id.clone(), sums)))
     }
 }

@@ -5,15 +5,19 @@
 
 use gesta::{Apply, ApplyError, EventSet, Projection, Recorded};
 
-use super::sums::{self, Buyer, SumChanges, Sums};
+use super::{
+    rows,
+    sold::SoldOrder,
+    sums::{self, Buyer, SumChanges, Sums},
+};
 use crate::{
     catalogue::{ProductAdded, StockAdjusted},
-    id::{CustomerId, OrderId},
-    money::Money,
+    id::OrderId,
     orders::{
         OrderCancelled, OrderPaid, OrderPlaced, OrderRefunded, credit_notes::CreditNoteIssued,
     },
-    sql::{self, params},
+    read_models::Tx,
+    sql::{self, SqlTx, params},
 };
 
 /// Orders by id: a cancellation or refund must find the order's amounts again.
@@ -57,28 +61,30 @@ impl Projection for Sales {
     type Event = SalesEvent;
 }
 
-impl Apply<sql::Tx> for Sales {
-    async fn prepare(&self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
-        tx.create(sums::TABLE).await?;
-        Ok(tx.create(ORDERS).await?)
+impl Apply<Tx> for Sales {
+    async fn prepare(&self, tx: &mut Tx) -> Result<(), ApplyError> {
+        if let Tx::Sql(tx) = tx {
+            tx.create(sums::TABLE).await?;
+            tx.create(ORDERS).await?;
+        }
+        Ok(())
     }
 
-    async fn apply(
-        &self,
-        tx: &mut sql::Tx,
-        events: &[Recorded<SalesEvent>],
-    ) -> Result<(), ApplyError> {
+    async fn apply(&self, tx: &mut Tx, events: &[Recorded<SalesEvent>]) -> Result<(), ApplyError> {
         // Collects the changes of the batch first: a sum is written once per batch, not per event.
         let mut changes = SumChanges::default();
         for event in events {
             count(tx, &mut changes, &event.event).await?;
         }
-        changes.write(tx).await
+        match tx {
+            Tx::Sql(tx) => changes.write(tx).await,
+            Tx::Rows(tx) => rows::write(tx, &changes).await,
+        }
     }
 }
 
 async fn count(
-    tx: &mut sql::Tx,
+    tx: &mut Tx,
     changes: &mut SumChanges,
     event: &SalesEvent,
 ) -> Result<(), ApplyError> {
@@ -107,53 +113,25 @@ async fn count(
     }
 }
 
-struct SoldOrder {
-    buyer: Buyer,
-    lines: i64,
-    units: i64,
-    total: Money,
-    paid: bool,
-}
-
-impl SoldOrder {
-    fn of(placed: &OrderPlaced) -> Self {
-        let address = placed.shipping_address.as_ref();
-        Self {
-            buyer: Buyer {
-                customer: placed.customer_id.as_ref().map(ToString::to_string),
-                country: address.and_then(|address| address.country.clone()),
-            },
-            lines: placed.lines.len().try_into().unwrap_or(i64::MAX),
-            units: placed.lines.iter().map(|line| i64::from(line.quantity)).sum(),
-            total: placed.amounts.total,
-            paid: false,
-        }
-    }
-
-    fn sums(&self) -> Sums {
-        Sums {
-            orders: 1,
-            guest_orders: i64::from(self.buyer.customer.is_none()),
-            order_lines: self.lines,
-            units_sold: self.units,
-            gross_revenue: self.total,
-            ..Sums::default()
-        }
-    }
-}
-
 async fn place(
-    tx: &mut sql::Tx,
+    tx: &mut Tx,
     changes: &mut SumChanges,
     placed: &OrderPlaced,
 ) -> Result<(), ApplyError> {
     let sold = SoldOrder::of(placed);
     changes.add_sale(&sold.buyer, &sold.sums().at(placed.occurred_at));
+    match tx {
+        Tx::Sql(tx) => insert(tx, &placed.order_id, &sold).await,
+        Tx::Rows(tx) => rows::put(tx, &placed.order_id, &sold).await,
+    }
+}
+
+async fn insert(tx: &mut SqlTx, order: &OrderId, sold: &SoldOrder) -> Result<(), ApplyError> {
     tx.execute(
         "insert into sold values (?1, ?2, ?3, ?4, ?5, ?6, 0)",
         params![
-            placed.order_id.as_str(),
-            placed.customer_id.as_ref().map(CustomerId::as_str),
+            order.as_str(),
+            sold.buyer.customer.as_deref(),
             sold.buyer.country.as_deref(),
             sold.lines,
             sold.units,
@@ -165,12 +143,21 @@ async fn place(
     Ok(())
 }
 
-async fn pay(tx: &mut sql::Tx, order: &OrderId) -> Result<(), ApplyError> {
-    Ok(tx.execute("update sold set paid = 1 where order_id = ?1", params![order.as_str()]).await?)
+async fn pay(tx: &mut Tx, order: &OrderId) -> Result<(), ApplyError> {
+    match tx {
+        Tx::Sql(tx) => {
+            let sql = "update sold set paid = 1 where order_id = ?1";
+            Ok(tx.execute(sql, params![order.as_str()]).await?)
+        }
+        Tx::Rows(tx) => match rows::find(tx, order).await? {
+            Some(sold) => rows::put(tx, order, &SoldOrder { paid: true, ..sold }).await,
+            None => Ok(()),
+        },
+    }
 }
 
 async fn cancel(
-    tx: &mut sql::Tx,
+    tx: &mut Tx,
     changes: &mut SumChanges,
     cancelled: &OrderCancelled,
 ) -> Result<(), ApplyError> {
@@ -184,7 +171,7 @@ async fn cancel(
 }
 
 async fn refund(
-    tx: &mut sql::Tx,
+    tx: &mut Tx,
     changes: &mut SumChanges,
     refunded: &OrderRefunded,
 ) -> Result<(), ApplyError> {
@@ -193,7 +180,14 @@ async fn refund(
     Ok(())
 }
 
-async fn find(tx: &mut sql::Tx, order: &OrderId) -> sql::Result<Option<SoldOrder>> {
+async fn find(tx: &mut Tx, order: &OrderId) -> Result<Option<SoldOrder>, ApplyError> {
+    match tx {
+        Tx::Sql(tx) => Ok(select(tx, order).await?),
+        Tx::Rows(tx) => rows::find(tx, order).await,
+    }
+}
+
+async fn select(tx: &mut SqlTx, order: &OrderId) -> sql::Result<Option<SoldOrder>> {
     let sql = "select customer, country, lines, units, total, paid from sold where order_id = ?1";
     tx.find(sql, params![order.as_str()], |row| {
         Ok(SoldOrder {

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use gesta::ApplyError;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     money::Money,
-    sql::{self, params},
+    sql::{self, SqlTx, params},
 };
 
 pub(super) const TABLE: &str = "
@@ -44,7 +45,8 @@ impl Scope {
     pub(super) const COUNTRY: &'static str = "country";
     pub(super) const CUSTOMER: &'static str = "customer";
 
-    fn columns(&self) -> (&'static str, &str) {
+    /// Returns the kind of the scope, and its key among those of its kind.
+    pub(super) fn parts(&self) -> (&'static str, &str) {
         match self {
             Self::Shop => (Self::SHOP, ""),
             Self::Country(name) => (Self::COUNTRY, name),
@@ -54,7 +56,8 @@ impl Scope {
 }
 
 /// Counts and amounts of a scope, or a change of them; a change may be negative.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Sums {
     pub(super) orders: i64,
     pub(super) guest_orders: i64,
@@ -114,7 +117,7 @@ impl Sums {
         }
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         self.orders += other.orders;
         self.guest_orders += other.guest_orders;
         self.order_lines += other.order_lines;
@@ -152,9 +155,14 @@ impl SumChanges {
         }
     }
 
-    /// Adds the changes to the stored sums.
-    pub(super) async fn write(self, tx: &mut sql::Tx) -> Result<(), ApplyError> {
-        for (scope, change) in &self.0 {
+    /// The changed scopes, with their changes.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&Scope, &Sums)> {
+        self.0.iter()
+    }
+
+    /// Adds the changes to the sums in a database with SQL.
+    pub(super) async fn write(self, tx: &mut SqlTx) -> Result<(), ApplyError> {
+        for (scope, change) in self.iter() {
             write_one(tx, scope, change).await?;
         }
         Ok(())
@@ -162,14 +170,14 @@ impl SumChanges {
 }
 
 /// Customer and country of a sale.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Buyer {
     pub(super) customer: Option<String>,
     pub(super) country: Option<String>,
 }
 
-async fn write_one(tx: &mut sql::Tx, scope: &Scope, change: &Sums) -> Result<(), ApplyError> {
-    let (scope, key) = scope.columns();
+async fn write_one(tx: &mut SqlTx, scope: &Scope, change: &Sums) -> Result<(), ApplyError> {
+    let (scope, key) = scope.parts();
     let select = format!("select {} from sums where scope = ?1 and key = ?2", Sums::COLUMNS);
     let stored = tx.find(&select, params![scope, key], |row| Sums::read(row, 0)).await?;
     // Amounts are text columns, so the sum is computed here and not in SQL.

@@ -2,6 +2,9 @@
 
 mod queries;
 mod read_model;
+mod rows;
+mod summary;
 
 pub use queries::FindOrders;
-pub use read_model::{OrderSummaries, OrderSummary, SummaryEvent};
+pub use read_model::OrderSummaries;
+pub use summary::{OrderSummary, SummaryEvent};

@@ -4,13 +4,19 @@ use gesta::{Answer, Query, QueryError};
 use gesta_http::PageRequest;
 use jiff::Timestamp;
 
-use super::{OrderSummaries, OrderSummary, read_model::WORDS};
+use super::{
+    OrderSummaries,
+    read_model::WORDS,
+    rows::{self as order_rows, OrderConditions},
+    summary::OrderSummary,
+};
 use crate::{
     id::CustomerId,
     orders::OrderStatus,
     paging::{Page, fetch_limit},
+    read_models::Reader,
     search::SearchText,
-    sql,
+    sql::{self, SqlReader},
 };
 
 /// Searches orders, newest first; all given conditions must hold.
@@ -31,24 +37,40 @@ pub struct FindOrders {
     pub page: PageRequest<i64>,
 }
 
-impl Answer<sql::Reader> for FindOrders {
-    async fn answer(&self, rows: &mut sql::Reader) -> Result<Self::Answer, QueryError> {
-        // Only fixed texts are inserted into the statement; values are bound as parameters.
-        let conditions = self.conditions(rows);
-        let sql = format!(
-            "select number, order_id, customer_id, country, status, lines, units, total, refunded,
-                 placed_at
-             from orders {} order by number desc limit {}",
-            conditions.clause(),
-            fetch_limit(self.page.limit),
-        );
-        let found = rows.query(&sql, &conditions.values, summary).await?;
+impl Answer<Reader> for FindOrders {
+    async fn answer(&self, rows: &mut Reader) -> Result<Self::Answer, QueryError> {
+        let limit = fetch_limit(self.page.limit);
+        let found = match rows {
+            Reader::Sql(rows) => self.select(rows, limit).await?,
+            Reader::Rows(rows) => {
+                let conditions = OrderConditions {
+                    customer: self.customer.as_ref(),
+                    status: self.status,
+                    from: self.from,
+                    to: self.to,
+                    text: self.text.as_ref(),
+                };
+                order_rows::list(rows, &conditions, self.page.after, limit).await?
+            }
+        };
         Ok(Page::from_rows(found, self.page.limit, |order| order.number.to_string()))
     }
 }
 
 impl FindOrders {
-    fn conditions(&self, rows: &sql::Reader) -> Conditions<'_> {
+    async fn select(&self, rows: &mut SqlReader, limit: u32) -> sql::Result<Vec<OrderSummary>> {
+        // Only fixed texts are inserted into the statement; values are bound as parameters.
+        let conditions = self.conditions(rows);
+        let sql = format!(
+            "select number, order_id, customer_id, country, status, lines, units, total, refunded,
+                 placed_at
+             from orders {} order by number desc limit {limit}",
+            conditions.clause(),
+        );
+        rows.query(&sql, &conditions.values, summary).await
+    }
+
+    fn conditions(&self, rows: &SqlReader) -> Conditions<'_> {
         let mut conditions = Conditions::default();
         conditions.add("customer_id =", self.customer.as_ref().map(CustomerId::as_str));
         conditions.add("status =", self.status.map(OrderStatus::as_str));

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use futures_executor::block_on;
-use gesta_postgres::{Partition, PartitionPlace, PostgresArchive, PostgresStore};
+use gesta_postgres::{KeptPayloads, Partition, PartitionPlace, PostgresArchive, PostgresStore};
 use gesta_store::Position;
 use serde_json::{json, value::to_raw_value};
 
@@ -35,8 +35,10 @@ The events of a store in PostgreSQL are in partitions of 10,000,000 positions. A
 to another schema of the database, where its events are read as before. Or its data and metadata
 move to a file, in the format of `gesta export`: a read that comes to such an event fails until it
 is restored. Everything else stays in the database, so that repeats of appends, expected revisions,
-conditions and stream heads are answered as before. Commands on aggregates whose streams begin in
-the archived part, repeats of commands and of imports, projections on read, rebuilds, and process
+conditions and stream heads are answered as before. So do the data of streams by which `gesta serve`
+and applications work: users, rights, groups, projections, process managers and reactors. Commands
+on aggregates whose streams begin in the archived part, process instances with an event of more
+than 64 KiB there, repeats of commands and of imports, projections on read, rebuilds, and process
 managers and reactors that have not come as far need a restore first.
 
 An interrupted command leaves each partition in one of its places; run it again. Keep the files: they
@@ -137,7 +139,7 @@ impl Archive {
                 }
                 for partition in &chosen {
                     restore(&archive, partition, directory.as_ref())?;
-                    report("restored", partition, &PartitionPlace::Store, output)?;
+                    report(("restored", None), partition, &PartitionPlace::Store, output)?;
                 }
             }
             ArchiveCommand::Resize { positions } => {
@@ -219,7 +221,8 @@ impl PlaceArguments {
         if let Some(schema) = &self.schema {
             for partition in partitions {
                 block_on(archive.move_to_schema(partition.first, schema))?;
-                report("archived", partition, &PartitionPlace::Schema(schema.clone()), output)?;
+                let place = PartitionPlace::Schema(schema.clone());
+                report(("archived", None), partition, &place, output)?;
             }
             return Ok(());
         }
@@ -229,8 +232,8 @@ impl PlaceArguments {
         confirm.ask(&consequence(last, directory, &behind))?;
         for partition in partitions {
             let file = file::write(store, partition, directory.path())?;
-            block_on(archive.remove_payloads(partition.first, file.clone()))?;
-            report("archived", partition, &PartitionPlace::File(file), output)?;
+            let kept = block_on(archive.remove_payloads(partition.first, file.clone()))?;
+            report(("archived", Some(kept)), partition, &PartitionPlace::File(file), output)?;
         }
         Ok(())
     }
@@ -241,9 +244,9 @@ fn consequence(last: Position, directory: &Directory, behind: &[String]) -> Stri
     let mut text = format!(
         "The data of events up to position {last} leave the database for files in {directory}, and \
          cannot be read until `gesta archive restore`. Until then these fail or halt: commands on \
-         aggregates whose streams begin in that part, repeats of commands and imports of that \
-         part, projections on read and rebuilds, and process managers and reactors that have \
-         not come as far"
+         aggregates whose streams begin in that part, process instances with an event of more \
+         than 64 KiB there, repeats of commands and imports of that part, projections on read \
+         and rebuilds, and process managers and reactors that have not come as far"
     );
     if !behind.is_empty() {
         text.push_str(&format!(", which are now: {}", behind.join(", ")));
@@ -288,8 +291,9 @@ fn name_of(place: &PartitionPlace) -> String {
     }
 }
 
+/// Tells what was done, and with how many payloads that stay.
 fn report(
-    what: &str,
+    (what, kept): (&str, Option<KeptPayloads>),
     partition: &Partition,
     place: &PartitionPlace,
     output: &mut Output,
@@ -297,15 +301,34 @@ fn report(
     let (first, last, place) = (partition.first, partition.last, name_of(place));
     match output.style() {
         Style::Text => {
-            output.line(format_args!("{what} positions {first} to {last}, now in {place}"))?;
+            let stay = kept.filter(|kept| kept.events > 0).map_or_else(String::new, |kept| {
+                format!(
+                    "; the data of {} in {} by which servers and applications work stay",
+                    counted(kept.events, "event"),
+                    counted(kept.streams, "stream"),
+                )
+            });
+            output
+                .line(format_args!("{what} positions {first} to {last}, now in {place}{stay}"))?;
         }
-        Style::Json => output.json(&json!({
-            "done": what,
-            "first": first.number(),
-            "last": last.number(),
-            "place": place,
-        }))?,
+        Style::Json => {
+            let mut done = json!({
+                "done": what,
+                "first": first.number(),
+                "last": last.number(),
+                "place": place,
+            });
+            if let (Some(kept), Some(members)) = (kept, done.as_object_mut()) {
+                members.insert("keptEvents".to_owned(), kept.events.into());
+                members.insert("keptStreams".to_owned(), kept.streams.into());
+            }
+            output.json(&done)?;
+        }
     }
     // Each partition is a step of its own, which an interruption leaves done.
     output.flush()
+}
+
+fn counted(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }

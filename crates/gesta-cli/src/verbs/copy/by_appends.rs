@@ -1,4 +1,5 @@
-//! A copy through the contract alone, to or from a server: its events are appended again.
+//! A copy through the contract alone, to or from a server or DynamoDB: the events are appended
+//! again.
 //!
 //! Keeps streams, revisions, ids, types, data, metadata, tags, and the metadata and ends of
 //! streams; their order in the store is that of the source. Positions and recorded times are the
@@ -37,9 +38,15 @@ pub(super) struct Appended {
 /// Copies what the target lacks, unless it is only to be compared, and compares both.
 pub(super) fn copy(source: &StoreUrl, target: &StoreUrl, only_compare: bool) -> Result<Appended> {
     let from = source.open_to_read()?;
-    let to = match only_compare {
-        true => target.open_to_read()?,
-        false => target.open_to_append()?,
+    let to = match (only_compare, target) {
+        (true, _) => target.open_to_read()?,
+        (false, StoreUrl::Log(log)) => {
+            // The source answers, or nothing is created.
+            block_on(from.head())?;
+            log.create_directory()?;
+            target.open_to_append()?
+        }
+        (false, _) => target.open_to_append()?,
     };
     let mut copied = 0;
     if !only_compare {

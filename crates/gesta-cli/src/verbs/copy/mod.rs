@@ -5,7 +5,7 @@
 //! before the command succeeds. Not here: how a store reads and writes appends
 //! ([`transfer`](crate::transfer)).
 
-#[cfg(feature = "kurrentdb")]
+#[cfg(any(feature = "kurrentdb", feature = "dynamodb"))]
 mod by_appends;
 mod compare;
 mod progress;
@@ -51,9 +51,9 @@ source, so their checkpoints stay valid.
 
 To or from a server (kurrentdb://USER@HOST:PORT) events are appended again: streams, revisions, ids,
 metadata, deletions and tombstones are kept, positions and recorded times are new, so read models are
-rebuilt. Streams that a server makes for itself (users, groups, links) are left out. The protocol
-tells tags and schema versions of events that were appended through it; copy a directory that an
-application has written itself where it is, with gesta:DIR. The command continues if it is run again.
+rebuilt. Streams whose names begin with $ (users, groups, links) are left out, with their access
+lists, such as those of $all and $ce-order. The command continues if it is run again. The password of
+a login without one (kurrentdb://admin@…) is taken from GESTA_PASSWORD.
 
 Exit codes:
   0  success: source and target are equal
@@ -64,8 +64,8 @@ Exit codes:
 ///
 /// Keeps events with their ids, positions, revisions, recorded times, metadata and append
 /// boundaries, stream metadata, deletions and tombstones; a copy to or from a server appends the
-/// events again, with new positions and times. The target is an empty directory, or a
-/// schema in PostgreSQL without a store; the schema is created.
+/// events again, with new positions and times. The target is an empty or new directory, or a
+/// schema in PostgreSQL without a store; both are created.
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Copy {
@@ -91,8 +91,8 @@ struct Copied {
 impl Copy {
     pub(crate) fn run(self, output: &mut Output) -> Result<Outcome> {
         check_different(&self.source, &self.target)?;
-        #[cfg(feature = "kurrentdb")]
-        if self.source.is_server() || self.target.is_server() {
+        #[cfg(any(feature = "kurrentdb", feature = "dynamodb"))]
+        if self.source.is_copied_by_appends() || self.target.is_copied_by_appends() {
             let appended = by_appends::copy(&self.source, &self.target, self.verify_only)?;
             self.print_appended(&appended, output)?;
             return Ok(Outcome::Done);
@@ -119,7 +119,7 @@ impl Copy {
         Ok(Outcome::Done)
     }
 
-    #[cfg(feature = "kurrentdb")]
+    #[cfg(any(feature = "kurrentdb", feature = "dynamodb"))]
     fn print_appended(&self, appended: &by_appends::Appended, output: &mut Output) -> Result<()> {
         let (source, target) = (&self.source, &self.target);
         let by_appends::Appended { copied, events, left_out } = appended;
@@ -166,6 +166,9 @@ impl Copy {
     /// Begins or continues the target. Returns `None` if it has all events of the source.
     fn begin(&self, source: &Source) -> Result<Option<TargetStore>> {
         let (incarnations, head) = (source.incarnations(), source.head());
+        if let StoreUrl::Log(log) = &self.target {
+            log.create_directory()?;
+        }
         let free = FreePlace::of(&self.target)?;
         if free.is_none() {
             let there = Source::open(&self.target)?;

@@ -275,30 +275,31 @@ impl<'store> Merge<'store> {
         let mut heads: Vec<(StreamName, Revision)> = Vec::new();
         let scavenged: HashMap<_, _> = self.scavenged_before(&append);
         for event in &append.events {
-            // One part for each stream. It expects the head that earlier appends lead to: should
-            // one of them fail, this one is a conflict and does not land at another revision.
+            // The first part of a stream expects the head that earlier appends lead to: should one
+            // of them fail, this one is a conflict and does not land at another revision.
             let stream = &event.stream;
-            let at = match heads.iter().position(|(name, _)| name == stream) {
-                Some(at) => at,
+            let known = heads.iter().position(|(name, _)| name == stream);
+            let (head, expected) = match known.and_then(|at| heads.get(at)) {
+                Some((_, head)) => (Some(*head), ExpectedRevision::Any),
                 None => {
                     let head =
                         self.pipeline.head(stream).with_context(|| format!("line {line}"))?;
-                    let expected = head.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
-                    parts.push(StreamAppend::new(stream.clone(), expected, Vec::new()));
-                    // Not the head yet for a new stream: the first event replaces it.
-                    heads.push((stream.clone(), head.unwrap_or(Revision::FIRST)));
-                    parts.len() - 1
+                    (head, head.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact))
                 }
             };
-            let (Some(part), Some((_, head))) = (parts.get_mut(at), heads.get_mut(at)) else {
-                continue;
-            };
             // The event takes the next revision of its stream, if it continues the stream at all.
-            let is_new = part.events.is_empty() && part.expected == ExpectedRevision::NoStream;
-            let next = if is_new { Revision::FIRST } else { head.next() };
+            let (is_new, next) = (head.is_none(), head.map_or(Revision::FIRST, Revision::next));
             let scavenged = scavenged.get(&event.position).copied().unwrap_or_default();
             self.check_revision(event, Target { line, next, scavenged, is_new })?;
-            *head = next;
+            match known.and_then(|at| heads.get_mut(at)) {
+                Some((_, head)) => *head = next,
+                None => heads.push((stream.clone(), next)),
+            }
+            // Events keep their order, also where those of another stream stand between them.
+            if parts.last().is_none_or(|part| part.stream != *stream) {
+                parts.push(StreamAppend::new(stream.clone(), expected, Vec::new()));
+            }
+            let Some(part) = parts.last_mut() else { continue };
             let event = self.renumbered(event)?;
             part.events.push(event);
         }

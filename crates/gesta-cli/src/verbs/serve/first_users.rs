@@ -3,15 +3,15 @@
 //! Invariant: the passwords are where they were asked for before the users exist, so none is lost.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use gesta_server::{FirstPasswords, Server};
 use serde_json::json;
 
-use super::super::certs::write_new;
+use super::{super::certs::write_new, protection::existing_file};
 use crate::output::{Output, Style};
 
 /// Creates the users unless there are some, and prints their passwords once.
@@ -21,6 +21,9 @@ pub(super) async fn create(
     output: &mut Output,
 ) -> Result<()> {
     if !server.lacks_first_users().await? {
+        if let Some(path) = file.filter(|path| !path.exists()) {
+            tracing::info!(file = %path.display(), "the store has users, so no passwords are written");
+        }
         return Ok(());
     }
     let passwords = FirstPasswords::random();
@@ -42,8 +45,14 @@ pub(super) async fn create(
 
 fn write(path: &Path, passwords: &FirstPasswords) -> Result<()> {
     let text = format!("admin {}\nops {}\n", passwords.admin(), passwords.ops());
-    write_new(path, 0o600, text.as_bytes())
-        .with_context(|| format!("cannot write the first passwords to {}", path.display()))
+    let written = write_new(path, 0o600, text.as_bytes());
+    written.map_err(|error| {
+        if error.kind() != io::ErrorKind::AlreadyExists {
+            let cannot = format!("cannot write the first passwords to {}", path.display());
+            return anyhow::Error::from(error).context(cannot);
+        }
+        existing_file(path)
+    })
 }
 
 fn tell(passwords: &FirstPasswords, output: &mut Output) -> Result<()> {

@@ -4,12 +4,14 @@
 //! are known to be allowed; the store is closed after the last call has ended.
 
 mod first_users;
+mod listen;
 mod notify;
+mod plan;
 mod protection;
 mod scavenging;
 mod telemetry;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, value_parser};
@@ -23,6 +25,8 @@ use tokio::{
 };
 
 use self::{
+    listen::ListenAddress,
+    plan::{ServePlan, check_port},
     protection::{Protection, ProtectionOptions},
     scavenging::LogScavenger,
     telemetry::{Telemetry, TelemetryOptions},
@@ -40,9 +44,10 @@ Examples:
   gesta serve --store memory: --insecure --listen 127.0.0.1:2114
   gesta serve --config serve.toml --check-config
 
-The log goes to standard error (--log, --log-format). Clients of an insecure server connect with kurrentdb://127.0.0.1:2113?tls=false, those of a secure \
-one with kurrentdb://LOGIN:PASSWORD@HOST:2113?tlsCaFile=certs/ca.pem. GET /health/ready, /stats and \
-/metrics answer on the same port.";
+The log goes to standard error (--log, --log-format). Clients of an insecure server connect with
+kurrentdb://127.0.0.1:2113?tls=false, those of a secure one with
+kurrentdb://LOGIN:PASSWORD@HOST:2113?tlsCaFile=certs/ca.pem. GET /health/ready, /stats and
+/metrics answer on the same port, and /v1/docs shows the HTTP interface.";
 
 /// Serve the store to KurrentDB and EventStoreDB clients
 ///
@@ -53,9 +58,9 @@ one with kurrentdb://LOGIN:PASSWORD@HOST:2113?tlsCaFile=certs/ca.pem. GET /healt
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct Serve {
-    /// IP address and port to listen on, as in 0.0.0.0:2113; port 0 takes a free one
+    /// IP address or localhost, and port, to listen on, as in 0.0.0.0:2113; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:2113", env = "GESTA_LISTEN")]
-    listen: SocketAddr,
+    listen: ListenAddress,
     /// Maximum number of connections. Half of the limit of open files is a maximum, too
     #[arg(long, value_name = "NUMBER", default_value_t = CONNECTIONS_MAX,
           value_parser = value_parser!(u32).range(1..), env = "GESTA_MAX_CONNECTIONS")]
@@ -90,7 +95,8 @@ impl Serve {
         let protection = self.protection.read()?;
         let telemetry = self.telemetry.read()?;
         if self.check_config {
-            return self.check(&protection, &telemetry, store, output);
+            self.check(&protection, &telemetry, store, output)?;
+            return Ok(Outcome::Done);
         }
         let running = telemetry.install()?;
         let runtime = Builder::new_multi_thread().enable_all().build();
@@ -105,54 +111,46 @@ impl Serve {
         ended
     }
 
-    /// Prints what would be served.
+    /// Checks what serving would use, and prints it.
     fn check(
         &self,
         protection: &Protection,
         telemetry: &Telemetry,
         store: &StoreUrl,
         output: &mut Output,
-    ) -> Result<Outcome> {
+    ) -> Result<()> {
         let is_secure = matches!(protection, Protection::Secure(_));
         if !is_secure {
-            Server::check_loopback(self.listen).map_err(refused)?;
+            Server::check_loopback(self.listen.0).map_err(refused)?;
         }
-        let (certificates, tokens) =
-            (self.protection.accepts_certificates(), self.protection.accepts_tokens());
-        let traces = telemetry.endpoint();
-        let advertised = self.advertise.as_ref().map(ToString::to_string);
-        match output.style() {
-            Style::Json => output.json(&json!({
-                "store": store.to_string(),
-                "listen": self.listen.to_string(),
-                "advertise": advertised,
-                "drainSeconds": self.drain_seconds,
-                "traces": traces,
-                "tls": is_secure,
-                "users": is_secure,
-                "clientCertificates": certificates,
-                "tokens": tokens,
-            }))?,
-            Style::Text => {
-                let how = if is_secure { "with" } else { "without" };
-                let listen = self.listen;
-                output.line(format_args!("would serve {store} at {listen} {how} TLS and users"))?;
-                for (what, accepted) in
-                    [("client certificates", certificates), ("bearer tokens", tokens)]
-                {
-                    let how = if accepted { "are" } else { "are not" };
-                    output.line(format_args!("{what} {how} accepted"))?;
-                }
-                for (what, address) in
-                    [("other servers name it", advertised), ("traces go to", traces)]
-                {
-                    if let Some(address) = address {
-                        output.line(format_args!("{what} {address}"))?;
-                    }
-                }
-            }
-        }
-        Ok(Outcome::Done)
+        check_port(self.listen.0)?;
+        let store_state = store.check_to_serve()?;
+        let given = &self.protection;
+        given.check_first_passwords(store_state)?;
+        let plan = ServePlan {
+            store: store.to_string(),
+            store_state,
+            listen: self.listen.to_string(),
+            advertise: self.advertise.as_ref().map(ToString::to_string),
+            tls: is_secure,
+            users: is_secure,
+            tls_cert: given.tls_cert.clone(),
+            tls_key: given.tls_key.clone(),
+            client_certificates: given.client_ca.is_some(),
+            client_ca: given.client_ca.clone(),
+            tokens: given.jwt_key.is_some(),
+            jwt_key: given.jwt_key.clone(),
+            jwt_issuer: given.jwt_issuer.clone(),
+            jwt_audience: given.jwt_audience.clone(),
+            admin_password_file: given.admin_password_file.clone(),
+            max_connections: self.max_connections,
+            drain_seconds: self.drain_seconds,
+            log: self.telemetry.levels().to_owned(),
+            log_format: self.telemetry.format_name(),
+            traces: telemetry.endpoint(),
+            trace_ratio: telemetry.ratio(),
+        };
+        plan.show(output)
     }
 
     async fn serve(
@@ -223,8 +221,8 @@ impl Serve {
 
     async fn listener(&self, protection: &Protection) -> Result<TcpListener> {
         let listener = match protection {
-            Protection::Insecure => Server::bind_loopback(self.listen).await,
-            Protection::Secure(security) => security.bind(self.listen).await,
+            Protection::Insecure => Server::bind_loopback(self.listen.0).await,
+            Protection::Secure(security) => security.bind(self.listen.0).await,
         };
         listener.map_err(refused)
     }

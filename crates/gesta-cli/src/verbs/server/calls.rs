@@ -28,11 +28,27 @@ fn refusal(error: AdminError) -> anyhow::Error {
     let refusal = match &error {
         AdminError::NotFound { .. } => Refusal::not_found("not-found", message),
         AdminError::Refused { .. } => Refusal::refused("refused", message),
-        AdminError::Denied { .. } => Refusal::usage("denied", message)
-            .hint("name a user with the right in the URL, and give their password"),
+        AdminError::Denied { .. } => Refusal::usage("denied", message).hint(
+            "check the login in the URL and its password; if both are right, name a user who \
+                 may do this",
+        ),
         AdminError::Unreachable { .. } => return unreachable(error),
         AdminError::NoAnswer { .. } => Refusal::usage("no-answer", message)
             .hint("look at the log of the server; the command may have had its effect"),
+        AdminError::Busy { .. } => Refusal::usage("busy", message)
+            .hint("nothing was done; wait a little, then run the command again"),
+        AdminError::NeedsTls { .. } => Refusal::usage("needs-tls", message).hint(
+            "remove tls=false from the URL, and name the file of the server's authority: \
+             ?tlsCaFile=certs/ca.pem",
+        ),
+        AdminError::LacksTls { .. } => Refusal::usage("lacks-tls", message)
+            .hint("for an insecure server, write kurrentdb://HOST:PORT?tls=false"),
+        AdminError::UnknownAuthority { .. } => Refusal::usage("unknown-authority", message).hint(
+            "name the file of the authority in the URL: ?tlsCaFile=FILE (`gesta certs dev` makes \
+             certs/ca.pem)",
+        ),
+        AdminError::OtherName { .. } => Refusal::usage("other-name", message)
+            .hint("use a name of the certificate in the URL, or a certificate for this name"),
         AdminError::Elsewhere { address, .. } => Refusal::usage("elsewhere", message)
             .hint(format!("pass the server at {address} with --server")),
         _ => Refusal::usage("rejected", message),

@@ -1,9 +1,11 @@
 //! `gesta server`: what operators do with a running `gesta serve`.
 //!
-//! Owns: the subcommands for users, groups, projections, scavenges, figures and the end.
+//! Owns: the subcommands for users, rights to streams, groups, projections, scavenges, figures and
+//! the end.
 //! Invariant: no password is an argument. Not here: streams and events, which have verbs of their
 //! own.
 
+mod acl;
 mod calls;
 mod connection_string;
 mod groups;
@@ -17,6 +19,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use self::{
+    acl::AclCommand,
     calls::{done, show, wait},
     groups::GroupsCommand,
     projections::ScriptsCommand,
@@ -30,6 +33,8 @@ const HINT: &str = "\
 Examples:
   export GESTA_SERVER='kurrentdb://admin@events.example:2113?tlsCaFile=certs/ca.pem'
   gesta server users create ann --group sales
+  gesta server users groups ann --add editors --remove sales
+  gesta server acl set order-1 --read ann,sales --set-metadata '$admins'
   gesta server groups list
   gesta server groups replay order-1 mail
   gesta server projections create totals --file totals.js
@@ -37,7 +42,7 @@ Examples:
   gesta server stats
 
 The password of the login is asked for at a terminal, or taken from GESTA_PASSWORD or
---password-file.
+--password-file, which may be the file that `gesta serve --admin-password-file` has written.
 
 Exit codes:
   0  success
@@ -45,7 +50,7 @@ Exit codes:
   2  usage error, no answer, or the user may not do it
   3  not found";
 
-/// Manage users, consumer groups and projections of a running `gesta serve`
+/// Manage users, rights, consumer groups and projections of a running `gesta serve`
 #[derive(Args, Debug)]
 #[command(after_help = HINT)]
 pub(crate) struct ServerVerb {
@@ -60,6 +65,9 @@ enum ServerCommand {
     /// List, create, change and delete users
     #[command(subcommand)]
     Users(UsersCommand),
+    /// Show and change who has which right to a stream
+    #[command(subcommand)]
+    Acl(AclCommand),
     /// List, create and delete consumer groups, and replay parked events
     #[command(subcommand)]
     Groups(GroupsCommand),
@@ -85,12 +93,14 @@ impl ServerVerb {
             ServerCommand::Groups(verb) => verb.confirm()?,
             ServerCommand::Projections(verb) => verb.confirm()?,
             ServerCommand::Users(verb) => verb.confirm()?,
+            ServerCommand::Acl(verb) => verb.confirm()?,
             ServerCommand::Shutdown { confirm } => confirm.ask("this ends the server")?,
             ServerCommand::Scavenge(_) | ServerCommand::Stats => {}
         }
         let client = self.target.client()?;
         match self.verb {
             ServerCommand::Users(verb) => verb.run(&client, output),
+            ServerCommand::Acl(verb) => verb.run(&client, output),
             ServerCommand::Groups(verb) => verb.run(&client, output),
             ServerCommand::Projections(verb) => verb.run(&client, output),
             ServerCommand::Scavenge(verb) => verb.run(&client, output),

@@ -4,22 +4,28 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
-use gesta_server::admin::{AdminClient, NewProjection};
+use gesta_server::admin::{AdminClient, NewProjection, ProjectionDescription};
 
-use super::calls::{done, rows, wait};
+use super::calls::{done, rows, show, wait};
 use crate::{
     confirm::Confirm,
     events::Printable,
-    exit::Outcome,
-    output::{Output, Style},
+    exit::{Outcome, Refusal},
+    output::{Output, Style, notice},
     table::Table,
 };
 
 #[derive(Subcommand, Debug)]
 pub(super) enum ScriptsCommand {
-    /// List projections with their progress
+    /// List projections with their progress, and the reason of those that have failed
     List,
-    /// Create a continuous projection from a script, and start it
+    /// Show one projection
+    Show {
+        /// Name of the projection
+        name: String,
+    },
+    /// Create a continuous projection from a script, and start it. A script that cannot run fails
+    /// with line and column
     Create {
         /// Name of the projection
         name: String,
@@ -72,8 +78,11 @@ pub(super) struct Partition {
     partition: String,
 }
 
+/// The status of a projection that does not go on.
+const FAULTED: &str = "Faulted";
+
 const PROJECTIONS: Table = Table(&[
-    ("STATUS", "status", 12),
+    ("STATUS", "status", 17),
     ("MODE", "mode", 10),
     ("PROGRESS", "progress", 8),
     ("EVENTS", "events", 10),
@@ -101,6 +110,10 @@ impl ScriptsCommand {
                 PROJECTIONS.show(&rows(&wait(client.projections())?)?, output)?;
                 return Ok(Outcome::Done);
             }
+            Self::Show { name } => {
+                show(&wait(client.projection(&name))?, output)?;
+                return Ok(Outcome::Done);
+            }
             Self::Create { name, file, emit, track_emitted_streams } => {
                 let script = fs::read_to_string(&file)
                     .with_context(|| format!("cannot read the script {}", file.display()))?;
@@ -108,19 +121,57 @@ impl ScriptsCommand {
                 projection.emits = emit;
                 projection.tracks_emitted_streams = track_emitted_streams;
                 wait(client.create_projection(projection))?;
+                check_runs(client, &name, "was created")?;
             }
-            Self::Enable { name } => wait(client.enable_projection(&name))?,
+            Self::Enable { name } => {
+                wait(client.enable_projection(&name))?;
+                check_runs(client, &name, "was started")?;
+            }
             Self::Disable { name } => wait(client.disable_projection(&name))?,
             Self::Reset { name, .. } => wait(client.reset_projection(&name))?,
             Self::State(Partition { name, partition }) => {
-                return json(&wait(client.projection_state(&name, &partition))?, output);
+                let state = wait(client.projection_state(&name, &partition))?;
+                tell_fault(client, &name);
+                return json(&state, output);
             }
             Self::Result(Partition { name, partition }) => {
-                return json(&wait(client.projection_result(&name, &partition))?, output);
+                let result = wait(client.projection_result(&name, &partition))?;
+                tell_fault(client, &name);
+                return json(&result, output);
             }
             Self::Delete { name, .. } => wait(client.delete_projection(&name))?,
         }
         done(output)
+    }
+}
+
+/// Returns the reason for which a projection has failed, if it has.
+fn fault(projection: &ProjectionDescription) -> Option<String> {
+    let reason = || projection.reason.clone().unwrap_or_default();
+    (projection.status == FAULTED).then(reason)
+}
+
+/// Refuses a projection that has failed at its start.
+fn check_runs(client: &AdminClient, name: &str, what: &str) -> Result<()> {
+    let Some(reason) = fault(&wait(client.projection(name))?) else { return Ok(()) };
+    let (reason, name) = (Printable(&reason), Printable(name));
+    let message = format!("the projection {name} {what}, and has failed: {reason}");
+    let hint = format!(
+        "correct the script; `gesta server projections delete {name}` makes the name free again"
+    );
+    Err(Refusal::refused("projection-faulted", message).hint(hint).into())
+}
+
+/// Says that a state may be behind, on standard error: standard output has the state.
+fn tell_fault(client: &AdminClient, name: &str) {
+    // The state itself was there, so an error here is no reason to fail.
+    if let Ok(projection) = wait(client.projection(name))
+        && let Some(reason) = fault(&projection)
+    {
+        let (reason, name) = (Printable(&reason), Printable(name));
+        notice(format_args!(
+            "note: the projection {name} has failed, and its state stays as it is: {reason}"
+        ));
     }
 }
 

@@ -3,9 +3,15 @@
 use anyhow::Result;
 use clap::{Subcommand, value_parser};
 use gesta_server::{ScavengeRequest, admin::AdminClient};
+use serde_json::Value;
 
-use super::calls::{show, wait};
-use crate::{exit::Outcome, output::Output};
+use super::calls::wait;
+use crate::{
+    events::Printable,
+    exit::Outcome,
+    output::{Output, Style},
+    table::text,
+};
 
 #[derive(Subcommand, Debug)]
 pub(super) enum ScavengeCommand {
@@ -35,7 +41,31 @@ impl ScavengeCommand {
             Self::Show => wait(client.last_scavenge())?,
             Self::Stop { id } => wait(client.stop_scavenge(&id))?,
         };
-        show(&scavenge, output)?;
+        match output.style() {
+            Style::Json => output.json(&scavenge)?,
+            Style::Text => print(&scavenge, output)?,
+        }
         Ok(Outcome::Done)
+    }
+}
+
+/// Prints a scavenge for people.
+fn print(scavenge: &Value, output: &mut Output) -> Result<()> {
+    let member = |name: &str| scavenge.get(name).map_or_else(|| "-".to_owned(), text);
+    let (done, total) = (member("bytesDone"), member("bytesTotal"));
+    let (bytes, events) = (member("bytesReclaimed"), member("eventsRemoved"));
+    for (name, text) in [
+        ("state", member("state")),
+        ("id", member("scavengeId")),
+        ("started", member("startedAt")),
+        ("ended", member("endedAt")),
+        ("examined", format!("{done} of {total} bytes")),
+        ("reclaimed", format!("{bytes} bytes, {events} events")),
+    ] {
+        output.line(format_args!("{name:<10} {}", Printable(&text)))?;
+    }
+    match scavenge.get("error").and_then(Value::as_str) {
+        Some(error) => output.line(format_args!("{:<10} {}", "error", Printable(error))),
+        None => Ok(()),
     }
 }

@@ -10,7 +10,13 @@ use super::{
     calls::{done, rows, wait},
     password,
 };
-use crate::{confirm::Confirm, events::Printable, exit::Outcome, output::Output, table::Table};
+use crate::{
+    confirm::Confirm,
+    events::Printable,
+    exit::{Outcome, Refusal},
+    output::Output,
+    table::Table,
+};
 
 #[derive(Subcommand, Debug)]
 pub(super) enum UsersCommand {
@@ -28,6 +34,13 @@ pub(super) enum UsersCommand {
         groups: Vec<String>,
         #[command(flatten)]
         password: NewPassword,
+    },
+    /// Change the groups of a user
+    Groups {
+        /// Login of the user
+        login: String,
+        #[command(flatten)]
+        change: GroupChange,
     },
     /// Set the password of a user
     Password {
@@ -53,6 +66,35 @@ pub(super) enum UsersCommand {
         #[command(flatten)]
         confirm: Confirm,
     },
+}
+
+/// Groups to join and to leave.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+pub(super) struct GroupChange {
+    /// Group of which the user becomes a member; may be repeated
+    #[arg(long, value_name = "GROUP")]
+    add: Vec<String>,
+    /// Group of which the user is no member any more; may be repeated
+    #[arg(long, value_name = "GROUP")]
+    remove: Vec<String>,
+}
+
+impl GroupChange {
+    /// Returns the groups after the change, in the order in which the user joined them.
+    fn apply(&self, mut groups: Vec<String>) -> Result<Vec<String>> {
+        if let Some(both) = self.add.iter().find(|group| self.remove.contains(group)) {
+            let message = format!("{} cannot be added and removed", Printable(both));
+            return Err(Refusal::usage("contradiction", message).into());
+        }
+        groups.retain(|group| !self.remove.contains(group));
+        for group in &self.add {
+            if !groups.contains(group) {
+                groups.push(group.clone());
+            }
+        }
+        Ok(groups)
+    }
 }
 
 #[derive(Args, Debug)]
@@ -92,6 +134,11 @@ impl UsersCommand {
                 user.groups = groups;
                 user.full_name = full_name.unwrap_or(login);
                 wait(client.create_user(user))?;
+            }
+            Self::Groups { login, change } => {
+                let mut user = wait(client.user_named(&login))?;
+                user.groups = change.apply(user.groups)?;
+                wait(client.update_user(user))?;
             }
             Self::Password { login, password } => {
                 let secret = password::new(&login, password.new_password_file.as_deref())?;

@@ -13,7 +13,9 @@ use super::{OpenSession, Origin, Parameter, Session, is_late};
 use crate::{
     append_transaction::OpenAppend,
     number::to_sql,
-    read_models::{catalogue::checkpoint_in_text, core::ReadModelsCore, errors::is_undefined},
+    read_models::{
+        catalogue::checkpoint_in_text, core::ReadModelsCore, errors::is_undefined, replica::Replica,
+    },
 };
 
 /// Time that an append waits for another transaction on a read model that takes part in it.
@@ -42,6 +44,7 @@ impl Session {
         let Some(prepared) = append.take() else {
             return Err(DatabaseError::rejected("another read model has joined the append"));
         };
+        core.replica.iter().for_each(Replica::need_primary);
         let origin = Origin::Append(append);
         let open = OpenSession { prepared, origin, turn: None, place: None, keeper };
         let mut session = Self::new(core, read_model, open);

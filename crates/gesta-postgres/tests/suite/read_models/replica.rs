@@ -87,3 +87,57 @@ fn a_replica_that_stands_still_or_is_away_leaves_queries_to_the_primary() {
     })
     .unwrap();
 }
+
+/// Returns the URL of the primary with the replica for queries.
+fn replicated(test: &TestReadModels, replica: &OwnServer) -> String {
+    let url = replica.url();
+    let (_, address) = url.split_once('@').expect("the URL has a user");
+    let address = address.split('/').next().expect("the URL has a host");
+    format!("{}&replica={address}", test.url_on(&test.server))
+}
+
+#[test]
+fn queries_go_on_without_the_primary() {
+    let Some(mut replica) = OwnServer::start_or_skip("postgres-replica") else { return };
+    let primary = replica.url_of_needed("postgres-15").expect("a replica has a primary");
+    let test = TestReadModels::create(&primary);
+    let url = replicated(&test, &replica);
+    block_on(async {
+        let store = PostgresReadModels::connect(&url).await.unwrap();
+        let id = create(&store, Stage::Live).await?;
+        put(&store, &id, 1).await?;
+        // Another process makes sure that the replica has the row: this one looks at no server.
+        let other = PostgresReadModels::connect(&url).await.unwrap();
+        while get(&other, &id).await? != (Some(1), true) {}
+        replica.crash_needed("postgres-15").unwrap();
+        assert_eq!(get(&store, &id).await?, (Some(1), true));
+        let [trouble] = &store.troubles().await[..] else { panic!("one trouble") };
+        assert!(trouble.contains("without the primary"), "{trouble}");
+        let error = put(&store, &id, 2).await.unwrap_err();
+        assert!(error.is_transient(), "only the primary changes rows: {error}");
+        Ok::<_, DatabaseError>(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_query_without_the_primary_does_not_go_back_behind_a_commit() {
+    let Some(mut replica) = OwnServer::start_or_skip("postgres-replica") else { return };
+    let primary = replica.url_of_needed("postgres-15").expect("a replica has a primary");
+    let test = TestReadModels::create(&primary);
+    let url = replicated(&test, &replica);
+    block_on(async {
+        let store = PostgresReadModels::connect(&url).await.unwrap();
+        let id = create(&store, Stage::Live).await?;
+        put(&store, &id, 1).await?;
+        while get(&store, &id).await? != (Some(1), true) {}
+        let pause = "SELECT pg_wal_replay_pause()";
+        with_client(&replica.url(), async |client| client.batch_execute(pause).await).unwrap();
+        put(&store, &id, 2).await?;
+        replica.crash_needed("postgres-15").unwrap();
+        let error = get(&store, &id).await.unwrap_err();
+        assert!(error.is_transient(), "the replica lacks the second row: {error}");
+        Ok::<_, DatabaseError>(())
+    })
+    .unwrap();
+}

@@ -1,4 +1,7 @@
 //! `Create`, `Update`, `Delete`, `ReplayParked` and `TruncateParked`.
+//!
+//! Invariant: who creates or changes a group has the right to read its source. The start and the
+//! filter would otherwise tell of events, and so would the figures.
 
 use tokio::sync::oneshot;
 use tonic::Status;
@@ -10,6 +13,7 @@ use super::{
         registry::Groups, runner::GroupCommand, settings::AskedSettings, source::before_first,
     },
     request::{SourceStart, group_id, parked_end, start_of_create, start_of_update},
+    rights::{GroupAsker, check_source},
 };
 use crate::{
     proto::persistent_subscriptions::{
@@ -24,6 +28,7 @@ use crate::{
 
 pub(in crate::groups) async fn create(
     groups: &Groups,
+    asker: &GroupAsker,
     request: CreateReq,
 ) -> Result<CreateResp, Status> {
     let options = request.options.ok_or_else(no_options)?;
@@ -34,6 +39,7 @@ pub(in crate::groups) async fn create(
         asked.revision,
     )?;
     let id = GroupId::new(source, &options.group_name)?;
+    asker.asks_about(&id);
     let settings = asked.check(&id, start)?;
     let filter = match options.stream_option {
         Some(StreamOption::All(all)) => match all.filter_option {
@@ -42,6 +48,7 @@ pub(in crate::groups) async fn create(
         },
         Some(StreamOption::Stream(_)) | None => None,
     };
+    check_source(groups.node(), &asker.caller, &id.source).await?;
     // The end is a place from now on, so that no restart moves it.
     let before_first = before_first(groups.node(), &id.source, start).await?;
     let life = Uuid::new_v4();
@@ -51,6 +58,7 @@ pub(in crate::groups) async fn create(
 
 pub(in crate::groups) async fn update(
     groups: &Groups,
+    asker: &GroupAsker,
     request: UpdateReq,
 ) -> Result<UpdateResp, Status> {
     let options = request.options.ok_or_else(no_options)?;
@@ -61,7 +69,9 @@ pub(in crate::groups) async fn update(
         asked.revision,
     )?;
     let id = GroupId::new(source, &options.group_name)?;
+    asker.asks_about(&id);
     let settings = asked.check(&id, start)?;
+    check_source(groups.node(), &asker.caller, &id.source).await?;
     let place = before_first(groups.node(), &id.source, start).await?;
     groups
         .update(&id, |group| {
@@ -77,10 +87,12 @@ pub(in crate::groups) async fn update(
 
 pub(in crate::groups) async fn delete(
     groups: &Groups,
+    asker: &GroupAsker,
     request: DeleteReq,
 ) -> Result<DeleteResp, Status> {
     let options = request.options.ok_or_else(no_options)?;
     let id = group_id(options.stream_option.as_ref(), &options.group_name)?;
+    asker.asks_about(&id);
     groups.delete(&id).await?;
     Ok(DeleteResp {})
 }
@@ -89,10 +101,12 @@ pub(in crate::groups) async fn delete(
 /// delivered.
 pub(in crate::groups) async fn replay_parked(
     groups: &Groups,
+    asker: &GroupAsker,
     request: ReplayParkedReq,
 ) -> Result<ReplayParkedResp, Status> {
     let options = request.options.ok_or_else(no_options)?;
     let id = group_id(options.stream_option.as_ref(), &options.group_name)?;
+    asker.asks_about(&id);
     let stop_at = match options.stop_at_option {
         Some(StopAtOption::StopAt(revision)) => Some(parked_end(revision)?),
         Some(StopAtOption::NoLimit(_)) | None => None,
@@ -110,11 +124,13 @@ pub(in crate::groups) async fn replay_parked(
 /// all the same.
 pub(in crate::groups) async fn truncate_parked(
     groups: &Groups,
+    asker: &GroupAsker,
     request: TruncateParkedReq,
 ) -> Result<TruncateParkedResp, Status> {
     use truncate_parked_req::options::StopAtOption as EndOption;
     let options = request.options.ok_or_else(no_options)?;
     let id = group_id(options.stream_option.as_ref(), &options.group_name)?;
+    asker.asks_about(&id);
     let stop_at = match options.stop_at_option {
         Some(EndOption::StopAt(revision)) => parked_end(revision)?,
         Some(EndOption::NoLimit(_)) | None => u64::MAX,

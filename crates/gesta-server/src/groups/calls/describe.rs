@@ -19,7 +19,7 @@ use crate::{
     proto::persistent_subscriptions::{
         GetInfoReq, GetInfoResp, ListReq, ListResp, SubscriptionInfo,
         list_req::{options::ListOption, stream_option::StreamOption},
-        subscription_info::ConnectionInfo,
+        subscription_info::{ConnectionInfo, Measurement},
     },
     wire::{refused, status},
 };
@@ -115,13 +115,17 @@ fn info(group: &RunningGroup, report: GroupReport, parked: u64) -> SubscriptionI
 }
 
 fn connection(figures: &ConsumerFigures, peer: &ConsumerPeer) -> ConnectionInfo {
+    let latencies = figures.latencies.iter();
+    let measurements = latencies
+        .map(|(key, millis)| Measurement { key: (*key).to_owned(), value: large(*millis) })
+        .collect();
     ConnectionInfo {
         from: peer.address.clone(),
         username: peer.login.clone(),
         average_items_per_second: small(figures.delivered.per_second),
         total_items: large(figures.delivered.total),
         count_since_last_measurement: large(figures.delivered.since),
-        observed_measurements: Vec::new(),
+        observed_measurements: measurements,
         available_slots: small(figures.free_slots),
         in_flight_messages: small(figures.in_flight),
         connection_name: peer.name.clone(),

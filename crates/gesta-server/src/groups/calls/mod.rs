@@ -5,9 +5,11 @@ mod describe;
 mod messages;
 mod read;
 mod request;
+mod rights;
 
 pub(super) use self::{
     changes::{create, delete, replay_parked, truncate_parked, update},
     describe::{get_info, list},
     read::{GroupResponses, read},
+    rights::GroupAsker,
 };

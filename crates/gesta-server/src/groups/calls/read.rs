@@ -17,12 +17,13 @@ use uuid::Uuid;
 use super::{
     super::{
         machine::{ConsumerId, NackAction},
-        name::{GroupId, GroupSource},
+        name::GroupId,
         registry::Groups,
         runner::{ConnectedConsumer, ConsumerAnswer, ConsumerPeer, GroupCommand, GroupDelivery},
     },
     messages::{confirmation, delivery},
     request::group_id,
+    rights::check_source,
 };
 use crate::{
     access::{Caller, Peer, Right},
@@ -67,7 +68,7 @@ pub(in crate::groups) async fn read(
     };
     let ConsumerRequest { group, slots, ids } = ConsumerRequest::of(options)?;
     let view = ConsumerView { node: groups.node().clone(), caller, ids };
-    view.check(&group.source).await?;
+    check_source(groups.node(), &view.caller, &group.source).await?;
     let commands = groups.find(&group).await?.commands;
     let (answer, answered) = oneshot::channel();
     let over = || Status::unavailable("the group has just ended; connect again");
@@ -87,16 +88,6 @@ struct ConsumerView {
 }
 
 impl ConsumerView {
-    async fn check(&self, source: &GroupSource) -> Result<(), Status> {
-        let access = self.node.access();
-        match source {
-            GroupSource::All => access.check_all(&self.caller).await,
-            GroupSource::Stream(stream) => {
-                access.check_stream(&self.caller, stream, Right::Read).await
-            }
-        }
-    }
-
     async fn message(&self, mut next: GroupDelivery) -> Result<ReadResp, Status> {
         if let Found::Link { link, target: Some(event) } = next.found.as_ref() {
             let may_read = self.node.access().may(&self.caller, &event.stream, Right::Read).await;
@@ -114,7 +105,7 @@ impl ConsumerRequest {
         let slots = usize::try_from(options.buffer_size).unwrap_or_default();
         if slots == 0 {
             return Err(refused(format!(
-                "the buffer of a consumer must be at least 1; got {}",
+                "`buffer_size` of a consumer must be at least 1; got {}",
                 options.buffer_size
             )));
         }
@@ -170,12 +161,18 @@ fn answer(message: ReadReq) -> Result<ConsumerAnswer, Status> {
     match message.content {
         Some(Content::Ack(ack)) => Ok(ConsumerAnswer::Ack(event_ids(&ack.ids)?)),
         Some(Content::Nack(nack)) => {
-            let action = match nack.action() {
-                Action::Park => NackAction::Park,
-                Action::Skip => NackAction::Skip,
-                Action::Stop => NackAction::Stop,
+            let action = match Action::try_from(nack.action) {
+                Ok(Action::Park) => NackAction::Park,
+                Ok(Action::Skip) => NackAction::Skip,
+                Ok(Action::Stop) => NackAction::Stop,
                 // A client that leaves the choice to the server gets the event again.
-                Action::Retry | Action::Unknown => NackAction::Retry,
+                Ok(Action::Retry | Action::Unknown) => NackAction::Retry,
+                Err(_) => {
+                    return Err(refused(format!(
+                        "`action` of a nack must be between 0 and 4; got {}",
+                        nack.action
+                    )));
+                }
             };
             Ok(ConsumerAnswer::Nack { ids: event_ids(&nack.ids)?, action, reason: nack.reason })
         }

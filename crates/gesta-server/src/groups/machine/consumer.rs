@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     event::{EventKey, HeldEvent},
+    latencies::Latencies,
     meter::Meter,
 };
 
@@ -21,6 +22,8 @@ pub(super) struct Consumer<Payload> {
     /// The consumer reads too slowly; it gets nothing until it has read.
     pub(super) is_stalled: bool,
     pub(super) meter: Meter,
+    /// `None` if the group has no extra statistics.
+    pub(super) latencies: Option<Latencies>,
 }
 
 /// An event that was sent and not acknowledged.
@@ -29,6 +32,7 @@ pub(super) struct InFlight<Payload> {
     pub(super) held: HeldEvent<Payload>,
     /// The time at which it returns; `None` waits forever.
     pub(super) deadline: Option<Duration>,
+    sent: Duration,
 }
 
 impl<Payload> Consumer<Payload> {
@@ -39,7 +43,12 @@ impl<Payload> Consumer<Payload> {
             by_id: HashMap::new(),
             is_stalled: false,
             meter: Meter::new(now),
+            latencies: None,
         }
+    }
+
+    pub(super) fn measuring_latencies(self) -> Self {
+        Self { latencies: Some(Latencies::default()), ..self }
     }
 
     /// Returns `true` if the consumer has a slot for the event with this id. Two events with one id
@@ -56,10 +65,22 @@ impl<Payload> Consumer<Payload> {
         self.slots.saturating_sub(self.in_flight.len())
     }
 
-    pub(super) fn put(&mut self, held: HeldEvent<Payload>, deadline: Option<Duration>) {
+    pub(super) fn put(
+        &mut self,
+        held: HeldEvent<Payload>,
+        deadline: Option<Duration>,
+        now: Duration,
+    ) {
         self.by_id.insert(held.event.id, held.key());
-        self.in_flight.insert(held.key(), InFlight { held, deadline });
+        self.in_flight.insert(held.key(), InFlight { held, deadline, sent: now });
         self.meter.count();
+    }
+
+    /// Notes that the consumer has answered for an event in flight.
+    pub(super) fn answered(&mut self, key: EventKey, now: Duration) {
+        if let (Some(latencies), Some(event)) = (&mut self.latencies, self.in_flight.get(&key)) {
+            latencies.record(now.saturating_sub(event.sent));
+        }
     }
 
     /// Returns the key of the event in flight with this id.

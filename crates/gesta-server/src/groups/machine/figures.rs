@@ -1,6 +1,6 @@
 //! The figures of a group, as an operator asks for them.
 
-use super::{event::ConsumerId, meter::Measured};
+use super::{event::ConsumerId, latencies::Latency, meter::Measured};
 
 /// A group at one moment.
 #[derive(Clone, Debug)]
@@ -27,4 +27,6 @@ pub(in crate::groups) struct ConsumerFigures {
     pub(in crate::groups) delivered: Measured,
     pub(in crate::groups) in_flight: usize,
     pub(in crate::groups) free_slots: usize,
+    /// Times of answers; empty if they are not measured.
+    pub(in crate::groups) latencies: Vec<Latency>,
 }

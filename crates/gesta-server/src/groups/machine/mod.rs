@@ -17,6 +17,7 @@ mod checkpoints;
 mod consumer;
 mod event;
 mod figures;
+mod latencies;
 mod meter;
 mod open_events;
 mod pins;
@@ -34,8 +35,8 @@ use std::{
 use uuid::Uuid;
 
 use self::{
-    checkpoints::CheckpointTimer, consumer::Consumer, event::HeldEvent, meter::Meter,
-    open_events::OpenEvents, pins::PinBuckets, waiting::WaitingEvents,
+    checkpoints::CheckpointTimer, consumer::Consumer, event::HeldEvent, latencies::Latencies,
+    meter::Meter, open_events::OpenEvents, pins::PinBuckets, waiting::WaitingEvents,
 };
 pub(super) use self::{
     event::{ConsumerId, EventKey, GroupEvent},
@@ -45,6 +46,8 @@ pub(super) use self::{
 
 /// Size of the events that a group holds, in bytes, beyond which it takes over no more.
 const HELD_BYTES_MAX: usize = 64 << 20;
+/// Bytes that are counted for each event besides its content, so that empty ones are bounded, too.
+const EVENT_OVERHEAD_BYTES: usize = 512;
 
 /// Something that the group wants to be done.
 #[derive(Debug, PartialEq, Eq)]
@@ -122,6 +125,10 @@ pub(super) struct GroupMachine<Payload> {
     effects: Vec<Effect<Payload>>,
 }
 
+const fn held_size<Payload>(event: &GroupEvent<Payload>) -> usize {
+    event.bytes + EVENT_OVERHEAD_BYTES
+}
+
 impl<Payload: Clone> GroupMachine<Payload> {
     pub(super) fn new(rules: GroupRules, start: GroupStart, now: Duration) -> Self {
         let GroupStart { checkpoint, before_first, parked_before } = start;
@@ -174,7 +181,7 @@ impl<Payload: Clone> GroupMachine<Payload> {
         if !is_new {
             return;
         }
-        self.held_bytes += event.bytes;
+        self.held_bytes += held_size(&event);
         self.wait(HeldEvent { event, retries: 0, last: None });
         self.proceed(now);
     }
@@ -203,7 +210,12 @@ impl<Payload: Clone> GroupMachine<Payload> {
         if self.rules.consumers_max.is_some_and(|max| self.consumers.len() >= max) {
             return Err(TooManyConsumers);
         }
-        self.consumers.insert(consumer, Consumer::new(slots.max(1), now));
+        let connected = Consumer::new(slots.max(1), now);
+        let connected = match self.rules.extra_statistics {
+            true => connected.measuring_latencies(),
+            false => connected,
+        };
+        self.consumers.insert(consumer, connected);
         self.rebalance();
         self.proceed(now);
         Ok(())
@@ -228,7 +240,10 @@ impl<Payload: Clone> GroupMachine<Payload> {
     pub(super) fn ack(&mut self, consumer: ConsumerId, ids: &[Uuid], now: Duration) {
         for id in ids {
             let held = match self.key_in_flight(consumer, *id) {
-                Some(key) => self.take_in_flight(consumer, key),
+                Some(key) => {
+                    self.answered(consumer, key, now);
+                    self.take_in_flight(consumer, key)
+                }
                 None => self.waiting.take_returned(*id, consumer),
             };
             if let Some(held) = held {
@@ -253,6 +268,9 @@ impl<Payload: Clone> GroupMachine<Payload> {
         }
         for id in ids {
             let key = self.key_in_flight(consumer, *id);
+            if let Some(key) = key {
+                self.answered(consumer, key, now);
+            }
             let Some(held) = key.and_then(|key| self.take_in_flight(consumer, key)) else {
                 continue;
             };
@@ -350,6 +368,10 @@ impl<Payload: Clone> GroupMachine<Payload> {
                     delivered: consumer.meter.read(now),
                     in_flight: consumer.in_flight(),
                     free_slots: consumer.free_slots(),
+                    latencies: consumer
+                        .latencies
+                        .as_ref()
+                        .map_or_else(Vec::new, Latencies::summary),
                 };
                 (*id, figures)
             })
@@ -370,6 +392,12 @@ impl<Payload: Clone> GroupMachine<Payload> {
 
     fn key_in_flight(&self, consumer: ConsumerId, id: Uuid) -> Option<EventKey> {
         self.consumers.get(&consumer)?.key_of(id)
+    }
+
+    fn answered(&mut self, consumer: ConsumerId, key: EventKey, now: Duration) {
+        if let Some(consumer) = self.consumers.get_mut(&consumer) {
+            consumer.answered(key, now);
+        }
     }
 
     fn take_in_flight(
@@ -411,7 +439,7 @@ impl<Payload: Clone> GroupMachine<Payload> {
     }
 
     fn finish(&mut self, held: &HeldEvent<Payload>) {
-        self.held_bytes -= held.event.bytes;
+        self.held_bytes -= held_size(&held.event);
         match held.key() {
             EventKey::Source(place) => {
                 self.source.finish(place);
@@ -502,7 +530,7 @@ impl<Payload: Clone> GroupMachine<Payload> {
         if let Some(pins) = &mut self.pins {
             pins.sent(held.event.pin);
         }
-        taker.put(held, deadline);
+        taker.put(held, deadline, now);
         self.served = Some(consumer);
         self.meter.count();
         self.effects.push(Effect::Deliver { consumer, key, payload, retries });

@@ -16,7 +16,7 @@ pub(in crate::groups) enum Strategy {
 }
 
 impl Strategy {
-    const ALL: [Self; 4] =
+    pub(in crate::groups) const ALL: [Self; 4] =
         [Self::DispatchToSingle, Self::RoundRobin, Self::Pinned, Self::PinnedByCorrelation];
 
     /// Returns the name that the protocol has for it.
@@ -48,6 +48,8 @@ pub(in crate::groups) struct GroupRules {
     pub(in crate::groups) retries_max: u32,
     /// Maximum number of consumers; `None` has no limit.
     pub(in crate::groups) consumers_max: Option<usize>,
+    /// Measures the times of answers.
+    pub(in crate::groups) extra_statistics: bool,
     /// Events that wait for a consumer while the group is live.
     pub(in crate::groups) live_buffer: usize,
     /// Events that wait for a consumer while the group catches up.

@@ -3,13 +3,45 @@
 use gesta_store::Position;
 use prost_types::{ListValue, NullValue, Struct, Value, value::Kind};
 
-use super::super::{config::Mode, control::ProjectionRunner, progress::Status};
+use super::super::{
+    config::{Mode, ProjectionConfig},
+    progress::{ProjectionProgress, Status},
+};
 use crate::proto::projections::statistics_resp::Details;
 
+/// Messages within each other that clients of the protocol read.
+const MESSAGE_LEVELS_MAX: usize = 100;
+
+/// JSON that clients could not read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooDeep;
+
 /// Translates JSON. A state or a result that is not there yet is an empty object.
-pub(super) fn value(json: Option<&str>) -> Value {
-    let json = json.and_then(|json| serde_json::from_str(json).ok());
-    of_json(json.unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new())))
+pub(super) fn value(json: Option<&str>) -> Result<Value, TooDeep> {
+    let Some(json) = json else {
+        return Ok(Value { kind: Some(Kind::StructValue(Struct::default())) });
+    };
+    // States are valid JSON, so the parser refuses their depth alone.
+    let json: serde_json::Value = serde_json::from_str(json).map_err(|_| TooDeep)?;
+    if message_levels(&json) > MESSAGE_LEVELS_MAX {
+        return Err(TooDeep);
+    }
+    Ok(of_json(json))
+}
+
+/// Returns the number of messages within each other. The parser bounds the recursion.
+fn message_levels(json: &serde_json::Value) -> usize {
+    match json {
+        // A value has a list, which has values.
+        serde_json::Value::Array(values) => {
+            2 + values.iter().map(message_levels).max().unwrap_or(0)
+        }
+        // A value has a structure, which has entries, which have values.
+        serde_json::Value::Object(fields) => {
+            3 + fields.values().map(message_levels).max().unwrap_or(0)
+        }
+        _ => 1,
+    }
 }
 
 fn of_json(json: serde_json::Value) -> Value {
@@ -29,17 +61,15 @@ fn of_json(json: serde_json::Value) -> Value {
     Value { kind: Some(kind) }
 }
 
-pub(super) fn statistics(runner: &ProjectionRunner, head: Position) -> Details {
-    let config = &runner.config;
-    let progress = runner.progress.lock();
+pub(super) fn statistics(
+    config: &ProjectionConfig,
+    progress: &ProjectionProgress,
+    progress_percent: f32,
+) -> Details {
     let mode = match config.mode {
         Mode::Continuous => "Continuous",
         Mode::OneTime => "OneTime",
         Mode::Transient => "Transient",
-    };
-    let progress_percent = match &progress.status {
-        Status::Completed => 100.0,
-        _ => percent(progress.position, head),
     };
     Details {
         version: i64::try_from(config.version).unwrap_or(i64::MAX),
@@ -81,9 +111,34 @@ fn place(position: Position) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn percent(position: Position, head: Position) -> f32 {
+pub(super) fn percent(position: Position, head: Position) -> f32 {
     match head.number() {
         0 => 100.0,
         head => (position.number() as f32 / head as f32 * 100.0).min(100.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    fn nested(open: &str, close: &str, levels: usize) -> String {
+        format!("{}1{}", open.repeat(levels), close.repeat(levels))
+    }
+
+    #[test]
+    fn a_value_is_answered_if_and_only_if_clients_can_read_it() {
+        for (open, close, levels_max) in [("[", "]", 49), (r#"{"a":"#, "}", 33)] {
+            for levels in [1, levels_max, levels_max + 1, 127, 128, 1_000_000] {
+                let value = value(Some(&nested(open, close, levels)));
+                assert_eq!(value.is_ok(), levels <= levels_max, "{levels} of {open}");
+                if let Ok(value) = value {
+                    assert_eq!(Value::decode(&*value.encode_to_vec()).unwrap(), value);
+                }
+            }
+        }
+        assert!(value(None).is_ok());
     }
 }

@@ -1,5 +1,7 @@
 //! Requests of the service, checked.
 
+use std::ops::RangeInclusive;
+
 use gesta_store::EventId;
 use tonic::{Code, Status as Refusal};
 
@@ -17,8 +19,8 @@ use crate::{
     wire::{refused, with_trailers},
 };
 
-/// The engine that all clients know.
-const FIRST_ENGINE: i32 = 0;
+/// The versions of the engine that clients ask for. One engine serves both.
+const ENGINES: RangeInclusive<i32> = 0..=1;
 
 pub(super) fn options<Options>(options: Option<Options>) -> Result<Options, Refusal> {
     options.ok_or_else(|| refused("the options of the call are missing"))
@@ -27,9 +29,12 @@ pub(super) fn options<Options>(options: Option<Options>) -> Result<Options, Refu
 /// Returns the projection that a request creates, with an id of its own.
 pub(super) fn config(request: CreateReq) -> Result<ProjectionConfig, Refusal> {
     let options = options(request.options)?;
-    if options.engine_version > FIRST_ENGINE + 1 {
-        let asked = options.engine_version;
-        return Err(refused(format!("there is no version {asked} of the projections' engine")));
+    let asked = options.engine_version;
+    if !ENGINES.contains(&asked) {
+        let (first, last) = (ENGINES.start(), ENGINES.end());
+        return Err(refused(format!(
+            "`engine_version` must be between {first} and {last}; got {asked}"
+        )));
     }
     let id = EventId::random().to_string();
     let (mode, name, may_emit, tracks_streams) = match options.mode {

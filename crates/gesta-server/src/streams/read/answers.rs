@@ -1,21 +1,22 @@
 //! The stream of messages of one `Read`.
 //!
 //! Invariants: the stream holds at most one page that the client has not taken, and looks for the
-//! next one when the connection takes more. It has no task of its own: an event reaches the
-//! connection by one wake-up. It ends when the client goes away; a subscription also ends when the
-//! server does.
+//! next one when the connection takes more. The page of a read, not of a subscription, has its part
+//! of the server's memory. It has no task of its own: an event reaches the connection by one
+//! wake-up. It ends when the client goes away; a subscription also ends when the server does.
 
 use std::{
     collections::HashMap,
     future::{Future, poll_fn},
     pin::Pin,
     sync::{Arc, Mutex},
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     vec,
 };
 
 use futures_util::{Stream, StreamExt as _, stream};
 use gesta_store::{RecordedEvent, StoreError};
+use prost::Message;
 use tonic::Status;
 use tracing::{Instrument as _, Span};
 
@@ -24,9 +25,10 @@ use super::{
     messages::{Found, Rendering},
 };
 use crate::{
-    access::{Caller, Right},
+    access::{Caller, Right, StoreView},
     call_log::LoggedCall,
     node::{Node, OpenSubscription},
+    outgoing::{NoRoom, PageRoom, PageTurn},
     proto::streams::ReadResp,
     spans::{delivery_span, record_failure},
     wire::status,
@@ -45,12 +47,15 @@ pub(super) struct Reader {
     pub(super) node: Node,
     pub(super) caller: Caller,
     pub(super) rendering: Rendering,
+    pub(super) room: PageRoom,
 }
 
 /// The messages of a read, and what looks for further ones.
 struct Responding {
     /// `None` after its end.
     answer: Option<AnsweringFuture>,
+    /// Error that ended it, until the client has it.
+    failure: Option<Ended>,
     slot: Slot,
     batch: vec::IntoIter<ReadResp>,
     /// `None` before the first message.
@@ -68,6 +73,7 @@ pub(super) struct Answers {
     pub(super) node: Node,
     caller: Caller,
     rendering: Rendering,
+    room: PageRoom,
     slot: Slot,
     /// The span of the call, which its deliveries are below.
     span: Span,
@@ -88,6 +94,12 @@ impl From<Status> for Ended {
     }
 }
 
+impl From<NoRoom> for Ended {
+    fn from(full: NoRoom) -> Self {
+        Self(Status::resource_exhausted(full.to_string()))
+    }
+}
+
 impl Answers {
     /// Begins to answer, and waits for the first message: a read that fails without one fails as a
     /// call, where some clients look for the error.
@@ -99,17 +111,31 @@ impl Answers {
         Task: FnOnce(Self) -> Answering,
         Answering: Future<Output = Result<(), Ended>> + Send + 'static,
     {
-        let Reader { node, caller, rendering } = reader;
+        let Reader { node, caller, rendering, room } = reader;
         let (log, span) = (node.clone(), Span::current());
         let slot = Slot::default();
-        let side = Self { node, caller, rendering, slot: Arc::clone(&slot), span: span.clone() };
+        let side =
+            Self { node, caller, rendering, room, slot: Arc::clone(&slot), span: span.clone() };
         let answer: AnsweringFuture = Box::pin(task(side).instrument(span.clone()));
         let batch = Vec::new().into_iter();
-        let mut responding = Responding { answer: Some(answer), slot, batch, log: None };
+        let mut responding =
+            Responding { answer: Some(answer), failure: None, slot, batch, log: None };
         let first = responding.next().await.transpose()?;
         // A failure before the first message is logged as one of the call.
         responding.log = Some((log, span));
         Ok(Box::pin(stream::iter(first.map(Ok)).chain(responding)))
+    }
+
+    /// Waits for the turn to read a page. A read takes one before it looks for events.
+    pub(super) async fn turn(&self) -> Result<PageTurn, Ended> {
+        Ok(self.room.turn().await?)
+    }
+
+    /// Sends a page that was read in this turn, once there is memory for it.
+    pub(super) async fn send_page(&self, turn: PageTurn, page: Vec<ReadResp>) -> Result<(), Ended> {
+        let bytes = page.iter().map(Message::encoded_len).sum();
+        self.room.keep(turn, bytes).await?;
+        self.send(page).await
     }
 
     /// Sends messages; waits until the connection has taken all of them.
@@ -128,16 +154,9 @@ impl Answers {
         Ok(())
     }
 
-    /// Returns `true` if a read of the whole store leaves no event out.
-    pub(super) fn shows_everything(&self) -> bool {
-        self.node.access().shows_everything(&self.caller)
-    }
-
-    /// Leaves out the events of streams that no list opens to the reader of the whole store.
-    pub(super) fn shown(&self, mut events: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
-        let access = self.node.access();
-        events.retain(|event| access.shows(&self.caller, &event.stream));
-        events
+    /// Returns what the reader sees of the whole store.
+    pub(super) fn view(&self) -> StoreView<'_> {
+        self.node.access().view(&self.caller)
     }
 
     /// Translates events, with their targets if the reader asked for them.
@@ -209,21 +228,26 @@ impl Stream for Responding {
     type Item = Result<ReadResp, Status>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { answer, slot, batch, log } = self.get_mut();
+        let Self { answer, failure, slot, batch, log } = self.get_mut();
         loop {
             if let Some(message) = batch.next() {
                 return Poll::Ready(Some(Ok(message)));
             }
-            let Some(running) = answer else { return Poll::Ready(None) };
-            let polled = running.as_mut().poll(cx);
-            let sent = slot.lock().expect("no holder panics").take();
-            if let Some(sent) = sent {
+            if let Some(running) = answer
+                && let Poll::Ready(ended) = running.as_mut().poll(cx)
+            {
+                *answer = None;
+                *failure = ended.err();
+            }
+            // An answer that ends with its server may have sent something right before.
+            if let Some(sent) = slot.lock().expect("no holder panics").take() {
                 *batch = sent.into_iter();
                 continue;
             }
-            let ended = ready!(polled);
-            *answer = None;
-            return Poll::Ready(ended.err().map(|Ended(status)| {
+            if answer.is_some() {
+                return Poll::Pending;
+            }
+            return Poll::Ready(failure.take().map(|Ended(status)| {
                 if let Some((node, span)) = log {
                     node.log_failure(CALL, &status);
                     record_failure(span, status.message());
@@ -231,5 +255,24 @@ impl Stream for Responding {
                 Err(status)
             }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn messages_that_were_sent_right_before_the_end_come_before_it() {
+        let slot = Slot::default();
+        let sent = Arc::clone(&slot);
+        let answer: AnsweringFuture = Box::pin(async move {
+            *sent.lock().unwrap() = Some(vec![ReadResp::default()]);
+            Err(Status::unavailable("the server is shutting down").into())
+        });
+        let batch = Vec::new().into_iter();
+        let responding = Responding { answer: Some(answer), failure: None, slot, batch, log: None };
+        let all: Vec<_> = responding.collect().await;
+        assert!(matches!(all.as_slice(), [Ok(_), Err(_)]), "{all:?}");
     }
 }

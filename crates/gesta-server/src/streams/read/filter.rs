@@ -33,7 +33,7 @@ impl FilterRequest {
         };
         let window = match window {
             Some(Window::Max(0)) => {
-                return Err(refused("the window of a filter must be at least 1"));
+                return Err(refused("`max`, the window of a filter, must be at least 1; got 0"));
             }
             Some(Window::Max(events)) => events,
             Some(Window::Count(_)) | None => WINDOW_EVENTS,

@@ -2,7 +2,7 @@
 //! answers.
 //!
 //! Owns: the choice among them. Invariant: a client that reads slowly holds up its own call only,
-//! which holds one page.
+//! which holds one page; pages of reads share a bounded memory.
 
 mod answers;
 mod filter;
@@ -19,7 +19,7 @@ mod system_stream;
 mod tombstones;
 
 use gesta_store::{ReadFrom, Revision, StreamName};
-use tonic::Status;
+use tonic::{Response, Status};
 
 use self::{
     answers::{Answers, Reader, Responses},
@@ -35,6 +35,7 @@ pub(crate) use self::{
 use crate::{
     access::{Caller, Right},
     node::Node,
+    outgoing::PageRoom,
     proto::streams::ReadReq,
 };
 
@@ -43,12 +44,13 @@ pub(crate) fn is_of_index(name: &StreamName) -> bool {
     SystemStream::named(name).is_some()
 }
 
-/// Answers a read or a subscription.
+/// Answers a read or a subscription. The answer of a read has its memory with it, for the
+/// connection; a subscription waits for its client as long as it likes.
 pub(super) async fn read(
     node: &Node,
-    caller: Caller,
+    (caller, room): (Caller, PageRoom),
     request: ReadReq,
-) -> Result<Responses, Status> {
+) -> Result<Response<Responses>, Status> {
     let ReadRequest { target, amount, direction, rendering, is_end_told } =
         ReadRequest::of(request)?;
     match &target {
@@ -57,29 +59,37 @@ pub(super) async fn read(
         }
         Target::All { .. } => node.access().check_all(&caller).await?,
     }
-    if let Amount::Events(_) = amount {
+    let memory = room.memory().clone();
+    let is_read = matches!(amount, Amount::Events(_));
+    if is_read {
         node.counters().reads.add(1);
     }
-    let reader = Reader { node: node.clone(), caller, rendering };
-    match (target, amount) {
+    let reader = Reader { node: node.clone(), caller, rendering, room };
+    let messages = match (target, amount) {
         (Target::Stream { stream, from }, Amount::Events(limit)) => {
             let read = read_stream::ReadOne { stream, from, direction, limit, is_end_told };
-            read_one(reader, read).await
+            read_one(reader, read).await?
         }
         (Target::Stream { stream, from }, Amount::Endless) => {
-            subscribe_one(reader, stream, from).await
+            subscribe_one(reader, stream, from).await?
         }
         (Target::All { from, filter }, Amount::Events(limit)) => {
             let read = read_all::ReadWhole { from, filter, direction, limit };
-            Answers::begin(reader, async move |answers| read_all::answer(answers, read).await).await
+            Answers::begin(reader, async move |answers| read_all::answer(answers, read).await)
+                .await?
         }
         (Target::All { from, filter }, Amount::Endless) => {
             Answers::begin(reader, async move |answers| {
                 subscribe_all::answer(answers, from, filter).await
             })
-            .await
+            .await?
         }
+    };
+    let mut answer = Response::new(messages);
+    if is_read {
+        answer.extensions_mut().insert(memory);
     }
+    Ok(answer)
 }
 
 async fn read_one(reader: Reader, read: read_stream::ReadOne) -> Result<Responses, Status> {

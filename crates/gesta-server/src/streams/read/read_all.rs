@@ -1,7 +1,7 @@
 //! Reads of the whole store.
 //!
-//! Invariant: users and the audit stream, which no list opens, are shown to members of `$admins`
-//! only.
+//! Invariant: streams of the system are shown to those who may read them
+//! ([`StoreView`](crate::access::StoreView)).
 
 use gesta_store::{Direction, Filter, Position, ReadAll, ReadFrom};
 
@@ -31,16 +31,16 @@ pub(super) async fn answer(answers: Answers, read: ReadWhole) -> Result<(), Ende
     let filter = filter.map_or(Filter::Everything, |request| request.filter);
     let request = ReadAll::towards(direction).starting(from).filter(filter);
     // If events are left out, the store cannot know where the read ends.
-    let request = if answers.shows_everything() { request.limit(limit) } else { request };
+    let request = if answers.view().is_whole() { request.limit(limit) } else { request };
     let mut left = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut pages = answers.node.store().read_all(request);
-    while left > 0
-        && let Some(page) = pages.next().await
-    {
-        let mut events = answers.shown(page?);
+    while left > 0 {
+        let turn = answers.turn().await?;
+        let Some(page) = pages.next().await else { break };
+        let mut events = answers.view().of_page(page?).await?;
         events.truncate(left);
         left -= events.len();
-        answers.send(answers.events(as_ends(events)).await?).await?;
+        answers.send_page(turn, answers.events(as_ends(events)).await?).await?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use super::{
     messages::{first_stream_position, last_stream_position, stream_not_found},
     tombstones::refuse_ended_metadata,
 };
+use crate::proto::streams::ReadResp;
 
 pub(super) struct ReadOne {
     pub(super) stream: StreamName,
@@ -23,10 +24,17 @@ pub(super) async fn answer(answers: Answers, read: ReadOne) -> Result<(), Ended>
     let request = ReadStream::towards(direction, stream.clone()).starting(from).limit(limit);
     let mut pages = answers.node.store().read_stream(request);
     let mut count = 0;
-    while let Some(page) = pages.next().await {
+    loop {
+        let turn = answers.turn().await?;
+        let Some(page) = pages.next().await else { break };
         let page = page?;
+        let mut messages = Vec::new();
+        if count == 0 && is_end_told && direction == Direction::Forwards {
+            messages.extend(page.first().and_then(|first| truncated_to(from, first.revision)));
+        }
         count += page.len() as u64;
-        answers.send(answers.events(page).await?).await?;
+        messages.extend(answers.events(page).await?);
+        answers.send_page(turn, messages).await?;
     }
     let is_at_end = count < limit;
     if count > 0 && !(is_end_told && is_at_end) {
@@ -45,4 +53,15 @@ pub(super) async fn answer(answers: Answers, read: ReadOne) -> Result<(), Ended>
     }
     messages.push(last_stream_position(head.number()));
     answers.send(messages).await
+}
+
+/// Tells a client that its read begins with a later event than it asked for, because the beginning
+/// of the stream is truncated.
+fn truncated_to(from: ReadFrom<Revision>, first: Revision) -> Option<ReadResp> {
+    let asked = match from {
+        ReadFrom::Start => Revision::FIRST,
+        ReadFrom::At(revision) => revision,
+        _ => return None,
+    };
+    (first > asked).then(|| first_stream_position(first.number()))
 }

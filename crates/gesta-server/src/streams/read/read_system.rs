@@ -24,11 +24,13 @@ pub(super) async fn answer(
     let store = answers.node.store();
     let mut pages = store.read_ordinals(request.limit(limit));
     let mut count = 0;
-    while let Some(page) = pages.next().await {
+    loop {
+        let turn = answers.turn().await?;
+        let Some(page) = pages.next().await else { break };
         let page = page?;
         count += page.len() as u64;
         let links = system.links(store, page, answers.resolves_links()).await?;
-        answers.send(answers.links(links).await?).await?;
+        answers.send_page(turn, answers.links(links).await?).await?;
     }
     if count > 0 && !(is_end_told && count < limit) {
         return Ok(());

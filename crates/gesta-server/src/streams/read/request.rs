@@ -46,9 +46,15 @@ impl ReadRequest {
     pub(super) fn of(request: ReadReq) -> Result<Self, Status> {
         let options =
             request.options.ok_or_else(|| refused("the options of the read are missing"))?;
-        let direction = match options.read_direction() {
-            ReadDirection::Forwards => Direction::Forwards,
-            ReadDirection::Backwards => Direction::Backwards,
+        let direction = match ReadDirection::try_from(options.read_direction) {
+            Ok(ReadDirection::Forwards) => Direction::Forwards,
+            Ok(ReadDirection::Backwards) => Direction::Backwards,
+            Err(_) => {
+                return Err(refused(format!(
+                    "`read_direction` must be 0 (forwards) or 1 (backwards); got {}",
+                    options.read_direction
+                )));
+            }
         };
         let ids = match options.uuid_option.and_then(|option| option.content) {
             Some(UuidContent::String(_)) => IdForm::Text,
@@ -65,12 +71,12 @@ impl ReadRequest {
             Some(CountOption::Subscription(_)) => Amount::Endless,
             None => return Err(refused("the number of events (`count_option`) is missing")),
         };
-        let target = target(options)?;
+        let target = target(options, direction)?;
         Ok(Self { target, amount, direction, rendering, is_end_told: compatibility >= 1 })
     }
 }
 
-fn target(options: Options) -> Result<Target, Status> {
+fn target(options: Options, direction: Direction) -> Result<Target, Status> {
     let filter = match options.filter_option {
         Some(FilterOption::Filter(filter)) => Some(FilterRequest::of(filter)?),
         Some(FilterOption::NoFilter(_)) | None => None,
@@ -83,6 +89,10 @@ fn target(options: Options) -> Result<Target, Status> {
             let from = match revision_option {
                 Some(RevisionOption::Revision(u64::MAX) | RevisionOption::End(_)) => ReadFrom::End,
                 Some(RevisionOption::Revision(number)) => ReadFrom::At(Revision::new(number)),
+                // The start of a stream is its first event, which a backward read returns, too.
+                Some(RevisionOption::Start(_)) if direction == Direction::Backwards => {
+                    ReadFrom::At(Revision::FIRST)
+                }
                 Some(RevisionOption::Start(_)) => ReadFrom::Start,
                 None => return Err(refused("the start of the read is missing")),
             };

@@ -1,7 +1,7 @@
 //! Subscriptions to the whole store.
 //!
-//! Invariant: with a filter, a client hears of its progress at least once in the interval that it
-//! asked for, counted in positions, and never twice of the same position.
+//! Invariant: with a filter, a client hears of its progress when it has caught up, and at least
+//! once in the interval that it asked for, counted in positions; never twice of the same position.
 
 use gesta_store::{Delivery, Filter, Position, ReadFrom, StoreError, Subscribe};
 
@@ -33,7 +33,7 @@ async fn deliver(
         _ => Position::START,
     };
     let interval = filter.as_ref().map(|filter| filter.checkpoint_interval);
-    let mut progress = Progress { interval, last: after };
+    let mut progress = Progress { interval, last: after, told: None };
     let filter = filter.map_or(Filter::Everything, |request| request.filter);
     let request = Subscribe::to_all().after(after).filter(filter);
     let mut subscription = store.subscribe(request.into());
@@ -41,7 +41,7 @@ async fn deliver(
     while let Some(delivery) = subscription.next().await {
         let messages = match delivery? {
             Delivery::Events(events) => {
-                let events = answers.shown(events);
+                let events = answers.view().of_page(events).await?;
                 let positions: Vec<_> = events.iter().map(|event| event.position).collect();
                 let mut messages = Vec::with_capacity(positions.len());
                 for (event, position) in
@@ -70,6 +70,8 @@ struct Progress {
     interval: Option<u64>,
     /// The last checkpoint, or the start.
     last: Position,
+    /// The last checkpoint.
+    told: Option<Position>,
 }
 
 impl Progress {
@@ -79,11 +81,11 @@ impl Progress {
         if distance < self.interval? { None } else { self.reached(position) }
     }
 
-    /// Returns a checkpoint unless the client knows the position.
+    /// Returns a checkpoint, also of the start, unless the client was told of it.
     fn reached(&mut self, position: Position) -> Option<ReadResp> {
-        let is_new = self.interval.is_some() && position > self.last;
-        is_new.then(|| {
-            self.last = position;
+        let is_new = position > Position::START && self.told != Some(position);
+        (self.interval.is_some() && is_new).then(|| {
+            (self.last, self.told) = (position, Some(position));
             checkpoint(position)
         })
     }

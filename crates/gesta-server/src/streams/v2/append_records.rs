@@ -6,12 +6,12 @@ use tonic::Status;
 use super::{
     asked::Asked,
     checks::Checks,
-    failed_check::{NO_STREAM, TOMBSTONED},
+    failed_check::{FailedCheck, NO_STREAM, TOMBSTONED},
     joint_append::JointAppend,
     refusals,
 };
 use crate::{
-    access::Caller,
+    access::Sender,
     node::Node,
     proto::streams_v2::{AppendRecordsRequest, AppendRecordsResponse, StreamRevision},
     wire::{refused, status, text_to_write},
@@ -19,7 +19,7 @@ use crate::{
 
 pub(super) async fn append_records(
     node: &Node,
-    caller: &Caller,
+    sender: &Sender,
     request: AppendRecordsRequest,
 ) -> Result<AppendRecordsResponse, Status> {
     let AppendRecordsRequest { records, checks } = request;
@@ -32,9 +32,9 @@ pub(super) async fn append_records(
         append.push(&stream, record)?;
     }
     let checks = Checks::of(checks)?;
-    append.check_rights(node, caller).await?;
-    checks.check_rights(node, caller, &append).await?;
-    let appended = checked_append(node, caller, append, &checks).await?;
+    append.check_rights(node, &sender.caller).await?;
+    checks.check_rights(node, &sender.caller, &append).await?;
+    let appended = checked_append(node, sender, append, &checks).await?;
     let revisions = appended.revisions.iter().map(|(stream, revision)| StreamRevision {
         stream: stream.as_str().to_owned(),
         revision: refusals::signed(revision.number()),
@@ -47,7 +47,7 @@ pub(super) async fn append_records(
 
 async fn checked_append(
     node: &Node,
-    caller: &Caller,
+    sender: &Sender,
     mut append: JointAppend,
     checks: &Checks,
 ) -> Result<Appended, Status> {
@@ -56,7 +56,7 @@ async fn checked_append(
         let failing = checks.failing(node).await.map_err(definite)?;
         return Err(refusals::checks_failed(failing));
     }
-    match append.run(node, caller).await {
+    match append.run(node, sender).await {
         Ok(appended) => Ok(appended),
         Err((error, asked)) => Err(refusal(node, error, &asked, checks).await),
     }
@@ -69,9 +69,10 @@ async fn refusal(node: &Node, error: StoreError, asked: &Asked, checks: &Checks)
             let actual = head.map_or(NO_STREAM, |head| refusals::signed(head.number()));
             checks.refused_at(stream, actual)
         }
-        // A check of a stream that gets no records fails as any other.
-        StoreError::Deleted { stream } if !asked.writes_about(stream) => {
-            checks.refused_at(stream, TOMBSTONED)
+        // A tombstoned stream fails any check if it gets records, and needs none.
+        StoreError::Deleted { stream } => {
+            let failed = checks.refused_at(stream, TOMBSTONED);
+            failed.or_else(|| asked.writes_about(stream).then(|| FailedCheck::tombstoned(stream)))
         }
         _ => None,
     };

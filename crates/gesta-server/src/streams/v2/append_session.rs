@@ -4,7 +4,7 @@ use tonic::{Status, Streaming};
 
 use super::{joint_append::JointAppend, refusals};
 use crate::{
-    access::Caller,
+    access::Sender,
     node::Node,
     proto::streams_v2::{AppendRequest, AppendResponse, AppendSessionResponse},
     wire::{expected_of_number, refused, text_to_write},
@@ -13,7 +13,7 @@ use gesta_store::ExpectedRevision;
 
 pub(super) async fn append_session(
     node: &Node,
-    caller: &Caller,
+    sender: &Sender,
     mut messages: Streaming<AppendRequest>,
 ) -> Result<AppendSessionResponse, Status> {
     let mut append = JointAppend::new(node);
@@ -37,8 +37,8 @@ pub(super) async fn append_session(
     if append.is_empty() {
         return Err(Status::failed_precondition("the session has no requests"));
     }
-    append.check_rights(node, caller).await?;
-    let appended = match append.run(node, caller).await {
+    append.check_rights(node, &sender.caller).await?;
+    let appended = match append.run(node, sender).await {
         Ok(appended) => appended,
         Err((error, asked)) => return Err(refusals::of_session(node, error, &asked).await),
     };

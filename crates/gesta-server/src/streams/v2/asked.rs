@@ -2,6 +2,8 @@
 //!
 //! Owns: [`Asked`].
 
+use std::collections::HashMap;
+
 use gesta_store::{EventId, ExpectedRevision, StreamAppend, StreamName};
 
 use crate::streams::repeated::Repeated;
@@ -45,10 +47,18 @@ impl Asked {
             .any(|written| written == stream || written.described_stream().as_ref() == Some(stream))
     }
 
-    /// Returns the records of each stream.
-    pub(super) fn repeated(&self) -> impl Iterator<Item = Repeated> {
-        let written = self.0.iter().filter(|part| part.is_written());
-        written.map(|part| Repeated::new(&part.stream, part.expected, part.ids.clone()))
+    /// Returns the records of each stream, whose first part says where they are.
+    pub(super) fn repeated(&self) -> Vec<Repeated> {
+        let mut places = HashMap::new();
+        let mut streams: Vec<Repeated> = Vec::new();
+        for AskedPart { stream, expected, ids } in self.0.iter().filter(|part| part.is_written()) {
+            let place = *places.entry(stream).or_insert(streams.len());
+            match streams.get_mut(place) {
+                Some(known) => known.extend(ids),
+                None => streams.push(Repeated::new(stream, *expected, ids.clone())),
+            }
+        }
+        streams
     }
 }
 

@@ -4,8 +4,6 @@
 //! append, unless it can never fail again: a tombstone is forever. All checks that fail are named.
 //! Not here: the messages that name them ([`refusals`](super::refusals)).
 
-use std::collections::HashMap;
-
 use gesta_store::{ExpectedRevision, StoreError, StreamDescription, StreamName, StreamState};
 use tonic::Status;
 
@@ -23,7 +21,7 @@ use crate::{
     wire::{expected_of_number, refused, text_to_read, version_number},
 };
 
-/// The checks of a request, each of another stream.
+/// The checks of a request. Several may be of one stream.
 #[derive(Debug)]
 pub(super) struct Checks(Vec<Check>);
 
@@ -43,7 +41,6 @@ enum ExpectedState {
 
 impl Checks {
     pub(super) fn of(checks: Vec<ConsistencyCheck>) -> Result<Self, Status> {
-        let mut places = HashMap::new();
         let mut known = Vec::new();
         for (place, check) in checks.into_iter().enumerate() {
             let Some(Type::StreamState(check)) = check.r#type else {
@@ -51,9 +48,6 @@ impl Checks {
             };
             let StreamStateCheck { stream, expected_state } = check;
             let stream = text_to_read(&stream)?;
-            if places.insert(stream.clone(), place).is_some() {
-                return Err(refused(format!("the stream `{stream}` is checked twice")));
-            }
             let expected = match expected_state {
                 DELETED => ExpectedState::Deleted,
                 TOMBSTONED => ExpectedState::Tombstoned,
@@ -87,7 +81,7 @@ impl Checks {
             let is_written = append.writes(stream);
             let expected = match expected {
                 // An expectation that always holds needs no check.
-                ExpectedState::Revision(ExpectedRevision::Any) if !is_written => continue,
+                ExpectedState::Revision(ExpectedRevision::Any) => continue,
                 ExpectedState::Revision(ExpectedRevision::NoStream) if !is_written => {
                     match node.store().describe_stream(stream).await?.state {
                         StreamState::Tombstoned => continue,
@@ -122,7 +116,7 @@ impl Checks {
             let described = node.store().describe_stream(stream).await?;
             if !expected.holds(&described) {
                 failing.push(FailedCheck {
-                    place,
+                    place: Some(place),
                     stream: stream.clone(),
                     expected: expected.number(),
                     actual: state_number(&described),
@@ -132,15 +126,15 @@ impl Checks {
         Ok(failing)
     }
 
-    /// Returns the check of a stream or of its metadata that an append was refused for, with the
-    /// state that the stream had.
+    /// Returns the first check of a stream or of its metadata that an append was refused for, with
+    /// the state that the stream had.
     pub(super) fn refused_at(&self, stream: &StreamName, actual: i64) -> Option<FailedCheck> {
         let mut checks = self.0.iter().enumerate();
         let (place, check) = checks.find(|(_, check)| {
             check.stream == *stream || check.stream.described_stream().as_ref() == Some(stream)
         })?;
         let expected = check.expected.number();
-        Some(FailedCheck { place, stream: check.stream.clone(), expected, actual })
+        Some(FailedCheck { place: Some(place), stream: check.stream.clone(), expected, actual })
     }
 }
 

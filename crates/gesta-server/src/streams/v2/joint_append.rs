@@ -1,18 +1,21 @@
 //! An append to several streams while its records are read.
 //!
-//! Owns: [`JointAppend`]. Invariants: each stream has one part; its memory is bounded by the
-//! store's limit of an append, and the record that exceeds it refuses the append.
+//! Owns: [`JointAppend`]. Invariants: records are appended in the order in which they came, unless
+//! the store takes one part of a stream only, which then has all records of the stream; the
+//! expectation of a stream is on its first part. The memory is bounded by the store's limit of an
+//! append, and the record that exceeds it refuses the append.
 
 use std::collections::HashMap;
 
 use gesta_store::{
-    Append, Appended, ExpectedRevision, Invalid, Limits, StoreError, StreamAppend, StreamName,
+    Append, Appended, Capability, ExpectedRevision, Invalid, Limits, StoreError, StreamAppend,
+    StreamName,
 };
 use tonic::Status;
 
 use super::{asked::Asked, refusals};
 use crate::{
-    access::{Caller, Right},
+    access::{Caller, Right, Sender},
     incoming::Reserved,
     node::Node,
     proto::streams_v2::AppendRecord,
@@ -24,8 +27,10 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct JointAppend {
     parts: Vec<StreamAppend>,
-    /// Index of each stream in `parts`.
+    /// Index of the first part of each stream.
     places: HashMap<StreamName, usize>,
+    /// The store takes several parts of one stream.
+    takes_several: bool,
     limits: Limits,
     bytes: usize,
     /// Kept until the answer: the store has the events until then.
@@ -34,9 +39,15 @@ pub(super) struct JointAppend {
 
 impl JointAppend {
     pub(super) fn new(node: &Node) -> Self {
-        let limits = node.store().capabilities().limits;
-        let reserved = node.incoming().reserve_none();
-        Self { parts: Vec::new(), places: HashMap::new(), limits, bytes: 0, reserved }
+        let capabilities = node.store().capabilities();
+        Self {
+            parts: Vec::new(),
+            places: HashMap::new(),
+            takes_several: capabilities.has(Capability::StreamParts),
+            limits: capabilities.limits,
+            bytes: 0,
+            reserved: node.incoming().reserve_none(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -47,14 +58,19 @@ impl JointAppend {
     pub(super) fn add(&mut self, stream: &StreamName, expected: ExpectedRevision) -> bool {
         let is_new = !self.places.contains_key(stream);
         if is_new {
-            self.expect(stream, expected);
+            self.begin_part(stream, expected);
         }
         is_new
     }
 
-    /// Sets what a stream is expected at, which may be added before.
+    /// Adds an expectation on a stream, besides those that it has.
     pub(super) fn expect(&mut self, stream: &StreamName, expected: ExpectedRevision) {
-        self.part(stream).expected = expected;
+        let first = self.places.get(stream).and_then(|place| self.parts.get_mut(*place));
+        match first {
+            Some(part) if part.expected == expected => {}
+            Some(part) if part.expected == ExpectedRevision::Any => part.expected = expected,
+            Some(_) | None => drop(self.begin_part(stream, expected)),
+        }
     }
 
     /// Returns `true` if the stream gets records.
@@ -63,13 +79,27 @@ impl JointAppend {
         part.is_some_and(|part| !part.events.is_empty())
     }
 
-    /// Returns the part of a stream, which expects nothing if it is new.
+    fn begin_part(&mut self, stream: &StreamName, expected: ExpectedRevision) -> &mut StreamAppend {
+        let place = self.parts.len();
+        self.places.entry(stream.clone()).or_insert(place);
+        self.parts.push(StreamAppend::new(stream.clone(), expected, []));
+        self.parts.get_mut(place).expect("the part was just added")
+    }
+
+    /// Returns the part of a stream that gets its next record.
     fn part(&mut self, stream: &StreamName) -> &mut StreamAppend {
-        let place = *self.places.entry(stream.clone()).or_insert(self.parts.len());
-        if place == self.parts.len() {
-            self.parts.push(StreamAppend::new(stream.clone(), ExpectedRevision::Any, []));
+        let last = self.parts.len().checked_sub(1);
+        let is_of_stream =
+            |place: &usize| self.parts.get(*place).is_some_and(|part| part.stream == *stream);
+        // Metadata of a stream have one part in each append.
+        let place = match self.takes_several && stream.described_stream().is_none() {
+            true => last.filter(is_of_stream),
+            false => self.places.get(stream).copied(),
+        };
+        match place {
+            Some(place) => self.parts.get_mut(place).expect("a known stream has a part"),
+            None => self.begin_part(stream, ExpectedRevision::Any),
         }
-        self.parts.get_mut(place).expect("a known stream has a part")
     }
 
     /// Adds a record to a stream. A stream that the index answers takes none.
@@ -105,15 +135,22 @@ impl JointAppend {
     pub(super) async fn run(
         self,
         node: &Node,
-        caller: &Caller,
+        sender: &Sender,
     ) -> Result<Appended, (StoreError, Asked)> {
         let Self { parts, reserved: _reserved, .. } = self;
         let asked = Asked::of(&parts);
-        match run_append(node, caller, Append::of(parts)).await {
-            Ok(appended) => Ok(appended),
+        let repeated = asked.repeated();
+        if let Some(found) = Repeated::find_all_recent(node, &repeated).await {
+            return Ok(found);
+        }
+        match run_append(node, sender, Append::of(parts)).await {
+            Ok(appended) => {
+                repeated.iter().for_each(|part| part.record(node, &appended));
+                Ok(appended)
+            }
             Err(error) => {
                 if matches!(error, StoreError::Conflict(_))
-                    && let Some(found) = Repeated::find_all(node.store(), asked.repeated()).await
+                    && let Some(found) = Repeated::find_all(node, &repeated).await
                 {
                     return Ok(found);
                 }

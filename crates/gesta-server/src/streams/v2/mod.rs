@@ -14,7 +14,7 @@ mod refusals;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    access::Caller,
+    access::Sender,
     node::Node,
     proto::streams_v2::{
         AppendRecordsRequest, AppendRecordsResponse, AppendRequest, AppendSessionResponse,
@@ -42,17 +42,17 @@ impl StreamsService for StreamsServiceV2 {
         &self,
         request: Request<Streaming<AppendRequest>>,
     ) -> Result<Response<AppendSessionResponse>, Status> {
-        let caller = Caller::of(request.extensions());
+        let sender = Sender::of(request.extensions());
         let messages = request.into_inner();
-        append_session::append_session(&self.node, &caller, messages).await.map(Response::new)
+        append_session::append_session(&self.node, &sender, messages).await.map(Response::new)
     }
 
     async fn append_records(
         &self,
         request: Request<AppendRecordsRequest>,
     ) -> Result<Response<AppendRecordsResponse>, Status> {
-        let caller = Caller::of(request.extensions());
+        let sender = Sender::of(request.extensions());
         let request = request.into_inner();
-        append_records::append_records(&self.node, &caller, request).await.map(Response::new)
+        append_records::append_records(&self.node, &sender, request).await.map(Response::new)
     }
 }

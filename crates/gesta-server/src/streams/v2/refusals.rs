@@ -22,6 +22,9 @@ use crate::{
     wire::{detailed, status, version_number},
 };
 
+/// The index of a violation that no check of the request is about.
+const NO_CHECK: i32 = -1;
+
 /// Translates the error of a session.
 pub(super) async fn of_session(node: &Node, error: StoreError, asked: &Asked) -> Status {
     match &error {
@@ -84,7 +87,7 @@ pub(super) fn checks_failed(failed: Vec<FailedCheck>) -> Status {
             actual_state: failed.actual,
         };
         ConsistencyViolation {
-            check_index: i32::try_from(failed.place).unwrap_or(i32::MAX),
+            check_index: failed.place.map_or(NO_CHECK, short),
             r#type: Some(Type::StreamState(state)),
         }
     });
@@ -95,7 +98,12 @@ pub(super) fn checks_failed(failed: Vec<FailedCheck>) -> Status {
 
 fn text_of(failed: &FailedCheck) -> String {
     let FailedCheck { place, stream, expected, actual } = failed;
-    format!("check {place}: the stream `{stream}` is in state {actual}, expected {expected}")
+    match place {
+        Some(place) => format!(
+            "check {place}: the stream `{stream}` is in state {actual}, expected {expected}"
+        ),
+        None => format!("the stream `{stream}` is tombstoned and takes no records"),
+    }
 }
 
 pub(super) fn record_too_large(

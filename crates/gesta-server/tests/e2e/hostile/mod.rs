@@ -7,3 +7,4 @@ mod fuzzed;
 mod handshakes;
 mod heads;
 mod messages;
+mod unread;

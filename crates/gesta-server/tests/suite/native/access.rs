@@ -185,27 +185,70 @@ async fn lists_of_streams_hold_for_each_endpoint() {
 }
 
 #[tokio::test]
-async fn a_reader_of_the_whole_store_sees_neither_users_nor_the_audit_stream() {
+async fn a_reader_of_the_whole_store_sees_of_the_systems_streams_what_they_may_read() {
     let scene = Secured::start().await;
     scene.create_user("ann", &[]).await;
     let (ann, admin) = (basic("ann", "changeit"), basic("admin", scene.passwords.admin()));
+    let append = |stream: &str| json!({ "streams": [{ "stream": stream, "events": [{ "type": "a", "tags": ["t:1"] }] }] });
+    for stream in ["order-1", "$board", "$secret"] {
+        scene.send("POST /v1/append", &admin, &append(stream)).await.done();
+    }
     let open = json!({ "metadata": { "$acl": { "$r": "ann" } } });
-    scene.send("PUT /v1/streams/$all/metadata", &admin, &open).await.done();
-    let streams = async |who: &Credentials| {
-        let page = scene.send("GET /v1/all?limit=1000", who, &Value::Null).await.done();
+    for stream in ["$all", "$board", "$streams"] {
+        let line = format!("PUT /v1/streams/{stream}/metadata");
+        scene.send(&line, &admin, &open).await.done();
+    }
+    let closed = json!({ "metadata": { "$acl": { "$mr": "$admins" } } });
+    scene.send("PUT /v1/streams/order-1/metadata", &admin, &closed).await.done();
+
+    let query = json!({ "items": [{ "types": ["a"] }] });
+    let streams = async |line: &str, who: &Credentials| {
+        let page = scene.send(line, who, &query).await.done();
+        assert_eq!(page["end"], true, "{page}");
         let names = page["events"].as_array().unwrap().iter();
-        let names: BTreeSet<_> =
-            names.map(|event| event["stream"].as_str().unwrap().to_owned()).collect();
-        (names, page["end"] == true)
+        names.map(|event| event["stream"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
     };
-    let (seen, is_end) = streams(&ann).await;
-    assert!(is_end && !seen.is_empty(), "{seen:?}");
-    let closed = |name: &&String| name.contains("$user-") || name.contains("$audit");
-    assert_eq!(seen.iter().filter(closed).count(), 0, "{seen:?}");
-    let (all, _) = streams(&admin).await;
-    assert!(all.iter().filter(closed).count() >= 2, "{all:?}");
+    let all = streams("GET /v1/all?limit=1000", &admin).await;
+    for name in ["$users", "$user-ann", "$audit", "$$$all", "$$order-1", "$secret"] {
+        assert!(all.contains(name), "{name} is missing in {all:?}");
+    }
+    let seen = BTreeSet::from(["$board".to_owned(), "order-1".to_owned()]);
+    for line in [
+        "GET /v1/all?limit=1000",
+        "GET /v1/all?direction=backwards&limit=1000",
+        "GET /v1/all?typePattern=.&limit=1000",
+        "GET /v1/all?streamPrefix=$&streamPrefix=order&limit=1000",
+        "POST /v1/query",
+    ] {
+        assert_eq!(streams(line, &ann).await, seen, "{line}");
+    }
+    let only = "GET /v1/all?stream=$users&stream=$audit&stream=$$order-1&hidden=true";
+    assert!(streams(only, &ann).await.is_empty());
+    assert!(streams(only, &admin).await.len() >= 3);
+    // A condition tells of no event that its sender does not see.
+    let guarded = |types: &[&str]| {
+        json!({
+            "streams": [{ "stream": "mine-1", "events": [{ "type": "b" }] }],
+            "condition": { "noneMatching": [{ "types": types }], "after": 0 },
+        })
+    };
+    let oracle = guarded(&["b", "$user-created"]);
+    scene.send("POST /v1/append", &ann, &oracle).await.refused(403, "denied");
+    scene.send("POST /v1/append", &admin, &oracle).await.refused(409, "condition-failed");
+    scene.send("POST /v1/append", &ann, &guarded(&["b"])).await.done();
+    let names = async |line: &str, who: &Credentials| {
+        let page = scene.send(line, who, &Value::Null).await.done();
+        page["names"].clone()
+    };
+    assert_eq!(names("GET /v1/streams", &ann).await, json!(["mine-1", "order-1"]));
+    for line in ["GET /v1/streams?prefix=$", "GET /v1/streams?prefix=$&limit=1"] {
+        assert_eq!(names(line, &ann).await, json!(["$board"]), "{line}");
+    }
+    let names_of_users = names("GET /v1/streams?prefix=$user-", &admin).await;
+    assert!(names_of_users.as_array().unwrap().contains(&json!("$user-ann")));
+
     let audit = scene.send("GET /v1/streams/$audit", &admin, &Value::Null).await.done();
     let changes = audit["events"].as_array().unwrap().iter();
     let changes = changes.filter(|event| event["type"] == "$rights-changed");
-    assert_eq!(changes.count(), 1);
+    assert_eq!(changes.count(), 4);
 }

@@ -17,6 +17,7 @@ scenarios!(
     a_retry_with_the_same_ids_is_a_repeat_and_another_append_of_an_id_a_conflict,
     json_bytes_and_all_fields_come_back_as_they_were,
     a_stream_that_is_only_checked_gets_no_events,
+    metadata_of_a_stream_that_is_expected_elsewhere_are_a_conflict,
     names_of_the_system_and_of_the_index_are_refused,
     too_large_an_event_is_refused_with_the_limit,
 );
@@ -152,6 +153,22 @@ async fn a_stream_that_is_only_checked_gets_no_events(scene: Scene) {
     let check = json!({ "streams": [{ "stream": "account-1", "expected": 0 }] });
     let checked = api.append(&check).await.done();
     assert_eq!((&checked["position"], &checked["streams"]), (&json!(2), &json!([])));
+}
+
+async fn metadata_of_a_stream_that_is_expected_elsewhere_are_a_conflict(scene: Scene) {
+    let api = Api::of(&scene);
+    let described = json!({ "type": "$metadata", "data": { "owner": "ann" } });
+    let append = |expected: u64| {
+        json!({ "streams": [
+            to("$$order-1", "any", std::slice::from_ref(&described)),
+            to("$$order-1", expected, &[]),
+        ] })
+    };
+    let first = std::slice::from_ref(&described);
+    api.append(&json!({ "streams": [to("$$order-1", "any", first)] })).await.done();
+    let conflict = api.append(&append(7)).await.refused(409, "conflict");
+    assert_eq!((&conflict["stream"], &conflict["revision"]), (&json!("$$order-1"), &json!(0)));
+    api.append(&append(0)).await.done();
 }
 
 async fn names_of_the_system_and_of_the_index_are_refused(scene: Scene) {

@@ -151,7 +151,8 @@ pub(crate) struct SseEvent {
 pub(crate) struct SseReader(BufReader<TcpStream>);
 
 impl SseReader {
-    async fn line(&mut self, text: &mut String) -> bool {
+    /// Adds the next line to a text. Returns `false` at the end.
+    pub(crate) async fn line(&mut self, text: &mut String) -> bool {
         let read = timeout(PATIENCE, self.0.read_line(text)).await;
         read.expect("a line in time").unwrap() > 0
     }

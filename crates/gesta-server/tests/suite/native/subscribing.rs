@@ -109,6 +109,9 @@ async fn odd_starts_are_refused_before_anything_is_sent(scene: Scene) {
     };
     let beyond = "position-beyond-head";
     assert_eq!(refused("/v1/subscribe?after=2", "", 412, beyond).await["position"], 1);
+    // Another life of the store, which has lost what the reader has seen.
+    let other = "/v1/subscribe?after=1&incarnation=0190a0de-7f51-7c9f-8b6b-111111111111";
+    refused(other, "", 409, "other-incarnation").await;
     let stream = "/v1/streams/order-1/subscribe";
     let beyond = refused(&format!("{stream}?after=1"), "", 412, beyond).await;
     assert_eq!(beyond["revision"], 0);

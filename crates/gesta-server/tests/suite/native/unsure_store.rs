@@ -85,4 +85,8 @@ async fn a_feature_that_the_store_lacks_is_named() {
     let api = Api::of(&scene);
     let refused = api.get("/v1/streams").await.refused(501, "not-supported");
     assert!(refused["detail"].as_str().unwrap().contains("listing streams"), "{refused}");
+    let refused = api.get("/v1/streams/$streams").await.refused(501, "not-supported");
+    assert!(refused["advice"].as_str().unwrap().contains("?index=streams"), "{refused}");
+    let refused = api.get("/v1/streams/$bc-1").await.refused(501, "not-supported");
+    assert!(refused["advice"].as_str().unwrap().contains("?index=correlation"), "{refused}");
 }

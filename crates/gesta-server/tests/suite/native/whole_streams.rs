@@ -7,6 +7,7 @@ use crate::scene::{Scene, scenarios};
 
 scenarios!(
     names_of_streams_and_categories_are_listed_page_by_page,
+    a_category_is_listed_as_long_as_it_has_a_stream_that_is_not_deleted,
     metadata_are_set_read_and_in_force,
     metadata_that_cannot_be_read_are_refused,
     a_deletion_may_expect_a_revision_and_a_missing_stream_is_not_deleted,
@@ -34,6 +35,26 @@ async fn names_of_streams_and_categories_are_listed_page_by_page(scene: Scene) {
     assert_eq!(categories, (json!(["account"]), json!("account")));
     let rest = page("/v1/categories?after=account").await;
     assert_eq!(rest, (json!(["order"]), Value::Null));
+}
+
+async fn a_category_is_listed_as_long_as_it_has_a_stream_that_is_not_deleted(scene: Scene) {
+    let api = Api::of(&scene);
+    for stream in ["a-1", "b-1", "b-2", "bb-1", "c-1", "d-1"] {
+        api.grow(stream, "happened", &[]).await;
+    }
+    for stream in ["a-1", "b-1", "c-1?tombstone=true"] {
+        api.delete(&format!("/v1/streams/{stream}")).await.done();
+    }
+    let page = async |path: &str| {
+        let page = api.get(path).await.done();
+        (page["names"].clone(), page["next"].clone())
+    };
+    assert_eq!(page("/v1/categories").await, (json!(["b", "bb", "d"]), Value::Null));
+    assert_eq!(page("/v1/categories?limit=1").await, (json!(["b"]), json!("b")));
+    api.delete("/v1/streams/b-2").await.done();
+    assert_eq!(page("/v1/categories?limit=1").await, (json!(["bb"]), json!("bb")));
+    api.grow("a-1", "happened", &[]).await;
+    assert_eq!(page("/v1/categories").await, (json!(["a", "bb", "d"]), Value::Null));
 }
 
 async fn metadata_are_set_read_and_in_force(scene: Scene) {

@@ -15,6 +15,7 @@ use crate::{
 scenarios!(
     a_projection_is_listed_by_its_mode,
     a_stopped_projection_goes_on_where_it_was,
+    a_stopped_projection_is_complete_as_long_as_no_event_is_left_for_it,
     an_aborted_projection_goes_on_from_its_checkpoint,
     another_script_goes_on_with_the_state,
     a_reset_projection_begins_again,
@@ -47,6 +48,42 @@ async fn a_stopped_projection_goes_on_where_it_was(scene: Scene) {
     driver.enable("count").await.unwrap();
     driver.reaches("count", "", r#"{"n":5}"#).await;
     assert_eq!(driver.details("count").await.events_processed_after_restart, 5, "none twice");
+}
+
+async fn a_stopped_projection_is_complete_as_long_as_no_event_is_left_for_it(mut scene: Scene) {
+    let (mut client, mut driver) = (scene.client().await, Driver::of(&scene).await);
+    grow(&mut client, "order-1", 1..4).await;
+    let copy = "fromStream('order-1').when({ $init: () => ({ n: 0 }), \
+                happened(s) { s.n += 1; emit('copies', 'copied', {}) } })";
+    driver.create("all", &format!("fromAll().{COUNT}")).await;
+    driver.create("one", &format!("fromStream('order-1').{COUNT}")).await;
+    driver.create("copy", copy).await;
+    grow(&mut client, "other-1", 4..9).await;
+    driver.reaches("all", "", r#"{"n":8}"#).await;
+    for name in ["one", "copy"] {
+        driver.reaches(name, "", r#"{"n":3}"#).await;
+    }
+    for name in ["all", "one", "copy"] {
+        driver.disable(name).await.unwrap();
+        let details = driver.details(name).await;
+        assert!(details.progress == 100.0, "{details:?}");
+    }
+    // Those of another stream are left for the projection of all streams alone.
+    grow(&mut client, "other-1", 9..10).await;
+    scene.restart().await;
+    let (mut client, mut driver) = (scene.client().await, Driver::of(&scene).await);
+    for (name, is_complete) in [("all", false), ("one", true), ("copy", true)] {
+        let details = driver.details(name).await;
+        assert_eq!(details.progress == 100.0, is_complete, "{details:?}");
+    }
+    grow(&mut client, "order-1", 10..11).await;
+    let details = driver.details("one").await;
+    assert!(details.progress < 100.0, "{details:?}");
+    driver.enable("one").await.unwrap();
+    driver.reaches("one", "", r#"{"n":4}"#).await;
+    driver.disable("one").await.unwrap();
+    let details = driver.details("one").await;
+    assert!(details.progress == 100.0, "{details:?}");
 }
 
 async fn an_aborted_projection_goes_on_from_its_checkpoint(scene: Scene) {
@@ -137,11 +174,13 @@ async fn projections_of_the_system_run_and_cannot_be_changed(scene: Scene) {
     {
         let details = driver.details(name).await;
         assert_eq!((details.status.as_str(), details.mode.as_str()), ("Running", "Continuous"));
+        // The index has all events already.
         driver.enable(name).await.unwrap();
+        driver.reset(name).await.unwrap();
+        assert_eq!(driver.status(name).await, "Running");
         for refused in [
             driver.disable(name).await.unwrap_err(),
             driver.delete(name).await.unwrap_err(),
-            driver.reset(name).await.unwrap_err(),
             driver.update(name, "fromAll()").await.unwrap_err(),
         ] {
             assert_eq!(refused.code(), Code::FailedPrecondition);
@@ -159,6 +198,17 @@ async fn a_wrong_request_says_what_is_wrong(scene: Scene) {
     for name in ["", "$mine", "a:b"] {
         let refused = driver.create_as(continuous(name, false, false), &query).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{name}");
+    }
+    for engine in [-1, 2] {
+        let options = projections::create_req::Options {
+            mode: Some(continuous("other", false, false)),
+            query: query.clone(),
+            engine_version: engine,
+        };
+        let request = projections::CreateReq { options: Some(options) };
+        let refused = driver.0.create(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().ends_with(&format!("got {engine}")), "{refused}");
     }
     let tracking = driver.create_as(continuous("other", false, true), &query).await.unwrap_err();
     assert_eq!(tracking.code(), Code::Unknown);

@@ -13,6 +13,7 @@ scenarios!(
     a_result_that_is_not_there_yet_is_an_empty_object,
     each_stream_has_a_state,
     each_key_has_a_state,
+    large_states_are_loaded_again,
     partitions_share_a_state,
     several_streams_are_one_source,
     a_category_is_a_source,
@@ -71,6 +72,21 @@ async fn each_key_has_a_state(scene: Scene) {
     driver.reaches("count", "odd", r#"{"n":2}"#).await;
     grow(&mut client, "order-1", 6..7).await;
     driver.reaches("count", "even", r#"{"n":3}"#).await;
+}
+
+async fn large_states_are_loaded_again(scene: Scene) {
+    let (mut client, mut driver) = (scene.client().await, Driver::of(&scene).await);
+    grow(&mut client, "order-1", 1..50).await;
+    let script = "fromAll().partitionBy(e => 'p' + e.data.n % 45).when({ \
+                  $init: () => ({ n: 0, text: 'x'.repeat(1e6) }), happened(s) { s.n += 1 } })";
+    driver.create("large", script).await;
+    let state = |n: u32| format!(r#"{{"n":{n},"text":"{}"}}"#, "x".repeat(1_000_000));
+    // The last event goes to the partition `p4`, whose first state is no longer in memory.
+    driver.reaches("large", "p4", &state(2)).await;
+    assert_eq!(driver.state_of("large", "p1").await.unwrap(), state(2));
+    assert_eq!(driver.state_of("large", "p44").await.unwrap(), state(1));
+    let cached = driver.details("large").await.partitions_cached;
+    assert!(cached < 45, "{cached} partitions are in memory");
 }
 
 async fn partitions_share_a_state(scene: Scene) {

@@ -66,6 +66,29 @@ pub(super) async fn an_older_snapshot_does_not_win<S: PortableReadModels>(
     Ok(())
 }
 
+/// The lower half of a fingerprint depends on the last event.
+pub(super) async fn an_older_snapshot_with_another_last_event_does_not_win<
+    S: PortableReadModels,
+>(
+    fixture: &ReadModelFixture<S>,
+) -> Outcome {
+    let (store, other) = ((fixture.connect)(), (fixture.connect)());
+    let order = stream("order-1");
+    // The highest bit is the sign of a number in databases that have no others.
+    for fold in [0, 1, u64::from(u32::MAX)] {
+        let of = |revision, last_event| snapshot("order-1", revision, (fold << 32) | last_event);
+        store.save_snapshot(of(9, 0x8000_0000)).await?;
+        for last_event in [0, 1, u64::from(u32::MAX)] {
+            other.save_snapshot(of(5, last_event)).await?;
+            let kept = store.load_snapshot(&order).await?;
+            assert_eq!(kept, Some(of(9, 0x8000_0000)), "a late writer of an earlier state");
+        }
+        other.save_snapshot(of(10, 1)).await?;
+        assert_eq!(store.load_snapshot(&order).await?, Some(of(10, 1)), "a later state");
+    }
+    Ok(())
+}
+
 pub(super) async fn a_snapshot_comes_back_as_it_was<S: PortableReadModels>(
     fixture: &ReadModelFixture<S>,
 ) -> Outcome {

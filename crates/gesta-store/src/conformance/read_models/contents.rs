@@ -27,6 +27,8 @@ pub(super) async fn a_transaction_reads_its_own_rows<S: PortableReadModels>(
     tx.delete("orders", "1").await?;
     assert_eq!(tx.get_json("orders", "1").await?, None);
     assert_eq!(tx.get_json("orders", "2").await?, Some("paid".into()));
+    let both = tx.get_many_json("orders", &["1", "2"]).await?;
+    assert_eq!(both, [None, Some("paid".into())]);
     assert_eq!(keys(&mut tx, ListRows::of("orders")).await?, ["2"]);
     tx.rollback().await
 }
@@ -58,6 +60,9 @@ pub(super) async fn rows_are_listed_in_order_by_prefix_and_page<S: PortableReadM
     assert_eq!(keys(&mut reader, prefix.after("c")).await?, [""; 0]);
     assert_eq!(keys(&mut reader, ListRows::of("orders").limit(0)).await?, [""; 0]);
     assert_eq!(keys(&mut reader, ListRows::of("nothing")).await?, [""; 0]);
+    let several = reader.get_many_json("orders", &["c-1", "b-2", "a-1", "c-1"]).await?;
+    assert_eq!(several, [Some("c-1".into()), None, Some("a-1".into()), Some("c-1".into())]);
+    assert_eq!(reader.get_many_json("orders", &[]).await?, []);
     Ok(())
 }
 

@@ -82,6 +82,7 @@ pub(super) const SHARED: &[(&str, &[&str], &str)] = &[
             "an_append_over_the_limit_is_rejected",
             "an_event_over_the_limit_is_rejected",
             "more_tags_than_the_limit_are_rejected",
+            "several_expectations_of_a_stream_hold_together",
         ],
         "reads a stream to which nothing was appended",
     ),
@@ -125,7 +126,16 @@ pub(super) const SHARED: &[(&str, &[&str], &str)] = &[
         &["a_repeat_of_a_revival_gets_the_first_answer"],
         "reads a revived stream",
     ),
-    ("a_stream_reads_forwards", &["a_stream_reads_from_a_time"], "reads several events"),
+    (
+        "a_stream_reads_forwards",
+        &["a_stream_reads_from_a_time", "events_of_a_stream_are_recorded_where_its_parts_stand"],
+        "reads several events",
+    ),
+    (
+        "an_append_answers_with_its_last_position_and_revision",
+        &["events_of_a_stream_are_recorded_where_its_parts_stand"],
+        "compares the answer",
+    ),
     ("a_subscription_catches_up", &["a_subscription_begins_at_a_time"], "has pages of two streams"),
     (
         "a_system_stream_takes_no_other_events",
@@ -163,6 +173,11 @@ pub(super) const SHARED: &[(&str, &[&str], &str)] = &[
         "metadata_are_read_as_a_stream",
         &["a_privileged_append_takes_events_of_system_streams"],
         "reads a system stream",
+    ),
+    (
+        "the_whole_store_reads_forwards",
+        &["events_of_a_stream_are_recorded_where_its_parts_stand"],
+        "compares the order",
     ),
     (
         "revisions_count_from_zero_without_gaps",

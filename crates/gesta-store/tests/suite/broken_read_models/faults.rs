@@ -110,7 +110,11 @@ pub(super) const FAULTS: &[ReadModelFault] = &[
     fault(Broken::MixesDeadLetters, "read_models_keep_apart"),
     fault(Broken::ConsumersGoBack, "a_consumers_checkpoint_never_goes_back_in_one_incarnation"),
     fault(Broken::ConsumersIgnoreCase, "consumers_keep_apart"),
-    fault(Broken::OlderSnapshotsWin, "an_older_snapshot_does_not_win"),
+    fault(Broken::OlderSnapshotsWin, "an_older_snapshot_does_not_win").also(
+        &["an_older_snapshot_with_another_last_event_does_not_win"],
+        "saves an older snapshot too",
+    ),
+    fault(Broken::ComparesLastEvents, "an_older_snapshot_with_another_last_event_does_not_win"),
     fault(Broken::SnapshotsAreText, "a_snapshot_comes_back_as_it_was"),
     fault(Broken::DeletesAllSnapshots, "snapshots_of_streams_keep_apart"),
 ];

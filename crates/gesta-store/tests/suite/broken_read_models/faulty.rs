@@ -92,6 +92,8 @@ pub(super) enum BrokenReadModel {
     ConsumersIgnoreCase,
     /// The last snapshot wins.
     OlderSnapshotsWin,
+    /// An older snapshot wins if its fingerprint differs in the half of the last event.
+    ComparesLastEvents,
     /// The state of a snapshot is stored as text.
     SnapshotsAreText,
     /// A deletion deletes all snapshots.
@@ -356,7 +358,12 @@ impl SnapshotStore for FaultyReadModels {
                 let text = String::from_utf8_lossy(&snapshot.state).into_owned();
                 snapshot.state = text.into();
             }
-            if self.has(BrokenReadModel::OlderSnapshotsWin) {
+            let stored = self.inner.load_snapshot(&snapshot.stream).await?;
+            let is_of_another_event =
+                stored.is_some_and(|stored| stored.fingerprint != snapshot.fingerprint);
+            if self.has(BrokenReadModel::OlderSnapshotsWin)
+                || self.has(BrokenReadModel::ComparesLastEvents) && is_of_another_event
+            {
                 self.inner.delete_snapshot(&snapshot.stream).await?;
             }
             self.inner.save_snapshot(snapshot).await

@@ -31,6 +31,10 @@ use crate::exit::Refusal;
 /// its store.
 const LEVELS: &str = "warn,gesta=info";
 
+/// Begins of the targets that lines have: crates that log.
+const LOG_ROOTS: [&str; 9] =
+    ["gesta", "h2", "hyper", "rustls", "tokio", "tonic", "tower", "tungstenite", "axum"];
+
 #[derive(Args, Debug)]
 pub(super) struct TelemetryOptions {
     /// Levels of the log: error, warn, info, debug or trace, or targets with levels
@@ -72,6 +76,37 @@ pub(super) struct RunningTelemetry {
 }
 
 impl TelemetryOptions {
+    pub(super) fn levels(&self) -> &str {
+        &self.log
+    }
+
+    pub(super) const fn format_name(&self) -> &'static str {
+        match self.log_format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        }
+    }
+
+    /// Refuses a target that no line has, such as a typing error, which would silence the log.
+    fn check_targets(&self, targets: &Targets) -> Result<()> {
+        for (target, _) in targets.iter() {
+            let is_known = LOG_ROOTS.iter().any(|root| {
+                let rest = target.strip_prefix(root);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '_']))
+                    || root.starts_with(target)
+            });
+            if !is_known {
+                let known = LOG_ROOTS.join(", ");
+                let message = format!(
+                    "--log names the target `{target}`, which no line has; targets begin with one \
+                     of {known}"
+                );
+                return Err(Refusal::usage("log-levels", message).into());
+            }
+        }
+        Ok(())
+    }
+
     /// Checks the options.
     pub(super) fn read(&self) -> Result<Telemetry> {
         // Checked, since a typing error would otherwise silence the log.
@@ -80,9 +115,14 @@ impl TelemetryOptions {
         let parsed = self.log.parse::<Targets>().ok();
         let targets = parsed.filter(|_| self.log.split(',').all(|part| is_level(part.trim())));
         let targets = targets.ok_or_else(|| {
-            let message = format!("--log must be levels such as `{LEVELS}`; got `{}`", self.log);
+            let message = format!(
+                "--log must be levels (error, warn, info, debug, trace, off), alone or for targets, \
+                 such as `{LEVELS}`; got `{}`",
+                self.log
+            );
             Refusal::usage("log-levels", message)
         })?;
+        self.check_targets(&targets)?;
         if !(0.0..=1.0).contains(&self.trace_ratio) {
             let message =
                 format!("--trace-ratio must be between 0 and 1; got {}", self.trace_ratio);
@@ -94,6 +134,11 @@ impl TelemetryOptions {
 }
 
 impl Telemetry {
+    /// Returns the part of the traces that is sent, if any is.
+    pub(super) fn ratio(&self) -> Option<f64> {
+        self.traces.as_ref().map(|(_, ratio)| *ratio)
+    }
+
     /// Returns the address of the collector.
     pub(super) fn endpoint(&self) -> Option<String> {
         self.traces.as_ref().map(|(endpoint, _)| endpoint.to_string())

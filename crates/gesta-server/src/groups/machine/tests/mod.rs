@@ -20,6 +20,7 @@ fn rules(strategy: Strategy) -> GroupRules {
         message_timeout: Some(30 * SECOND),
         retries_max: 2,
         consumers_max: None,
+        extra_statistics: true,
         live_buffer: 50,
         history_buffer: 50,
         read_batch: 10,

@@ -79,6 +79,45 @@ fn a_busy_consumer_of_pinned_events_holds_up_only_its_own() {
 }
 
 #[test]
+fn a_second_consumer_gets_pinned_events_of_a_busy_one_in_their_order() {
+    let mut machine = machine(Strategy::Pinned);
+    machine.connect(ONE, 2, Duration::ZERO).unwrap();
+    let pin = (0..).find(|pin| goes_to(*pin, TWO)).unwrap();
+    for place in 1..=4 {
+        machine.feed(event(place, pin), Duration::ZERO);
+    }
+    assert_eq!(delivered(&mut machine), [(1, 1), (2, 1)]);
+    machine.connect(TWO, 2, Duration::ZERO).unwrap();
+    machine.ack(ONE, &[id(1)], Duration::ZERO);
+    assert_eq!(delivered(&mut machine), [], "one event is in flight");
+    machine.ack(ONE, &[id(2)], Duration::ZERO);
+    assert_eq!(delivered(&mut machine), [(3, 2), (4, 2)]);
+}
+
+#[test]
+fn an_event_that_returns_while_its_stream_changes_the_consumer_comes_first() {
+    let mut machine = machine(Strategy::Pinned);
+    machine.connect(ONE, 2, Duration::ZERO).unwrap();
+    let pin = (0..).find(|pin| goes_to(*pin, TWO)).unwrap();
+    for place in 1..=3 {
+        machine.feed(event(place, pin), Duration::ZERO);
+    }
+    machine.take_effects();
+    machine.connect(TWO, 3, Duration::ZERO).unwrap();
+    machine.nack(ONE, &[id(1)], (NackAction::Retry, ""), SECOND);
+    assert_eq!(delivered(&mut machine), []);
+    machine.nack(ONE, &[id(2)], (NackAction::Retry, ""), SECOND);
+    assert_eq!(delivered(&mut machine), [(1, 2), (2, 2), (3, 2)]);
+}
+
+/// Returns `true` if a pin goes to this one of both consumers.
+fn goes_to(pin: u64, consumer: ConsumerId) -> bool {
+    let mut pins = PinBuckets::new();
+    pins.rebalance(&[ONE, TWO]);
+    pins.owner(pin) == Some(consumer)
+}
+
+#[test]
 fn an_event_without_an_answer_returns_after_the_timeout_and_is_parked_after_its_retries() {
     let mut machine = machine(Strategy::RoundRobin);
     machine.connect(ONE, 10, Duration::ZERO).unwrap();
@@ -218,6 +257,19 @@ fn large_events_fill_a_group_before_many_do() {
 }
 
 #[test]
+fn events_without_content_fill_a_group_at_last() {
+    let rules = GroupRules { history_buffer: usize::MAX, ..rules(Strategy::RoundRobin) };
+    let mut machine = Machine::new(rules, GroupStart::default(), Duration::ZERO);
+    machine.connect(ONE, 1, Duration::ZERO).unwrap();
+    let mut held = 0;
+    while machine.room() > 0 && held < 1_000_000 {
+        held += 1;
+        machine.feed(GroupEvent { bytes: 0, ..event(held, 1) }, Duration::ZERO);
+    }
+    assert_eq!(held, (HELD_BYTES_MAX / EVENT_OVERHEAD_BYTES) as u64);
+}
+
+#[test]
 fn a_consumer_that_stops_is_dropped_and_its_events_go_to_others() {
     let mut machine = machine(Strategy::DispatchToSingle);
     machine.connect(ONE, 5, Duration::ZERO).unwrap();
@@ -228,4 +280,24 @@ fn a_consumer_that_stops_is_dropped_and_its_events_go_to_others() {
     let effects = machine.take_effects();
     assert_eq!(effects.first(), Some(&Effect::Drop { consumer: ONE }));
     assert_eq!(effects.len(), 3, "both events are delivered again: {effects:?}");
+}
+
+#[test]
+fn the_times_of_answers_are_measured_if_the_group_has_extra_statistics() {
+    let mut machine = machine(Strategy::RoundRobin);
+    machine.connect(ONE, 10, Duration::ZERO).unwrap();
+    feed(&mut machine, 1..=3);
+    machine.ack(ONE, &[id(1)], 2 * SECOND);
+    machine.nack(ONE, &[id(2)], (NackAction::Skip, ""), 4 * SECOND);
+    let latencies =
+        |machine: &mut Machine| machine.figures(4 * SECOND).consumers.remove(0).1.latencies;
+    let measured = latencies(&mut machine);
+    assert!(measured.contains(&("Fastest", 2_000)) && measured.contains(&("Highest", 4_000)));
+
+    let rules = GroupRules { extra_statistics: false, ..rules(Strategy::RoundRobin) };
+    let mut unmeasured = Machine::new(rules, GroupStart::default(), Duration::ZERO);
+    unmeasured.connect(ONE, 10, Duration::ZERO).unwrap();
+    feed(&mut unmeasured, [1]);
+    unmeasured.ack(ONE, &[id(1)], SECOND);
+    assert!(latencies(&mut unmeasured).is_empty());
 }

@@ -94,7 +94,8 @@ fn answers() -> Vec<Fault> {
                 }
                 other => Err(other),
             })
-        }),
+        })
+        .also("a_later_part_with_an_expectation_is_rejected", "offers such an append"),
         Fault::of("an_event_id_given_twice_is_rejected", || {
             on_error(|store, append, error| match error {
                 StoreError::Rejected(Invalid::EventTwice { .. }) => {

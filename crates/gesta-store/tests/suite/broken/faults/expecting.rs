@@ -1,9 +1,11 @@
 //! Faults of expectations on one stream and on several.
 
+use std::collections::HashSet;
+
 use gesta_store::{
-    Conflict, EventStore,
+    Append, Conflict, EventStore,
     ExpectedRevision::{Any, Exact, NoStream, StreamExists},
-    Revision, StoreError, StreamState,
+    Invalid, Limits, Revision, StoreError, StreamAppend, StreamState,
     conformance::block_on,
 };
 
@@ -11,7 +13,8 @@ use super::appending::{appending, head_of, on_error, overlooking, refusing, stat
 use crate::broken::{Fault, described, forced, pretended, single};
 
 pub(crate) fn faults() -> Vec<Fault> {
-    [existence(), exact_revisions(), several_streams()].into_iter().flatten().collect()
+    let faults = [existence(), exact_revisions(), several_streams(), several_parts()];
+    faults.into_iter().flatten().collect()
 }
 
 fn existence() -> Vec<Fault> {
@@ -114,14 +117,17 @@ fn several_streams() -> Vec<Fault> {
                 answer.revisions.sort_by_key(|(name, _)| order.iter().position(|n| n == name));
                 Ok(answer)
             })
-        }),
+        })
+        .also("events_of_a_stream_are_recorded_where_its_parts_stand", "has several streams")
+        .also("a_repeat_of_several_parts_of_a_stream_gets_the_first_answer", "has two, too"),
         Fault::of("the_answer_names_each_stream_that_got_events", || {
             appending(|store, append| {
                 let mut answer = block_on(store.append(append))?;
                 answer.revisions.truncate(1);
                 Ok(answer)
             })
-        }),
+        })
+        .also("events_of_a_stream_are_recorded_where_its_parts_stand", "compares the answer"),
         Fault::of("one_failing_expectation_appends_nothing_anywhere", || {
             on_error(|store, mut append, error| {
                 let conflict = matches!(error, StoreError::Conflict(_));
@@ -141,6 +147,50 @@ fn several_streams() -> Vec<Fault> {
                 }
                 block_on(store.append(append))
             })
+        })
+        .also("several_expectations_of_a_stream_hold_together", "checks beside events"),
+    ]
+}
+
+/// Faults with several parts of one stream.
+fn several_parts() -> Vec<Fault> {
+    vec![
+        Fault::of("several_expectations_of_a_stream_hold_together", || {
+            // The first one counts.
+            appending(|store, mut append| {
+                let mut checked = HashSet::new();
+                append
+                    .streams
+                    .retain(|part| !part.events.is_empty() || checked.insert(part.stream.clone()));
+                block_on(store.append(append))
+            })
+        }),
+        Fault::of("events_of_a_stream_are_recorded_where_its_parts_stand", || {
+            appending(|store, append| {
+                append.check(&Limits::DEFAULT)?;
+                block_on(store.append(by_stream(append)))
+            })
+        })
+        .also("a_repeat_of_several_parts_of_a_stream_gets_the_first_answer", "sorts the events"),
+        Fault::of("a_later_part_with_an_expectation_is_rejected", || {
+            on_error(|store, append, error| match error {
+                StoreError::Rejected(Invalid::StreamTwice { .. }) => forced(store, append),
+                other => Err(other),
+            })
         }),
     ]
+}
+
+/// Puts the events of each stream into its first part.
+fn by_stream(mut append: Append) -> Append {
+    let mut streams: Vec<StreamAppend> = Vec::new();
+    for part in append.streams {
+        let same = streams.iter_mut().find(|known| known.stream == part.stream);
+        match same.filter(|_| !part.events.is_empty()) {
+            Some(known) => known.events.extend(part.events),
+            None => streams.push(part),
+        }
+    }
+    append.streams = streams;
+    append
 }

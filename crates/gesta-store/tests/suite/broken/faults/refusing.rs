@@ -25,6 +25,7 @@ macro_rules! lacking {
 pub(crate) fn faults() -> Vec<Fault> {
     lacking! {
         "appends_to_several_streams_are_refused": MultiStreamAppend,
+        "several_parts_of_one_stream_are_refused": StreamParts,
         "append_conditions_are_refused": AppendCondition,
         "tags_are_refused": Tags,
         "other_content_types_are_refused": ContentTypes,

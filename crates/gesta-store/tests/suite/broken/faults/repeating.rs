@@ -6,8 +6,8 @@ use std::{
 };
 
 use gesta_store::{
-    Append, Appended, Conflict, EventStore, ExpectedRevision, ReadAll, Revision, StoreError,
-    StreamState, conformance::block_on, memory::MemoryStore,
+    Append, Appended, Capability, Conflict, EventStore, ExpectedRevision, ReadAll, Revision,
+    StoreError, StreamState, conformance::block_on, memory::MemoryStore,
 };
 
 use super::appending::{appending, on_error};
@@ -154,6 +154,10 @@ fn whole() -> Vec<Fault> {
         }),
         Fault::of("a_repeat_over_several_streams_gets_the_first_answer", || {
             forgetful(|append| append.streams.len() > 1)
+        })
+        .also("a_repeat_of_several_parts_of_a_stream_gets_the_first_answer", "has two streams"),
+        Fault::of("a_repeat_of_several_parts_of_a_stream_gets_the_first_answer", || {
+            forgetful(|append| append.capabilities().contains(Capability::StreamParts))
         }),
         Fault::of("a_repeat_with_a_condition_gets_the_first_answer", || {
             forgetful(|append| append.condition.is_some())

@@ -1,0 +1,61 @@
+//! The search for products over HTTP.
+
+use gesta_http::{
+    ApiRoute, Cursor, PageLimit, PageRequest, Problem, Queries, QueryOf, QueryResponse,
+    RequestFields,
+};
+
+use super::SearchProducts;
+use crate::{
+    catalogue::{ListProducts, ProductDetails},
+    http::{found::FoundPage, values::Words},
+    search::SearchText,
+};
+
+/// Scope of the cursors of searches by words.
+const BY_WORDS: &str = "products-by-words";
+/// Scope of the cursors of lists without words.
+const LISTED: &str = "products";
+
+pub(crate) fn route() -> ApiRoute {
+    let summary = "Lists products: by words the best match first, otherwise by code";
+    ApiRoute::get("/v1/products", summary)
+        .handle(search_products)
+        .operation_id("listProducts")
+        .rejects(&["unknown-cursor"])
+}
+
+/// Search for products.
+#[derive(RequestFields)]
+struct ProductWords {
+    /// Words that the code or name must have; each may be a prefix, and a word of three letters or
+    /// more may have a typo.
+    text: Option<Words>,
+    /// `next` of the previous page.
+    cursor: Option<Cursor>,
+    /// Maximum number of entries.
+    limit: Option<PageLimit>,
+}
+
+async fn search_products(
+    queries: Queries,
+    QueryOf(asked): QueryOf<ProductWords>,
+) -> Result<QueryResponse<FoundPage<ProductDetails>>, Problem> {
+    let ProductWords { text, cursor, limit } = asked;
+    let limit = limit.unwrap_or_default();
+    // A text without a word, such as `--`, is no condition.
+    let Some(text) = text.filter(|words| SearchText::new(&words.0).is_some()) else {
+        let after = cursor.map(|cursor| cursor.at(LISTED, |key| key.parse().ok())).transpose()?;
+        let mut page = PageRequest::first(limit.number().into());
+        page.after = after;
+        return Ok(queries.ask(ListProducts { text: None, page }).await?.map(|page| {
+            let next = page.next.map(|next| Cursor::new(LISTED, &next));
+            FoundPage::listed(page.items, next)
+        }));
+    };
+    let after = cursor.map(|cursor| cursor.at(BY_WORDS, |key| key.parse().ok())).transpose()?;
+    let mut page = PageRequest::first(limit.number().into());
+    page.after = after;
+    let search = SearchProducts { text: text.0, page };
+    Ok(queries.ask(search).await?.map(|found| FoundPage::searched(BY_WORDS, found)))
+}

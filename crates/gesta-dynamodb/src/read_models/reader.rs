@@ -1,0 +1,143 @@
+//! Readers: lookups of rows, all at one moment.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use gesta_store::{DatabaseError, ListRows, ReadModelId, ReadRows, Row};
+use serde_json::Value;
+
+use super::{
+    connection::Connection,
+    head::{self, Head, Moment},
+    rows::{self, Area, Lookup, RowError, Wanted},
+};
+use crate::{errors::CallError, table::Table};
+
+/// Moments that the first read of a reader tries.
+const MOMENTS_MAX: u32 = 8;
+
+/// A connection for queries on a read model. All its reads see one moment, that of its opening or a
+/// later one.
+///
+/// A row keeps one earlier value. A reader that finds a row changed twice since its moment takes a
+/// later moment if it has not answered yet, and fails with
+/// [`DatabaseError::Unavailable`] otherwise: ask again.
+///
+/// ```no_run
+/// use gesta_dynamodb::DynamoReadModels;
+/// use gesta_store::{ReadModelId, ReadModelStore, ReadRows};
+///
+/// # use gesta_store::DatabaseError;
+/// # type Done = Result<(), DatabaseError>;
+/// # async fn example(store: DynamoReadModels, id: ReadModelId) -> Done {
+/// let mut reader = store.reader(&id).await?;
+/// let order = reader.get_json("orders", "order-1").await?;
+/// let customer = reader.get_json("customers", "customer-7").await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct DynamoReader {
+    shared: Arc<Connection>,
+    id: ReadModelId,
+    moment: Moment,
+    has_answered: bool,
+}
+
+impl DynamoReader {
+    pub(super) fn new(shared: Arc<Connection>, id: ReadModelId, head: &Head) -> Self {
+        Self { shared, id, moment: head.moment(), has_answered: false }
+    }
+}
+
+impl fmt::Debug for DynamoReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DynamoReader on {}", self.id)
+    }
+}
+
+/// Reads at a moment, or at a later one if the rows have changed too often since. Without a moment
+/// the read begins at the newest one. Returns the moment of the result.
+pub(super) async fn look_up(
+    table: &Table,
+    id: &ReadModelId,
+    first: Option<Moment>,
+    lookup: &Lookup,
+) -> Result<(Vec<(String, String)>, Moment), DatabaseError> {
+    let mut next = first;
+    for _ in 0..MOMENTS_MAX {
+        let moment = match next.take() {
+            Some(moment) => moment,
+            None => {
+                let head = head::load(table, id).await.map_err(CallError::into_database)?;
+                let missing = || DatabaseError::Missing { read_model: id.clone() };
+                head.ok_or_else(missing)?.moment()
+            }
+        };
+        match lookup.at(table, &moment).await {
+            Ok(found) => return Ok((found, moment)),
+            Err(RowError::Passed) => {}
+            Err(error) => return Err(error.into_database()),
+        }
+    }
+    Err(RowError::Passed.into_database())
+}
+
+impl DynamoReader {
+    async fn look_up(
+        &mut self,
+        table: &str,
+        wanted: Wanted,
+    ) -> Result<Vec<(String, String)>, DatabaseError> {
+        let lookup = Lookup::new(&self.id, &Area::Table(table.to_owned()), wanted);
+        let (rows, id) = (self.shared.table.clone(), self.id.clone());
+        let (moment, is_first) = (self.moment.clone(), !self.has_answered);
+        let read = self.shared.call(async move {
+            if is_first {
+                return look_up(&rows, &id, Some(moment), &lookup).await;
+            }
+            let found = lookup.at(&rows, &moment).await.map_err(RowError::into_database)?;
+            Ok((found, moment))
+        });
+        let (found, moment) = read.await?;
+        (self.moment, self.has_answered) = (moment, true);
+        Ok(found)
+    }
+}
+
+impl ReadRows for DynamoReader {
+    async fn get_json(&mut self, table: &str, key: &str) -> Result<Option<Value>, DatabaseError> {
+        rows::check(table, key, None)?;
+        let found = self.look_up(table, Wanted::Row(key.to_owned())).await?;
+        found.first().map(|(_, text)| parse(text)).transpose()
+    }
+
+    async fn get_many_json(
+        &mut self,
+        table: &str,
+        keys: &[&str],
+    ) -> Result<Vec<Option<Value>>, DatabaseError> {
+        let wanted = rows::wanted(table, keys.iter().copied())?;
+        let found = self.look_up(table, wanted).await?.into_iter().collect();
+        in_order(keys, &found)
+    }
+
+    async fn list_json(&mut self, list: ListRows<'_>) -> Result<Vec<Row>, DatabaseError> {
+        rows::check(list.table, list.prefix, None)?;
+        let found = self.look_up(list.table, Wanted::List((&list).into())).await?;
+        found.into_iter().map(|(key, text)| Ok(Row { key, value: parse(&text)? })).collect()
+    }
+}
+
+/// Returns the values of rows in the order of their keys.
+pub(super) fn in_order(
+    keys: &[&str],
+    found: &HashMap<String, String>,
+) -> Result<Vec<Option<Value>>, DatabaseError> {
+    keys.iter().map(|key| found.get(*key).map(|text| parse(text)).transpose()).collect()
+}
+
+pub(super) fn parse(text: &str) -> Result<Value, DatabaseError> {
+    serde_json::from_str(text).map_err(|error| DatabaseError::Corrupt {
+        reason: format!("a row is not JSON: {error}"),
+        source: Some(Arc::new(error)),
+    })
+}

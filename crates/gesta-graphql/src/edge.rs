@@ -1,0 +1,218 @@
+//! The endpoint: `POST /graphql`, with subscriptions as server-sent events.
+//!
+//! Invariants:
+//! - A document is measured before it is executed.
+//! - An error has the code and status of the HTTP interface's problem; a request that is no GraphQL
+//!   at all is answered with a problem.
+//! - Every request passes the rules of all routes ([`HttpRules`](gesta_http::HttpRules)).
+
+use std::{convert::Infallible, sync::Arc};
+
+use async_graphql::{
+    Pos, Request as GraphRequest, Response as GraphResponse, ServerError, Variables,
+    parser::types::{ExecutableDocument, OperationType},
+};
+use axum::{
+    Router,
+    extract::{FromRequest as _, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures_util::{Stream, StreamExt as _, stream::once};
+use gesta_http::{GestaState, JsonBody, Problem, Schema, Schemas};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    caller::Caller,
+    cost::{GraphQlLimits, check_nesting, measure},
+    failure::Failure,
+    schema::GraphSchema,
+};
+
+/// Media type of answers by the standard "GraphQL over HTTP".
+const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// Everything that a request needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Edge {
+    pub(crate) schema: GraphSchema,
+    pub(crate) routes: Router,
+    pub(crate) state: GestaState,
+    pub(crate) limits: GraphQlLimits,
+}
+
+/// The body of a request.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GraphBody {
+    query: String,
+    #[serde(default)]
+    operation_name: Option<String>,
+    #[serde(default)]
+    variables: Option<Value>,
+}
+
+impl Schema for GraphBody {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "object", "required": ["query"] })
+    }
+}
+
+/// A request that is ready to be executed.
+pub(crate) struct ReadyRequest {
+    pub(crate) request: GraphRequest,
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) operation: OperationType,
+}
+
+impl Edge {
+    /// Parses and measures a document.
+    ///
+    /// # Errors
+    /// The errors of the document.
+    pub(crate) fn ready(
+        &self,
+        query: String,
+        operation_name: Option<String>,
+        variables: Variables,
+        parts: Parts,
+    ) -> Result<ReadyRequest, Box<ServerError>> {
+        let refused = |problem: Problem| Box::new(Failure::from(problem).at(None));
+        check_nesting(&query).map_err(refused)?;
+        let document = async_graphql::parser::parse_query(&query);
+        let document = document.map_err(|error| unreadable(&error))?;
+        let measure = measure(&document, &variables, &self.schema.catalogue, self.limits);
+        let measure = measure.map_err(refused)?;
+        let operation = operation_type(&document, operation_name.as_deref());
+        let caller = Arc::new(Caller::new(self.routes.clone(), parts, measure.commands));
+        let mut request = GraphRequest::new(query).variables(variables).data(Arc::clone(&caller));
+        request.operation_name = operation_name;
+        request.set_parsed_query(document);
+        Ok(ReadyRequest { request, caller, operation })
+    }
+
+    /// Executes a query or commands.
+    async fn execute(&self, ready: ReadyRequest) -> GraphResponse {
+        let response = self.schema.schema.execute(ready.request).await;
+        with_position(coded(response), &ready.caller)
+    }
+
+    /// Executes a request whose responses are a stream: any number for a subscription, one for
+    /// others.
+    pub(crate) fn stream(
+        &self,
+        ready: ReadyRequest,
+    ) -> impl Stream<Item = GraphResponse> + Send + use<> {
+        let (schema, caller) = (self.schema.schema.clone(), ready.caller);
+        let responses = match ready.operation {
+            OperationType::Subscription => schema.execute_stream(ready.request),
+            OperationType::Query | OperationType::Mutation => {
+                once(async move { schema.execute(ready.request).await }).boxed()
+            }
+        };
+        responses.map(move |response| with_position(coded(response), &caller))
+    }
+}
+
+/// Answers a request.
+pub(crate) async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let caller = parts.clone();
+    let body = JsonBody::<GraphBody>::from_request(Request::from_parts(parts, body), &edge.state);
+    let JsonBody(body) = match body.await {
+        Ok(body) => body,
+        Err(problem) => return problem.into_response(),
+    };
+    let variables = match body.variables {
+        None | Some(Value::Null) => Variables::default(),
+        Some(object @ Value::Object(_)) => Variables::from_json(object),
+        Some(_) => return Problem::invalid("variables", "must be an object").into_response(),
+    };
+    let headers = caller.headers.clone();
+    let ready = match edge.ready(body.query, body.operation_name, variables, caller) {
+        Ok(ready) => ready,
+        Err(error) => return written(&headers, &GraphResponse::from_errors(vec![*error])),
+    };
+    if accepts(&headers, EVENT_STREAM) {
+        return event_stream(&edge, ready);
+    }
+    if ready.operation == OperationType::Subscription {
+        let detail = "a subscription needs the header `Accept: text/event-stream`";
+        return Problem::new(StatusCode::NOT_ACCEPTABLE, "subscription-needs-stream", detail)
+            .into_response();
+    }
+    written(&headers, &edge.execute(ready).await)
+}
+
+/// Returns the type of the operation to execute; the execution reports a name that is unknown.
+fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> OperationType {
+    let mut operations = document.operations.iter();
+    let is_meant = |known: Option<&str>| name.is_none() || known == name;
+    let found = operations.find(|(known, _)| is_meant(known.map(|known| known.as_str())));
+    found.map_or(OperationType::Query, |(_, operation)| operation.node.ty)
+}
+
+fn unreadable(error: &async_graphql::parser::Error) -> Box<ServerError> {
+    let place: Option<Pos> = error.positions().next();
+    let problem = Problem::new(StatusCode::BAD_REQUEST, "query-invalid", error.to_string());
+    Box::new(Failure::from(problem).at(place))
+}
+
+/// Adds a code to errors of the library, which it finds when it checks a document.
+fn coded(mut response: GraphResponse) -> GraphResponse {
+    for error in &mut response.errors {
+        let extensions = error.extensions.get_or_insert_default();
+        if extensions.get("code").is_none() {
+            extensions.set("code", "query-invalid");
+            extensions.set("status", StatusCode::BAD_REQUEST.as_u16());
+        }
+    }
+    response
+}
+
+fn with_position(response: GraphResponse, caller: &Caller) -> GraphResponse {
+    match caller.position() {
+        Some(position) => response.extension("position", position.into()),
+        None => response,
+    }
+}
+
+/// Writes a response, in the media type that the client asks for.
+fn written(headers: &HeaderMap, graph: &GraphResponse) -> Response {
+    let is_standard = accepts(headers, GRAPHQL_RESPONSE);
+    let media_type = if is_standard { GRAPHQL_RESPONSE } else { "application/json" };
+    // An error without a path refuses the whole request. Only the newer media type says so by the
+    // status (GraphQL over HTTP, section 6.4).
+    let is_refused = graph.errors.iter().any(|error| error.path.is_empty());
+    let is_refused = is_refused && graph.data == async_graphql::Value::Null;
+    let status = if is_standard && is_refused { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let json = serde_json::to_string(graph).expect("a response has a JSON form");
+    let mut response = (status, json).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Writes responses as server-sent events: `next` for each, `complete` at the end (the protocol
+/// graphql-sse, distinct connections).
+fn event_stream(edge: &Edge, ready: ReadyRequest) -> Response {
+    let next = |response: GraphResponse| {
+        let json = serde_json::to_string(&response).expect("a response has a JSON form");
+        Event::default().event("next").data(json)
+    };
+    let end = once(async { Event::default().event("complete").data("") });
+    let events = edge.stream(ready).map(next).chain(end).map(Ok::<_, Infallible>);
+    Sse::new(events).keep_alive(KeepAlive::default()).into_response()
+}
+
+fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges = accepted.flat_map(|value| value.split(','));
+    ranges.any(|range| range.split(';').next().is_some_and(|it| it.trim() == media_type))
+}

@@ -1,0 +1,271 @@
+//! The checkpoints of a relay, which are records of a topic of their own.
+//!
+//! Invariants: the last committed record of the topic is the checkpoint. Every event up to its
+//! position that the relay publishes is before the offsets that it has. Generations grow: each
+//! start of a relay takes the next one, so an earlier one that still runs is noticed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use gesta_store::{Incarnation, Position};
+use rdkafka::{Message, Offset, TopicPartitionList, consumer::Consumer as _, error::KafkaError};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::cluster::{BrokerError, Cluster, REQUEST_MAX, Reader, is_missing, is_passing};
+
+/// Version of the form of a record.
+const FORMAT: u64 = 1;
+
+/// Number of offsets before the end in which the last checkpoint is looked for first.
+const TAIL_OFFSETS: i64 = 64;
+/// Factor by which the range grows if there is none: aborted transactions leave gaps.
+const TAIL_GROWTH: i64 = 16;
+
+/// Returns the name of the topic with the checkpoints of a relay.
+pub(crate) fn topic_of(relay: &str) -> String {
+    format!("{relay}.relay")
+}
+
+/// The place that a relay has reached: a position, and an offset in each partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RelayCheckpoint {
+    /// Every event up to this position is published, or is not to be.
+    pub(crate) position: Position,
+    /// The incarnation of the store that the position belongs to.
+    pub(crate) incarnation: Incarnation,
+    /// Number of the relay's start, from 1.
+    pub(crate) generation: u64,
+    /// Identity of the relay's start.
+    pub(crate) session: Uuid,
+    /// Offset after the last event, for each partition of each topic.
+    pub(crate) topics: BTreeMap<String, Vec<i64>>,
+}
+
+impl RelayCheckpoint {
+    /// Returns the value of the record.
+    pub(crate) fn value(&self) -> String {
+        json!({
+            "format": FORMAT,
+            "position": self.position.number(),
+            "incarnation": self.incarnation.to_string(),
+            "generation": self.generation,
+            "session": self.session.to_string(),
+            "topics": self.topics,
+        })
+        .to_string()
+    }
+
+    /// Reads the value of a record. The error says what is wrong.
+    pub(crate) fn parse(value: &[u8]) -> Result<Self, String> {
+        let json: Value = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+        let missing = |field: &str| format!("it has no `{field}`");
+        let number = |field: &str| json.get(field)?.as_u64();
+        match number("format") {
+            Some(FORMAT) => {}
+            Some(later) => {
+                return Err(format!(
+                    "it has format {later}, and this version reads {FORMAT}; use a later one"
+                ));
+            }
+            None => return Err(missing("format")),
+        }
+        let id = |field: &str| Uuid::parse_str(json.get(field)?.as_str()?).ok();
+        let topics = || {
+            let topics = json.get("topics")?.as_object()?.iter().map(|(topic, offsets)| {
+                let offsets = offsets.as_array()?.iter().map(Value::as_i64);
+                Some((topic.clone(), offsets.collect::<Option<Vec<_>>>()?))
+            });
+            topics.collect::<Option<_>>()
+        };
+        Ok(Self {
+            position: number("position").map(Position::new).ok_or_else(|| missing("position"))?,
+            incarnation: id("incarnation")
+                .map(Incarnation::new)
+                .ok_or_else(|| missing("incarnation"))?,
+            generation: number("generation").ok_or_else(|| missing("generation"))?,
+            session: id("session").ok_or_else(|| missing("session"))?,
+            topics: topics().ok_or_else(|| missing("topics"))?,
+        })
+    }
+
+    /// Returns what grows from each checkpoint of a relay to the next.
+    const fn age(&self) -> (u64, u64) {
+        (self.generation, self.position.number())
+    }
+
+    /// Returns the offset after the last event of a partition, or 0 if it has none.
+    pub(crate) fn end_of(&self, topic: &str, partition: i32) -> i64 {
+        let offsets = self.topics.get(topic);
+        let partition = usize::try_from(partition).unwrap_or(usize::MAX);
+        offsets.and_then(|offsets| offsets.get(partition)).copied().unwrap_or(0)
+    }
+}
+
+/// A checkpoint with the offset of its record.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredCheckpoint {
+    pub(crate) offset: i64,
+    pub(crate) checkpoint: RelayCheckpoint,
+}
+
+/// Reads the last checkpoint of a relay: that of the last session, at its last position. `None` if
+/// the topic has no record. Blocks for at most [`REQUEST_MAX`] for each request.
+///
+/// A broker that has just started may not show its last records yet, so [`last_between`] looks once
+/// more after a session has written its first record. That record may then be behind those of the
+/// session before, and is not the last checkpoint.
+///
+/// A topic that does not exist is an error: a broker that has just started may not know its topics
+/// yet, and a relay that took this for a beginning would publish everything again.
+pub(crate) fn read_last(
+    cluster: &Cluster,
+    relay: &str,
+) -> Result<Option<StoredCheckpoint>, BrokerError> {
+    let (low, high) = marks(cluster, relay)?;
+    let mut tail = TAIL_OFFSETS;
+    loop {
+        let start = low.max(high.saturating_sub(tail));
+        let mut last: Option<StoredCheckpoint> = None;
+        scan(cluster, relay, start, |stored| {
+            let is_earlier =
+                last.as_ref().is_some_and(|last| stored.checkpoint.age() < last.checkpoint.age());
+            if !is_earlier {
+                last = Some(stored);
+            }
+        })?;
+        if last.is_some() || start == low {
+            return Ok(last);
+        }
+        tail = tail.saturating_mul(TAIL_GROWTH);
+    }
+}
+
+/// Returns the offset of the first checkpoint of a relay, and that after the last one. Blocks for
+/// at most [`REQUEST_MAX`].
+fn marks(cluster: &Cluster, relay: &str) -> Result<(i64, i64), BrokerError> {
+    let reader = cluster.reader()?;
+    let doing = || format!("read the checkpoint of relay {relay}");
+    let marks = reader.fetch_watermarks(&topic_of(relay), 0, REQUEST_MAX);
+    marks.map_err(|error| match reader.client().context().take_last() {
+        Some(seen) if !is_missing(&error) => cluster.reasoned(doing(), format!("{error}; {seen}")),
+        _ => cluster.error(doing(), &error),
+    })
+}
+
+/// Returns the last checkpoint between that which a session began with (`None`: the begin of the
+/// topic) and the one that it wrote, if there is any. Blocks as [`read_last`] does.
+pub(crate) fn last_between(
+    cluster: &Cluster,
+    relay: &str,
+    begun_with: Option<i64>,
+    written: i64,
+) -> Result<Option<StoredCheckpoint>, BrokerError> {
+    let start = match begun_with {
+        Some(offset) => offset + 1,
+        None => marks(cluster, relay)?.0,
+    };
+    let limit = Instant::now() + REQUEST_MAX;
+    loop {
+        let (mut last, mut is_written_seen) = (None, false);
+        scan(cluster, relay, start, |stored| {
+            is_written_seen |= stored.offset >= written;
+            if stored.offset < written {
+                last = Some(stored);
+            }
+        })?;
+        // A transaction that the broker has not completed yet hides what is behind its begin.
+        if is_written_seen {
+            return Ok(last);
+        }
+        if Instant::now() > limit {
+            let reason = "the broker has not completed an earlier transaction yet";
+            return Err(cluster.reasoned(format!("read the checkpoint of relay {relay}"), reason));
+        }
+    }
+}
+
+/// Reads the checkpoints from an offset to the end. Blocks as [`read_last`] does.
+pub(crate) fn read_from(
+    cluster: &Cluster,
+    relay: &str,
+    offset: i64,
+) -> Result<Vec<RelayCheckpoint>, BrokerError> {
+    let mut all = Vec::new();
+    scan(cluster, relay, offset, |stored| all.push(stored.checkpoint))?;
+    Ok(all)
+}
+
+/// Gives the committed records from an offset to the end to a function.
+fn scan(
+    cluster: &Cluster,
+    relay: &str,
+    start: i64,
+    mut take: impl FnMut(StoredCheckpoint),
+) -> Result<(), BrokerError> {
+    let topic = topic_of(relay);
+    let doing = || format!("read the checkpoint of relay {relay}");
+    let reader = cluster.reader()?;
+    assign(&reader, [(&*topic, 0, start)]).map_err(|error| cluster.error(doing(), &error))?;
+    let limit = Instant::now() + REQUEST_MAX;
+    loop {
+        match reader.poll(Duration::from_millis(100)) {
+            Some(Ok(record)) => {
+                let offset = record.offset();
+                let parsed = RelayCheckpoint::parse(record.payload().unwrap_or_default());
+                let unread = |reason| {
+                    let reason = format!("the record at offset {offset} of {topic}: {reason}");
+                    cluster.reasoned(doing(), reason)
+                };
+                take(StoredCheckpoint { offset, checkpoint: parsed.map_err(unread)? });
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+            Some(Err(error)) if is_passing(&error) => {}
+            Some(Err(error)) => return Err(cluster.error(doing(), &error)),
+            None => {}
+        }
+        if Instant::now() > limit {
+            let seen = reader.client().context().take_last();
+            return Err(cluster.timed_out(doing(), REQUEST_MAX, seen));
+        }
+    }
+}
+
+/// Lets a consumer read further partitions, from these offsets on.
+pub(crate) fn assign<'t>(
+    reader: &Reader,
+    places: impl IntoIterator<Item = (&'t str, i32, i64)>,
+) -> Result<(), KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition, offset) in places {
+        list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+    }
+    reader.incremental_assign(&list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_comes_back_from_its_record() {
+        let checkpoint = RelayCheckpoint {
+            position: Position::new(u64::MAX),
+            incarnation: Incarnation::new(Uuid::from_u128(7)),
+            generation: 3,
+            session: Uuid::from_u128(8),
+            topics: [("a".to_owned(), vec![1, 2]), ("b".to_owned(), vec![0])].into(),
+        };
+        assert_eq!(RelayCheckpoint::parse(checkpoint.value().as_bytes()), Ok(checkpoint.clone()));
+        assert_eq!(checkpoint.end_of("a", 1), 2);
+        assert_eq!(checkpoint.end_of("c", 0), 0);
+    }
+
+    #[test]
+    fn a_record_of_a_later_version_is_refused() {
+        let error = RelayCheckpoint::parse(br#"{"format":2}"#).unwrap_err();
+        assert!(error.contains("format 2, and this version reads 1"), "{error}");
+        assert_eq!(RelayCheckpoint::parse(b"{}").unwrap_err(), "it has no `format`");
+        assert!(RelayCheckpoint::parse(b"position").is_err());
+    }
+}

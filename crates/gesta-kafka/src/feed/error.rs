@@ -1,0 +1,48 @@
+//! Errors of a feed, as those of a store.
+
+use gesta_store::{Damage, Invalid, StoreError};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::{
+    BrokerError, UnreadableRecord,
+    cluster::{Cluster, is_missing},
+};
+
+impl From<BrokerError> for StoreError {
+    fn from(error: BrokerError) -> Self {
+        Self::Unreachable { reason: error.to_string(), source: None }
+    }
+}
+
+/// Converts an error of a consumer that reads a relay's topics.
+pub(crate) fn reading(cluster: &Cluster, relay: &str, error: &KafkaError) -> StoreError {
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
+        return refused(format!(
+            "{cluster} has deleted records of relay {relay} before they were read; set \
+             retention.ms=-1 for its topics, and fill the read model from the store or from a \
+             relay of another name"
+        ));
+    }
+    if is_missing(error) {
+        return refused(format!("{cluster} has no topic of relay {relay} anymore: {error}"));
+    }
+    cluster.error(format!("read the topics of relay {relay}"), error).into()
+}
+
+pub(crate) fn refused(reason: String) -> StoreError {
+    Invalid::Refused { reason }.into()
+}
+
+/// The error for a relayed record that cannot be read.
+pub(crate) fn damaged(
+    topic: &str,
+    partition: i32,
+    offset: i64,
+    error: &UnreadableRecord,
+) -> StoreError {
+    let offset = u64::try_from(offset).unwrap_or(0);
+    let damage = Damage::new(format!("partition {partition} of topic {topic}"), offset, {
+        format!("the record is no relayed event: {error}")
+    });
+    StoreError::Corrupt(damage)
+}

@@ -1,0 +1,127 @@
+//! Creation of topics, and their numbers of partitions.
+//!
+//! Not here: the choice of a topic for an event (`relay/options.rs`).
+
+use std::time::Duration;
+
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    consumer::Consumer as _,
+    error::RDKafkaErrorCode,
+};
+use tokio::{runtime::Handle, time::Instant};
+
+use crate::cluster::{BrokerError, Cluster, QuietContext, REQUEST_MAX, Reader, is_missing};
+
+/// A topic that is created if it does not exist.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WantedTopic<'t> {
+    pub(crate) name: &'t str,
+    pub(crate) partitions: u32,
+    /// `None` for the default of the cluster.
+    pub(crate) replication: Option<u32>,
+    pub(crate) retention: Retention,
+}
+
+/// The records that a topic keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Retention {
+    /// All of them.
+    Everything,
+    /// The last of each key.
+    Compacted,
+}
+
+impl Retention {
+    /// Settings of the topic.
+    const fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Everything => &[("cleanup.policy", "delete"), ("retention.ms", "-1")],
+            // Small segments: only closed ones are compacted.
+            Self::Compacted => &[("cleanup.policy", "compact"), ("segment.bytes", "1048576")],
+        }
+    }
+}
+
+/// Returns the number of partitions of a topic, which is created if it does not exist. Blocks, and
+/// runs in the blocking part of a tokio runtime.
+pub(crate) fn ensure(
+    cluster: &Cluster,
+    reader: &Reader,
+    wanted: &WantedTopic<'_>,
+) -> Result<usize, BrokerError> {
+    if let Some(partitions) = partitions(cluster, reader, wanted.name)? {
+        return Ok(partitions);
+    }
+    create(cluster, wanted)?;
+    let limit = Instant::now() + REQUEST_MAX;
+    // Other brokers learn of the topic a moment later.
+    loop {
+        if let Some(partitions) = partitions(cluster, reader, wanted.name)? {
+            return Ok(partitions);
+        }
+        if Instant::now() > limit {
+            let doing = format!("see the new topic {}", wanted.name);
+            return Err(cluster.timed_out(doing, REQUEST_MAX, None));
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Returns the number of partitions of a topic whose partitions all have a leader. `None` if there
+/// is no such topic.
+pub(crate) fn partitions(
+    cluster: &Cluster,
+    reader: &Reader,
+    topic: &str,
+) -> Result<Option<usize>, BrokerError> {
+    let doing = || format!("look up topic {topic}");
+    let metadata = match reader.fetch_metadata(Some(topic), REQUEST_MAX) {
+        Ok(metadata) => metadata,
+        Err(error) if is_missing(&error) => return Ok(None),
+        Err(error) => {
+            return Err(match reader.failed_connection() {
+                Some(seen) => cluster.reasoned(doing(), format!("{error}; {seen}")),
+                None => cluster.error(doing(), &error),
+            });
+        }
+    };
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+        return Ok(None);
+    };
+    if let Some(error) = found.error() {
+        let code = RDKafkaErrorCode::from(error);
+        return match code {
+            RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::LeaderNotAvailable => Ok(None),
+            _ => Err(cluster.reasoned(doing(), code.to_string())),
+        };
+    }
+    let has_leaders = found.partitions().iter().all(|partition| partition.leader() >= 0);
+    Ok((!found.partitions().is_empty() && has_leaders).then(|| found.partitions().len()))
+}
+
+fn create(cluster: &Cluster, wanted: &WantedTopic<'_>) -> Result<(), BrokerError> {
+    let doing = || format!("create topic {}", wanted.name);
+    let admin: AdminClient<QuietContext> = cluster
+        .config()?
+        .create_with_context(QuietContext::default())
+        .map_err(|error| cluster.error(doing(), &error))?;
+    let signed = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let replication = TopicReplication::Fixed(wanted.replication.map_or(-1, signed));
+    let mut topic = NewTopic::new(wanted.name, signed(wanted.partitions), replication);
+    for (name, value) in wanted.retention.settings() {
+        topic = topic.set(name, value);
+    }
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_MAX));
+    let created = Handle::current().block_on(admin.create_topics([&topic], &options));
+    for outcome in created.map_err(|error| cluster.error(doing(), &error))? {
+        match outcome {
+            // Another program was faster.
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((_, code)) => return Err(cluster.reasoned(doing(), code.to_string())),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! The connection: the vendor's client with this crate's limits of time, and what the server can
+//! do.
+//!
+//! Owns: the client's settings, the limit of each request ([`within`]), and the look at the
+//! deployment. Reads go to the primary. Not here: requests on documents.
+
+use std::{future::IntoFuture, time::Duration};
+
+use mongodb::{
+    Client, Database,
+    bson::{Document, doc},
+    options::{
+        Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
+    },
+};
+
+use crate::{errors::CallError, url::MongoUrl};
+
+/// Time in which a connection has to be there.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+/// Time in which a server that answers has to be found.
+const SELECTION_TIME_MAX: Duration = Duration::from_secs(5);
+/// Time of one request.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The way in which a commit of several documents is made.
+///
+/// Whichever it is, readers see all of a commit or nothing of it.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commits {
+    /// The server's transactions, which need a replica set or a sharded cluster.
+    Transactions,
+    /// Changes are stored as a whole, then written to the rows. A commit that is cut off is
+    /// completed by the next one. For every server.
+    StagedBatches,
+}
+
+/// Properties of a server that this crate depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deployment {
+    pub(crate) has_transactions: bool,
+    pub(crate) has_nested_arrays: bool,
+}
+
+/// Runs one request within its limit of time.
+pub(crate) async fn within<T>(
+    request: impl IntoFuture<Output = Result<T, mongodb::error::Error>>,
+) -> Result<T, CallError> {
+    match tokio::time::timeout(REQUEST_TIME_MAX, request.into_future()).await {
+        Ok(answer) => answer.map_err(CallError::from),
+        Err(_) => {
+            let seconds = REQUEST_TIME_MAX.as_secs();
+            let reason = format!("the server has not answered within {seconds} seconds");
+            Err(CallError::Unreachable(reason, None))
+        }
+    }
+}
+
+/// Connects, and asks the server what it can do.
+pub(crate) async fn connect(url: &MongoUrl) -> Result<(Database, Deployment), CallError> {
+    let mut options = ClientOptions::parse(url.parsed.clone()).await?;
+    options.connect_timeout = Some(CONNECT_TIME_MAX);
+    options.server_selection_timeout = Some(SELECTION_TIME_MAX);
+    // Read models are read right after they were written, so no secondary will do.
+    options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    let majority = WriteConcern::builder().w(Acknowledgment::Majority).build();
+    options.write_concern = Some(majority);
+    let client = Client::with_options(options.clone())?;
+    let database = client.database(&url.database);
+    let hello = within(database.run_command(doc! { "hello": 1 })).await?;
+    let build = within(database.run_command(doc! { "buildInfo": 1 })).await?;
+    let deployment = Deployment::of(&hello, &build);
+    if !deployment.has_transactions {
+        return Ok((database, deployment));
+    }
+    // A write that a majority has stays when another server becomes the primary.
+    options.read_concern = Some(ReadConcern::majority());
+    Ok((Client::with_options(options)?.database(&url.database), deployment))
+}
+
+impl Deployment {
+    /// A replica set names itself, `mongos` says that it is one, and both have sessions. FerretDB
+    /// may say the same and has no transactions.
+    fn of(hello: &Document, build: &Document) -> Self {
+        let is_ferret = build.contains_key("ferretdbVersion");
+        let is_set = hello.contains_key("setName")
+            || hello.get_str("msg").is_ok_and(|name| name == "isdbgrid");
+        let has_sessions = hello.contains_key("logicalSessionTimeoutMinutes");
+        Self {
+            has_transactions: is_set && has_sessions && !is_ferret,
+            has_nested_arrays: !is_ferret,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transactions_need_a_replica_set_or_a_cluster() {
+        let (build, ferret) = (doc! { "version": "7.0.42" }, doc! { "ferretdbVersion": "v1.24.2" });
+        let alone = doc! { "isWritablePrimary": true, "logicalSessionTimeoutMinutes": 30 };
+        let mut set = alone.clone();
+        set.insert("setName", "rs0");
+        let mut cluster = alone.clone();
+        cluster.insert("msg", "isdbgrid");
+        assert!(!Deployment::of(&alone, &build).has_transactions);
+        assert!(Deployment::of(&set, &build).has_transactions);
+        assert!(Deployment::of(&cluster, &build).has_transactions);
+        assert!(!Deployment::of(&doc! { "setName": "rs0" }, &build).has_transactions);
+        assert!(!Deployment::of(&set, &ferret).has_transactions);
+        assert!(!Deployment::of(&set, &ferret).has_nested_arrays);
+    }
+}

@@ -1,0 +1,141 @@
+//! Errors of requests, sorted by what they mean for the caller.
+//!
+//! Owns: [`CallError`], and its translation to the errors of derived data, which name the server.
+//! No text is parsed: the server's codes and the client's kinds decide. Not here: retries, which
+//! are the client's.
+
+use std::{fmt::Display, sync::Arc};
+
+use gesta_store::{DatabaseError, SharedError};
+use mongodb::error::{
+    Error, ErrorKind, InsertManyError, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR,
+    WriteFailure,
+};
+
+use crate::worker::Ended;
+
+const DUPLICATE_KEY: i32 = 11_000;
+const WRITE_CONFLICT: i32 = 112;
+const NAMESPACE_EXISTS: i32 = 48;
+/// The user is not known, has another password, or lacks a right.
+const DENIED: [i32; 3] = [13, 18, 8_000];
+/// The server stops, is no primary, has lost its network or was too slow, or has failed inside.
+const TRANSIENT: [i32; 15] =
+    [1, 6, 7, 50, 89, 91, 189, 262, 9_001, 10_107, 11_600, 11_602, 13_388, 13_435, 13_436];
+
+/// The error of a request.
+#[derive(Clone, Debug)]
+pub(crate) enum CallError {
+    /// A document with this `_id` is there.
+    Duplicate,
+    /// Another writer has changed the same document in the meantime.
+    Overtaken,
+    /// The collection is there already.
+    Exists,
+    /// No clear answer. The request may have taken effect, or may do so later.
+    Unreachable(String, Option<SharedError>),
+    /// The server refuses the user or the password, or the user lacks a right.
+    Denied(String),
+    /// The server refuses the request as such.
+    Invalid(String),
+    /// The document is not what this crate writes.
+    Damaged(String),
+    /// The thread of the store has ended.
+    Closed,
+    /// An error that is the caller's as it is.
+    Final(DatabaseError),
+}
+
+impl From<Ended> for CallError {
+    fn from(_: Ended) -> Self {
+        Self::Closed
+    }
+}
+
+impl From<DatabaseError> for CallError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl From<Error> for CallError {
+    fn from(error: Error) -> Self {
+        let is_transient = error.contains_label(RETRYABLE_WRITE_ERROR)
+            || error.contains_label(TRANSIENT_TRANSACTION_ERROR);
+        match &*error.kind {
+            ErrorKind::Authentication { message, .. } => Self::Denied(message.clone()),
+            ErrorKind::Command(command) => {
+                Self::of_code(command.code, &command.message, is_transient)
+            }
+            ErrorKind::Write(WriteFailure::WriteError(write)) => {
+                Self::of_code(write.code, &write.message, is_transient)
+            }
+            ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => {
+                Self::Unreachable(concern.message.clone(), None)
+            }
+            ErrorKind::InsertMany(many) => Self::of_insert(many, is_transient),
+            ErrorKind::InvalidArgument { message, .. } => Self::Invalid(message.clone()),
+            ErrorKind::Bson(damage) => Self::Damaged(damage.to_string()),
+            kind => {
+                let reason = kind.to_string();
+                Self::Unreachable(reason, Some(Arc::new(error)))
+            }
+        }
+    }
+}
+
+impl CallError {
+    fn of_code(code: i32, message: &str, is_transient: bool) -> Self {
+        match code {
+            DUPLICATE_KEY => Self::Duplicate,
+            WRITE_CONFLICT => Self::Overtaken,
+            NAMESPACE_EXISTS => Self::Exists,
+            code if DENIED.contains(&code) => Self::Denied(message.to_owned()),
+            code if is_transient || TRANSIENT.contains(&code) => {
+                Self::Unreachable(format!("{message} (code {code})"), None)
+            }
+            code => Self::Invalid(format!("{message} (code {code})")),
+        }
+    }
+
+    /// The worst error of an insertion of many documents: a duplicate only if there is no other.
+    fn of_insert(many: &InsertManyError, is_transient: bool) -> Self {
+        if let Some(concern) = &many.write_concern_error {
+            return Self::Unreachable(concern.message.clone(), None);
+        }
+        let errors = many.write_errors.iter().flatten();
+        let sorted = errors.map(|one| Self::of_code(one.code, &one.message, is_transient));
+        let mut worst = Self::Duplicate;
+        for error in sorted {
+            if !matches!(error, Self::Duplicate) {
+                worst = error;
+            }
+        }
+        worst
+    }
+
+    /// Returns the error for a caller of derived data.
+    pub(crate) fn into_database(self, server: &impl Display) -> DatabaseError {
+        let unavailable = |reason: &dyn Display, source| DatabaseError::Unavailable {
+            reason: format!("{server}: {reason}"),
+            source,
+        };
+        match self {
+            Self::Duplicate | Self::Overtaken | Self::Exists => unavailable(
+                &"another process has changed the same document; nothing was changed here: retry",
+                None,
+            ),
+            Self::Unreachable(reason, source) => unavailable(&reason, source),
+            Self::Denied(reason) => unavailable(
+                &format!("access denied: {reason}; check user, password and rights"),
+                None,
+            ),
+            Self::Closed => unavailable(&"the store was closed", None),
+            Self::Invalid(reason) => DatabaseError::rejected(format!("{server}: {reason}")),
+            Self::Damaged(reason) => {
+                DatabaseError::Corrupt { reason: format!("{server}: {reason}"), source: None }
+            }
+            Self::Final(error) => error,
+        }
+    }
+}

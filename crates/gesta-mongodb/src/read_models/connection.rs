@@ -1,0 +1,132 @@
+//! The connection of a store of read models: its database, and the thread on which its calls run.
+
+use std::{
+    collections::{HashMap, HashSet},
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use gesta_store::{DatabaseError, ReadModelId};
+use mongodb::{Collection, Database, bson::Document};
+
+use super::rows::Area;
+use crate::{
+    client::{Commits, Deployment, within},
+    clock,
+    errors::CallError,
+    worker::Worker,
+};
+
+/// The parts that the handles of a store share.
+pub(super) struct Connection {
+    pub(super) worker: Worker,
+    pub(super) place: Place,
+}
+
+/// The database with what its server can do.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) database: Database,
+    pub(super) deployment: Deployment,
+    pub(super) commits: Commits,
+    /// The server for messages, without user and password.
+    pub(super) server: Arc<str>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// Things about collections that this process need not ask again.
+#[derive(Default)]
+struct Seen {
+    created: HashSet<String>,
+    /// Epoch seconds of the last removal of remains.
+    swept: HashMap<String, u64>,
+}
+
+impl Place {
+    pub(super) fn new(
+        (database, deployment): (Database, Deployment),
+        commits: Commits,
+        server: &str,
+    ) -> Self {
+        Self { database, deployment, commits, server: server.into(), seen: Arc::default() }
+    }
+
+    pub(super) fn documents(&self, name: &str) -> Collection<Document> {
+        self.database.collection(name)
+    }
+
+    pub(super) fn rows(&self, id: &ReadModelId, area: &Area) -> Collection<Document> {
+        self.documents(&area.collection(id))
+    }
+
+    /// Creates a collection unless it is there: older servers create none in a transaction.
+    pub(super) async fn ensure(&self, name: &str) -> Result<(), CallError> {
+        if self.has_created(name) {
+            return Ok(());
+        }
+        match within(self.database.create_collection(name)).await {
+            Ok(()) | Err(CallError::Exists) => {}
+            Err(error) => return Err(error),
+        }
+        self.note_created(name.to_owned());
+        Ok(())
+    }
+
+    /// Returns whether this process has created the collection or the index.
+    pub(super) fn has_created(&self, name: &str) -> bool {
+        self.seen().created.contains(name)
+    }
+
+    pub(super) fn note_created(&self, name: String) {
+        self.seen().created.insert(name);
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns `true` once in this time for each collection.
+    pub(super) fn is_due(&self, name: &str, every_seconds: u64) -> bool {
+        let mut seen = self.seen();
+        let now = clock::epoch_seconds();
+        match seen.swept.get(name) {
+            Some(last) if now < last.saturating_add(every_seconds) => false,
+            _ => {
+                seen.swept.insert(name.to_owned(), now);
+                true
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Runs a call on the store's thread.
+    pub(super) fn call<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, CallError>> + Send + 'static,
+    ) -> impl Future<Output = Result<T, DatabaseError>> + Send {
+        // The futures of the vendor's client are large. Every future around an unboxed one has
+        // room for it, and a deep projection overflows the stack of its thread.
+        let work = Box::pin(work);
+        async move {
+            let ended = self.worker.run(work).await.map_err(CallError::from);
+            let outcome = ended.and_then(|outcome| outcome);
+            outcome.map_err(|error| error.into_database(&self.place.server))
+        }
+    }
+
+    /// Runs work for which no one waits. A failure is logged.
+    pub(super) fn spawn(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = Result<(), CallError>> + Send + 'static,
+    ) {
+        let server = Arc::clone(&self.place.server);
+        self.worker.spawn(async move {
+            if let Err(error) = work.await {
+                let error = error.into_database(&server);
+                tracing::warn!(%error, "{what} in MongoDB failed and is tried again later");
+            }
+        });
+    }
+}

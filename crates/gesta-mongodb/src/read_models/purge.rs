@@ -1,0 +1,78 @@
+//! Removal of what no reader needs any more: collections of dropped read models, some time after
+//! the drop, and the remains of deleted rows.
+//!
+//! Readers and transactions that were open finish in between. A removal that is cut off is repeated
+//! by the next one.
+
+use std::collections::BTreeSet;
+
+use gesta_store::ReadModelId;
+use mongodb::bson::doc;
+
+use super::{
+    batch::{Changes, remove_parts},
+    catalogue::{Catalogue, Dropped},
+    connection::Place,
+    fields::number,
+    head,
+    rows::{Area, GONE},
+};
+use crate::{client::within, clock, errors::CallError, names};
+
+/// Time for which the rows of a dropped read model stay.
+const STAYS_SECONDS: u64 = 15 * 60;
+/// Time for which the remains of a deleted row are kept, for readers of earlier versions.
+const REMAINS_SECONDS: u64 = 24 * 60 * 60;
+/// Time between two removals of remains from a collection. Each looks at all of its rows.
+const SWEEP_SECONDS: u64 = 60 * 60;
+
+/// Removes the read models of a projection that were dropped long enough ago.
+pub(super) async fn remove_old(place: &Place, projection: &str) -> Result<(), CallError> {
+    let until = clock::epoch_seconds().saturating_sub(STAYS_SECONDS);
+    let list = Catalogue::load(place, projection).await?;
+    let mut removed = BTreeSet::new();
+    for old in list.dropped.iter().filter(|one| one.at_seconds <= until) {
+        let id = ReadModelId { projection: projection.to_owned(), build: old.build };
+        remove(place, &id).await?;
+        removed.insert(old.build);
+    }
+    if removed.is_empty() {
+        return Ok(());
+    }
+    let forget = |list: &mut Catalogue| {
+        list.dropped.retain(|one: &Dropped| !removed.contains(&one.build));
+        Some(())
+    };
+    Catalogue::change(place, projection, forget).await.map(drop)
+}
+
+async fn remove(place: &Place, id: &ReadModelId) -> Result<(), CallError> {
+    // No commit begins any more without the head.
+    head::delete(place, id).await?;
+    remove_parts(place, id, u64::MAX).await?;
+    let tables = names::of_read_model(id);
+    let kept = [Area::Letters, Area::Properties].map(|area| area.collection(id));
+    for name in within(place.database.list_collection_names()).await? {
+        if name.starts_with(&tables) || kept.contains(&name) {
+            within(place.documents(&name).drop()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the collections of deleted rows whose remains are due to be looked for.
+pub(super) fn due(place: &Place, id: &ReadModelId, changes: &Changes) -> Vec<String> {
+    let has_deleted = changes.iter().filter(|(_, rows)| rows.values().any(Option::is_none));
+    let names = has_deleted.map(|(area, _)| area.collection(id));
+    names.filter(|name| place.is_due(name, SWEEP_SECONDS)).collect()
+}
+
+/// Removes the remains of rows that were deleted long enough ago.
+pub(super) async fn sweep(place: &Place, collections: Vec<String>) -> Result<(), CallError> {
+    let until = clock::epoch_seconds().saturating_sub(REMAINS_SECONDS);
+    for name in collections {
+        let old = doc! { GONE: { "$lte": number(until) } };
+        within(place.documents(&name).delete_many(old)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! A transaction: changes in memory, and the commit that writes them.
+//!
+//! Invariant: a commit whose head has changed since the transaction began writes nothing that is
+//! seen. Not here: the steps of a commit (`commit.rs`).
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use gesta_store::{
+    Advance, Checkpoint, DatabaseError, DeadLetter, ListRows, Position, ReadModelId, ReadModelTx,
+    ReadRows, Row, Rows,
+};
+use mongodb::{IndexModel, bson::Document};
+use serde_json::Value;
+
+use super::{
+    batch::Changes,
+    commit::commit,
+    connection::Connection,
+    head::Head,
+    letters,
+    lookup::{Found, List, Lookup, Wanted},
+    purge,
+    reader::in_order,
+    rows::{Area, check_key, check_keys, text_of},
+    turns::Held,
+};
+use crate::{client::within, errors::CallError};
+
+/// A transaction on a read model in [`MongoReadModels`](super::MongoReadModels).
+///
+/// Changes are kept in memory until the commit, which has no limit of rows. A commit fails with
+/// [`DatabaseError::CheckpointConflict`] if another process has moved the checkpoint since the
+/// transaction began, and with [`DatabaseError::Unavailable`] if it has changed rows only.
+///
+/// ```no_run
+/// use gesta_mongodb::MongoReadModels;
+/// use gesta_store::{ReadModelId, ReadModelStore, ReadModelTx, Rows};
+///
+/// # use gesta_store::DatabaseError;
+/// # type Done = Result<(), DatabaseError>;
+/// # async fn example(store: MongoReadModels, id: ReadModelId) -> Done {
+/// let mut tx = store.begin(&id).await?;
+/// tx.put_json("orders", "order-1", &"paid".into()).await?;
+/// tx.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct MongoTx {
+    shared: Arc<Connection>,
+    id: ReadModelId,
+    head: Head,
+    changes: Changes,
+    checkpoint: Option<Checkpoint>,
+    /// Dropped last: the next transaction begins then.
+    turn: Held,
+}
+
+impl MongoTx {
+    pub(super) fn new(shared: Arc<Connection>, id: ReadModelId, head: Head, turn: Held) -> Self {
+        let checkpoint = head.checkpoint;
+        Self { shared, id, head, changes: Changes::new(), checkpoint, turn }
+    }
+
+    /// Creates an index of a table unless it is there, for queries by
+    /// [`MongoReader::find`](super::MongoReader::find) and by other programs.
+    ///
+    /// A rebuilt read model has tables of its own, so a projection asks for its indexes each time
+    /// it applies events; the server is asked once for each process and read model. The index stays
+    /// if the transaction is rolled back.
+    ///
+    /// # Errors
+    ///
+    /// - [`DatabaseError::Rejected`] if the server refuses the index.
+    pub async fn ensure_index(&mut self, table: &str, keys: Document) -> Result<(), DatabaseError> {
+        check_key(&self.id, table, "")?;
+        let place = self.shared.place.clone();
+        let name = Area::Table(table.to_owned()).collection(&self.id);
+        self.shared
+            .call(async move {
+                let mark = format!("{name} {keys}");
+                if place.has_created(&mark) {
+                    return Ok(());
+                }
+                let index = IndexModel::builder().keys(keys).build();
+                within(place.documents(&name).create_index(index)).await?;
+                place.note_created(mark);
+                Ok(())
+            })
+            .await
+    }
+
+    fn set(&mut self, area: Area, key: &str, json: Option<String>) {
+        self.changes.entry(area).or_default().insert(key.to_owned(), json);
+    }
+
+    async fn get(&mut self, area: Area, key: &str) -> Result<Option<Value>, DatabaseError> {
+        if let Some(json) = self.changes.get(&area).and_then(|rows| rows.get(key)) {
+            return json.as_deref().map(parse).transpose();
+        }
+        let found = self.look_up(area, Wanted::Row(key.to_owned())).await?;
+        Ok(found.into_iter().next().map(|(_, value)| value))
+    }
+
+    /// Lists stored rows with the changes of this transaction.
+    async fn list(&mut self, area: Area, list: List) -> Result<Found, DatabaseError> {
+        let changed = self.changes.get(&area);
+        let changed: BTreeMap<String, Option<String>> = changed
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| list.has(key))
+            .map(|(key, json)| (key.clone(), json.clone()))
+            .collect();
+        // Each changed row may hide a stored one.
+        let limit = list.limit.saturating_add(changed.len());
+        let stored = self.look_up(area, Wanted::List(List { limit, ..list.clone() })).await?;
+        let mut rows: BTreeMap<String, Value> = stored.into_iter().collect();
+        for (key, json) in changed {
+            match json {
+                Some(json) => drop(rows.insert(key, parse(&json)?)),
+                None => drop(rows.remove(&key)),
+            }
+        }
+        Ok(rows.into_iter().take(list.limit).collect())
+    }
+
+    async fn look_up(&self, area: Area, wanted: Wanted) -> Result<Found, DatabaseError> {
+        let lookup = Lookup { area, wanted };
+        let (place, id, moment) = (self.shared.place.clone(), self.id.clone(), self.head.version);
+        let read = async move { lookup.at(&place, &id, moment).await.map_err(CallError::from) };
+        self.shared.call(read).await
+    }
+}
+
+fn parse(json: &str) -> Result<Value, DatabaseError> {
+    serde_json::from_str(json).map_err(|error| DatabaseError::rejected(error.to_string()))
+}
+
+/// The key of a dead letter, in the order of positions.
+fn letter_key(position: Position) -> String {
+    format!("{:020}", position.number())
+}
+
+impl fmt::Debug for MongoTx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MongoTx on {}", self.id)
+    }
+}
+
+impl ReadModelTx for MongoTx {
+    async fn checkpoint(&mut self) -> Result<Option<Checkpoint>, DatabaseError> {
+        Ok(self.checkpoint)
+    }
+
+    async fn advance(&mut self, advance: Advance) -> Result<(), DatabaseError> {
+        let stored = self.checkpoint;
+        if stored != advance.from {
+            return Err(DatabaseError::CheckpointConflict { expected: advance.from, stored });
+        }
+        self.checkpoint = Some(advance.to);
+        Ok(())
+    }
+
+    async fn put_dead_letter(&mut self, letter: DeadLetter) -> Result<(), DatabaseError> {
+        let key = letter_key(letter.position);
+        self.set(Area::Letters, &key, Some(letters::encode(&letter).to_string()));
+        Ok(())
+    }
+
+    async fn delete_dead_letter(&mut self, position: Position) -> Result<bool, DatabaseError> {
+        let key = letter_key(position);
+        let was_there = self.get(Area::Letters, &key).await?.is_some();
+        if was_there {
+            self.set(Area::Letters, &key, None);
+        }
+        Ok(was_there)
+    }
+
+    async fn property(&mut self, name: &str) -> Result<Option<String>, DatabaseError> {
+        let value = self.get(Area::Properties, name).await?;
+        Ok(value.and_then(|value| value.as_str().map(str::to_owned)))
+    }
+
+    async fn set_property(&mut self, name: &str, value: &str) -> Result<(), DatabaseError> {
+        check_key(&self.id, "", name)?;
+        let text = text_of("$properties", &value.into())?;
+        self.set(Area::Properties, name, Some(text));
+        Ok(())
+    }
+
+    async fn commit(self) -> Result<(), DatabaseError> {
+        let Self { shared, id, head, changes, checkpoint, turn } = self;
+        let moved = checkpoint.filter(|to| Some(*to) != head.checkpoint);
+        if changes.is_empty() && moved.is_none() {
+            return Ok(());
+        }
+        let (place, own, changes) = (shared.place.clone(), id.clone(), Arc::new(changes));
+        let written = Arc::clone(&changes);
+        let work = async move { commit(&place, &own, &head, (&written, moved)).await };
+        shared.call(work).await?;
+        drop(turn);
+        let due = purge::due(&shared.place, &id, &changes);
+        if !due.is_empty() {
+            let place = shared.place.clone();
+            let remains = async move { purge::sweep(&place, due).await };
+            shared.spawn("the removal of deleted rows", remains);
+        }
+        Ok(())
+    }
+
+    async fn rollback(self) -> Result<(), DatabaseError> {
+        Ok(())
+    }
+}
+
+impl ReadRows for MongoTx {
+    async fn get_json(&mut self, table: &str, key: &str) -> Result<Option<Value>, DatabaseError> {
+        check_key(&self.id, table, key)?;
+        self.get(Area::Table(table.to_owned()), key).await
+    }
+
+    async fn get_many_json(
+        &mut self,
+        table: &str,
+        keys: &[&str],
+    ) -> Result<Vec<Option<Value>>, DatabaseError> {
+        check_keys(&self.id, table, keys)?;
+        let area = Area::Table(table.to_owned());
+        let changed = self.changes.get(&area);
+        let change = |key: &str| changed.and_then(|rows| rows.get(key));
+        let stored = keys.iter().filter(|key| change(key).is_none());
+        let wanted = Wanted::Rows(stored.map(|key| (*key).to_owned()).collect());
+        let stored = self.look_up(area.clone(), wanted).await?;
+        let mut found: HashMap<String, Value> = stored.into_iter().collect();
+        for key in keys {
+            if let Some(Some(json)) = change(key) {
+                found.insert((*key).to_owned(), parse(json)?);
+            }
+        }
+        Ok(in_order(keys, &found))
+    }
+
+    async fn list_json(&mut self, list: ListRows<'_>) -> Result<Vec<Row>, DatabaseError> {
+        check_key(&self.id, list.table, list.prefix)?;
+        let found = self.list(Area::Table(list.table.to_owned()), (&list).into()).await?;
+        Ok(found.into_iter().map(|(key, value)| Row { key, value }).collect())
+    }
+}
+
+impl Rows for MongoTx {
+    async fn put_json(
+        &mut self,
+        table: &str,
+        key: &str,
+        value: &Value,
+    ) -> Result<(), DatabaseError> {
+        check_key(&self.id, table, key)?;
+        let text = text_of(table, value)?;
+        self.set(Area::Table(table.to_owned()), key, Some(text));
+        Ok(())
+    }
+
+    async fn delete(&mut self, table: &str, key: &str) -> Result<(), DatabaseError> {
+        check_key(&self.id, table, key)?;
+        self.set(Area::Table(table.to_owned()), key, None);
+        Ok(())
+    }
+}
