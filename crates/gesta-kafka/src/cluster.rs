@@ -106,7 +106,19 @@ impl Cluster {
 
     /// Creates a consumer that chooses its partitions and offsets itself, and commits nothing.
     pub(crate) fn reader(&self) -> Result<Reader, BrokerError> {
-        let created = self.reader_config()?.create_with_context(QuietContext::default());
+        self.reader_with(&self.reader_config()?)
+    }
+
+    /// Creates a consumer that sees records of transactions that are not completed, too. The ends
+    /// of partitions that it is told are those of all acknowledged records.
+    pub(crate) fn uncommitted_reader(&self) -> Result<Reader, BrokerError> {
+        let mut config = self.reader_config()?;
+        config.set("isolation.level", "read_uncommitted");
+        self.reader_with(&config)
+    }
+
+    fn reader_with(&self, config: &ClientConfig) -> Result<Reader, BrokerError> {
+        let created = config.create_with_context(QuietContext::default());
         let created = created.map_err(|error| self.error("create a consumer", &error))?;
         Ok(Reader { consumer: Some(created) })
     }

@@ -52,7 +52,8 @@ pub(crate) struct Publisher {
     cluster: Cluster,
     options: Arc<RelayOptions>,
     producer: RelayProducer,
-    /// For metadata and offsets.
+    /// For metadata and offsets. A transaction that was committed when its broker crashed is
+    /// completed some time after the start, and its records count as published until then.
     reader: Reader,
     checkpoint_topic: String,
     /// The checkpoint that this session has written last.
@@ -68,7 +69,7 @@ impl Publisher {
         options: Arc<RelayOptions>,
         incarnation: Incarnation,
     ) -> Result<Self, SessionEnd> {
-        let reader = cluster.reader()?;
+        let reader = cluster.uncommitted_reader()?;
         let checkpoint_topic = checkpoint::topic_of(&options.name);
         let wanted = WantedTopic {
             name: &checkpoint_topic,

@@ -132,3 +132,17 @@ pub(crate) fn produce_with(config: ClientConfig, topic: &str, records: &[(String
     }
     producer.flush(WAIT_MAX).unwrap();
 }
+
+/// Begins a transaction that has a record in each partition of a topic.
+pub(crate) fn open_transaction(url: &KafkaUrl, topic: &str, partitions: i32) -> BaseProducer {
+    let mut config = config(url);
+    let producer: BaseProducer = config.set("transactional.id", unique("open")).create().unwrap();
+    producer.init_transactions(WAIT_MAX).unwrap();
+    producer.begin_transaction().unwrap();
+    for partition in 0..partitions {
+        let record = BaseRecord::to(topic).partition(partition).key("open").payload("");
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(WAIT_MAX).unwrap();
+    producer
+}

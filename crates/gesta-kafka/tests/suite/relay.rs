@@ -16,12 +16,14 @@ use gesta_store::{
     StreamName, Tag, memory::MemoryStore,
 };
 use serde_json::json;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{sync::oneshot, task::block_in_place, time::timeout};
 use uuid::Uuid;
 
 use crate::{
     bank::{all_events, deposit_in_turns},
-    broker::{WAIT_MAX, create_topic, events_of, produce, records_of, shared_or_skip},
+    broker::{
+        WAIT_MAX, create_topic, events_of, open_transaction, produce, records_of, shared_or_skip,
+    },
     sequence::assert_each_once,
 };
 
@@ -159,6 +161,26 @@ async fn a_session_that_saw_no_checkpoint_does_not_make_the_next_one_begin_again
         produce(&url, &format!("{relay}.relay"), &[(relay.to_owned(), first.to_string())]);
         deposit_in_turns(&store, 5, 40).await;
         relay_all(&store, &url, options(&url, guarantee)).await;
+        let stored = all_events(&*store).await;
+        assert_each_once(&stored, &events_of(&url, &topic(&url), stored.len()));
+    }
+}
+
+/// An open transaction on the topic, like one that a crashed broker has not completed yet, hides
+/// what is behind its begin from consumers. Nothing of it is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_behind_an_open_transaction_are_not_taken_for_lost() {
+    for guarantee in GUARANTEES {
+        let Some(url) = shared_or_skip() else { return };
+        let store = Arc::new(MemoryStore::new());
+        deposit_in_turns(&store, 5, 40).await;
+        relay_all(&store, &url, options(&url, guarantee)).await;
+        let open = block_in_place(|| open_transaction(&url, &topic(&url), 4));
+        for _ in 0..2 {
+            deposit_in_turns(&store, 5, 40).await;
+            relay_all(&store, &url, options(&url, guarantee)).await;
+        }
+        block_in_place(|| open.abort_transaction(WAIT_MAX)).unwrap();
         let stored = all_events(&*store).await;
         assert_each_once(&stored, &events_of(&url, &topic(&url), stored.len()));
     }
