@@ -1,8 +1,9 @@
 //! The checkpoints of a relay, which are records of a topic of their own.
 //!
-//! Invariants: the last committed record of the topic is the checkpoint. Every event up to its
-//! position that the relay publishes is before the offsets that it has. Generations grow: each
-//! start of a relay takes the next one, so an earlier one that still runs is noticed.
+//! Invariants: the committed record with the greatest position is the checkpoint; a session may
+//! have begun at an earlier one, because its broker did not show the last ones yet. Every event up
+//! to its position that the relay publishes is before the offsets that it has. Generations grow:
+//! each start of a relay takes the next one, so an earlier one that still runs is noticed.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -89,11 +90,6 @@ impl RelayCheckpoint {
         })
     }
 
-    /// Returns what grows from each checkpoint of a relay to the next.
-    const fn age(&self) -> (u64, u64) {
-        (self.generation, self.position.number())
-    }
-
     /// Returns the offset after the last event of a partition, or 0 if it has none.
     pub(crate) fn end_of(&self, topic: &str, partition: i32) -> i64 {
         let offsets = self.topics.get(topic);
@@ -109,12 +105,11 @@ pub(crate) struct StoredCheckpoint {
     pub(crate) checkpoint: RelayCheckpoint,
 }
 
-/// Reads the last checkpoint of a relay: that of the last session, at its last position. `None` if
-/// the topic has no record. Blocks for at most [`REQUEST_MAX`] for each request.
+/// Reads the checkpoint of a relay, with the generation of its last session. `None` if the topic
+/// has no record. Blocks for at most [`REQUEST_MAX`] for each request.
 ///
-/// A broker that has just started may not show its last records yet, so [`last_between`] looks once
-/// more after a session has written its first record. That record may then be behind those of the
-/// session before, and is not the last checkpoint.
+/// A broker that has just started may not show its last records yet, so [`later_between`] looks
+/// once more after a session has written its first record.
 ///
 /// A topic that does not exist is an error: a broker that has just started may not know its topics
 /// yet, and a relay that took this for a beginning would publish everything again.
@@ -126,18 +121,25 @@ pub(crate) fn read_last(
     let mut tail = TAIL_OFFSETS;
     loop {
         let start = low.max(high.saturating_sub(tail));
-        let mut last: Option<StoredCheckpoint> = None;
+        let (mut last, mut generation) = (None, 0);
         scan(cluster, relay, start, |stored| {
-            let is_earlier =
-                last.as_ref().is_some_and(|last| stored.checkpoint.age() < last.checkpoint.age());
-            if !is_earlier {
-                last = Some(stored);
-            }
+            generation = stored.checkpoint.generation.max(generation);
+            take_if_later(&mut last, stored);
         })?;
         if last.is_some() || start == low {
-            return Ok(last);
+            return Ok(last.map(|mut last| {
+                last.checkpoint.generation = generation;
+                last
+            }));
         }
         tail = tail.saturating_mul(TAIL_GROWTH);
+    }
+}
+
+fn take_if_later(last: &mut Option<StoredCheckpoint>, stored: StoredCheckpoint) {
+    let position = stored.checkpoint.position;
+    if last.as_ref().is_none_or(|last| position >= last.checkpoint.position) {
+        *last = Some(stored);
     }
 }
 
@@ -153,12 +155,13 @@ fn marks(cluster: &Cluster, relay: &str) -> Result<(i64, i64), BrokerError> {
     })
 }
 
-/// Returns the last checkpoint between that which a session began with (`None`: the begin of the
-/// topic) and the one that it wrote, if there is any. Blocks as [`read_last`] does.
-pub(crate) fn last_between(
+/// Returns the checkpoint beyond a position, if there is one between the record that a session
+/// began with (`None`: the begin of the topic) and the one that it wrote. Blocks as [`read_last`]
+/// does.
+pub(crate) fn later_between(
     cluster: &Cluster,
     relay: &str,
-    begun_with: Option<i64>,
+    (begun_with, position): (Option<i64>, Position),
     written: i64,
 ) -> Result<Option<StoredCheckpoint>, BrokerError> {
     let start = match begun_with {
@@ -170,8 +173,8 @@ pub(crate) fn last_between(
         let (mut last, mut is_written_seen) = (None, false);
         scan(cluster, relay, start, |stored| {
             is_written_seen |= stored.offset >= written;
-            if stored.offset < written {
-                last = Some(stored);
+            if stored.offset < written && stored.checkpoint.position > position {
+                take_if_later(&mut last, stored);
             }
         })?;
         // A transaction that the broker has not completed yet hides what is behind its begin.

@@ -1,16 +1,22 @@
 //! Memory for events on their way to readers of feeds, and of pages over HTTP and gRPC.
 //!
 //! Owns: [`OutgoingRoom`], which all readers of a server share, [`ReaderRoom`], the share of one
-//! feed or of the reads of one connection, [`PageTurn`], the right to read a page, and
-//! [`OutgoingPart`], the share of one page. Invariants: pages that wait for readers have at most
-//! [`OUTGOING_BYTES_MAX`], those of one feed at most [`READER_BYTES_MAX`]; a connection that has as
-//! much reads no further page; at most [`TURNS_MAX`] pages are read without a part; a part goes
-//! back when it is dropped; a reader that holds memory and takes nothing is cut sooner while others
-//! wait for memory. Not here: what is read, and the cut of reads
-//! ([`serve`](crate::serve)).
+//! feed or of the reads of one connection, [`PageRoom`], the memory of one answer, [`PageTurn`],
+//! the right to read a page, and [`OutgoingPart`], the share of one page.
+//!
+//! Invariants: pages that wait for readers have at most [`OUTGOING_BYTES_MAX`], and small ones
+//! [`SMALL_ROOM_BYTES`] more; those of one feed have at most [`READER_BYTES_MAX`]; a connection
+//! that has as much reads no further page; at most [`TURNS_MAX`] and [`PLACES_MAX`] pages are read
+//! without a part; a part goes back when it is dropped; a reader that holds memory and takes
+//! nothing is cut sooner while others wait for memory.
+//!
+//! Nobody waits with a turn, so an answer of one small page is not held up by readers that take
+//! nothing of large ones: a first page that finds no memory is dropped, waits for a place, and is
+//! read again. Not here: what is read, and the cut of reads ([`serve`](crate::serve)).
 
 use std::{
     future::Future,
+    mem,
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -35,17 +41,26 @@ const UNIT_BYTES: usize = 1 << 10;
 const STALL_MAX: Duration = Duration::from_secs(60);
 /// The same for a reader whose memory others wait for.
 pub(crate) const STALL_WANTED_MAX: Duration = Duration::from_secs(5);
-/// Time that a read waits for its turn and its memory.
+/// Time that a read waits for its turn, for its place, and for its memory.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Number of pages that are read at once and have no part yet.
-const TURNS_MAX: usize = 32;
+/// Number of first pages that are read at once, and the same for those of one connection.
+const TURNS_MAX: usize = 8;
+const CONNECTION_TURNS_MAX: usize = 4;
+/// Number of pages that are read, or wait for memory, with a place.
+const PLACES_MAX: usize = 24;
+/// Maximum size of a small page, and of all small pages that have no other memory.
+const SMALL_BYTES_MAX: usize = 256 << 10;
+const SMALL_ROOM_BYTES: usize = 32 << 20;
 
 /// The memory of a server for outgoing pages.
 #[derive(Debug)]
 pub(crate) struct OutgoingRoom {
     units: Arc<Semaphore>,
+    /// Those for small pages alone.
+    small_units: Arc<Semaphore>,
     turns: Arc<Semaphore>,
-    /// Number of readers that wait for units or turns.
+    places: Arc<Semaphore>,
+    /// Number of readers that wait for units, turns or places.
     waiting: AtomicUsize,
 }
 
@@ -54,6 +69,7 @@ pub(crate) struct OutgoingRoom {
 pub(crate) struct ReaderRoom {
     server: Arc<OutgoingRoom>,
     units: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
 }
 
 /// A part of the memory, which is given back when it is dropped.
@@ -66,9 +82,11 @@ pub(crate) struct OutgoingPart {
 
 /// The right to read one page, whose size is not known before.
 #[derive(Debug)]
-pub(crate) struct PageTurn {
-    room: ReaderRoom,
-    _turn: OwnedSemaphorePermit,
+pub(crate) enum PageTurn {
+    /// The page has memory at once, or is dropped.
+    Turn { _of_connection: OwnedSemaphorePermit, _of_server: OwnedSemaphorePermit },
+    /// The page waits for memory.
+    Place(OwnedSemaphorePermit),
 }
 
 /// The memory of the page that one answer has now, for the body that sends it.
@@ -80,6 +98,21 @@ pub(crate) struct AnswerMemory(Arc<Mutex<Option<OutgoingPart>>>);
 pub(crate) struct PageRoom {
     room: ReaderRoom,
     memory: AnswerMemory,
+    next: Arc<Mutex<NextPage>>,
+}
+
+/// What the next page of an answer is read with.
+#[derive(Debug, Default)]
+enum NextPage {
+    /// It is the first one, and is read in a turn.
+    #[default]
+    First,
+    /// It is the first one, was read, and found no memory.
+    Postponed,
+    /// It is the first one, and is read again with a place.
+    Again(OwnedSemaphorePermit),
+    /// It is a later one, and waits for a place before it is read.
+    Later,
 }
 
 /// Other readers do not take what they have asked for.
@@ -95,8 +128,10 @@ pub(crate) struct NoRoom;
 impl Default for OutgoingRoom {
     fn default() -> Self {
         let units = Arc::new(Semaphore::new(OUTGOING_BYTES_MAX / UNIT_BYTES));
+        let small_units = Arc::new(Semaphore::new(SMALL_ROOM_BYTES / UNIT_BYTES));
         let turns = Arc::new(Semaphore::new(TURNS_MAX));
-        Self { units, turns, waiting: AtomicUsize::new(0) }
+        let places = Arc::new(Semaphore::new(PLACES_MAX));
+        Self { units, small_units, turns, places, waiting: AtomicUsize::new(0) }
     }
 }
 
@@ -104,13 +139,29 @@ impl OutgoingRoom {
     /// Returns the share of a new connection.
     pub(crate) fn of_reader(self: &Arc<Self>) -> ReaderRoom {
         let units = Arc::new(Semaphore::new(READER_BYTES_MAX / UNIT_BYTES));
-        ReaderRoom { server: Arc::clone(self), units }
+        let turns = Arc::new(Semaphore::new(CONNECTION_TURNS_MAX));
+        ReaderRoom { server: Arc::clone(self), units, turns }
     }
 
+    /// Waits for units, in the order of the calls.
     async fn acquire(&self, units: u32) -> OwnedSemaphorePermit {
         let _waiting = Waiting::count(&self.waiting);
-        let of_server = Arc::clone(&self.units).acquire_many_owned(units).await;
-        of_server.expect("the semaphore is never closed")
+        acquire(&self.units, units).await
+    }
+
+    /// Returns units if there are enough at once.
+    fn try_acquire(&self, units: u32) -> Option<OwnedSemaphorePermit> {
+        let acquired = Arc::clone(&self.units).try_acquire_many_owned(units).ok();
+        let is_small = units <= self::units(SMALL_BYTES_MAX);
+        acquired.or_else(|| match is_small {
+            true => Arc::clone(&self.small_units).try_acquire_many_owned(units).ok(),
+            false => None,
+        })
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, NoRoom> {
+        let _waiting = Waiting::count(&self.waiting);
+        in_time(acquire(&self.places, 1)).await
     }
 }
 
@@ -118,33 +169,46 @@ impl ReaderRoom {
     /// Waits for memory, in the order of the calls. More than [`READER_BYTES_MAX`] counts as that.
     pub(crate) async fn reserve(&self, bytes: usize) -> OutgoingPart {
         let units = units(bytes);
-        let of_reader = Arc::clone(&self.units).acquire_many_owned(units).await;
+        let of_reader = acquire(&self.units, units).await;
         let of_server = self.server.acquire(units).await;
-        OutgoingPart {
-            bytes,
-            of_reader: Some(of_reader.expect("the semaphore is never closed")),
-            of_server,
-        }
+        OutgoingPart { bytes, of_reader: Some(of_reader), of_server }
     }
 
-    /// Waits until this connection has memory left, and for the turn to read a page.
-    pub(crate) async fn turn(&self) -> Result<PageTurn, NoRoom> {
-        let turn = async {
-            let left = Arc::clone(&self.units).acquire_owned().await;
-            drop(left.expect("the semaphore is never closed"));
-            let _waiting = Waiting::count(&self.server.waiting);
-            let turn = Arc::clone(&self.server.turns).acquire_owned().await;
-            turn.expect("the semaphore is never closed")
+    /// Waits until this connection has memory left.
+    async fn wait_for_share(&self) -> Result<(), NoRoom> {
+        in_time(acquire(&self.units, 1)).await.map(drop)
+    }
+
+    /// Waits for the turn to read a first page.
+    async fn turn(&self) -> Result<PageTurn, NoRoom> {
+        let _of_connection = in_time(acquire(&self.turns, 1)).await?;
+        let _waiting = Waiting::count(&self.server.waiting);
+        let _of_server = in_time(acquire(&self.server.turns, 1)).await?;
+        Ok(PageTurn::Turn { _of_connection, _of_server })
+    }
+
+    /// Returns the memory of a page that was read. `None` if there is too little at once, and the
+    /// page may not wait.
+    async fn keep(&self, turn: PageTurn, bytes: usize) -> Result<Option<OutgoingPart>, NoRoom> {
+        let units = units(bytes);
+        let of_server = match (self.server.try_acquire(units), turn) {
+            (Some(of_server), _) => of_server,
+            (None, PageTurn::Turn { .. }) => return Ok(None),
+            (None, PageTurn::Place(_place)) => in_time(self.server.acquire(units)).await?,
         };
-        let turn = timeout(TURN_WAIT_MAX, turn).await.map_err(|_| NoRoom)?;
-        Ok(PageTurn { room: self.clone(), _turn: turn })
+        // The last page of a connection may take more than is left of its share: it waits for
+        // nothing but what others hold.
+        let left = self.units.available_permits();
+        let of_reader = units.min(u32::try_from(left).unwrap_or(u32::MAX));
+        let of_reader = Arc::clone(&self.units).try_acquire_many_owned(of_reader).ok();
+        Ok(Some(OutgoingPart { bytes, of_reader, of_server }))
     }
 
     /// Returns memory if there is enough at once.
     pub(crate) fn try_reserve(&self, bytes: usize) -> Option<OutgoingPart> {
         let units = units(bytes);
         let of_reader = Arc::clone(&self.units).try_acquire_many_owned(units).ok()?;
-        let of_server = Arc::clone(&self.server.units).try_acquire_many_owned(units).ok()?;
+        let of_server = self.server.try_acquire(units)?;
         Some(OutgoingPart { bytes, of_reader: Some(of_reader), of_server })
     }
 
@@ -166,6 +230,7 @@ impl ReaderRoom {
     pub(crate) fn is_unused(&self) -> bool {
         self.units.available_permits() == READER_BYTES_MAX / UNIT_BYTES
             && self.server.units.available_permits() == OUTGOING_BYTES_MAX / UNIT_BYTES
+            && self.server.small_units.available_permits() == SMALL_ROOM_BYTES / UNIT_BYTES
     }
 
     /// Returns `true` if this connection holds memory that others wait for.
@@ -198,7 +263,7 @@ fn split(units: &mut OwnedSemaphorePermit, wanted: usize) -> Option<OwnedSemapho
 
 impl PageRoom {
     pub(crate) fn new(room: ReaderRoom) -> Self {
-        Self { room, memory: AnswerMemory::default() }
+        Self { room, memory: AnswerMemory::default(), next: Arc::default() }
     }
 
     pub(crate) const fn memory(&self) -> &AnswerMemory {
@@ -209,13 +274,60 @@ impl PageRoom {
     /// readers that wait must not wait for each other.
     pub(crate) async fn turn(&self) -> Result<PageTurn, NoRoom> {
         self.memory.clear();
-        self.room.turn().await
+        self.room.wait_for_share().await?;
+        match self.replace_next(NextPage::First) {
+            NextPage::First | NextPage::Postponed => self.room.turn().await,
+            NextPage::Again(place) => Ok(PageTurn::Place(place)),
+            NextPage::Later => {
+                self.replace_next(NextPage::Later);
+                self.room.server.place().await.map(PageTurn::Place)
+            }
+        }
     }
 
-    /// Gives a page that was read its memory, with that of the page that the store reads ahead.
+    /// Returns an error, as [`keep`](Self::keep) does, if a page of this size finds no memory now:
+    /// a check before work on it that would be in vain.
+    pub(crate) fn check(&self, turn: &PageTurn, bytes: usize) -> Result<(), NoRoom> {
+        if matches!(turn, PageTurn::Place(_))
+            || self.room.server.try_acquire(units(bytes)).is_some()
+        {
+            return Ok(());
+        }
+        self.replace_next(NextPage::Postponed);
+        Err(NoRoom)
+    }
+
+    /// Gives a page that was read its memory. A first page that finds none at once is an error: the
+    /// caller ends the attempt, and makes it again if [`is_to_be_read_again`](Self::is_to_be_read_again).
     pub(crate) async fn keep(&self, turn: PageTurn, bytes: usize) -> Result<(), NoRoom> {
-        self.memory.set(turn.keep(bytes.saturating_mul(2)).await?);
-        Ok(())
+        match self.room.keep(turn, bytes).await? {
+            Some(part) => {
+                self.memory.set(part);
+                // An empty page sends nothing.
+                self.replace_next(if bytes > 0 { NextPage::Later } else { NextPage::First });
+                Ok(())
+            }
+            None => {
+                self.replace_next(NextPage::Postponed);
+                Err(NoRoom)
+            }
+        }
+    }
+
+    /// Returns `true` if the attempt that has failed is to be made again, once there is a place for
+    /// the first page.
+    pub(crate) async fn is_to_be_read_again(&self) -> bool {
+        if !matches!(self.replace_next(NextPage::First), NextPage::Postponed) {
+            return false;
+        }
+        let Ok(place) = self.room.server.place().await else { return false };
+        self.replace_next(NextPage::Again(place));
+        true
+    }
+
+    fn replace_next(&self, next: NextPage) -> NextPage {
+        // Nothing under the lock panics.
+        mem::replace(&mut *self.next.lock().unwrap_or_else(PoisonError::into_inner), next)
     }
 }
 
@@ -240,19 +352,13 @@ impl AnswerMemory {
     }
 }
 
-impl PageTurn {
-    /// Waits for the memory of a page that was read, and ends the turn.
-    pub(crate) async fn keep(self, bytes: usize) -> Result<OutgoingPart, NoRoom> {
-        let units = units(bytes);
-        let of_server = timeout(TURN_WAIT_MAX, self.room.server.acquire(units)).await;
-        let of_server = of_server.map_err(|_| NoRoom)?;
-        // The last page of a connection may take more than is left of its share: it waits for
-        // nothing but what others hold.
-        let left = self.room.units.available_permits();
-        let of_reader = units.min(u32::try_from(left).unwrap_or(u32::MAX));
-        let of_reader = Arc::clone(&self.room.units).try_acquire_many_owned(of_reader).ok();
-        Ok(OutgoingPart { bytes, of_reader, of_server })
-    }
+async fn acquire(semaphore: &Arc<Semaphore>, permits: u32) -> OwnedSemaphorePermit {
+    let acquired = Arc::clone(semaphore).acquire_many_owned(permits).await;
+    acquired.expect("the semaphore is never closed")
+}
+
+async fn in_time<T>(waiting: impl Future<Output = T>) -> Result<T, NoRoom> {
+    timeout(TURN_WAIT_MAX, waiting).await.map_err(|_| NoRoom)
 }
 
 fn units(bytes: usize) -> u32 {
@@ -285,6 +391,7 @@ mod tests {
     use super::*;
 
     const ROOM: &str = "there is room";
+    const LARGE: usize = SMALL_BYTES_MAX + 1;
 
     #[tokio::test]
     async fn a_connection_has_its_share_and_the_server_the_sum() {
@@ -297,7 +404,11 @@ mod tests {
         let parts: Vec<_> = others.iter().map(|one| one.try_reserve(READER_BYTES_MAX)).collect();
         assert!(parts.iter().all(Option::is_some));
         let late = server.of_reader();
-        assert!(late.try_reserve(1).is_none() && late.reserve(1).now_or_never().is_none());
+        assert!(late.try_reserve(LARGE).is_none() && late.reserve(1).now_or_never().is_none());
+        assert!(
+            late.try_reserve(SMALL_BYTES_MAX).is_some(),
+            "small pages have memory of their own"
+        );
         drop(part);
         // A larger page than any share counts as a whole share.
         let part = late.try_reserve(usize::MAX).expect(ROOM);
@@ -307,42 +418,99 @@ mod tests {
         assert_eq!(server.units.available_permits(), OUTGOING_BYTES_MAX / UNIT_BYTES);
     }
 
+    /// Readers that have the whole memory of large pages.
+    async fn readers_with_everything(server: &Arc<OutgoingRoom>) -> Vec<PageRoom> {
+        let mut readers = Vec::new();
+        for _ in 0..OUTGOING_BYTES_MAX / READER_BYTES_MAX {
+            let pages = PageRoom::new(server.of_reader());
+            pages.keep(pages.turn().await.expect(ROOM), READER_BYTES_MAX).await.expect(ROOM);
+            readers.push(pages);
+        }
+        readers
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_page_waits_for_its_turn_and_its_memory_and_is_refused_at_last() {
+    async fn a_connection_has_some_turns_and_reads_nothing_more_once_it_has_its_share() {
         let server = Arc::new(OutgoingRoom::default());
         let connection = server.of_reader();
+        let answer = || PageRoom::new(connection.clone());
         let mut turns = Vec::new();
-        for _ in 0..TURNS_MAX {
-            turns.push(connection.turn().await.expect(ROOM));
+        for _ in 0..CONNECTION_TURNS_MAX {
+            turns.push(answer().turn().await.expect(ROOM));
         }
-        assert!(connection.turn().await.is_err());
-        let mut part = turns.pop().expect(ROOM).keep(READER_BYTES_MAX).await.expect(ROOM);
-        // A connection that has its share reads no further page; another one does.
-        assert!(connection.turn().await.is_err());
-        let other = server.of_reader();
+        assert!(answer().turn().await.is_err());
+        assert!(PageRoom::new(server.of_reader()).turn().await.is_ok());
+        let first = answer();
+        first.keep(turns.pop().expect(ROOM), READER_BYTES_MAX).await.expect(ROOM);
         drop(turns);
-        drop(other.turn().await.expect(ROOM).keep(1).await.expect(ROOM));
+        assert!(answer().turn().await.is_err());
         // Memory goes back with each piece that was sent.
-        let sent = part.split(UNIT_BYTES);
-        assert!(connection.turn().now_or_never().is_none());
+        let sent = first.memory().split(UNIT_BYTES);
+        assert!(answer().turn().now_or_never().is_none());
         drop(sent);
-        drop(connection.turn().await.expect(ROOM));
-        assert_eq!(
-            part.split(usize::MAX).of_server.num_permits(),
-            READER_BYTES_MAX / UNIT_BYTES - 1
-        );
-        drop(part);
-        // A full server refuses the memory, and takes the turn back.
-        let mut parts = Vec::new();
-        for _ in 0..OUTGOING_BYTES_MAX / READER_BYTES_MAX {
-            let reader = server.of_reader();
-            parts.push(reader.turn().await.expect(ROOM).keep(READER_BYTES_MAX).await.expect(ROOM));
+        drop(answer().turn().await.expect(ROOM));
+        first.memory().clear();
+        assert!(connection.is_unused());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_small_answer_waits_for_nobody_who_takes_nothing() {
+        let server = Arc::new(OutgoingRoom::default());
+        let _held = readers_with_everything(&server).await;
+        // More readers of large pages than there are turns and places.
+        let mut waiting = Vec::new();
+        for _ in 0..2 * (TURNS_MAX + PLACES_MAX) {
+            let pages = PageRoom::new(server.of_reader());
+            waiting.push(tokio::spawn(async move {
+                while pages.keep(pages.turn().await?, LARGE).await.is_err() {
+                    if !pages.is_to_be_read_again().await {
+                        return Err(NoRoom);
+                    }
+                }
+                Ok(())
+            }));
         }
-        let late = server.of_reader().turn().await.expect(ROOM);
-        assert!(late.keep(1).await.is_err());
-        assert_eq!(server.turns.available_permits(), TURNS_MAX);
-        drop(parts);
-        assert_eq!(server.units.available_permits(), OUTGOING_BYTES_MAX / UNIT_BYTES);
+        tokio::task::yield_now().await;
+        let begun = Instant::now();
+        for _ in 0..SMALL_ROOM_BYTES / SMALL_BYTES_MAX {
+            let pages = PageRoom::new(server.of_reader());
+            pages.keep(pages.turn().await.expect(ROOM), SMALL_BYTES_MAX).await.expect(ROOM);
+            assert!(begun.elapsed().is_zero());
+        }
+        for reader in waiting {
+            assert!(reader.await.expect("the task ends").is_err());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_page_without_memory_is_read_again_and_a_later_one_waits() {
+        let server = Arc::new(OutgoingRoom::default());
+        let mut held = readers_with_everything(&server).await;
+        let pages = PageRoom::new(server.of_reader());
+        assert!(pages.keep(pages.turn().await.expect(ROOM), LARGE).await.is_err());
+        assert!(pages.is_to_be_read_again().await && !pages.is_to_be_read_again().await);
+        let turn = pages.turn().await.expect(ROOM);
+        assert!(pages.check(&turn, LARGE).is_ok(), "it has a place");
+        drop(turn);
+        let turn = pages.turn().await.expect(ROOM);
+        assert!(pages.check(&turn, SMALL_BYTES_MAX).is_ok() && pages.check(&turn, LARGE).is_err());
+        assert!(pages.is_to_be_read_again().await);
+        let turn = pages.turn().await.expect(ROOM);
+        let waiting = tokio::spawn(async move {
+            pages.keep(turn, READER_BYTES_MAX).await?;
+            // The reader took the page.
+            pages.turn().await?;
+            Ok::<_, NoRoom>(())
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        held.pop().expect(ROOM).memory().clear();
+        waiting.await.expect("the task ends").expect(ROOM);
+        // An answer that fails for another reason is not made again.
+        assert!(!PageRoom::new(server.of_reader()).is_to_be_read_again().await);
+        drop(held);
+        assert!(server.of_reader().is_unused());
+        assert_eq!(server.places.available_permits(), PLACES_MAX);
     }
 
     #[tokio::test(start_paused = true)]

@@ -106,9 +106,11 @@ impl Publisher {
     /// hidden until then.
     fn begin(&mut self, mut begun_with: Option<i64>) -> Result<(), SessionEnd> {
         loop {
-            self.publish(&Batch { events: Vec::new(), up_to: self.checkpoint.position })?;
+            let position = self.checkpoint.position;
+            self.publish(&Batch { events: Vec::new(), up_to: position })?;
             let (relay, written) = (&self.options.name, self.checkpoint_offset);
-            let hidden = checkpoint::last_between(&self.cluster, relay, begun_with, written)?;
+            let begun = (begun_with, position);
+            let hidden = checkpoint::later_between(&self.cluster, relay, begun, written)?;
             let Some(hidden) = hidden else { return Ok(()) };
             let RelayCheckpoint { generation, session, incarnation, .. } = self.checkpoint;
             let next = next_session(Some(hidden), incarnation);

@@ -9,6 +9,7 @@ use gesta_kafka::{
         admin::{AdminClient, AdminOptions, NewPartitions},
         client::DefaultClientContext,
         message::Headers as _,
+        producer::Producer as _,
     },
 };
 use gesta_store::{
@@ -140,29 +141,30 @@ async fn a_relay_that_starts_again_continues_at_its_checkpoint() {
     }
 }
 
-/// A broker that has just started can hide its last records. A session that saw no checkpoint
-/// wrote the first one of a new relay, and ended.
+/// A broker that has just started can hide its last records. A session that saw none of them, or an
+/// earlier one, wrote its first checkpoint, and ended.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_saw_no_checkpoint_does_not_make_the_next_one_begin_again() {
+async fn a_session_that_saw_an_old_checkpoint_does_not_make_the_next_one_begin_there() {
+    let saw_none = json!({ "generation": 1, "position": 0 });
+    let saw_an_earlier_one = json!({ "generation": 2, "position": 20 });
     for guarantee in GUARANTEES {
-        let Some(url) = shared_or_skip() else { return };
-        let store = Arc::new(MemoryStore::new());
-        deposit_in_turns(&store, 5, 40).await;
-        relay_all(&store, &url, options(&url, guarantee)).await;
-        let relay = url.relay().unwrap();
-        let first = json!({
-            "format": 1,
-            "position": 0,
-            "incarnation": store.head().await.unwrap().incarnation.to_string(),
-            "generation": 1,
-            "session": Uuid::new_v4().to_string(),
-            "topics": {},
-        });
-        produce(&url, &format!("{relay}.relay"), &[(relay.to_owned(), first.to_string())]);
-        deposit_in_turns(&store, 5, 40).await;
-        relay_all(&store, &url, options(&url, guarantee)).await;
-        let stored = all_events(&*store).await;
-        assert_each_once(&stored, &events_of(&url, &topic(&url), stored.len()));
+        for written in [&saw_none, &saw_an_earlier_one] {
+            let Some(url) = shared_or_skip() else { return };
+            let store = Arc::new(MemoryStore::new());
+            deposit_in_turns(&store, 5, 40).await;
+            relay_all(&store, &url, options(&url, guarantee)).await;
+            let relay = url.relay().unwrap();
+            let mut first = written.clone();
+            first["format"] = json!(1);
+            first["incarnation"] = json!(store.head().await.unwrap().incarnation.to_string());
+            first["session"] = json!(Uuid::new_v4().to_string());
+            first["topics"] = json!({});
+            produce(&url, &format!("{relay}.relay"), &[(relay.to_owned(), first.to_string())]);
+            deposit_in_turns(&store, 5, 40).await;
+            relay_all(&store, &url, options(&url, guarantee)).await;
+            let stored = all_events(&*store).await;
+            assert_each_once(&stored, &events_of(&url, &topic(&url), stored.len()));
+        }
     }
 }
 

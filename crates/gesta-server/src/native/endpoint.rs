@@ -76,6 +76,21 @@ pub(super) struct Endpoint {
     pub(super) handle: fn(NativeCall) -> Handled,
 }
 
+/// Answers a call. A page that finds no memory at once is read again when there is a place for it.
+async fn answered(
+    mut call: NativeCall,
+    handle: fn(NativeCall) -> Handled,
+) -> Result<Response, Problem> {
+    loop {
+        let again = call.copy();
+        let answer = handle(call).await;
+        if answer.is_ok() || !again.is_to_be_made_again().await {
+            return answer;
+        }
+        call = again;
+    }
+}
+
 /// The state of all routes.
 #[derive(Clone)]
 pub(super) struct NativeState {
@@ -92,7 +107,7 @@ impl Endpoint {
         on(self.verb.filter(), async move |State(state): State<NativeState>, request: Request| {
             let NativeState { node, documents } = state;
             let answer = match NativeCall::read(node, documents, reading, request).await {
-                Ok(call) => handle(call).await,
+                Ok(call) => answered(call, handle).await,
                 Err(problem) => Err(problem),
             };
             answer.unwrap_or_else(Problem::into_response)

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     access::{Caller, Peer, Sender},
     node::Node,
-    outgoing::{AnswerMemory, NoRoom, PageTurn, ReaderRoom},
+    outgoing::{NoRoom, PageRoom, PageTurn, ReaderRoom},
 };
 
 /// Maximum time for a body.
@@ -44,7 +44,7 @@ pub(super) struct Documents {
 pub(super) struct NativeCall {
     pub(super) node: Node,
     pub(super) caller: Caller,
-    room: ReaderRoom,
+    room: PageRoom,
     peer: Option<Peer>,
     pub(super) arguments: Arguments,
     pub(super) headers: HeaderMap,
@@ -78,8 +78,9 @@ impl NativeCall {
                 read_body(&parts.headers, body, max).await?
             }
         };
+        let room: Option<ReaderRoom> = parts.extensions.remove();
         Ok(Self {
-            room: parts.extensions.remove().unwrap_or_else(|| node.outgoing().of_reader()),
+            room: PageRoom::new(room.unwrap_or_else(|| node.outgoing().of_reader())),
             node,
             caller: Caller::of(&parts.extensions),
             peer: parts.extensions.get().cloned(),
@@ -90,6 +91,21 @@ impl NativeCall {
             upgrade: parts.extensions.remove(),
             version: parts.version,
         })
+    }
+
+    /// Returns the call for another attempt, which takes the connection over in none.
+    pub(super) fn copy(&self) -> Self {
+        let upgrade = None;
+        let (node, caller, room) = (self.node.clone(), self.caller.clone(), self.room.clone());
+        let (peer, arguments) = (self.peer.clone(), self.arguments.clone());
+        let (headers, body) = (self.headers.clone(), self.body.clone());
+        let (documents, version) = (Arc::clone(&self.documents), self.version);
+        Self { node, caller, room, peer, arguments, headers, body, documents, upgrade, version }
+    }
+
+    /// Returns `true` if a failed attempt is to be made again with this call.
+    pub(super) async fn is_to_be_made_again(&self) -> bool {
+        self.room.is_to_be_read_again().await
     }
 
     /// Returns the caller, and where the request came from.
@@ -124,12 +140,12 @@ impl NativeCall {
         bytes: usize,
         make: impl FnOnce() -> Result<Vec<u8>, serde_json::Error> + Send + 'static,
     ) -> Result<Response, Problem> {
+        self.room.check(&turn, bytes).map_err(no_room)?;
         let json = self.node.large_work().run(bytes, make).await;
         let bytes = json.as_ref().map_or(0, Vec::len);
         let mut answer = answer_of(json)?;
-        let memory = AnswerMemory::default();
-        memory.set(turn.keep(bytes).await.map_err(no_room)?);
-        answer.extensions_mut().insert(memory);
+        self.room.keep(turn, bytes).await.map_err(no_room)?;
+        answer.extensions_mut().insert(self.room.memory().clone());
         Ok(answer)
     }
 }

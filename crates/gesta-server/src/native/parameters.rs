@@ -185,7 +185,7 @@ impl Parameter {
 }
 
 /// The values of one request, by the names of parameters.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Arguments {
     known: &'static [Parameter],
     values: HashMap<&'static str, Vec<String>>,

@@ -266,16 +266,16 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::outgoing::OutgoingRoom;
+    use crate::outgoing::{OutgoingRoom, PageRoom};
 
     const PAGE_BYTES: usize = 3 * PIECE_BYTES;
 
     /// An answer with a page that has its memory.
     async fn answer(watch: &AnswerWatch, room: &ReaderRoom) -> AnswerBody {
-        let memory = AnswerMemory::default();
-        memory.set(room.turn().await.unwrap().keep(PAGE_BYTES).await.unwrap());
+        let pages = PageRoom::new(room.clone());
+        pages.keep(pages.turn().await.unwrap(), PAGE_BYTES).await.unwrap();
         let mut response = Response::new(Body::from(vec![7; PAGE_BYTES]));
-        response.extensions_mut().insert(memory);
+        response.extensions_mut().insert(pages.memory().clone());
         watch.watch(response).into_body()
     }
 

@@ -65,7 +65,14 @@ impl Streams for StreamsService {
         let caller = Caller::of(request.extensions());
         let room = request.extensions().get().cloned();
         let room = PageRoom::new(room.unwrap_or_else(|| self.node.outgoing().of_reader()));
-        read::read(&self.node, (caller, room), request.into_inner()).await
+        let message = request.into_inner();
+        loop {
+            let sender = (caller.clone(), room.clone());
+            let answer = read::read(&self.node, sender, message.clone()).await;
+            if answer.is_ok() || !room.is_to_be_read_again().await {
+                return answer;
+            }
+        }
     }
 
     async fn append(

@@ -133,8 +133,9 @@ impl Answers {
 
     /// Sends a page that was read in this turn, once there is memory for it.
     pub(super) async fn send_page(&self, turn: PageTurn, page: Vec<ReadResp>) -> Result<(), Ended> {
-        let bytes = page.iter().map(Message::encoded_len).sum();
-        self.room.keep(turn, bytes).await?;
+        let bytes: usize = page.iter().map(Message::encoded_len).sum();
+        // The store reads a page ahead.
+        self.room.keep(turn, bytes.saturating_mul(2)).await?;
         self.send(page).await
     }
 

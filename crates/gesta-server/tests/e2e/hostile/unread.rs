@@ -27,9 +27,8 @@ use crate::{
 /// Growth of the server: the memory of outgoing pages, and pages that the store reads ahead. The
 /// first pages alone that the readers ask for are more.
 const GROWTH_MIB_MAX: u64 = 400;
-/// Connections, with this number of calls over gRPC and as many requests over HTTP. More of them
-/// hold up the other client for longer than it waits: memory is given in the order of the calls.
-const CONNECTIONS: (usize, usize) = (12, 16);
+/// Connections, with this number of calls over gRPC and as many requests over HTTP.
+const CONNECTIONS: (usize, usize) = (24, 200);
 const CALLS: usize = 5;
 /// Events of a MiB each.
 const EVENTS: u128 = 16;
