@@ -133,6 +133,20 @@ pub(crate) fn produce_with(config: ClientConfig, topic: &str, records: &[(String
     producer.flush(WAIT_MAX).unwrap();
 }
 
+/// Produces records a second time, as they are.
+pub(crate) fn produce_again(url: &KafkaUrl, records: &[OwnedMessage]) {
+    let producer: BaseProducer = config(url).create().unwrap();
+    for record in records {
+        let again = BaseRecord::to(record.topic())
+            .partition(record.partition())
+            .key(record.key().unwrap())
+            .payload(record.payload().unwrap())
+            .headers(record.headers().unwrap().clone());
+        producer.send(again).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(WAIT_MAX).unwrap();
+}
+
 /// Begins a transaction that has a record in each partition of a topic.
 pub(crate) fn open_transaction(url: &KafkaUrl, topic: &str, partitions: i32) -> BaseProducer {
     let mut config = config(url);
