@@ -14,7 +14,7 @@ use std::{
     path::{self, PathBuf},
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use self::{
     client::Client,
@@ -34,7 +34,7 @@ pub(crate) fn run() -> Result<()> {
     let mut clients = scripts::clients(&folder, &sources)?;
     clients.extend(programs::clients(&folder, &sources)?);
     let certificates = Certificates::make(&program, &folder)?;
-    let secured = Some(&certificates);
+    let (secured, mut failed) = (Some(&certificates), Vec::new());
     for (store, secured) in
         [(StoreKind::Memory, None), (StoreKind::Directory, None), (StoreKind::Memory, secured)]
     {
@@ -47,9 +47,12 @@ pub(crate) fn run() -> Result<()> {
                 command.env("GESTA_CLIENT_CA", certificates.folder.join("ca.pem"));
             }
             let Client { title, .. } = client;
-            step(&format!("{title}, store in {}, {how}", store.name()), &mut command)?;
+            // One that fails says nothing about the others.
+            let run = step(&format!("{title}, store in {}, {how}", store.name()), &mut command);
+            failed.extend(run.err());
         }
     }
+    ensure!(failed.is_empty(), "{} programs failed; the first one: {:#}", failed.len(), failed[0]);
     Ok(())
 }
 

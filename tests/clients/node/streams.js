@@ -213,7 +213,7 @@ if (login) {
     const other = Client.connectionString(url(`${login.split(":")[0]}:wrong-one`));
     await assert.rejects(other.appendToStream(fresh("order"), placed(1)), (error) => {
       assert.doesNotMatch(String(error), /wrong-one/);
-      return /login and password/.test(String(error.message));
+      return /the login or the password is wrong/.test(String(error.message));
     });
     await other.dispose();
   };
