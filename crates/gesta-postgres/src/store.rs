@@ -394,6 +394,14 @@ impl EventStore for PostgresStore {
         })
     }
 
+    /// The tables and indexes of the store's schema, as the server knows them.
+    fn stored_bytes(&self) -> StoreFuture<'_, Option<u64>> {
+        Box::pin(async move {
+            let asked = self.shared.run(|core| async move { directory::stored_bytes(&core).await });
+            asked?.await?
+        })
+    }
+
     fn attach_inline(&self, consumer: Weak<dyn InlineConsumer>) -> Result<(), StoreError> {
         self.shared.check_open()?;
         self.shared.inline.attach(consumer);

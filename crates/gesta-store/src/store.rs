@@ -248,6 +248,14 @@ pub trait EventStore: Send + Sync + 'static {
         refused(Capability::GlobalOrder)
     }
 
+    /// Returns the space that the store takes where it is kept, in bytes. `None` if it does not
+    /// know.
+    ///
+    /// Reads no events. Space that is reserved or not reclaimed yet may be counted.
+    fn stored_bytes(&self) -> StoreFuture<'_, Option<u64>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Returns how far the last event's recorded time is ahead of `now`, or zero. Zero without
     /// [`Capability::GlobalOrder`].
     ///

@@ -139,6 +139,19 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Any error of the system, including [`io::ErrorKind::NotFound`].
     fn length(&self, file: &str) -> io::Result<u64>;
 
+    /// Returns the lengths of all files together, in bytes.
+    ///
+    /// # Errors
+    /// Any error of the system.
+    fn stored_bytes(&self) -> io::Result<u64> {
+        self.list()?.iter().try_fold(0, |sum, file| match self.length(file) {
+            Ok(length) => Ok(sum + length),
+            // Removed since it was listed, as a compaction does.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(sum),
+            Err(error) => Err(error),
+        })
+    }
+
     /// Reads up to `length` bytes. Returns fewer only at the end of the file.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ mod lookup;
 mod ordinals;
 mod page_stream;
 mod scan;
+mod size;
 mod span;
 mod stream;
 mod subscription;

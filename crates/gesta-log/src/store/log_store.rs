@@ -625,6 +625,14 @@ impl EventStore for LogStore {
         })
     }
 
+    /// The lengths of all files, with preallocated space.
+    fn stored_bytes(&self) -> StoreFuture<'_, Option<u64>> {
+        match self.check_open() {
+            Ok(()) => self.shared.reader.stored_bytes(),
+            Err(closed) => Box::pin(std::future::ready(Err(closed))),
+        }
+    }
+
     fn read_stream(&self, read: ReadStream) -> Pages {
         let able = self.capabilities().check(read.capabilities());
         match able.and_then(|()| self.check_open()) {

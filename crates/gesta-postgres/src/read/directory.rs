@@ -1,4 +1,4 @@
-//! Descriptions and listings of streams, listing of categories, and the head.
+//! Descriptions and listings of streams, listing of categories, and the space that a store takes.
 
 use gesta_store::{
     Category, ListCategories, ListStreams, Revision, StoreError, StreamDescription, StreamMetadata,
@@ -37,6 +37,18 @@ SELECT n.name FROM (
 
 const CATEGORIES: &str = "
 SELECT c.name FROM {schema}.categories c WHERE c.name > $1 ORDER BY c.name LIMIT $2";
+
+/// The tables of the store's schema with their indexes, as the server accounts for them.
+const STORED_BYTES: &str = "
+SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = {schema}.own_name() AND c.relkind = 'r'";
+
+/// Returns the space of the store's tables, in bytes.
+pub(crate) async fn stored_bytes(core: &Core) -> Result<Option<u64>, StoreError> {
+    let rows = core.query(STORED_BYTES, &[]).await?;
+    rows.first().map(|row| Ok(from_sql(cell(row, 0)?))).transpose()
+}
 
 /// Describes a stream.
 pub(crate) async fn describe(

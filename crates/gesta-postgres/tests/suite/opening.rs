@@ -22,6 +22,17 @@ fn a_store_of_a_newer_version_is_not_opened_and_not_changed() {
 }
 
 #[test]
+fn a_store_knows_the_space_that_its_tables_take() {
+    let Some(server) = gesta_services::url_or_skip("postgres") else { return };
+    let test = TestStore::create(&server);
+    let store = test.open();
+    block_on(store.append(append_of("order-1", "placed"))).unwrap();
+    let bytes = block_on(store.stored_bytes()).unwrap().unwrap();
+    // An empty table with an index takes pages of 8 KiB.
+    assert!(bytes >= 1 << 13, "{bytes}");
+}
+
+#[test]
 fn a_store_of_an_earlier_version_is_brought_to_this_one() {
     let Some(server) = gesta_services::url_or_skip("postgres") else { return };
     let test = TestStore::create(&server);

@@ -55,6 +55,18 @@ fn state(store: &LogStore, stream: &StreamName) -> StreamState {
 }
 
 #[test]
+fn a_store_knows_the_space_that_its_files_take() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    block_on(store.append(to(&StreamName::new("order-1").unwrap()))).unwrap();
+    let told = block_on(store.stored_bytes()).unwrap().unwrap();
+    let files = fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap());
+    let files = files.filter(|file| file.file_type().unwrap().is_file());
+    let bytes: u64 = files.map(|file| file.metadata().unwrap().len()).sum();
+    assert!(told > 0 && told == bytes, "{told} of {bytes}");
+}
+
+#[test]
 fn streams_without_room_for_their_metadata_in_an_old_store_are_read_deleted_and_tombstoned() {
     let directory = tempfile::tempdir().unwrap();
     let streams = [1_023, 1_024].map(|bytes| StreamName::stored("n".repeat(bytes)).unwrap());
