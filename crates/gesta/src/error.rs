@@ -207,6 +207,32 @@ impl<R> ExecuteError<R> {
 
 const UNKNOWN: &str = "unknown-outcome";
 
+/// The outcome of a command whose caller gave up before there was another one.
+pub(crate) const ABANDONED: &str = "abandoned";
+
+/// All outcomes of commands, as metrics and traces name them: `executed`, each
+/// [kind](ExecuteError::kind) of error, and [`ABANDONED`].
+pub(crate) const OUTCOMES: [&str; 18] = [
+    "executed",
+    "rejected",
+    "invalid",
+    "unauthorized",
+    "not-found",
+    "already-exists",
+    "revision-mismatch",
+    "command-id-reused",
+    "conflict",
+    "overloaded",
+    UNKNOWN,
+    "undecodable",
+    "truncated-history",
+    "unencodable",
+    "store",
+    "closed",
+    "other-role",
+    ABANDONED,
+];
+
 impl CommandError {
     /// Restores the type of the rejection.
     pub(crate) fn typed<R: Rejection>(self) -> ExecuteError<R> {

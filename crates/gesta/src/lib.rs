@@ -148,6 +148,9 @@ mod loaded;
 mod read;
 mod snapshot;
 
+// Counters of commands.
+mod metrics;
+
 // From commands to events, from events to read models, from events to commands.
 mod open;
 mod pipeline;
@@ -160,9 +163,10 @@ mod application;
 pub mod testing;
 
 pub use application::{
-    Answer, Ask, AskError, Builder, Component, DeadLetterId, Execute, Gesta, Health, HealthCause,
-    Load, ParseDeadLetterIdError, Positioned, Query, QueryError, ReactorStatus, Severity, WAIT_MAX,
-    Wait, WaitError,
+    Answer, Ask, AskError, Builder, CommandMetrics, Component, ComponentLag, ComponentMetrics,
+    DeadLetterId, Execute, Gesta, Health, HealthCause, Load, Metrics, ParseDeadLetterIdError,
+    Positioned, ProcessMetrics, Query, QueryError, ReactorStatus, RunningMetrics, Severity,
+    StoreMetrics, WAIT_MAX, Wait, WaitError,
 };
 #[cfg(feature = "cache")]
 pub use cache::MemoryQueryCache;
@@ -205,6 +209,7 @@ pub use json::JsonFault;
 pub use leased_task::LeasedTask;
 pub use loaded::Loaded;
 pub use metadata::{CustomMetadata, EventMetadata, InvalidMetadata, RecordedMetadata};
+pub use metrics::{KEYS_MAX, Keyed, LATENCY_BOUNDS, Latencies, LatencyHistogram, OTHER_KEYS};
 pub use nodes::{Nodes, RunsElsewhere};
 pub use open::{OpenError, directory_of, open, url_without_password};
 pub use payload::CommandPayload;

@@ -86,6 +86,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "error",
             "snapshot",
             "loaded",
+            "metrics",
             "pipeline",
             "projection",
             "open",

@@ -31,6 +31,9 @@ const EXEMPT: &[Exempt] = &[
     Exempt { of: "gesta-store", name: "Page", reason: "received, from `Pages`" },
     Exempt { of: "gesta-store", name: "Delivery", reason: "received, from `Subscription`" },
     Exempt { of: "gesta-store", name: "StoreFuture", reason: "an alias for a boxed future" },
+    Exempt { of: "gesta", name: "CommandMetrics", reason: "received, in `Metrics`" },
+    Exempt { of: "gesta", name: "ComponentLag", reason: "received, in `RunningMetrics`" },
+    Exempt { of: "gesta", name: "ComponentMetrics", reason: "received, in `Metrics`" },
     Exempt { of: "gesta", name: "HealthCause", reason: "received, in `Health`" },
     Exempt { of: "gesta", name: "InstanceCommand", reason: "received, in `InstanceDetails`" },
     Exempt {
@@ -50,6 +53,7 @@ const EXEMPT: &[Exempt] = &[
     },
     Exempt { of: "gesta", name: "InstanceSummary", reason: "received, in `InstancePage`" },
     Exempt { of: "gesta", name: "InstanceTimer", reason: "received, in `InstanceDetails`" },
+    Exempt { of: "gesta", name: "Latencies", reason: "received, from `LatencyHistogram`" },
     Exempt { of: "gesta", name: "Loaded", reason: "received, from `Gesta::load`" },
     Exempt {
         of: "gesta",
@@ -60,6 +64,7 @@ const EXEMPT: &[Exempt] = &[
     Exempt { of: "gesta", name: "OnReadRow", reason: "received, from `Gesta::read_on_demand`" },
     Exempt { of: "gesta", name: "PartitionStatus", reason: "received, in `ProjectionStatus`" },
     Exempt { of: "gesta", name: "PendingSwitch", reason: "received, in `ProjectionState`" },
+    Exempt { of: "gesta", name: "ProcessMetrics", reason: "received, in `RunningMetrics`" },
     Exempt { of: "gesta", name: "ProcessStatus", reason: "received, from `Gesta::processes`" },
     Exempt { of: "gesta", name: "ProjectionStatus", reason: "received, from `Gesta::projections`" },
     Exempt {
@@ -70,8 +75,10 @@ const EXEMPT: &[Exempt] = &[
     Exempt { of: "gesta", name: "RebuildProgress", reason: "received, in `ProjectionState`" },
     Exempt { of: "gesta", name: "Receipt", reason: "received, from `Gesta::execute`" },
     Exempt { of: "gesta", name: "RefusedCommand", reason: "received, in `InstanceDetails`" },
+    Exempt { of: "gesta", name: "RunningMetrics", reason: "received, in `ComponentMetrics`" },
     Exempt { of: "gesta", name: "SetAside", reason: "received, from `Gesta::process_set_aside`" },
     Exempt { of: "gesta", name: "SetAsideInput", reason: "received, in `SetAside`" },
+    Exempt { of: "gesta", name: "StoreMetrics", reason: "received, in `Metrics`" },
 ];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {

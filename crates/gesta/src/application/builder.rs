@@ -98,6 +98,7 @@ impl Builder {
             snapshots: Snapshots::default(),
             event_names: Arc::default(),
             remembered: RememberedRejections::default(),
+            counters: Arc::default(),
         };
         Self {
             source,
@@ -402,7 +403,7 @@ impl Builder {
         // Layers wrap in the order of their registration: the last one is outermost.
         let innermost = self.config.assemble(&store);
         let pipeline = self.layers.into_iter().fold(innermost, |inner, layer| layer(inner));
-        let PipelineConfig { clock, rng, snapshots, .. } = self.config;
+        let PipelineConfig { clock, rng, snapshots, counters, .. } = self.config;
         let hosting = Hosting::new(self.nodes.clone(), self.role.runs_tasks(), Arc::clone(&clock));
         let context = ProjectionContext {
             store: SharedStore(Arc::clone(&store)),
@@ -436,6 +437,8 @@ impl Builder {
             clock,
             rng,
             read_side,
+            counters,
+            measuring: tokio::sync::Mutex::default(),
             answers,
             processes,
             reactors,

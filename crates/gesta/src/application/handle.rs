@@ -15,8 +15,8 @@ use gesta_store::{EventStore, LeaseError, LeaseInForce, NodeName};
 
 use super::{process_side::Processes, reactor_side::Reactors, read_side::ReadSide};
 use crate::{
-    Clock, Nodes, Pipeline, QueryCacheCounts, Rng, Role, cache::AnswerCache, nodes::Membership,
-    snapshot::Snapshots,
+    Clock, Nodes, Pipeline, QueryCacheCounts, Rng, Role, cache::AnswerCache,
+    metrics::PipelineCounters, nodes::Membership, snapshot::Snapshots,
 };
 
 /// The handle of an application: executes commands, loads aggregates, answers queries. Cheap to
@@ -50,6 +50,9 @@ pub(super) struct Parts {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rng: Arc<dyn Rng>,
     pub(super) read_side: ReadSide,
+    pub(super) counters: Arc<PipelineCounters>,
+    /// Held while the values of the store are read for metrics, so that slow reads do not pile up.
+    pub(super) measuring: tokio::sync::Mutex<()>,
     /// `None` without a cache.
     pub(super) answers: Option<AnswerCache>,
     pub(super) processes: Processes,
@@ -95,6 +98,14 @@ impl Gesta {
     #[must_use]
     pub fn query_cache_counts(&self) -> QueryCacheCounts {
         self.answers().map(AnswerCache::counts).unwrap_or_default()
+    }
+
+    pub(super) fn counters(&self) -> &PipelineCounters {
+        &self.inner.parts.counters
+    }
+
+    pub(super) fn measuring(&self) -> &tokio::sync::Mutex<()> {
+        &self.inner.parts.measuring
     }
 
     pub(crate) fn processes(&self) -> &Processes {

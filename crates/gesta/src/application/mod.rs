@@ -12,6 +12,7 @@ mod handle;
 mod health;
 mod lag;
 mod load;
+mod metrics;
 mod process_side;
 mod processes;
 mod projections;
@@ -26,6 +27,10 @@ pub use execute::Execute;
 pub use handle::Gesta;
 pub use health::{Component, Health, HealthCause, Severity};
 pub use load::Load;
+pub use metrics::{
+    CommandMetrics, ComponentLag, ComponentMetrics, Metrics, ProcessMetrics, RunningMetrics,
+    StoreMetrics,
+};
 pub use projections::{DeadLetterId, ParseDeadLetterIdError};
 pub use query::{Answer, Ask, AskError, Positioned, Query, QueryError, WAIT_MAX, Wait, WaitError};
 pub use reactors::ReactorStatus;

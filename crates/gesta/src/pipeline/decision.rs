@@ -4,11 +4,12 @@
 //! decision read; a rejection is based on a state that existed at one moment; a decision that a
 //! repeat must find leaves an event or a receipt. Not here: retries, detection of repeats.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use gesta_store::{
-    Append, AppendCondition, Capability, Conflict, EventQuery, EventStore, ExpectedRevision,
-    NewEvent, Position, RecordedEvent, Revision, StoreError, StreamAppend, StreamName,
+    Append, AppendCondition, Appended, Capability, Conflict, EventQuery, EventStore,
+    ExpectedRevision, NewEvent, Position, RecordedEvent, Revision, StoreError, StreamAppend,
+    StreamName,
 };
 
 use super::{
@@ -18,19 +19,22 @@ use super::{
     step::InnerPipeline,
 };
 use crate::{
-    AnyRejection, AsOf, BoundaryRead, CommandError, EncodeError, EncodedEvent, EventMetadata,
-    Existence, InvalidField, Receipt, UndecodableEvent,
+    AnyRejection, AsOf, BoundaryRead, Clock, CommandError, EncodeError, EncodedEvent,
+    EventMetadata, Existence, InvalidField, Receipt, UndecodableEvent,
     event_names::EventNames,
+    metrics::PipelineCounters,
     read::ReadProgress,
     snapshot::{AnyAggregate, EventFold, Snapshots},
 };
 
 /// The innermost step.
 pub(super) struct DecisionStep {
-    store: Arc<dyn EventStore>,
-    snapshots: Snapshots,
-    event_names: Arc<EventNames>,
-    remembered: Arc<RememberedRejections>,
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) snapshots: Snapshots,
+    pub(super) event_names: Arc<EventNames>,
+    pub(super) remembered: Arc<RememberedRejections>,
+    pub(super) counters: Arc<PipelineCounters>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl InnerPipeline for DecisionStep {
@@ -42,15 +46,6 @@ impl InnerPipeline for DecisionStep {
 }
 
 impl DecisionStep {
-    pub(super) const fn new(
-        store: Arc<dyn EventStore>,
-        snapshots: Snapshots,
-        event_names: Arc<EventNames>,
-        remembered: Arc<RememberedRejections>,
-    ) -> Self {
-        Self { store, snapshots, event_names, remembered }
-    }
-
     async fn decide(&self, request: CommandRequest) -> Result<Receipt, CommandError> {
         let store = self.store.as_ref();
         let command = request.erased();
@@ -67,7 +62,7 @@ impl DecisionStep {
         let command_id = request.context.command_id.clone();
         if events.iter().any(|of_one| !of_one.is_empty()) {
             let append = loaded.append(&request, events, None)?;
-            let appended = store.append(append).await.map_err(refused)?;
+            let appended = self.append(append).await.map_err(refused)?;
             return Ok(Receipt::new(command_id, appended));
         }
         // No events: the append still checks the reads, and leaves a receipt if the command may
@@ -76,8 +71,22 @@ impl DecisionStep {
         let answered = CommandAnswered::at(&heads).encode()?;
         let receipt = Some(answered).filter(|_| self.may_come_again(&request));
         let append = loaded.append(&request, events, receipt)?;
-        let appended = store.append(append).await.map_err(refused)?;
+        let appended = self.append(append).await.map_err(refused)?;
         Ok(Receipt::without_events(command_id, appended, heads))
+    }
+
+    /// Appends, and counts the append with its time.
+    async fn append(&self, append: Append) -> Result<Appended, StoreError> {
+        let begun = self.clock.now();
+        let events: usize = append.streams.iter().map(|part| part.events.len()).sum();
+        let outcome = self.store.append(append).await;
+        // The system clock may have been set back.
+        let time = self.clock.now().duration_since(begun).unwrap_or_default();
+        self.counters.appends.record(time);
+        if outcome.is_ok() {
+            self.counters.events.fetch_add(events as u64, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// Returns the rejection, after checking that the state it is based on existed at one moment.
@@ -94,7 +103,7 @@ impl DecisionStep {
                 let answered = CommandAnswered::at(&loaded.heads()).rejected(&json).encode()?;
                 let nothing = loaded.reads.iter().map(|_| Vec::new()).collect();
                 let append = loaded.append(request, nothing, Some(answered))?;
-                let appended = self.store.append(append).await;
+                let appended = self.append(append).await;
                 appended.map_err(|error| loaded.refused(&request.context, error))?;
             }
         }

@@ -1,12 +1,13 @@
 //! The pipeline: one service for all commands, composed of steps.
 //!
-//! Owns: the order of the steps, from the outside in: the application's layers, tracing,
-//! validation, authorization, timeout, turns and retries, idempotency, decision. Not here: the
-//! start of the pipeline ([`Execute`](crate::Execute)).
+//! Owns: the order of the steps, from the outside in: the application's layers, measuring,
+//! tracing, validation, authorization, timeout, turns and retries, idempotency, decision. Not here:
+//! the start of the pipeline ([`Execute`](crate::Execute)).
 
 mod authorization;
 mod decision;
 mod idempotency;
+mod measure;
 mod receipts;
 mod request;
 mod retry;
@@ -21,7 +22,9 @@ use std::{sync::Arc, time::Duration};
 use gesta_store::EventStore;
 use tower::{BoxError, service_fn, util::BoxCloneSyncService};
 
-use crate::{Clock, Receipt, Rng, event_names::EventNames, snapshot::Snapshots};
+use crate::{
+    Clock, Receipt, Rng, event_names::EventNames, metrics::PipelineCounters, snapshot::Snapshots,
+};
 
 pub use authorization::Authorize;
 use decision::DecisionStep;
@@ -59,6 +62,7 @@ pub(crate) struct PipelineConfig {
     pub(crate) snapshots: Snapshots,
     pub(crate) event_names: Arc<EventNames>,
     pub(crate) remembered: RememberedRejections,
+    pub(crate) counters: Arc<PipelineCounters>,
 }
 
 impl PipelineConfig {
@@ -67,13 +71,21 @@ impl PipelineConfig {
         let (snapshots, known) = (self.snapshots.clone(), Arc::clone(&remembered));
         let event_names = Arc::clone(&self.event_names);
         // From the inside out: each `around` wraps what was built before.
-        let rest = DecisionStep::new(Arc::clone(store), snapshots, event_names, known);
+        let rest = DecisionStep {
+            store: Arc::clone(store),
+            snapshots,
+            event_names,
+            remembered: known,
+            counters: Arc::clone(&self.counters),
+            clock: Arc::clone(&self.clock),
+        };
         // Inside of the turns, so that a repeat waits for the first execution instead of racing it.
         let rest = around(idempotency::Idempotency::new(Arc::clone(store), remembered), rest);
         let rest = around(
             retry::RetryStep {
                 policy: self.retry,
                 turns: Arc::default(),
+                counters: Arc::clone(&self.counters),
                 clock: Arc::clone(&self.clock),
                 rng: Arc::clone(&self.rng),
             },
@@ -84,7 +96,12 @@ impl PipelineConfig {
             around(timeout::Timeout { limit: self.timeout, clock: Arc::clone(&self.clock) }, rest);
         let rest = around(authorization::Authorization(Arc::clone(&self.authorize)), rest);
         let rest = around(validation::Validation, rest);
-        let pipeline = Arc::new(around(trace::Trace, rest));
+        let rest = around(trace::Trace, rest);
+        let measure = measure::Measure {
+            counters: Arc::clone(&self.counters),
+            clock: Arc::clone(&self.clock),
+        };
+        let pipeline = Arc::new(around(measure, rest));
         BoxCloneSyncService::new(service_fn(move |request| {
             let pipeline = Arc::clone(&pipeline);
             async move { pipeline.execute(request).await.map_err(BoxError::from) }

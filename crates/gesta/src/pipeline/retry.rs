@@ -5,14 +5,18 @@
 //! only; only conflicts are retried. A rejection is final, and an unknown outcome is retried by the
 //! caller.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{
     CommandRequest,
     step::{InnerPipeline, PipelineStep},
     turns::Turns,
 };
-use crate::{Clock, CommandError, Receipt, Rng};
+use crate::{Clock, CommandError, Receipt, Rng, metrics::PipelineCounters};
 
 /// Retry limit and backoff after conflicts with other programs.
 ///
@@ -81,6 +85,7 @@ impl RetryPolicy {
 pub(super) struct RetryStep {
     pub(super) policy: RetryPolicy,
     pub(super) turns: Arc<Turns>,
+    pub(super) counters: Arc<PipelineCounters>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rng: Arc<dyn Rng>,
 }
@@ -99,6 +104,9 @@ impl PipelineStep for RetryStep {
         let mut attempts = 0;
         loop {
             let outcome = rest.execute(request.clone()).await;
+            if let Err(CommandError::Conflict(_)) = &outcome {
+                self.counters.commands.of(request.name()).conflicts.fetch_add(1, Ordering::Relaxed);
+            }
             match &outcome {
                 // The receipt names the streams written to; the rest of the boundary was only read.
                 Ok(receipt) => self.turns.learn(&plan, receipt),
@@ -106,6 +114,7 @@ impl PipelineStep for RetryStep {
                     // Another command of this program may have caused the conflict by writing to a
                     // stream that is held shared. Retry exclusively, without counting an attempt.
                     drop(turn);
+                    self.count_retry(&request);
                     plan = plan.exclusive();
                     turn = self.turns.take(&plan).await;
                     continue;
@@ -114,6 +123,7 @@ impl PipelineStep for RetryStep {
                     attempts += 1;
                     // Retry, or fall through to return the conflict.
                     if attempts < self.policy.attempts_max.get() {
+                        self.count_retry(&request);
                         let pause = self.policy.wait(attempts, self.rng.next_u64());
                         self.clock.pause(pause).await;
                         continue;
@@ -124,6 +134,12 @@ impl PipelineStep for RetryStep {
             drop(turn);
             return outcome;
         }
+    }
+}
+
+impl RetryStep {
+    fn count_retry(&self, request: &CommandRequest) {
+        self.counters.commands.of(request.name()).retries.fetch_add(1, Ordering::Relaxed);
     }
 }
 

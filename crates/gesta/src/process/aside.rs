@@ -159,7 +159,7 @@ pub(crate) struct Asides {
 }
 
 impl Asides {
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count
     }
 

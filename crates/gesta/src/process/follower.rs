@@ -11,7 +11,8 @@ use tokio::sync::watch;
 
 use super::{
     ProcessManager, ProcessState, handle::refusal, journal::Journal,
-    operation::ProcessControlMessage, session::ProcessRunner, trouble::InputError,
+    operation::ProcessControlMessage, session::ProcessRunner, timer_queue::TimerQueue,
+    trouble::InputError,
 };
 use crate::{
     error_line::in_one_line,
@@ -76,6 +77,8 @@ impl<P: ProcessManager> ProcessRunner<P> {
             progress.position = checkpoint.map_or(Position::START, |it| Position::new(it.position));
             progress.census = checkpoint.map(|it| it.census).unwrap_or_default();
             progress.timers = journal.entries().iter().map(|entry| entry.timers.len()).sum();
+            // Another node fires them.
+            progress.timer_queue = TimerQueue::default();
             progress.commands = 0;
             progress.publish_asides(journal);
         });

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use gesta_store::{EventStore, LeaseName, NodeName};
+use gesta_store::{EventStore, EventType, LeaseName, NodeName};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
@@ -37,6 +37,8 @@ const CONTROL_QUEUE_MAX: usize = 16;
 pub(crate) struct ProcessHandle {
     pub(crate) name: &'static str,
     pub(crate) progress: watch::Receiver<ProcessProgress>,
+    /// Types of the events that it handles.
+    pub(crate) event_types: Vec<EventType>,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) identity: Arc<Identity>,
     /// Its lease. `None` without nodes.
@@ -85,19 +87,33 @@ impl ProcessHandle {
     /// Counts the instances, starting from the previous count.
     pub(crate) async fn counts(&self) -> Result<InstanceCounts, ProcessError> {
         let progress = self.started().await;
-        let last = *self.census.lock().unwrap_or_else(PoisonError::into_inner);
-        // The further count of two: that of the last checkpoint, or that of the previous call.
-        let later = progress.census.position() > last.position();
-        let mut census = if later { progress.census } else { last };
+        let mut census = self.last_census(&progress);
         census.advance(self.store.as_ref(), &self.identity).await.map_err(operation_error)?;
         *self.census.lock().unwrap_or_else(PoisonError::into_inner) = census;
-        Ok(InstanceCounts {
-            running: census.running,
-            troubled: progress.asides.instance_ids().count() as u64,
-            ended: census.ended,
-            cancelled: census.cancelled,
-            as_of: census.position(),
-        })
+        Ok(counts(census, &progress))
+    }
+
+    /// Returns the latest count of the instances, without a read: that of the last checkpoint, or a
+    /// later one of [`counts`](Self::counts). Set-aside instances are those of the moment.
+    pub(crate) fn last_counts(&self) -> InstanceCounts {
+        let progress = self.progress.borrow();
+        counts(self.last_census(&progress), &progress)
+    }
+
+    /// Returns the further count of two: that of the last checkpoint, or that of the previous call.
+    fn last_census(&self, progress: &ProcessProgress) -> Census {
+        let last = *self.census.lock().unwrap_or_else(PoisonError::into_inner);
+        if progress.census.position() > last.position() { progress.census } else { last }
+    }
+}
+
+fn counts(census: Census, progress: &ProcessProgress) -> InstanceCounts {
+    InstanceCounts {
+        running: census.running,
+        troubled: progress.asides.instance_ids().count() as u64,
+        ended: census.ended,
+        cancelled: census.cancelled,
+        as_of: census.position(),
     }
 }
 
@@ -165,7 +181,7 @@ async fn start<P: ProcessManager>(
 ) -> Result<ProcessHandle, OpenError> {
     // Names are checked before the store is touched.
     let identity = Arc::new(setup.identity()?);
-    P::Event::event_types()?;
+    let event_types = P::Event::event_types()?;
     let ProcessSetup { manager, begins, formerly, set_aside_max } = setup;
     let ProcessContext { store, clock, pipeline, hosting } = context;
     let post = hosting.post("process", P::NAME)?;
@@ -208,6 +224,7 @@ async fn start<P: ProcessManager>(
     Ok(ProcessHandle {
         name: P::NAME,
         progress,
+        event_types,
         store,
         identity,
         lease,

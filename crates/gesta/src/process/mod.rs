@@ -66,6 +66,7 @@ mod shapes;
 mod source;
 mod status;
 mod stored;
+mod timer_queue;
 mod timers;
 mod trouble;
 

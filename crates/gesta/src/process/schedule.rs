@@ -18,6 +18,7 @@ use super::{
     history::EffectId,
     journal::Entry,
     outstanding::{Outstanding, PendingCommand},
+    timer_queue::TimerQueue,
 };
 
 /// Pause before a command is sent again for the first time. Each further attempt doubles it.
@@ -31,7 +32,7 @@ pub(super) struct Schedule {
     known: BTreeMap<StreamName, Known>,
     commands: usize,
     timer_count: usize,
-    timers: BTreeSet<(RecordedAt, StreamName, EffectId)>,
+    timers: TimerQueue,
     /// Processes whose next command can be sent.
     ready: VecDeque<StreamName>,
     /// Processes whose next command is sent again later.
@@ -204,15 +205,12 @@ impl Schedule {
     /// Takes the earliest timer, if it is due. It does not fire again before the process is
     /// updated.
     pub(super) fn take_due(&mut self, now: RecordedAt) -> Option<(StreamName, EffectId)> {
-        if self.timers.first().is_none_or(|(due, ..)| *due > now) {
-            return None;
-        }
-        self.timers.pop_first().map(|(_, stream, timer)| (stream, timer))
+        self.timers.take_due(now).map(|(_, stream, timer)| (stream, timer))
     }
 
     /// Returns the next time at which work becomes due.
     pub(super) fn next_wake(&self) -> Option<RecordedAt> {
-        let timer = self.timers.first().map(|(due, _, _)| *due);
+        let timer = self.timers.next();
         let rest = self.resting.first().map(|(until, _)| *until);
         // Ready commands need no wake: they are sent before the task waits.
         timer.into_iter().chain(rest).min()
@@ -230,6 +228,11 @@ impl Schedule {
 
     pub(super) fn timers(&self) -> usize {
         self.timer_count
+    }
+
+    /// Returns the timers that wait for their time.
+    pub(super) const fn timer_queue(&self) -> &TimerQueue {
+        &self.timers
     }
 
     pub(super) fn commands(&self) -> usize {

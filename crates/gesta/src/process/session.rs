@@ -201,6 +201,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
             progress.state = state;
             progress.position = session.flow.done().position;
             progress.timers = schedule.timers();
+            progress.timer_queue = schedule.timer_queue().clone();
             progress.commands = schedule.commands();
             progress.trouble = self.halted.clone().or(resting);
             progress.ignored = self.ignored;

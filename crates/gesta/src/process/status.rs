@@ -7,6 +7,7 @@ use gesta_store::{LeaseName, NodeName, Position};
 use super::{
     aside::Asides,
     journal::{Census, Journal},
+    timer_queue::TimerQueue,
 };
 
 /// The current state of a process manager.
@@ -70,6 +71,8 @@ pub(crate) struct ProcessProgress {
     pub(crate) state: ProcessState,
     pub(crate) position: Position,
     pub(crate) timers: usize,
+    /// Timers that wait for their time on this node. Those of set-aside inputs have had theirs.
+    pub(crate) timer_queue: TimerQueue,
     pub(crate) commands: usize,
     pub(crate) trouble: Option<String>,
     pub(crate) asides: Arc<Asides>,
@@ -93,6 +96,7 @@ impl ProcessProgress {
             state: ProcessState::Starting,
             position: Position::START,
             timers: 0,
+            timer_queue: TimerQueue::default(),
             commands: 0,
             trouble: None,
             asides: Arc::new(Asides::default()),
