@@ -14,7 +14,7 @@ use crate::{
     ApiRoute, GestaState, HttpRules, Problem, Schemas,
     built_in::{
         docs::{self, Document},
-        feed, health, processes, projections, reactors,
+        feed, health, metrics, processes, projections, reactors,
     },
 };
 
@@ -47,7 +47,7 @@ impl Api {
     }
 
     /// Adds the event feed and the operator's routes for projections, process managers and
-    /// reactors, under a path prefix.
+    /// reactors, under a path prefix, and the metrics for Prometheus at `/metrics`.
     #[must_use]
     pub fn operated_under(mut self, prefix: &str) -> Self {
         let routes = projections::routes(prefix).into_iter();
@@ -55,6 +55,8 @@ impl Api {
         let routes = routes.chain([feed::route(prefix)]);
         // Operators change things by hand, where a misspelt parameter must not be ignored.
         self.routes.extend(routes.map(ApiRoute::strict));
+        // Not strict: a scrape may have parameters, as Prometheus allows to configure.
+        self.routes.push(metrics::route());
         self
     }
 

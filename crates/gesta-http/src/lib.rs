@@ -73,10 +73,10 @@
 //! - No input is answered with a 500.
 //!
 //! The modules are layers; each uses only those before it in this list: `wire` (JSON and headers),
-//! `state`, `requests` (extractors and middleware), `commands`, `queries`, `history` (for handlers
-//! of applications), `routing` (routes with their documentation), `built_in` (routes that every
-//! application has), `rules` (the middleware of all routes), `api` (the table of all routes),
-//! `serve` (connections).
+//! `counters` (of requests), `state`, `requests` (extractors and middleware), `commands`,
+//! `queries`, `history` (for handlers of applications), `routing` (routes with their documentation),
+//! `built_in` (routes that every application has), `rules` (the middleware of all routes), `api`
+//! (the table of all routes), `serve` (connections).
 //!
 //! Not here: the JSON of an application's resources, authentication (the application supplies an
 //! [`ActorExtractor`]), and the choice of the store.
@@ -87,6 +87,7 @@ extern crate self as gesta_http;
 mod api;
 mod built_in;
 mod commands;
+mod counters;
 mod history;
 mod queries;
 mod requests;

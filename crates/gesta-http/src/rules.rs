@@ -17,13 +17,14 @@ use crate::{
     GestaState, Problem,
     requests::{
         correlation::correlate, cors::cross_origin, cross_site::same_site, encoding::Compressible,
-        expect::expectations, preconditions::conditional,
+        expect::expectations, measure::measure, preconditions::conditional,
     },
     wire::headers::single,
 };
 
 /// A tower layer with the rules of HTTP that every response of an [`Api`](crate::Api) follows.
 ///
+/// - Each request is counted, for the metrics.
 /// - Every response carries the request's `X-Correlation-Id`, or a new one.
 /// - A panic is answered with a problem (500).
 /// - Conditional reads are answered with 304 or 412, and entity tags name the store's incarnation.
@@ -78,6 +79,8 @@ where
         // The first layer is the outermost. Every response, including refusals by inner layers,
         // must carry the CORS headers and the correlation id.
         let service = ServiceBuilder::new()
+            // Outermost, so that what the other layers refuse is counted, too.
+            .layer(from_fn_with_state(state(), measure))
             .layer(from_fn_with_state(state(), cross_origin))
             .layer(from_fn(correlate))
             .layer(from_fn_with_state(state(), same_site))

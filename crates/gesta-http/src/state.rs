@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::{
     Describe, Operation, Problem,
+    counters::HttpCounters,
     wire::{
         host_name::{HostName, HostNames},
         origin::{Origin, Origins},
@@ -190,6 +191,7 @@ pub struct GestaState {
     origins: Origins,
     hosts: HostNames,
     closing: Arc<watch::Sender<bool>>,
+    http_counters: Arc<HttpCounters>,
 }
 
 impl GestaState {
@@ -204,6 +206,7 @@ impl GestaState {
             origins: Origins::default(),
             hosts: HostNames::default(),
             closing: Arc::new(watch::Sender::new(false)),
+            http_counters: Arc::default(),
         }
     }
 
@@ -282,6 +285,10 @@ impl GestaState {
 
     pub(crate) fn hosts(&self) -> &HostNames {
         &self.hosts
+    }
+
+    pub(crate) fn http_counters(&self) -> &Arc<HttpCounters> {
+        &self.http_counters
     }
 
     pub(crate) fn closing(&self) -> watch::Receiver<bool> {

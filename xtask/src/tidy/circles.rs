@@ -99,8 +99,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "gesta-http",
         &[
-            "wire", "state", "requests", "commands", "queries", "history", "routing", "built_in",
-            "rules", "api", "serve",
+            "wire", "counters", "state", "requests", "commands", "queries", "history", "routing",
+            "built_in", "rules", "api", "serve",
         ],
     ),
     (

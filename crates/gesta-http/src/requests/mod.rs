@@ -10,6 +10,7 @@ pub(crate) mod encoding;
 pub(crate) mod expect;
 pub(crate) mod extract;
 pub(crate) mod keys;
+pub(crate) mod measure;
 pub(crate) mod operator;
 pub(crate) mod preconditions;
 pub(crate) mod trace_context;

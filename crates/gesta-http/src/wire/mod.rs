@@ -1,11 +1,12 @@
 //! JSON and headers that routes share: schemas and the operations they describe, problems, events,
-//! cursors, moments, origins.
+//! cursors, moments, origins; the text of metrics.
 //!
 //! Not here: reading a request, which needs the application's state.
 
 pub(crate) mod cause;
 pub(crate) mod cursor;
 pub(crate) mod event;
+pub(crate) mod exposition;
 pub(crate) mod failure;
 pub(crate) mod headers;
 pub(crate) mod host_name;

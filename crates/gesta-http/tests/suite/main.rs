@@ -9,6 +9,7 @@ mod declared;
 mod guide;
 mod health;
 mod messages;
+mod metrics;
 mod nodes;
 mod operators;
 mod outage;

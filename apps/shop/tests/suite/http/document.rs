@@ -26,7 +26,7 @@ async fn the_operations_of_the_document_are_those_of_the_route_table() {
 }
 
 /// Routes that the document must have.
-fn table() -> [&'static str; 56] {
+fn table() -> [&'static str; 57] {
     [
         "POST /v1/users",
         "GET /v1/users",
@@ -78,6 +78,7 @@ fn table() -> [&'static str; 56] {
         "POST /v1/processes/{process}/set-aside/{subject}/retry",
         "POST /v1/processes/{process}/set-aside/{subject}/{number}/skip",
         "GET /v1/events",
+        "GET /metrics",
         "GET /openapi.json",
         "GET /docs",
         "GET /docs/{file}",

@@ -28,6 +28,7 @@ fn successes() -> Vec<(Method, &'static str, Option<Value>)> {
         (get.clone(), "/docs/start.js", None),
         (get.clone(), "/health/live", None),
         (get.clone(), "/health/ready", None),
+        (get.clone(), "/metrics", None),
         (post.clone(), "/v1/users", Some(ann())),
         (get.clone(), "/v1/users", None),
         (get.clone(), "/v1/users/ann", None),
