@@ -1,5 +1,5 @@
 //! Real servers for tests, on loopback ports: PostgreSQL with what belongs to it, an emulator of
-//! DynamoDB, OpenSearch, Kafka, Redis, and FerretDB in place of MongoDB.
+//! DynamoDB, OpenSearch, Kafka, Redis, FerretDB in place of MongoDB, and Prometheus.
 //!
 //! Owns: the table of services (`rows/`, one file each); the servers that all tests share
 //! ([`SharedServers`], behind `cargo xtask services`); servers of one test ([`OwnServer`]); the way

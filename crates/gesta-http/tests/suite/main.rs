@@ -15,6 +15,7 @@ mod operators;
 mod outage;
 mod own_router;
 mod payloads;
+mod prometheus;
 mod serving;
 mod unread;
 
