@@ -39,8 +39,8 @@ pub struct Limits {
     pub closing_max: Duration,
     /// Interval of silence after which an event feed sends a keep-alive comment.
     pub keep_alive: Duration,
-    /// Maximum number of concurrent connections. Half of the process's file descriptors is an
-    /// upper bound. An excess connection is answered with 503 and closed.
+    /// Maximum number of concurrent connections, upgraded ones among them. Half of the process's
+    /// file descriptors is an upper bound. An excess connection is answered with 503 and closed.
     pub connections_max: usize,
     /// Maximum time until the whole head of the next request has arrived. An idle connection is
     /// then closed; one that has sent part of a head gets a 408 first.

@@ -10,17 +10,20 @@
 //! - A request whose head cannot be read gets a problem, too, and its connection is closed.
 //! - A connection whose peer leaves a response unread is closed.
 //! - A body that arrives too slowly is an error of its reader.
+//! - A connection that a handler upgrades stays one of these until its stream is dropped. The
+//!   deadlines of heads and bodies end with HTTP; that of unread bytes stays.
 //!
 //! Not here: hyper's responses to such heads ([`unread_heads`](super::unread_heads)), the deadlines
 //! of bodies ([`body_deadline`](crate::requests::body_deadline)) and of unread responses
-//! ([`write_deadline`](super::write_deadline)), routing and responses.
+//! ([`write_deadline`](super::write_deadline)), the streams of upgraded connections
+//! ([`open_stream`](super::open_stream)), routing and responses.
 
 use std::{convert::Infallible, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::{Body, Bytes},
-    http::{Request, StatusCode},
+    http::{Method, Request, Response, StatusCode},
     middleware::from_fn_with_state,
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -38,6 +41,7 @@ use tower::ServiceExt as _;
 
 use super::{
     host::{HostRule, check_host},
+    open_stream::OpenStream,
     unread_heads::{KeepBack, Progress},
     write_deadline::WriteDeadline,
 };
@@ -51,6 +55,8 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 const REFUSALS_MAX: usize = 32;
 /// Maximum time to send a final response such as that 503.
 const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Maximum time for handlers of upgraded connections to drop them after they were cut.
+const CUT_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The set of open connections.
 #[derive(Debug)]
@@ -65,6 +71,8 @@ pub(crate) struct Connections {
     is_full: bool,
     tasks: JoinSet<()>,
     shutdown: watch::Sender<bool>,
+    /// The end of upgraded connections, whose tasks are not among these.
+    cut: watch::Sender<bool>,
 }
 
 impl Connections {
@@ -82,6 +90,7 @@ impl Connections {
             is_full: false,
             tasks: JoinSet::new(),
             shutdown: watch::Sender::new(false),
+            cut: watch::Sender::new(false),
         }
     }
 
@@ -106,18 +115,16 @@ impl Connections {
         let (router, limits) = (self.router.clone(), self.limits);
         let mut shutdown = self.shutdown.subscribe();
         let progress = Progress::default();
+        // The permit is the stream's: up to its end it holds a file descriptor, also if a handler
+        // has taken it over.
+        let stream = OpenStream::new(stream, progress.clone(), self.cut.subscribe(), permit);
         let stream = WriteDeadline::new(stream, limits.write_wait_max);
         let stream = TokioIo::new(KeepBack::new(stream, progress.clone()));
         let service = service_fn(move |request: Request<Incoming>| {
             progress.begin();
-            let progress = progress.clone();
             let request =
                 request.map(|body| Body::new(DeadlineBody::new(body, limits.body_wait_max)));
-            let response = router.clone().oneshot(request);
-            async move {
-                let response = response.await?;
-                Ok::<_, Infallible>(response.map(|body| progress.until_the_end_of(body)))
-            }
+            respond(router.clone(), request, progress.clone())
         });
         async move {
             let mut connection = http1::Builder::new()
@@ -127,7 +134,8 @@ impl Connections {
                 .header_read_timeout(limits.head_wait_max)
                 // Bounds the memory of a connection.
                 .max_buf_size(HEAD_BYTES_MAX)
-                .serve_connection(stream, service);
+                .serve_connection(stream, service)
+                .with_upgrades();
             // Serves one request after the other, until the connection ends or a shutdown begins.
             let result = select! {
                 result = &mut connection => Some(result),
@@ -143,7 +151,9 @@ impl Connections {
             };
             if let Err(error) = result {
                 tracing::debug!(%error, "connection failed");
-                let http1::Parts { io, read_buf, .. } = connection.into_parts();
+                // An upgraded connection has no error of HTTP.
+                let Some(parts) = connection.into_parts() else { return };
+                let http1::Parts { io, read_buf, .. } = parts;
                 let (stream, kept_back) = io.into_inner().into_parts();
                 let response = match kept_back {
                     Some(status) => Some(unread_head(status, &error)),
@@ -158,8 +168,6 @@ impl Connections {
                     let _ = timeout(REFUSAL_WAIT_MAX, send_last(stream, response)).await;
                 }
             }
-            // Only now: up to here the connection has held a file descriptor.
-            drop(permit);
         }
     }
 
@@ -186,16 +194,43 @@ impl Connections {
         }
     }
 
-    /// Closes idle connections and waits for running requests, up to [`Limits::closing_max`].
+    /// Closes idle connections and waits for running requests and upgraded connections, up to
+    /// [`Limits::closing_max`].
     pub(crate) async fn shut_down(mut self) {
         // Unlike `send`, this does not fail if there is no connection.
         self.shutdown.send_replace(true);
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        if timeout(self.limits.closing_max, all).await.is_err() {
-            // Dropping the set aborts the tasks that are left.
-            tracing::warn!("dropped requests that did not end before the shutdown deadline");
+        let max = u32::try_from(self.max).unwrap_or(u32::MAX);
+        let all = async {
+            while self.tasks.join_next().await.is_some() {}
+            // All permits are there once all streams are dropped. The semaphore is never closed.
+            drop(self.permits.acquire_many(max).await);
+        };
+        if timeout(self.limits.closing_max, all).await.is_ok() {
+            return;
         }
+        tracing::warn!("dropped connections that did not end before the shutdown deadline");
+        self.tasks.abort_all();
+        self.cut.send_replace(true);
+        // Best effort: a handler that neither reads nor writes does not learn of it.
+        let _ = timeout(CUT_WAIT_MAX, self.permits.acquire_many(max)).await;
     }
+}
+
+/// Answers a request, and marks the connection if the answer upgrades it.
+async fn respond(
+    router: Router,
+    request: Request<Body>,
+    progress: Progress,
+) -> Result<Response<Body>, Infallible> {
+    let is_tunnel = request.method() == Method::CONNECT;
+    let response = router.oneshot(request).await?;
+    let response = response.map(|body| progress.until_the_end_of(body));
+    let status = response.status();
+    // hyper upgrades after these responses, and no others.
+    if status == StatusCode::SWITCHING_PROTOCOLS || (is_tunnel && status.is_success()) {
+        progress.upgrade();
+    }
+    Ok(response)
 }
 
 async fn shutdown_requested(shutdown: &mut watch::Receiver<bool>) {
@@ -208,7 +243,8 @@ fn connections_possible() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     // The other half is for the store, which refuses appends if it cannot open its next segment.
     let half = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
-    half.clamp(1, Semaphore::MAX_PERMITS)
+    // A semaphore gives at most this many permits at once.
+    half.clamp(1, u32::MAX as usize)
 }
 
 /// Returns the response to an excess connection.

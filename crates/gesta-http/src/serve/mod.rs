@@ -1,14 +1,15 @@
 //! The server: accepts connections until it is asked to stop, then shuts down gracefully.
 //!
 //! Invariants:
-//! - A shutdown accepts no new requests, ends event feeds at once, and lets running requests finish
-//!   within [`Limits::closing_max`](crate::Limits).
+//! - A shutdown accepts no new requests, ends event feeds at once, and lets running requests and
+//!   upgraded connections finish within [`Limits::closing_max`](crate::Limits).
 //! - Transient errors of `accept`, such as a lack of file descriptors, are retried.
 //!
 //! Not here: limits of a single connection ([`connections`]).
 
 mod connections;
 mod host;
+mod open_stream;
 mod unread_heads;
 mod write_deadline;
 
@@ -47,6 +48,12 @@ pub enum ServeError {
 /// Connections are limited in number and time: see [`Limits`](crate::Limits). A listener on a
 /// loopback address accepts requests for `localhost`, loopback addresses and
 /// [allowed hosts](GestaState::allow_hosts) only.
+///
+/// Connections can be upgraded, such as to WebSockets. An upgraded connection counts as one until
+/// its stream is dropped, and a peer that leaves bytes unread for
+/// [`Limits::write_wait_max`](crate::Limits) ends it. Its handler should end it when
+/// [`GestaState::closed`] returns; what is left after
+/// [`Limits::closing_max`](crate::Limits) is cut: its reads and writes fail.
 ///
 /// # Errors
 /// [`ServeError`] if the listener fails permanently.

@@ -4,7 +4,8 @@
 //! [`KeepBack`] finds this response in what hyper writes and keeps it back, so that the connection
 //! can send a problem with the same status.
 //!
-//! Invariant: nothing is kept back while the application answers a request.
+//! Invariant: nothing is kept back while the application answers a request, and nothing of an
+//! upgraded connection.
 
 use std::{
     io,
@@ -43,12 +44,24 @@ const IDLE: u8 = 0;
 const ANSWERING: u8 = 1;
 /// hyper has the whole response, and may have to write some of it.
 const WRITING: u8 = 2;
+/// The connection has another protocol from here on.
+const UPGRADED: u8 = 3;
 
 impl Progress {
     /// Marks the beginning of a response.
     pub(crate) fn begin(&self) {
         // Relaxed: a connection is polled by one task at a time.
         self.0.store(ANSWERING, Ordering::Relaxed);
+    }
+
+    /// Marks the connection as upgraded, for good.
+    pub(crate) fn upgrade(&self) {
+        self.0.store(UPGRADED, Ordering::Relaxed);
+    }
+
+    /// Returns whether the connection is upgraded, or about to be.
+    pub(crate) fn is_upgraded(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == UPGRADED
     }
 
     /// Returns a body whose end is that of the response.
@@ -92,7 +105,9 @@ impl HttpBody for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.progress.0.store(WRITING, Ordering::Relaxed);
+        // The body of an upgrade ends, too.
+        let state = &self.progress.0;
+        let _ = state.compare_exchange(ANSWERING, WRITING, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

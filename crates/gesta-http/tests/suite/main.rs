@@ -18,6 +18,7 @@ mod payloads;
 mod prometheus;
 mod serving;
 mod unread;
+mod upgrades;
 
 use axum::{
     Router,
