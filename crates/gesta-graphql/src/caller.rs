@@ -27,8 +27,9 @@ use crate::failure::Failure;
 const POSITION: &str = "gesta-position";
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// Headers of the caller that say nothing about the calls made for it.
-const NOT_PASSED: [&str; 20] = [
+/// Headers of the caller that say nothing about the calls made for it, or that were checked
+/// already.
+const NOT_PASSED: [&str; 22] = [
     "accept",
     "accept-encoding",
     "connection",
@@ -42,7 +43,9 @@ const NOT_PASSED: [&str; 20] = [
     "if-unmodified-since",
     "keep-alive",
     "last-event-id",
+    "origin",
     "range",
+    "sec-fetch-site",
     "sec-websocket-extensions",
     "sec-websocket-key",
     "sec-websocket-protocol",

@@ -8,6 +8,8 @@
 //! - The work is bounded by the limits, whatever fragments refer to each other.
 //! - A text nested deeper than [`NESTING_MAX`] is not parsed at all: parsers recurse.
 
+use std::time::Duration;
+
 use async_graphql::{
     Value as GraphValue, Variables,
     parser::types::{
@@ -46,7 +48,7 @@ const INTROSPECTION_LISTS: [&str; 9] = [
     "locations",
 ];
 
-/// Limits of documents.
+/// Limits of documents and of WebSockets.
 ///
 /// ```
 /// use gesta_graphql::GraphQlLimits;
@@ -62,11 +64,21 @@ pub struct GraphQlLimits {
     /// Maximum cost: the number of fields that an answer may have, and 100 for each call of the
     /// application.
     pub cost_max: u64,
+    /// Maximum number of operations that run at the same time over one WebSocket.
+    pub socket_operations_max: usize,
+    /// Maximum time until the client of a new WebSocket sends `connection_init`.
+    pub socket_init_max: Duration,
 }
 
 impl GraphQlLimits {
-    /// Default limits: a depth of 20, a cost of 50,000.
-    pub const DEFAULT: Self = Self { depth_max: 20, cost_max: 50_000 };
+    /// Default limits: a depth of 20, a cost of 50,000; for a WebSocket 100 operations, and 10 s
+    /// for its `connection_init`.
+    pub const DEFAULT: Self = Self {
+        depth_max: 20,
+        cost_max: 50_000,
+        socket_operations_max: 100,
+        socket_init_max: Duration::from_secs(10),
+    };
 
     /// Sets the maximum depth of selections.
     #[must_use]
@@ -78,6 +90,18 @@ impl GraphQlLimits {
     #[must_use]
     pub const fn cost_max(self, cost: u64) -> Self {
         Self { cost_max: cost, ..self }
+    }
+
+    /// Sets the maximum number of operations that run at the same time over one WebSocket.
+    #[must_use]
+    pub const fn socket_operations_max(self, operations: usize) -> Self {
+        Self { socket_operations_max: operations, ..self }
+    }
+
+    /// Sets the maximum time until the client of a new WebSocket sends `connection_init`.
+    #[must_use]
+    pub const fn socket_init_max(self, wait: Duration) -> Self {
+        Self { socket_init_max: wait, ..self }
     }
 }
 

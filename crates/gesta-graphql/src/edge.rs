@@ -5,6 +5,8 @@
 //! - An error has the code and status of the HTTP interface's problem; a request that is no GraphQL
 //!   at all is answered with a problem.
 //! - Every request passes the rules of all routes ([`HttpRules`](gesta_http::HttpRules)).
+//!
+//! Not here: WebSockets ([`socket`](crate::socket)).
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -49,7 +51,7 @@ pub(crate) struct Edge {
 /// The body of a request.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct GraphBody {
+pub(crate) struct GraphBody {
     query: String,
     #[serde(default)]
     operation_name: Option<String>,
@@ -60,6 +62,20 @@ struct GraphBody {
 impl Schema for GraphBody {
     fn schema(_: &mut Schemas) -> Value {
         json!({ "type": "object", "required": ["query"] })
+    }
+}
+
+impl GraphBody {
+    /// Takes the variables out.
+    ///
+    /// # Errors
+    /// A problem (400) if they are no object.
+    pub(crate) fn take_variables(&mut self) -> Result<Variables, Problem> {
+        match self.variables.take() {
+            None | Some(Value::Null) => Ok(Variables::default()),
+            Some(object @ Value::Object(_)) => Ok(Variables::from_json(object)),
+            Some(_) => Err(Problem::invalid("variables", "must be an object")),
+        }
     }
 }
 
@@ -77,12 +93,12 @@ impl Edge {
     /// The errors of the document.
     pub(crate) fn ready(
         &self,
-        query: String,
-        operation_name: Option<String>,
+        body: GraphBody,
         variables: Variables,
         parts: Parts,
     ) -> Result<ReadyRequest, Box<ServerError>> {
         let refused = |problem: Problem| Box::new(Failure::from(problem).at(None));
+        let GraphBody { query, operation_name, .. } = body;
         check_nesting(&query).map_err(refused)?;
         let document = async_graphql::parser::parse_query(&query);
         let document = document.map_err(|error| unreadable(&error))?;
@@ -124,17 +140,16 @@ pub(crate) async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> R
     let (parts, body) = request.into_parts();
     let caller = parts.clone();
     let body = JsonBody::<GraphBody>::from_request(Request::from_parts(parts, body), &edge.state);
-    let JsonBody(body) = match body.await {
+    let JsonBody(mut body) = match body.await {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };
-    let variables = match body.variables {
-        None | Some(Value::Null) => Variables::default(),
-        Some(object @ Value::Object(_)) => Variables::from_json(object),
-        Some(_) => return Problem::invalid("variables", "must be an object").into_response(),
+    let variables = match body.take_variables() {
+        Ok(variables) => variables,
+        Err(problem) => return problem.into_response(),
     };
     let headers = caller.headers.clone();
-    let ready = match edge.ready(body.query, body.operation_name, variables, caller) {
+    let ready = match edge.ready(body, variables, caller) {
         Ok(ready) => ready,
         Err(error) => return written(&headers, &GraphResponse::from_errors(vec![*error])),
     };
@@ -186,17 +201,21 @@ fn with_position(response: GraphResponse, caller: &Caller) -> GraphResponse {
 fn written(headers: &HeaderMap, graph: &GraphResponse) -> Response {
     let is_standard = accepts(headers, GRAPHQL_RESPONSE);
     let media_type = if is_standard { GRAPHQL_RESPONSE } else { "application/json" };
-    // An error without a path refuses the whole request. Only the newer media type says so by the
-    // status (GraphQL over HTTP, section 6.4).
-    let is_refused = graph.errors.iter().any(|error| error.path.is_empty());
-    let is_refused = is_refused && graph.data == async_graphql::Value::Null;
-    let status = if is_standard && is_refused { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    // Only the newer media type says so by the status (GraphQL over HTTP, section 6.4).
+    let is_refused = is_standard && is_refused(graph);
+    let status = if is_refused { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     let json = serde_json::to_string(graph).expect("a response has a JSON form");
     let mut response = (status, json).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// Returns whether the whole request was refused: an error has no path then.
+pub(crate) fn is_refused(graph: &GraphResponse) -> bool {
+    let has_no_path = graph.errors.iter().any(|error| error.path.is_empty());
+    has_no_path && graph.data == async_graphql::Value::Null
 }
 
 /// Writes responses as server-sent events: `next` for each, `complete` at the end (the protocol

@@ -16,6 +16,7 @@ use crate::{
     edge::{Edge, answer},
     page,
     schema::{GraphSchema, Introspection},
+    socket::open_socket,
 };
 
 /// The GraphQL interface of an application, over its HTTP interface.
@@ -64,7 +65,8 @@ impl GraphQl {
     }
 
     /// Builds the router of both interfaces, for an application that has no other routes:
-    /// [`Api::router`] with `POST /graphql`, and the explorer page at `/graphiql`.
+    /// [`Api::router`] with `POST /graphql`, the WebSocket `/graphql/ws`, and the explorer page at
+    /// `/graphiql`.
     ///
     /// # Panics
     /// If two routes have the same method and path, or two components of the document have names
@@ -101,6 +103,7 @@ fn edge(
     let of_get = |method: MethodRouter<Arc<Edge>>| method.fallback(only_get);
     Router::new()
         .route("/graphql", post(answer).fallback(only_post))
+        .route("/graphql/ws", of_get(get(open_socket)))
         .route("/graphiql", of_get(get(page::show_page)))
         .route("/graphiql/explorer.css", of_get(get(page::show_style)))
         .route("/graphiql/explorer.js", of_get(get(page::show_script)))

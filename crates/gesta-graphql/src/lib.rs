@@ -54,8 +54,8 @@
 //! # }).expect("a memory store opens");
 //! ```
 //!
-//! Owns: the schema of an application, the endpoint `/graphql`, the explorer page `/graphiql`, and
-//! the limits of documents.
+//! Owns: the schema of an application, the endpoint `/graphql`, the WebSocket `/graphql/ws`, the
+//! explorer page `/graphiql`, and the limits of documents.
 //!
 //! Invariants:
 //! - An operation that answers with JSON is in the schema if and only if it is routed.
@@ -66,10 +66,10 @@
 //! The modules are layers; each uses only those before it in this list: `names`, `operations` (the
 //! OpenAPI document), `types` and `values` (schemas and JSON), `caller` and `failure` (calls within
 //! the process), `fields` (operations as fields), `feed` and `live` (subscriptions), `schema`,
-//! `cost` (limits), `edge` (the endpoint), `page` (the explorer),
-//! `graphql` (the router).
+//! `cost` (limits), `edge` (the endpoint), `socket` (WebSockets), `page` (the explorer), `graphql`
+//! (the router).
 //!
-//! Not here: WebSockets, and loading several resources in one query of a read model.
+//! Not here: loading several resources in one query of a read model.
 
 mod caller;
 mod cost;
@@ -83,6 +83,7 @@ mod names;
 mod operations;
 mod page;
 mod schema;
+mod socket;
 mod types;
 mod values;
 

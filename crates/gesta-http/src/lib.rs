@@ -65,7 +65,7 @@
 //! ([`Created`], [`Updated`], [`QueryResponse`], [`Resource`], [`Versioned`], [`Problem`]); the
 //! route table that both the router and the OpenAPI document are built from ([`Api`],
 //! [`ApiRoute`]); the event feed, the operator's routes, the rules of all responses
-//! ([`HttpRules`]), and the server ([`serve()`]).
+//! ([`HttpRules`]), WebSockets ([`SocketRequest`]), and the server ([`serve()`]).
 //!
 //! Invariants:
 //! - Every unsuccessful response is a problem document (RFC 9457) with a stable code.
@@ -73,8 +73,9 @@
 //! - No input is answered with a 500.
 //!
 //! The modules are layers; each uses only those before it in this list: `wire` (JSON and headers),
-//! `counters` (of requests), `state`, `requests` (extractors and middleware), `commands`,
-//! `queries`, `history` (for handlers of applications), `routing` (routes with their documentation),
+//! `counters` (of requests), `state`, `requests` (extractors and middleware), `sockets`
+//! (WebSockets), `commands`, `queries`, `history` (for handlers of applications), `routing` (routes
+//! with their documentation),
 //! `built_in` (routes that every application has), `rules` (the middleware of all routes), `api`
 //! (the table of all routes), `serve` (connections).
 //!
@@ -94,6 +95,7 @@ mod requests;
 mod routing;
 mod rules;
 mod serve;
+mod sockets;
 mod state;
 mod wire;
 
@@ -111,6 +113,10 @@ pub use routing::{
 };
 pub use rules::HttpRules;
 pub use serve::{ServeError, serve};
+pub use sockets::{
+    handshake::SocketRequest,
+    text_socket::{SocketEnd, TextSocket},
+};
 pub use state::{ActorExtractor, GestaState, Limits};
 pub use wire::{
     cursor::{Cursor, PageLimit, PageRequest, Paged},

@@ -37,7 +37,9 @@ pub struct Limits {
     pub wait_max: Duration,
     /// Maximum time that running requests may take after serving has been asked to stop.
     pub closing_max: Duration,
-    /// Interval of silence after which an event feed sends a keep-alive comment.
+    /// Interval of silence after which an event feed sends a keep-alive comment, and interval of
+    /// the pings of a WebSocket. A client that answers none of three, or takes no message for that
+    /// time, is ended.
     pub keep_alive: Duration,
     /// Maximum number of concurrent connections, upgraded ones among them. Half of the process's
     /// file descriptors is an upper bound. An excess connection is answered with 503 and closed.
@@ -83,7 +85,8 @@ impl Limits {
         Self { closing_max: time, ..self }
     }
 
-    /// Sets the interval of silence after which an event feed sends a keep-alive comment.
+    /// Sets the interval of silence after which an event feed sends a keep-alive comment, and that
+    /// of the pings of a WebSocket.
     #[must_use]
     pub const fn keep_alive(self, silence: Duration) -> Self {
         Self { keep_alive: silence, ..self }

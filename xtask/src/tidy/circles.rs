@@ -99,7 +99,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "gesta-http",
         &[
-            "wire", "counters", "state", "requests", "commands", "queries", "history", "routing",
+            "wire", "counters", "state", "requests", "sockets", "commands", "queries", "history",
+            "routing",
             "built_in", "rules", "api", "serve",
         ],
     ),
@@ -118,6 +119,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "schema",
             "cost",
             "edge",
+            "socket",
             "page",
             "graphql",
         ],

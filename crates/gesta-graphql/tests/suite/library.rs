@@ -6,6 +6,7 @@ use gesta::{
     store::{MemoryReadModels, MemoryReader, Rows},
 };
 use gesta_http::{Api, ApiRoute, ListPage, Problem, RequestFields, Schema};
+use tokio::sync::Notify;
 
 #[derive(Event, Serialize, Deserialize, Clone)]
 #[event(name = "book-added")]
@@ -149,8 +150,21 @@ struct FindBook {
     book: String,
 }
 
+/// A look-up of the book `held` tells that it has begun, and waits.
+pub(crate) static HELD: Held = Held { begun: Notify::const_new(), let_go: Notify::const_new() };
+
+/// The begin and the end of a query that takes long.
+pub(crate) struct Held {
+    pub(crate) begun: Notify,
+    pub(crate) let_go: Notify,
+}
+
 impl Answer<MemoryReader> for FindBook {
     async fn answer(&self, rows: &mut MemoryReader) -> Result<Self::Answer, QueryError> {
+        if self.book == "held" {
+            HELD.begun.notify_one();
+            HELD.let_go.notified().await;
+        }
         let row: Option<BookRow> = rows.get("books", &self.book).await?;
         Ok(row.map(|(details, revision)| BookDetails { revision, ..details }))
     }

@@ -7,6 +7,7 @@ mod library;
 mod limits;
 mod queries;
 mod schema;
+mod sockets;
 mod subscriptions;
 
 use axum::{
@@ -44,6 +45,12 @@ impl Client {
     async fn with(set: impl FnOnce(GraphQl) -> GraphQl) -> Self {
         let state = GestaState::new(library::open().await);
         let router = set(GraphQl::over(library::api())).router(state.clone());
+        Self { router, state }
+    }
+
+    /// Returns a client of the library with this state.
+    fn of_state(state: GestaState) -> Self {
+        let router = GraphQl::over(library::api()).router(state.clone());
         Self { router, state }
     }
 

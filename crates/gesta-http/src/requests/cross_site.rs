@@ -1,12 +1,15 @@
-//! Refusal of changes that pages of other sites send (cross-site request forgery).
+//! Refusal of changes that pages of other sites send (cross-site request forgery), and of their
+//! WebSockets.
 //!
 //! A browser sends some changes across sites without asking the server first: forms, and requests
 //! without a body. It withholds the response, but the change has happened. A browser marks such
 //! requests with `Sec-Fetch-Site` (Fetch Metadata) or `Origin` (RFC 6454); other clients send
-//! neither.
+//! neither. A page may also read and write a WebSocket at any site: browsers leave the check of the
+//! origin to the server (RFC 6455, section 10.2).
 //!
 //! Invariants:
-//! - A change with a foreign origin that is not allowed never reaches a handler.
+//! - A change, or a handshake of a WebSocket, with a foreign origin that is not allowed never
+//!   reaches a handler.
 //! - A request without both headers is not refused.
 //!
 //! Not here: reads, whose responses the browser withholds ([`cors`](super::cors)), and names of
@@ -30,10 +33,21 @@ pub(crate) async fn same_site(
     request: Request,
     next: Next,
 ) -> Response {
-    let is_allowed = is_safe(request.method())
+    let opens_socket = opens_socket(request.headers());
+    let is_allowed = (is_safe(request.method()) && !opens_socket)
         || state.origins().allowed(request.headers()).is_some()
         || is_own(request.headers(), request.uri());
-    if is_allowed { next.run(request).await } else { refusal(request.headers()).into_response() }
+    if is_allowed {
+        return next.run(request).await;
+    }
+    let what = if opens_socket { "open a WebSocket" } else { "change anything" };
+    refusal(request.headers(), what).into_response()
+}
+
+fn opens_socket(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::UPGRADE).into_iter();
+    let mut protocols = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    protocols.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Safe methods change nothing (RFC 9110, section 9.2.1).
@@ -56,18 +70,17 @@ fn is_own(headers: &HeaderMap, uri: &Uri) -> bool {
     matches!((page, host), (Some((_, page)), Some(host)) if page.eq_ignore_ascii_case(host))
 }
 
-fn refusal(headers: &HeaderMap) -> Problem {
+fn refusal(headers: &HeaderMap, what: &str) -> Problem {
     let origin = headers.get(header::ORIGIN).map(|it| String::from_utf8_lossy(it.as_bytes()));
     let detail = match origin {
         Some(origin) => format!(
-            "a page of `{origin}` may not change anything here; if it should, add `{origin}` to \
+            "a page of `{origin}` may not {what} here; if it should, add `{origin}` to \
              the allowed origins of the server"
         ),
-        None => {
-            "a page of another site may not change anything here; if it should, add its origin \
-                 to the allowed origins of the server"
-                .to_owned()
-        }
+        None => format!(
+            "a page of another site may not {what} here; if it should, add its origin to the \
+             allowed origins of the server"
+        ),
     };
     Problem::new(StatusCode::FORBIDDEN, "cross-site", detail)
 }

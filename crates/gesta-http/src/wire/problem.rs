@@ -36,7 +36,7 @@ pub(crate) const RESOURCE_NOT_FOUND: &str = "the resource does not exist";
 const OF_APPLICATION: &str = "rejected:";
 
 /// The codes of this crate's problems.
-const CODES: [&str; 57] = [
+const CODES: [&str; 58] = [
     "already-exists",
     "body-too-late",
     "closed",
@@ -94,6 +94,7 @@ const CODES: [&str; 57] = [
     "unreadable-head",
     "unsupported-encoding",
     "unsupported-media-type",
+    "upgrade-required",
 ];
 
 /// An unsuccessful response: a status, a stable code, and a detail for people.
@@ -288,6 +289,11 @@ impl IntoResponse for Problem {
         }
         if let Some(codings) = self.0.accepting {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(codings));
+        }
+        // The protocol that is required (RFC 9110, section 15.5.22). WebSockets are the only one.
+        if self.0.status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }
         response
     }

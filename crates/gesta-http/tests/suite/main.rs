@@ -17,6 +17,7 @@ mod own_router;
 mod payloads;
 mod prometheus;
 mod serving;
+mod sockets;
 mod unread;
 mod upgrades;
 

@@ -1,0 +1,204 @@
+//! An open WebSocket: any number of operations over one connection.
+//!
+//! Invariants:
+//! - The next message is made when the client has taken the last one, so a slow client holds up
+//!   nothing but its own operations, and holds no more than one message.
+//! - Operations take turns; no message of an operation follows its end.
+//! - When the server shuts down, commands and queries are answered first. Subscriptions get no
+//!   `complete`, by which clients would take them for ended: they subscribe again elsewhere.
+
+use std::{collections::HashMap, pin::pin, sync::Arc};
+
+use async_graphql::{ServerError, parser::types::OperationType};
+use axum::http::{StatusCode, request::Parts};
+use futures_util::{
+    StreamExt as _,
+    future::{AbortHandle, Abortable},
+    stream::{BoxStream, SelectAll, once, unfold},
+};
+use gesta::{CorrelationId, EventId};
+use gesta_http::{Problem, SocketEnd, TextSocket};
+use tokio::{select, time::sleep};
+
+use super::messages::{
+    ClientMessage, acknowledgement, completion, pong, refusal, response_message,
+};
+use crate::{
+    edge::{Edge, GraphBody, ReadyRequest},
+    failure::Failure,
+};
+
+const CORRELATION_ID: &str = "x-correlation-id";
+
+/// The state of one socket.
+pub(super) struct Session {
+    edge: Arc<Edge>,
+    /// Head of the handshake.
+    parts: Parts,
+    is_acknowledged: bool,
+    is_closing: bool,
+    running: HashMap<String, RunningOperation>,
+    messages: SelectAll<BoxStream<'static, OperationMessage>>,
+}
+
+struct RunningOperation {
+    /// Ends its messages.
+    abort: AbortHandle,
+    is_subscription: bool,
+}
+
+/// A message of an operation.
+struct OperationMessage {
+    id: String,
+    text: String,
+    is_last: bool,
+}
+
+impl Session {
+    pub(super) fn new(edge: Arc<Edge>, parts: Parts) -> Self {
+        let (running, messages) = (HashMap::new(), SelectAll::new());
+        Self { edge, parts, is_acknowledged: false, is_closing: false, running, messages }
+    }
+
+    /// Serves a socket until it ends.
+    pub(super) async fn run(mut self, mut socket: TextSocket) {
+        let end = self.serve(&mut socket).await;
+        // Ends the operations, which nobody hears any more.
+        drop(self);
+        socket.end(end).await;
+    }
+
+    async fn serve(&mut self, socket: &mut TextSocket) -> SocketEnd {
+        let state = self.edge.state.clone();
+        let mut closed = pin!(state.closed());
+        let mut too_late = pin!(sleep(self.edge.limits.socket_init_max));
+        loop {
+            let text = select! {
+                received = socket.receive() => {
+                    match received.and_then(|text| self.take(&text)) {
+                        Ok(reply) => reply,
+                        Err(end) => return end,
+                    }
+                }
+                Some(message) = self.messages.next() => Some(self.passed(message)),
+                () = &mut too_late, if !self.is_acknowledged => {
+                    return SocketEnd::told(4408, "Connection initialisation timeout");
+                }
+                () = &mut closed, if !self.is_closing => {
+                    self.close();
+                    None
+                }
+            };
+            if let Some(text) = text
+                && let Err(end) = socket.send(text).await
+            {
+                return end;
+            }
+            if self.is_closing && self.running.is_empty() {
+                return SocketEnd::told(SocketEnd::GOING_AWAY, "The server is shutting down");
+            }
+        }
+    }
+
+    /// Carries out a message of the client, and returns the answer if there is one at once.
+    fn take(&mut self, text: &str) -> Result<Option<String>, SocketEnd> {
+        match ClientMessage::read(text)? {
+            ClientMessage::ConnectionInit {} if self.is_acknowledged => {
+                Err(SocketEnd::told(4429, "Too many initialisation requests"))
+            }
+            ClientMessage::ConnectionInit {} => {
+                self.is_acknowledged = true;
+                Ok(Some(acknowledgement()))
+            }
+            ClientMessage::Ping { payload } => Ok(Some(pong(payload))),
+            ClientMessage::Pong {} => Ok(None),
+            ClientMessage::Complete { id } => {
+                // An unknown one has ended while the message was on its way.
+                if let Some(operation) = self.running.remove(&id) {
+                    operation.abort.abort();
+                }
+                Ok(None)
+            }
+            ClientMessage::Subscribe { .. } if !self.is_acknowledged => {
+                Err(SocketEnd::told(4401, "Unauthorized: send connection_init first"))
+            }
+            ClientMessage::Subscribe { id, .. } if self.running.contains_key(&id) => {
+                Err(SocketEnd::told(4409, format!("Subscriber for {id} already exists")))
+            }
+            // The client learns from the close frame that it was not executed.
+            ClientMessage::Subscribe { .. } if self.is_closing => Ok(None),
+            ClientMessage::Subscribe { id, payload } => {
+                let begun = self.begin(&id, payload);
+                Ok(begun.err().map(|error| refusal(&id, &[*error])))
+            }
+        }
+    }
+
+    fn begin(&mut self, id: &str, mut body: GraphBody) -> Result<(), Box<ServerError>> {
+        let max = self.edge.limits.socket_operations_max;
+        let refused = |problem: Problem| Box::new(Failure::from(problem).at(None));
+        if self.running.len() >= max {
+            let detail = format!(
+                "this WebSocket has {max} operations already; complete one, or open another socket"
+            );
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            return Err(refused(Problem::new(status, "too-many-operations", detail)));
+        }
+        let variables = body.take_variables().map_err(refused)?;
+        let ready = self.edge.ready(body, variables, self.operation_parts())?;
+        let is_subscription = ready.operation == OperationType::Subscription;
+        let (abort, registration) = AbortHandle::new_pair();
+        let messages = operation_messages(&self.edge, id.to_owned(), ready);
+        self.messages.push(Abortable::new(messages, registration).boxed());
+        self.running.insert(id.to_owned(), RunningOperation { abort, is_subscription });
+        Ok(())
+    }
+
+    /// Returns the head of the request that an operation would be over HTTP.
+    fn operation_parts(&self) -> Parts {
+        let mut parts = self.parts.clone();
+        if !parts.headers.contains_key(CORRELATION_ID) {
+            // The socket has an id that no client asked for. Operations are told apart.
+            let id = CorrelationId::new(EventId::random().to_string());
+            parts.extensions.insert(id.expect("an event id makes a correlation id"));
+        }
+        parts
+    }
+
+    fn passed(&mut self, message: OperationMessage) -> String {
+        if message.is_last {
+            self.running.remove(&message.id);
+        }
+        message.text
+    }
+
+    /// Ends subscriptions, and lets the other operations finish.
+    fn close(&mut self) {
+        self.is_closing = true;
+        self.running.retain(|_, operation| {
+            if operation.is_subscription {
+                operation.abort.abort();
+            }
+            !operation.is_subscription
+        });
+    }
+}
+
+/// Returns the messages of an operation, of which one is the last.
+fn operation_messages(
+    edge: &Edge,
+    id: String,
+    ready: ReadyRequest,
+) -> BoxStream<'static, OperationMessage> {
+    let responses = edge.stream(ready).map(Some).chain(once(async { None })).boxed();
+    let messages = unfold(Some((responses, id)), async |state| {
+        let (mut responses, id) = state?;
+        let (text, is_last) = match responses.next().await? {
+            Some(response) => response_message(&id, &response),
+            None => (completion(&id), true),
+        };
+        let message = OperationMessage { id: id.clone(), text, is_last };
+        Some((message, (!is_last).then_some((responses, id))))
+    });
+    messages.boxed()
+}
