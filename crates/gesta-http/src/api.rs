@@ -1,12 +1,14 @@
 //! The route table, from which the router and the OpenAPI document are built.
 //!
-//! Invariant: an operation is in the document if and only if it is routed.
+//! Invariant: an operation is in the document if and only if it is routed. A WebSocket is no
+//! operation: OpenAPI cannot describe it.
 
 use std::sync::Arc;
 
 use axum::{
     Extension, Router,
     http::{Method, Uri},
+    routing::MethodRouter,
 };
 use serde_json::{Map, Value, json};
 
@@ -32,6 +34,8 @@ pub struct Api {
     title: &'static str,
     version: &'static str,
     routes: Vec<ApiRoute>,
+    /// Paths of WebSockets with their handlers.
+    sockets: Vec<(String, MethodRouter<GestaState>)>,
 }
 
 impl Api {
@@ -43,11 +47,11 @@ impl Api {
     pub fn new(title: &'static str, version: &'static str) -> Self {
         let mut routes = Vec::from(docs::routes());
         routes.extend(health::routes());
-        Self { title, version, routes }
+        Self { title, version, routes, sockets: Vec::new() }
     }
 
-    /// Adds the event feed and the operator's routes for projections, process managers and
-    /// reactors, under a path prefix, and the metrics for Prometheus at `/metrics`.
+    /// Adds the event feed, also as a WebSocket, and the operator's routes for projections, process
+    /// managers and reactors, under a path prefix, and the metrics for Prometheus at `/metrics`.
     #[must_use]
     pub fn operated_under(mut self, prefix: &str) -> Self {
         let routes = projections::routes(prefix).into_iter();
@@ -57,6 +61,7 @@ impl Api {
         self.routes.extend(routes.map(ApiRoute::strict));
         // Not strict: a scrape may have parameters, as Prometheus allows to configure.
         self.routes.push(metrics::route());
+        self.sockets.push(feed::socket_route(prefix));
         self
     }
 
@@ -145,6 +150,9 @@ impl Api {
         // axum panics on a duplicate method and path.
         for route in self.routes {
             let (path, handler) = route.into_parts();
+            router = router.route(&path, handler);
+        }
+        for (path, handler) in self.sockets {
             router = router.route(&path, handler);
         }
         router.layer(Extension(document))

@@ -36,7 +36,7 @@ pub(crate) const RESOURCE_NOT_FOUND: &str = "the resource does not exist";
 const OF_APPLICATION: &str = "rejected:";
 
 /// The codes of this crate's problems.
-const CODES: [&str; 58] = [
+const CODES: [&str; 59] = [
     "already-exists",
     "body-too-late",
     "closed",
@@ -87,6 +87,7 @@ const CODES: [&str; 58] = [
     "tombstoned",
     "too-large",
     "too-many-connections",
+    "too-many-subscriptions",
     "truncated-history",
     "undecodable-event",
     "unencodable",

@@ -6,6 +6,7 @@ mod bodies;
 mod connections;
 mod cross_site;
 mod declared;
+mod feed_sockets;
 mod guide;
 mod health;
 mod messages;

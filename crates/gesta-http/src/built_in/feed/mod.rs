@@ -1,37 +1,38 @@
-//! The event feed: a catch-up subscription as server-sent events.
+//! The event feed: a catch-up subscription as server-sent events, or over a WebSocket.
 //!
-//! Owns: the feed's parameters, and the encoding of deliveries.
+//! Owns: the feed's parameters, and the encoding of deliveries as server-sent events. The events of
+//! a feed are read by a [`reader`], and a WebSocket is a [`session`] with [`frames`].
 //!
 //! Invariants:
-//! - A reader that reconnects with `Last-Event-ID` continues without gaps and duplicates.
+//! - A reader that reconnects with `Last-Event-ID`, or with `after`, continues without gaps and
+//!   duplicates.
 //! - Nothing is buffered for a slow reader beyond one delivery.
 //! - Every feed ends when the server shuts down.
 //!
 //! Not here: catching up and staying live, which the store's subscription does.
 
-use std::{collections::VecDeque, convert::Infallible};
+mod frames;
+mod reader;
+mod session;
+
+use std::convert::Infallible;
 
 use axum::{
-    extract::{FromRef, FromRequestParts},
-    http::{StatusCode, request::Parts},
+    extract::{FromRef, FromRequestParts, State},
+    http::{StatusCode, Uri, request::Parts},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
     },
+    routing::{MethodRouter, get},
 };
 use futures_util::{Stream, stream::unfold};
-use gesta::{
-    EventType, Position, StreamName, Tag,
-    store::{
-        Category, Delivery, EventQuery, Filter, QueryItem, RecordedEvent, Subscribe, Subscription,
-    },
-};
+use gesta::{EventType, Position, StreamName, Tag, store::Category};
 use serde_json::json;
-use tokio::sync::watch;
 
+use self::reader::{FeedItem, FeedReader, Selection};
 use crate::{
-    ApiRoute, Describe, EventDetails, GestaState, Operation, Problem, Schema as _,
-    queries::check_reached,
+    ApiRoute, Describe, EventDetails, GestaState, Operation, Problem, Schema as _, SocketRequest,
     requests::extract::query_pairs,
     wire::{
         cursor::invalid_name,
@@ -47,6 +48,22 @@ pub(crate) fn route(prefix: &str) -> ApiRoute {
     ApiRoute::get(&format!("{prefix}/events"), about).handle(list_events)
 }
 
+/// Returns the path of the feed over WebSockets with its handler. OpenAPI describes no WebSockets.
+pub(crate) fn socket_route(prefix: &str) -> (String, MethodRouter<GestaState>) {
+    (format!("{prefix}/events/ws"), get(open_socket))
+}
+
+async fn open_socket(
+    State(state): State<GestaState>,
+    uri: Uri,
+    request: SocketRequest,
+) -> Result<Response, Problem> {
+    if let Some((name, _)) = query_pairs(&uri)?.into_iter().next() {
+        return Err(Problem::invalid(name, "is unknown; subscribe with a message"));
+    }
+    Ok(request.open(move |socket| session::run(socket, state)))
+}
+
 async fn list_events(feed: Feed) -> Result<EventStream, Problem> {
     feed.begin().await
 }
@@ -57,16 +74,6 @@ struct Feed {
     state: GestaState,
     after: Position,
     selection: Selection,
-}
-
-/// The requested events: of any of the streams, any of the categories and any of the types, with
-/// all of the tags. An empty list selects everything.
-#[derive(Debug, Default)]
-struct Selection {
-    streams: Vec<StreamName>,
-    categories: Vec<Category>,
-    types: Vec<EventType>,
-    tags: Vec<Tag>,
 }
 
 impl<S> FromRequestParts<S> for Feed
@@ -106,39 +113,10 @@ where
     }
 }
 
-impl Selection {
-    /// Returns the filter for the store, and the filters to apply to the events that it
-    /// delivers: the store accepts only one.
-    fn filters(self) -> (Filter, Vec<Filter>) {
-        // Roughly from the most to the least selective: the store reads by the first one.
-        let mut filters = Vec::new();
-        if !self.streams.is_empty() {
-            filters.push(Filter::Streams(self.streams));
-        }
-        if !self.types.is_empty() || !self.tags.is_empty() {
-            let item = QueryItem::every().of_types(self.types).tagged(self.tags);
-            filters.push(Filter::Query(EventQuery::of(item)));
-        }
-        if !self.categories.is_empty() {
-            filters.push(Filter::Categories(self.categories));
-        }
-        if filters.is_empty() {
-            return (Filter::Everything, filters);
-        }
-        (filters.remove(0), filters)
-    }
-}
-
 impl Feed {
     async fn begin(self) -> Result<EventStream, Problem> {
-        // A subscription that starts beyond the head stays silent, and its reader cannot see why.
-        check_reached(self.state.gesta(), self.after).await?;
-        let (indexed, remaining) = self.selection.filters();
-        let subscribe = Subscribe::to_all().after(self.after).filter(indexed);
-        let subscription = self.state.gesta().store().subscribe(subscribe.into());
-        let closing = self.state.closing();
         Ok(EventStream {
-            reader: FeedReader { subscription, remaining, closing, ready: VecDeque::new() },
+            reader: FeedReader::begin(&self.state, self.after, self.selection).await?,
             // Proxies close silent connections, and only a write shows that the reader is gone.
             keep_alive: KeepAlive::new()
                 .interval(self.state.request_limits().keep_alive)
@@ -147,68 +125,23 @@ impl Feed {
     }
 }
 
-/// Reads a subscription and encodes its deliveries.
-#[derive(Debug)]
-struct FeedReader {
-    subscription: Subscription,
-    /// Filters that the store does not apply.
-    remaining: Vec<Filter>,
-    closing: watch::Receiver<bool>,
-    /// Encoded events of the current delivery.
-    ready: VecDeque<Event>,
-}
-
-impl FeedReader {
-    /// Returns the next server-sent event, or `None` at the end of the feed.
-    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
-        while self.ready.is_empty() {
-            let delivery = tokio::select! {
-                // A busy store must not postpone the end of the feed.
-                biased;
-                _ = self.closing.wait_for(|closing| *closing) => return None,
-                delivery = self.subscription.next() => delivery?,
-            };
-            match delivery {
-                Ok(Delivery::Events(page)) => self.encode(&page),
-                Ok(Delivery::CaughtUp(position)) => {
-                    self.ready.push_back(checkpoint(position, "live"))
-                }
-                Ok(Delivery::Checkpoint(position)) => {
-                    self.ready.push_back(checkpoint(position, "nothing"));
-                }
-                // Neither events nor progress.
-                Ok(_) => {}
-                Err(error) => {
-                    let problem = Problem::from(error).to_json().to_string();
-                    // A subscription ends after an error, so this is the last event of the feed.
-                    self.ready.push_back(Event::default().event("problem").data(problem));
-                }
-            }
+/// Encodes an item. Each moves the id of the reader, which must not see events again after a
+/// reconnect.
+fn sse_event(item: &FeedItem) -> Event {
+    match item {
+        FeedItem::Event(event) => {
+            let json = serde_json::to_string(&EventDetails::of(event));
+            let json = json.expect("a view has a JSON form");
+            // The id is what comes back as `Last-Event-ID`. Without an `event` field it is a
+            // `message`.
+            Event::default().id(event.position.to_string()).data(json)
         }
-        let event = self.ready.pop_front()?;
-        Some((Ok(event), self))
-    }
-
-    fn encode(&mut self, page: &[RecordedEvent]) {
-        // Only regular expressions can fail, and a feed has none.
-        let wanted = |event: &&RecordedEvent| {
-            self.remaining.iter().all(|filter| filter.matches(event).unwrap_or(false))
-        };
-        // All of one page. The next is read only when this one is sent, so a slow reader holds up
-        // nothing but its own subscription.
-        self.ready.extend(page.iter().filter(wanted).map(sse_event));
-        // A reader must not see filtered events again after a reconnect: move its id past them.
-        let (last, last_wanted) = (page.last(), page.iter().rfind(wanted));
-        if let Some(last) = last.filter(|last| last_wanted.is_none_or(|it| it != *last)) {
-            self.ready.push_back(checkpoint(last.position, "nothing"));
+        FeedItem::CaughtUp(position) => checkpoint(*position, "live"),
+        FeedItem::Passed(position) => checkpoint(*position, "nothing"),
+        FeedItem::Failed(problem) => {
+            Event::default().event("problem").data(problem.to_json().to_string())
         }
     }
-}
-
-fn sse_event(event: &RecordedEvent) -> Event {
-    let json = serde_json::to_string(&EventDetails::of(event)).expect("a view has a JSON form");
-    // The id is what comes back as `Last-Event-ID`. Without an `event` field it is a `message`.
-    Event::default().id(event.position.to_string()).data(json)
 }
 
 /// Returns a comment that moves the reader's `Last-Event-ID` forward without being an event.
@@ -224,7 +157,10 @@ struct EventStream {
 
 impl EventStream {
     fn events(reader: FeedReader) -> impl Stream<Item = Result<Event, Infallible>> {
-        unfold(reader, FeedReader::next)
+        unfold(reader, async |mut reader| {
+            let item = reader.next().await?;
+            Some((Ok(sse_event(&item)), reader))
+        })
     }
 }
 

@@ -1,0 +1,133 @@
+//! The items of a feed, whatever carries them.
+//!
+//! Invariants:
+//! - The store is asked for the next page when all items of the last one were taken.
+//! - A reader that goes on after the position of the last item misses nothing and sees nothing
+//!   twice.
+
+use std::collections::VecDeque;
+
+use gesta::{
+    EventType, Position, StreamName, Tag,
+    store::{
+        Category, Delivery, EventQuery, Filter, QueryItem, RecordedEvent, Subscribe, Subscription,
+    },
+};
+use tokio::sync::watch;
+
+use crate::{GestaState, Problem, queries::check_reached};
+
+/// The requested events: of any of the streams, any of the categories and any of the types, with
+/// all of the tags. An empty list selects everything.
+#[derive(Debug, Default)]
+pub(super) struct Selection {
+    pub(super) streams: Vec<StreamName>,
+    pub(super) categories: Vec<Category>,
+    pub(super) types: Vec<EventType>,
+    pub(super) tags: Vec<Tag>,
+}
+
+impl Selection {
+    /// Returns the filter for the store, and the filters to apply to the events that it
+    /// delivers: the store accepts only one.
+    fn filters(self) -> (Filter, Vec<Filter>) {
+        // Roughly from the most to the least selective: the store reads by the first one.
+        let mut filters = Vec::new();
+        if !self.streams.is_empty() {
+            filters.push(Filter::Streams(self.streams));
+        }
+        if !self.types.is_empty() || !self.tags.is_empty() {
+            let item = QueryItem::every().of_types(self.types).tagged(self.tags);
+            filters.push(Filter::Query(EventQuery::of(item)));
+        }
+        if !self.categories.is_empty() {
+            filters.push(Filter::Categories(self.categories));
+        }
+        if filters.is_empty() {
+            return (Filter::Everything, filters);
+        }
+        (filters.remove(0), filters)
+    }
+}
+
+/// One thing that the reader of a feed learns.
+#[derive(Debug)]
+pub(super) enum FeedItem {
+    Event(Box<RecordedEvent>),
+    /// Further events are new.
+    CaughtUp(Position),
+    /// Nothing further is selected up to this position.
+    Passed(Position),
+    /// The last item.
+    Failed(Problem),
+}
+
+/// Reads a subscription.
+#[derive(Debug)]
+pub(super) struct FeedReader {
+    subscription: Subscription,
+    /// Filters that the store does not apply.
+    remaining: Vec<Filter>,
+    closing: watch::Receiver<bool>,
+    /// Items of the current delivery.
+    ready: VecDeque<FeedItem>,
+}
+
+impl FeedReader {
+    /// Begins to read after a position.
+    ///
+    /// # Errors
+    /// A problem (412) if the position is beyond the head of the store.
+    pub(super) async fn begin(
+        state: &GestaState,
+        after: Position,
+        selection: Selection,
+    ) -> Result<Self, Problem> {
+        // A subscription that starts beyond the head stays silent, and its reader cannot see why.
+        check_reached(state.gesta(), after).await?;
+        let (indexed, remaining) = selection.filters();
+        let subscribe = Subscribe::to_all().after(after).filter(indexed);
+        let subscription = state.gesta().store().subscribe(subscribe.into());
+        let closing = state.closing();
+        Ok(Self { subscription, remaining, closing, ready: VecDeque::new() })
+    }
+
+    /// Returns the next item, or `None` at the end of the feed.
+    pub(super) async fn next(&mut self) -> Option<FeedItem> {
+        while self.ready.is_empty() {
+            let delivery = tokio::select! {
+                // A busy store must not postpone the end of the feed.
+                biased;
+                _ = self.closing.wait_for(|closing| *closing) => return None,
+                delivery = self.subscription.next() => delivery?,
+            };
+            match delivery {
+                Ok(Delivery::Events(page)) => self.select(page),
+                Ok(Delivery::CaughtUp(position)) => {
+                    self.ready.push_back(FeedItem::CaughtUp(position));
+                }
+                Ok(Delivery::Checkpoint(position)) => {
+                    self.ready.push_back(FeedItem::Passed(position));
+                }
+                // Neither events nor progress.
+                Ok(_) => {}
+                // A subscription ends after an error, so this is the last item of the feed.
+                Err(error) => self.ready.push_back(FeedItem::Failed(error.into())),
+            }
+        }
+        self.ready.pop_front()
+    }
+
+    fn select(&mut self, page: Vec<RecordedEvent>) {
+        // Only regular expressions can fail, and a feed has none.
+        let is_wanted = |event: &RecordedEvent| {
+            self.remaining.iter().all(|filter| filter.matches(event).unwrap_or(false))
+        };
+        let passed = page.last().filter(|last| !is_wanted(last)).map(|last| last.position);
+        let wanted = page.into_iter().filter(is_wanted);
+        // All of one page. The next is read only when this one is sent, so a slow reader holds up
+        // nothing but its own subscription.
+        let items = wanted.map(|event| FeedItem::Event(Box::new(event)));
+        self.ready = items.chain(passed.map(FeedItem::Passed)).collect();
+    }
+}
