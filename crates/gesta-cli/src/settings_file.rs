@@ -17,7 +17,7 @@ use toml_edit::{DocumentMut, Item, Value};
 use crate::exit::Refusal;
 
 /// Names of the settings; an argument has the same name.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "store",
     "listen",
     "max-connections",
@@ -31,6 +31,7 @@ const NAMES: [&str; 17] = [
     "admin-password-file",
     "advertise",
     "drain-seconds",
+    "environment",
     "log",
     "log-format",
     "otlp-endpoint",

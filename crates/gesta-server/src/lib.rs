@@ -19,14 +19,15 @@
 //! The modules are layers, lowest first: `proto` (generated), `wire` (values and errors of the
 //! protocol), `clock`, `incoming` (memory for messages in part), `tls` (certificates), `access`
 //! (who callers are and what they may), `spans` and `call_log` (what operators learn of a call),
-//! `address` (where servers are), `scavenges` (removal of hidden events), `node` (what all calls
-//! share), `tenure` (work that one of several servers does), `members` (the servers of a store),
-//! `streams` (the service of streams), `groups` (the service of consumer groups), `projections`
-//! (the service of projections, and what runs), `users` (the service of users), `operations` (the
-//! service of operators), `appends` (what Gesta adds to the protocol), `discovery` (what clients
-//! ask before they call), `http` (endpoints for operators), `monitoring` (the service of figures),
-//! `native` (the HTTP interface of applications), `serve` (connections and the end). Next to them,
-//! `admin` is a client for operators, with the feature `client`.
+//! `address` (where servers are), `labels` (what people call them), `scavenges` (removal of hidden
+//! events), `node` (what all calls share), `tenure` (work that one of several servers does),
+//! `members` (the servers of a store), `streams` (the service of streams), `groups` (the service of
+//! consumer groups), `projections` (the service of projections, and what runs), `users` (the
+//! service of users), `operations` (the service of operators), `appends` (what Gesta adds to the
+//! protocol), `discovery` (what clients ask before they call), `http` (endpoints for operators),
+//! `monitoring` (the service of figures), `native` (the HTTP interface of applications), `console`
+//! (files for browsers), `serve` (connections and the end). Next to them, `admin` is a client for
+//! operators, with the feature `client`.
 
 mod access;
 mod address;
@@ -35,10 +36,12 @@ pub mod admin;
 mod appends;
 mod call_log;
 mod clock;
+mod console;
 mod discovery;
 mod groups;
 mod http;
 mod incoming;
+mod labels;
 mod large_work;
 mod members;
 mod monitoring;
@@ -60,6 +63,7 @@ mod wire;
 
 pub use access::{FirstPasswords, InvalidTokenKey, TokenRule};
 pub use address::{InvalidServerAddress, ServerAddress};
+pub use labels::ServerLabels;
 pub use scavenges::{ScavengeFigures, ScavengeRequest, Scavenger};
 pub use serve::{CONNECTIONS_MAX, InvalidListener, Security, ServeError, Server};
 pub use spans::SPAN_TARGET;

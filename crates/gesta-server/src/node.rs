@@ -13,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use gesta_store::{EventStore, NodeName};
+use gesta_store::{EventStore, NodeName, RecordedAt};
 use tokio::sync::watch;
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -25,6 +25,7 @@ use crate::{
     call_log::{CallLog, LoggedCall},
     clock::monotonic_now,
     incoming::IncomingRoom,
+    labels::ServerLabels,
     large_work::LargeWork,
     outgoing::OutgoingRoom,
     recent_events::RecentEvents,
@@ -51,7 +52,9 @@ struct Shared {
     /// The address by which clients reach this server, if it was told.
     address: OnceLock<ServerAddress>,
     holders: LeaseHolders,
+    labels: OnceLock<ServerLabels>,
     started: Instant,
+    started_at: RecordedAt,
     counters: Counters,
     scavenges: Scavenges,
     /// A number that operators set for the elections of a cluster. It is only shown.
@@ -125,7 +128,9 @@ impl Node {
             id: Uuid::new_v4(),
             address: OnceLock::new(),
             holders: LeaseHolders::default(),
+            labels: OnceLock::new(),
             started: monotonic_now(),
+            started_at: wall_now(),
             counters: Counters::default(),
             scavenges: Scavenges::default(),
             priority: AtomicI32::new(0),
@@ -228,6 +233,20 @@ impl Node {
     /// Sets this maximum. The first one stays.
     pub(crate) fn set_transient_state_bytes_max(&self, bytes: usize) {
         let _ = self.shared.transient_state_bytes_max.set(bytes);
+    }
+
+    /// Returns what people call this server and its store.
+    pub(crate) fn labels(&self) -> ServerLabels {
+        self.shared.labels.get().cloned().unwrap_or_default()
+    }
+
+    /// Sets these names. The first ones stay.
+    pub(crate) fn set_labels(&self, labels: ServerLabels) {
+        let _ = self.shared.labels.set(labels);
+    }
+
+    pub(crate) fn started_at(&self) -> RecordedAt {
+        self.shared.started_at
     }
 
     pub(crate) fn uptime_seconds(&self) -> f64 {

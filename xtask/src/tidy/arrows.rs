@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Each crate with the crates of the workspace that it may depend on.
-const ARROWS: [(&str, &[&str]); 22] = [
+const ARROWS: [(&str, &[&str]); 23] = [
     ("gesta-store", &[]),
     ("gesta-macros", &[]),
     // Unpublished: `cargo xtask services` and tests start real servers by it.
@@ -48,7 +48,9 @@ const ARROWS: [(&str, &[&str]); 22] = [
     // Programs open the store that it serves.
     // Pure: the engine of the scripts, which is a heavy dependency.
     ("gesta-scripts", &[]),
-    ("gesta-server", &["gesta-store", "gesta-scripts"]),
+    // Files for browsers, apart from the server so that their tests need none.
+    ("gesta-console", &[]),
+    ("gesta-server", &["gesta-store", "gesta-scripts", "gesta-console"]),
     ("gesta-sim", &["gesta-store", "gesta-log"]),
     // Unpublished: nothing may depend on it, except tests and `bench/`.
     ("gesta-bench", &["gesta", "gesta-store", "gesta-log"]),
@@ -112,7 +114,8 @@ const RESERVED: [Reserved; 4] = [
 ];
 
 /// Crates that must not need an async runtime.
-const WITHOUT_RUNTIME: [&str; 4] = ["gesta-log", "gesta-sim", "gesta-macros", "gesta-scripts"];
+const WITHOUT_RUNTIME: [&str; 5] =
+    ["gesta-log", "gesta-sim", "gesta-macros", "gesta-scripts", "gesta-console"];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
     let ours: Vec<&str> = workspace.packages.iter().map(|package| package.name.as_str()).collect();

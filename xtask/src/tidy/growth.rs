@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Crates that users depend on.
-const CRATES: [&str; 15] = [
+const CRATES: [&str; 16] = [
     "gesta-store",
     "gesta-log",
     "gesta-sqlite",
@@ -29,6 +29,7 @@ const CRATES: [&str; 15] = [
     "gesta",
     "gesta-graphql",
     "gesta-http",
+    "gesta-console",
     "gesta-scripts",
     "gesta-server",
 ];

@@ -11,6 +11,7 @@ const CRATES: &[&str] = &[
     "gesta",
     "gesta-bench",
     "gesta-cli",
+    "gesta-console",
     "gesta-graphql",
     "gesta-http",
     "gesta-dynamodb",

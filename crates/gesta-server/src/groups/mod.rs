@@ -29,7 +29,10 @@ mod source;
 
 use tonic::{Request, Response, Status, Streaming};
 
-pub(crate) use self::registry::Groups;
+pub(crate) use self::{
+    calls::{GroupStatus, GroupSummary, summaries},
+    registry::Groups,
+};
 use crate::proto::{
     persistent_subscriptions::{
         CreateReq, CreateResp, DeleteReq, DeleteResp, GetInfoReq, GetInfoResp, ListReq, ListResp,

@@ -3,7 +3,7 @@
 //! Owns: [`Endpoint`], and the route of one. Invariant: the parameters, the body and the statuses
 //! that the description lists are those that the route takes and gives.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin};
 
 use axum::{
     extract::{Request, State},
@@ -12,11 +12,10 @@ use axum::{
 };
 
 use super::{
-    native_call::{Documents, NativeCall, Reading},
+    native_call::{NativeCall, NativeState, Reading},
     parameters::Parameter,
     problem::Problem,
 };
-use crate::node::Node;
 
 /// The result of a handler.
 pub(super) type Handled = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send>>;
@@ -82,20 +81,13 @@ async fn answered(
     handle: fn(NativeCall) -> Handled,
 ) -> Result<Response, Problem> {
     loop {
-        let again = call.copy();
+        let again = call.clone();
         let answer = handle(call).await;
         if answer.is_ok() || !again.is_to_be_made_again().await {
             return answer;
         }
         call = again;
     }
-}
-
-/// The state of all routes.
-#[derive(Clone)]
-pub(super) struct NativeState {
-    pub(super) node: Node,
-    pub(super) documents: Arc<Documents>,
 }
 
 impl Endpoint {
@@ -105,8 +97,7 @@ impl Endpoint {
         let reading = Reading { parameters: self.parameters, body_bytes_max };
         let handle = self.handle;
         on(self.verb.filter(), async move |State(state): State<NativeState>, request: Request| {
-            let NativeState { node, documents } = state;
-            let answer = match NativeCall::read(node, documents, reading, request).await {
+            let answer = match NativeCall::read(state, reading, request).await {
                 Ok(call) => answered(call, handle).await,
                 Err(problem) => Err(problem),
             };

@@ -3,7 +3,8 @@
 //!
 //! Owns: the paths under `/v1/`. Appends to several streams with checks and a condition over tags
 //! and types, reads, queries, names, metadata, deletions, events by id, subscriptions as
-//! server-sent events and over WebSockets, and their description as OpenAPI.
+//! server-sent events and over WebSockets; what the server is and does: figures, consumer groups,
+//! projections; their description as OpenAPI.
 //!
 //! Invariants:
 //! - Routes, parameters, the OpenAPI document and the page come from one table. An endpoint without
@@ -20,8 +21,9 @@
 //!
 //! The modules, lowest first: `problem`, `object`, `parameters`, `native_call` (one request),
 //! `rights`, `event_json`, `page`, `selection`, the handlers (`append_body`, `append`,
-//! `read_stream`, `read_all`, `streams_calls`, `store_calls`), subscriptions (`feed`, `sse`,
-//! `frames`, `session`, `socket`), `docs`, `endpoint`, `table`, `schemas`, `openapi`, `docs_page`.
+//! `read_stream`, `read_all`, `streams_calls`, `store_calls`, `server_calls`, `work_calls`),
+//! subscriptions (`feed`, `sse`, `frames`, `session`, `socket`), `docs`, `endpoint`,
+//! `table`, `schemas`, `openapi`, `docs_page`.
 
 mod append;
 mod append_body;
@@ -42,12 +44,14 @@ mod read_stream;
 mod rights;
 mod schemas;
 mod selection;
+mod server_calls;
 mod session;
 mod socket;
 mod sse;
 mod store_calls;
 mod streams_calls;
 mod table;
+mod work_calls;
 
 use std::sync::Arc;
 
@@ -59,27 +63,28 @@ use axum::{
 use tonic::Status;
 
 use self::{
-    endpoint::NativeState,
-    native_call::Documents,
+    native_call::{Documents, NativeState, Work},
     problem::{Problem, ProblemCode},
     table::ENDPOINTS,
 };
-use crate::node::Node;
+use crate::{groups::Groups, node::Node, projections::Projections};
 
 /// Begin of all paths.
 const PREFIX: &str = "/v1/";
 
 /// Returns the routes of this node.
-pub(crate) fn routes(node: Node) -> Router {
+pub(crate) fn routes((node, groups, projections): (Node, Groups, Projections)) -> Router {
     let openapi = openapi::document(ENDPOINTS);
     let page = docs_page::page(ENDPOINTS, &openapi);
     let documents = Arc::new(Documents { openapi: openapi.to_string(), page });
     let routes = ENDPOINTS
         .iter()
         .fold(Router::new(), |router, endpoint| router.route(endpoint.path, endpoint.route()));
-    routes
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(NativeState { node, documents })
+    routes.method_not_allowed_fallback(method_not_allowed).with_state(NativeState {
+        node,
+        work: Work { groups, projections },
+        documents,
+    })
 }
 
 /// Returns `true` for a path, or a pattern, of this interface.

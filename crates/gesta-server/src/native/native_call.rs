@@ -26,8 +26,10 @@ use super::{
 };
 use crate::{
     access::{Caller, Peer, Sender},
+    groups::Groups,
     node::Node,
     outgoing::{NoRoom, PageRoom, PageTurn, ReaderRoom},
+    projections::Projections,
 };
 
 /// Maximum time for a body.
@@ -40,7 +42,23 @@ pub(super) struct Documents {
     pub(super) page: String,
 }
 
+/// The state of all routes.
+#[derive(Clone)]
+pub(super) struct NativeState {
+    pub(super) node: Node,
+    pub(super) work: Work,
+    pub(super) documents: Arc<Documents>,
+}
+
+/// The work of the server that no call waits for.
+#[derive(Clone)]
+pub(super) struct Work {
+    pub(super) groups: Groups,
+    pub(super) projections: Projections,
+}
+
 /// A request to an endpoint.
+#[derive(Clone)]
 pub(super) struct NativeCall {
     pub(super) node: Node,
     pub(super) caller: Caller,
@@ -50,6 +68,7 @@ pub(super) struct NativeCall {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     pub(super) documents: Arc<Documents>,
+    pub(super) work: Work,
     pub(super) upgrade: Option<OnUpgrade>,
     pub(super) version: Version,
 }
@@ -64,11 +83,11 @@ pub(super) struct Reading {
 
 impl NativeCall {
     pub(super) async fn read(
-        node: Node,
-        documents: Arc<Documents>,
+        state: NativeState,
         reading: Reading,
         request: Request,
     ) -> Result<Self, Problem> {
+        let NativeState { node, work, documents } = state;
         let (mut parts, body) = request.into_parts();
         let arguments = arguments(&mut parts, reading.parameters).await?;
         let body = match reading.body_bytes_max {
@@ -88,19 +107,10 @@ impl NativeCall {
             headers: parts.headers,
             body,
             documents,
+            work,
             upgrade: parts.extensions.remove(),
             version: parts.version,
         })
-    }
-
-    /// Returns the call for another attempt, which takes the connection over in none.
-    pub(super) fn copy(&self) -> Self {
-        let upgrade = None;
-        let (node, caller, room) = (self.node.clone(), self.caller.clone(), self.room.clone());
-        let (peer, arguments) = (self.peer.clone(), self.arguments.clone());
-        let (headers, body) = (self.headers.clone(), self.body.clone());
-        let (documents, version) = (Arc::clone(&self.documents), self.version);
-        Self { node, caller, room, peer, arguments, headers, body, documents, upgrade, version }
     }
 
     /// Returns `true` if a failed attempt is to be made again with this call.

@@ -83,6 +83,7 @@ problem_codes! {
         "The events may have been appended. Send the same append with the same event ids again, or \
          ask GET /v1/appends/{id}.",
     StoreStopped = 503 "store-stopped" "Nothing was appended. An operator must restart the server.",
+    RunsElsewhere = 503 "runs-elsewhere" "Ask the server that the detail names.",
     ReadOnly = 503 "read-only" "Nothing was appended. Append at the primary server.",
     StoreDenied = 503 "store-denied"
         "An operator must correct the rights of the server at its store.",

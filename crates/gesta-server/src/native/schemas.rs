@@ -8,6 +8,7 @@ use super::{
     append_body::STREAMS_MAX,
     parameters::{LIMIT_MAX, NUMBER_MAX},
     problem::ProblemCode,
+    server_calls::COUNTED_MAX,
 };
 
 /// Returns all schemas by their names.
@@ -29,6 +30,10 @@ pub(super) fn components() -> Map<String, Value> {
         ("Changed", object(json!({ "position": position() }), &["position"])),
         ("Head", head()),
         ("Store", store()),
+        ("Server", server()),
+        ("Counts", counts()),
+        ("Groups", groups()),
+        ("Projections", projections()),
         ("Problem", problem()),
     ];
     all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
@@ -328,6 +333,102 @@ fn store() -> Value {
         }),
         &["features", "durability", "repeatWindowAppends", "limits"],
     )
+}
+
+fn server() -> Value {
+    object(
+        json!({
+            "version": text(),
+            "environment": about(text(), "The name of the environment, if the server has one."),
+            "store": about(text(), "The name of the store, without a password."),
+            "secure": about(json!({ "type": "boolean" }), "It has TLS and users."),
+            "login": about(text(), "The login of the caller."),
+            "startedAt": { "type": "string", "format": "date-time" },
+            "uptimeSeconds": { "type": "number", "minimum": 0 },
+        }),
+        &["version", "secure", "startedAt", "uptimeSeconds"],
+    )
+}
+
+fn counts() -> Value {
+    object(
+        json!({
+            "events": about(number(), "The position of the last event."),
+            "streams": about(number(), "Streams that have events, without those of the system."),
+            "streamsAreAll": about(
+                json!({ "type": "boolean" }),
+                &format!("`false`: there are more than the {COUNTED_MAX} that are counted."),
+            ),
+            "categories": number(),
+        }),
+        &["events", "streams", "streamsAreAll", "categories"],
+    )
+}
+
+fn number_or_null() -> Value {
+    json!({ "type": ["integer", "null"], "minimum": 0 })
+}
+
+fn groups() -> Value {
+    let consumer = object(
+        json!({
+            "name": text(),
+            "address": text(),
+            "login": text(),
+            "inFlight": number(),
+            "freeSlots": number(),
+            "delivered": number(),
+        }),
+        &["name", "address", "login", "inFlight", "freeSlots", "delivered"],
+    );
+    let group = json!({
+        "source": about(text(), "The stream that the group reads, or `$all`."),
+        "name": text(),
+        "status": { "enum": ["behind", "live", "replaying", "failed"] },
+        "failure": about(json!({ "type": ["string", "null"] }), "Why the source cannot be read."),
+        "checkpoint": about(
+            number_or_null(),
+            "Everything up to it is finished. A revision of the source, or a position of `$all`.",
+        ),
+        "lastKnown": about(number_or_null(), "The last place that was read."),
+        "parked": about(number(), "Events that are parked."),
+        "parkedStream": about(text(), "The stream of links to them."),
+        "waiting": about(number(), "Events that wait for their first delivery."),
+        "retried": about(number(), "Events that wait for a further delivery."),
+        "inFlight": about(number(), "Events that were delivered and not answered."),
+        "delivered": about(number(), "Deliveries since the start of the group here."),
+        "deliveredPerSecond": number(),
+        "strategy": text(),
+        "consumers": list(consumer),
+    });
+    object(json!({ "groups": list(all_of(group)) }), &["groups"])
+}
+
+fn projections() -> Value {
+    let projection = json!({
+        "name": text(),
+        "mode": { "enum": ["Continuous", "OneTime", "Transient"] },
+        "status": about(text(), "A word of the protocol, such as `Running` or `Faulted`."),
+        "reason": about(text(), "Why it waits or has failed; else empty."),
+        "position": position(),
+        "checkpoint": position(),
+        "progressPercent": { "type": "number", "minimum": 0, "maximum": 100 },
+        "handled": about(number(), "Events that its handlers have seen since the server started."),
+        "partitions": about(number(), "Partitions whose states are in memory."),
+        "ofSystem": about(
+            json!({ "type": "boolean" }),
+            "It is the store's index under another name, and has no script.",
+        ),
+        "query": about(json!({ "type": ["string", "null"] }), "The script."),
+    });
+    object(json!({ "projections": list(all_of(projection)) }), &["projections"])
+}
+
+/// An object with these members, all of which are always there.
+fn all_of(properties: Value) -> Value {
+    let names = properties.as_object().map(|all| all.keys().cloned().collect::<Vec<_>>());
+    let names = names.unwrap_or_default();
+    object(properties, &names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 fn problem() -> Value {

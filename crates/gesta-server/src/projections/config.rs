@@ -29,6 +29,17 @@ pub(super) enum Mode {
     Transient,
 }
 
+impl Mode {
+    /// Returns the word by which clients know the mode.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Continuous => "Continuous",
+            Self::OneTime => "OneTime",
+            Self::Transient => "Transient",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProjectionConfig {
     pub(super) id: String,

@@ -5,7 +5,8 @@
 //! `checkpoint` (stored records), `source` (events for handlers), `idle_source` (events that are
 //! left for a stopped projection), `fold` (handlers on the script's thread), `emission` (events
 //! that are appended), `progress` (for those who ask), `tracked` (emitted streams), `runner` and
-//! `write` (one projection at work), `control` (all projections), `system`, `service`.
+//! `write` (one projection at work), `control` (all projections), `described` (with their
+//! progress), `system`, `summary` (for the HTTP interface), `service`.
 //!
 //! Invariants:
 //! - Everything that a projection does about an event is in one append with the checkpoint that
@@ -17,6 +18,7 @@
 mod checkpoint;
 mod config;
 mod control;
+mod described;
 mod emission;
 mod fold;
 mod idle_source;
@@ -25,8 +27,13 @@ mod progress;
 mod runner;
 mod service;
 mod source;
+mod summary;
 mod system;
 mod tracked;
 mod write;
 
-pub(crate) use self::{control::Projections, service::service};
+pub(crate) use self::{
+    control::Projections,
+    service::service,
+    summary::{ProjectionSummary, summaries},
+};

@@ -6,16 +6,15 @@ mod requests;
 use std::pin::Pin;
 
 use futures_util::{Stream, stream};
-use gesta_store::{DeleteStream, ExpectedRevision, ListStreams, Position, StoreError, StreamName};
+use gesta_store::{DeleteStream, ExpectedRevision, ListStreams, StoreError, StreamName};
 use tonic::{Code, Request, Response, Status as Refusal};
 
 use super::{
     checkpoint::{PartitionState, last_checkpoint, stored_state},
     config::{Change, Mode, ProjectionConfig, Switch},
-    control::{Control, DescribedProjection, ProjectionRunner, Projections},
-    names,
-    progress::Status,
-    system, tracked,
+    control::{Control, DescribedProjection, Projections},
+    described::described,
+    names, system, tracked,
 };
 use crate::{
     access::CallSubject,
@@ -26,7 +25,6 @@ use crate::{
             StatisticsReq, StatisticsResp, UpdateReq, UpdateResp,
             delete_req::Options as DeleteOptions,
             projections_server::{Projections as Calls, ProjectionsServer},
-            statistics_resp::Details,
         },
         shared::Empty,
     },
@@ -109,18 +107,11 @@ impl Calls for ProjectionsService {
     ) -> Result<Response<Self::StatisticsStream>, Refusal> {
         let asked = requests::statistics(request.into_inner())?;
         let head = self.projections.store().head().await.map_err(|error| status(&error))?;
-        let control = self.projections.look().await?;
-        let mut described = Vec::new();
-        for runner in control.runners().filter(|runner| asked.includes(&runner.config)) {
-            self.look_up_progress(runner).await.map_err(|error| status(&error))?;
-            described.push(runner.described());
-        }
-        // A script is compiled below, which must not hold up other calls.
-        drop(control);
         let mut details = Vec::new();
-        for projection in described {
-            let described = self.describe(&projection, head.position).await;
-            details.push(described.map_err(|error| status(&error))?);
+        for (DescribedProjection { config, progress, .. }, percent) in
+            described(&self.projections, head.position, |config| asked.includes(config)).await?
+        {
+            details.push(answers::statistics(&config, &progress.lock(), percent));
         }
         let of_system = system::NAMES.into_iter().filter(|name| asked.includes_system(name));
         details.extend(of_system.map(|name| answers::system_statistics(name, head.position)));
@@ -205,46 +196,6 @@ impl ProjectionsService {
             Ok((config.switch != to).then_some(change))
         };
         self.projections.change(switch).await
-    }
-
-    /// Reads the progress of a projection that does not run here from its checkpoint.
-    async fn look_up_progress(&self, runner: &ProjectionRunner) -> Result<(), StoreError> {
-        if runner.is_here() || runner.config.mode == Mode::Transient {
-            return Ok(());
-        }
-        let stream = names::checkpoints(&runner.config.name);
-        let last = last_checkpoint(self.projections.store(), &runner.config, &stream).await?;
-        if let Some(record) = last.record {
-            let mut progress = runner.progress.lock();
-            (progress.position, progress.checkpoint) = (record.position(), record.position());
-        }
-        Ok(())
-    }
-
-    async fn describe(
-        &self,
-        projection: &DescribedProjection,
-        head: Position,
-    ) -> Result<Details, StoreError> {
-        let DescribedProjection { config, progress, source } = projection;
-        let (state, position) = {
-            let progress = progress.lock();
-            (progress.status.clone(), progress.position)
-        };
-        let is_done = match state {
-            Status::Completed => true,
-            // Events behind the position may be of other streams, or its own checkpoint.
-            Status::Stopped | Status::Aborted if position < head => {
-                source.is_exhausted(self.projections.store(), &config.query, position).await?
-            }
-            Status::Running
-            | Status::Waiting(_)
-            | Status::Stopped
-            | Status::Aborted
-            | Status::Faulted(_) => position >= head,
-        };
-        let percent = if is_done { 100.0 } else { answers::percent(position, head) };
-        Ok(answers::statistics(config, &progress.lock(), percent))
     }
 
     /// Returns the state of a partition, from memory or from the store.

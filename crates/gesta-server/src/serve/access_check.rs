@@ -18,7 +18,7 @@ use crate::{
         AuditRecord, CallSubject, Caller, Decision, Guard, Peer, Recorded, Row, has_row, row_of,
     },
     call_log::FailureReason,
-    http, native,
+    console, http, native,
     node::{Node, wall_now},
     wire::access_denied,
 };
@@ -63,8 +63,11 @@ pub(super) async fn check_access(
 pub(super) fn table_path(request: &Request) -> String {
     let path = request.uri().path();
     let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let has_pattern =
-        |pattern: &&str| native::is_native(pattern) || http::is_administration(pattern);
+    let has_pattern = |pattern: &&str| {
+        native::is_native(pattern)
+            || http::is_administration(pattern)
+            || console::is_console(pattern)
+    };
     matched.filter(has_pattern).unwrap_or(path).to_owned()
 }
 
@@ -144,7 +147,12 @@ mod tests {
 
     #[test]
     fn every_call_and_every_path_has_one_row_and_every_row_is_served() {
-        let paths = METHODS.iter().copied().chain(http::paths()).map(|path| (None, path));
+        let paths = METHODS
+            .iter()
+            .copied()
+            .chain(http::paths())
+            .chain(console::PATHS)
+            .map(|path| (None, path));
         let methods = native::methods().into_iter().chain(http::methods());
         let methods = methods.map(|(method, path)| (Some(method), path));
         let served: Vec<_> = paths.chain(methods).collect();

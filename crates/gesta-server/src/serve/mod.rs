@@ -34,6 +34,7 @@ use crate::{
     access::{Access, FirstPasswords, Guard},
     address::ServerAddress,
     groups::Groups,
+    labels::ServerLabels,
     members::Members,
     node::Node,
     projections::Projections,
@@ -164,6 +165,13 @@ impl Server {
     #[must_use]
     pub fn advertise(self, address: ServerAddress) -> Self {
         self.node.set_address(address);
+        self
+    }
+
+    /// Sets the names by which people tell this server from others. The first ones stay.
+    #[must_use]
+    pub fn labelled(self, labels: ServerLabels) -> Self {
+        self.node.set_labels(labels);
         self
     }
 

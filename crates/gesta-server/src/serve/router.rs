@@ -24,7 +24,7 @@ use super::{
     refusals::{Refusal, full, is_grpc, refuse, unknown},
 };
 use crate::{
-    appends, discovery,
+    appends, console, discovery,
     groups::{self, Groups},
     http,
     members::Members,
@@ -41,6 +41,7 @@ pub(super) fn router(
     projections: Projections,
     members: Members,
 ) -> Router {
+    let native_state = (node.clone(), groups.clone(), projections.clone());
     let services = Routes::new(streams::service(node.clone()))
         .add_service(groups::service(groups.clone()))
         .add_service(streams::service_v2(node.clone()))
@@ -55,7 +56,8 @@ pub(super) fn router(
         .reset_fallback();
     services
         .merge(http::routes(node.clone(), members))
-        .merge(native::routes(node.clone()))
+        .merge(native::routes(native_state))
+        .merge(console::routes())
         .fallback(unknown)
         .layer(from_fn_with_state(node.clone(), check_access))
         .layer(from_fn_with_state(node.clone(), check_protocol))

@@ -8,6 +8,7 @@ mod access;
 mod admin;
 mod batches;
 mod client;
+mod console;
 mod cut_off;
 mod deep_json;
 mod deleting;

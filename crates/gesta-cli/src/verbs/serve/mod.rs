@@ -15,7 +15,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, value_parser};
-use gesta_server::{CONNECTIONS_MAX, InvalidListener, Server, ServerAddress};
+use gesta_server::{CONNECTIONS_MAX, InvalidListener, Server, ServerAddress, ServerLabels};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::{
@@ -46,8 +46,9 @@ Examples:
 
 The log goes to standard error (--log, --log-format). Clients of an insecure server connect with
 kurrentdb://127.0.0.1:2113?tls=false, those of a secure one with
-kurrentdb://LOGIN:PASSWORD@HOST:2113?tlsCaFile=certs/ca.pem. GET /health/ready, /stats and
-/metrics answer on the same port, and /v1/docs shows the HTTP interface.";
+kurrentdb://LOGIN:PASSWORD@HOST:2113?tlsCaFile=certs/ca.pem. A browser finds the console at
+the same address. GET /health/ready, /stats and /metrics answer there, too, and /v1/docs shows the
+HTTP interface.";
 
 /// Serve the store to KurrentDB and EventStoreDB clients
 ///
@@ -75,6 +76,9 @@ pub(crate) struct Serve {
     /// 503
     #[arg(long, value_name = "SECONDS", default_value = "0", env = "GESTA_DRAIN_SECONDS")]
     drain_seconds: u16,
+    /// Name of the environment, such as production, which the console shows on every screen
+    #[arg(long, value_name = "NAME", env = "GESTA_ENVIRONMENT")]
+    environment: Option<String>,
     #[command(flatten)]
     telemetry: TelemetryOptions,
     /// TOML file with settings by the names of these options and `store`; options and environment
@@ -145,6 +149,7 @@ impl Serve {
             admin_password_file: given.admin_password_file.clone(),
             max_connections: self.max_connections,
             drain_seconds: self.drain_seconds,
+            environment: self.environment.clone(),
             log: self.telemetry.levels().to_owned(),
             log_format: self.telemetry.format_name(),
             traces: telemetry.endpoint(),
@@ -174,6 +179,7 @@ impl Serve {
             }
         };
         let server = server.connections_max(self.max_connections);
+        let server = server.labelled(labels(url, self.environment));
         let server = match leases {
             Some(leases) => server.sharing(leases),
             None => server,
@@ -225,6 +231,15 @@ impl Serve {
             Protection::Secure(security) => security.bind(self.listen.0).await,
         };
         listener.map_err(refused)
+    }
+}
+
+/// Returns the names that the console shows. The URL is printed without its password.
+fn labels(url: &StoreUrl, environment: Option<String>) -> ServerLabels {
+    let labels = ServerLabels::default().store(url.to_string());
+    match environment {
+        Some(name) => labels.environment(name),
+        None => labels,
     }
 }
 

@@ -59,13 +59,21 @@ pub(in crate::groups) async fn list(groups: &Groups, request: ListReq) -> Result
 }
 
 async fn describe(groups: &Groups, group: &RunningGroup) -> Result<SubscriptionInfo, Status> {
+    let (report, parked) = report(groups, group).await?;
+    Ok(info(group, report, parked))
+}
+
+/// Asks a group for its figures, and the store for the number of its parked events.
+pub(super) async fn report(
+    groups: &Groups,
+    group: &RunningGroup,
+) -> Result<(GroupReport, u64), Status> {
     let over = || Status::unavailable("the group cannot be described now; try again");
     let (answer, answered) = oneshot::channel();
     group.commands.send(GroupCommand::Describe { answer }).await.map_err(|_| over())?;
     let report = answered.await.map_err(|_| over())?;
     let parked = parked::count(groups.node().store(), &group.config.id).await;
-    let parked = parked.map_err(|error| status(&error))?;
-    Ok(info(group, report, parked))
+    Ok((report, parked.map_err(|error| status(&error))?))
 }
 
 fn info(group: &RunningGroup, report: GroupReport, parked: u64) -> SubscriptionInfo {

@@ -6,7 +6,9 @@ mod messages;
 mod read;
 mod request;
 mod rights;
+mod summary;
 
+pub(crate) use self::summary::{GroupStatus, GroupSummary, summaries};
 pub(super) use self::{
     changes::{create, delete, replay_parked, truncate_parked, update},
     describe::{get_info, list},

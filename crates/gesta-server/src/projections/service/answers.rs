@@ -66,11 +66,6 @@ pub(super) fn statistics(
     progress: &ProjectionProgress,
     progress_percent: f32,
 ) -> Details {
-    let mode = match config.mode {
-        Mode::Continuous => "Continuous",
-        Mode::OneTime => "OneTime",
-        Mode::Transient => "Transient",
-    };
     Details {
         version: i64::try_from(config.version).unwrap_or(i64::MAX),
         epoch: i64::try_from(config.epoch).unwrap_or(i64::MAX),
@@ -81,7 +76,7 @@ pub(super) fn statistics(
         progress: progress_percent,
         last_checkpoint: place(progress.checkpoint),
         events_processed_after_restart: i64::try_from(progress.handled).unwrap_or(i64::MAX),
-        ..named(&config.name, mode)
+        ..named(&config.name, config.mode.word())
     }
 }
 
@@ -92,7 +87,7 @@ pub(super) fn system_statistics(name: &str, head: Position) -> Details {
         position: place(head),
         progress: 100.0,
         last_checkpoint: place(head),
-        ..named(name, "Continuous")
+        ..named(name, Mode::Continuous.word())
     }
 }
 
@@ -108,14 +103,6 @@ fn named(name: &str, mode: &str) -> Details {
 /// Commit and prepare position, as clients print them.
 fn place(position: Position) -> String {
     format!("C:{position}/P:{position}")
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-pub(super) fn percent(position: Position, head: Position) -> f32 {
-    match head.number() {
-        0 => 100.0,
-        head => (position.number() as f32 / head as f32 * 100.0).min(100.0),
-    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,10 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET /v1/appends/{id}", "/v1/appends/0190a0de-7f51-7c9f-8b6b-111111111111", "?+++"),
     ("GET /v1/head", "/v1/head", "?+++"),
     ("GET /v1/store", "/v1/store", "?+++"),
+    ("GET /v1/server", "/v1/server", "?+++"),
+    ("GET /v1/counts", "/v1/counts", "?--+"),
+    ("GET /v1/groups", "/v1/groups", "?+++"),
+    ("GET /v1/projections", "/v1/projections", "?-++"),
     ("GET /v1/openapi.json", "/v1/openapi.json", "++++"),
     ("GET /v1/docs", "/v1/docs", "++++"),
 ];

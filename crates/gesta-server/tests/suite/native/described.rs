@@ -72,6 +72,10 @@ async fn every_answer_is_as_the_document_describes_it(scene: Scene) {
         ("GET /v1/appends/{id}", &format!("/v1/appends/{id}"), Value::Null),
         ("GET /v1/head", "/v1/head", Value::Null),
         ("GET /v1/store", "/v1/store", Value::Null),
+        ("GET /v1/server", "/v1/server", Value::Null),
+        ("GET /v1/counts", "/v1/counts", Value::Null),
+        ("GET /v1/groups", "/v1/groups", Value::Null),
+        ("GET /v1/projections", "/v1/projections", Value::Null),
         ("GET /v1/openapi.json", "/v1/openapi.json", Value::Null),
         ("DELETE /v1/streams/{stream}", "/v1/streams/s-1", Value::Null),
     ] {

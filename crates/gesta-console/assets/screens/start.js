@@ -1,0 +1,191 @@
+// Start: what this server is, how much is in its store, and what is wrong.
+
+import { get, isWell, Problem } from "../api.js";
+import { el, fill, link } from "../dom.js";
+import { groupState, projectionState, readGroups, readProjections } from "../work.js";
+import { streamHref, eventHref, to } from "../route.js";
+import { card, facts, notice, problemNotice } from "../table.js";
+import { ago, duration, grouped, localTime, size, time } from "../time.js";
+
+export const title = "Start";
+
+export async function render(root, { server, signal }) {
+  const asked = {
+    health: isWell("health/ready", signal),
+    last: get("v1/all", { direction: "backwards", limit: 1 }, signal),
+    counts: get("v1/counts", {}, signal),
+    store: get("v1/store", {}, signal),
+    groups: readGroups(signal),
+    projections: readProjections(signal),
+    figures: get("stats", {}, signal),
+  };
+  const answers = await allOf(asked);
+  fill(
+    root,
+    el("h1", {}, "Start"),
+    trouble(answers),
+    cards(answers),
+    el(
+      "div",
+      { class: "columns" },
+      serverFacts(server, answers),
+      lastAppend(answers.last),
+      storeFacts(answers.store),
+    ),
+  );
+}
+
+/** Waits for all answers. One that was refused is its problem: the others are shown. */
+async function allOf(asked) {
+  const names = Object.keys(asked);
+  const settled = await Promise.allSettled(Object.values(asked));
+  const answers = {};
+  settled.forEach((one, at) => {
+    if (one.status === "rejected" && !(one.reason instanceof Problem)) throw one.reason;
+    if (one.status === "rejected" && one.reason.status === 401) throw one.reason;
+    answers[names[at]] = one.status === "fulfilled" ? one.value : one.reason;
+  });
+  return answers;
+}
+
+const given = (answer) => (answer instanceof Problem ? null : answer);
+
+function trouble({ health, groups, projections, figures }) {
+  const found = [];
+  if (health !== true) found.push(["The server is not ready: ", given(health) ?? health.message]);
+  for (const group of given(groups) ?? []) {
+    const { isTrouble, text } = groupState(group);
+    const href = to("group", { source: group.source, name: group.name });
+    if (isTrouble) found.push([link(href, `Group ${group.name} of ${group.source}`), `: ${text}`]);
+  }
+  for (const projection of given(projections) ?? []) {
+    const { isTrouble, text } = projectionState(projection);
+    const href = to("projection", { name: projection.name });
+    if (isTrouble) found.push([link(href, `Projection ${projection.name}`), `: ${text}`]);
+  }
+  const refused = given(figures)?.connections_refused_total;
+  if (refused > 0)
+    found.push([`${grouped(refused)} connections were refused because there were too many.`]);
+  const hidden = [groups, projections, figures].some(
+    (one) => one instanceof Problem && one.status === 403,
+  );
+  const note =
+    hidden &&
+    el(
+      "p",
+      {},
+      "Your user may not see groups, projections or figures, so their problems are not shown.",
+    );
+  if (found.length === 0) return notice("good", el("strong", {}, "No problems."), note);
+  return notice(
+    "error",
+    el("strong", {}, found.length === 1 ? "1 problem" : `${found.length} problems`),
+    el(
+      "ul",
+      {},
+      found.map((one) => el("li", {}, one)),
+    ),
+    note,
+  );
+}
+
+function cards({ counts, groups, projections, figures }) {
+  const counted = given(counts);
+  const streams = counted && `${grouped(counted.streams)}${counted.streamsAreAll ? "" : "+"}`;
+  const parked = given(groups)?.reduce((sum, group) => sum + group.parked, 0);
+  const own = given(projections)?.filter((projection) => !projection.ofSystem);
+  return el(
+    "div",
+    { class: "cards" },
+    card("Events", counted ? grouped(counted.events) : "–", to("query")),
+    card("Streams", streams ?? "–", to("streams")),
+    card("Categories", counted ? grouped(counted.categories) : "–", to("streams")),
+    card("Consumer groups", given(groups) ? grouped(groups.length) : "–", to("groups")),
+    card(
+      "Parked events",
+      parked === undefined ? "–" : grouped(parked),
+      to("groups", { sort: "-parked" }),
+    ),
+    card("Projections", own ? grouped(own.length) : "–", to("projections")),
+    card(
+      "Subscriptions",
+      given(figures) ? grouped(figures.subscriptions_open) : "–",
+      null,
+      "open now",
+    ),
+  );
+}
+
+function serverFacts(server, { figures }) {
+  const seen = given(figures);
+  return el(
+    "section",
+    {},
+    el("h2", {}, "Server"),
+    facts([
+      ["Version", server.version],
+      [
+        "Environment",
+        server.environment ??
+          el("span", { class: "muted" }, "not named (gesta serve --environment)"),
+      ],
+      ["Store", server.store ?? null],
+      ["Protection", server.secure ? "TLS and users" : "none: loopback only"],
+      ["Up for", `${duration(server.uptimeSeconds)}, since ${localTime(server.startedAt)}`],
+      [
+        "Connections",
+        seen && `${grouped(seen.connections_open)} of at most ${grouped(seen.connections_max)}`,
+      ],
+      ["Memory", seen?.resident_memory_bytes ? size(seen.resident_memory_bytes) : null],
+      ["HTTP interface", el("a", { href: "../v1/docs" }, "documentation")],
+    ]),
+  );
+}
+
+function lastAppend(last) {
+  const section = el("section", {}, el("h2", {}, "Last append"));
+  if (last instanceof Problem)
+    return fill(section, el("h2", {}, "Last append"), problemNotice(last));
+  const [event] = last.events;
+  if (!event) {
+    section.append(el("p", { class: "muted" }, "The store has no events yet."));
+    return section;
+  }
+  section.append(
+    facts([
+      ["When", [time(event.recordedAt), ` (${ago(event.recordedAt)})`]],
+      ["Position", link(eventHref(event), event.position)],
+      ["Stream", link(streamHref(event.stream), event.stream)],
+      ["Type", link(eventHref(event), event.type)],
+    ]),
+  );
+  return section;
+}
+
+function storeFacts(store) {
+  if (store instanceof Problem)
+    return el("section", {}, el("h2", {}, "Store"), problemNotice(store));
+  return el(
+    "section",
+    {},
+    el("h2", {}, "Store"),
+    facts([
+      ["Durability", store.durability],
+      ["Largest event", size(store.limits.eventBytesMax)],
+      ["Largest append", size(store.limits.appendBytesMax)],
+      [
+        "Features",
+        el(
+          "details",
+          {},
+          el("summary", {}, `${store.features.length} optional features`),
+          el(
+            "ul",
+            {},
+            store.features.map((one) => el("li", {}, one)),
+          ),
+        ),
+      ],
+    ]),
+  );
+}

@@ -1,0 +1,68 @@
+// The sign-in. What is typed goes to `api.js` and nowhere else.
+
+import { basicProof, CERTIFICATE_PROOF, setProof, tokenProof } from "./api.js";
+import { el, fill } from "./dom.js";
+import { notice } from "./table.js";
+
+/** Shows the form in place of a screen. */
+export function askForSignIn(main, reason) {
+  const login = el("input", { name: "login", autocomplete: "username", required: true });
+  const password = el("input", {
+    name: "password",
+    type: "password",
+    autocomplete: "current-password",
+    required: true,
+  });
+  const token = el("input", {
+    name: "token",
+    type: "password",
+    autocomplete: "off",
+    required: true,
+  });
+  const form = (label, fields, proof) => {
+    const made = el(
+      "form",
+      { class: "fields" },
+      fields,
+      el("span", { class: "buttons" }, el("button", {}, label)),
+    );
+    made.addEventListener("submit", (event) => {
+      event.preventDefault();
+      setProof(proof());
+      made.reset();
+    });
+    return made;
+  };
+  fill(
+    main,
+    el(
+      "div",
+      { class: "screen sign-in" },
+      el("h1", {}, "Sign in"),
+      reason && notice("error", reason),
+      form(
+        "Sign in",
+        [el("label", {}, "Login", login), el("label", {}, "Password", password)],
+        () => basicProof(login.value, password.value),
+      ),
+      el(
+        "details",
+        {},
+        el("summary", {}, "With a bearer token"),
+        form("Use the token", el("label", {}, "Token", token), () => tokenProof(token.value)),
+      ),
+      el(
+        "details",
+        {},
+        el("summary", {}, "With a certificate of this browser"),
+        form("Use the certificate", [], () => CERTIFICATE_PROOF),
+      ),
+      el(
+        "p",
+        { class: "muted" },
+        "The page keeps this in its memory until it is closed or reloaded, and stores it nowhere.",
+      ),
+    ),
+  );
+  login.focus();
+}

@@ -1,0 +1,94 @@
+//! The web console of a server: its page, scripts and styles, included in the binary.
+//!
+//! Owns: everything that a browser runs, in the folder `assets`: plain ES modules and one style
+//! sheet, as they are written. There is no build step and no dependency.
+//!
+//! Invariants:
+//! - The console reads. It asks the server's HTTP interface (`/v1/…`, `/health/ready`, `/stats`)
+//!   and nothing else, so it works without a network and shows what its user may read.
+//! - The assets are public and have no data. The proof of a user is a variable of the page: it is
+//!   in no storage and no cookie, and a reload forgets it.
+//! - Stored texts become text nodes, never markup. The policy ([`CONTENT_SECURITY_POLICY`]) permits
+//!   no inline script, no inline style and no address of another origin.
+//! - Stored numbers are shown digit by digit: `json.js` divides texts of JSON and does not read
+//!   their numbers. What is shown at once is bounded, whatever the size and depth of an event.
+//! - Every screen and every choice on it is an address: what follows `#`, which no proxy sees.
+//!
+//! Not here: routes, headers and the access check (`gesta-server`), the data (its HTTP interface),
+//! changes of anything.
+//!
+//! The modules of the page, lowest first: `json` (JSON without loss), `api` (requests and the
+//! sign-in), `dom` (elements), `time`, `route` (addresses), `table`, `payload` (data as a tree),
+//! `events` (events in tables), `work` (groups and projections), `causes` (the tree of an event),
+//! `frame`, `keys`, `sign-in`, `screens/…` (one for each screen), `app` (which screen is shown).
+
+/// The value of the header `Content-Security-Policy` that all assets need.
+pub const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'; object-src 'none'";
+
+/// A file of the console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Asset {
+    /// The path below that of the console, such as `screens/start.js`. The page itself has the
+    /// empty path.
+    pub path: &'static str,
+    /// The value of the header `Content-Type`.
+    pub content_type: &'static str,
+    /// The content, in UTF-8.
+    pub text: &'static str,
+}
+
+macro_rules! assets {
+    ($($path:literal),* $(,)?) => {
+        &[$(Asset {
+            path: $path,
+            content_type: content_type($path),
+            text: include_str!(concat!("../assets/", $path)),
+        },)*]
+    };
+}
+
+const PAGE: Asset = Asset {
+    path: "",
+    content_type: content_type("index.html"),
+    text: include_str!("../assets/index.html"),
+};
+
+static ASSETS: &[Asset] = assets![
+    "api.js",
+    "app.js",
+    "dom.js",
+    "frame.js",
+    "icon.svg",
+    "json.js",
+    "keys.js",
+    "route.js",
+    "screens/start.js",
+    "sign-in.js",
+    "style.css",
+    "table.js",
+    "time.js",
+    "work.js",
+];
+
+/// Returns the media type of a file, by the end of its name.
+const fn content_type(path: &str) -> &'static str {
+    match path.as_bytes() {
+        [.., b'.', b'j', b's'] => "text/javascript; charset=utf-8",
+        [.., b'.', b'c', b's', b's'] => "text/css; charset=utf-8",
+        [.., b'.', b's', b'v', b'g'] => "image/svg+xml",
+        _ => "text/html; charset=utf-8",
+    }
+}
+
+/// Returns all files: the page first, then the others by their paths.
+///
+/// ```
+/// let page = gesta_console::assets().next().unwrap();
+/// assert_eq!((page.path, page.content_type), ("", "text/html; charset=utf-8"));
+/// assert!(page.text.starts_with("<!doctype html>"));
+/// ```
+pub fn assets() -> impl Iterator<Item = Asset> {
+    std::iter::once(PAGE).chain(ASSETS.iter().copied())
+}

@@ -1,0 +1,3 @@
+//! The web console: its routes and headers.
+
+mod routes;
