@@ -10,9 +10,12 @@ import { listenForKeys } from "./keys.js";
 import { current } from "./route.js";
 import { notice, problemNotice } from "./table.js";
 import { askForSignIn } from "./sign-in.js";
+import * as eventScreen from "./screens/event.js";
 import * as start from "./screens/start.js";
+import * as stream from "./screens/stream.js";
+import * as streams from "./screens/streams.js";
 
-const SCREENS = { start };
+const SCREENS = { start, streams, stream, event: eventScreen };
 
 const main = el("main", { id: "main", tabindex: "-1" });
 document.body.append(frame(main));

@@ -7,6 +7,7 @@ import { ZONE } from "./time.js";
 /** Screens of the navigation, with the key that follows `g`. */
 export const PLACES = [
   { screen: "start", label: "Start", key: "h" },
+  { screen: "streams", label: "Streams", key: "s", also: ["stream", "event"] },
 ];
 
 const THEMES = ["auto", "light", "dark"];

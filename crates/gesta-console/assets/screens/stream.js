@@ -1,0 +1,154 @@
+// One stream: its events both ways, and its metadata.
+
+import { get, Problem } from "../api.js";
+import { el, fill, link } from "../dom.js";
+import { categoryOf, columnsFor, PAGE_EVENTS } from "../events.js";
+import { payloadView } from "../payload.js";
+import { categoryHref, go, here, to } from "../route.js";
+import { choice, facts, notice, problemNotice, table } from "../table.js";
+import { ofInput } from "../time.js";
+
+export const title = ({ parameters }) => parameters.get("name") ?? "Stream";
+
+export async function render(root, { parameters, signal }) {
+  const name = parameters.get("name") ?? "";
+  const isBackward = parameters.get("direction") !== "forwards";
+  const path = `v1/streams/${encodeURIComponent(name)}`;
+  const [page, described] = await Promise.all([
+    orProblem(
+      get(
+        path,
+        {
+          from: parameters.get("from"),
+          fromTime: parameters.get("fromTime"),
+          direction: isBackward ? "backwards" : "forwards",
+          limit: PAGE_EVENTS,
+        },
+        signal,
+      ),
+    ),
+    orProblem(get(`${path}/metadata`, {}, signal)),
+  ]);
+  fill(
+    root,
+    el("h1", { class: "name" }, name),
+    streamFacts(name, described),
+    el(
+      "div",
+      { class: "bar" },
+      directions(isBackward),
+      jumpForm(),
+      el(
+        "span",
+        { class: "links" },
+        link(to("live", { of: name }), "Live"),
+        link(to("lanes", { stream: name }), "Timeline"),
+      ),
+    ),
+    page instanceof Problem ? refused(page) : events(page, parameters, isBackward),
+    metadata(described),
+  );
+}
+
+async function orProblem(answer) {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof Problem && error.status !== 401) return error;
+    throw error;
+  }
+}
+
+function refused(problem) {
+  return problem.status === 404 ? notice("empty", problem.message) : problemNotice(problem);
+}
+
+function streamFacts(name, described) {
+  const category = categoryOf(name);
+  return facts([
+    ["Category", category && !name.startsWith("$") ? link(categoryHref(category), category) : null],
+    ["State", described instanceof Problem ? null : described.state],
+  ]);
+}
+
+function directions(isBackward) {
+  return choice("Order", [
+    {
+      label: "Newest first",
+      href: here({ direction: null, from: null, fromTime: null }),
+      isOn: isBackward,
+    },
+    {
+      label: "Oldest first",
+      href: here({ direction: "forwards", from: null, fromTime: null }),
+      isOn: !isBackward,
+    },
+  ]);
+}
+
+function jumpForm() {
+  const revision = el("input", {
+    type: "number",
+    min: 0,
+    placeholder: "revision",
+    "aria-label": "Revision",
+  });
+  const moment = el("input", { type: "datetime-local", step: 1, "aria-label": "Time" });
+  const form = el(
+    "form",
+    { class: "line" },
+    el("label", {}, "From ", revision),
+    el("label", {}, "or ", moment),
+    el("button", {}, "Go"),
+  );
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const fromTime = ofInput(moment.value);
+    go(here({ from: fromTime ? null : revision.value, fromTime: fromTime || null }));
+  });
+  return form;
+}
+
+function events({ events, next, end }, parameters, isBackward) {
+  const first = events[0]?.revision;
+  // The page before ends where this one begins, and is as long.
+  const before = isBackward ? first + PAGE_EVENTS : Math.max(0, first - PAGE_EVENTS);
+  const isFirst = !parameters.has("from") && !parameters.has("fromTime");
+  const hasBefore = !isFirst && first !== undefined && (isBackward || first > 0);
+  const isIndex = events.some((event) => event.ordinal !== undefined);
+  const names = isIndex
+    ? ["position", "stream", "type", "recorded", "tags", "data"]
+    : ["revision", "type", "recorded", "tags", "data"];
+  return table({
+    label: "events of the stream",
+    parameters,
+    columns: columnsFor(events, ...names),
+    rows: events,
+    loaded: ["event", " on this page"],
+    pages: [
+      {
+        label: isBackward ? "Newest" : "Oldest",
+        href: isFirst ? null : here({ from: null, fromTime: null }),
+      },
+      {
+        label: "Previous",
+        href: hasBefore && !isIndex ? here({ from: before, fromTime: null }) : null,
+        key: "prev",
+      },
+      {
+        label: "Next",
+        href: next === null || end ? null : here({ from: next, fromTime: null }),
+        key: "next",
+      },
+    ],
+    empty: "There are no events in this direction.",
+  });
+}
+
+function metadata(described) {
+  if (described instanceof Problem) return null;
+  const { metadata, metadataRevision } = described;
+  if (metadataRevision === null)
+    return el("p", { class: "muted" }, "No metadata of the stream were set.");
+  return payloadView("Metadata of the stream", metadata);
+}
