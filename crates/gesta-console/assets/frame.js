@@ -8,6 +8,7 @@ import { ZONE } from "./time.js";
 export const PLACES = [
   { screen: "start", label: "Start", key: "h" },
   { screen: "streams", label: "Streams", key: "s", also: ["stream", "event"] },
+  { screen: "lanes", label: "Timeline", key: "t" },
 ];
 
 const THEMES = ["auto", "light", "dark"];

@@ -68,6 +68,7 @@ static ASSETS: &[Asset] = assets![
     "payload.js",
     "route.js",
     "screens/event.js",
+    "screens/lanes.js",
     "screens/start.js",
     "screens/stream.js",
     "screens/streams.js",
