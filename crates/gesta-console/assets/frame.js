@@ -8,7 +8,9 @@ import { ZONE } from "./time.js";
 export const PLACES = [
   { screen: "start", label: "Start", key: "h" },
   { screen: "streams", label: "Streams", key: "s", also: ["stream", "event"] },
+  { screen: "query", label: "Query", key: "q" },
   { screen: "lanes", label: "Timeline", key: "t" },
+  { screen: "live", label: "Live", key: "l" },
 ];
 
 const THEMES = ["auto", "light", "dark"];

@@ -69,6 +69,8 @@ static ASSETS: &[Asset] = assets![
     "route.js",
     "screens/event.js",
     "screens/lanes.js",
+    "screens/live.js",
+    "screens/query.js",
     "screens/start.js",
     "screens/stream.js",
     "screens/streams.js",

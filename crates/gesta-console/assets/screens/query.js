@@ -1,0 +1,304 @@
+// Query: events by category, type, tag, stream, conversation and time; as CSV and JSON.
+//
+// The store evaluates one kind of filter. The narrowest one that is given goes to the server, the
+// others are applied to what it answers, so a page may need several answers of the server. The
+// number of those is bounded; the next page goes on where this one stopped.
+
+import { get, Problem } from "../api.js";
+import { download, el, fill } from "../dom.js";
+import { categoryOf, columnsFor, PAGE_EVENTS } from "../events.js";
+import { payloadPreview } from "../payload.js";
+import { go, here, to } from "../route.js";
+import { choice, notice, table } from "../table.js";
+import { counted, ofInput, toInput } from "../time.js";
+
+/** Events of one answer where some may be left out. */
+const ANSWER_EVENTS = 500;
+/** A page on the screen: its events, and the answers of the server that it may take. */
+const PAGE = { events: PAGE_EVENTS, answers: 20 };
+/** An export. */
+const EXPORT = { events: 10_000, answers: 200 };
+
+export const title = "Query";
+
+export async function render(root, { parameters, signal }) {
+  const wish = wishOf(parameters);
+  fill(root, el("h1", {}, "Query"), queryForm(wish), el("p", { class: "muted" }, "Reading …"));
+  const page = await readPage(wish, startOf(parameters), PAGE, signal);
+  fill(
+    root,
+    el("h1", {}, "Query"),
+    queryForm(wish),
+    el("div", { class: "bar" }, orders(wish), exportButtons(wish, signal)),
+    page.isCut &&
+      notice(
+        "note",
+        `Read ${counted(page.read, "event")} so far without filling this page. “Next” goes on.`,
+      ),
+    table({
+      label: "events",
+      parameters,
+      rows: page.events,
+      loaded: ["event", " on this page"],
+      columns: columnsFor(page.events, "position", "stream", "type", "recorded", "tags", "data"),
+      pages: pagesOf(wish, page, parameters),
+      empty: "No event matches.",
+    }),
+  );
+}
+
+/** Reads the filter of an address. Lists are given by commas in the form, and once each here. */
+function wishOf(parameters) {
+  return {
+    category: parameters.getAll("category"),
+    type: parameters.getAll("type"),
+    tag: parameters.getAll("tag"),
+    stream: parameters.get("stream") ?? "",
+    correlation: parameters.get("correlation") ?? "",
+    causation: parameters.get("causation") ?? "",
+    from: parameters.get("from") ?? "",
+    until: parameters.get("until") ?? "",
+    isBackward: !parameters.has("after") && parameters.get("direction") !== "forwards",
+  };
+}
+
+function startOf(parameters) {
+  return { after: parameters.get("after"), before: parameters.get("before") };
+}
+
+/** Returns the one filter that the server evaluates. */
+function serverFilter(wish) {
+  if (wish.tag.length) return { tag: wish.tag, type: wish.type };
+  if (wish.causation) return { causationId: wish.causation };
+  if (wish.correlation) return { correlationId: wish.correlation };
+  if (wish.stream) return { stream: wish.stream };
+  if (wish.type.length) return { type: wish.type };
+  if (wish.category.length) return { category: wish.category };
+  return {};
+}
+
+function matches(event, wish) {
+  return (
+    (!wish.category.length || wish.category.includes(categoryOf(event.stream))) &&
+    (!wish.type.length || wish.type.includes(event.type)) &&
+    wish.tag.every((tag) => event.tags.includes(tag)) &&
+    (!wish.stream || event.stream === wish.stream) &&
+    (!wish.correlation || event.correlationId === wish.correlation) &&
+    (!wish.causation || event.causationId === wish.causation) &&
+    (!wish.from || new Date(event.recordedAt) >= new Date(wish.from)) &&
+    (!wish.until || new Date(event.recordedAt) <= new Date(wish.until))
+  );
+}
+
+/** Returns `true` if no later event of the direction can match: times grow with positions. */
+function isPast(event, wish) {
+  const bound = wish.isBackward ? wish.from : wish.until;
+  if (!bound) return false;
+  const [time, limit] = [new Date(event.recordedAt), new Date(bound)];
+  return wish.isBackward ? time < limit : time > limit;
+}
+
+/** Reads events that match, within the bounds of `size`. */
+async function readPage(wish, start, size, signal) {
+  const filter = serverFilter(wish);
+  const page = { events: [], place: null, end: false, isCut: false, read: 0 };
+  let place = wish.isBackward ? start.before : start.after;
+  for (let answers = 0; answers < size.answers; answers += 1) {
+    const answer = await get(
+      "v1/all",
+      {
+        ...filter,
+        ...placeOf(wish, place),
+        limit: answers === 0 ? Math.min(size.events, ANSWER_EVENTS) : ANSWER_EVENTS,
+      },
+      signal,
+    );
+    for (const event of answer.events) {
+      page.read += 1;
+      if (isPast(event, wish)) return { ...page, end: true };
+      page.place = event.position;
+      if (matches(event, wish)) page.events.push(event);
+      if (page.events.length === size.events) {
+        const isLast = answer.end && event === answer.events.at(-1);
+        return { ...page, end: isLast };
+      }
+    }
+    if (answer.end) return { ...page, end: true };
+    place = answer.position;
+    page.place = place;
+  }
+  return { ...page, isCut: true };
+}
+
+function placeOf(wish, place) {
+  const direction = wish.isBackward ? "backwards" : "forwards";
+  if (place) return wish.isBackward ? { direction, before: place } : { direction, after: place };
+  // The first answer begins at the time, by the store's index of times.
+  const fromTime = wish.isBackward ? wish.until : wish.from;
+  return { direction, fromTime };
+}
+
+function pagesOf(wish, page, parameters) {
+  const isFirst = !parameters.has("before") && !parameters.has("after");
+  const next = wish.isBackward ? { before: page.place } : { after: page.place };
+  return [
+    {
+      label: wish.isBackward ? "Newest" : "Oldest",
+      href: isFirst
+        ? null
+        : here({
+            before: null,
+            after: null,
+            ...(wish.isBackward ? {} : { direction: "forwards" }),
+          }),
+      key: "prev",
+    },
+    { label: "Next", href: page.end ? null : here(next), key: "next" },
+  ];
+}
+
+function orders(wish) {
+  const at = { before: null, after: null };
+  return choice("Order", [
+    { label: "Newest first", href: here({ ...at, direction: null }), isOn: wish.isBackward },
+    { label: "Oldest first", href: here({ ...at, direction: "forwards" }), isOn: !wish.isBackward },
+  ]);
+}
+
+const FIELDS = [
+  ["category", "Category", "order"],
+  ["type", "Type", "order-placed, order-paid"],
+  ["tag", "Tags (all of them)", "customer:17850"],
+  ["stream", "Stream", "order-1"],
+  ["correlation", "Correlation id", ""],
+  ["causation", "Causation id", ""],
+];
+const LISTS = ["category", "type", "tag"];
+
+function queryForm(wish) {
+  const inputs = FIELDS.map(([name, label, placeholder]) => {
+    const value = LISTS.includes(name) ? listText(wish[name]) : wish[name];
+    return el("label", {}, label, el("input", { name, value, placeholder }));
+  });
+  const time = (name, label) =>
+    el(
+      "label",
+      {},
+      label,
+      el("input", { type: "datetime-local", step: 1, name, value: toInput(wish[name]) }),
+    );
+  const form = el(
+    "form",
+    { class: "fields" },
+    inputs,
+    time("from", "Recorded from"),
+    time("until", "Recorded until"),
+    el(
+      "span",
+      { class: "buttons" },
+      el("button", {}, "Find"),
+      el("a", { href: to("query") }, "Clear"),
+    ),
+  );
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    go(to("query", ofForm(new FormData(form), wish)));
+  });
+  return form;
+}
+
+function ofForm(fields, wish) {
+  const asked = { direction: wish.isBackward ? "" : "forwards" };
+  for (const [name] of FIELDS) {
+    const text = fields.get(name);
+    asked[name] = LISTS.includes(name) ? listOf(text) : text;
+  }
+  return { ...asked, from: ofInput(fields.get("from")), until: ofInput(fields.get("until")) };
+}
+
+/** Divides a text at its commas. `\,` is a comma of a name. */
+function listOf(text) {
+  const parts = text.split(/(?<!\\),/).map((part) => part.trim().replaceAll("\\,", ","));
+  return parts.filter(Boolean);
+}
+
+function listText(names) {
+  return names.map((name) => name.replaceAll(",", "\\,")).join(", ");
+}
+
+function exportButtons(wish, signal) {
+  const note = el("span", { class: "muted", role: "status" });
+  const save = (name, type, lay) => async () => {
+    fill(note, "Reading …");
+    try {
+      const page = await readPage(wish, {}, EXPORT, signal);
+      download(name, type, lay(page.events));
+      fill(note, `${counted(page.events.length, "event")}${page.end ? "" : ", the first of more"}`);
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      fill(note, problem.message);
+    }
+  };
+  return el(
+    "span",
+    { class: "buttons" },
+    note,
+    el(
+      "button",
+      { type: "button", class: "small", onclick: save("events.csv", "text/csv", csv) },
+      "CSV",
+    ),
+    el(
+      "button",
+      { type: "button", class: "small", onclick: save("events.json", "application/json", json) },
+      "JSON",
+    ),
+  );
+}
+
+const CSV_COLUMNS = [
+  "position",
+  "stream",
+  "revision",
+  "id",
+  "type",
+  "schemaVersion",
+  "recordedAt",
+  "correlationId",
+  "causationId",
+  "contentType",
+];
+
+function csv(events) {
+  const lines = [[...CSV_COLUMNS, "tags", "data", "metadata"].join(",")];
+  for (const event of events) {
+    const cells = CSV_COLUMNS.map((name) => event[name] ?? "");
+    const data = event.data?.text ?? event.dataBase64 ?? "";
+    lines.push(
+      [...cells, event.tags.join(" "), data, event.metadata?.text ?? event.metadataBase64 ?? ""]
+        .map(csvCell)
+        .join(","),
+    );
+  }
+  return lines.map((line) => `${line}\r\n`);
+}
+
+/** Quotes a cell (RFC 4180). A text that a spreadsheet would run as a formula gets a quote mark. */
+function csvCell(value) {
+  let text = String(value);
+  if (typeof value === "string" && /^[=+\-@\t\r]/.test(text)) text = `'${text}`;
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+function json(events) {
+  const members = events.map((event) => {
+    const { data, metadata, ...rest } = event;
+    const text = JSON.stringify(rest).slice(0, -1);
+    const stored = [
+      ["data", data],
+      ["metadata", metadata],
+    ].filter(([, value]) => value);
+    return `${text}${stored.map(([name, value]) => `,"${name}":${value.text}`).join("")}}`;
+  });
+  return ["[\n", members.join(",\n"), "\n]\n"];
+}
