@@ -11,14 +11,30 @@ import { current } from "./route.js";
 import { notice, problemNotice } from "./table.js";
 import { askForSignIn } from "./sign-in.js";
 import * as eventScreen from "./screens/event.js";
+import * as group from "./screens/group.js";
+import * as groups from "./screens/groups.js";
 import * as lanes from "./screens/lanes.js";
 import * as live from "./screens/live.js";
+import * as projection from "./screens/projection.js";
+import * as projections from "./screens/projections.js";
 import * as query from "./screens/query.js";
 import * as start from "./screens/start.js";
 import * as stream from "./screens/stream.js";
 import * as streams from "./screens/streams.js";
 
-const SCREENS = { start, streams, stream, event: eventScreen, lanes, live, query };
+const SCREENS = {
+  start,
+  streams,
+  stream,
+  event: eventScreen,
+  lanes,
+  live,
+  query,
+  groups,
+  group,
+  projections,
+  projection,
+};
 
 const main = el("main", { id: "main", tabindex: "-1" });
 document.body.append(frame(main));

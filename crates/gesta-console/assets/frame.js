@@ -11,6 +11,8 @@ export const PLACES = [
   { screen: "query", label: "Query", key: "q" },
   { screen: "lanes", label: "Timeline", key: "t" },
   { screen: "live", label: "Live", key: "l" },
+  { screen: "groups", label: "Groups", key: "g", also: ["group"] },
+  { screen: "projections", label: "Projections", key: "p", also: ["projection"] },
 ];
 
 const THEMES = ["auto", "light", "dark"];

@@ -1,3 +1,8 @@
-//! The web console: its routes and headers.
+//! The web console: its routes and headers, and its screens in a real browser.
 
+mod browser;
+mod hostile;
 mod routes;
+mod screens;
+mod signing_in;
+mod store;

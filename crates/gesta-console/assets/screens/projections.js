@@ -1,0 +1,72 @@
+// Projections of the server: scripts, their state and progress.
+
+import { el, fill, link } from "../dom.js";
+import { projectionState, readProjections } from "../work.js";
+import { here, to } from "../route.js";
+import { choice, table } from "../table.js";
+
+export const title = "Projections";
+
+export async function render(root, { parameters, signal }) {
+  const isAll = parameters.get("system") === "yes";
+  const all = await readProjections(signal);
+  fill(
+    root,
+    el("h1", {}, "Projections"),
+    choice("Kinds", [
+      { label: "Your own", href: here({ system: null }), isOn: !isAll },
+      { label: "With those of the system", href: here({ system: "yes" }), isOn: isAll },
+    ]),
+    table({
+      label: "projections",
+      parameters,
+      columns: COLUMNS,
+      rows: all.filter((projection) => isAll || !projection.ofSystem),
+      empty: "The server has no projections of yours. `gesta server projections create` makes one.",
+    }),
+  );
+}
+
+const COLUMNS = [
+  {
+    name: "name",
+    label: "Projection",
+    kind: "name main",
+    value: (one) => one.name,
+    cell: (one) => link(to("projection", { name: one.name }), one.name),
+  },
+  {
+    name: "status",
+    label: "State",
+    kind: "wide",
+    value: (one) => projectionState(one).text,
+    cell: (one) =>
+      el(
+        "span",
+        { class: projectionState(one).isTrouble ? "bad" : "good" },
+        projectionState(one).text,
+      ),
+  },
+  { name: "mode", label: "Mode", kind: "name", value: (one) => one.mode, cell: (one) => one.mode },
+  {
+    name: "progress",
+    label: "Progress",
+    kind: "number",
+    value: (one) => one.progressPercent,
+    cell: (one) => `${one.progressPercent.toFixed(1)} %`,
+  },
+  {
+    name: "position",
+    label: "Position",
+    kind: "number",
+    value: (one) => one.position,
+    cell: (one) => link(to("query", { after: one.position, direction: "forwards" }), one.position),
+  },
+  {
+    name: "handled",
+    label: "Handled",
+    kind: "number",
+    value: (one) => one.handled,
+    cell: (one) => one.handled,
+  },
+];
