@@ -13,11 +13,12 @@ use axum::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    ApiRoute, GestaState, HttpRules, Problem, Schemas,
+    Access, ApiRoute, GestaState, HttpRules, InvalidRules, Problem, Right, RouteAccess, Schemas,
     built_in::{
         docs::{self, Document},
         feed, health, metrics, processes, projections, reactors,
     },
+    wire::headers,
 };
 
 /// The route table of an application.
@@ -81,10 +82,28 @@ impl Api {
     /// Returns the OpenAPI 3.1 document.
     #[must_use]
     pub fn document(&self) -> Value {
+        self.document_of(ApiRoute::operation)
+    }
+
+    /// Returns the document with credentials, and the refusals of requests without them.
+    fn document_with_access(&self) -> Value {
+        let mut document = self.document_of(ApiRoute::guarded_operation);
+        if let Some(Value::Object(components)) = document.get_mut("components") {
+            let key = headers::API_KEY;
+            let schemes = json!({
+                "bearer": { "type": "http", "scheme": "bearer" },
+                "apiKey": { "type": "apiKey", "in": "header", "name": key.as_str() },
+            });
+            components.insert("securitySchemes".to_owned(), schemes);
+        }
+        document
+    }
+
+    fn document_of(&self, operation: fn(&ApiRoute, &mut Schemas) -> Value) -> Value {
         let mut schemas = Schemas::default();
         let mut paths = Map::new();
         for route in &self.routes {
-            let operation = route.operation(&mut schemas);
+            let operation = operation(route, &mut schemas);
             let (method, path) = route.place();
             let path = paths.entry(path).or_insert_with(|| json!({}));
             if let Some(methods) = path.as_object_mut() {
@@ -103,10 +122,11 @@ impl Api {
     /// are answered with problems.
     ///
     /// # Panics
-    /// If two routes have the same method and path.
+    /// If two routes have the same method and path, or the rules of the state's
+    /// [`Access`] do not fit the routes ([`check_access`](Self::check_access)).
     pub fn router(self, state: GestaState) -> Router {
         let rules = HttpRules::new(&state);
-        self.plain_routes()
+        self.plain_routes(&state)
             .fallback(no_such_route)
             .method_not_allowed_fallback(method_not_allowed)
             .layer(rules)
@@ -137,23 +157,44 @@ impl Api {
     /// ```
     ///
     /// # Panics
-    /// If two routes have the same method and path.
+    /// As [`router`](Self::router).
     pub fn nested<S>(self, state: GestaState) -> Router<S> {
         let rules = HttpRules::new(&state);
-        self.plain_routes().layer(rules).with_state(state)
+        self.plain_routes(&state).layer(rules).with_state(state)
     }
 
-    fn plain_routes(self) -> Router<GestaState> {
+    /// Compares the rules of an access with the routes: every operation that a rule names is one
+    /// of a route, and every route is covered by a rule.
+    ///
+    /// # Errors
+    /// [`InvalidRules`] with the operations to correct.
+    pub fn check_access(&self, access: &Access) -> Result<(), InvalidRules> {
+        let operations: Vec<_> =
+            self.routes.iter().map(|route| (route.id(), route.kind())).collect();
+        access.rules().check(&operations, access.has_ownership())
+    }
+
+    fn plain_routes(self, state: &GestaState) -> Router<GestaState> {
+        if let Some(access) = state.access_in_force()
+            && let Err(invalid) = self.check_access(access)
+        {
+            panic!("the rules of the access do not fit the routes: {invalid}");
+        }
         // Built once. A request gets a clone of the `Arc`.
-        let document = Document(Arc::new(self.document()));
+        let document = match state.access_in_force() {
+            Some(_) => self.document_with_access(),
+            None => self.document(),
+        };
+        let document = Document(Arc::new(document));
         let mut router = Router::new();
         // axum panics on a duplicate method and path.
         for route in self.routes {
-            let (path, handler) = route.into_parts();
+            let (path, handler) = route.into_parts(state);
             router = router.route(&path, handler);
         }
+        let rule = RouteAccess::new(state, feed::OPERATION, Right::Feed);
         for (path, handler) in self.sockets {
-            router = router.route(&path, handler);
+            router = router.route(&path, handler.layer(rule.clone()));
         }
         router.layer(Extension(document))
     }

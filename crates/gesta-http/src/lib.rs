@@ -65,7 +65,8 @@
 //! ([`Created`], [`Updated`], [`QueryResponse`], [`Resource`], [`Versioned`], [`Problem`]); the
 //! route table that both the router and the OpenAPI document are built from ([`Api`],
 //! [`ApiRoute`]); the event feed, the operator's routes, the rules of all responses
-//! ([`HttpRules`]), WebSockets ([`SocketRequest`]), and the server ([`serve()`]).
+//! ([`HttpRules`]), access ([`Access`]), WebSockets ([`SocketRequest`]), and the server
+//! ([`serve()`]).
 //!
 //! Invariants:
 //! - Every unsuccessful response is a problem document (RFC 9457) with a stable code.
@@ -73,18 +74,19 @@
 //! - No input is answered with a 500.
 //!
 //! The modules are layers; each uses only those before it in this list: `wire` (JSON and headers),
-//! `counters` (of requests), `state`, `requests` (extractors and middleware), `sockets`
-//! (WebSockets), `commands`, `queries`, `history` (for handlers of applications), `routing` (routes
-//! with their documentation),
-//! `built_in` (routes that every application has), `rules` (the middleware of all routes), `api`
-//! (the table of all routes), `serve` (connections).
+//! `access` (principals and rules), `counters` (of requests), `state`, `requests` (extractors and
+//! middleware), `sockets` (WebSockets), `commands`, `queries`, `history` (for handlers of
+//! applications), `routing` (routes with their documentation), `built_in` (routes that every
+//! application has), `rules` (the middleware of all routes), `api` (the table of all routes),
+//! `serve` (connections).
 //!
-//! Not here: the JSON of an application's resources, authentication (the application supplies an
-//! [`ActorExtractor`]), and the choice of the store.
+//! Not here: the JSON of an application's resources, logins and sessions (an application has an
+//! [`Access`], or supplies an [`ActorExtractor`]), and the choice of the store.
 
 // The macros' output names this crate by its name, in this crate, too.
 extern crate self as gesta_http;
 
+mod access;
 mod api;
 mod built_in;
 mod commands;
@@ -99,12 +101,22 @@ mod sockets;
 mod state;
 mod wire;
 
+#[cfg(feature = "jwks")]
+pub use access::InvalidKeySetUrl;
+pub use access::{
+    Access, AccessRole, AccessRules, AddressRange, ApiKeys, Authenticate, BearerTokens,
+    InvalidActor, InvalidApiKeys, InvalidProxyHeader, InvalidRules, NewApiKey, OwnedRequest,
+    Ownership, ParseAddressRangeError, ParseRightError, Principal, RateLimit, Right, TrustedProxy,
+};
 pub use api::Api;
 pub use commands::{Commands, Created, EdgeValues, UpdateCommands, Updated, segment};
 pub use gesta_macros::{RequestFields, Schema};
 pub use history::{HistoryEntry, ListHistory};
 pub use queries::{Queries, QueryResponse, Resource, Versioned};
-pub use requests::extract::{JsonBody, OptionalJsonBody, PathOf, QueryOf};
+pub use requests::{
+    extract::{JsonBody, OptionalJsonBody, PathOf, QueryOf},
+    guard::RouteAccess,
+};
 pub use routing::{
     declared::ListPage,
     endpoint::Endpoint,

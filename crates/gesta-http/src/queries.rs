@@ -45,6 +45,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let state = GestaState::from_ref(state);
+        state.permit(parts)?;
         let wanted = headers::position(&parts.headers, POSITION, "Gesta-Position")?;
         let at_least = wanted.unwrap_or(Position::START);
         check_reached(state.gesta(), at_least).await?;

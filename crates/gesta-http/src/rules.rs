@@ -16,8 +16,9 @@ use tower_http::{CompressionLevel, catch_panic::CatchPanicLayer, compression::Co
 use crate::{
     GestaState, Problem,
     requests::{
-        correlation::correlate, cors::cross_origin, cross_site::same_site, encoding::Compressible,
-        expect::expectations, measure::measure, preconditions::conditional,
+        authenticate::authenticate, correlation::correlate, cors::cross_origin,
+        cross_site::same_site, encoding::Compressible, expect::expectations, measure::measure,
+        preconditions::conditional,
     },
     wire::headers::single,
 };
@@ -30,6 +31,8 @@ use crate::{
 /// - Conditional reads are answered with 304 or 412, and entity tags name the store's incarnation.
 /// - Responses of 1 KiB and more are compressed with gzip if the client accepts it, except for
 ///   streams and for responses with an entity tag.
+/// - Credentials are checked if an [`Access`](crate::Access) is in force, and wrong ones are
+///   answered with 401.
 /// - Repeated single-valued headers and unknown expectations are refused.
 /// - Web pages of other origins may read responses, and change anything, only if the
 ///   [`GestaState`] [allows](GestaState::allow_origins) their origin (403 otherwise).
@@ -86,6 +89,8 @@ where
             .layer(from_fn_with_state(state(), same_site))
             .layer(from_fn(single))
             .layer(from_fn(expectations))
+            // After the checks of headers, before anything that reads the store for the request.
+            .layer(from_fn_with_state(state(), authenticate))
             .layer(from_fn_with_state(state(), conditional))
             .map_response(|response: Response<_>| response.map(axum::body::Body::new))
             // Responses are made for each request, so the fastest level.

@@ -5,13 +5,14 @@ use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use axum::{
     extract::{FromRef, FromRequestParts},
-    http::request::Parts,
+    http::{StatusCode, request::Parts},
 };
 use gesta::Gesta;
 use tokio::sync::watch;
 
 use crate::{
-    Describe, Operation, Problem,
+    Access, Describe, Operation, Problem,
+    access::Permit,
     counters::HttpCounters,
     wire::{
         host_name::{HostName, HostNames},
@@ -190,6 +191,7 @@ fn anonymous(_: &Parts) -> Result<String, Problem> {
 pub struct GestaState {
     gesta: Gesta,
     actor_extractor: Arc<dyn ActorExtractor>,
+    access: Option<Access>,
     limits: Limits,
     origins: Origins,
     hosts: HostNames,
@@ -205,6 +207,7 @@ impl GestaState {
         Self {
             gesta,
             actor_extractor: Arc::new(anonymous),
+            access: None,
             limits: Limits::DEFAULT,
             origins: Origins::default(),
             hosts: HostNames::default(),
@@ -217,6 +220,16 @@ impl GestaState {
     #[must_use]
     pub fn actor(self, actor_extractor: impl ActorExtractor) -> Self {
         Self { actor_extractor: Arc::new(actor_extractor), ..self }
+    }
+
+    /// Puts an access in force: every request needs a rule that allows it, and the actor is that of
+    /// its credentials. The extractor of [`actor`](Self::actor) is not asked any more.
+    ///
+    /// [`Api::router`](crate::Api::router) panics if the rules do not fit the routes; see
+    /// [`Api::check_access`](crate::Api::check_access).
+    #[must_use]
+    pub fn access(self, access: Access) -> Self {
+        Self { access: Some(access), ..self }
     }
 
     /// Sets the limits.
@@ -298,8 +311,31 @@ impl GestaState {
         self.closing.subscribe()
     }
 
+    pub(crate) fn access_in_force(&self) -> Option<&Access> {
+        self.access.as_ref()
+    }
+
     pub(crate) fn request_actor(&self, request: &Parts) -> Result<String, Problem> {
-        self.actor_extractor.actor(request)
+        match self.permit(request)? {
+            Some(permit) => Ok(permit.actor.clone()),
+            None => self.actor_extractor.actor(request),
+        }
+    }
+
+    /// Returns the permit of a request, or `None` if no access is in force.
+    ///
+    /// # Errors
+    /// A 403 for a request that no rule has allowed: its route is one of the application's own
+    /// router, without [`RouteAccess`](crate::RouteAccess).
+    pub(crate) fn permit<'r>(&self, request: &'r Parts) -> Result<Option<&'r Permit>, Problem> {
+        if self.access.is_none() {
+            return Ok(None);
+        }
+        let uncovered = || {
+            let detail = "no rule covers this route; give it one with `RouteAccess`";
+            Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
+        };
+        request.extensions.get().map(Some).ok_or_else(uncovered)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns: their routes and headers. Invariants: they are public and have no data; a browser that
 //! has a file asks whether it has changed. Not here: the files
-//! ([`gesta_console`](gesta_console)), and the data that they show ([`native`](crate::native)).
+//! ([`gesta_console`]), and the data that they show ([`native`](crate::native)).
 
 use std::sync::Arc;
 

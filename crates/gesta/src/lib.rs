@@ -152,6 +152,7 @@ mod snapshot;
 mod metrics;
 
 // From commands to events, from events to read models, from events to commands.
+mod internal;
 mod open;
 mod pipeline;
 mod process;
@@ -205,6 +206,7 @@ pub use gesta_store::{
     CausationId, CorrelationId, EventId, EventType, InvalidName, Position, RecordedAt,
     RecordedWhen, Revision, StreamName, Tag,
 };
+pub use internal::is_internal;
 pub use json::JsonFault;
 pub use leased_task::LeasedTask;
 pub use loaded::Loaded;

@@ -12,6 +12,8 @@ use crate::{
 const ARROWS: [(&str, &[&str]); 23] = [
     ("gesta-store", &[]),
     ("gesta-macros", &[]),
+    // Pure: signatures, for whatever takes tokens.
+    ("gesta-tokens", &[]),
     // Unpublished: `cargo xtask services` and tests start real servers by it.
     ("gesta-services", &[]),
     ("xtask", &["gesta-services"]),
@@ -42,7 +44,7 @@ const ARROWS: [(&str, &[&str]); 23] = [
         ],
     ),
     // Its derives for requests and responses.
-    ("gesta-http", &["gesta", "gesta-macros"]),
+    ("gesta-http", &["gesta", "gesta-macros", "gesta-tokens"]),
     // Its schema is made from the route table, and its fields are answered by the routes.
     ("gesta-graphql", &["gesta", "gesta-http"]),
     // Programs open the store that it serves.

@@ -30,6 +30,7 @@ const WITHOUT_CIRCLES: &[&str] = &[
     "gesta-postgres",
     "gesta-sqlite",
     "gesta-store",
+    "gesta-tokens",
     "shop",
     "xtask",
 ];
@@ -93,6 +94,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "open",
             "process",
             "reactor",
+            "internal",
             "application",
             "testing",
         ],
@@ -100,8 +102,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "gesta-http",
         &[
-            "wire", "counters", "state", "requests", "sockets", "commands", "queries", "history",
-            "routing",
+            "wire", "access", "counters", "state", "requests", "sockets", "commands", "queries",
+            "history", "routing",
             "built_in", "rules", "api", "serve",
         ],
     ),

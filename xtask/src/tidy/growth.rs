@@ -32,6 +32,7 @@ const CRATES: [&str; 16] = [
     "gesta-console",
     "gesta-scripts",
     "gesta-server",
+    "gesta-tokens",
 ];
 
 /// A type that will not grow, and the reason.

@@ -29,6 +29,7 @@ const CRATES: &[&str] = &[
     "gesta-sim",
     "gesta-sqlite",
     "gesta-store",
+    "gesta-tokens",
     "shop",
     "xtask",
 ];

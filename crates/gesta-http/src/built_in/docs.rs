@@ -14,14 +14,20 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::swagger_ui;
-use crate::{ApiRoute, Describe, Operation, PathOf, Problem, RequestFields, Schema};
+use crate::{ApiRoute, Describe, Operation, PathOf, Problem, RequestFields, Right, Schema};
 
 /// Returns the routes of the page and the document.
 pub(crate) fn routes() -> [ApiRoute; 3] {
     [
-        ApiRoute::get("/openapi.json", "Returns the OpenAPI document").handle(show_document),
-        ApiRoute::get("/docs", "Shows a page for trying the API").handle(show_page),
-        ApiRoute::get("/docs/{file}", "Returns a file of that page").handle(show_file),
+        ApiRoute::get("/openapi.json", "Returns the OpenAPI document")
+            .handle(show_document)
+            .right(Right::Open),
+        ApiRoute::get("/docs", "Shows a page for trying the API")
+            .handle(show_page)
+            .right(Right::Open),
+        ApiRoute::get("/docs/{file}", "Returns a file of that page")
+            .handle(show_file)
+            .right(Right::Open),
     ]
 }
 

@@ -25,14 +25,15 @@ use gesta::{HealthCause, Severity};
 use serde_json::{Value, json};
 
 use crate::{
-    ApiRoute, Describe, GestaState, Operation, Problem, Schema, Schemas, wire::cause::CauseDetails,
+    ApiRoute, Describe, GestaState, Operation, Problem, Right, Schema, Schemas,
+    wire::cause::CauseDetails,
 };
 
 /// Returns the health routes.
 pub(crate) fn routes() -> [ApiRoute; 2] {
     [
-        ApiRoute::get("/health/live", "Liveness probe").handle(is_live),
-        ApiRoute::get("/health/ready", "Readiness probe").handle(is_ready),
+        ApiRoute::get("/health/live", "Liveness probe").handle(is_live).right(Right::Open),
+        ApiRoute::get("/health/ready", "Readiness probe").handle(is_ready).right(Right::Open),
     ]
 }
 

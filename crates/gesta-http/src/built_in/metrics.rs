@@ -14,7 +14,7 @@ use gesta::{ComponentMetrics, Metrics, ProcessMetrics, RunningMetrics};
 use serde_json::json;
 
 use crate::{
-    ApiRoute, Describe, GestaState, Operation,
+    ApiRoute, Describe, GestaState, Operation, Right,
     counters::HttpCounters,
     wire::exposition::{
         Exposition, Metric,
@@ -168,7 +168,9 @@ static HTTP_IN_PROGRESS: Metric = Metric {
 
 /// Returns the route.
 pub(crate) fn route() -> ApiRoute {
-    ApiRoute::get(PATH, "Returns the metrics for Prometheus").handle(show_metrics)
+    ApiRoute::get(PATH, "Returns the metrics for Prometheus")
+        .handle(show_metrics)
+        .right(Right::Status)
 }
 
 async fn show_metrics(state: GestaState) -> MetricsResponse {

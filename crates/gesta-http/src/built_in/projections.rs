@@ -21,7 +21,7 @@ use super::{
     responses::{Accepted, Done, Listed},
 };
 use crate::{
-    ApiRoute, Describe, GestaState, Operation, PathOf, Problem, RequestFields, Schema,
+    ApiRoute, Describe, GestaState, Operation, PathOf, Problem, RequestFields, Right, Schema,
     requests::operator::RequestOperator, wire::event::recorded_at,
 };
 
@@ -35,20 +35,30 @@ pub(crate) fn routes(prefix: &str) -> [ApiRoute; 8] {
     let retry = under("/dead-letters/{id}/retry");
     [
         ApiRoute::get(&under("/projections"), "Lists all projections with their status")
-            .handle(list_projections),
+            .handle(list_projections)
+            .right(Right::Status),
         ApiRoute::post(&rebuild, "Rebuilds a read model while the current one answers queries")
-            .handle(rebuild_projection),
+            .handle(rebuild_projection)
+            .right(Right::Rebuild),
         ApiRoute::post(&confirm, "Confirms the switch to a rebuild that has new dead letters")
-            .handle(confirm_switch),
+            .handle(confirm_switch)
+            .right(Right::Rebuild),
         ApiRoute::post(&roll_back, "Switches back to the rows that a rebuild replaced")
-            .handle(roll_back_projection),
-        ApiRoute::post(&drop_old, "Drops the rows that a rebuild replaced").handle(drop_old_rows),
-        ApiRoute::get(&under("/dead-letters"), "Lists dead letters").handle(list_dead_letters),
+            .handle(roll_back_projection)
+            .right(Right::Rebuild),
+        ApiRoute::post(&drop_old, "Drops the rows that a rebuild replaced")
+            .handle(drop_old_rows)
+            .right(Right::Rebuild),
+        ApiRoute::get(&under("/dead-letters"), "Lists dead letters")
+            .handle(list_dead_letters)
+            .right(Right::Status),
         ApiRoute::post(&retry, "Retries a dead letter")
             .handle(retry_dead_letter)
+            .right(Right::Operate)
             .rejects(&["still-fails", "event-gone"]),
         ApiRoute::delete(&under("/dead-letters/{id}"), "Discards a dead letter")
-            .handle(discard_dead_letter),
+            .handle(discard_dead_letter)
+            .right(Right::Operate),
     ]
 }
 

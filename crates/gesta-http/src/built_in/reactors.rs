@@ -13,7 +13,7 @@ use super::{
     responses::{CurrentState, Done, Listed},
 };
 use crate::{
-    ApiRoute, GestaState, PathOf, Problem, RequestFields, Schema,
+    ApiRoute, GestaState, PathOf, Problem, RequestFields, Right, Schema,
     requests::operator::RequestOperator, wire::event::recorded_at,
 };
 
@@ -22,19 +22,26 @@ pub(crate) fn routes(prefix: &str) -> [ApiRoute; 7] {
     let under = |path: &str| format!("{prefix}/reactors{path}");
     let letters = |path: &str| under(&format!("/{{reactor}}/dead-letters{path}"));
     [
-        ApiRoute::get(&under(""), "Lists the reactors").handle(list_reactors),
-        ApiRoute::get(&under("/{reactor}"), "Shows a reactor").handle(show_reactor),
+        ApiRoute::get(&under(""), "Lists the reactors").handle(list_reactors).right(Right::Status),
+        ApiRoute::get(&under("/{reactor}"), "Shows a reactor")
+            .handle(show_reactor)
+            .right(Right::Status),
         ApiRoute::post(&under("/{reactor}/pause"), "Pauses a reactor until it is resumed")
-            .handle(pause_reactor),
+            .handle(pause_reactor)
+            .right(Right::Operate),
         ApiRoute::post(&under("/{reactor}/resume"), "Resumes a reactor after a pause or halt")
-            .handle(resume_reactor),
+            .handle(resume_reactor)
+            .right(Right::Operate),
         ApiRoute::get(&letters(""), "Lists the dead letters of a reactor by stream")
-            .handle(list_reactor_dead_letters),
+            .handle(list_reactor_dead_letters)
+            .right(Right::Status),
         ApiRoute::post(&letters("/{event}/retry"), "Attempts the effect of a dead letter again")
             .handle(retry_effect)
+            .right(Right::Operate)
             .rejects(&["still-fails"]),
         ApiRoute::delete(&letters("/{event}"), "Discards a dead letter without its effect")
-            .handle(discard_effect),
+            .handle(discard_effect)
+            .right(Right::Operate),
     ]
 }
 

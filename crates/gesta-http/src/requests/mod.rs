@@ -2,6 +2,7 @@
 //!
 //! Not here: executing a command or answering a query.
 
+pub(crate) mod authenticate;
 pub(crate) mod body_deadline;
 pub(crate) mod correlation;
 pub(crate) mod cors;
@@ -9,6 +10,7 @@ pub(crate) mod cross_site;
 pub(crate) mod encoding;
 pub(crate) mod expect;
 pub(crate) mod extract;
+pub(crate) mod guard;
 pub(crate) mod keys;
 pub(crate) mod measure;
 pub(crate) mod operator;

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     Commands, Created, Cursor, Describe, EdgeValues, Fields, GestaState, HistoryEntry, ListHistory,
     Moment, Operation, PageRequest, Paged, PathId, Problem, Queries, QueryOf, QueryResponse,
-    RequestFields, Resource, Schema, UpdateCommands, Updated, Versioned,
+    RequestFields, Resource, Right, Schema, UpdateCommands, Updated, Versioned,
     requests::extract::{path_parameters, with_page::WithPage},
     segment,
     wire::{cursor::invalid_name, schema::wire_name},
@@ -293,6 +293,7 @@ impl RouteBuilder {
                 }
             },
         )
+        .right(Right::History)
         .rejects(&[UNKNOWN_CURSOR])
     }
 
@@ -321,6 +322,7 @@ impl RouteBuilder {
                 }
             },
         )
+        .moment("at")
     }
 
     /// Finishes a route whose commands `E` executes.

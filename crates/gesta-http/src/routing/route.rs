@@ -8,16 +8,17 @@ use std::sync::Arc;
 
 use axum::{
     http::Method,
-    middleware::from_fn,
+    middleware::{from_fn, from_fn_with_state},
     routing::{MethodFilter, MethodRouter},
 };
 use serde_json::{Value, json};
 
 use super::{endpoint::Endpoint, parts::Content};
 use crate::{
-    GestaState, Operation, Schemas,
+    GestaState, Operation, Right, Schemas,
     requests::{
         cross_site::is_safe,
+        guard::{RouteAccess, check_access},
         unexpected::{UnreadHeaders, no_content, no_parameters, no_unread_headers},
     },
     wire::{headers, operation::ParameterIn, problem::VALIDATION_FAILED, schema::wire_name},
@@ -50,6 +51,8 @@ pub struct ApiRoute {
     rejections: Vec<&'static str>,
     router: MethodRouter<GestaState>,
     has_query_parameters: bool,
+    right: Right,
+    moment: Option<&'static str>,
     describe: Description,
 }
 
@@ -98,9 +101,37 @@ impl ApiRoute {
         Self { area, ..self }
     }
 
-    /// Returns the path and the handler, for the router.
-    pub(crate) fn into_parts(self) -> (String, MethodRouter<GestaState>) {
-        (self.path, self.router)
+    /// Returns the path and the handler, for the router. The handler is guarded by the rule of its
+    /// operation.
+    pub(crate) fn into_parts(self, state: &GestaState) -> (String, MethodRouter<GestaState>) {
+        let access = RouteAccess::new(state, &self.id, self.right).with_moment(self.moment);
+        // The outermost layer of the route: who may not use it learns nothing about its parameters.
+        (self.path, self.router.route_layer(from_fn_with_state(access, check_access)))
+    }
+
+    /// Sets the kind of the operation, by which rules allow it. By default it is that of the
+    /// declaration: for a handler, [`Right::Query`] for `GET` and [`Right::Command`] for others.
+    #[must_use]
+    pub fn right(self, right: Right) -> Self {
+        Self { right, ..self }
+    }
+
+    /// Sets the query parameter that asks for an earlier time, which needs [`Right::History`], too.
+    #[must_use]
+    pub fn moment(self, parameter: &'static str) -> Self {
+        Self { moment: Some(parameter), ..self }
+    }
+
+    /// Returns the id of the operation.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns the kind of the operation.
+    #[must_use]
+    pub fn kind(&self) -> Right {
+        self.right
     }
 
     /// Adds codes of rejections (422) to the documentation.
@@ -125,8 +156,30 @@ impl ApiRoute {
 
     /// Returns the route's entry in the document.
     pub(crate) fn operation(&self, schemas: &mut Schemas) -> Value {
+        self.described(schemas, |_| {})
+    }
+
+    /// Returns the route's entry in the document of an application with an access in force.
+    pub(crate) fn guarded_operation(&self, schemas: &mut Schemas) -> Value {
+        if self.right == Right::Open {
+            return self.operation(schemas);
+        }
+        let mut described = self.described(schemas, |operation| {
+            operation.problem(401, "the request has no credentials, or wrong ones");
+            operation.problem(403, "the actor lacks the right: see `right`");
+            operation.problem(429, "the actor has sent too many requests");
+        });
+        if let Some(members) = described.as_object_mut() {
+            members.insert("security".to_owned(), json!([{ "bearer": [] }, { "apiKey": [] }]));
+            members.insert("x-right".to_owned(), json!(self.right.as_str()));
+        }
+        described
+    }
+
+    fn described(&self, schemas: &mut Schemas, add: impl FnOnce(&mut Operation<'_>)) -> Value {
         let mut operation = Operation::new(schemas);
         (self.describe)(&mut operation);
+        add(&mut operation);
         // The types do not list the codes of a rejection; the route does.
         if !self.rejections.is_empty() {
             operation.problem(422, &format!("rejected: {}", self.rejections.join(", ")));
@@ -184,6 +237,7 @@ impl RouteBuilder {
         // A read is not changed by a key, and without an entity tag it has nothing to compare.
         let router = if is_safe(&method) { router } else { without_headers(router, &headers) };
         let (area, rejections) = ("operations", Vec::new());
+        let right = if is_safe(&method) { Right::Query } else { Right::Command };
         ApiRoute {
             method,
             path,
@@ -193,6 +247,8 @@ impl RouteBuilder {
             rejections,
             router,
             has_query_parameters,
+            right,
+            moment: None,
             describe,
         }
     }

@@ -18,11 +18,14 @@
 //! ([`write_deadline`](super::write_deadline)), the streams of upgraded connections
 //! ([`open_stream`](super::open_stream)), routing and responses.
 
-use std::{convert::Infallible, future::Future, io, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration,
+};
 
 use axum::{
     Router,
     body::{Body, Bytes},
+    extract::ConnectInfo,
     http::{Method, Request, Response, StatusCode},
     middleware::from_fn_with_state,
 };
@@ -112,6 +115,7 @@ impl Connections {
         stream: TcpStream,
         permit: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + use<> {
+        let peer = stream.peer_addr().ok();
         let (router, limits) = (self.router.clone(), self.limits);
         let mut shutdown = self.shutdown.subscribe();
         let progress = Progress::default();
@@ -124,7 +128,7 @@ impl Connections {
             progress.begin();
             let request =
                 request.map(|body| Body::new(DeadlineBody::new(body, limits.body_wait_max)));
-            respond(router.clone(), request, progress.clone())
+            respond(router.clone(), from_peer(peer, request), progress.clone())
         });
         async move {
             let mut connection = http1::Builder::new()
@@ -231,6 +235,14 @@ async fn respond(
         progress.upgrade();
     }
     Ok(response)
+}
+
+/// Adds the address of the connection's peer, by which a trusted proxy is known.
+fn from_peer(peer: Option<SocketAddr>, mut request: Request<Body>) -> Request<Body> {
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(ConnectInfo(peer));
+    }
+    request
 }
 
 async fn shutdown_requested(shutdown: &mut watch::Receiver<bool>) {

@@ -61,6 +61,8 @@ pub struct SocketEnd {
 impl SocketEnd {
     /// The code of a server that shuts down, or of a page that is left.
     pub const GOING_AWAY: u16 = 1001;
+    /// The code of a socket whose client has no credentials that hold any more.
+    pub const UNAUTHENTICATED: u16 = 4401;
 
     /// Creates an end that the client is told with a code of RFC 6455, or one from 4000 to 4999,
     /// and a text. A text of more than 123 bytes is cut.

@@ -25,9 +25,14 @@ pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correla
 /// The last event that the reader of a feed has received.
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
+/// The API key of a request.
+pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 /// Single-valued headers, with their names as shown in problems. Others, such as `If-Match` and
 /// `Accept`, are lists and may be repeated.
-const SINGLE: [(HeaderName, &str); 4] = [
+const SINGLE: [(HeaderName, &str); 6] = [
+    (header::AUTHORIZATION, "Authorization"),
+    (API_KEY, "X-Api-Key"),
     (header::CONTENT_TYPE, "Content-Type"),
     (IDEMPOTENCY_KEY, "Idempotency-Key"),
     (POSITION, "Gesta-Position"),

@@ -36,7 +36,7 @@ pub(crate) const RESOURCE_NOT_FOUND: &str = "the resource does not exist";
 const OF_APPLICATION: &str = "rejected:";
 
 /// The codes of this crate's problems.
-const CODES: [&str; 59] = [
+const CODES: [&str; 62] = [
     "already-exists",
     "body-too-late",
     "closed",
@@ -52,6 +52,7 @@ const CODES: [&str; 59] = [
     "foreign-host",
     "head-too-large",
     "head-too-late",
+    "identity-unavailable",
     "instance-ended",
     "instance-set-aside",
     "instance-unusable",
@@ -87,8 +88,10 @@ const CODES: [&str; 59] = [
     "tombstoned",
     "too-large",
     "too-many-connections",
+    "too-many-requests",
     "too-many-subscriptions",
     "truncated-history",
+    "unauthenticated",
     "undecodable-event",
     "unencodable",
     "unknown-cursor",
@@ -124,6 +127,10 @@ struct ProblemParts {
     causes: Vec<CauseDetails>,
     /// Value of `Accept-Encoding`: the codings accepted for a request body.
     accepting: Option<&'static str>,
+    /// Value of `WWW-Authenticate`: the credentials that are missing.
+    challenge: Option<&'static str>,
+    /// Name of the right that the actor lacks.
+    right: Option<&'static str>,
 }
 
 impl Problem {
@@ -142,6 +149,8 @@ impl Problem {
             is_unknown: false,
             retry_after: None,
             accepting: None,
+            challenge: None,
+            right: None,
             causes: Vec::new(),
         }))
     }
@@ -164,6 +173,16 @@ impl Problem {
     /// Creates a 404; `what` is the kind of resource, such as "order".
     pub fn not_found(what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", format!("no {what} has this id"))
+    }
+
+    /// Creates a 401 with `WWW-Authenticate: Bearer`: the request has no credentials, or wrong
+    /// ones.
+    ///
+    /// The detail must not show them.
+    pub fn unauthenticated(detail: impl Into<String>) -> Self {
+        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail);
+        problem.0.challenge = Some("Bearer");
+        problem
     }
 
     /// Creates a 422: the application rejects a well-formed request.
@@ -229,6 +248,19 @@ impl Problem {
         self
     }
 
+    /// Says in `WWW-Authenticate` that the request had a token, and that it is refused (RFC 6750,
+    /// section 3.1).
+    pub(crate) fn invalid_token(mut self) -> Self {
+        self.0.challenge = Some("Bearer error=\"invalid_token\"");
+        self
+    }
+
+    /// Adds the name of the right that the actor lacks.
+    pub(crate) fn missing_right(mut self, right: &'static str) -> Self {
+        self.0.right = Some(right);
+        self
+    }
+
     /// Returns the status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -262,6 +294,9 @@ impl Problem {
         if let Some(revision) = parts.revision {
             put("revision", json!(revision.number()));
         }
+        if let Some(right) = parts.right {
+            put("right", json!(right));
+        }
         if parts.is_unknown {
             put("outcome", json!("unknown"));
         }
@@ -287,6 +322,9 @@ impl IntoResponse for Problem {
         if let Some(pause) = self.0.retry_after {
             // Whole seconds (RFC 9110, section 10.2.3). A 0 would invite retries without a pause.
             headers.insert(header::RETRY_AFTER, pause.as_secs().max(1).into());
+        }
+        if let Some(challenge) = self.0.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if let Some(codings) = self.0.accepting {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(codings));
@@ -333,6 +371,10 @@ impl Schema for Problem {
                     "revision": {
                         "type": "integer", "minimum": 0,
                         "description": "Current revision of the resource.",
+                    },
+                    "right": {
+                        "type": "string",
+                        "description": "The right that the actor lacks.",
                     },
                     "outcome": {
                         "const": "unknown",

@@ -89,6 +89,7 @@ pub use report::{
     ProcessNotRegistered, RefusedCommand, SetAside, SetAsideInput, Subject, WaitingInput,
 };
 pub use setup::ProcessSetup;
+pub(crate) use setup::is_of_processes;
 pub use status::{ProcessState, ProcessStatus};
 pub use stored::{NotUnderstoodInstance, stored_processes};
 pub use timers::{TimerVersions, UnreadableTimer};

@@ -14,6 +14,8 @@ use crate::{Begin, domain::is_category};
 
 /// Prefix of the streams that hold a manager's checkpoints and set-aside inputs.
 const JOURNAL: &str = "processes:journal";
+/// Prefix of the categories of instances' streams.
+const INSTANCES: &str = "process:";
 
 /// A process manager with its settings, for
 /// [`Builder::process_set_up`](crate::Builder::process_set_up).
@@ -125,6 +127,11 @@ impl<P: ProcessManager> CheckedName<P> {
     };
 }
 
+/// Returns whether streams of this category are those of process managers and their instances.
+pub(crate) fn is_of_processes(category: &str) -> bool {
+    category == JOURNAL || category.starts_with(INSTANCES)
+}
+
 /// The names of a manager in the store.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
@@ -136,7 +143,7 @@ pub(super) struct Identity {
 
 impl Identity {
     pub(super) fn named(name: &str) -> Result<Self, InvalidName> {
-        let category = Category::new(format!("process:{name}"))?;
+        let category = Category::new(format!("{INSTANCES}{name}"))?;
         Ok(Self { category, journal: StreamName::new(format!("{JOURNAL}-{name}"))? })
     }
 

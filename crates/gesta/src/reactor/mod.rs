@@ -53,6 +53,7 @@ pub use effect::{EffectContext, EffectError, EffectKey};
 pub(crate) use handle::{ReactorContext, ReactorHandle, ReactorRegistration, StartReactor};
 pub(crate) use operation::ReactorOperation;
 pub use setup::ReactorSetup;
+pub(crate) use setup::is_of_reactors;
 pub use status::{EffectDeadLetter, ReactorState};
 pub use trouble::ReactorError;
 

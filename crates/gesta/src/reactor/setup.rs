@@ -123,6 +123,11 @@ impl<R: Reactor> ReactorSetup<R> {
     }
 }
 
+/// Returns whether streams of this category are those of reactors.
+pub(crate) fn is_of_reactors(category: &str) -> bool {
+    category == JOURNAL
+}
+
 /// The name of a reactor in the store.
 #[derive(Clone, Debug)]
 pub(super) struct ReactorIdentity {

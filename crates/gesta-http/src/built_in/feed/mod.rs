@@ -7,7 +7,8 @@
 //! - A reader that reconnects with `Last-Event-ID`, or with `after`, continues without gaps and
 //!   duplicates.
 //! - Nothing is buffered for a slow reader beyond one delivery.
-//! - Every feed ends when the server shuts down.
+//! - Every feed ends when the server shuts down, and when the credentials of its reader end.
+//! - A reader without the right to the raw feed sees no event of the framework's own streams.
 //!
 //! Not here: catching up and staying live, which the store's subscription does.
 
@@ -30,9 +31,10 @@ use futures_util::{Stream, stream::unfold};
 use gesta::{EventType, Position, StreamName, Tag, store::Category};
 use serde_json::json;
 
-use self::reader::{FeedItem, FeedReader, Selection};
+use self::reader::{FeedItem, FeedReader, FeedView, Selection};
 use crate::{
-    ApiRoute, Describe, EventDetails, GestaState, Operation, Problem, Schema as _, SocketRequest,
+    ApiRoute, Describe, EventDetails, GestaState, Operation, Problem, Right, Schema as _,
+    SocketRequest,
     requests::extract::query_pairs,
     wire::{
         cursor::invalid_name,
@@ -45,8 +47,11 @@ use crate::{
 /// Returns the route of the feed.
 pub(crate) fn route(prefix: &str) -> ApiRoute {
     let about = "Streams the events after a position, as server-sent events";
-    ApiRoute::get(&format!("{prefix}/events"), about).handle(list_events)
+    ApiRoute::get(&format!("{prefix}/events"), about).handle(list_events).right(Right::Feed)
 }
+
+/// The operation whose rule holds for the feed, whatever carries it.
+pub(crate) const OPERATION: &str = "listEvents";
 
 /// Returns the path of the feed over WebSockets with its handler. OpenAPI describes no WebSockets.
 pub(crate) fn socket_route(prefix: &str) -> (String, MethodRouter<GestaState>) {
@@ -55,13 +60,14 @@ pub(crate) fn socket_route(prefix: &str) -> (String, MethodRouter<GestaState>) {
 
 async fn open_socket(
     State(state): State<GestaState>,
+    view: FeedView,
     uri: Uri,
     request: SocketRequest,
 ) -> Result<Response, Problem> {
     if let Some((name, _)) = query_pairs(&uri)?.into_iter().next() {
         return Err(Problem::invalid(name, "is unknown; subscribe with a message"));
     }
-    Ok(request.open(move |socket| session::run(socket, state)))
+    Ok(request.open(move |socket| session::run(socket, state, view)))
 }
 
 async fn list_events(feed: Feed) -> Result<EventStream, Problem> {
@@ -74,6 +80,7 @@ struct Feed {
     state: GestaState,
     after: Position,
     selection: Selection,
+    view: FeedView,
 }
 
 impl<S> FromRequestParts<S> for Feed
@@ -85,6 +92,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let state = GestaState::from_ref(state);
+        let view = FeedView::of(&state, parts)?;
         let mut selection = Selection::default();
         let mut after = None;
         // Not `QueryOf`: these parameters may be given several times.
@@ -109,17 +117,18 @@ where
         // A browser reconnects with the same URL and adds the id of the last event (HTML standard,
         // section 9.2), which is later than `after`.
         let after = seen.or(after).unwrap_or(Position::START);
-        Ok(Self { state, after, selection })
+        Ok(Self { state, after, selection, view })
     }
 }
 
 impl Feed {
     async fn begin(self) -> Result<EventStream, Problem> {
+        let Self { state, after, selection, view } = self;
         Ok(EventStream {
-            reader: FeedReader::begin(&self.state, self.after, self.selection).await?,
+            reader: FeedReader::begin(&state, after, selection, view).await?,
             // Proxies close silent connections, and only a write shows that the reader is gone.
             keep_alive: KeepAlive::new()
-                .interval(self.state.request_limits().keep_alive)
+                .interval(state.request_limits().keep_alive)
                 .text("keep-alive"),
         })
     }

@@ -1,21 +1,26 @@
 //! The items of a feed, whatever carries them.
 //!
 //! Invariants:
+//! - A reader without the right to the raw feed sees no event of the framework's own streams.
 //! - The store is asked for the next page when all items of the last one were taken.
 //! - A reader that goes on after the position of the last item misses nothing and sees nothing
 //!   twice.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, future::pending, time::SystemTime};
 
+use axum::{
+    extract::{FromRef, FromRequestParts},
+    http::{StatusCode, request::Parts},
+};
 use gesta::{
-    EventType, Position, StreamName, Tag,
+    EventType, Position, Sleep, StreamName, Tag, is_internal,
     store::{
         Category, Delivery, EventQuery, Filter, QueryItem, RecordedEvent, Subscribe, Subscription,
     },
 };
 use tokio::sync::watch;
 
-use crate::{GestaState, Problem, queries::check_reached};
+use crate::{GestaState, Problem, Right, queries::check_reached};
 
 /// The requested events: of any of the streams, any of the categories and any of the types, with
 /// all of the tags. An empty list selects everything.
@@ -27,7 +32,53 @@ pub(super) struct Selection {
     pub(super) tags: Vec<Tag>,
 }
 
+/// What the reader of a feed may see, and until when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FeedView {
+    /// Events of the framework's own streams are shown, too.
+    sees_internal: bool,
+    /// Time at which the reader's credentials end.
+    ends: Option<SystemTime>,
+}
+
+impl FeedView {
+    pub(super) fn of(state: &GestaState, request: &Parts) -> Result<Self, Problem> {
+        let permit = state.permit(request)?;
+        let sees_internal = permit.is_none_or(|permit| permit.sees_internal);
+        Ok(Self { sees_internal, ends: permit.and_then(|permit| permit.ends) })
+    }
+
+    /// Returns a future that is ready when the reader's credentials have ended.
+    pub(super) fn ended(self, state: &GestaState) -> Sleep {
+        match self.ends {
+            Some(ends) => state.gesta().clock().sleep_until(ends),
+            None => Box::pin(pending()),
+        }
+    }
+}
+
+impl<S> FromRequestParts<S> for FeedView
+where
+    GestaState: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Self::of(&GestaState::from_ref(state), parts)
+    }
+}
+
 impl Selection {
+    /// Returns whether a stream or a category is one of the framework.
+    fn names_internal(&self) -> bool {
+        let of_category = |category: &Category| {
+            // A stream's name begins with its category.
+            StreamName::new(format!("{}-x", category.as_str())).is_ok_and(|it| is_internal(&it))
+        };
+        self.streams.iter().any(is_internal) || self.categories.iter().any(of_category)
+    }
+
     /// Returns the filter for the store, and the filters to apply to the events that it
     /// delivers: the store accepts only one.
     fn filters(self) -> (Filter, Vec<Filter>) {
@@ -63,12 +114,14 @@ pub(super) enum FeedItem {
 }
 
 /// Reads a subscription.
-#[derive(Debug)]
 pub(super) struct FeedReader {
     subscription: Subscription,
     /// Filters that the store does not apply.
     remaining: Vec<Filter>,
+    view: FeedView,
     closing: watch::Receiver<bool>,
+    /// Ready when the reader's credentials have ended.
+    ended: Sleep,
     /// Items of the current delivery.
     ready: VecDeque<FeedItem>,
 }
@@ -77,19 +130,26 @@ impl FeedReader {
     /// Begins to read after a position.
     ///
     /// # Errors
-    /// A problem (412) if the position is beyond the head of the store.
+    /// A problem: 412 if the position is beyond the head of the store, 403 for a selection of
+    /// streams that the reader may not see.
     pub(super) async fn begin(
         state: &GestaState,
         after: Position,
         selection: Selection,
+        view: FeedView,
     ) -> Result<Self, Problem> {
+        if !view.sees_internal && selection.names_internal() {
+            let detail = "the selected streams are internal, which needs the right `raw-feed`";
+            let refused = Problem::new(StatusCode::FORBIDDEN, "forbidden", detail);
+            return Err(refused.missing_right(Right::RawFeed.as_str()));
+        }
         // A subscription that starts beyond the head stays silent, and its reader cannot see why.
         check_reached(state.gesta(), after).await?;
         let (indexed, remaining) = selection.filters();
         let subscribe = Subscribe::to_all().after(after).filter(indexed);
         let subscription = state.gesta().store().subscribe(subscribe.into());
-        let closing = state.closing();
-        Ok(Self { subscription, remaining, closing, ready: VecDeque::new() })
+        let (closing, ended) = (state.closing(), view.ended(state));
+        Ok(Self { subscription, remaining, view, closing, ended, ready: VecDeque::new() })
     }
 
     /// Returns the next item, or `None` at the end of the feed.
@@ -99,6 +159,7 @@ impl FeedReader {
                 // A busy store must not postpone the end of the feed.
                 biased;
                 _ = self.closing.wait_for(|closing| *closing) => return None,
+                () = &mut self.ended => return None,
                 delivery = self.subscription.next() => delivery?,
             };
             match delivery {
@@ -121,7 +182,8 @@ impl FeedReader {
     fn select(&mut self, page: Vec<RecordedEvent>) {
         // Only regular expressions can fail, and a feed has none.
         let is_wanted = |event: &RecordedEvent| {
-            self.remaining.iter().all(|filter| filter.matches(event).unwrap_or(false))
+            let is_visible = self.view.sees_internal || !is_internal(&event.stream);
+            is_visible && self.remaining.iter().all(|filter| filter.matches(event).unwrap_or(false))
         };
         let passed = page.last().filter(|last| !is_wanted(last)).map(|last| last.position);
         let wanted = page.into_iter().filter(is_wanted);

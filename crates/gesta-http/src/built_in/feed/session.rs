@@ -24,7 +24,7 @@ use super::{
     frames::{
         ClientFrame, RefusedFrame, SubscribeFrame, confirmation_frame, item_frame, problem_frame,
     },
-    reader::{FeedItem, FeedReader},
+    reader::{FeedItem, FeedReader, FeedView},
 };
 use crate::{GestaState, Problem, SocketEnd, TextSocket};
 
@@ -34,6 +34,7 @@ const SUBSCRIPTIONS_MAX: usize = 20;
 /// The state of one socket.
 struct FeedSession {
     state: GestaState,
+    view: FeedView,
     running: HashMap<String, RunningFeed>,
     messages: SelectAll<BoxStream<'static, FeedMessage>>,
 }
@@ -53,8 +54,8 @@ struct FeedMessage {
 }
 
 /// Serves a socket until it ends.
-pub(super) async fn run(mut socket: TextSocket, state: GestaState) {
-    let session = FeedSession { state, running: HashMap::new(), messages: SelectAll::new() };
+pub(super) async fn run(mut socket: TextSocket, state: GestaState, view: FeedView) {
+    let session = FeedSession { state, view, running: HashMap::new(), messages: SelectAll::new() };
     let end = session.serve(&mut socket).await;
     socket.end(end).await;
 }
@@ -63,12 +64,17 @@ impl FeedSession {
     async fn serve(mut self, socket: &mut TextSocket) -> SocketEnd {
         let state = self.state.clone();
         let mut closed = pin!(state.closed());
+        let mut ended = self.view.ended(&state);
         loop {
             let text = select! {
                 // A busy store must not postpone the end.
                 biased;
                 () = &mut closed => {
                     return SocketEnd::told(SocketEnd::GOING_AWAY, "the server is shutting down");
+                }
+                () = &mut ended => {
+                    let reason = "the credentials have ended; connect with new ones";
+                    return SocketEnd::told(SocketEnd::UNAUTHENTICATED, reason);
                 }
                 received = socket.receive() => match received {
                     Ok(text) => self.take(&text),
@@ -126,7 +132,7 @@ impl FeedSession {
         let (abort, registration) = AbortHandle::new_pair();
         let running = RunningFeed { abort, acknowledged };
         self.running.insert(frame.id.clone(), running);
-        let messages = feed_messages(self.state.clone(), frame, known);
+        let messages = feed_messages(self.state.clone(), self.view, frame, known);
         self.messages.push(Abortable::new(messages, registration).boxed());
         Ok(())
     }
@@ -155,12 +161,13 @@ fn unknown(id: &str) -> String {
 /// Returns the messages of a subscription.
 fn feed_messages(
     state: GestaState,
+    view: FeedView,
     frame: SubscribeFrame,
     acknowledged: watch::Receiver<u64>,
 ) -> BoxStream<'static, FeedMessage> {
     let SubscribeFrame { id, after, selection, window } = frame;
     let begun = async move {
-        match FeedReader::begin(&state, after, selection).await {
+        match FeedReader::begin(&state, after, selection, view).await {
             Ok(reader) => {
                 let text = confirmation_frame(&id, "subscribed");
                 let feed =

@@ -16,7 +16,7 @@ use gesta::InstanceQuery;
 use self::details::{ListedInstance, ProcessDetails, ShownInstance, SubjectDetails};
 use crate::{
     ApiRoute, Cursor, Describe, GestaState, Operation, PageLimit, Paged, PathOf, Problem, QueryOf,
-    RequestFields,
+    RequestFields, Right,
     built_in::{
         identifiers::{EffectName, Name, StateName, SubjectName},
         leases::LeasesInForce,
@@ -34,37 +34,51 @@ pub(crate) fn routes(prefix: &str) -> [ApiRoute; 12] {
     let fire = instance("/timers/{timer}/fire");
     let resend = instance("/commands/{command}/resend");
     [
-        ApiRoute::get(&under(""), "Lists the process managers").handle(list_processes),
+        ApiRoute::get(&under(""), "Lists the process managers")
+            .handle(list_processes)
+            .right(Right::Status),
         ApiRoute::get(
             &under("/{process}"),
             "Shows a process manager and the number of its instances",
         )
-        .handle(show_process),
+        .handle(show_process)
+        .right(Right::Status),
         ApiRoute::post(&under("/{process}/pause"), "Pauses a process manager until it is resumed")
-            .handle(pause_process),
+            .handle(pause_process)
+            .right(Right::Operate),
         ApiRoute::post(
             &under("/{process}/resume"),
             "Resumes a process manager after a pause or halt",
         )
-        .handle(resume_process),
+        .handle(resume_process)
+        .right(Right::Operate),
         ApiRoute::get(&under("/{process}/instances"), "Lists instances by state and id")
-            .handle(list_instances),
+            .handle(list_instances)
+            .right(Right::Status),
         ApiRoute::get(&instance(""), "Shows an instance with its timers and commands")
-            .handle(show_instance),
-        ApiRoute::get(&set_aside(""), "Lists set-aside inputs by subject").handle(list_set_aside),
+            .handle(show_instance)
+            .right(Right::Status),
+        ApiRoute::get(&set_aside(""), "Lists set-aside inputs by subject")
+            .handle(list_set_aside)
+            .right(Right::Status),
         ApiRoute::post(&retry, "Retries the set-aside inputs of a subject")
             .handle(retry_process)
+            .right(Right::Operate)
             .rejects(&["still-fails"]),
         ApiRoute::post(&skip, "Skips a set-aside input and retries the rest")
-            .handle(skip_process_input),
+            .handle(skip_process_input)
+            .right(Right::Operate),
         ApiRoute::post(&instance("/cancel"), "Cancels an instance with its timers and commands")
             .handle(cancel_process)
+            .right(Right::Operate)
             .rejects(&["instance-ended"]),
         ApiRoute::post(&fire, "Fires a pending timer now")
             .handle(fire_process_timer)
+            .right(Right::Operate)
             .rejects(&["instance-set-aside", "instance-unusable"]),
         ApiRoute::post(&resend, "Sends a refused command again")
             .handle(resend_process_command)
+            .right(Right::Operate)
             .rejects(&["instance-unusable"]),
     ]
 }

@@ -15,6 +15,7 @@ mod wording;
 use std::ops::Deref;
 
 use axum::{
+    body::Bytes,
     extract::{FromRef, FromRequest, FromRequestParts, RawPathParams, Request},
     http::{Uri, request::Parts},
 };
@@ -83,6 +84,11 @@ where
         media_type?;
         Ok(Self(parse_or_explain(&body)?))
     }
+}
+
+/// Reads a body, decoded, within the limits of requests.
+pub(crate) async fn decoded_body(request: Request, state: &GestaState) -> Result<Bytes, Problem> {
+    read(request, state).await
 }
 
 /// Returns whether an absent body is a valid `T`.
