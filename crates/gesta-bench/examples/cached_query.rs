@@ -165,7 +165,8 @@ async fn main() -> Result<()> {
         let counts = gesta.query_cache_counts();
         let share = cached.as_secs_f64() / uncached.as_secs_f64();
         println!("cached {name:<17} {cached:>10.1?}  {share:.3} of uncached  {counts:?}");
-        ensure!(counts.hits + 1 >= ROUNDS as u64, "{counts:?}");
+        // The first queries may come before the node knows how far its read model is.
+        ensure!(counts.hits * 100 >= ROUNDS as u64 * 95, "{counts:?}");
         let is_dear = uncached > Duration::from_millis(1);
         ensure!(!is_dear || share <= 0.2, "a cached query takes {share:.2} of an uncached one");
         gesta.close().await;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Each crate with the crates of the workspace that it may depend on.
-const ARROWS: [(&str, &[&str]); 23] = [
+const ARROWS: [(&str, &[&str]); 24] = [
     ("gesta-store", &[]),
     ("gesta-macros", &[]),
     // Pure: signatures, for whatever takes tokens.

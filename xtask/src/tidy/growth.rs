@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Crates that users depend on.
-const CRATES: [&str; 16] = [
+const CRATES: [&str; 17] = [
     "gesta-store",
     "gesta-log",
     "gesta-sqlite",
