@@ -1,8 +1,8 @@
 //! Metrics for Prometheus, at `/metrics`.
 //!
 //! Owns: the names, units and labels of all metrics. A name and the meaning of a label never
-//! change; new ones may be added. Invariant: the values of labels come from the program (names of commands,
-//! components and routes), never from a request or an event.
+//! change; new ones may be added. Invariant: the values of labels come from the program (names of
+//! commands, components and routes), never from a request or an event.
 //!
 //! Not here: the values ([`gesta::Metrics`], `counters`) and the text format (`wire::exposition`).
 

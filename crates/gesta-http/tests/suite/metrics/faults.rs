@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use gesta::{
@@ -80,9 +80,16 @@ fn is_set(switch: &AtomicBool) -> bool {
     switch.load(Ordering::SeqCst)
 }
 
-/// The system clock, which can be put forward.
+/// The system clock, which can be put forward, for the application and its store.
 #[derive(Debug)]
 struct FastClock(Faults);
+
+impl FastClock {
+    fn recorded_at(&self) -> RecordedAt {
+        let since = self.now().duration_since(UNIX_EPOCH).unwrap();
+        RecordedAt::from_micros(since.as_micros().try_into().unwrap())
+    }
+}
 
 impl Clock for FastClock {
     fn now(&self) -> SystemTime {
@@ -267,7 +274,9 @@ impl Reactor for Bell {
 /// Opens the application on a new store.
 pub(crate) async fn open(faults: &Faults, role: Role) -> Gesta {
     let models = MemoryReadModels::new();
-    let store = FaultyStore { store: MemoryStore::new(), faults: faults.clone() };
+    let clock = FastClock(faults.clone());
+    let store = MemoryStore::with_clock(move || clock.recorded_at());
+    let store = FaultyStore { store, faults: faults.clone() };
     let bell = ReactorSetup::of(Bell(faults.clone()), Begin::AtTheStart).attempts(1_000);
     let builder = Gesta::on(Arc::new(store)).clock(FastClock(faults.clone())).role(role);
     let builder = builder
