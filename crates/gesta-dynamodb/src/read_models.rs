@@ -17,7 +17,6 @@ mod catalogue;
 mod connection;
 mod consumers;
 mod head;
-mod letters;
 mod purge;
 mod reader;
 mod rows;

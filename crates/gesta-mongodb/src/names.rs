@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use gesta_store::{DatabaseError, ReadModelId};
+use gesta_store::{DatabaseError, ReadModelId, staged::Area};
 
 /// One document for each projection, with its read models.
 pub(crate) const CATALOGUE: &str = "gesta.catalogue";
@@ -41,8 +41,17 @@ pub(crate) fn of_table(id: &ReadModelId, table: &str) -> String {
     format!("{}{}", of_read_model(id), escaped(table))
 }
 
+/// Returns the name of the collection of an area.
+pub(crate) fn of_area(id: &ReadModelId, area: &Area) -> String {
+    match area {
+        Area::Table(name) => of_table(id, name),
+        Area::Letters => of_kept(id, "letters"),
+        Area::Properties => of_kept(id, "properties"),
+    }
+}
+
 /// Returns the name of a collection with what the framework keeps of a read model.
-pub(crate) fn of_kept(id: &ReadModelId, kind: &str) -> String {
+fn of_kept(id: &ReadModelId, kind: &str) -> String {
     format!("gesta.{kind}.{}", of_head(id))
 }
 

@@ -39,7 +39,6 @@ mod connection;
 mod consumers;
 mod fields;
 mod head;
-mod letters;
 mod lookup;
 mod purge;
 mod reader;

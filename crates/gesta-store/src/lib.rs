@@ -43,6 +43,7 @@ mod read_model;
 #[cfg(feature = "regex")]
 mod regex_dialect;
 mod regex_filter;
+pub mod staged;
 mod store;
 mod stored_append;
 mod stream;

@@ -81,6 +81,31 @@ pub enum Stage {
     Retired,
 }
 
+impl Stage {
+    /// Returns the stage as a word, for stores and for people.
+    ///
+    /// ```
+    /// use gesta_store::Stage;
+    ///
+    /// assert_eq!(Stage::named(Stage::Retired.name()), Some(Stage::Retired));
+    /// assert_eq!(Stage::named("asleep"), None);
+    /// ```
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rebuilding => "rebuilding",
+            Self::Live => "live",
+            Self::Retired => "retired",
+        }
+    }
+
+    /// Returns the stage with this [name](Self::name).
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Rebuilding, Self::Live, Self::Retired].into_iter().find(|stage| stage.name() == name)
+    }
+}
+
 /// A read model, as listed by its store.
 ///
 /// ```

@@ -3,14 +3,9 @@
 //! Readers and transactions that were open at the drop finish in between. A removal that is cut off
 //! is repeated by the next one.
 
-use std::collections::BTreeSet;
+use gesta_store::{ReadModelId, staged::BuildList};
 
-use gesta_store::ReadModelId;
-
-use super::{
-    catalogue::{Catalogue, Dropped},
-    head, rows,
-};
+use super::{catalogue, head, rows};
 use crate::{
     clock,
     errors::CallError,
@@ -24,21 +19,18 @@ const STAYS_SECONDS: u64 = 15 * 60;
 /// Removes the rows of the projection's read models that were dropped long enough ago.
 pub(super) async fn remove_old(table: &Table, projection: &str) -> Result<(), CallError> {
     let until = clock::epoch_seconds().saturating_sub(STAYS_SECONDS);
-    let is_old = |one: &Dropped| one.at_seconds <= until;
-    let list = Catalogue::load(table, projection).await?;
-    let mut removed = BTreeSet::new();
-    for old in list.dropped.iter().filter(|one| is_old(one)) {
-        remove(table, &ReadModelId { projection: projection.to_owned(), build: old.build }).await?;
-        removed.insert(old.build);
-    }
-    if removed.is_empty() {
+    let old = catalogue::load(table, projection).await?.dropped_until(until);
+    if old.is_empty() {
         return Ok(());
     }
-    let forget = |list: &mut Catalogue| {
-        list.dropped.retain(|one| !removed.contains(&one.build));
+    for build in &old {
+        remove(table, &ReadModelId { projection: projection.to_owned(), build: *build }).await?;
+    }
+    let forget = |list: &mut BuildList| {
+        list.forget(&old);
         Some(())
     };
-    Catalogue::change(table, projection, forget).await.map(drop)
+    catalogue::change(table, projection, forget).await.map(drop)
 }
 
 async fn remove(table: &Table, id: &ReadModelId) -> Result<(), CallError> {

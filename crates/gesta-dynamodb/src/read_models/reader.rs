@@ -1,14 +1,17 @@
 //! Readers: lookups of rows, all at one moment.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use gesta_store::{DatabaseError, ListRows, ReadModelId, ReadRows, Row};
+use gesta_store::{
+    DatabaseError, ListRows, ReadModelId, ReadRows, Row,
+    staged::{Area, StagedRows, Wanted},
+};
 use serde_json::Value;
 
 use super::{
     connection::Connection,
     head::{self, Head, Moment},
-    rows::{self, Area, Lookup, RowError, Wanted},
+    rows::{self, Found, Lookup, RowError},
 };
 use crate::{errors::CallError, table::Table};
 
@@ -61,7 +64,7 @@ pub(super) async fn look_up(
     id: &ReadModelId,
     first: Option<Moment>,
     lookup: &Lookup,
-) -> Result<(Vec<(String, String)>, Moment), DatabaseError> {
+) -> Result<(Found, Moment), DatabaseError> {
     let mut next = first;
     for _ in 0..MOMENTS_MAX {
         let moment = match next.take() {
@@ -82,12 +85,8 @@ pub(super) async fn look_up(
 }
 
 impl DynamoReader {
-    async fn look_up(
-        &mut self,
-        table: &str,
-        wanted: Wanted,
-    ) -> Result<Vec<(String, String)>, DatabaseError> {
-        let lookup = Lookup::new(&self.id, &Area::Table(table.to_owned()), wanted);
+    async fn look_up(&mut self, area: &Area, wanted: Wanted) -> Result<Found, DatabaseError> {
+        let lookup = Lookup::new(&self.id, area, wanted);
         let (rows, id) = (self.shared.table.clone(), self.id.clone());
         let (moment, is_first) = (self.moment.clone(), !self.has_answered);
         let read = self.shared.call(async move {
@@ -106,8 +105,9 @@ impl DynamoReader {
 impl ReadRows for DynamoReader {
     async fn get_json(&mut self, table: &str, key: &str) -> Result<Option<Value>, DatabaseError> {
         rows::check(table, key, None)?;
-        let found = self.look_up(table, Wanted::Row(key.to_owned())).await?;
-        found.first().map(|(_, text)| parse(text)).transpose()
+        let area = Area::Table(table.to_owned());
+        let found = self.look_up(&area, Wanted::Row(key.to_owned())).await?;
+        Ok(found.into_iter().next().map(|(_, value)| value))
     }
 
     async fn get_many_json(
@@ -115,29 +115,16 @@ impl ReadRows for DynamoReader {
         table: &str,
         keys: &[&str],
     ) -> Result<Vec<Option<Value>>, DatabaseError> {
-        let wanted = rows::wanted(table, keys.iter().copied())?;
-        let found = self.look_up(table, wanted).await?.into_iter().collect();
-        in_order(keys, &found)
+        rows::check_keys(table, keys)?;
+        let (area, unchanged) = (Area::Table(table.to_owned()), StagedRows::default());
+        let found = self.look_up(&area, unchanged.below_keys(&area, keys)).await?;
+        unchanged.over_keys(&area, keys, found)
     }
 
     async fn list_json(&mut self, list: ListRows<'_>) -> Result<Vec<Row>, DatabaseError> {
         rows::check(list.table, list.prefix, None)?;
-        let found = self.look_up(list.table, Wanted::List((&list).into())).await?;
-        found.into_iter().map(|(key, text)| Ok(Row { key, value: parse(&text)? })).collect()
+        let area = Area::Table(list.table.to_owned());
+        let found = self.look_up(&area, Wanted::Range((&list).into())).await?;
+        Ok(found.into_iter().map(|(key, value)| Row { key, value }).collect())
     }
-}
-
-/// Returns the values of rows in the order of their keys.
-pub(super) fn in_order(
-    keys: &[&str],
-    found: &HashMap<String, String>,
-) -> Result<Vec<Option<Value>>, DatabaseError> {
-    keys.iter().map(|key| found.get(*key).map(|text| parse(text)).transpose()).collect()
-}
-
-pub(super) fn parse(text: &str) -> Result<Value, DatabaseError> {
-    serde_json::from_str(text).map_err(|error| DatabaseError::Corrupt {
-        reason: format!("a row is not JSON: {error}"),
-        source: Some(Arc::new(error)),
-    })
 }

@@ -6,7 +6,11 @@
 use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use gesta_store::{DatabaseError, ListRows, ReadModelId};
+use gesta_store::{
+    DatabaseError, ReadModelId,
+    staged::{Area, RowRange, Wanted},
+};
+use serde_json::Value;
 
 use super::head::Moment;
 use crate::{
@@ -35,25 +39,6 @@ const TABLE_BYTES_MAX: usize = 512;
 /// Bytes of a value as JSON. Two values of a row have to fit into an item of 400 KB.
 const VALUE_BYTES_MAX: usize = 190 * 1_024;
 
-/// A kind of rows: a table of the projection, or what the framework keeps.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Area {
-    Table(String),
-    Letters,
-    Properties,
-}
-
-impl Area {
-    /// The area as the head lists it.
-    pub(super) fn text(&self) -> String {
-        match self {
-            Self::Table(name) => format!("t:{name}"),
-            Self::Letters => "letters".to_owned(),
-            Self::Properties => "properties".to_owned(),
-        }
-    }
-}
-
 /// The partition of an area's rows, by the text of the area.
 pub(super) fn partition(id: &ReadModelId, area: &str) -> String {
     // The length keeps two projections apart whose names contain the separator.
@@ -78,13 +63,9 @@ pub(super) fn check(table: &str, key: &str, value: Option<&str>) -> Result<(), D
     within("a value as JSON", value.map_or(0, str::len), VALUE_BYTES_MAX)
 }
 
-/// Returns a request for several rows, unless a key does not fit.
-pub(super) fn wanted<'k>(
-    table: &str,
-    keys: impl Iterator<Item = &'k str>,
-) -> Result<Wanted, DatabaseError> {
-    let checked = keys.map(|key| check(table, key, None).map(|()| key.to_owned()));
-    Ok(Wanted::Rows(checked.collect::<Result<_, _>>()?))
+/// Refuses keys that do not fit into an item.
+pub(super) fn check_keys(table: &str, keys: &[&str]) -> Result<(), DatabaseError> {
+    keys.iter().try_for_each(|key| check(table, key, None))
 }
 
 /// The reason why a row could not be read.
@@ -112,9 +93,15 @@ impl RowError {
     }
 }
 
+/// Keys with their values.
+pub(super) type Found = Vec<(String, Value)>;
+
 /// Returns the value of a row at a moment.
-fn seen(item: &Item, moment: &Moment) -> Result<Option<String>, RowError> {
-    let value = |name| Ok::<_, CallError>(item.opt_text(name)?.map(str::to_owned));
+fn seen(item: &Item, moment: &Moment) -> Result<Option<Value>, RowError> {
+    let value = |name| {
+        let value = item.opt_text(name)?.map(serde_json::from_str).transpose();
+        value.map_err(|_| damaged(item, name))
+    };
     if moment.sees(item.number(VALUE_OF)?) {
         return Ok(value(VALUE)?);
     }
@@ -132,51 +119,13 @@ pub(super) struct Lookup {
     pub(super) wanted: Wanted,
 }
 
-/// The rows of a lookup.
-#[derive(Clone, Debug)]
-pub(super) enum Wanted {
-    Row(String),
-    /// Rows by their keys. Each is found once.
-    Rows(BTreeSet<String>),
-    List(List),
-}
-
-/// A part of an area, by increasing key.
-#[derive(Clone, Debug)]
-pub(super) struct List {
-    pub(super) prefix: String,
-    pub(super) after: Option<String>,
-    pub(super) limit: usize,
-}
-
-impl List {
-    pub(super) const ALL: Self = List { prefix: String::new(), after: None, limit: usize::MAX };
-
-    /// Returns whether a key is listed.
-    pub(super) fn has(&self, key: &str) -> bool {
-        let is_after = self.after.as_deref().is_none_or(|after| key > after);
-        key.starts_with(&self.prefix) && is_after
-    }
-}
-
-impl From<&ListRows<'_>> for List {
-    fn from(list: &ListRows<'_>) -> Self {
-        let after = list.after.map(str::to_owned);
-        Self { prefix: list.prefix.to_owned(), after, limit: list.limit }
-    }
-}
-
 impl Lookup {
     pub(super) fn new(id: &ReadModelId, area: &Area, wanted: Wanted) -> Self {
         Self { partition: partition(id, &area.text()), wanted }
     }
 
     /// Reads keys and values at a moment.
-    pub(super) async fn at(
-        &self,
-        table: &Table,
-        moment: &Moment,
-    ) -> Result<Vec<(String, String)>, RowError> {
+    pub(super) async fn at(&self, table: &Table, moment: &Moment) -> Result<Found, RowError> {
         match &self.wanted {
             Wanted::Row(key) => match table.get(&self.partition, &sort_key(key)).await? {
                 Some(item) => {
@@ -185,7 +134,7 @@ impl Lookup {
                 None => Ok(Vec::new()),
             },
             Wanted::Rows(keys) => several(table, &self.partition, keys, moment).await,
-            Wanted::List(wanted) => list(table, &self.partition, wanted, moment).await,
+            Wanted::Range(wanted) => list(table, &self.partition, wanted, moment).await,
         }
     }
 }
@@ -195,7 +144,7 @@ async fn several(
     partition: &str,
     keys: &BTreeSet<String>,
     moment: &Moment,
-) -> Result<Vec<(String, String)>, RowError> {
+) -> Result<Found, RowError> {
     let of_items = keys.iter().map(|row| key(partition, &sort_key(row))).collect();
     let mut rows = Vec::new();
     for item in table.get_all(of_items, KEYS_MAX).await? {
@@ -214,9 +163,9 @@ fn row_key(item: &Item) -> Result<&str, CallError> {
 async fn list(
     table: &Table,
     partition: &str,
-    list: &List,
+    list: &RowRange,
     moment: &Moment,
-) -> Result<Vec<(String, String)>, RowError> {
+) -> Result<Found, RowError> {
     let mut after = match &list.after {
         // Keys with the prefix are together: all of them are before this key.
         Some(after) if *after > list.prefix && !after.starts_with(&list.prefix) => {

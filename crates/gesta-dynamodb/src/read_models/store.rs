@@ -3,16 +3,17 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use gesta_store::{
-    CreateReadModel, DatabaseError, DeadLetter, ReadModel, ReadModelId, ReadModelStore, Stage,
+    CreateReadModel, DatabaseError, DeadLetter, ReadModel, ReadModelId, ReadModelStore,
+    staged::{Area, BuildChange, ListedBuild, RowRange, Wanted},
 };
 
 use super::{
-    catalogue::{Catalogue, Dropped, Entry},
+    catalogue,
     connection::Connection,
     head::{self, Head},
-    letters, purge,
+    purge,
     reader::{DynamoReader, look_up},
-    rows::{self, Area, GONE, List, Lookup, Wanted},
+    rows::{self, GONE, Lookup},
     turns,
     tx::DynamoTx,
 };
@@ -103,30 +104,22 @@ impl DynamoReadModels {
         Ok(())
     }
 
-    /// Changes the list of a projection, which has to contain the read model.
+    /// Changes a read model in the list of its projection, which has to contain it.
     async fn change_list(
         &self,
         id: &ReadModelId,
-        change: impl Fn(&mut Catalogue, &ReadModelId) + Send + Sync + 'static,
+        change: BuildChange,
     ) -> Result<(), DatabaseError> {
         let (table, own) = (self.shared.table.clone(), id.clone());
         let work = async move {
-            let changed = Catalogue::change(&table, &own.projection, |list| {
-                list.entry(&own)?;
-                let before: Vec<u64> = list.entries.iter().map(|entry| entry.build).collect();
-                change(list, &own);
-                let is_gone = |build: &u64| list.entries.iter().all(|entry| entry.build != *build);
-                let gone: Vec<u64> = before.into_iter().filter(is_gone).collect();
-                let at_seconds = clock::epoch_seconds();
-                let dropped = gone.iter().map(|build| Dropped { build: *build, at_seconds });
-                list.dropped.extend(dropped);
-                Some(gone)
+            let changed = catalogue::change(&table, &own.projection, |list| {
+                list.change(own.build, change, clock::epoch_seconds())
             });
             changed.await.map_err(CallError::into_database)
         };
         let missing = || DatabaseError::Missing { read_model: id.clone() };
-        let gone = self.shared.call(work).await?.ok_or_else(missing)?;
-        self.after_drop(&id.projection, gone).await
+        let dropped = self.shared.call(work).await?.ok_or_else(missing)?;
+        self.after_drop(&id.projection, dropped).await
     }
 
     /// Reads the head of a read model that was not dropped.
@@ -192,15 +185,15 @@ impl ReadModelStore for DynamoReadModels {
         let (table, projection) = (self.shared.table.clone(), projection.to_owned());
         let work = async move {
             let mut listed = Vec::new();
-            for entry in Catalogue::load(&table, &projection).await?.entries {
-                let id = ReadModelId { projection: projection.clone(), build: entry.build };
+            for listed_build in catalogue::load(&table, &projection).await?.builds() {
+                let ListedBuild { build, version, stage } = *listed_build;
+                let id = ReadModelId { projection: projection.clone(), build };
                 // A checkpoint that cannot be read is reported when the read model is opened.
                 let checkpoint = match head::load(&table, &id).await {
                     Err(CallError::Damaged(_)) => None,
                     head => head?.and_then(|head| head.checkpoint),
                 };
-                let read_model = ReadModel::new(id, entry.version, entry.stage);
-                listed.push(read_model.checkpoint(checkpoint));
+                listed.push(ReadModel::new(id, version, stage).checkpoint(checkpoint));
             }
             Ok::<_, CallError>(listed)
         };
@@ -217,15 +210,11 @@ impl ReadModelStore for DynamoReadModels {
         let work = async move {
             loop {
                 // The head first: a read model that is listed can be used.
-                let build = Catalogue::load(&table, &name).await?.last_build + 1;
+                let build = catalogue::load(&table, &name).await?.next_build();
                 let id = ReadModelId { projection: name.clone(), build };
                 head::create(&table, &id).await?;
-                let listed = Catalogue::change(&table, &name, |list| {
-                    let is_next = list.last_build + 1 == build;
-                    is_next.then(|| {
-                        list.last_build = build;
-                        list.entries.push(Entry { build, version, stage });
-                    })
+                let listed = catalogue::change(&table, &name, |list| {
+                    list.add(ListedBuild { build, version, stage }).then_some(())
                 });
                 if listed.await?.is_some() {
                     return Ok(id);
@@ -239,42 +228,23 @@ impl ReadModelStore for DynamoReadModels {
     }
 
     async fn switch_to(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
-        self.change_list(read_model, |list, own| {
-            list.entries.retain(|entry| entry.build == own.build);
-            list.entries.iter_mut().for_each(|entry| entry.stage = Stage::Live);
-        })
-        .await
+        self.change_list(read_model, BuildChange::Switch).await
     }
 
     async fn switch_keeping(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
-        self.change_list(read_model, |list, own| {
-            list.entries.retain(|entry| entry.build == own.build || entry.stage == Stage::Live);
-            for entry in &mut list.entries {
-                let is_own = entry.build == own.build;
-                entry.stage = if is_own { Stage::Live } else { Stage::Retired };
-            }
-        })
-        .await
+        self.change_list(read_model, BuildChange::SwitchKeeping).await
     }
 
     async fn resume(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
-        self.change_list(read_model, |list, own| {
-            let entry = list.entry(own).filter(|entry| entry.stage == Stage::Retired);
-            if let Some(entry) = entry {
-                entry.stage = Stage::Rebuilding;
-            }
-        })
-        .await
+        self.change_list(read_model, BuildChange::Resume).await
     }
 
     /// Keeps the rows as they are, under keys that no read model has.
     async fn quarantine(&self, read_model: &ReadModelId) -> Result<Option<String>, DatabaseError> {
         let (table, id) = (self.shared.table.clone(), read_model.clone());
         let work = async move {
-            Catalogue::change(&table, &id.projection, |list| {
-                list.entry(&id)?;
-                list.entries.retain(|entry| entry.build != id.build);
-                Some(())
+            catalogue::change(&table, &id.projection, |list| {
+                list.change(id.build, BuildChange::Quarantine, clock::epoch_seconds())
             })
             .await?;
             head::mark_dropped(&table, &id).await
@@ -288,10 +258,7 @@ impl ReadModelStore for DynamoReadModels {
     }
 
     async fn drop_read_model(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
-        let dropped = self.change_list(read_model, |list, own| {
-            list.entries.retain(|entry| entry.build != own.build);
-        });
-        match dropped.await {
+        match self.change_list(read_model, BuildChange::Drop).await {
             // A drop that was cut off may have left the head.
             Err(DatabaseError::Missing { .. }) => {
                 self.after_drop(&read_model.projection, vec![read_model.build]).await
@@ -320,14 +287,14 @@ impl ReadModelStore for DynamoReadModels {
     ) -> Result<Vec<DeadLetter>, DatabaseError> {
         self.head(read_model).await?;
         let (table, id) = (self.shared.table.clone(), read_model.clone());
-        let lookup = Lookup::new(read_model, &Area::Letters, Wanted::List(List::ALL));
+        let lookup = Lookup::new(read_model, &Area::Letters, Wanted::Range(RowRange::ALL));
         let listed = self.shared.call(async move { look_up(&table, &id, None, &lookup).await });
-        let letters = listed.await?.0.into_iter().map(|(key, text)| {
+        let letters = listed.await?.0.into_iter().map(|(key, letter)| {
             let damaged = || DatabaseError::Corrupt {
                 reason: format!("dead letter {key} of {read_model} cannot be read"),
                 source: None,
             };
-            letters::decode(&text).ok_or_else(damaged)
+            DeadLetter::from_json(&letter).ok_or_else(damaged)
         });
         letters.collect()
     }

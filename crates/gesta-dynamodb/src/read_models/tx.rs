@@ -4,34 +4,26 @@
 //! the rows. A commit whose head has changed since the transaction began writes nothing that is
 //! seen.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use gesta_store::{
     Advance, Checkpoint, DatabaseError, DeadLetter, ListRows, Position, ReadModelId, ReadModelTx,
     ReadRows, Row, Rows,
+    staged::{Area, RowRange, StagedRows, Wanted},
 };
 use serde_json::Value;
 
 use super::{
     connection::Connection,
     head::{self, ABORTED_MAX, Head},
-    letters,
-    reader::{in_order, parse},
-    rows::{self, Area, List, Lookup, RowError, Wanted},
+    rows::{self, Found, Lookup, RowError},
     turns::Held,
 };
 use crate::{errors::CallError, item::sorted, table::Table};
 
 /// Rows that are written at the same time.
 const WRITES_MAX: usize = 16;
-
-/// Changed rows of an area; `None` for a deleted one.
-type Changes = BTreeMap<Area, BTreeMap<String, Option<String>>>;
 
 /// A transaction on a read model in [`DynamoReadModels`](super::DynamoReadModels).
 ///
@@ -56,7 +48,7 @@ pub struct DynamoTx {
     shared: Arc<Connection>,
     id: ReadModelId,
     head: Head,
-    changes: Changes,
+    changes: StagedRows,
     checkpoint: Option<Checkpoint>,
     /// Dropped last: the next transaction begins then.
     turn: Held,
@@ -65,40 +57,19 @@ pub struct DynamoTx {
 impl DynamoTx {
     pub(super) fn new(shared: Arc<Connection>, id: ReadModelId, head: Head, turn: Held) -> Self {
         let checkpoint = head.checkpoint;
-        Self { shared, id, head, changes: Changes::new(), checkpoint, turn }
+        Self { shared, id, head, changes: StagedRows::default(), checkpoint, turn }
     }
 
-    fn set(&mut self, area: Area, key: &str, value: Option<String>) {
-        self.changes.entry(area).or_default().insert(key.to_owned(), value);
-    }
-
-    async fn get(&self, area: &Area, key: &str) -> Result<Option<String>, DatabaseError> {
-        if let Some(changed) = self.changes.get(area).and_then(|rows| rows.get(key)) {
-            return Ok(changed.clone());
+    async fn get(&self, area: &Area, key: &str) -> Result<Option<Value>, DatabaseError> {
+        if let Some(changed) = self.changes.get(area, key)? {
+            return Ok(changed);
         }
         let found = self.stored(area, Wanted::Row(key.to_owned())).await?;
         Ok(found.into_iter().next().map(|(_, value)| value))
     }
 
-    async fn list(&self, area: &Area, list: List) -> Result<Vec<(String, String)>, DatabaseError> {
-        let changed = self.changes.get(area).into_iter().flatten();
-        let changed: Vec<_> = changed.filter(|(key, _)| list.has(key)).collect();
-        // Deleted rows are left out below, so that many more are read.
-        let stored = List { limit: list.limit.saturating_add(changed.len()), ..list.clone() };
-        let stored = self.stored(area, Wanted::List(stored)).await?;
-        let mut rows: BTreeMap<String, Option<String>> =
-            stored.into_iter().map(|(key, value)| (key, Some(value))).collect();
-        rows.extend(changed.into_iter().map(|(key, value)| (key.clone(), value.clone())));
-        let rows = rows.into_iter().filter_map(|(key, value)| Some((key, value?)));
-        Ok(rows.take(list.limit).collect())
-    }
-
     /// Reads rows as they were when the transaction began.
-    async fn stored(
-        &self,
-        area: &Area,
-        wanted: Wanted,
-    ) -> Result<Vec<(String, String)>, DatabaseError> {
+    async fn stored(&self, area: &Area, wanted: Wanted) -> Result<Found, DatabaseError> {
         let lookup = Lookup::new(&self.id, area, wanted);
         let (table, moment) = (self.shared.table.clone(), self.head.moment());
         let read = async move { lookup.at(&table, &moment).await.map_err(RowError::into_database) };
@@ -128,7 +99,7 @@ impl ReadModelTx for DynamoTx {
 
     async fn put_dead_letter(&mut self, letter: DeadLetter) -> Result<(), DatabaseError> {
         let key = sorted(letter.position.number());
-        self.set(Area::Letters, &key, Some(letters::encode(&letter)));
+        self.changes.set(Area::Letters, &key, Some(letter.to_json().to_string()));
         Ok(())
     }
 
@@ -136,18 +107,20 @@ impl ReadModelTx for DynamoTx {
         let key = sorted(position.number());
         let was_there = self.get(&Area::Letters, &key).await?.is_some();
         if was_there {
-            self.set(Area::Letters, &key, None);
+            self.changes.set(Area::Letters, &key, None);
         }
         Ok(was_there)
     }
 
     async fn property(&mut self, name: &str) -> Result<Option<String>, DatabaseError> {
-        self.get(&Area::Properties, name).await
+        let value = self.get(&Area::Properties, name).await?;
+        Ok(value.and_then(|value| value.as_str().map(str::to_owned)))
     }
 
     async fn set_property(&mut self, name: &str, value: &str) -> Result<(), DatabaseError> {
-        rows::check("$properties", name, Some(value))?;
-        self.set(Area::Properties, name, Some(value.to_owned()));
+        let text = Value::from(value).to_string();
+        rows::check("$properties", name, Some(&text))?;
+        self.changes.set(Area::Properties, name, Some(text));
         Ok(())
     }
 
@@ -170,8 +143,7 @@ impl ReadModelTx for DynamoTx {
         };
         let mine = shared.call(work).await?;
         drop(turn);
-        let has_deleted = changes.values().flat_map(BTreeMap::values).any(Option::is_none);
-        if has_deleted {
+        if changes.areas().any(|(_, rows)| rows.values().any(Option::is_none)) {
             let table = shared.table.clone();
             let remains = async move { let_go(&table, &id, &changes, mine).await };
             shared.spawn("the removal of deleted rows", remains);
@@ -189,13 +161,14 @@ async fn write(
     table: &Table,
     id: &ReadModelId,
     head: &Head,
-    (changes, moved): (&Changes, Option<Checkpoint>),
+    (changes, moved): (&StagedRows, Option<Checkpoint>),
 ) -> Result<u64, CallError> {
     if head.aborted.len() >= ABORTED_MAX {
         let reason = format!("{ABORTED_MAX} commits of {id} were cut off; rebuild the projection");
         return Err(CallError::Damaged(reason));
     }
-    let areas = changes.keys().map(Area::text).filter(|area| !head.areas.contains(area));
+    let areas = changes.areas().map(|(area, _)| area.text());
+    let areas = areas.filter(|area| !head.areas.contains(area));
     let (mine, aborted) = head.reserve(table, id, areas.collect()).await?;
     let mut writes = Vec::new();
     for (partition, key, value) in each_row(id, changes) {
@@ -220,9 +193,9 @@ async fn write_row(
 /// Changed rows with their partitions.
 fn each_row<'a>(
     id: &ReadModelId,
-    changes: &'a Changes,
+    changes: &'a StagedRows,
 ) -> impl Iterator<Item = (Arc<str>, &'a str, Option<&'a str>)> {
-    let areas = changes.iter().map(|(area, rows)| {
+    let areas = changes.areas().map(|(area, rows)| {
         let partition: Arc<str> = rows::partition(id, &area.text()).into();
         (partition, rows)
     });
@@ -252,7 +225,7 @@ async fn overtaken(table: &Table, id: &ReadModelId, before: Option<Checkpoint>) 
 async fn let_go(
     table: &Table,
     id: &ReadModelId,
-    changes: &Changes,
+    changes: &StagedRows,
     mine: u64,
 ) -> Result<(), CallError> {
     for (partition, key, value) in each_row(id, changes) {
@@ -266,8 +239,7 @@ async fn let_go(
 impl ReadRows for DynamoTx {
     async fn get_json(&mut self, table: &str, key: &str) -> Result<Option<Value>, DatabaseError> {
         rows::check(table, key, None)?;
-        let found = self.get(&Area::Table(table.to_owned()), key).await?;
-        found.map(|text| parse(&text)).transpose()
+        self.get(&Area::Table(table.to_owned()), key).await
     }
 
     async fn get_many_json(
@@ -275,24 +247,18 @@ impl ReadRows for DynamoTx {
         table: &str,
         keys: &[&str],
     ) -> Result<Vec<Option<Value>>, DatabaseError> {
+        rows::check_keys(table, keys)?;
         let area = Area::Table(table.to_owned());
-        let changed = self.changes.get(&area);
-        let change = |key: &str| changed.and_then(|rows| rows.get(key));
-        let stored = keys.iter().copied().filter(|key| change(key).is_none());
-        let wanted = rows::wanted(table, stored)?;
-        let mut found: HashMap<_, _> = keys
-            .iter()
-            .filter_map(|key| Some(((*key).to_owned(), change(key)?.clone()?)))
-            .collect();
-        found.extend(self.stored(&area, wanted).await?);
-        in_order(keys, &found)
+        let stored = self.stored(&area, self.changes.below_keys(&area, keys)).await?;
+        self.changes.over_keys(&area, keys, stored)
     }
 
     async fn list_json(&mut self, list: ListRows<'_>) -> Result<Vec<Row>, DatabaseError> {
         rows::check(list.table, list.prefix, None)?;
-        let area = Area::Table(list.table.to_owned());
-        let found = self.list(&area, (&list).into()).await?;
-        found.into_iter().map(|(key, text)| Ok(Row { key, value: parse(&text)? })).collect()
+        let (area, range) = (Area::Table(list.table.to_owned()), RowRange::from(&list));
+        let stored = self.stored(&area, self.changes.below(&area, &range)).await?;
+        let found = self.changes.over(&area, &range, stored)?;
+        Ok(found.into_iter().map(|(key, value)| Row { key, value }).collect())
     }
 }
 
@@ -305,13 +271,13 @@ impl Rows for DynamoTx {
     ) -> Result<(), DatabaseError> {
         let text = value.to_string();
         rows::check(table, key, Some(&text))?;
-        self.set(Area::Table(table.to_owned()), key, Some(text));
+        self.changes.set(Area::Table(table.to_owned()), key, Some(text));
         Ok(())
     }
 
     async fn delete(&mut self, table: &str, key: &str) -> Result<(), DatabaseError> {
         rows::check(table, key, None)?;
-        self.set(Area::Table(table.to_owned()), key, None);
+        self.changes.set(Area::Table(table.to_owned()), key, None);
         Ok(())
     }
 }

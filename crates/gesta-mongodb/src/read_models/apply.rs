@@ -7,14 +7,13 @@
 use std::collections::HashMap;
 
 use futures_util::TryStreamExt as _;
-use gesta_store::ReadModelId;
+use gesta_store::{ReadModelId, staged::StagedRows};
 use mongodb::{
     ClientSession, Collection,
     bson::{Bson, Document, doc},
 };
 
 use super::{
-    batch::Changes,
     connection::Place,
     fields::{Fields as _, ID, number},
     rows::{Cell, RowChange, StoredRow, VERSION},
@@ -34,10 +33,10 @@ type Chunk<'a> = Vec<(&'a str, Option<&'a str>)>;
 pub(super) async fn apply(
     place: &Place,
     id: &ReadModelId,
-    (version, changes): (u64, &Changes),
+    (version, changes): (u64, &StagedRows),
     mut session: Option<&mut ClientSession>,
 ) -> Result<(), CallError> {
-    for (area, rows) in changes {
+    for (area, rows) in changes.areas() {
         let collection = place.rows(id, area);
         let rows = rows.iter().map(|(key, json)| (key.as_str(), json.as_deref()));
         for chunk in chunks(rows) {

@@ -1,28 +1,25 @@
 //! Staged batches: all changes of a commit, stored before any of them is applied.
 //!
-//! Owns: the changes of a transaction, their form in the head ([`Pending`]), and the documents with
-//! the parts of batches that are too large for it. Not here: the moment at which a batch is decided
-//! (`head.rs`).
+//! Owns: the form of changes in the head ([`Pending`]), and the documents with the parts of batches
+//! that are too large for it. Not here: the changes of a transaction ([`StagedRows`]), and the
+//! moment at which a batch is decided (`head.rs`).
 //!
 //! Invariant: parts are stored before the head refers to them, and removed only once the head is at
 //! their version or beyond it, when no head can refer to them any more.
 
-use std::collections::BTreeMap;
-
 use futures_util::TryStreamExt as _;
-use gesta_store::{Checkpoint, ReadModelId};
+use gesta_store::{
+    Checkpoint, ReadModelId,
+    staged::{Area, StagedRows},
+};
 use mongodb::bson::{Bson, Document, doc};
 use uuid::Uuid;
 
 use super::{
     connection::Place,
     fields::{Fields as _, ID, checkpoint_document, damaged, number},
-    rows::Area,
 };
 use crate::{client::within, errors::CallError, names};
-
-/// Changed rows of each area, as JSON; `None` for a deleted one.
-pub(super) type Changes = BTreeMap<Area, BTreeMap<String, Option<String>>>;
 
 /// Bytes of changes that the head takes.
 const INLINE_BYTES_MAX: usize = 1 << 20;
@@ -56,7 +53,7 @@ impl Pending {
     /// Splits changes into what the head takes and parts. Either one of them is empty.
     pub(super) fn split(
         version: u64,
-        changes: &Changes,
+        changes: &StagedRows,
         checkpoint: Option<Checkpoint>,
     ) -> (Self, Vec<Vec<Document>>) {
         let mut parts: Vec<Vec<Document>> = Vec::new();
@@ -108,8 +105,8 @@ impl Pending {
     }
 
     /// Returns all changes. `None` if parts are missing.
-    pub(super) async fn load(&self, place: &Place) -> Result<Option<Changes>, CallError> {
-        let mut changes = Changes::new();
+    pub(super) async fn load(&self, place: &Place) -> Result<Option<StagedRows>, CallError> {
+        let mut changes = StagedRows::default();
         collect(&self.changes, &mut changes)?;
         let ids: Vec<String> = (0..self.parts).map(|nth| self.part_id(nth)).collect();
         if ids.is_empty() {
@@ -160,8 +157,8 @@ pub(super) async fn remove_parts(
     within(place.documents(names::STAGED).delete_many(old)).await.map(drop)
 }
 
-fn each(changes: &Changes) -> impl Iterator<Item = (String, &str, Option<&str>)> {
-    changes.iter().flat_map(|(area, rows)| {
+fn each(changes: &StagedRows) -> impl Iterator<Item = (String, &str, Option<&str>)> {
+    changes.areas().flat_map(|(area, rows)| {
         let area = area.text();
         rows.iter().map(move |(key, json)| (area.clone(), key.as_str(), json.as_deref()))
     })
@@ -174,11 +171,11 @@ fn changes_in(document: &Document) -> Result<Vec<Document>, CallError> {
     changes.ok_or_else(|| damaged(document, CHANGES))
 }
 
-fn collect(listed: &[Document], changes: &mut Changes) -> Result<(), CallError> {
+fn collect(listed: &[Document], changes: &mut StagedRows) -> Result<(), CallError> {
     for change in listed {
         let area = Area::parse(change.text(AREA)?).ok_or_else(|| damaged(change, AREA))?;
         let json = change.opt_text(JSON)?.map(str::to_owned);
-        changes.entry(area).or_default().insert(change.text(KEY)?.to_owned(), json);
+        changes.set(area, change.text(KEY)?, json);
     }
     Ok(())
 }
@@ -187,10 +184,11 @@ fn collect(listed: &[Document], changes: &mut Changes) -> Result<(), CallError> 
 mod tests {
     use super::*;
 
-    fn of_rows(rows: impl IntoIterator<Item = (String, Option<String>)>) -> Changes {
-        let mut changes = Changes::new();
-        let area = changes.entry(Area::Table("orders".to_owned())).or_default();
-        area.extend(rows);
+    fn of_rows(rows: impl IntoIterator<Item = (String, Option<String>)>) -> StagedRows {
+        let mut changes = StagedRows::default();
+        for (key, json) in rows {
+            changes.set(Area::Table("orders".to_owned()), &key, json);
+        }
         changes
     }
 
@@ -201,7 +199,7 @@ mod tests {
         let (pending, parts) = Pending::split(7, &changes, None);
         assert!(parts.is_empty());
         let read = Pending::parse(&pending.document()).unwrap();
-        let mut found = Changes::new();
+        let mut found = StagedRows::default();
         collect(&read.changes, &mut found).unwrap();
         assert_eq!((read.version, read.by, read.parts), (7, pending.by, 0));
         assert_eq!(found, changes);
@@ -214,7 +212,7 @@ mod tests {
         let (pending, parts) = Pending::split(7, &changes, None);
         assert!(pending.changes.is_empty());
         assert_eq!((pending.parts, parts.len()), (6, 6));
-        let mut found = Changes::new();
+        let mut found = StagedRows::default();
         for part in &parts {
             assert!(part.len() <= 2);
             collect(part, &mut found).unwrap();

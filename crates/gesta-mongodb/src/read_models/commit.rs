@@ -3,18 +3,19 @@
 //! Invariant: what a head at a version shows was written before the head had it. Not here: the
 //! requests of each step (`head.rs`, `batch.rs`, `apply.rs`).
 
-use gesta_store::{Checkpoint, DatabaseError, ReadModelId};
+use gesta_store::{Checkpoint, DatabaseError, ReadModelId, staged::StagedRows};
 use mongodb::ClientSession;
 
 use super::{
     apply::apply,
-    batch::{Changes, Pending, remove_parts},
+    batch::{Pending, remove_parts},
     connection::Place,
     head::{self, Head},
 };
 use crate::{
     client::{Commits, within},
     errors::CallError,
+    names,
 };
 
 /// Tries of the last request of a transaction, which may be repeated.
@@ -27,7 +28,7 @@ pub(super) async fn commit(
     place: &Place,
     id: &ReadModelId,
     head: &Head,
-    (changes, moved): (&Changes, Option<Checkpoint>),
+    (changes, moved): (&StagedRows, Option<Checkpoint>),
 ) -> Result<(), CallError> {
     let outcome = match place.commits {
         // One document is changed at one moment anywhere.
@@ -47,7 +48,7 @@ async fn by_batch(
     place: &Place,
     id: &ReadModelId,
     version: u64,
-    (changes, moved): (&Changes, Option<Checkpoint>),
+    (changes, moved): (&StagedRows, Option<Checkpoint>),
 ) -> Result<(), CallError> {
     let (batch, parts) = Pending::split(version + 1, changes, moved);
     batch.stage(place, id, parts).await?;
@@ -60,7 +61,7 @@ async fn complete(
     place: &Place,
     id: &ReadModelId,
     batch: &Pending,
-    changes: &Changes,
+    changes: &StagedRows,
 ) -> Result<(), CallError> {
     apply(place, id, (batch.version, changes), None).await?;
     head::advance(place, id, batch).await?;
@@ -74,10 +75,10 @@ async fn in_transaction(
     place: &Place,
     id: &ReadModelId,
     version: u64,
-    (changes, moved): (&Changes, Option<Checkpoint>),
+    (changes, moved): (&StagedRows, Option<Checkpoint>),
 ) -> Result<(), CallError> {
-    for area in changes.keys() {
-        place.ensure(&area.collection(id)).await?;
+    for (area, _) in changes.areas() {
+        place.ensure(&names::of_area(id, area)).await?;
     }
     let mut session = within(place.database.client().start_session()).await?;
     within(session.start_transaction()).await?;

@@ -6,14 +6,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use gesta_store::{DatabaseError, ReadModelId};
+use gesta_store::{DatabaseError, ReadModelId, staged::Area};
 use mongodb::{Collection, Database, bson::Document};
 
-use super::rows::Area;
 use crate::{
     client::{Commits, Deployment, within},
     clock,
     errors::CallError,
+    names,
     worker::Worker,
 };
 
@@ -56,7 +56,7 @@ impl Place {
     }
 
     pub(super) fn rows(&self, id: &ReadModelId, area: &Area) -> Collection<Document> {
-        self.documents(&area.collection(id))
+        self.documents(&names::of_area(id, area))
     }
 
     /// Creates a collection unless it is there: older servers create none in a transaction.

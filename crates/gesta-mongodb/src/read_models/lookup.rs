@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use futures_util::TryStreamExt as _;
-use gesta_store::{DatabaseError, ListRows, ReadModelId};
+use gesta_store::{
+    DatabaseError, ReadModelId,
+    staged::{Area, RowRange, Wanted},
+};
 use mongodb::{
     Collection,
     bson::{Document, doc},
@@ -14,7 +17,7 @@ use super::{
     connection::Place,
     fields::ID,
     head,
-    rows::{Area, Passed, StoredRow},
+    rows::{Passed, StoredRow},
 };
 use crate::{client::within, errors::CallError};
 
@@ -30,42 +33,16 @@ pub(super) struct Lookup {
     pub(super) wanted: Wanted,
 }
 
-/// The rows of a lookup.
-#[derive(Clone, Debug)]
-pub(super) enum Wanted {
-    Row(String),
-    /// Rows by their keys. Each is found once.
-    Rows(BTreeSet<String>),
-    List(List),
-}
-
-/// A part of an area, by increasing key.
-#[derive(Clone, Debug)]
-pub(super) struct List {
-    pub(super) prefix: String,
-    pub(super) after: Option<String>,
-    pub(super) limit: usize,
-}
-
-impl List {
-    pub(super) const ALL: Self = Self { prefix: String::new(), after: None, limit: usize::MAX };
-
-    /// Returns whether a key is listed.
-    pub(super) fn has(&self, key: &str) -> bool {
-        let is_after = self.after.as_deref().is_none_or(|after| key > after);
-        key.starts_with(&self.prefix) && is_after
+/// Returns the condition on the keys of a range after this one.
+fn filter(range: &RowRange, after: Option<&str>) -> Document {
+    let mut keys = match after {
+        Some(after) if after >= range.prefix.as_str() => doc! { "$gt": after },
+        Some(_) | None => doc! { "$gte": &range.prefix },
+    };
+    if let Some(end) = end_of(&range.prefix) {
+        keys.insert("$lt", end);
     }
-
-    fn filter(&self, after: Option<&str>) -> Document {
-        let mut range = match after {
-            Some(after) if after >= self.prefix.as_str() => doc! { "$gt": after },
-            Some(_) | None => doc! { "$gte": &self.prefix },
-        };
-        if let Some(end) = end_of(&self.prefix) {
-            range.insert("$lt", end);
-        }
-        doc! { ID: range }
-    }
+    doc! { ID: keys }
 }
 
 /// Returns the first text after all texts with a prefix, or `None` if there is none.
@@ -80,13 +57,6 @@ fn end_of(prefix: &str) -> Option<String> {
         }
     }
     None
-}
-
-impl From<&ListRows<'_>> for List {
-    fn from(list: &ListRows<'_>) -> Self {
-        let after = list.after.map(str::to_owned);
-        Self { prefix: list.prefix.to_owned(), after, limit: list.limit }
-    }
 }
 
 /// The reason why rows could not be read.
@@ -139,7 +109,7 @@ impl Lookup {
                 Ok(row.flatten().into_iter().collect())
             }
             Wanted::Rows(keys) => several(&rows, keys, moment).await,
-            Wanted::List(wanted) => list(&rows, wanted, moment).await,
+            Wanted::Range(wanted) => list(&rows, wanted, moment).await,
         }
     }
 }
@@ -162,7 +132,7 @@ async fn several(
 
 async fn list(
     rows: &Collection<Document>,
-    wanted: &List,
+    wanted: &RowRange,
     moment: u64,
 ) -> Result<Found, LookupError> {
     let mut after = wanted.after.clone();
@@ -170,7 +140,7 @@ async fn list(
     while found.len() < wanted.limit {
         // Rows that are not seen are skipped, so a page may have fewer than it asks for.
         let size = (wanted.limit - found.len()).min(PAGE_ROWS_MAX);
-        let page = page(rows, wanted.filter(after.as_deref()), size).await?;
+        let page = page(rows, filter(wanted, after.as_deref()), size).await?;
         let is_last = page.len() < size;
         for document in &page {
             found.extend(seen(rows, document, moment)?);

@@ -4,19 +4,13 @@
 //! Readers and transactions that were open finish in between. A removal that is cut off is repeated
 //! by the next one.
 
-use std::collections::BTreeSet;
-
-use gesta_store::ReadModelId;
+use gesta_store::{
+    ReadModelId,
+    staged::{Area, BuildList, StagedRows},
+};
 use mongodb::bson::doc;
 
-use super::{
-    batch::{Changes, remove_parts},
-    catalogue::{Catalogue, Dropped},
-    connection::Place,
-    fields::number,
-    head,
-    rows::{Area, GONE},
-};
+use super::{batch::remove_parts, catalogue, connection::Place, fields::number, head, rows::GONE};
 use crate::{client::within, clock, errors::CallError, names};
 
 /// Time for which the rows of a dropped read model stay.
@@ -29,21 +23,19 @@ const SWEEP_SECONDS: u64 = 60 * 60;
 /// Removes the read models of a projection that were dropped long enough ago.
 pub(super) async fn remove_old(place: &Place, projection: &str) -> Result<(), CallError> {
     let until = clock::epoch_seconds().saturating_sub(STAYS_SECONDS);
-    let list = Catalogue::load(place, projection).await?;
-    let mut removed = BTreeSet::new();
-    for old in list.dropped.iter().filter(|one| one.at_seconds <= until) {
-        let id = ReadModelId { projection: projection.to_owned(), build: old.build };
-        remove(place, &id).await?;
-        removed.insert(old.build);
-    }
-    if removed.is_empty() {
+    let old = catalogue::load(place, projection).await?.dropped_until(until);
+    if old.is_empty() {
         return Ok(());
     }
-    let forget = |list: &mut Catalogue| {
-        list.dropped.retain(|one: &Dropped| !removed.contains(&one.build));
+    for build in &old {
+        let id = ReadModelId { projection: projection.to_owned(), build: *build };
+        remove(place, &id).await?;
+    }
+    let forget = |list: &mut BuildList| {
+        list.forget(&old);
         Some(())
     };
-    Catalogue::change(place, projection, forget).await.map(drop)
+    catalogue::change(place, projection, forget).await.map(drop)
 }
 
 async fn remove(place: &Place, id: &ReadModelId) -> Result<(), CallError> {
@@ -51,7 +43,7 @@ async fn remove(place: &Place, id: &ReadModelId) -> Result<(), CallError> {
     head::delete(place, id).await?;
     remove_parts(place, id, u64::MAX).await?;
     let tables = names::of_read_model(id);
-    let kept = [Area::Letters, Area::Properties].map(|area| area.collection(id));
+    let kept = [Area::Letters, Area::Properties].map(|area| names::of_area(id, &area));
     for name in within(place.database.list_collection_names()).await? {
         if name.starts_with(&tables) || kept.contains(&name) {
             within(place.documents(&name).drop()).await?;
@@ -61,9 +53,9 @@ async fn remove(place: &Place, id: &ReadModelId) -> Result<(), CallError> {
 }
 
 /// Returns the collections of deleted rows whose remains are due to be looked for.
-pub(super) fn due(place: &Place, id: &ReadModelId, changes: &Changes) -> Vec<String> {
-    let has_deleted = changes.iter().filter(|(_, rows)| rows.values().any(Option::is_none));
-    let names = has_deleted.map(|(area, _)| area.collection(id));
+pub(super) fn due(place: &Place, id: &ReadModelId, changes: &StagedRows) -> Vec<String> {
+    let has_deleted = changes.areas().filter(|(_, rows)| rows.values().any(Option::is_none));
+    let names = has_deleted.map(|(area, _)| names::of_area(id, area));
     names.filter(|name| place.is_due(name, SWEEP_SECONDS)).collect()
 }
 

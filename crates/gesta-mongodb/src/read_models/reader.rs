@@ -1,17 +1,20 @@
 //! Readers: lookups of rows, all at one version, and queries in MongoDB's own language.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use futures_util::TryStreamExt as _;
-use gesta_store::{DatabaseError, ListRows, ReadModelId, ReadRows, Row};
+use gesta_store::{
+    DatabaseError, ListRows, ReadModelId, ReadRows, Row,
+    staged::{Area, StagedRows, Wanted},
+};
 use mongodb::bson::{Document, doc};
 use serde_json::Value;
 
 use super::{
     connection::Connection,
     fields::ID,
-    lookup::{Found, Lookup, Wanted, look_up},
-    rows::{Area, StoredRow, VALUE, check_key, check_keys},
+    lookup::{Found, Lookup, look_up},
+    rows::{StoredRow, VALUE, check_key, check_keys},
 };
 use crate::{client::within, errors::CallError};
 
@@ -114,8 +117,8 @@ impl MongoReader {
         self.shared.call(work).await
     }
 
-    async fn look_up(&mut self, table: &str, wanted: Wanted) -> Result<Found, DatabaseError> {
-        let lookup = Lookup { area: Area::Table(table.to_owned()), wanted };
+    async fn look_up(&mut self, area: Area, wanted: Wanted) -> Result<Found, DatabaseError> {
+        let lookup = Lookup { area, wanted };
         let (place, id) = (self.shared.place.clone(), self.id.clone());
         let (moment, is_first) = (self.moment, !self.has_answered);
         let read = self.shared.call(async move {
@@ -137,11 +140,6 @@ fn current(document: &Document) -> Result<Row, CallError> {
     Ok(Row { value: value.ok_or_else(damaged)?, key: row.key.clone() })
 }
 
-/// Returns the values of rows in the order of their keys.
-pub(super) fn in_order(keys: &[&str], found: &HashMap<String, Value>) -> Vec<Option<Value>> {
-    keys.iter().map(|key| found.get(*key).cloned()).collect()
-}
-
 impl fmt::Debug for MongoReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MongoReader on {}", self.id)
@@ -151,7 +149,8 @@ impl fmt::Debug for MongoReader {
 impl ReadRows for MongoReader {
     async fn get_json(&mut self, table: &str, key: &str) -> Result<Option<Value>, DatabaseError> {
         check_key(&self.id, table, key)?;
-        let found = self.look_up(table, Wanted::Row(key.to_owned())).await?;
+        let area = Area::Table(table.to_owned());
+        let found = self.look_up(area, Wanted::Row(key.to_owned())).await?;
         Ok(found.into_iter().next().map(|(_, value)| value))
     }
 
@@ -161,14 +160,15 @@ impl ReadRows for MongoReader {
         keys: &[&str],
     ) -> Result<Vec<Option<Value>>, DatabaseError> {
         check_keys(&self.id, table, keys)?;
-        let wanted = keys.iter().map(|key| (*key).to_owned()).collect();
-        let found = self.look_up(table, Wanted::Rows(wanted)).await?;
-        Ok(in_order(keys, &found.into_iter().collect()))
+        let (area, unchanged) = (Area::Table(table.to_owned()), StagedRows::default());
+        let found = self.look_up(area.clone(), unchanged.below_keys(&area, keys)).await?;
+        unchanged.over_keys(&area, keys, found)
     }
 
     async fn list_json(&mut self, list: ListRows<'_>) -> Result<Vec<Row>, DatabaseError> {
         check_key(&self.id, list.table, list.prefix)?;
-        let found = self.look_up(list.table, Wanted::List((&list).into())).await?;
+        let area = Area::Table(list.table.to_owned());
+        let found = self.look_up(area, Wanted::Range((&list).into())).await?;
         Ok(found.into_iter().map(|(key, value)| Row { key, value }).collect())
     }
 }

@@ -34,41 +34,6 @@ const SURE_BYTES_MAX: usize = VALUE_BYTES_MAX / 9;
 /// Levels of arrays and objects in a value. The server has 100 for the whole document.
 const LEVELS_MAX: usize = 90;
 
-/// A kind of rows: a table of the projection, or what the framework keeps.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Area {
-    Table(String),
-    Letters,
-    Properties,
-}
-
-impl Area {
-    /// The area in a staged batch.
-    pub(super) fn text(&self) -> String {
-        match self {
-            Self::Table(name) => format!("t:{name}"),
-            Self::Letters => "letters".to_owned(),
-            Self::Properties => "properties".to_owned(),
-        }
-    }
-
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        match text {
-            "letters" => Some(Self::Letters),
-            "properties" => Some(Self::Properties),
-            _ => text.strip_prefix("t:").map(|name| Self::Table(name.to_owned())),
-        }
-    }
-
-    pub(super) fn collection(&self, id: &ReadModelId) -> String {
-        match self {
-            Self::Table(name) => names::of_table(id, name),
-            Self::Letters => names::of_kept(id, "letters"),
-            Self::Properties => names::of_kept(id, "properties"),
-        }
-    }
-}
-
 /// Refuses a table or a key that does not fit.
 pub(super) fn check_key(id: &ReadModelId, table: &str, key: &str) -> Result<(), DatabaseError> {
     names::check(&id.projection, table)?;

@@ -3,18 +3,18 @@
 use std::{fmt, sync::Arc};
 
 use gesta_store::{
-    CreateReadModel, DatabaseError, DeadLetter, ReadModel, ReadModelId, ReadModelStore, Stage,
+    CreateReadModel, DatabaseError, DeadLetter, ReadModel, ReadModelId, ReadModelStore,
+    staged::{Area, BuildChange, ListedBuild, RowRange, Wanted},
 };
 
 use super::{
-    catalogue::{Catalogue, Dropped, Entry},
+    catalogue,
     commit::{live_head, settled_head},
     connection::{Connection, Place},
-    head, letters,
-    lookup::{List, Lookup, Wanted, look_up},
+    head,
+    lookup::{Lookup, look_up},
     purge,
     reader::MongoReader,
-    rows::Area,
     turns,
     tx::MongoTx,
 };
@@ -122,30 +122,22 @@ impl MongoReadModels {
         Ok(())
     }
 
-    /// Changes the list of a projection, which has to contain the read model.
+    /// Changes a read model in the list of its projection, which has to contain it.
     async fn change_list(
         &self,
         id: &ReadModelId,
-        change: impl Fn(&mut Catalogue, &ReadModelId) + Send + Sync + 'static,
+        change: BuildChange,
     ) -> Result<(), DatabaseError> {
         let (place, own) = (self.shared.place.clone(), id.clone());
         let work = async move {
-            Catalogue::change(&place, &own.projection, |list| {
-                list.entry(&own)?;
-                let before: Vec<u64> = list.entries.iter().map(|entry| entry.build).collect();
-                change(list, &own);
-                let is_gone = |build: &u64| list.entries.iter().all(|entry| entry.build != *build);
-                let gone: Vec<u64> = before.into_iter().filter(is_gone).collect();
-                let at_seconds = clock::epoch_seconds();
-                let dropped = gone.iter().map(|build| Dropped { build: *build, at_seconds });
-                list.dropped.extend(dropped);
-                Some(gone)
+            catalogue::change(&place, &own.projection, |list| {
+                list.change(own.build, change, clock::epoch_seconds())
             })
             .await
         };
         let missing = || DatabaseError::Missing { read_model: id.clone() };
-        let gone = self.shared.call(work).await?.ok_or_else(missing)?;
-        self.after_drop(&id.projection, gone).await
+        let dropped = self.shared.call(work).await?.ok_or_else(missing)?;
+        self.after_drop(&id.projection, dropped).await
     }
 }
 
@@ -177,15 +169,15 @@ impl ReadModelStore for MongoReadModels {
         let (place, projection) = (self.shared.place.clone(), projection.to_owned());
         let work = async move {
             let mut listed = Vec::new();
-            for entry in Catalogue::load(&place, &projection).await?.entries {
-                let id = ReadModelId { projection: projection.clone(), build: entry.build };
+            for listed_build in catalogue::load(&place, &projection).await?.builds() {
+                let ListedBuild { build, version, stage } = *listed_build;
+                let id = ReadModelId { projection: projection.clone(), build };
                 // A checkpoint that cannot be read is reported when the read model is opened.
                 let checkpoint = match head::load(&place, &id).await {
                     Err(CallError::Damaged(_)) => None,
                     head => head?.and_then(|head| head.checkpoint),
                 };
-                let read_model = ReadModel::new(id, entry.version, entry.stage);
-                listed.push(read_model.checkpoint(checkpoint));
+                listed.push(ReadModel::new(id, version, stage).checkpoint(checkpoint));
             }
             Ok(listed)
         };
@@ -203,15 +195,11 @@ impl ReadModelStore for MongoReadModels {
         let work = async move {
             loop {
                 // The head first: a read model that is listed can be used.
-                let build = Catalogue::load(&place, &name).await?.last_build + 1;
+                let build = catalogue::load(&place, &name).await?.next_build();
                 let id = ReadModelId { projection: name.clone(), build };
                 head::create(&place, &id).await?;
-                let listed = Catalogue::change(&place, &name, |list| {
-                    let is_next = list.last_build + 1 == build;
-                    is_next.then(|| {
-                        list.last_build = build;
-                        list.entries.push(Entry { build, version, stage });
-                    })
+                let listed = catalogue::change(&place, &name, |list| {
+                    list.add(ListedBuild { build, version, stage }).then_some(())
                 });
                 if listed.await?.is_some() {
                     return Ok(id);
@@ -224,42 +212,23 @@ impl ReadModelStore for MongoReadModels {
     }
 
     async fn switch_to(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
-        self.change_list(read_model, |list, own| {
-            list.entries.retain(|entry| entry.build == own.build);
-            list.entries.iter_mut().for_each(|entry| entry.stage = Stage::Live);
-        })
-        .await
+        self.change_list(read_model, BuildChange::Switch).await
     }
 
     async fn switch_keeping(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
-        self.change_list(read_model, |list, own| {
-            list.entries.retain(|entry| entry.build == own.build || entry.stage == Stage::Live);
-            for entry in &mut list.entries {
-                let is_own = entry.build == own.build;
-                entry.stage = if is_own { Stage::Live } else { Stage::Retired };
-            }
-        })
-        .await
+        self.change_list(read_model, BuildChange::SwitchKeeping).await
     }
 
     async fn resume(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
-        self.change_list(read_model, |list, own| {
-            let entry = list.entry(own).filter(|entry| entry.stage == Stage::Retired);
-            if let Some(entry) = entry {
-                entry.stage = Stage::Rebuilding;
-            }
-        })
-        .await
+        self.change_list(read_model, BuildChange::Resume).await
     }
 
     /// Keeps the collections as they are.
     async fn quarantine(&self, read_model: &ReadModelId) -> Result<Option<String>, DatabaseError> {
         let (place, id) = (self.shared.place.clone(), read_model.clone());
         let work = async move {
-            Catalogue::change(&place, &id.projection, |list| {
-                list.entry(&id)?;
-                list.entries.retain(|entry| entry.build != id.build);
-                Some(())
+            catalogue::change(&place, &id.projection, |list| {
+                list.change(id.build, BuildChange::Quarantine, clock::epoch_seconds())
             })
             .await?;
             head::mark_dropped(&place, &id).await
@@ -271,10 +240,7 @@ impl ReadModelStore for MongoReadModels {
     }
 
     async fn drop_read_model(&self, read_model: &ReadModelId) -> Result<(), DatabaseError> {
-        let dropped = self.change_list(read_model, |list, own| {
-            list.entries.retain(|entry| entry.build != own.build);
-        });
-        match dropped.await {
+        match self.change_list(read_model, BuildChange::Drop).await {
             // A drop that was cut off may have left the head.
             Err(DatabaseError::Missing { .. }) => {
                 self.after_drop(&read_model.projection, vec![read_model.build]).await
@@ -301,13 +267,13 @@ impl ReadModelStore for MongoReadModels {
         read_model: &ReadModelId,
     ) -> Result<Vec<DeadLetter>, DatabaseError> {
         let (place, id) = (self.shared.place.clone(), read_model.clone());
-        let lookup = Lookup { area: Area::Letters, wanted: Wanted::List(List::ALL) };
+        let lookup = Lookup { area: Area::Letters, wanted: Wanted::Range(RowRange::ALL) };
         let work = async move {
             let first = live_head(&place, &id).await?.version;
             let (found, _) = look_up(&place, &id, Some(first), &lookup).await?;
             let letters = found.into_iter().map(|(key, value)| {
                 let damaged = || format!("dead letter {key} of {id} cannot be read");
-                letters::decode(&value).ok_or_else(|| CallError::Damaged(damaged()))
+                DeadLetter::from_json(&value).ok_or_else(|| CallError::Damaged(damaged()))
             });
             letters.collect()
         };

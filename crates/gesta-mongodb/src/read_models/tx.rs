@@ -3,32 +3,26 @@
 //! Invariant: a commit whose head has changed since the transaction began writes nothing that is
 //! seen. Not here: the steps of a commit (`commit.rs`).
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 use gesta_store::{
     Advance, Checkpoint, DatabaseError, DeadLetter, ListRows, Position, ReadModelId, ReadModelTx,
     ReadRows, Row, Rows,
+    staged::{Area, RowRange, StagedRows, Wanted},
 };
 use mongodb::{IndexModel, bson::Document};
 use serde_json::Value;
 
 use super::{
-    batch::Changes,
     commit::commit,
     connection::Connection,
     head::Head,
-    letters,
-    lookup::{Found, List, Lookup, Wanted},
+    lookup::{Found, Lookup},
     purge,
-    reader::in_order,
-    rows::{Area, check_key, check_keys, text_of},
+    rows::{check_key, check_keys, text_of},
     turns::Held,
 };
-use crate::{client::within, errors::CallError};
+use crate::{client::within, errors::CallError, names};
 
 /// A transaction on a read model in [`MongoReadModels`](super::MongoReadModels).
 ///
@@ -53,7 +47,7 @@ pub struct MongoTx {
     shared: Arc<Connection>,
     id: ReadModelId,
     head: Head,
-    changes: Changes,
+    changes: StagedRows,
     checkpoint: Option<Checkpoint>,
     /// Dropped last: the next transaction begins then.
     turn: Held,
@@ -62,7 +56,7 @@ pub struct MongoTx {
 impl MongoTx {
     pub(super) fn new(shared: Arc<Connection>, id: ReadModelId, head: Head, turn: Held) -> Self {
         let checkpoint = head.checkpoint;
-        Self { shared, id, head, changes: Changes::new(), checkpoint, turn }
+        Self { shared, id, head, changes: StagedRows::default(), checkpoint, turn }
     }
 
     /// Creates an index of a table unless it is there, for queries by
@@ -78,7 +72,7 @@ impl MongoTx {
     pub async fn ensure_index(&mut self, table: &str, keys: Document) -> Result<(), DatabaseError> {
         check_key(&self.id, table, "")?;
         let place = self.shared.place.clone();
-        let name = Area::Table(table.to_owned()).collection(&self.id);
+        let name = names::of_table(&self.id, table);
         self.shared
             .call(async move {
                 let mark = format!("{name} {keys}");
@@ -93,50 +87,21 @@ impl MongoTx {
             .await
     }
 
-    fn set(&mut self, area: Area, key: &str, json: Option<String>) {
-        self.changes.entry(area).or_default().insert(key.to_owned(), json);
-    }
-
-    async fn get(&mut self, area: Area, key: &str) -> Result<Option<Value>, DatabaseError> {
-        if let Some(json) = self.changes.get(&area).and_then(|rows| rows.get(key)) {
-            return json.as_deref().map(parse).transpose();
+    async fn get(&self, area: Area, key: &str) -> Result<Option<Value>, DatabaseError> {
+        if let Some(changed) = self.changes.get(&area, key)? {
+            return Ok(changed);
         }
         let found = self.look_up(area, Wanted::Row(key.to_owned())).await?;
         Ok(found.into_iter().next().map(|(_, value)| value))
     }
 
-    /// Lists stored rows with the changes of this transaction.
-    async fn list(&mut self, area: Area, list: List) -> Result<Found, DatabaseError> {
-        let changed = self.changes.get(&area);
-        let changed: BTreeMap<String, Option<String>> = changed
-            .into_iter()
-            .flatten()
-            .filter(|(key, _)| list.has(key))
-            .map(|(key, json)| (key.clone(), json.clone()))
-            .collect();
-        // Each changed row may hide a stored one.
-        let limit = list.limit.saturating_add(changed.len());
-        let stored = self.look_up(area, Wanted::List(List { limit, ..list.clone() })).await?;
-        let mut rows: BTreeMap<String, Value> = stored.into_iter().collect();
-        for (key, json) in changed {
-            match json {
-                Some(json) => drop(rows.insert(key, parse(&json)?)),
-                None => drop(rows.remove(&key)),
-            }
-        }
-        Ok(rows.into_iter().take(list.limit).collect())
-    }
-
+    /// Reads rows as they were when the transaction began.
     async fn look_up(&self, area: Area, wanted: Wanted) -> Result<Found, DatabaseError> {
         let lookup = Lookup { area, wanted };
         let (place, id, moment) = (self.shared.place.clone(), self.id.clone(), self.head.version);
         let read = async move { lookup.at(&place, &id, moment).await.map_err(CallError::from) };
         self.shared.call(read).await
     }
-}
-
-fn parse(json: &str) -> Result<Value, DatabaseError> {
-    serde_json::from_str(json).map_err(|error| DatabaseError::rejected(error.to_string()))
 }
 
 /// The key of a dead letter, in the order of positions.
@@ -166,7 +131,7 @@ impl ReadModelTx for MongoTx {
 
     async fn put_dead_letter(&mut self, letter: DeadLetter) -> Result<(), DatabaseError> {
         let key = letter_key(letter.position);
-        self.set(Area::Letters, &key, Some(letters::encode(&letter).to_string()));
+        self.changes.set(Area::Letters, &key, Some(letter.to_json().to_string()));
         Ok(())
     }
 
@@ -174,7 +139,7 @@ impl ReadModelTx for MongoTx {
         let key = letter_key(position);
         let was_there = self.get(Area::Letters, &key).await?.is_some();
         if was_there {
-            self.set(Area::Letters, &key, None);
+            self.changes.set(Area::Letters, &key, None);
         }
         Ok(was_there)
     }
@@ -187,7 +152,7 @@ impl ReadModelTx for MongoTx {
     async fn set_property(&mut self, name: &str, value: &str) -> Result<(), DatabaseError> {
         check_key(&self.id, "", name)?;
         let text = text_of("$properties", &value.into())?;
-        self.set(Area::Properties, name, Some(text));
+        self.changes.set(Area::Properties, name, Some(text));
         Ok(())
     }
 
@@ -229,23 +194,15 @@ impl ReadRows for MongoTx {
     ) -> Result<Vec<Option<Value>>, DatabaseError> {
         check_keys(&self.id, table, keys)?;
         let area = Area::Table(table.to_owned());
-        let changed = self.changes.get(&area);
-        let change = |key: &str| changed.and_then(|rows| rows.get(key));
-        let stored = keys.iter().filter(|key| change(key).is_none());
-        let wanted = Wanted::Rows(stored.map(|key| (*key).to_owned()).collect());
-        let stored = self.look_up(area.clone(), wanted).await?;
-        let mut found: HashMap<String, Value> = stored.into_iter().collect();
-        for key in keys {
-            if let Some(Some(json)) = change(key) {
-                found.insert((*key).to_owned(), parse(json)?);
-            }
-        }
-        Ok(in_order(keys, &found))
+        let stored = self.look_up(area.clone(), self.changes.below_keys(&area, keys)).await?;
+        self.changes.over_keys(&area, keys, stored)
     }
 
     async fn list_json(&mut self, list: ListRows<'_>) -> Result<Vec<Row>, DatabaseError> {
         check_key(&self.id, list.table, list.prefix)?;
-        let found = self.list(Area::Table(list.table.to_owned()), (&list).into()).await?;
+        let (area, range) = (Area::Table(list.table.to_owned()), RowRange::from(&list));
+        let stored = self.look_up(area.clone(), self.changes.below(&area, &range)).await?;
+        let found = self.changes.over(&area, &range, stored)?;
         Ok(found.into_iter().map(|(key, value)| Row { key, value }).collect())
     }
 }
@@ -259,13 +216,13 @@ impl Rows for MongoTx {
     ) -> Result<(), DatabaseError> {
         check_key(&self.id, table, key)?;
         let text = text_of(table, value)?;
-        self.set(Area::Table(table.to_owned()), key, Some(text));
+        self.changes.set(Area::Table(table.to_owned()), key, Some(text));
         Ok(())
     }
 
     async fn delete(&mut self, table: &str, key: &str) -> Result<(), DatabaseError> {
         check_key(&self.id, table, key)?;
-        self.set(Area::Table(table.to_owned()), key, None);
+        self.changes.set(Area::Table(table.to_owned()), key, None);
         Ok(())
     }
 }
