@@ -19,9 +19,11 @@ const WRITE_CONFLICT: i32 = 112;
 const NAMESPACE_EXISTS: i32 = 48;
 /// The user is not known, has another password, or lacks a right.
 const DENIED: [i32; 3] = [13, 18, 8_000];
-/// The server stops, is no primary, has lost its network or was too slow, or has failed inside.
-const TRANSIENT: [i32; 15] =
-    [1, 6, 7, 50, 89, 91, 189, 262, 9_001, 10_107, 11_600, 11_602, 13_388, 13_435, 13_436];
+/// The server has failed inside.
+const INTERNAL_ERROR: i32 = 1;
+/// The server stops, is no primary, has lost its network or was too slow.
+const TRANSIENT: [i32; 14] =
+    [6, 7, 50, 89, 91, 189, 262, 9_001, 10_107, 11_600, 11_602, 13_388, 13_435, 13_436];
 
 /// The error of a request.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub(crate) enum CallError {
     Exists,
     /// No clear answer. The request may have taken effect, or may do so later.
     Unreachable(String, Option<SharedError>),
+    /// The server has failed inside, which may pass. The outcome is unknown.
+    Internal(String),
     /// The server refuses the user or the password, or the user lacks a right.
     Denied(String),
     /// The server refuses the request as such.
@@ -90,6 +94,7 @@ impl CallError {
             DUPLICATE_KEY => Self::Duplicate,
             WRITE_CONFLICT => Self::Overtaken,
             NAMESPACE_EXISTS => Self::Exists,
+            INTERNAL_ERROR => Self::Internal(format!("{message} (code {code})")),
             code if DENIED.contains(&code) => Self::Denied(message.to_owned()),
             code if is_transient || TRANSIENT.contains(&code) => {
                 Self::Unreachable(format!("{message} (code {code})"), None)
@@ -126,6 +131,7 @@ impl CallError {
                 None,
             ),
             Self::Unreachable(reason, source) => unavailable(&reason, source),
+            Self::Internal(reason) => unavailable(&reason, None),
             Self::Denied(reason) => unavailable(
                 &format!("access denied: {reason}; check user, password and rights"),
                 None,

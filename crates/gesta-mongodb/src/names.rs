@@ -17,6 +17,8 @@ pub(crate) const STAGED: &str = "gesta.staged";
 /// Checkpoints of consumers without a read model.
 pub(crate) const CONSUMERS: &str = "gesta.consumers";
 pub(crate) const SNAPSHOTS: &str = "gesta.snapshots";
+/// The collections that every store has.
+pub(crate) const OWN: [&str; 5] = [CATALOGUE, HEADS, STAGED, CONSUMERS, SNAPSHOTS];
 
 /// Bytes of the name of a collection. The server allows 255 with the name of the database.
 const NAME_BYTES_MAX: usize = 190;

@@ -55,6 +55,7 @@ impl OpenError {
                 Self::Server { server, reason }
             }
             CallError::Unreachable(reason, source) => Self::Unreachable { server, reason, source },
+            CallError::Internal(reason) => Self::Unreachable { server, reason, source: None },
             CallError::Final(error) => Self::Server { server, reason: error.to_string() },
             CallError::Closed => {
                 let reason = "the thread of the store has ended".to_owned();

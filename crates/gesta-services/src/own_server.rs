@@ -100,6 +100,13 @@ impl OwnServer {
         self.server.url()
     }
 
+    /// Returns the directory of the server's data, for a test that changes them while the server is
+    /// stopped.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.server.data()
+    }
+
     /// Returns the directory of the small disk, which only the server sees.
     #[must_use]
     pub fn small_disk(&self) -> PathBuf {

@@ -69,6 +69,11 @@ impl Server {
         self.place.small_disk_bytes = Some(bytes);
     }
 
+    /// Returns the directory of the server's data.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.place.data()
+    }
+
     /// Returns the directory of the small disk.
     pub(crate) fn small_disk(&self) -> PathBuf {
         self.place.small_disk()

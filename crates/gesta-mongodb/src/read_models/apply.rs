@@ -18,7 +18,7 @@ use super::{
     fields::{Fields as _, ID, number},
     rows::{Cell, RowChange, StoredRow, VERSION},
 };
-use crate::{client::within, clock, errors::CallError};
+use crate::{client::within, clock, errors::CallError, names};
 
 /// Rows of one round, and bytes of their new values.
 const ROWS_MAX: usize = 500;
@@ -37,6 +37,7 @@ pub(super) async fn apply(
     mut session: Option<&mut ClientSession>,
 ) -> Result<(), CallError> {
     for (area, rows) in changes.areas() {
+        place.ensure(&names::of_area(id, area)).await?;
         let collection = place.rows(id, area);
         let rows = rows.iter().map(|(key, json)| (key.as_str(), json.as_deref()));
         for chunk in chunks(rows) {

@@ -77,6 +77,7 @@ async fn in_transaction(
     version: u64,
     (changes, moved): (&StagedRows, Option<Checkpoint>),
 ) -> Result<(), CallError> {
+    // A transaction creates no collections.
     for (area, _) in changes.areas() {
         place.ensure(&names::of_area(id, area)).await?;
     }
@@ -98,7 +99,7 @@ async fn in_transaction(
 async fn finish(session: &mut ClientSession) -> Result<(), CallError> {
     let mut outcome = within(session.commit_transaction()).await;
     for _ in 1..COMMIT_TRIES_MAX {
-        if !matches!(outcome, Err(CallError::Unreachable(..))) {
+        if !matches!(outcome, Err(CallError::Unreachable(..) | CallError::Internal(_))) {
             break;
         }
         outcome = within(session.commit_transaction()).await;

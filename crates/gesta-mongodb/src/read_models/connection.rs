@@ -8,6 +8,7 @@ use std::{
 
 use gesta_store::{DatabaseError, ReadModelId, staged::Area};
 use mongodb::{Collection, Database, bson::Document};
+use uuid::Uuid;
 
 use crate::{
     client::{Commits, Deployment, within},
@@ -60,16 +61,42 @@ impl Place {
     }
 
     /// Creates a collection unless it is there: older servers create none in a transaction.
+    ///
+    /// Fails with [`CallError::Damaged`] if the server creates other collections and never this
+    /// one. The writes would fail for ever, each with an error that might pass.
     pub(super) async fn ensure(&self, name: &str) -> Result<(), CallError> {
         if self.has_created(name) {
             return Ok(());
         }
-        match within(self.database.create_collection(name)).await {
-            Ok(()) | Err(CallError::Exists) => {}
-            Err(error) => return Err(error),
+        let mut created = self.create(name).await;
+        if matches!(created, Err(CallError::Internal(_))) && self.creates_others().await? {
+            // The failure may have passed before the other collection was created.
+            created = self.create(name).await;
+            if let Err(CallError::Internal(reason)) = created {
+                return Err(CallError::Damaged(remnant(name, &reason)));
+            }
         }
+        created?;
         self.note_created(name.to_owned());
         Ok(())
+    }
+
+    async fn create(&self, name: &str) -> Result<(), CallError> {
+        match within(self.database.create_collection(name)).await {
+            // A user without this right may write to collections that are there.
+            Ok(()) | Err(CallError::Exists | CallError::Denied(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns whether the server creates a collection with a new name.
+    async fn creates_others(&self) -> Result<bool, CallError> {
+        let name = format!("gesta.probe-{}", Uuid::new_v4().simple());
+        match self.create(&name).await {
+            Ok(()) => within(self.documents(&name).drop()).await.map(|()| true),
+            Err(CallError::Internal(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns whether this process has created the collection or the index.
@@ -97,6 +124,19 @@ impl Place {
             }
         }
     }
+}
+
+/// The text about a collection that alone cannot be created.
+fn remnant(name: &str, reason: &str) -> String {
+    let remedy = if names::OWN.contains(&name) {
+        "give another database, or drop this one"
+    } else {
+        "rebuild the projection, which takes other collections"
+    };
+    format!(
+        "collection {name} cannot be created, although others can, as after a crash of the server \
+         in the middle of its creation: {reason}; {remedy}"
+    )
 }
 
 impl Connection {

@@ -54,7 +54,8 @@ pub struct MongoReadModels {
 
 impl MongoReadModels {
     /// Opens the store behind a URL, `mongodb://USER:PASSWORD@HOST:PORT/DATABASE?…`, whose
-    /// parameters are those of MongoDB's clients. Collections are created on demand.
+    /// parameters are those of MongoDB's clients. The collections of the store are created if they
+    /// are not there, those of tables with their first row.
     ///
     /// Commits with transactions if the server has them, and with staged batches otherwise.
     ///
@@ -152,7 +153,11 @@ async fn open(url: MongoUrl, commits: Option<Commits>) -> Result<Place, CallErro
         None if deployment.has_transactions => Commits::Transactions,
         None => Commits::StagedBatches,
     };
-    Ok(Place::new((database, deployment), commits, &url.server))
+    let place = Place::new((database, deployment), commits, &url.server);
+    for name in names::OWN {
+        place.ensure(name).await?;
+    }
+    Ok(place)
 }
 
 impl fmt::Debug for MongoReadModels {

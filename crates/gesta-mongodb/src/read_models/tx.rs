@@ -79,6 +79,7 @@ impl MongoTx {
                 if place.has_created(&mark) {
                     return Ok(());
                 }
+                place.ensure(&name).await?;
                 let index = IndexModel::builder().keys(keys).build();
                 within(place.documents(&name).create_index(index)).await?;
                 place.note_created(mark);

@@ -11,6 +11,7 @@ mod logins;
 mod pretender;
 mod proxy;
 mod read_models;
+mod remnants;
 mod server;
 mod stored_state;
 mod transactions;
