@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, fmt, fs, path::PathBuf};
 
+use gesta_store::percent_decoded;
 use rdkafka::ClientConfig;
 
 use crate::invalid_url::InvalidUrl;
@@ -214,25 +215,13 @@ fn checked(password: String) -> Result<String, &'static str> {
     Ok(password)
 }
 
-/// Replaces each `%HH` by its byte. The error has the name of the part only.
+/// Resolves the escapes of a part of the URL. The error has the name of the part only.
 fn decoded(part: &str, text: &str) -> Result<String, InvalidUrl> {
-    let wrong = || {
+    percent_decoded(text).ok_or_else(|| {
         InvalidUrl::because(format!(
             "the {part} has a `%` without two digits, or bytes that are no UTF-8; write `%` as %25"
         ))
-    };
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let (high, low) = (digit().ok_or_else(wrong)?, digit().ok_or_else(wrong)?);
-        bytes.push(u8::try_from(high * 16 + low).map_err(|_| wrong())?);
-    }
-    String::from_utf8(bytes).map_err(|_| wrong())
+    })
 }
 
 impl fmt::Debug for Login {

@@ -8,13 +8,12 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use gesta_store::{
     Capability, Conflict, Damage, EventId, ExpectedRevision, Filter, Invalid, Overload, Position,
-    Revision, SharedError, StoreError, StreamName,
+    Revision, SharedError, StoreError, StreamName, percent_decoded,
 };
 use prost::Message as _;
 use tonic::{Code, Status};
 
 use crate::{
-    escapes::unescaped,
     link::LinkError,
     proto::{
         rpc,
@@ -210,7 +209,7 @@ fn definite(status: &Status, subject: &Subject) -> Option<StoreError> {
 }
 
 fn deleted(status: &Status, subject: &Subject) -> Option<StoreError> {
-    let named = trailer(status, "stream-name").and_then(unescaped);
+    let named = trailer(status, "stream-name").and_then(percent_decoded);
     let named = named.and_then(|name| StreamName::stored(name).ok());
     Some(StoreError::Deleted { stream: named.or_else(|| subject.stream.clone())? })
 }
@@ -218,7 +217,7 @@ fn deleted(status: &Status, subject: &Subject) -> Option<StoreError> {
 /// The error about an event in an archive, as `gesta serve` sends it.
 fn archived(status: &Status) -> Option<StoreError> {
     let position = trailer(status, "position")?.parse().ok().map(Position::new)?;
-    let reason = trailer(status, "reason").and_then(unescaped)?;
+    let reason = trailer(status, "reason").and_then(percent_decoded)?;
     Some(StoreError::Archived { position, reason })
 }
 

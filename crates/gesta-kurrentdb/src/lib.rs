@@ -25,7 +25,6 @@ mod core;
 mod deletion;
 mod describe;
 mod envelope;
-mod escapes;
 mod failure;
 mod head;
 mod hidden;

@@ -6,7 +6,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use crate::escapes::unescaped;
+use gesta_store::percent_decoded;
 
 /// The port of a server whose URL names none.
 const PORT_DEFAULT: u16 = 2113;
@@ -261,7 +261,7 @@ impl KurrentUrl {
 
 fn credentials(text: &str) -> Result<Credentials, InvalidUrl> {
     let (login, password) = text.split_once(':').unwrap_or((text, ""));
-    let (login, password) = (unescaped(login), unescaped(password));
+    let (login, password) = (percent_decoded(login), percent_decoded(password));
     match (login, password) {
         (Some(login), Some(password)) if !login.is_empty() && !login.contains(':') => {
             Ok(Credentials { login, password })

@@ -8,6 +8,8 @@ use std::{
     str::FromStr,
 };
 
+use gesta_store::percent_decoded;
+
 /// Port of OpenSearch and Elasticsearch without one in the URL.
 const PORT_DEFAULT: u16 = 9200;
 
@@ -186,7 +188,7 @@ impl Protection {
         }
         match (is_encrypted, query.split_once('=')) {
             (true, Some(("ca", file))) if !file.is_empty() => {
-                let file = decoded(file).ok_or_else(|| invalid(WRONG_ESCAPE))?;
+                let file = percent_decoded(file).ok_or_else(|| invalid(WRONG_ESCAPE))?;
                 Ok(Self::Tls { authorities: Some(file.into()) })
             }
             (true, None) if query.is_empty() => Ok(Self::Tls { authorities: None }),
@@ -216,23 +218,8 @@ fn authority_of(host: &str) -> Result<String, InvalidSearchUrl> {
 
 fn user_of(text: &str) -> Result<(String, String), InvalidSearchUrl> {
     let (user, password) = text.split_once(':').unwrap_or((text, ""));
-    let decode = |text| decoded(text).ok_or_else(|| invalid(WRONG_ESCAPE));
+    let decode = |text| percent_decoded(text).ok_or_else(|| invalid(WRONG_ESCAPE));
     Ok((decode(user)?, decode(password)?))
-}
-
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        let (high, low) = (digit(rest.next()?)?, digit(rest.next()?)?);
-        bytes.push(u8::try_from(high * 16 + low).ok()?);
-    }
-    String::from_utf8(bytes).ok()
 }
 
 pub(crate) fn invalid(reason: &str) -> InvalidSearchUrl {

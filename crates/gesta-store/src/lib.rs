@@ -35,6 +35,7 @@ mod masking;
 pub mod memory;
 mod name;
 mod ordinal;
+mod percent_decoded;
 mod position;
 mod query;
 mod query_cache;
@@ -66,6 +67,7 @@ pub use lease::{
 pub use masking::{without_password, without_passwords};
 pub use name::{Category, EventType, InvalidName, StreamName, Tag};
 pub use ordinal::{Ordinal, OrdinalEvent, OrdinalIndex, OrdinalPages, ReadOrdinals};
+pub use percent_decoded::percent_decoded;
 pub use position::{Checkpoint, ExpectedRevision, Head, Incarnation, Position, Revision};
 pub use query::{EventQuery, Filter, QueryItem};
 pub use query_cache::{

@@ -7,6 +7,7 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use gesta_server::ServerAddress;
+use gesta_store::percent_decoded;
 
 /// Port of an address that names none.
 const PORT: u16 = 2113;
@@ -121,21 +122,9 @@ fn address(text: &str) -> Result<ServerAddress, String> {
     full.parse().map_err(|_| format!("expected {FORM}"))
 }
 
-/// Replaces `%XX` by its byte.
 fn decoded(text: &str) -> Result<String, String> {
     let wrong = || "a part of the URL is not percent-encoded UTF-8".to_owned();
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let (high, low) = (digit().ok_or_else(wrong)?, digit().ok_or_else(wrong)?);
-        bytes.push(u8::try_from(high * 16 + low).map_err(|_| wrong())?);
-    }
-    String::from_utf8(bytes).map_err(|_| wrong())
+    percent_decoded(text).ok_or_else(wrong)
 }
 
 impl fmt::Debug for ConnectionString {
