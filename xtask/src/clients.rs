@@ -9,12 +9,10 @@ mod programs;
 mod scripts;
 mod server;
 
-use std::{
-    env, fs,
-    path::{self, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use anyhow::{Result, ensure};
+use gesta_services::e2e::given_program;
 
 use self::{
     client::Client,
@@ -56,10 +54,10 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Builds the program, unless `GESTA_PROGRAMS` names a directory with it. Returns its path.
+/// Builds the program, unless the caller has built it already. Returns its path.
 fn gesta(workspace: &Workspace) -> Result<PathBuf> {
-    if let Some(programs) = env::var_os("GESTA_PROGRAMS") {
-        return Ok(path::absolute(programs)?.join("gesta"));
+    if let Some(program) = given_program("gesta")? {
+        return Ok(program);
     }
     step("gesta", cargo().args(["build", "--package", "gesta-cli"]))?;
     Ok(workspace.target_directory.join("debug/gesta"))

@@ -1,8 +1,7 @@
 //! Loads that measure event stores and the framework, and the oracle of crash tests.
 //!
 //! Owns: the loads and the interface of a measured engine ([`load`]); the loads on the framework
-//! ([`framework`]); planned appends, their log and the check of a store against it ([`oracle`]);
-//! common parts of end-to-end tests ([`e2e`]).
+//! ([`framework`]); planned appends, their log and the check of a store against it ([`oracle`]).
 //! Invariant: nothing that users install depends on this crate. Not here: other engines, which are
 //! in `bench/`, outside the workspace, and the kills, which are tests of this crate.
 #![expect(
@@ -11,7 +10,6 @@
     reason = "unpublished; used by the project's own programs and tests"
 )]
 
-pub mod e2e;
 pub mod framework;
 pub mod load;
 pub mod oracle;

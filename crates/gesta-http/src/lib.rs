@@ -74,18 +74,11 @@
 //! - No input is answered with a 500.
 //!
 //! The modules are layers; each uses only those before it in this list: `wire` (JSON and headers),
-<<<<<<< ours
 //! `access` (principals and rules), `counters` (of requests), `state`, `requests` (extractors and
 //! middleware), `sockets` (WebSockets), `commands`, `queries`, `history` (for handlers of
 //! applications), `routing` (routes with their documentation), `built_in` (routes that every
 //! application has), `rules` (the middleware of all routes), `api` (the table of all routes),
 //! `serve` (connections).
-=======
-//! `counters` (of requests), `state`, `requests` (extractors and middleware), `commands`,
-//! `queries`, `history` (for handlers of applications), `routing` (routes with documentation),
-//! `built_in` (routes that every application has), `rules` (the middleware of all routes), `api`
-//! (the table of all routes), `serve` (connections).
->>>>>>> theirs
 //!
 //! Not here: the JSON of an application's resources, logins and sessions (an application has an
 //! [`Access`], or supplies an [`ActorExtractor`]), and the choice of the store.

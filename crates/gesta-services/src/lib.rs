@@ -3,8 +3,8 @@
 //!
 //! Owns: the table of services (`rows/`, one file each); the servers that all tests share
 //! ([`SharedServers`], behind `cargo xtask services`); servers of one test ([`OwnServer`]); the way
-//! in which a test asks for one and says its skip ([`url_or_skip`]); and [`FaultProxy`], which cuts
-//! and stalls connections at a chosen message.
+//! in which a test asks for one and says its skip ([`url_or_skip`]); [`FaultProxy`], which cuts and
+//! stalls connections at a chosen message; and common parts of end-to-end tests ([`e2e`]).
 //!
 //! Invariants:
 //! - A server listens on loopback only, and keeps its port and data over crashes and restarts.
@@ -21,6 +21,7 @@
 
 mod cache;
 mod catalogue;
+pub mod e2e;
 mod ledger;
 mod log_tail;
 mod need;

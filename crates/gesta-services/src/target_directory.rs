@@ -12,12 +12,18 @@ pub(crate) const SERVICES: &str = "services";
 /// A file that cargo writes into each target directory.
 const MARK: &str = "CACHEDIR.TAG";
 
-/// Returns the folders for services in the target directories around this program, inner ones
-/// first. A build with other flags has a target directory inside the usual one.
-pub(crate) fn services_around() -> Vec<PathBuf> {
+/// Returns the target directories around this program, inner ones first. A build with other flags
+/// has a target directory inside the usual one.
+pub(crate) fn around() -> Vec<PathBuf> {
     let program = env::current_exe().unwrap_or_default();
     let marked = program.ancestors().filter(|folder| folder.join(MARK).exists());
-    marked.map(|folder: &Path| folder.join(SERVICES)).collect()
+    marked.map(Path::to_owned).collect()
+}
+
+/// Returns the folders for services in the target directories around this program, inner ones
+/// first.
+pub(crate) fn services_around() -> Vec<PathBuf> {
+    around().iter().map(|folder| folder.join(SERVICES)).collect()
 }
 
 #[cfg(test)]

@@ -7,15 +7,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use gesta_services::e2e::FORM;
 
 use super::{
     executables::Executables,
     figures::{self, Ran},
 };
 use crate::step::{Stopwatch, cargo, rust_flags_and};
-
-/// Set to `full` for the long form of end-to-end tests.
-const FORM: &str = "GESTA_E2E";
 
 /// Duration of the checks: a few seconds each, or as long as their figures need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,12 +11,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use gesta_services::e2e::PROGRAMS;
 use serde_json::Value;
 
 use crate::step::{Stopwatch, cargo};
 
-/// Variable of end-to-end tests: the directory of programs that are built already.
-const PROGRAMS: &str = "GESTA_PROGRAMS";
 /// Targets of each build: those of `cargo xtask test --all`, then tests that do not run by default.
 const BUILDS: [&[&str]; 2] = [&[], &["--test", "e2e"]];
 

@@ -10,7 +10,7 @@ use std::{path::Path, thread, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use gesta_bench::e2e::figures;
+use gesta_services::e2e::figures;
 
 use crate::{client::Client, server::Shop};
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use gesta_bench::e2e::figures;
+use gesta_services::e2e::figures;
 
 use crate::{client::Client, server::Shop};
 

@@ -16,12 +16,12 @@ use anyhow::{Context, Result, ensure};
 use gesta::store::EventStore;
 #[cfg(any(feature = "dynamodb", feature = "mongodb"))]
 use gesta::store::{ListStreams, SnapshotStore, conformance::block_on};
-use gesta_bench::{
-    e2e::{figures, is_full},
-    load::clock::Stopwatch,
-};
+use gesta_bench::load::clock::Stopwatch;
 use gesta_log::{LogStore, Options};
-use gesta_services::OwnServer;
+use gesta_services::{
+    OwnServer,
+    e2e::{figures, is_full},
+};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 

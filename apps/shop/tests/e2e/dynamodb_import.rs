@@ -3,8 +3,10 @@
 
 use anyhow::{Result, ensure};
 use gesta::{dynamodb::DynamoReadModels, store::conformance::block_on};
-use gesta_bench::e2e::{empty_directory, figures};
-use gesta_services::OwnServer;
+use gesta_services::{
+    OwnServer,
+    e2e::{empty_directory, figures},
+};
 
 use crate::disturbed_import::{DisturbedShop, stored_states};
 

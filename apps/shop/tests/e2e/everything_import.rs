@@ -14,8 +14,10 @@ use gesta::{
     sqlite::Sqlite,
     store::{EventStore as _, ReadAll, ReadModelStore as _, Stage},
 };
-use gesta_bench::e2e::{empty_directory, figures};
-use gesta_services::OwnServer;
+use gesta_services::{
+    OwnServer,
+    e2e::{empty_directory, figures},
+};
 use serde_json::Value;
 use shop::{
     orders::sales::{MakeReport, Sales},

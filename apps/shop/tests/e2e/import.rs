@@ -11,10 +11,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use gesta_bench::{
-    e2e::{empty_directory, figures, is_full, peak_resident_kib, program, random_fraction},
-    load::{clock::Stopwatch, device},
-};
+use gesta_bench::load::{clock::Stopwatch, device, workload::random_fraction};
+use gesta_services::e2e::{empty_directory, figures, is_full, peak_resident_kib, program};
 use serde_json::Value;
 
 use crate::server::gesta;

@@ -25,8 +25,10 @@ use gesta::{
     },
     store::{EventStore as _, ReadAll, conformance::block_on},
 };
-use gesta_bench::e2e::{empty_directory, figures, is_full};
-use gesta_services::OwnServer;
+use gesta_services::{
+    OwnServer,
+    e2e::{empty_directory, figures, is_full},
+};
 use serde_json::{Value, json};
 
 use crate::client::Client;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use gesta_bench::e2e::{debug_program, empty_directory};
+use gesta_services::e2e::{debug_program, empty_directory};
 
 use crate::disturbed_import::{DisturbedShop, RestartedServer};
 

@@ -18,11 +18,11 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use gesta::store::EventStore;
-use gesta_bench::{
+use gesta_bench::load::clock::Stopwatch;
+use gesta_services::{
+    OwnServer,
     e2e::{empty_directory, figures, is_full},
-    load::clock::Stopwatch,
 };
-use gesta_services::OwnServer;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 

@@ -19,7 +19,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use gesta_bench::e2e::{figures, is_full};
+use gesta_services::e2e::{figures, is_full};
 use serde_json::{Value, json};
 
 use crate::{

@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use gesta_bench::{e2e::figures, load::clock::Stopwatch};
+use gesta_bench::load::clock::Stopwatch;
+use gesta_services::e2e::figures;
 
 use crate::{client::Client, server::Shop};
 

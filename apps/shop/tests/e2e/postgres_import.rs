@@ -2,8 +2,7 @@
 //! server is restarted.
 
 use anyhow::Result;
-use gesta_bench::e2e::empty_directory;
-use gesta_services::OwnServer;
+use gesta_services::{OwnServer, e2e::empty_directory};
 
 use crate::disturbed_import::DisturbedShop;
 

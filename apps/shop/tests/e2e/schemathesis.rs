@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use gesta_bench::e2e::{figures, target};
+use gesta_services::e2e::{figures, target};
 use serde_json::Value;
 
 use crate::{

@@ -7,7 +7,7 @@
 use std::{thread, time::Duration};
 
 use anyhow::{Result, ensure};
-use gesta_bench::e2e::{figures, is_full};
+use gesta_services::e2e::{figures, is_full};
 
 use crate::{
     log::Log,

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use gesta::EventId;
-use gesta_bench::e2e::{empty_directory, program};
+use gesta_services::e2e::{empty_directory, program};
 use serde_json::Value;
 
 use crate::client::Client;

@@ -16,9 +16,8 @@ use gesta::{
     },
 };
 #[cfg(any(feature = "dynamodb", feature = "mongodb"))]
-use gesta_bench::e2e::is_full;
 use gesta_http::PageRequest;
-use gesta_services::OwnServer;
+use gesta_services::{OwnServer, e2e::is_full};
 use serde_json::Value;
 use shop::{
     accounts::{

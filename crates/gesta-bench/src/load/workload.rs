@@ -34,6 +34,12 @@ impl Random {
     }
 }
 
+/// Returns a random number from 0 up to 1, different in each run.
+pub fn random_fraction() -> f64 {
+    let mut random = Random::of_seed(uuid::Uuid::now_v7().as_u64_pair().1);
+    random.next() as f64 / u64::MAX as f64
+}
+
 /// Random bytes shared by all threads of a run.
 #[derive(Clone, Debug)]
 pub struct Pool {

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use gesta_bench::e2e::{build, cargo, empty_directory, figures, is_full, target};
+use gesta_services::e2e::{build, cargo, empty_directory, figures, is_full, target};
 
 use crate::trace::{TRACED, Trace, TraceReport};
 

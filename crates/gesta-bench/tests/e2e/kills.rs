@@ -7,7 +7,8 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Result, ensure};
-use gesta_bench::e2e::{empty_directory, figures, is_full, program, random_fraction};
+use gesta_bench::load::workload::random_fraction;
+use gesta_services::e2e::{empty_directory, figures, is_full, program};
 
 use crate::oracle::{Kill, OracleReport, OracleStore};
 

@@ -23,7 +23,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use gesta_bench::e2e::{empty_directory, figures, is_full, program};
+use gesta_services::e2e::{empty_directory, figures, is_full, program};
 
 use crate::oracle::{OracleReport, OracleStore};
 

@@ -11,10 +11,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use gesta_bench::{
-    e2e::{empty_directory, figures, peak_resident_kib, program},
-    load::clock::Stopwatch,
-};
+use gesta_bench::load::clock::Stopwatch;
+use gesta_services::e2e::{empty_directory, figures, peak_resident_kib, program};
 
 const RUNS: usize = 5;
 /// About 2.5 GB.

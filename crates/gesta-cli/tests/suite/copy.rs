@@ -1,6 +1,6 @@
 //! `gesta copy`: from a directory to PostgreSQL, back, and to another directory.
 
-use std::{env, process::Stdio, thread};
+use std::{process::Stdio, thread};
 
 use gesta_log::ScavengeOptions;
 use gesta_store::{
@@ -341,7 +341,7 @@ fn of_many_events(events: u64) -> Scene {
 
 /// Number of kills: ten in the full form.
 fn kills() -> u64 {
-    if env::var("GESTA_E2E").is_ok_and(|form| form == "full") { 10 } else { 3 }
+    if gesta_services::e2e::is_full() { 10 } else { 3 }
 }
 
 /// More than two transactions of a copy.

@@ -100,8 +100,7 @@ fn settings(id: u32, broker: u16, controller: u16, voters: &str) -> Vec<String> 
 
 /// Number of brokers that are killed, one after the other.
 fn kills() -> usize {
-    let is_full = std::env::var_os("GESTA_E2E").is_some_and(|form| form == "full");
-    if is_full { BROKERS } else { 1 }
+    if gesta_services::e2e::is_full() { BROKERS } else { 1 }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,8 +23,7 @@ const WRITERS: u64 = 8;
 
 /// Commands of the test of visibility, which has more in its full form.
 fn commands() -> u64 {
-    let is_full = std::env::var_os("GESTA_E2E").is_some_and(|form| form == "full");
-    if is_full { 10_000 } else { 1_000 }
+    if gesta_services::e2e::is_full() { 10_000 } else { 1_000 }
 }
 
 /// Returns an append of one deposit, as a program without the projection sends it.

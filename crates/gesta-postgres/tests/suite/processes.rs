@@ -29,8 +29,7 @@ const URL: &str = "GESTA_TEST_WRITE_TO";
 const PROCESS: &str = "GESTA_TEST_WRITE_AS";
 
 fn events_each() -> usize {
-    let is_full = std::env::var_os("GESTA_E2E").is_some_and(|form| form == "full");
-    if is_full { EVENTS_FULL } else { EVENTS_SHORT }
+    if gesta_services::e2e::is_full() { EVENTS_FULL } else { EVENTS_SHORT }
 }
 
 /// Every event once and in order, while sessions of all three programs are ended at random.

@@ -25,8 +25,7 @@ const OUTAGES: u64 = 12;
 
 /// Number of writes and reads.
 fn operations() -> u64 {
-    let is_full = std::env::var_os("GESTA_E2E").is_some_and(|form| form == "full");
-    if is_full { 100_000 } else { 6_000 }
+    if gesta_services::e2e::is_full() { 100_000 } else { 6_000 }
 }
 
 /// Two nodes of one application, which wait for the cache up to a limit.

@@ -1,9 +1,8 @@
-//! The form of the tests: short or full, their seeds, figures and time limits.
-//!
-//! Owns: what `gesta-bench` has for other crates, in few lines: its dependencies would be built for
-//! every test of this crate.
+//! The form of the tests: short or full, their seeds and time limits.
 
-use std::{env, fmt::Display, time::Duration};
+use std::{env, time::Duration};
+
+use gesta_services::e2e::is_full;
 
 /// Time after which something that has not happened fails a test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -11,16 +10,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Returns the value for this form of the test.
 pub(crate) fn short_or_full<T>(short: T, full: T) -> T {
     if is_full() { full } else { short }
-}
-
-pub(crate) fn is_full() -> bool {
-    env::var_os("GESTA_E2E").is_some_and(|form| form == "full")
-}
-
-/// Reports the figures of a test that passes. `cargo xtask prove` shows the line.
-#[expect(clippy::print_stdout, reason = "a test reports to standard output")]
-pub(crate) fn figures(figures: impl Display) {
-    println!("figures: {figures}");
 }
 
 /// Pseudorandom numbers: SplitMix64.

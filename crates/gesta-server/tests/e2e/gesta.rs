@@ -4,7 +4,6 @@
 //! program is built once, in debug for the short form and in release for the full one.
 
 use std::{
-    env,
     ffi::OsString,
     fs,
     io::{BufRead as _, BufReader},
@@ -19,12 +18,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use gesta_services::e2e::{self, is_full};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
     client::{Client, Credentials, streams_client::StreamsClient},
-    form::is_full,
     group_client::GroupClient,
 };
 
@@ -139,43 +138,15 @@ fn spawn(arguments: &[OsString]) -> Result<(Child, BufReader<ChildStdout>)> {
     Ok((child, output))
 }
 
-/// Builds the program, unless `GESTA_PROGRAMS` names a directory with it, and returns its path.
+/// Builds the program for the form of the test, and returns its path.
 pub(crate) fn program() -> Result<&'static Path> {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     if let Some(program) = PROGRAM.get() {
         return Ok(program);
     }
-    if let Some(programs) = env::var_os("GESTA_PROGRAMS") {
-        return Ok(PROGRAM.get_or_init(|| Path::new(&programs).join("gesta")));
-    }
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut build = Command::new(cargo);
-    build.args(["build", "--package", "gesta-cli", "--bin", "gesta"]);
-    if is_full() {
-        build.arg("--release");
-    }
-    let status = build.status().context("cargo cannot be started")?;
-    ensure!(status.success(), "cargo build: {status}");
-    let profile = if is_full() { "release" } else { "debug" };
-    Ok(PROGRAM.get_or_init(|| target().join(profile).join("gesta")))
-}
-
-/// The target directory.
-fn target() -> PathBuf {
-    let test = env::current_exe().unwrap();
-    // `target/debug/deps/e2e-HASH`
-    test.ancestors().nth(3).unwrap().to_owned()
-}
-
-/// Returns an empty directory below the target directory, which is on a real disk; a temporary
-/// directory may not be.
-pub(crate) fn empty_directory(name: &str) -> Result<PathBuf> {
-    let directory = target().join("e2e").join("server").join(name);
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
-    fs::create_dir_all(&directory)?;
-    Ok(directory.canonicalize()?)
+    let build = if is_full() { e2e::program } else { e2e::debug_program };
+    let program = build("gesta-cli", "gesta")?;
+    Ok(PROGRAM.get_or_init(|| program))
 }
 
 /// Returns an address that nothing else uses.

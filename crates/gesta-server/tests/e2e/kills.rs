@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use gesta_services::e2e::{empty_directory, figures};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
@@ -27,8 +28,8 @@ use crate::{
         append_resp, batch_append_req, batch_append_resp, exact, id, identifier, place, proposed,
         read_resp::Content,
     },
-    form::{PATIENCE, Random, figures, short_or_full},
-    gesta::{Gesta, empty_directory},
+    form::{PATIENCE, Random, short_or_full},
+    gesta::Gesta,
     group_client::{GroupConsumer, of_stream, place as place_in_group, settings},
 };
 
@@ -66,7 +67,7 @@ impl Progress {
 async fn acknowledged_events_are_there_once_after_kills_under_load() -> Result<()> {
     let kills = short_or_full(KILLS.0, KILLS.1);
     let mut random = Random::of_run();
-    let mut gesta = Gesta::start(&empty_directory("kills")?, &[])?;
+    let mut gesta = Gesta::start(&empty_directory("server-kills")?, &[])?;
     gesta.groups().await.create(of_stream("$ce-kill", "mail", settings())).await?;
     let progress = Arc::new(Progress::default());
     let mut writers = JoinSet::new();
@@ -111,8 +112,7 @@ async fn acknowledged_events_are_there_once_after_kills_under_load() -> Result<(
          {repeats} attempts repeated; the first append after a restart took {:.1} s at most; \
          {SUBSCRIBERS} subscribers got each event once, in order; a group got each, {again} again",
         slowest.as_secs_f64()
-    ));
-    Ok(())
+    ))
 }
 
 /// Waits until more appends are acknowledged, or returns a writer's error.

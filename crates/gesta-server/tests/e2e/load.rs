@@ -15,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use gesta_services::e2e::{empty_directory, figures};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -24,8 +25,8 @@ use tokio::{
 use self::{consumers::GroupAtWork, subscribers::Subscriber};
 use crate::{
     client::{Client, grow},
-    form::{PATIENCE, Random, figures, short_or_full},
-    gesta::{Gesta, empty_directory},
+    form::{PATIENCE, Random, short_or_full},
+    gesta::Gesta,
 };
 
 const SUBSCRIBERS: usize = 200;
@@ -85,7 +86,7 @@ fn interval_of(source: Source) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn subscribers_and_groups_lose_nothing_and_memory_is_flat() -> Result<()> {
-    let gesta = Gesta::start(&empty_directory("load")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-load")?, &[])?;
     let mut random = Random::of_run();
     let (end, goal) = watch::channel(None);
     let goal = Goal(goal);
@@ -132,8 +133,7 @@ async fn subscribers_and_groups_lose_nothing_and_memory_is_flat() -> Result<()> 
          {groups_done}; {memory}",
         short_or_full(SECONDS.0, SECONDS.1),
         drain.as_secs_f64(),
-    ));
-    Ok(())
+    ))
 }
 
 /// Appends to random streams at a constant rate.

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use gesta_services::e2e::{empty_directory, figures};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     client::{ANY, Client, Read, append, append_resp, proposed, read_resp::Content},
     driver::Driver,
-    form::{figures, short_or_full},
-    gesta::{Gesta, empty_directory},
+    form::short_or_full,
+    gesta::Gesta,
 };
 
 const EVENTS: (usize, usize) = (20_000, 1_000_000);
@@ -48,7 +49,7 @@ async fn fill(client: &mut Client, events: usize) -> Result<()> {
 async fn a_projection_emits_each_event_once_through_kills() -> Result<()> {
     let events = short_or_full(EVENTS.0, EVENTS.1);
     let kills = short_or_full(KILLS.0, KILLS.1);
-    let mut gesta = Gesta::start(&empty_directory("projection")?, &[])?;
+    let mut gesta = Gesta::start(&empty_directory("server-projection")?, &[])?;
     let mut client = gesta.client().await;
     fill(&mut client, events).await?;
     let begun = Instant::now();
@@ -79,8 +80,7 @@ async fn a_projection_emits_each_event_once_through_kills() -> Result<()> {
     figures(format!(
         "{events} events, {kills} kills after {at:?} emitted ones; each emitted once and in order, \
          the state is right; {seconds:.0} s"
-    ));
-    Ok(())
+    ))
 }
 
 /// Waits until this number of events was emitted, and returns the number.
@@ -125,7 +125,7 @@ const GROWTH_MIB_MAX: u64 = 256;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_loop_and_a_huge_allocation_fail_alone() -> Result<()> {
-    let gesta = Gesta::start(&empty_directory("greedy-scripts")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-greedy-scripts")?, &[])?;
     let mut client = gesta.client().await;
     fill(&mut client, 100).await?;
     let before = gesta.resident_kib()?;
@@ -161,6 +161,5 @@ async fn an_endless_loop_and_a_huge_allocation_fail_alone() -> Result<()> {
     let grown = gesta.resident_kib()?.saturating_sub(before) >> 10;
     ensure!(grown <= GROWTH_MIB_MAX, "resident memory has grown by {grown} MiB");
     let failed = greedy.map(|(name, _)| name).join(", ");
-    figures(format!("failed alone: {failed}; another went on; {grown} MiB more"));
-    Ok(())
+    figures(format!("failed alone: {failed}; another went on; {grown} MiB more"))
 }

@@ -16,7 +16,7 @@ use gesta::{
     sqlite::Sqlite,
     store::{LeaseInForce, Leases as _, ListRows, ReadModelStore as _, ReadRows as _},
 };
-use gesta_bench::e2e::{empty_directory, example, figures, is_full};
+use gesta_services::e2e::{empty_directory, example, figures, is_full};
 use gesta_store::conformance::block_on;
 
 const NODES: usize = 3;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use gesta_bench::e2e::{empty_directory, example, figures, is_full};
+use gesta_services::e2e::{empty_directory, example, figures, is_full};
 
 const KILLS_FULL: usize = 30;
 const KILLS_SHORT: usize = 3;

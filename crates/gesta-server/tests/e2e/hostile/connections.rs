@@ -1,6 +1,7 @@
 //! Many connections, and many calls on one.
 
 use anyhow::{Context as _, Result, ensure};
+use gesta_services::e2e::{empty_directory, figures, is_full};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -11,8 +12,8 @@ use crate::wire::{closed, connect, greeting, receive};
 use crate::{
     bystander::Watch,
     client::{Messages, Read},
-    form::{figures, is_full, short_or_full},
-    gesta::{Gesta, empty_directory},
+    form::short_or_full,
+    gesta::Gesta,
 };
 
 /// Connections of the full form; half of the limit of open files, if that is less.
@@ -38,7 +39,7 @@ async fn figure(gesta: &Gesta, name: &str) -> Result<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_cost_little_and_go_when_their_peer_is_gone() -> Result<()> {
-    let gesta = Gesta::start(&empty_directory("idle")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-idle")?, &[])?;
     let max = usize::try_from(figure(&gesta, "connections_max").await?)?;
     let connections = short_or_full(IDLE.0, IDLE.1).min(max - OTHERS);
     let watch = Watch::begin(&gesta).await?;
@@ -68,8 +69,7 @@ async fn idle_connections_cost_little_and_go_when_their_peer_is_gone() -> Result
     figures(format!(
         "{connections} idle connections of {each} KiB each, {gone} closed after their pings went \
          without an answer; {seen}"
-    ));
-    Ok(())
+    ))
 }
 
 /// Reads until the server closes, without an answer to its pings.
@@ -81,7 +81,7 @@ async fn until_closed(mut stream: TcpStream) -> Result<()> {
 async fn a_full_server_answers_operators_and_serves_again_after_one_leaves() -> Result<()> {
     const MAX: usize = 8;
     let options = ["--max-connections", "8"];
-    let gesta = Gesta::start(&empty_directory("full")?, &options)?;
+    let gesta = Gesta::start(&empty_directory("server-full")?, &options)?;
     ensure!(figure(&gesta, "connections_max").await? == MAX as u64, "the maximum is shown");
     let watch = Watch::begin(&gesta).await?;
     let mut held = Vec::new();
@@ -117,14 +117,13 @@ async fn a_full_server_answers_operators_and_serves_again_after_one_leaves() -> 
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     let seen = watch.end(gesta).await?.grown_at_most_mib(GROWTH_MIB_MAX)?;
-    figures(format!("{refused} connections beyond {MAX} refused; {seen}"));
-    Ok(())
+    figures(format!("{refused} connections beyond {MAX} refused; {seen}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_subscriptions_on_one_connection_are_served() -> Result<()> {
     let subscriptions = short_or_full(SUBSCRIPTIONS.0, SUBSCRIPTIONS.1);
-    let gesta = Gesta::start(&empty_directory("subscriptions")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-subscriptions")?, &[])?;
     let watch = Watch::begin(&gesta).await?;
     let mut client = gesta.client().await;
     let mut open: Vec<Messages> = Vec::new();
@@ -138,6 +137,5 @@ async fn thousands_of_subscriptions_on_one_connection_are_served() -> Result<()>
     let mib = GROWTH_MIB_MAX + ((SUBSCRIPTION_KIB_MAX * subscriptions as u64) >> 10);
     let seen = watch.end(gesta).await?.grown_at_most_mib(mib)?;
     let each = after_kib.saturating_sub(seen.before_kib) / subscriptions as u64;
-    figures(format!("{subscriptions} idle subscriptions of {each} KiB each; {seen}"));
-    Ok(())
+    figures(format!("{subscriptions} idle subscriptions of {each} KiB each; {seen}"))
 }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use gesta_services::e2e::{empty_directory, figures};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -16,8 +17,8 @@ use crate::wire::{
 use crate::{
     bystander::Watch,
     calls::calls,
-    form::{PATIENCE, figures, short_or_full},
-    gesta::{Gesta, empty_directory},
+    form::{PATIENCE, short_or_full},
+    gesta::Gesta,
 };
 
 const GROWTH_MIB_MAX: u64 = 128;
@@ -33,7 +34,7 @@ const BATCH: u32 = 100;
 async fn rapidly_reset_streams_end_their_connection() -> Result<()> {
     let streams = short_or_full(STREAMS.0, STREAMS.1);
     let connections = short_or_full(CONNECTIONS.0, CONNECTIONS.1);
-    let gesta = Gesta::start(&empty_directory("rapid-resets")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-rapid-resets")?, &[])?;
     let watch = Watch::begin(&gesta).await?;
     let mut calmed = 0;
     for connection in 0..connections {
@@ -51,8 +52,7 @@ async fn rapidly_reset_streams_end_their_connection() -> Result<()> {
     figures(format!(
         "{connections} connections that reset {streams} streams each, {calmed} told to calm down; \
          {seen}"
-    ));
-    Ok(())
+    ))
 }
 
 /// Sends a flood, and returns the code with which the server ends the connection.
@@ -72,7 +72,7 @@ async fn flooded(address: SocketAddr, flood: &[u8]) -> Result<Option<u32>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_are_reset_at_work_leave_nothing_behind() -> Result<()> {
     let streams = short_or_full(STREAMS.0, STREAMS.1);
-    let gesta = Gesta::start(&empty_directory("resets")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-resets")?, &[])?;
     let watch = Watch::begin(&gesta).await?;
     let mut stream = connect(gesta.address, &greeting()).await?;
     let path = "/event_store.client.streams.Streams/BatchAppend";
@@ -96,8 +96,7 @@ async fn calls_that_are_reset_at_work_leave_nothing_behind() -> Result<()> {
     ensure!(calls_reset > 0, "no call was reset");
     drop(stream);
     let seen = watch.end(gesta).await?.grown_at_most_mib(GROWTH_MIB_MAX)?;
-    figures(format!("{calls_reset} calls reset at work; {seen}"));
-    Ok(())
+    figures(format!("{calls_reset} calls reset at work; {seen}"))
 }
 
 /// Waits until the server has begun the calls of a batch: it sends their heads.
@@ -117,7 +116,7 @@ async fn begun(stream: &mut TcpStream) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_frames_whose_answers_are_not_read_take_no_memory() -> Result<()> {
     let bytes = short_or_full(4 << 20, 64 << 20);
-    let gesta = Gesta::start(&empty_directory("unread")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-unread")?, &[])?;
     let watch = Watch::begin(&gesta).await?;
     let open = frame(HEADERS, END_HEADERS, 1, &call(calls()[0]));
     let floods = [
@@ -145,8 +144,7 @@ async fn floods_of_frames_whose_answers_are_not_read_take_no_memory() -> Result<
     // Time in which a server that had kept the frames would still be at them.
     sleep(PAUSE).await;
     let seen = watch.end(gesta).await?.grown_at_most_mib(GROWTH_MIB_MAX)?;
-    figures(format!("floods of {} MiB ({}); {seen}", bytes >> 20, sent.join(", ")));
-    Ok(())
+    figures(format!("floods of {} MiB ({}); {seen}", bytes >> 20, sent.join(", ")))
 }
 
 const FLOOD_SHORT: Duration = Duration::from_secs(2);

@@ -1,6 +1,7 @@
 //! Fuzzed bytes, prefaces and frames.
 
 use anyhow::{Context as _, Result, ensure};
+use gesta_services::e2e::{empty_directory, figures};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     task::JoinSet,
@@ -11,8 +12,8 @@ use crate::wire::{DATA, END_HEADERS, HEADERS, PREFACE, call, closed, connect, fr
 use crate::{
     bystander::Watch,
     calls::calls,
-    form::{PATIENCE, Random, figures, short_or_full},
-    gesta::{Gesta, empty_directory},
+    form::{PATIENCE, Random, short_or_full},
+    gesta::Gesta,
 };
 
 const CONNECTIONS_AT_ONCE: usize = 16;
@@ -23,7 +24,7 @@ const GROWTH_MIB_MAX: u64 = 96;
 #[tokio::test(flavor = "multi_thread")]
 async fn fuzzed_bytes_and_frames_end_their_own_connection_only() -> Result<()> {
     let connections = short_or_full(1_000, 50_000);
-    let gesta = Gesta::start(&empty_directory("fuzzed")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-fuzzed")?, &[])?;
     let watch = Watch::begin(&gesta).await?;
     let mut random = Random::of_run();
     let mut running = JoinSet::new();
@@ -43,8 +44,7 @@ async fn fuzzed_bytes_and_frames_end_their_own_connection_only() -> Result<()> {
         ended??;
     }
     let seen = watch.end(gesta).await?.grown_at_most_mib(GROWTH_MIB_MAX)?;
-    figures(format!("{connections} connections of fuzzed bytes; {seen}"));
-    Ok(())
+    figures(format!("{connections} connections of fuzzed bytes; {seen}"))
 }
 
 /// Sends the bytes and their end, and waits until the server has closed the connection.
@@ -152,7 +152,7 @@ fn spoiled(mut bytes: Vec<u8>, random: &mut Random) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preface_that_ends_anywhere_ends_its_connection() -> Result<()> {
-    let gesta = Gesta::start(&empty_directory("prefaces")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-prefaces")?, &[])?;
     let watch = Watch::begin(&gesta).await?;
     let mut running = JoinSet::new();
     for end in 0..PREFACE.len() {
@@ -167,6 +167,5 @@ async fn a_preface_that_ends_anywhere_ends_its_connection() -> Result<()> {
         ended??;
     }
     let seen = watch.end(gesta).await?.grown_at_most_mib(GROWTH_MIB_MAX)?;
-    figures(format!("{} half-open prefaces closed by the server; {seen}", PREFACE.len()));
-    Ok(())
+    figures(format!("{} half-open prefaces closed by the server; {seen}", PREFACE.len()))
 }

@@ -3,6 +3,7 @@
 use std::{fs, path::Path, process::Command, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
+use gesta_services::e2e::{empty_directory, figures};
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -17,8 +18,8 @@ use crate::wire::{closed, connect, greeting};
 use crate::{
     bystander::Watch,
     client::{Credentials, streams_client::StreamsClient},
-    form::{Random, figures, short_or_full},
-    gesta::{Gesta, empty_directory, program},
+    form::{Random, short_or_full},
+    gesta::{Gesta, program},
 };
 
 const GROWTH_MIB_MAX: u64 = 128;
@@ -30,7 +31,7 @@ const HALF_A_HELLO: &[u8] = &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3, 0, 0, 0];
 #[tokio::test(flavor = "multi_thread")]
 async fn handshakes_that_never_end_are_given_up() -> Result<()> {
     let handshakes = short_or_full(HANDSHAKES.0, HANDSHAKES.1);
-    let directory = empty_directory("handshakes")?;
+    let directory = empty_directory("server-handshakes")?;
     let (gesta, client) = secured(&directory).await?;
     let watch = Watch::begin_with(&gesta, client).await?;
     let mut random = Random::of_run();
@@ -53,8 +54,7 @@ async fn handshakes_that_never_end_are_given_up() -> Result<()> {
     }
     let seconds = begun.elapsed().as_secs_f64();
     let seen = watch.end(gesta).await?.grown_at_most_mib(GROWTH_MIB_MAX)?;
-    figures(format!("{handshakes} handshakes given up in {seconds:.0} s; {seen}"));
-    Ok(())
+    figures(format!("{handshakes} handshakes given up in {seconds:.0} s; {seen}"))
 }
 
 /// Starts a server with TLS and users, and connects its administrator.

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use gesta_services::e2e::{empty_directory, figures};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     task::JoinSet,
@@ -16,8 +17,8 @@ use crate::wire::{
 use crate::{
     bystander::Watch,
     calls::calls,
-    form::{PATIENCE, figures, short_or_full},
-    gesta::{Gesta, empty_directory},
+    form::{PATIENCE, short_or_full},
+    gesta::Gesta,
 };
 
 const GROWTH_MIB_MAX: u64 = 128;
@@ -30,7 +31,7 @@ const GIVEN_UP: Duration = Duration::from_secs(40);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn huge_heads_are_refused() -> Result<()> {
-    let gesta = Gesta::start(&empty_directory("huge-heads")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-huge-heads")?, &[])?;
     let watch = Watch::begin(&gesta).await?;
     let long = "x".repeat(HUGE_BYTES);
     let many: String = (0..10_000).map(|number| format!("x-{number}: y\r\n")).collect();
@@ -63,8 +64,7 @@ async fn huge_heads_are_refused() -> Result<()> {
         code.with_context(|| what.to_owned())?;
     }
     let seen = watch.end(gesta).await?.grown_at_most_mib(GROWTH_MIB_MAX)?;
-    figures(format!("huge heads refused; {seen}"));
-    Ok(())
+    figures(format!("huge heads refused; {seen}"))
 }
 
 /// Sends a head and returns the answer.
@@ -104,7 +104,7 @@ fn bomb() -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_head_is_refused() -> Result<()> {
-    let gesta = Gesta::start(&empty_directory("endless-heads")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-endless-heads")?, &[])?;
     let watch = Watch::begin(&gesta).await?;
     for part in [fields(&[("x", "y")]), Vec::new()] {
         let mut stream = connect(gesta.address, &greeting()).await?;
@@ -117,15 +117,14 @@ async fn an_endless_head_is_refused() -> Result<()> {
         ended?;
     }
     let seen = watch.end(gesta).await?.grown_at_most_mib(GROWTH_MIB_MAX)?;
-    figures(format!("endless heads refused; {seen}"));
-    Ok(())
+    figures(format!("endless heads refused; {seen}"))
 }
 
 /// Connections that send a byte a second, of each kind of head, or stay in the middle.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_heads_are_given_up() -> Result<()> {
     let connections = short_or_full(SLOW.0, SLOW.1);
-    let gesta = Gesta::start(&empty_directory("slow-heads")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-slow-heads")?, &[])?;
     let watch = Watch::begin(&gesta).await?;
     let in_head = [greeting(), frame(HEADERS, 0, 1, &call(calls()[0]))].concat();
     let half_a_head = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nx: ".to_vec();
@@ -159,6 +158,5 @@ async fn slow_heads_are_given_up() -> Result<()> {
     figures(format!(
         "{connections} slow heads, the last given up after {:.0} s; {seen}",
         latest.as_secs_f64()
-    ));
-    Ok(())
+    ))
 }

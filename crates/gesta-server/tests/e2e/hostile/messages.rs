@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
+use gesta_services::e2e::{empty_directory, figures};
 use h2::client::{SendRequest, handshake};
 use tokio::{net::TcpStream, time::timeout};
 use tonic::codegen::http::{HeaderMap, Request, Response};
@@ -11,8 +12,8 @@ use tonic::codegen::http::{HeaderMap, Request, Response};
 use crate::{
     bystander::Watch,
     calls::calls,
-    form::{PATIENCE, Random, figures, short_or_full},
-    gesta::{Gesta, empty_directory},
+    form::{PATIENCE, Random, short_or_full},
+    gesta::Gesta,
 };
 
 /// Growth that the server may keep: buffers of messages that are announced and do not come.
@@ -118,7 +119,7 @@ async fn outcome(client: &SendRequest<Bytes>, path: &str, body: &[u8]) -> Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_messages_on_every_call_get_an_error_that_says_why() -> Result<()> {
-    let gesta = Gesta::start(&empty_directory("wrong-messages")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-wrong-messages")?, &[])?;
     let watch = Watch::begin(&gesta).await?;
     let client = connection(gesta.address).await?;
     let mut refused = 0;
@@ -141,13 +142,12 @@ async fn wrong_messages_on_every_call_get_an_error_that_says_why() -> Result<()>
         }
     }
     let seen = watch.end(gesta).await?.grown_at_most_mib(GROWTH_MIB_MAX)?;
-    figures(format!("{refused} wrong messages refused with a reason; {seen}"));
-    Ok(())
+    figures(format!("{refused} wrong messages refused with a reason; {seen}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn noise_in_place_of_messages_ends_its_call_only() -> Result<()> {
-    let gesta = Gesta::start(&empty_directory("noise")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-noise")?, &[])?;
     let watch = Watch::begin(&gesta).await?;
     let client = connection(gesta.address).await?;
     let mut random = Random::of_run();
@@ -162,8 +162,7 @@ async fn noise_in_place_of_messages_ends_its_call_only() -> Result<()> {
         }
     }
     let seen = watch.end(gesta).await?.grown_at_most_mib(GROWTH_MIB_MAX)?;
-    figures(format!("{ended} calls with noise ended; {seen}"));
-    Ok(())
+    figures(format!("{ended} calls with noise ended; {seen}"))
 }
 
 /// Returns bytes with the form of a message: fields, some of them messages.
@@ -197,7 +196,7 @@ fn plausible(random: &mut Random) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn announced_messages_that_do_not_come_take_no_memory() -> Result<()> {
     let calls = short_or_full(ANNOUNCED.0, ANNOUNCED.1);
-    let gesta = Gesta::start(&empty_directory("announced")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-announced")?, &[])?;
     let watch = Watch::begin(&gesta).await?;
     let client = connection(gesta.address).await?;
     let path = "/event_store.client.streams.Streams/Append";
@@ -216,6 +215,5 @@ async fn announced_messages_that_do_not_come_take_no_memory() -> Result<()> {
         bail!("{held} calls are open");
     }
     let seen = watch.end(gesta).await?.grown_at_most_mib(GROWTH_MIB_MAX)?;
-    figures(format!("{calls} calls that announce 16 MiB each; {seen}"));
-    Ok(())
+    figures(format!("{calls} calls that announce 16 MiB each; {seen}"))
 }

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
+use gesta_services::e2e::{empty_directory, figures};
 use h2::{
     RecvStream,
     client::{SendRequest, handshake},
@@ -20,8 +21,8 @@ use tonic::codegen::http::Request;
 use crate::{
     bystander::Watch,
     client::{ANY, Read, append, proposed},
-    form::{PATIENCE, figures, short_or_full},
-    gesta::{Gesta, empty_directory},
+    form::{PATIENCE, short_or_full},
+    gesta::Gesta,
 };
 
 /// Growth of the server: the memory of outgoing pages, and pages that the store reads ahead. The
@@ -46,7 +47,7 @@ struct Unread {
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_that_never_open_their_window_hold_a_bounded_memory() -> Result<()> {
     let connections = short_or_full(CONNECTIONS.0, CONNECTIONS.1);
-    let gesta = Gesta::start(&empty_directory("never-opened")?, &[])?;
+    let gesta = Gesta::start(&empty_directory("server-never-opened")?, &[])?;
     let mut client = gesta.client().await;
     for number in 1..=EVENTS {
         let mut event = proposed(number, "happened");
@@ -74,8 +75,7 @@ async fn readers_that_never_open_their_window_hold_a_bounded_memory() -> Result<
     figures(format!(
         "{asked_for} reads of {EVENTS} MiB by clients that take nothing: {begun} begun, {refused} \
          refused; {seen}"
-    ));
-    Ok(())
+    ))
 }
 
 /// Asks for large pages over one connection, and waits until each answer has begun or is refused.

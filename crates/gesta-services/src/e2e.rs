@@ -1,4 +1,4 @@
-//! Common parts of end-to-end tests: their form, programs of other crates, directories, figures.
+//! Common parts of end-to-end tests: their form, programs of the workspace, directories, figures.
 //!
 //! Such a test is a target `e2e` that a plain `cargo test` leaves out. It is run by `cargo test -p
 //! CRATE --test e2e`, by `cargo xtask prove`, and in its long form with `GESTA_E2E=full`.
@@ -8,7 +8,7 @@ use std::{
     ffi::OsString,
     fmt::Display,
     fs,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::{Child, Command},
     thread,
     time::Duration,
@@ -16,11 +16,13 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::load::workload::Random;
+use crate::target_directory;
 
-const FORM: &str = "GESTA_E2E";
-/// Directory of programs that the caller has built already, with their examples below it.
-const PROGRAMS: &str = "GESTA_PROGRAMS";
+/// Environment variable with the form: `full` for the long one.
+pub const FORM: &str = "GESTA_E2E";
+/// Environment variable with the directory of programs that the caller has built already, with
+/// their examples below it.
+pub const PROGRAMS: &str = "GESTA_PROGRAMS";
 const POLL: Duration = Duration::from_millis(5);
 
 /// Returns whether the long form is to run.
@@ -37,9 +39,7 @@ pub fn figures(figures: impl Display) -> Result<()> {
 
 /// The target directory.
 pub fn target() -> Result<PathBuf> {
-    let test = env::current_exe()?;
-    // `target/debug/deps/e2e-HASH`
-    Ok(test.ancestors().nth(3).context("a test is built into a target directory")?.to_owned())
+    target_directory::around().into_iter().next().context("a test is built into a target directory")
 }
 
 /// Returns an empty directory below the target directory, which is on a real disk; a temporary
@@ -71,13 +71,19 @@ pub fn example(package: &str, name: &str) -> Result<PathBuf> {
 }
 
 fn built(profile: &str, file: &str, arguments: &[&str]) -> Result<PathBuf> {
-    if let Some(programs) = env::var_os(PROGRAMS) {
-        let program = Path::new(&programs).join(file);
-        ensure!(program.exists(), "{PROGRAMS} has no {file}");
+    if let Some(program) = given_program(file)? {
         return Ok(program);
     }
     build(cargo().arg("build").args(arguments))?;
     Ok(target()?.join(profile).join(file))
+}
+
+/// Returns the path of a program that `GESTA_PROGRAMS` has, or `None` if the variable is not set.
+pub fn given_program(file: &str) -> Result<Option<PathBuf>> {
+    let Some(programs) = env::var_os(PROGRAMS) else { return Ok(None) };
+    let program = path::absolute(Path::new(&programs).join(file))?;
+    ensure!(program.exists(), "{PROGRAMS} has no {file}");
+    Ok(Some(program))
 }
 
 /// The cargo that runs this test.
@@ -90,12 +96,6 @@ pub fn build(command: &mut Command) -> Result<()> {
     let status = command.status().context("cargo cannot be started")?;
     ensure!(status.success(), "cargo build: {status}");
     Ok(())
-}
-
-/// Returns a random number from 0 up to 1, different in each run.
-pub fn random_fraction() -> f64 {
-    let mut random = Random::of_seed(uuid::Uuid::now_v7().as_u64_pair().1);
-    random.next() as f64 / u64::MAX as f64
 }
 
 /// Waits for a program to exit. Returns its peak memory in KiB.
