@@ -4,11 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use gesta_store::{
-    Checkpoint, DatabaseError, DeadLetter, DeadLetterReason, EventId, EventType, Incarnation,
-    Position, RecordedAt, Revision, StreamName,
-};
+use gesta_store::{Checkpoint, DatabaseError, DeadLetter, Incarnation, Position};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::IndexDefinition;
@@ -32,21 +30,7 @@ struct StateJson {
     #[serde(default)]
     properties: BTreeMap<String, String>,
     #[serde(default)]
-    dead_letters: Vec<LetterJson>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct LetterJson {
-    position: u64,
-    event: String,
-    event_type: String,
-    stream: String,
-    revision: u64,
-    recorded_at: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    failed: Option<(String, u32)>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    behind: Option<u64>,
+    dead_letters: Vec<Value>,
 }
 
 impl BuildState {
@@ -59,8 +43,11 @@ impl BuildState {
             let incarnation = Incarnation::new(incarnation);
             Ok::<_, DatabaseError>(Checkpoint { position: Position::new(position), incarnation })
         });
-        let letters = json.dead_letters.into_iter().map(LetterJson::read);
-        let letters = letters.map(|letter| letter.map(|letter| (letter.position, letter)));
+        let letters = json.dead_letters.iter().map(|letter| {
+            let letter = DeadLetter::from_json(letter);
+            let letter = letter.ok_or_else(|| corrupt(&"a dead letter is damaged"))?;
+            Ok::<_, DatabaseError>((letter.position, letter))
+        });
         Ok(Self {
             definition: json.definition,
             checkpoint: checkpoint.transpose()?,
@@ -76,48 +63,9 @@ impl BuildState {
             definition: self.definition.clone(),
             checkpoint,
             properties: self.properties.clone(),
-            dead_letters: self.dead_letters.values().map(LetterJson::of).collect(),
+            dead_letters: self.dead_letters.values().map(DeadLetter::to_json).collect(),
         };
         serde_json::to_string(&json).map_err(|error| DatabaseError::rejected(error.to_string()))
-    }
-}
-
-impl LetterJson {
-    fn of(letter: &DeadLetter) -> Self {
-        let (failed, behind) = match &letter.reason {
-            DeadLetterReason::Failed { error, attempts } => {
-                (Some((error.clone(), *attempts)), None)
-            }
-            DeadLetterReason::Behind { first } => (None, Some(first.number())),
-        };
-        Self {
-            position: letter.position.number(),
-            event: letter.event.as_uuid().to_string(),
-            event_type: letter.event_type.to_string(),
-            stream: letter.stream.to_string(),
-            revision: letter.revision.number(),
-            recorded_at: letter.recorded_at.micros(),
-            failed,
-            behind,
-        }
-    }
-
-    fn read(self) -> Result<DeadLetter, DatabaseError> {
-        let reason = match (self.failed, self.behind) {
-            (Some((error, attempts)), _) => DeadLetterReason::Failed { error, attempts },
-            (None, Some(first)) => DeadLetterReason::Behind { first: Position::new(first) },
-            (None, None) => return Err(corrupt(&"a dead letter has no reason")),
-        };
-        let event: Uuid = self.event.parse().map_err(|error| corrupt(&error))?;
-        Ok(DeadLetter {
-            position: Position::new(self.position),
-            event: EventId::from(event),
-            event_type: EventType::new(self.event_type).map_err(|error| corrupt(&error))?,
-            stream: StreamName::new(self.stream).map_err(|error| corrupt(&error))?,
-            revision: Revision::new(self.revision),
-            recorded_at: RecordedAt::from_micros(self.recorded_at),
-            reason,
-        })
     }
 }
 

@@ -20,7 +20,6 @@ fn an_import_into_dynamodb_survives_kills_and_restarts_of_the_server() -> Result
     let Some(server) = OwnServer::start_or_skip("dynamodb") else { return Ok(()) };
     let (url, local) = (url_of(&server), empty_directory("dynamodb-import")?);
     let local = local.to_string_lossy();
-    // An import loads each product again and again.
     let places = ["--snapshots", &url, "--local", &local];
     let shop = DisturbedShop::new(&url, &places)?.restart(server).disturb()?;
     let stored = stored_states(&url, &block_on(DynamoReadModels::connect(&url))?)?;

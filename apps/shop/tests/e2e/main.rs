@@ -26,6 +26,9 @@ mod own_writes;
 mod postgres_import;
 mod rebuild_kills;
 mod schemathesis;
+#[cfg(feature = "search")]
+mod search_import;
 mod serve_kills;
 mod server;
+mod table;
 mod writers;

@@ -32,34 +32,22 @@ struct Entry {
     projection: String,
     build: u64,
     version: u32,
-    stage: StageName,
+    #[serde(with = "stage_name")]
+    stage: Stage,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum StageName {
-    Rebuilding,
-    Live,
-    Retired,
-}
+/// Stages by their names.
+mod stage_name {
+    use gesta_store::Stage;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-impl From<Stage> for StageName {
-    fn from(stage: Stage) -> Self {
-        match stage {
-            Stage::Rebuilding => Self::Rebuilding,
-            Stage::Live => Self::Live,
-            Stage::Retired => Self::Retired,
-        }
+    pub(super) fn serialize<S: Serializer>(stage: &Stage, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(stage.name())
     }
-}
 
-impl From<StageName> for Stage {
-    fn from(stage: StageName) -> Self {
-        match stage {
-            StageName::Rebuilding => Self::Rebuilding,
-            StageName::Live => Self::Live,
-            StageName::Retired => Self::Retired,
-        }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Stage, D::Error> {
+        let name = String::deserialize(from)?;
+        Stage::named(&name).ok_or_else(|| D::Error::custom(format!("no stage is named `{name}`")))
     }
 }
 
@@ -98,7 +86,7 @@ impl Catalogue {
         own.map(|entry| ListedBuild {
             id: ReadModelId { projection: projection.to_owned(), build: entry.build },
             version: entry.version,
-            stage: entry.stage.into(),
+            stage: entry.stage,
         })
         .collect()
     }
@@ -122,7 +110,7 @@ impl Catalogue {
         self.last += 1;
         let id = ReadModelId { projection, build: self.last };
         let projection = id.projection.clone();
-        self.builds.push(Entry { projection, build: id.build, version, stage: stage.into() });
+        self.builds.push(Entry { projection, build: id.build, version, stage });
         id
     }
 
@@ -137,12 +125,12 @@ impl Catalogue {
                 return true;
             }
             if entry.is(id) {
-                entry.stage = StageName::Live;
+                entry.stage = Stage::Live;
                 return true;
             }
-            let stays = before == LiveBefore::Retired && entry.stage == StageName::Live;
+            let stays = before == LiveBefore::Retired && entry.stage == Stage::Live;
             if stays {
-                entry.stage = StageName::Retired;
+                entry.stage = Stage::Retired;
             }
             stays
         });
@@ -157,8 +145,8 @@ impl Catalogue {
     ) -> Result<(), DatabaseError> {
         self.check(id)?;
         for entry in &mut self.builds {
-            if entry.is(id) && entry.stage == StageName::from(stage) {
-                entry.stage = StageName::Rebuilding;
+            if entry.is(id) && entry.stage == stage {
+                entry.stage = Stage::Rebuilding;
             }
         }
         Ok(())
