@@ -47,6 +47,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         relay: RelayOption,
     },
+    /// Print a new API key, and the line for the file of keys that an access file names
+    ApiKey {
+        /// Name that events will have as their actor; a customer's is the customer's id
+        actor: String,
+        /// Roles: customer, clerk or operator
+        #[arg(required = true, value_parser = shop::access::ROLES)]
+        roles: Vec<String>,
+    },
     /// Print the settings in force and where each comes from, without passwords
     Config {
         #[command(flatten)]

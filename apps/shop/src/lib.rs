@@ -8,6 +8,7 @@
 //!
 //! Not here: type and location of the store; the binary chooses them.
 
+pub mod access;
 pub mod accounts;
 pub mod catalogue;
 pub mod checks;

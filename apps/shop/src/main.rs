@@ -2,6 +2,7 @@
 //!
 //! Owns: the verbs and what they print. Not here: the application itself, which is the library.
 
+mod access_file;
 mod arguments;
 mod balances;
 mod engines;
@@ -23,6 +24,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use gesta_http::{NewApiKey, Principal};
 use shop::processes::ProcessDelays;
 
 use crate::{
@@ -71,6 +73,10 @@ async fn run() -> Result<ExitCode> {
             server.serve(shop, Vec::new()).await?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::ApiKey { actor, roles } => {
+            print_api_key(actor, roles)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Config { serve } => {
             print_config(&settings, &store, serve)?;
             Ok(ExitCode::SUCCESS)
@@ -105,16 +111,33 @@ async fn run() -> Result<ExitCode> {
             printed.map(|()| ExitCode::SUCCESS)
         }
         Command::Report { json } => {
-            // Nothing is decided for a report, so the process managers stay off here too.
-            let shop = store.open_existing("report").await?;
-            let report = report(&shop.gesta).await?;
-            shop.close().await;
-            let text =
-                if *json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
-            writeln!(io::stdout(), "{}", text.trim_end())?;
+            print_report(&store, *json).await?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+async fn print_report(store: &Places, json: bool) -> Result<()> {
+    // Nothing is decided for a report, so the process managers stay off here too.
+    let shop = store.open_existing("report").await?;
+    let report = report(&shop.gesta).await?;
+    shop.close().await;
+    let text = if json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
+    writeln!(io::stdout(), "{}", text.trim_end())?;
+    Ok(())
+}
+
+/// Prints a new API key, and the line for the file of keys.
+fn print_api_key(actor: &str, roles: &[String]) -> Result<()> {
+    Principal::new(actor, roles.iter().cloned())?;
+    let key = NewApiKey::random();
+    let roles: Vec<_> = roles.iter().map(String::as_str).collect();
+    let mut out = io::stdout().lock();
+    writeln!(out, "key, for {actor} (it is stored nowhere):")?;
+    writeln!(out, "{}", key.secret())?;
+    writeln!(out, "line for the file of API keys:")?;
+    writeln!(out, "{}", key.line(actor, &roles))?;
+    Ok(())
 }
 
 /// Prints the settings in force, with their origins.
@@ -129,6 +152,7 @@ fn print_config(settings: &Settings, places: &Places, serve: &ServeOptions) -> i
         ("snapshots", optional(places.snapshots.as_ref())),
         ("local", local.map_or("none".to_owned(), |local| local.display().to_string())),
         ("listen", serve.listen.listen.to_string()),
+        ("access", serve.listen.access_text()),
         ("allow-remote", serve.listen.allow_remote.to_string()),
         ("allow-origin", serve.listen.allow_origin_text()),
         ("welcome-after", serve.welcome_after.to_string()),

@@ -1,23 +1,24 @@
 //! The HTTP server: address, start-up output and shutdown.
 //!
-//! Invariant: other machines can connect only with `--allow-remote`, because the shop has no
-//! authentication.
+//! Invariant: other machines can connect only to a shop with an access file, or with
+//! `--allow-remote`.
 
 use std::{
     future::Future,
     io::{self, Write as _},
     net::SocketAddr,
+    path::PathBuf,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use gesta_http::{ApiRoute, GestaState, Origin};
+use gesta_http::{Access, ApiRoute, GestaState, Origin};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 
-use crate::store::OpenShop;
+use crate::{access_file, store::OpenShop};
 
 /// Options of the commands that serve HTTP.
 #[derive(Args, Debug)]
@@ -25,7 +26,12 @@ pub(crate) struct ListenOptions {
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000", env = "GESTA_LISTEN")]
     pub(crate) listen: SocketAddr,
-    /// Allow an address that other machines can reach; the shop has no authentication
+    /// File of access, in TOML: bearer tokens, API keys, a trusted proxy. Every request then needs
+    /// credentials; without it the shop is open to all, on loopback only
+    #[arg(long, value_name = "FILE", env = "GESTA_ACCESS")]
+    access: Option<PathBuf>,
+    /// Allow an address that other machines can reach although the shop is open to all, such as in
+    /// a container whose port is published on loopback
     #[arg(long)]
     pub(crate) allow_remote: bool,
     /// Origin of web pages that may call the API, such as https://shop.example, or `*` for every
@@ -40,9 +46,15 @@ pub(crate) struct BoundServer {
     listener: TcpListener,
     address: SocketAddr,
     allowed_origins: Vec<Origin>,
+    access: Option<Access>,
 }
 
 impl ListenOptions {
+    /// Returns the access file, for people.
+    pub(crate) fn access_text(&self) -> String {
+        self.access.as_ref().map_or("none".to_owned(), |file| file.display().to_string())
+    }
+
     /// Returns the origins that may call the API, for people.
     pub(crate) fn allow_origin_text(&self) -> String {
         let origins: Vec<_> = self.allow_origin.iter().map(ToString::to_string).collect();
@@ -53,15 +65,17 @@ impl ListenOptions {
         let wanted = self.listen;
         // An unspecified address, such as 0.0.0.0, is not a loopback address either.
         ensure!(
-            wanted.ip().is_loopback() || self.allow_remote,
-            "--listen {wanted} can be reached from other machines, and the shop has no \
-             authentication; use a loopback address, or --allow-remote if that is intended",
+            wanted.ip().is_loopback() || self.access.is_some() || self.allow_remote,
+            "--listen {wanted} can be reached from other machines, and without --access FILE the \
+             shop is open to all of them; use a loopback address or an access file, or \
+             --allow-remote if that is intended",
         );
+        let access = self.access.as_deref().map(access_file::read).transpose()?;
         let listener = TcpListener::bind(wanted).await;
         let listener = listener.with_context(|| format!("cannot listen on {wanted}"))?;
         let allowed_origins = self.allow_origin.clone();
         // With port 0 the system chooses one, and only the listener knows it.
-        Ok(BoundServer { address: listener.local_addr()?, listener, allowed_origins })
+        Ok(BoundServer { address: listener.local_addr()?, listener, allowed_origins, access })
     }
 }
 
@@ -90,8 +104,13 @@ impl BoundServer {
         let interrupted = interrupted()?;
         self.print_addresses()?;
         tracing::info!(address = %self.address, "serving");
-        let state = GestaState::new(shop.gesta.clone()).allow_origins(self.allowed_origins);
-        let router = shop.api().with("operations", further).router(state.clone());
+        let api = shop.api().with("operations", further);
+        let mut state = GestaState::new(shop.gesta.clone()).allow_origins(self.allowed_origins);
+        if let Some(access) = self.access {
+            api.check_access(&access)?;
+            state = state.access(access);
+        }
+        let router = api.router(state.clone());
         gesta_http::serve(self.listener, router, state, interrupted).await?;
         // Requests have ended; now the processes and projections end, and the store closes.
         shop.close().await;

@@ -30,7 +30,7 @@ const CONFIG: &str = "config";
 
 /// Names of the settings in a file. An argument has the same name, and so has its environment
 /// variable: `GESTA_READ_MODELS` is `read-models`.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "store",
     "read-models",
     "search",
@@ -38,6 +38,7 @@ const NAMES: [&str; 13] = [
     "snapshots",
     "local",
     "listen",
+    "access",
     "allow-remote",
     "allow-origin",
     "welcome-after",

@@ -71,7 +71,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
             "gesta-search",
         ],
     ),
-    ("shop", &["gesta", "gesta-http", "gesta-graphql"]),
+    ("shop", &["gesta", "gesta-http", "gesta-graphql", "gesta-tokens"]),
 ];
 
 /// External dependencies of the contract; every implementer pays for them.

@@ -200,11 +200,54 @@ fn get(address: &str, path: &str) -> String {
     answer
 }
 
+/// The access file of a shop whose keys are in `keys.txt`.
+const ACCESS: &str = "[api-keys]\nfile = \"keys.txt\"\n";
+
 #[test]
-fn other_machines_are_served_only_with_allow_remote() {
+fn an_access_file_that_cannot_be_used_is_refused_before_the_store_is_opened() {
+    for (file, reason) in [
+        ("[api-keys]\nfile = \"none.txt\"", "cannot read none.txt"),
+        ("", "it has none of [tokens], [api-keys] and [proxy]"),
+        ("[api_keys]\nfile = \"keys.txt\"", "unknown field `api_keys`"),
+        ("[tokens]\nissuer = \"a\"\naudience = \"b\"", "[tokens] has no key"),
+        ("[proxy]\npeers = [\"10.0.0.0/40\"]\nactor = \"x\"", "`10.0.0.0/40` is not an address"),
+        ("[tokens]\nissuer = \"a\"\naudience = \"b\"\nsecret = \"short\"", "has 6 bytes"),
+        (ACCESS, "line 1 is not"),
+    ] {
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("access.toml"), file).unwrap();
+        fs::write(directory.path().join("short"), "secret\n").unwrap();
+        fs::write(directory.path().join("keys.txt"), "gesta_0 ann clerk").unwrap();
+        let arguments = ["serve", "--access", "access.toml", "--listen", "127.0.0.1:0"];
+        let outcome = shop(&directory, &arguments);
+        assert_eq!(outcome.status.code(), Some(1), "{file}");
+        let error = text(&outcome.stderr);
+        assert!(error.contains(reason) && error.contains("access.toml"), "{file}: {error}");
+        assert!(!error.contains("gesta_0"), "{error}");
+        assert!(!directory.path().join("shop-data").exists(), "{file}");
+    }
+}
+
+#[test]
+fn a_new_api_key_is_printed_with_its_line_for_the_file() {
+    let directory = TempDir::new().unwrap();
+    let outcome = shop(&directory, &["api-key", "till-7", "clerk", "customer"]);
+    let lines: Vec<_> = text(&outcome.stdout).lines().collect();
+    assert!(lines[1].starts_with("gesta_") && lines[1].len() == 70, "{lines:?}");
+    assert!(lines[3].ends_with(" till-7 clerk,customer"), "{lines:?}");
+    let hash = lines[3].split(' ').next().unwrap();
+    assert_eq!(hash.len(), 64, "{hash}");
+    for arguments in [&["api-key", "ann", "king"][..], &["api-key", "anonymous", "clerk"]] {
+        assert!(!shop(&directory, arguments).status.success(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn other_machines_are_served_only_with_access_or_allow_remote() {
     let directory = TempDir::new().unwrap();
     let outcome = shop(&directory, &["serve", "--store", "memory:", "--listen", "0.0.0.0:0"]);
     assert_eq!(outcome.status.code(), Some(1));
+    assert!(text(&outcome.stderr).contains("--access FILE"), "{outcome:?}");
     assert!(text(&outcome.stderr).contains("--allow-remote"), "{outcome:?}");
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Owns: [`Client`], which checks every response against the OpenAPI document.
 
+mod access;
 mod document;
 mod feed;
 mod freshness;

@@ -262,6 +262,11 @@ pub(crate) fn api() -> Api {
     Api::new("Library", "1.0").operated_under("/v1").with("books", routes)
 }
 
+/// Returns the command that adds a book.
+pub(crate) fn book(name: &str) -> impl Decide {
+    AddBook { book: name.to_owned(), title: format!("{name}!") }
+}
+
 pub(crate) async fn open() -> Gesta {
     Gesta::at("memory:").project(Books, &MemoryReadModels::new()).open().await.unwrap()
 }
