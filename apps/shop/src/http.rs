@@ -1,12 +1,14 @@
 //! The shop's HTTP interface.
 //!
-//! Owns: [`api`], and the JSON form of the shop's values. Not here: the routes of a domain, which
-//! are in that domain; the server, which is in the binary.
+//! Owns: [`api`], its GraphQL form, and the JSON form of the shop's values. Not here: the routes of
+//! a domain, which are in that domain; the server, which is in the binary.
 
 #[cfg(feature = "search")]
 pub(crate) mod found;
 pub(crate) mod values;
 
+#[cfg(feature = "graphql")]
+use gesta_graphql::{GraphQl, Introspection};
 use gesta_http::{Api, ApiRoute};
 
 use crate::{accounts, catalogue, orders, users};
@@ -25,6 +27,14 @@ pub fn api() -> Api {
 pub fn api_with_search() -> Api {
     let products = in_place(catalogue::routes().into(), catalogue::search::route());
     interface(products, in_place(orders::routes(), orders::search::route()))
+}
+
+/// Returns the HTTP interface with its GraphQL form. Clients may read the schema, as they may read
+/// the OpenAPI document.
+#[cfg(feature = "graphql")]
+#[must_use]
+pub fn graphql(api: Api) -> GraphQl {
+    GraphQl::over(api).introspection(Introspection::On)
 }
 
 fn interface(catalogue: Vec<ApiRoute>, orders: Vec<ApiRoute>) -> Api {

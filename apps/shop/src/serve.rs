@@ -110,6 +110,8 @@ impl BoundServer {
             api.check_access(&access)?;
             state = state.access(access);
         }
+        #[cfg(feature = "graphql")]
+        let api = shop::http::graphql(api);
         let router = api.router(state.clone());
         gesta_http::serve(self.listener, router, state, interrupted).await?;
         // Requests have ended; now the processes and projections end, and the store closes.
@@ -124,6 +126,8 @@ impl BoundServer {
         let mut out = io::stdout().lock();
         writeln!(out, "docs       http://{address}/docs")?;
         writeln!(out, "events     http://{address}/v1/events")?;
+        #[cfg(feature = "graphql")]
+        writeln!(out, "graphql    http://{address}/graphiql")?;
         writeln!(out, "openapi    http://{address}/openapi.json")?;
         writeln!(out, "listening on http://{address}, stop with Ctrl-C")?;
         out.flush()

@@ -111,8 +111,10 @@ impl Survey {
             self.relay(head),
             async { Some(self.parts.consumer.as_ref()?.part(head).await) },
         );
-        let parts = [Some(self.http(&shared)), Some(store), Some(self.read_models(&shared))];
-        let parts = parts.into_iter().chain([Some(work), cache, search, relay, consumer]);
+        let interfaces = [Some(self.http(&shared)), Some(self.graphql())];
+        let parts = [Some(store), Some(self.read_models(&shared)), Some(work)];
+        let parts = interfaces.into_iter().chain(parts);
+        let parts = parts.chain([cache, search, relay, consumer]);
         Picture { parts: parts.flatten().collect() }
     }
 
@@ -128,6 +130,14 @@ impl Survey {
             Some(HealthCause { detail, .. }) => part.at_most(PartState::Troubled, detail),
             None => part,
         }
+    }
+
+    /// The GraphQL form of the HTTP interface, which answers its requests.
+    fn graphql(&self) -> Part {
+        let address = &self.parts.address;
+        Part::up("GraphQL interface", format!("{address}/graphql"))
+            .figure("page to try it", format!("{address}/graphiql"))
+            .figure("WebSocket", format!("{}/graphql/ws", address.replacen("http", "ws", 1)))
     }
 
     fn read_models(&self, shared: &Shared) -> Part {

@@ -12,6 +12,8 @@ mod disturbed_import;
 mod dynamodb_import;
 #[cfg(feature = "everything")]
 mod everything_import;
+#[cfg(feature = "graphql")]
+mod graphql_sockets;
 mod import;
 #[cfg(feature = "kafka")]
 mod kafka_kills;

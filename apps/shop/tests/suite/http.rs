@@ -6,6 +6,8 @@ mod access;
 mod document;
 mod feed;
 mod freshness;
+#[cfg(feature = "graphql")]
+mod graphql;
 mod identifiers;
 mod lists;
 mod operations;

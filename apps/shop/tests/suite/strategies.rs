@@ -283,7 +283,11 @@ mod everything {
         assert!(figure(&part(&shop, "Event store"), "events") >= at);
         assert!(figure(&part(&shop, "Full-text search"), "orders found") > 1);
         let html = shop.get("/everything");
-        assert!(html.text().contains("All 8 parts are up."), "{}", html.text());
+        assert!(html.text().contains("All 9 parts are up."), "{}", html.text());
+
+        let query = json!({ "query": "{ order(orderId: \"o1\") { status } }" });
+        let answered = shop.command("/graphql", &query).json();
+        assert_eq!(answered["data"]["order"]["status"], "placed", "{answered}");
     }
 
     #[test]
