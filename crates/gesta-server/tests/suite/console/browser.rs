@@ -57,7 +57,7 @@ impl Drop for Browser {
     }
 }
 
-/// Starts the browser, or says that there is none.
+/// Starts the browser, or says that there is none, which is a failure under `CI=true`.
 #[expect(clippy::print_stderr, reason = "a skip must be seen")]
 fn started(profile: &TempDir) -> Option<Browser> {
     let named = std::env::var("CHROMIUM").ok();
@@ -76,6 +76,8 @@ fn started(profile: &TempDir) -> Option<Browser> {
             return Some(Browser(browser));
         }
     }
+    let is_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+    assert!(!is_ci, "Chromium is needed under CI=true, and is not on the PATH");
     eprintln!("skipped: there is no Chromium on the PATH; CHROMIUM may name it");
     None
 }
