@@ -103,8 +103,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "gesta-http",
         &[
             "wire", "access", "counters", "state", "requests", "sockets", "commands", "queries",
-            "history", "routing",
-            "built_in", "rules", "api", "serve",
+            "history", "routing", "built_in", "rules", "api", "serve",
         ],
     ),
     (

@@ -14,10 +14,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
-use gesta_bench::{
-    e2e::{empty_directory, figures, is_full},
-    load::clock::Stopwatch,
-};
+use gesta_bench::load::clock::Stopwatch;
+use gesta_services::e2e::{empty_directory, figures, is_full};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -12,12 +12,12 @@ use std::{collections::HashMap, pin::pin, sync::Arc};
 use async_graphql::{ServerError, parser::types::OperationType};
 use axum::http::{StatusCode, request::Parts};
 use futures_util::{
-    StreamExt as _,
+    FutureExt as _, StreamExt as _,
     future::{AbortHandle, Abortable},
     stream::{BoxStream, SelectAll, once, unfold},
 };
 use gesta::{CorrelationId, EventId};
-use gesta_http::{Problem, SocketEnd, TextSocket};
+use gesta_http::{GestaState, Problem, SocketEnd, TextSocket};
 use tokio::{select, time::sleep};
 
 use super::messages::{
@@ -80,7 +80,14 @@ impl Session {
                         Err(end) => return end,
                     }
                 }
-                Some(message) = self.messages.next() => Some(self.passed(message)),
+                Some(message) = self.messages.next() => {
+                    if self.is_end_by_the_stop(&message, &state) {
+                        self.close();
+                        None
+                    } else {
+                        Some(self.passed(message))
+                    }
+                }
                 () = &mut too_late, if !self.is_acknowledged => {
                     return SocketEnd::told(4408, "Connection initialisation timeout");
                 }
@@ -163,6 +170,14 @@ impl Session {
             parts.extensions.insert(id.expect("an event id makes a correlation id"));
         }
         parts
+    }
+
+    /// Returns `true` for the last message of a subscription that the stop of the server has ended.
+    /// The session may learn of the stop later than the subscription.
+    fn is_end_by_the_stop(&self, message: &OperationMessage, state: &GestaState) -> bool {
+        let operation = self.running.get(&message.id);
+        let ends = message.is_last && operation.is_some_and(|operation| operation.is_subscription);
+        ends && state.closed().now_or_never().is_some()
     }
 
     fn passed(&mut self, message: OperationMessage) -> String {

@@ -32,7 +32,7 @@ const MATRIX: [(&str, &str); 8] = [
     (
         "operator",
         "listProjections listDeadLetters listProcesses showProcess listInstances showInstance \
-         listSetAside listReactors showReactor listReactorDeadLetters",
+         listSetAside listReactors showReactor listReactorDeadLetters showMetrics",
     ),
     (
         "operator",

@@ -15,7 +15,7 @@ use super::{Client, ann, mug, order};
 use crate::opened;
 
 /// Operations without a counterpart, because they show the HTTP interface itself.
-const OF_HTTP_ALONE: [&str; 3] = ["showDocument", "showFile", "showPage"];
+const OF_HTTP_ALONE: [&str; 4] = ["showDocument", "showFile", "showMetrics", "showPage"];
 
 /// A client of both interfaces of one shop.
 struct BothClients {
