@@ -11,7 +11,7 @@ mod server;
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use gesta_services::e2e::given_program;
 
 use self::{
@@ -50,8 +50,11 @@ pub(crate) fn run() -> Result<()> {
             failed.extend(run.err());
         }
     }
-    ensure!(failed.is_empty(), "{} programs failed; the first one: {:#}", failed.len(), failed[0]);
-    Ok(())
+    let count = failed.len();
+    match failed.into_iter().next() {
+        None => Ok(()),
+        Some(first) => Err(first.context(format!("{count} programs failed; the first one"))),
+    }
 }
 
 /// Builds the program, unless the caller has built it already. Returns its path.

@@ -101,7 +101,7 @@ pub(crate) struct PageRoom {
     next: Arc<Mutex<NextPage>>,
 }
 
-/// What the next page of an answer is read with.
+/// The way in which the next page of an answer is read.
 #[derive(Debug, Default)]
 enum NextPage {
     /// It is the first one, and is read in a turn.
@@ -298,7 +298,8 @@ impl PageRoom {
     }
 
     /// Gives a page that was read its memory. A first page that finds none at once is an error: the
-    /// caller ends the attempt, and makes it again if [`is_to_be_read_again`](Self::is_to_be_read_again).
+    /// caller ends the attempt, and makes it again if
+    /// [`is_to_be_read_again`](Self::is_to_be_read_again).
     pub(crate) async fn keep(&self, turn: PageTurn, bytes: usize) -> Result<(), NoRoom> {
         match self.room.keep(turn, bytes).await? {
             Some(part) => {

@@ -32,7 +32,7 @@ pub(super) struct Selection {
     pub(super) tags: Vec<Tag>,
 }
 
-/// What the reader of a feed may see, and until when.
+/// The events that the reader of a feed may see, and the time until which it may.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FeedView {
     /// Events of the framework's own streams are shown, too.
