@@ -360,7 +360,7 @@ const LARGE_BOOKS: usize = 40;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_takes_nothing_is_ended_and_holds_up_nobody() {
     let client = Client::new().await;
-    let limits = Limits::DEFAULT.keep_alive(Duration::from_millis(500)).connections_max(2);
+    let limits = Limits::DEFAULT.keep_alive(Duration::from_secs(3)).connections_max(2);
     let client = Client::of_state(client.state.limits(limits));
     let server = Server::over(client).await;
     for number in 0..LARGE_BOOKS {
