@@ -112,8 +112,8 @@ impl TokenRule {
     /// it: some 30 µs for RSA.
     ///
     /// # Errors
-    /// The reason for which the token is refused. [`TokenRefusal::UnknownKey`] may pass with a newer
-    /// set of keys.
+    /// The reason for which the token is refused. [`TokenRefusal::UnknownKey`] may pass with a
+    /// newer set of keys.
     pub fn verify(
         &self,
         keys: &KeySet,
