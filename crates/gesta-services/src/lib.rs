@@ -39,7 +39,7 @@ mod urls;
 mod wait;
 
 pub use ledger::{Ledger, ServiceUse};
-pub use need::url_or_skip;
+pub use need::{skip, url_or_skip};
 pub use own_server::OwnServer;
 pub use ports::free as free_port;
 pub use proxy::{Fault, FaultProxy, Message};

@@ -37,9 +37,19 @@ pub(crate) fn or_skip<T>(name: &str, found: Result<T>) -> Option<T> {
     let reason = found.as_ref().err().map(|error| format!("{error:#}"));
     ledger::note(name, reason.as_deref()).expect("the ledger of the test run can be written");
     let Some(reason) = reason else { return found.ok() };
-    assert!(!is_ci(), "{name} is needed under CI=true: {reason}");
-    say_once(name, &reason);
+    skip(name, &reason);
     None
+}
+
+/// Says on standard error why tests that need this are skipped, once for each name and program.
+///
+/// # Panics
+///
+/// If the environment has `CI=true`.
+#[track_caller]
+pub fn skip(name: &str, reason: &str) {
+    assert!(!is_ci(), "{name} is needed under CI=true: {reason}");
+    say_once(name, reason);
 }
 
 fn running_url(name: &str) -> Result<String> {

@@ -271,7 +271,7 @@ async fn each_alert_fires_when_its_fault_is_made_and_ends_after_it() {
     fired.extend(faults_of_components(&stage).await);
     let alerts = ALERTS.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
     assert_eq!(fired, alerts.map(str::to_owned).collect());
-    // What else has fired under a fault has ended as well.
+    // Other alerts that a fault has fired have ended as well.
     let begun = Instant::now();
     while !stage.firing().await.is_empty() {
         assert!(begun.elapsed() < ALERT_MAX, "{:?} do not end", stage.firing().await);

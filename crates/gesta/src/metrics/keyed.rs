@@ -51,7 +51,7 @@ impl<T: Default> Keyed<T> {
         let first = place_of(key);
         for probe in 0..PROBES_MAX {
             let Some(slot) = self.slots.get((first + probe) % KEYS_MAX) else { break };
-            // Of two threads that bring different names, one waits and tries the next place.
+            // A thread that brings another name at the same time waits, and tries the next place.
             let entry = slot.get_or_init(|| KeyedEntry::of(key));
             if *entry.key == *key {
                 return &entry.value;
