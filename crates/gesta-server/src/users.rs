@@ -14,8 +14,8 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     access::{
-        ADMINS, AuditRecord, Guard, Sender, StoredUser, UserChange, UserRecord,
-        refusal_of_password, refusal_of_user,
+        ADMINS, AuditRecord, CallSubject, Caller, Guard, Sender, StoredUser, UserChange,
+        UserRecord, refusal_of_password, refusal_of_user,
     },
     node::Node,
     proto::users::{
@@ -35,24 +35,33 @@ pub(crate) struct UsersService {
 
 /// Returns the service of this node.
 pub(crate) fn service(node: Node) -> UsersServer<UsersService> {
-    UsersServer::new(UsersService { node })
+    UsersServer::new(UsersService::of(node))
 }
 
-/// The sender of a call about a user.
-struct Asker(Sender);
+/// The sender of a call about a user, and their reason.
+struct Asker {
+    sender: Sender,
+    subject: CallSubject,
+}
 
 impl Asker {
     fn of<Message>(request: &Request<Message>) -> Self {
-        Self(Sender::of(request.extensions()))
+        let extensions = request.extensions();
+        Self { sender: Sender::of(extensions), subject: CallSubject::of(extensions) }
+    }
+
+    fn caller(&self) -> &Caller {
+        &self.sender.caller
     }
 
     fn audit(&self, act: &'static str, login: &str) -> AuditRecord {
-        AuditRecord::new(act, &self.0.caller, self.0.peer.as_ref()).with("user", login)
+        let record = AuditRecord::new(act, self.caller(), self.sender.peer.as_ref());
+        self.subject.add_to(record.with("user", login))
     }
 
     /// Refuses a caller who asks about another user.
     fn check_owner(&self, login: &str) -> Result<(), Status> {
-        if self.0.caller.is_admin() || self.0.caller.login() == Some(login) {
+        if self.caller().is_admin() || self.caller().login() == Some(login) {
             return Ok(());
         }
         Err(access_denied("only members of `$admins` may use the users of others"))
@@ -60,6 +69,11 @@ impl Asker {
 }
 
 impl UsersService {
+    /// Returns the calls of this node, for programs that make them in this process.
+    pub(crate) const fn of(node: Node) -> Self {
+        Self { node }
+    }
+
     /// Returns the users, which an insecure server does not have.
     fn guard(&self) -> Result<&Guard, Status> {
         let text = "this server is insecure and has no users; start it without `--insecure`";
@@ -103,7 +117,7 @@ impl UsersService {
         if leaving.is_empty() {
             return Ok(None);
         }
-        others.sort_by_key(|other| asker.0.caller.login() != Some(other.record.login.as_str()));
+        others.sort_by_key(|other| asker.caller().login() != Some(other.record.login.as_str()));
         match others.into_iter().next() {
             Some(other) => Ok(Some(other)),
             None => Err(Status::failed_precondition(format!(
@@ -235,7 +249,7 @@ impl Users for UsersService {
                 vec![self.found(&login).await?]
             }
             None => {
-                if !asker.0.caller.is_admin() {
+                if !asker.caller().is_admin() {
                     return Err(access_denied("only members of `$admins` may list users"));
                 }
                 self.guard()?.users().list().await.map_err(|error| status(&error))?
@@ -252,7 +266,7 @@ impl Users for UsersService {
         let options = request.into_inner().options.ok_or_else(without_options)?;
         asker.check_owner(&options.login_name)?;
         let mut user = self.found(&options.login_name).await?;
-        let address = asker.0.peer.as_ref().map(|peer| peer.address);
+        let address = asker.sender.peer.as_ref().map(|peer| peer.address);
         let current = options.current_password;
         if !self.guard()?.is_password(&user.record, current, address).await? {
             return Err(access_denied("the current password is wrong"));

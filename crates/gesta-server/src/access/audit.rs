@@ -71,10 +71,16 @@ impl AuditRecord {
     }
 }
 
-/// The thing that a recorded call is about. Its service says what it is, and the access check
-/// records it.
+/// The thing that a recorded call is about, and the caller's reason. The service says them, and the
+/// access check records them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct CallSubject(Arc<OnceLock<(&'static str, String)>>);
+pub(crate) struct CallSubject(Arc<CallFacts>);
+
+#[derive(Debug, Default)]
+struct CallFacts {
+    about: OnceLock<(&'static str, String)>,
+    reason: OnceLock<String>,
+}
 
 impl CallSubject {
     /// Returns the subject of a request; one that is recorded nowhere if the call is not recorded.
@@ -84,13 +90,26 @@ impl CallSubject {
 
     /// Says what the call is about. The first word counts.
     pub(crate) fn tell(&self, kind: &'static str, name: impl Into<String>) {
-        let _ = self.0.set((kind, name.into()));
+        let _ = self.0.about.set((kind, name.into()));
     }
 
-    /// Adds the subject to the record of its call.
-    pub(crate) fn add_to(&self, record: AuditRecord) -> AuditRecord {
-        match self.0.get() {
-            Some((kind, name)) => record.with(kind, name.as_str()),
+    /// Says why the caller makes the call. The first reason counts.
+    pub(crate) fn explain(&self, reason: impl Into<String>) {
+        let _ = self.0.reason.set(reason.into());
+    }
+
+    /// Returns `true` if the caller has said why.
+    pub(crate) fn is_explained(&self) -> bool {
+        self.0.reason.get().is_some()
+    }
+
+    /// Adds subject and reason to the record of the call.
+    pub(crate) fn add_to(&self, mut record: AuditRecord) -> AuditRecord {
+        if let Some((kind, name)) = self.0.about.get() {
+            record = record.with(kind, name.as_str());
+        }
+        match self.0.reason.get() {
+            Some(reason) => record.with("reason", reason.as_str()),
             None => record,
         }
     }

@@ -25,6 +25,8 @@ pub(crate) enum Permitted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recorded {
     No,
+    /// Only a call whose caller says why.
+    IfExplained,
     Yes,
 }
 
@@ -73,6 +75,10 @@ const fn on(
 impl Row {
     const fn recorded(self) -> Self {
         Self { recorded: Recorded::Yes, ..self }
+    }
+
+    const fn recorded_if_explained(self) -> Self {
+        Self { recorded: Recorded::IfExplained, ..self }
     }
 
     /// Returns `true` for a gRPC call: its first part is the name of a package.
@@ -166,9 +172,9 @@ pub(crate) const ROWS: &[Row] = &[
     on("GET", "/v1/streams", "list", "streams", ByStream),
     on("GET", "/v1/categories", "list", "categories", ByStream),
     on("GET", "/v1/streams/{stream}", "read", "streams", ByStream),
-    on("DELETE", "/v1/streams/{stream}", "delete", "streams", ByStream),
+    on("DELETE", "/v1/streams/{stream}", "delete", "streams", ByStream).recorded_if_explained(),
     on("GET", "/v1/streams/{stream}/metadata", "read metadata of", "streams", ByStream),
-    on("PUT", "/v1/streams/{stream}/metadata", "set metadata of", "streams", ByStream),
+    on("PUT", "/v1/streams/{stream}/metadata", "set metadata of", "streams", ByStream).recorded_if_explained(),
     on("GET", "/v1/streams/{stream}/subscribe", "subscribe to", "streams", ByStream),
     on("GET", "/v1/all", "read", "streams", ByStream),
     on("POST", "/v1/query", "query", "streams", ByStream),
@@ -181,7 +187,26 @@ pub(crate) const ROWS: &[Row] = &[
     on("GET", "/v1/server", "read", "features", EveryUser),
     on("GET", "/v1/counts", "count", "streams", ByStream),
     on("GET", "/v1/groups", "read", "consumer groups", EveryUser),
+    on("DELETE", "/v1/groups/{source}/{group}", "delete", "consumer groups", OPERATORS).recorded(),
+    on("POST", "/v1/groups/{source}/{group}/replay-parked", "replay parked events of", "consumer groups", OPERATORS).recorded(),
+    on("POST", "/v1/groups/{source}/{group}/truncate-parked", "truncate parked events of", "consumer groups", OPERATORS).recorded(),
     on("GET", "/v1/projections", "read statistics of", "projections", OPERATORS),
+    on("POST", "/v1/projections", "create", "projections", ADMINISTRATORS).recorded(),
+    on("PUT", "/v1/projections/{projection}", "update", "projections", ADMINISTRATORS).recorded(),
+    on("DELETE", "/v1/projections/{projection}", "delete", "projections", ADMINISTRATORS).recorded(),
+    on("POST", "/v1/projections/{projection}/enable", "enable", "projections", OPERATORS).recorded(),
+    on("POST", "/v1/projections/{projection}/disable", "disable", "projections", OPERATORS).recorded(),
+    on("POST", "/v1/projections/{projection}/reset", "reset", "projections", OPERATORS).recorded(),
+    on("GET", "/v1/projections/{projection}/state", "read states of", "projections", ADMINISTRATORS),
+    on("GET", "/v1/users", "list", "users", ADMINISTRATORS),
+    on("POST", "/v1/users", "create", "users", ADMINISTRATORS),
+    on("GET", "/v1/users/{login}", "read", "users", OwnerOrAdmins),
+    on("PUT", "/v1/users/{login}", "update", "users", ADMINISTRATORS),
+    on("DELETE", "/v1/users/{login}", "delete", "users", ADMINISTRATORS),
+    on("POST", "/v1/users/{login}/enable", "enable", "users", ADMINISTRATORS),
+    on("POST", "/v1/users/{login}/disable", "disable", "users", ADMINISTRATORS),
+    on("POST", "/v1/users/{login}/change-password", "change the password of", "users", OwnerOrAdmins),
+    on("POST", "/v1/users/{login}/reset-password", "reset the password of", "users", ADMINISTRATORS),
     on("GET", "/v1/openapi.json", "read", "features", Anyone),
     on("GET", "/v1/docs", "read", "features", Anyone),
 ];

@@ -30,7 +30,7 @@ mod source;
 use tonic::{Request, Response, Status, Streaming};
 
 pub(crate) use self::{
-    calls::{GroupStatus, GroupSummary, summaries},
+    calls::{GroupAct, GroupStatus, GroupSummary, act_on_named, summaries},
     registry::Groups,
 };
 use crate::proto::{

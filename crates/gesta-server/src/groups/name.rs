@@ -10,7 +10,7 @@ use tonic::Status;
 
 use crate::{
     proto::shared::StreamIdentifier,
-    wire::{name_to_read, refused, status},
+    wire::{name_to_read, refused, status, text_to_read},
 };
 
 /// The name of the whole store as a source.
@@ -29,8 +29,16 @@ impl GroupSource {
     /// Reads the source of a request; `None` is the whole store.
     pub(super) fn of(identifier: Option<&StreamIdentifier>) -> Result<Self, Status> {
         let Some(identifier) = identifier else { return Ok(Self::All) };
-        let stream = name_to_read(Some(identifier))?;
-        Ok(if stream.as_str() == ALL { Self::All } else { Self::Stream(stream) })
+        name_to_read(Some(identifier)).map(Self::of_name)
+    }
+
+    /// Returns the source with this name.
+    pub(super) fn named(name: &str) -> Result<Self, Status> {
+        text_to_read(name).map(Self::of_name)
+    }
+
+    fn of_name(stream: StreamName) -> Self {
+        if stream.as_str() == ALL { Self::All } else { Self::Stream(stream) }
     }
 
     pub(super) fn as_str(&self) -> &str {

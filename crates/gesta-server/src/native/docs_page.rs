@@ -139,6 +139,7 @@ fn push_endpoint(html: &mut String, endpoint: &Endpoint) {
     }
     let _ = match endpoint.gives {
         Given::Json(name) => write!(html, "<p>Answer: <a href=\"#{name}\">{name}</a></p>"),
+        Given::Nothing => write!(html, "<p>Answer: 204, without a body</p>"),
         Given::EventStream => write!(html, "<p>Answer: <code>text/event-stream</code></p>"),
         Given::Socket => write!(html, "<p>Answer: a WebSocket</p>"),
         Given::Document(media_type) => write!(html, "<p>Answer: <code>{media_type}</code></p>"),

@@ -52,6 +52,8 @@ pub(super) struct TakenBody {
 pub(super) enum Given {
     /// JSON, by the name of its schema.
     Json(&'static str),
+    /// No body.
+    Nothing,
     /// Server-sent events.
     EventStream,
     /// A WebSocket.

@@ -4,7 +4,7 @@
 //! Owns: the paths under `/v1/`. Appends to several streams with checks and a condition over tags
 //! and types, reads, queries, names, metadata, deletions, events by id, subscriptions as
 //! server-sent events and over WebSockets; what the server is and does: figures, consumer groups,
-//! projections; their description as OpenAPI.
+//! projections, users; their description as OpenAPI.
 //!
 //! Invariants:
 //! - Routes, parameters, the OpenAPI document and the page come from one table. An endpoint without
@@ -21,7 +21,8 @@
 //!
 //! The modules, lowest first: `problem`, `object`, `parameters`, `native_call` (one request),
 //! `rights`, `event_json`, `page`, `selection`, the handlers (`append_body`, `append`,
-//! `read_stream`, `read_all`, `streams_calls`, `store_calls`, `server_calls`, `work_calls`),
+//! `read_stream`, `read_all`, `streams_calls`, `store_calls`, `server_calls`, `work_calls`,
+//! `work_acts`, `user_calls`),
 //! subscriptions (`feed`, `sse`, `frames`, `session`, `socket`), `docs`, `endpoint`,
 //! `table`, `schemas`, `openapi`, `docs_page`.
 
@@ -51,6 +52,8 @@ mod sse;
 mod store_calls;
 mod streams_calls;
 mod table;
+mod user_calls;
+mod work_acts;
 mod work_calls;
 
 use std::sync::Arc;

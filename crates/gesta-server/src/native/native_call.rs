@@ -17,15 +17,15 @@ use http_body_util::LengthLimitError;
 use hyper::upgrade::OnUpgrade;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
-use tonic::{Code, Status};
+use tonic::{Code, Request as ProtocolCall, Status};
 
 use super::{
     object::Object,
-    parameters::{Arguments, Parameter, ParameterIn},
+    parameters::{Arguments, Parameter, ParameterIn, REASON},
     problem::{Problem, ProblemCode},
 };
 use crate::{
-    access::{Caller, Peer, Sender},
+    access::{CallSubject, Caller, Peer, Sender},
     groups::Groups,
     node::Node,
     outgoing::{NoRoom, PageRoom, PageTurn, ReaderRoom},
@@ -34,6 +34,9 @@ use crate::{
 
 /// Maximum time for a body.
 const BODY_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Maximum length of the reason of a change.
+const REASON_CHARS_MAX: usize = 1_000;
 
 /// The pages that describe the interface, made once.
 #[derive(Debug)]
@@ -64,6 +67,7 @@ pub(super) struct NativeCall {
     pub(super) caller: Caller,
     room: PageRoom,
     peer: Option<Peer>,
+    subject: CallSubject,
     pub(super) arguments: Arguments,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -103,6 +107,7 @@ impl NativeCall {
             node,
             caller: Caller::of(&parts.extensions),
             peer: parts.extensions.get().cloned(),
+            subject: CallSubject::of(&parts.extensions),
             arguments,
             headers: parts.headers,
             body,
@@ -121,6 +126,43 @@ impl NativeCall {
     /// Returns the caller, and where the request came from.
     pub(super) fn sender(&self) -> Sender {
         Sender { caller: self.caller.clone(), peer: self.peer.clone() }
+    }
+
+    /// Returns the place where the audit stream learns what a change is about, with the caller's
+    /// reason.
+    pub(super) fn subject(&self) -> Result<&CallSubject, Problem> {
+        if let Some(reason) = self.arguments.text(&REASON) {
+            let chars = reason.chars().count();
+            if chars > REASON_CHARS_MAX {
+                let reason =
+                    format!("must have at most {REASON_CHARS_MAX} characters; got {chars}");
+                return Err(Problem::invalid(REASON.name, reason));
+            }
+            self.subject.explain(reason);
+        }
+        Ok(&self.subject)
+    }
+
+    /// Returns a message as a call of the protocol by the same caller, which changes nothing.
+    pub(super) fn in_protocol<Message>(&self, message: Message) -> ProtocolCall<Message> {
+        let mut request = ProtocolCall::new(message);
+        let extensions = request.extensions_mut();
+        extensions.insert(self.caller.clone());
+        if let Some(peer) = &self.peer {
+            extensions.insert(peer.clone());
+        }
+        request
+    }
+
+    /// Returns a message as a call of the protocol that changes something, with the caller's
+    /// reason.
+    pub(super) fn change<Message>(
+        &self,
+        message: Message,
+    ) -> Result<ProtocolCall<Message>, Problem> {
+        let mut request = self.in_protocol(message);
+        request.extensions_mut().insert(self.subject()?.clone());
+        Ok(request)
     }
 
     /// Returns the body as a value of this type.
@@ -157,6 +199,17 @@ impl NativeCall {
         self.room.keep(turn, bytes).await.map_err(no_room)?;
         answer.extensions_mut().insert(self.room.memory().clone());
         Ok(answer)
+    }
+}
+
+/// Answers a change that has nothing to tell but its success.
+pub(super) fn done<Nothing>(answer: Result<Nothing, Status>) -> Result<Response, Problem> {
+    match answer {
+        Ok(_) => {
+            let headers = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+            Ok((StatusCode::NO_CONTENT, headers).into_response())
+        }
+        Err(refused) => Err(Problem::of_change(&refused)),
     }
 }
 

@@ -101,6 +101,7 @@ fn parameter(parameter: &Parameter) -> Value {
 fn responses(endpoint: &Endpoint) -> Value {
     let (status, description, media_type, schema) = match endpoint.gives {
         Given::Json(name) => ("200", "Done", "application/json", reference(name)),
+        Given::Nothing => ("204", "Done", "", json!({})),
         Given::EventStream => {
             ("200", ABOUT_EVENT_STREAM, "text/event-stream", json!({ "type": "string" }))
         }

@@ -165,6 +165,36 @@ pub(super) const EXPECTED: Parameter = query(
 pub(super) const TOMBSTONE: Parameter =
     query("tombstone", Flag, "Forbids the name for ever, in place of a deletion.");
 
+pub(super) const REASON: Parameter = query(
+    "reason",
+    Text,
+    "Why the change is made, in at most 1,000 characters. A server with users records it in the stream \
+     `$audit`.",
+);
+pub(super) const SOURCE: Parameter =
+    path("source", Text, "Stream that the group reads, percent-encoded, or `$all`.");
+pub(super) const GROUP: Parameter = path("group", Text, "Name of the group, percent-encoded.");
+pub(super) const STOP_AT: Parameter = query(
+    "stopAt",
+    Number(0, NUMBER_MAX),
+    "Revision of the parked events to stop before. If it is absent, all that there are now are \
+     meant.",
+);
+pub(super) const PROJECTION: Parameter =
+    path("projection", Text, "Name of the projection, percent-encoded.");
+pub(super) const PARTITION: Parameter =
+    query("partition", Text, "Partition of the state. If it is absent, the state has none.");
+pub(super) const ABORT: Parameter =
+    query("abort", Flag, "Stops without a last checkpoint, so that events are handled again.");
+pub(super) const EMITTED_STREAMS: Parameter = query(
+    "emittedStreams",
+    Flag,
+    "Deletes the streams that the projection emitted to as well, if it tracks them.",
+);
+pub(super) const CHECKPOINTS: Parameter =
+    query("checkpoints", Flag, "Deletes the streams of its checkpoints and states as well.");
+pub(super) const LOGIN: Parameter = path("login", Text, "Login of the user, percent-encoded.");
+
 impl Parameter {
     /// Returns the JSON Schema of a value.
     pub(super) fn schema(&self) -> Value {

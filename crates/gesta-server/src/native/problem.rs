@@ -56,12 +56,16 @@ problem_codes! {
     NoSuchRoute = 404 "no-such-route" "See /v1/docs for the paths.",
     StreamNotFound = 404 "stream-not-found" "Check the name, or append the first event.",
     EventNotFound = 404 "event-not-found" "Check the id, or the right to read its stream.",
+    NotFound = 404 "not-found" "Check the name; the list of its kind has them all.",
     MethodNotAllowed = 405 "method-not-allowed" "Use a method that `Allow` lists.",
     BodyTooLate = 408 "body-too-late" "Send the request again, with all of its body.",
     Conflict = 409 "conflict" "Read the stream again, decide again, and append with its revision.",
     ConditionFailed = 409 "condition-failed"
         "Repeat the query, decide again, and append with its new position.",
     EventIdReused = 409 "event-id-reused" "Use a new id for an event that was not appended before.",
+    ExistsAlready = 409 "exists-already" "Use another name, or change what has this one.",
+    NotNow = 409 "not-now" "Change first what the detail names, and send the request again.",
+    NoUsers = 409 "no-users" "Start the server without `--insecure`.",
     OtherIncarnation = 409 "other-incarnation"
         "The store has lost events that were seen; build the consumer's state anew from the start.",
     Tombstoned = 410 "tombstoned" "Use another name; this one cannot be used again.",
@@ -190,6 +194,30 @@ impl Problem {
             _ => ProblemCode::Internal,
         };
         Self::new(code, status.message())
+    }
+
+    /// Translates the refusal of a change that a service of the protocol makes.
+    pub(super) fn of_change(status: &Status) -> Self {
+        let exception = status.metadata().get("exception").and_then(|kind| kind.to_str().ok());
+        let code = match (status.code(), exception) {
+            (_, Some("not-leader")) => ProblemCode::RunsElsewhere,
+            (_, Some("projection-running")) => ProblemCode::NotNow,
+            (_, Some("projection-cannot-track")) => ProblemCode::Invalid,
+            (Code::AlreadyExists, _) | (_, Some("user-conflict")) => ProblemCode::ExistsAlready,
+            (Code::InvalidArgument, _) => ProblemCode::Invalid,
+            (Code::NotFound, _) => ProblemCode::NotFound,
+            (Code::FailedPrecondition, _) if !is_archived(status) => ProblemCode::NotNow,
+            (Code::Unimplemented, _) => ProblemCode::NotSupported,
+            // Of a read, `ABORTED` is a failure to reach the store; of a change, it may have
+            // happened.
+            (Code::Aborted, _) => ProblemCode::OutcomeUnknown,
+            _ => return Self::of_status(status),
+        };
+        // Clients of the protocol know the first words of some refusals.
+        let text = status.message();
+        let text = text.split_once(" instead: ").map_or(text, |(_, reason)| reason);
+        let text = text.strip_prefix("Exception was thrown by handler. ").unwrap_or(text);
+        Self::new(code, text)
     }
 
     fn about_conflict(self, conflict: &Conflict) -> Self {

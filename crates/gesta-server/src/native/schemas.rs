@@ -34,6 +34,15 @@ pub(super) fn components() -> Map<String, Value> {
         ("Counts", counts()),
         ("Groups", groups()),
         ("Projections", projections()),
+        ("NewProjection", new_projection()),
+        ("ChangedProjection", changed_projection()),
+        ("ProjectionState", projection_state()),
+        ("NewUser", new_user()),
+        ("ChangedUser", changed_user()),
+        ("ChangedPassword", changed_password()),
+        ("ResetPassword", reset_password()),
+        ("User", user()),
+        ("Users", object(json!({ "users": list(reference("User")) }), &["users"])),
         ("Problem", problem()),
     ];
     all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
@@ -422,6 +431,97 @@ fn projections() -> Value {
         "query": about(json!({ "type": ["string", "null"] }), "The script."),
     });
     object(json!({ "projections": list(all_of(projection)) }), &["projections"])
+}
+
+fn script() -> Value {
+    about(text(), "The script, in the language of projections.")
+}
+
+fn emits() -> Value {
+    about(json!({ "type": "boolean" }), "It may append events, with `emit` and `linkTo`.")
+}
+
+fn new_projection() -> Value {
+    let schema = object(
+        json!({
+            "name": text(),
+            "query": script(),
+            "mode": about(
+                json!({ "enum": ["continuous", "transient"] }),
+                "`continuous` if it is absent. A transient one keeps its progress in memory.",
+            ),
+            "emits": emits(),
+            "tracksStreams": about(
+                json!({ "type": "boolean" }),
+                "It records the names of the streams that it emits to, so that they can be \
+                 deleted with it.",
+            ),
+        }),
+        &["name", "query"],
+    );
+    let query = "fromCategory('order').when({ $init: () => ({ placed: 0 }), \
+        'order-placed': (state) => { state.placed += 1 } })";
+    with_example(schema, json!({ "name": "orders-placed", "query": query }))
+}
+
+fn changed_projection() -> Value {
+    let schema = object(json!({ "query": script(), "emits": emits() }), &["query"]);
+    let query = "fromCategory('order').when({ $init: () => ({ events: 0 }), \
+        $any: (state) => { state.events += 1 } })";
+    with_example(schema, json!({ "query": query }))
+}
+
+fn projection_state() -> Value {
+    all_of(json!({
+        "partition": text(),
+        "state": about(json!({}), "The state as JSON; `null` if the script has made none."),
+        "result": about(json!({}), "The result as JSON; `null` if there is none."),
+    }))
+}
+
+fn password() -> Value {
+    about(text(), "A password, which is stored as its hash.")
+}
+
+fn groups_of_user() -> Value {
+    about(list(text()), "`$admins` may do everything, `$ops` operate; other names are for lists.")
+}
+
+fn new_user() -> Value {
+    let members = json!({
+        "login": text(),
+        "fullName": text(),
+        "groups": groups_of_user(),
+        "password": password(),
+    });
+    let example = json!({ "login": "ann", "fullName": "Ann Miller", "password": "a long secret" });
+    with_example(object(members, &["login", "password"]), example)
+}
+
+fn changed_user() -> Value {
+    let schema = all_of(json!({ "fullName": text(), "groups": groups_of_user() }));
+    with_example(schema, json!({ "fullName": "Ann Miller", "groups": ["$ops"] }))
+}
+
+fn changed_password() -> Value {
+    let schema = all_of(json!({ "currentPassword": text(), "password": password() }));
+    let example = json!({ "currentPassword": "a long secret", "password": "a longer secret" });
+    with_example(schema, example)
+}
+
+fn reset_password() -> Value {
+    let schema = all_of(json!({ "password": password() }));
+    with_example(schema, json!({ "password": "a long secret" }))
+}
+
+fn user() -> Value {
+    all_of(json!({
+        "login": text(),
+        "fullName": text(),
+        "groups": groups_of_user(),
+        "disabled": about(json!({ "type": "boolean" }), "They cannot log in."),
+        "changedAt": { "type": "string", "format": "date-time" },
+    }))
 }
 
 /// An object with these members, all of which are always there.

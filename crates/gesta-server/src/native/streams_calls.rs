@@ -167,6 +167,7 @@ pub(super) async fn set_metadata(call: NativeCall) -> Result<Response, Problem> 
     let metadata =
         metadata.map_err(|error| Problem::of_append(&error).with("field", "metadata"))?;
     check_right(&call.node, &call.caller, &stream, Right::SetMetadata).await?;
+    call.subject()?.tell("stream", stream.as_str());
     let metadata_stream = stream.metadata_stream().ok();
     let changes_rights = match &metadata_stream {
         Some(of) => call.node.access().changes_rights(of, &metadata.to_json()).await,
@@ -187,6 +188,7 @@ pub(super) async fn delete(call: NativeCall) -> Result<Response, Problem> {
     let expected = ExpectedBody::of_parameter(EXPECTED.name, arguments.text(&EXPECTED))?.0;
     let is_tombstone = arguments.is_set(&TOMBSTONE)?;
     check_right(&call.node, &call.caller, &stream, Right::Delete).await?;
+    call.subject()?.tell("stream", stream.as_str());
     let store = call.node.store();
     let changes_rights = call.node.access().changes_rights(&stream, &[]).await;
     let deleted = stream.clone();

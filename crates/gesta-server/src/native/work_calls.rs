@@ -1,6 +1,6 @@
 //! Endpoints about what the server does by itself: consumer groups and projections.
 //!
-//! Invariant: they read. Changes are calls of the protocol.
+//! Invariant: they read. Not here: changes ([`work_acts`](super::work_acts)).
 
 use axum::response::Response;
 use serde_json::{Value, json};

@@ -34,6 +34,6 @@ mod write;
 
 pub(crate) use self::{
     control::Projections,
-    service::service,
+    service::{ProjectionsService, service},
     summary::{ProjectionSummary, summaries},
 };

@@ -40,7 +40,8 @@ pub(crate) struct ProjectionsService {
 }
 
 pub(crate) fn service(projections: Projections) -> ProjectionsServer<ProjectionsService> {
-    ProjectionsServer::new(ProjectionsService { projections }).max_encoding_message_size(usize::MAX)
+    ProjectionsServer::new(ProjectionsService::of(projections))
+        .max_encoding_message_size(usize::MAX)
 }
 
 #[tonic::async_trait]
@@ -189,6 +190,11 @@ impl Calls for ProjectionsService {
 }
 
 impl ProjectionsService {
+    /// Returns the calls over these projections, for programs that make them in this process.
+    pub(crate) const fn of(projections: Projections) -> Self {
+        Self { projections }
+    }
+
     async fn switch(&self, name: &str, to: Switch) -> Result<(), Refusal> {
         let switch = |control: &Control| {
             let config = existing(control, name)?;
@@ -196,6 +202,16 @@ impl ProjectionsService {
             Ok((config.switch != to).then_some(change))
         };
         self.projections.change(switch).await
+    }
+
+    /// Returns state and result of a partition, as JSON.
+    pub(crate) async fn state_and_result(
+        &self,
+        name: &str,
+        partition: &str,
+    ) -> Result<(Option<String>, Option<String>), Refusal> {
+        let PartitionState { state, result, .. } = self.partition(name, partition).await?;
+        Ok((state, result))
     }
 
     /// Returns the state of a partition, from memory or from the store.

@@ -47,16 +47,24 @@ pub(super) async fn check_access(
     };
     request.extensions_mut().insert(caller.clone());
     let subject = CallSubject::default();
-    if row.recorded == Recorded::Yes {
+    if row.recorded != Recorded::No {
         request.extensions_mut().insert(subject.clone());
     }
     let response = next.run(request).await;
-    if row.recorded == Recorded::Yes {
+    if is_recorded(row, &subject) {
         let record = AuditRecord::new("$call", &caller, peer.as_ref());
         let record = subject.add_to(record.with("path", row.path));
         guard.record(record.with("outcome", outcome(&response))).await;
     }
     response
+}
+
+fn is_recorded(row: &Row, subject: &CallSubject) -> bool {
+    match row.recorded {
+        Recorded::No => false,
+        Recorded::IfExplained => subject.is_explained(),
+        Recorded::Yes => true,
+    }
 }
 
 /// Returns the path by which the table knows a request: the pattern of its route, if it has one.

@@ -1,6 +1,7 @@
 //! The native HTTP interface, over real connections.
 
 mod access;
+mod acting;
 mod appending;
 mod described;
 pub(crate) mod http_client;

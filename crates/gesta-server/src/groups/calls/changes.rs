@@ -3,15 +3,15 @@
 //! Invariant: who creates or changes a group has the right to read its source. The start and the
 //! filter would otherwise tell of events, and so would the figures.
 
-use tokio::sync::oneshot;
 use tonic::Status;
 use uuid::Uuid;
 
 use super::{
     super::{
-        configuration::GroupConfig, group_filter::GroupFilter, name::GroupId, parked,
-        registry::Groups, runner::GroupCommand, settings::AskedSettings, source::before_first,
+        configuration::GroupConfig, group_filter::GroupFilter, name::GroupId, registry::Groups,
+        settings::AskedSettings, source::before_first,
     },
+    acts::{GroupAct, act},
     request::{SourceStart, group_id, parked_end, start_of_create, start_of_update},
     rights::{GroupAsker, check_source},
 };
@@ -23,7 +23,7 @@ use crate::{
         replay_parked_req::options::StopAtOption,
         truncate_parked_req,
     },
-    wire::{refused, status},
+    wire::refused,
 };
 
 pub(in crate::groups) async fn create(
@@ -92,13 +92,10 @@ pub(in crate::groups) async fn delete(
 ) -> Result<DeleteResp, Status> {
     let options = request.options.ok_or_else(no_options)?;
     let id = group_id(options.stream_option.as_ref(), &options.group_name)?;
-    asker.asks_about(&id);
-    groups.delete(&id).await?;
+    act(groups, &asker.subject, &id, GroupAct::Delete).await?;
     Ok(DeleteResp {})
 }
 
-/// Delivers parked events again. The answer comes when their end is known, not when they are
-/// delivered.
 pub(in crate::groups) async fn replay_parked(
     groups: &Groups,
     asker: &GroupAsker,
@@ -106,22 +103,14 @@ pub(in crate::groups) async fn replay_parked(
 ) -> Result<ReplayParkedResp, Status> {
     let options = request.options.ok_or_else(no_options)?;
     let id = group_id(options.stream_option.as_ref(), &options.group_name)?;
-    asker.asks_about(&id);
     let stop_at = match options.stop_at_option {
         Some(StopAtOption::StopAt(revision)) => Some(parked_end(revision)?),
         Some(StopAtOption::NoLimit(_)) | None => None,
     };
-    let group = groups.find(&id).await?;
-    let (answer, answered) = oneshot::channel();
-    let over = |()| Status::unavailable("the group has just ended; try again");
-    let command = GroupCommand::Replay { stop_at, answer };
-    group.commands.send(command).await.map_err(|_| over(()))?;
-    answered.await.map_err(|_| over(()))??;
+    act(groups, &asker.subject, &id, GroupAct::ReplayParked { stop_at }).await?;
     Ok(ReplayParkedResp {})
 }
 
-/// Hides parked events without delivering them again. Those that are being replayed are delivered
-/// all the same.
 pub(in crate::groups) async fn truncate_parked(
     groups: &Groups,
     asker: &GroupAsker,
@@ -130,17 +119,11 @@ pub(in crate::groups) async fn truncate_parked(
     use truncate_parked_req::options::StopAtOption as EndOption;
     let options = request.options.ok_or_else(no_options)?;
     let id = group_id(options.stream_option.as_ref(), &options.group_name)?;
-    asker.asks_about(&id);
     let stop_at = match options.stop_at_option {
-        Some(EndOption::StopAt(revision)) => parked_end(revision)?,
-        Some(EndOption::NoLimit(_)) | None => u64::MAX,
+        Some(EndOption::StopAt(revision)) => Some(parked_end(revision)?),
+        Some(EndOption::NoLimit(_)) | None => None,
     };
-    // The server that runs the groups changes their streams.
-    groups.find(&id).await?;
-    let store = groups.node().store();
-    let end = parked::end(store, &id).await.map_err(|error| status(&error))?;
-    let truncated = parked::truncate(store, &id, stop_at.min(end)).await;
-    truncated.map_err(|error| status(&error))?;
+    act(groups, &asker.subject, &id, GroupAct::TruncateParked { stop_at }).await?;
     Ok(TruncateParkedResp {})
 }
 

@@ -1,5 +1,6 @@
 //! The calls of the service, one file for each kind.
 
+mod acts;
 mod changes;
 mod describe;
 mod messages;
@@ -8,7 +9,10 @@ mod request;
 mod rights;
 mod summary;
 
-pub(crate) use self::summary::{GroupStatus, GroupSummary, summaries};
+pub(crate) use self::{
+    acts::{GroupAct, act_on_named},
+    summary::{GroupStatus, GroupSummary, summaries},
+};
 pub(super) use self::{
     changes::{create, delete, replay_parked, truncate_parked, update},
     describe::{get_info, list},

@@ -11,7 +11,7 @@ use crate::{
 /// The caller who changes a group, and the place where the audit stream learns which one.
 pub(in crate::groups) struct GroupAsker {
     pub(super) caller: Caller,
-    subject: CallSubject,
+    pub(super) subject: CallSubject,
 }
 
 impl GroupAsker {

@@ -33,7 +33,26 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET /v1/server", "/v1/server", "?+++"),
     ("GET /v1/counts", "/v1/counts", "?--+"),
     ("GET /v1/groups", "/v1/groups", "?+++"),
+    ("DELETE /v1/groups/{source}/{group}", "/v1/groups/order-1/mail", "?-++"),
+    ("POST /v1/groups/{source}/{group}/replay-parked", "/v1/groups/order-1/mail/replay-parked", "?-++"),
+    ("POST /v1/groups/{source}/{group}/truncate-parked", "/v1/groups/$all/mail/truncate-parked", "?-++"),
     ("GET /v1/projections", "/v1/projections", "?-++"),
+    ("POST /v1/projections", "/v1/projections", "?--+"),
+    ("PUT /v1/projections/{projection}", "/v1/projections/one", "?--+"),
+    ("DELETE /v1/projections/{projection}", "/v1/projections/one", "?--+"),
+    ("POST /v1/projections/{projection}/enable", "/v1/projections/one/enable", "?-++"),
+    ("POST /v1/projections/{projection}/disable", "/v1/projections/one/disable", "?-++"),
+    ("POST /v1/projections/{projection}/reset", "/v1/projections/one/reset", "?-++"),
+    ("GET /v1/projections/{projection}/state", "/v1/projections/one/state", "?--+"),
+    ("GET /v1/users", "/v1/users", "?--+"),
+    ("POST /v1/users", "/v1/users", "?--+"),
+    ("GET /v1/users/{login}", "/v1/users/ann", "?+-+"),
+    ("PUT /v1/users/{login}", "/v1/users/none", "?--+"),
+    ("DELETE /v1/users/{login}", "/v1/users/none", "?--+"),
+    ("POST /v1/users/{login}/enable", "/v1/users/none/enable", "?--+"),
+    ("POST /v1/users/{login}/disable", "/v1/users/none/disable", "?--+"),
+    ("POST /v1/users/{login}/change-password", "/v1/users/none/change-password", "?--+"),
+    ("POST /v1/users/{login}/reset-password", "/v1/users/none/reset-password", "?--+"),
     ("GET /v1/openapi.json", "/v1/openapi.json", "++++"),
     ("GET /v1/docs", "/v1/docs", "++++"),
 ];
@@ -58,6 +77,9 @@ fn body_for(pattern: &str) -> Value {
         }
         "POST /v1/query" => json!({ "items": [{ "types": ["a"] }] }),
         "PUT /v1/streams/{stream}/metadata" => json!({ "metadata": {} }),
+        "POST /v1/users/{login}/change-password" => {
+            json!({ "currentPassword": "a long secret", "password": "a longer secret" })
+        }
         _ => Value::Null,
     }
 }
