@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use axum::http::Request;
+use gesta_graphql::GraphQl;
+use gesta_http::GestaState;
 use serde_json::Value;
 
-use crate::{Client, library};
+use crate::{Client, library, library::api};
 
 async fn fields(client: &Client, type_name: &str) -> BTreeSet<String> {
     let query = format!("{{ __type(name: \"{type_name}\") {{ fields {{ name }} }} }}");
@@ -53,6 +55,18 @@ async fn types_and_fields_have_the_descriptions_of_the_document() {
     let fields = described["fields"].as_array().unwrap();
     let title = fields.iter().find(|field| field["name"] == "title").unwrap();
     assert_eq!(title["description"], "Its title.");
+}
+
+/// The line of the guide's page on GraphQL.
+#[tokio::test]
+async fn a_router_has_the_routes_of_the_api_and_those_of_graphql() {
+    let gesta = library::open().await;
+    let router = GraphQl::over(api()).router(GestaState::new(gesta));
+    let client = Client { router, state: GestaState::new(library::open().await) };
+    for path in ["/openapi.json", "/graphiql"] {
+        let request = Request::get(path).body("".into()).unwrap();
+        assert_eq!(client.send(request).await.status, 200, "{path}");
+    }
 }
 
 #[tokio::test]
