@@ -20,6 +20,7 @@ mod kurrentdb;
 mod moving;
 mod postgres;
 mod read;
+mod reference;
 mod scavenge;
 mod scene;
 #[cfg(feature = "server")]
