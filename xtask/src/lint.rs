@@ -1,10 +1,10 @@
 //! `cargo xtask lint`: rustfmt, clippy and rustdoc, with warnings as errors, the packages of
-//! published crates, and other platforms.
+//! published crates, the oldest Rust, and other platforms.
 
 use anyhow::Result;
 
 use crate::{
-    platforms,
+    oldest_rust, platforms,
     step::{cargo, step},
 };
 
@@ -30,5 +30,6 @@ pub(crate) fn run() -> Result<()> {
         package.args(["--exclude", name]);
     }
     step("packages", &mut package)?;
+    oldest_rust::check(&UNPUBLISHED)?;
     platforms::check()
 }

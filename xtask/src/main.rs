@@ -13,6 +13,7 @@ mod bench;
 mod clients;
 mod failed_tests;
 mod lint;
+mod oldest_rust;
 mod platforms;
 mod prove;
 mod services;
@@ -25,7 +26,8 @@ const USAGE: &str = "\
 cargo xtask test [--all | -p CRATE ...]
                                      tidy, then the tests of the default members, of the whole
                                      workspace, or of these crates
-cargo xtask lint                     formatting, clippy, rustdoc, packages; a warning is an error
+cargo xtask lint                     formatting, clippy, rustdoc, packages, the oldest Rust, other
+                                     platforms; a warning is an error
 cargo xtask tidy                     the project's rules that no compiler checks
 cargo xtask prove [PROMISE] [--short] [--all]
                                      measurements of what the project promises; --all runs the short

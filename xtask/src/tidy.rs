@@ -17,6 +17,7 @@ mod leftovers;
 mod lengths;
 mod modules;
 mod openings;
+mod packages;
 mod plain;
 mod readme;
 mod recipes;
@@ -30,7 +31,7 @@ use self::finding::Finding;
 /// The statement of a rule, and its check.
 type Rule = (&'static str, fn(&Workspace) -> Vec<Finding>);
 
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 14] = [
     ("crates depend only on what the table allows", arrows::check),
     ("modules of a crate use each other in one direction", circles::check),
     ("functions and files are short, or listed with a reason", lengths::check),
@@ -40,6 +41,7 @@ const RULES: [Rule; 13] = [
     ("examples of the README and of orders.md are the compiled ones", readme::check),
     ("every recipe of the troubleshooting guide is a test", recipes::check),
     ("a crate's folder has the crate's name, which says what it owns", folders::check),
+    ("published crates have what a registry shows, and a README that is checked", packages::check),
     ("no machine paths, placeholders or unfinished code are left", leftovers::check),
     ("summaries of doc comments are nouns or verbs", summaries::check),
     ("comment lines fit into 100 columns", width::check),

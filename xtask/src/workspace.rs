@@ -14,6 +14,10 @@ use serde_json::Value;
 
 use crate::step::cargo;
 
+mod publication;
+
+pub(crate) use self::publication::{LICENCES, Publication};
+
 /// Folders with texts of the project.
 const PLACES: [&str; 9] =
     [".cargo", ".ci", "apps", "bench", "console", "crates", "docs", "fuzz", "xtask"];
@@ -38,6 +42,8 @@ pub(crate) struct Package {
     pub(crate) folder: String,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) is_library: bool,
+    /// `None` for a package that is not published.
+    pub(crate) publication: Option<Publication>,
 }
 
 pub(crate) struct Dependency {
@@ -130,7 +136,7 @@ fn packages(metadata: &Value, root: &Path) -> Result<Vec<Package>> {
 impl Package {
     fn read(package: &Value, root: &Path) -> Result<Self> {
         let manifest = Path::new(text_at(package, "/manifest_path")?);
-        let folder = manifest.parent().context("a manifest is in a folder")?.strip_prefix(root)?;
+        let directory = manifest.parent().context("a manifest is in a folder")?;
         let targets = list_at(package, "/targets")?;
         // A proc-macro crate is a library for its users.
         let is_library =
@@ -142,12 +148,13 @@ impl Package {
             });
         Ok(Self {
             name: text_at(package, "/name")?.to_owned(),
-            folder: slashed(folder),
+            folder: slashed(directory.strip_prefix(root)?),
             dependencies: list_at(package, "/dependencies")?
                 .iter()
                 .map(Dependency::read)
                 .collect::<Result<_>>()?,
             is_library,
+            publication: Publication::read(package, directory, root)?,
         })
     }
 }
@@ -221,6 +228,7 @@ impl Package {
             folder: format!("crates/{name}"),
             dependencies: Vec::new(),
             is_library: true,
+            publication: None,
         }
     }
 
@@ -265,6 +273,18 @@ mod tests {
         assert!(package.is_library);
         let for_tests = package.dependencies.iter().map(|each| each.is_for_tests);
         assert_eq!(for_tests.collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn a_package_is_published_unless_its_manifest_says_no() {
+        let metadata = metadata().unwrap();
+        let root = PathBuf::from(text_at(&metadata, "/workspace_root").unwrap());
+        let packages = packages(&metadata, &root).unwrap();
+        let of = |name: &str| packages.iter().find(|each| each.name == name).unwrap();
+        let published = of("gesta-store").publication.as_ref().unwrap();
+        assert!(published.features.contains(&"regex".to_owned()));
+        assert_eq!(published.licence_files, LICENCES);
+        assert!(of("xtask").publication.is_none());
     }
 
     #[test]

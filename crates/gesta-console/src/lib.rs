@@ -105,3 +105,8 @@ const fn content_type(path: &str) -> &'static str {
 pub fn assets() -> impl Iterator<Item = Asset> {
     std::iter::once(PAGE).chain(ASSETS.iter().copied())
 }
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

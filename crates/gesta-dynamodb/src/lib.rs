@@ -30,3 +30,8 @@ pub use self::{
     read_models::{DynamoReadModels, DynamoReader, DynamoTx},
     url::{DynamoUrl, InvalidUrl},
 };
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -90,3 +90,8 @@ mod values;
 pub use cost::GraphQlLimits;
 pub use graphql::GraphQl;
 pub use schema::Introspection;
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

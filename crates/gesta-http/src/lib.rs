@@ -150,3 +150,8 @@ pub mod __macros {
 
     pub use crate::wire::schema::names;
 }
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -44,3 +44,8 @@ pub use source::{
     SourceBegin, SourceOptions, SourceProgress, SourceRecord, SourceStatus,
 };
 pub use url::KafkaUrl;
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -45,3 +45,8 @@ mod worker;
 pub use open_error::OpenError;
 pub use store::KurrentStore;
 pub use url::{InvalidUrl, KurrentUrl, is_kurrent_url};
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

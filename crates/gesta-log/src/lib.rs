@@ -63,3 +63,8 @@ pub use store::{Engine, EventPlace, InvalidUrl, LogStore, directory_of_url, opti
 pub mod fuzzing {
     pub use crate::format::hostile::frame;
 }
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -58,3 +58,8 @@ pub use transfer::{
     import::{ImportReport, PostgresImport},
 };
 pub use url::{InvalidUrl, PostgresUrl};
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -33,3 +33,8 @@ pub use options::RedisOptions;
 pub use query_cache::RedisQueryCache;
 pub use server::RedisServer;
 pub use snapshots::RedisSnapshots;
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

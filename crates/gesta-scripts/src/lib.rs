@@ -27,3 +27,8 @@ pub use self::{
     script::{Script, StreamDeletion},
     thread::ScriptThread,
 };
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

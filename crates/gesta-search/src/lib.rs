@@ -48,3 +48,8 @@ pub use store::SearchStore;
 pub use tx::SearchTx;
 pub use url::{InvalidSearchUrl, SearchUrl};
 pub use words::{SEARCH_WORDS_MAX, WORD_CHARS_MAX};
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

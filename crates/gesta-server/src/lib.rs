@@ -68,3 +68,8 @@ pub use scavenges::{ScavengeFigures, ScavengeRequest, Scavenger};
 pub use serve::{CONNECTIONS_MAX, InvalidListener, Security, ServeError, Server};
 pub use spans::SPAN_TARGET;
 pub use tls::{InvalidTls, Tls};
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

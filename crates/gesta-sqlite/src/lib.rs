@@ -41,3 +41,8 @@ pub use rusqlite;
 pub use rusqlite::params;
 pub use store::Sqlite;
 pub use tx::Tx;
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

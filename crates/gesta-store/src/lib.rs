@@ -93,3 +93,8 @@ pub use subscribe::{
     Subscription,
 };
 pub use visibility::Visibility;
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

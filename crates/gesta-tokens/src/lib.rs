@@ -32,3 +32,8 @@ mod rule;
 pub use key::{InvalidKey, VerifyingKey};
 pub use key_set::KeySet;
 pub use rule::{Token, TokenRefusal, TokenRule};
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -261,3 +261,8 @@ pub mod prelude {
         StreamName, Tag, TagKey, TypedRows,
     };
 }
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -21,6 +21,7 @@ mod moving;
 mod postgres;
 mod read;
 mod reference;
+mod readme;
 mod scavenge;
 mod scene;
 #[cfg(feature = "server")]
