@@ -1,5 +1,5 @@
 //! The project's automation in one program: `cargo xtask test`, `lint`, `tidy`, `prove`, `clients`,
-//! `bench`, `services`.
+//! `image`, `bench`, `services`.
 //!
 //! Owns: the steps of each command and its exit status. Invariant: a command with a failed step
 //! fails, and the output of every step is shown. Not here: the tests of the crates.
@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 mod bench;
 mod clients;
 mod failed_tests;
+mod image;
 mod lint;
 mod oldest_rust;
 mod platforms;
@@ -33,6 +34,8 @@ cargo xtask prove [PROMISE] [--short] [--all]
                                      measurements of what the project promises; --all runs the short
                                      form on what `test --all` has built
 cargo xtask clients                  official KurrentDB clients against `gesta serve`
+cargo xtask image [--compile]        the steps of the Dockerfiles in clean roots, on the programs that
+                                     the tests have built, or compiled there; needs root
 cargo xtask bench [--runs N] [--seconds S] [--events N] [--engine NAME ...] [--load NAME ...]
                   [--directory DIR]  benchmarks of the engine and its peers, for docs/benchmarks.md
 cargo xtask services up [NAME ...]   start real servers for tests on loopback, and print their URLs
@@ -59,6 +62,7 @@ fn run(arguments: Vec<String>) -> Result<()> {
         ("tidy", []) => tidy::run(),
         ("prove", rest) => prove::run(&prove::ProveRequest::parse(rest)?),
         ("clients", []) => clients::run(),
+        ("image", rest) => image::run(image::ImageRequest::parse(rest)?),
         ("bench", rest) => bench::run(&bench::BenchRequest::parse(rest)?),
         ("services", rest) => services::run(&services::ServicesRequest::parse(rest)?),
         ("help" | "--help" | "-h", _) => {
