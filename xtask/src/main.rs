@@ -1,5 +1,5 @@
 //! The project's automation in one program: `cargo xtask test`, `lint`, `tidy`, `prove`, `clients`,
-//! `image`, `bench`, `services`.
+//! `image`, `book`, `tutorial`, `bench`, `services`.
 //!
 //! Owns: the steps of each command and its exit status. Invariant: a command with a failed step
 //! fails, and the output of every step is shown. Not here: the tests of the crates.
@@ -10,10 +10,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 mod bench;
+mod book;
 mod clients;
 mod failed_tests;
 mod image;
 mod lint;
+mod markdown;
 mod oldest_rust;
 mod platforms;
 mod prove;
@@ -21,6 +23,7 @@ mod services;
 mod step;
 mod test;
 mod tidy;
+mod tutorial;
 mod workspace;
 
 const USAGE: &str = "\
@@ -36,6 +39,8 @@ cargo xtask prove [PROMISE] [--short] [--all]
 cargo xtask clients                  official KurrentDB clients against `gesta serve`
 cargo xtask image [--compile]        the steps of the Dockerfiles in clean roots, on the programs that
                                      the tests have built, or compiled there; needs root
+cargo xtask book                     the pages of docs/ as a book, by mdBook, in target/book/html
+cargo xtask tutorial                 the commands of the book's first page, in an empty directory
 cargo xtask bench [--runs N] [--seconds S] [--events N] [--engine NAME ...] [--load NAME ...]
                   [--directory DIR]  benchmarks of the engine and its peers, for docs/benchmarks.md
 cargo xtask services up [NAME ...]   start real servers for tests on loopback, and print their URLs
@@ -63,6 +68,8 @@ fn run(arguments: Vec<String>) -> Result<()> {
         ("prove", rest) => prove::run(&prove::ProveRequest::parse(rest)?),
         ("clients", []) => clients::run(),
         ("image", rest) => image::run(image::ImageRequest::parse(rest)?),
+        ("book", []) => book::run(),
+        ("tutorial", []) => tutorial::run(),
         ("bench", rest) => bench::run(&bench::BenchRequest::parse(rest)?),
         ("services", rest) => services::run(&services::ServicesRequest::parse(rest)?),
         ("help" | "--help" | "-h", _) => {

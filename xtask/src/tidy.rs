@@ -9,12 +9,15 @@ use crate::workspace::Workspace;
 
 mod arrows;
 mod circles;
+mod contents;
 mod examples;
 mod finding;
 mod folders;
 mod growth;
+mod guide;
 mod leftovers;
 mod lengths;
+mod links;
 mod modules;
 mod openings;
 mod packages;
@@ -31,7 +34,7 @@ use self::finding::Finding;
 /// The statement of a rule, and its check.
 type Rule = (&'static str, fn(&Workspace) -> Vec<Finding>);
 
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 17] = [
     ("crates depend only on what the table allows", arrows::check),
     ("modules of a crate use each other in one direction", circles::check),
     ("functions and files are short, or listed with a reason", lengths::check),
@@ -39,6 +42,9 @@ const RULES: [Rule; 14] = [
     ("public types show an example that asserts", examples::check),
     ("public types that may grow are non-exhaustive", growth::check),
     ("examples of the README and of orders.md are the compiled ones", readme::check),
+    ("code of the guide is part of a compiled file", guide::check),
+    ("every page of the guide is in the contents of the book", contents::check),
+    ("relative links lead to a file and to a heading of it", links::check),
     ("every recipe of the troubleshooting guide is a test", recipes::check),
     ("a crate's folder has the crate's name, which says what it owns", folders::check),
     ("published crates have what a registry shows, and a README that is checked", packages::check),
