@@ -65,8 +65,8 @@
 //! ([`Created`], [`Updated`], [`QueryResponse`], [`Resource`], [`Versioned`], [`Problem`]); the
 //! route table that both the router and the OpenAPI document are built from ([`Api`],
 //! [`ApiRoute`]); the event feed, the operator's routes, the rules of all responses
-//! ([`HttpRules`]), access ([`Access`]), WebSockets ([`SocketRequest`]), and the server
-//! ([`serve()`]).
+//! ([`HttpRules`]), access ([`Access`]), tenants ([`Tenants`]), WebSockets ([`SocketRequest`]),
+//! and the server ([`serve()`]).
 //!
 //! Invariants:
 //! - Every unsuccessful response is a problem document (RFC 9457) with a stable code.
@@ -78,7 +78,7 @@
 //! middleware), `sockets` (WebSockets), `commands`, `queries`, `history` (for handlers of
 //! applications), `routing` (routes with their documentation), `built_in` (routes that every
 //! application has), `rules` (the middleware of all routes), `api` (the table of all routes),
-//! `serve` (connections).
+//! `tenants` (an application for each tenant), `serve` (connections).
 //!
 //! Not here: the JSON of an application's resources, logins and sessions (an application has an
 //! [`Access`], or supplies an [`ActorExtractor`]), and the choice of the store.
@@ -99,6 +99,7 @@ mod rules;
 mod serve;
 mod sockets;
 mod state;
+mod tenants;
 mod wire;
 
 #[cfg(feature = "jwks")]
@@ -130,6 +131,7 @@ pub use sockets::{
     text_socket::{SocketEnd, TextSocket},
 };
 pub use state::{ActorExtractor, GestaState, Limits};
+pub use tenants::{InvalidTenants, Tenants};
 pub use wire::{
     cursor::{Cursor, PageLimit, PageRequest, Paged},
     event::{EventDetails, StoredJson},

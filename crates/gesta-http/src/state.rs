@@ -232,6 +232,11 @@ impl GestaState {
         Self { access: Some(access), ..self }
     }
 
+    /// Closes this state together with the others that have this sender.
+    pub(crate) fn closing_with(self, closing: &Arc<watch::Sender<bool>>) -> Self {
+        Self { closing: Arc::clone(closing), ..self }
+    }
+
     /// Sets the limits.
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {

@@ -50,16 +50,15 @@ impl Claims {
         }
     }
 
-    /// Returns the roles in a claim: a list of texts, or a text of words that spaces separate. The
-    /// name is that of a claim, or the path of a member of one, as in `realm_access.roles`.
+    /// Returns the text in a claim, or in a member of one.
+    pub(crate) fn text_at(&self, name: &str) -> Option<&str> {
+        self.at(name)?.as_str()
+    }
+
+    /// Returns the roles in a claim, or in a member of one: a list of texts, or a text of words
+    /// that spaces separate.
     pub(crate) fn roles(&self, name: &str) -> Vec<String> {
-        // The whole name first: names of claims may be URLs, which have dots.
-        let claim = self.0.get(name).or_else(|| {
-            let mut parts = name.split('.');
-            let first = self.0.get(parts.next()?)?;
-            parts.try_fold(first, |value, part| value.get(part))
-        });
-        match claim {
+        match self.at(name) {
             Some(Value::Array(list)) => {
                 list.iter().filter_map(Value::as_str).map(str::to_owned).take(ROLES_MAX).collect()
             }
@@ -68,5 +67,16 @@ impl Claims {
             }
             Some(_) | None => Vec::new(),
         }
+    }
+
+    /// Returns the value of a claim. The name is that of a claim, or the path of a member of one,
+    /// as in `realm_access.roles`.
+    fn at(&self, name: &str) -> Option<&Value> {
+        // The whole name first: names of claims may be URLs, which have dots.
+        self.0.get(name).or_else(|| {
+            let mut parts = name.split('.');
+            let first = self.0.get(parts.next()?)?;
+            parts.try_fold(first, |value, part| value.get(part))
+        })
     }
 }

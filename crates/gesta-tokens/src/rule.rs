@@ -35,6 +35,7 @@ pub struct TokenRule {
     issuer: String,
     audience: String,
     roles: String,
+    tenant: Option<String>,
     leeway: Duration,
 }
 
@@ -46,6 +47,8 @@ pub struct Token {
     pub subject: String,
     /// The roles, in the token's order.
     pub roles: Vec<String>,
+    /// The tenant, if the rule names a claim for it and the token has one that is a text.
+    pub tenant: Option<String>,
     /// The time from which on the token is refused, leeway included.
     pub ends: SystemTime,
 }
@@ -91,6 +94,7 @@ impl TokenRule {
             issuer: issuer.into(),
             audience: audience.into(),
             roles: "roles".to_owned(),
+            tenant: None,
             leeway: LEEWAY,
         }
     }
@@ -99,6 +103,13 @@ impl TokenRule {
     #[must_use]
     pub fn roles_in(self, claim: impl Into<String>) -> Self {
         Self { roles: claim.into(), ..self }
+    }
+
+    /// Sets the claim of the tenant, or the path of one within a claim. Tokens name no tenant by
+    /// default.
+    #[must_use]
+    pub fn tenant_in(self, claim: impl Into<String>) -> Self {
+        Self { tenant: Some(claim.into()), ..self }
     }
 
     /// Sets the difference between the clocks of the issuer and of this program that is tolerated,
@@ -139,7 +150,9 @@ impl TokenRule {
         }
         let subject = claims.text("sub").filter(|subject| !subject.is_empty());
         let subject = subject.ok_or(TokenRefusal::Subject)?.to_owned();
-        Ok(Token { subject, roles: claims.roles(&self.roles), ends })
+        let tenant = self.tenant.as_deref().and_then(|name| claims.text_at(name));
+        let tenant = tenant.map(str::to_owned);
+        Ok(Token { subject, roles: claims.roles(&self.roles), tenant, ends })
     }
 }
 

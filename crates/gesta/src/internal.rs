@@ -4,10 +4,10 @@
 
 use gesta_store::StreamName;
 
-use crate::{audit, process, reactor};
+use crate::{audit, process, reactor, tenancy};
 
 /// Returns whether a stream is one of the framework: of a process manager or its instances, of a
-/// reactor, of the audit, or of the store (`$…`).
+/// reactor, of the audit, of the tenant that owns the store, or of the store (`$…`).
 ///
 /// Its events are no facts of the domain, so a feed for others leaves them out.
 ///
@@ -25,6 +25,7 @@ pub fn is_internal(stream: &StreamName) -> bool {
     let category = name.split_once('-').map_or(name, |(category, _)| category);
     name.starts_with('$')
         || name == audit::STREAM
+        || name == tenancy::STREAM
         || process::is_of_processes(category)
         || reactor::is_of_reactors(category)
 }

@@ -114,6 +114,7 @@ mod log_hint;
 mod panics;
 mod receipt;
 mod rejection;
+mod tenant_id;
 mod type_shape;
 
 // Events, and data that is stored with them.
@@ -126,6 +127,7 @@ mod event;
 mod metadata;
 mod payload;
 mod recorded;
+mod tenancy;
 
 // Traits of domain code.
 mod domain;
@@ -243,6 +245,8 @@ pub use recorded::Recorded;
 pub use rejection::{AnyRejection, Rejection};
 pub use role::{OtherRole, ParseRoleError, Role};
 pub use snapshot::SnapshotPolicy;
+pub use tenancy::TenantError;
+pub use tenant_id::{ParseTenantIdError, TenantId};
 pub use type_shape::TypeShape;
 
 /// The imports that most files of an application need: `use gesta::prelude::*;`.

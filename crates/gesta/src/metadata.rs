@@ -16,23 +16,25 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::{CommandId, PayloadDigest, command_id};
+use crate::{CommandId, PayloadDigest, TenantId, command_id};
 
 const COMMAND_ID: &str = "commandId";
 const COMMAND: &str = "command";
 const PAYLOAD_DIGEST: &str = "payloadDigest";
 const ACTOR: &str = "actor";
 const BEGINS_ANEW: &str = "beginsAnew";
+/// The key of the tenant's id.
+pub(crate) const TENANT: &str = "tenantId";
 
 /// The metadata of an event: the command and the actor behind it, and entries of the application.
 ///
 /// ```
 /// use gesta::EventMetadata;
 ///
-/// let metadata = EventMetadata::from_json(br#"{"actor":"ann","tenant":7}"#);
+/// let metadata = EventMetadata::from_json(br#"{"actor":"ann","till":7}"#);
 /// assert_eq!(metadata.actor.as_deref(), Some("ann"));
-/// assert_eq!(metadata.custom.get::<u32>("tenant"), Some(7));
-/// assert_eq!(metadata.to_json(), r#"{"actor":"ann","tenant":7}"#);
+/// assert_eq!(metadata.custom.get::<u32>("till"), Some(7));
+/// assert_eq!(metadata.to_json(), r#"{"actor":"ann","till":7}"#);
 /// assert_eq!(EventMetadata::from_json(b"of another program"), EventMetadata::default());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +51,9 @@ pub struct EventMetadata {
     /// True if every earlier event of the stream was hidden, so that the state restarts at this
     /// one.
     pub begins_anew: bool,
+    /// The tenant whose application appended the event
+    /// ([`Builder::tenant`](crate::Builder::tenant)).
+    pub tenant: Option<TenantId>,
     /// Entries of the application, or of another program that wrote the event.
     pub custom: CustomMetadata,
 }
@@ -100,6 +105,7 @@ impl EventMetadata {
             PAYLOAD_DIGEST => self.payload_digest = read(value)?,
             ACTOR => self.actor = read(value)?,
             BEGINS_ANEW => self.begins_anew = read(value)?,
+            TENANT => self.tenant = read(value)?,
             _ => return None,
         }
         Some(())
@@ -162,7 +168,7 @@ impl fmt::Debug for RecordedMetadata {
 
 impl Serialize for EventMetadata {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { command_id, command, payload_digest, actor, begins_anew, custom } = self;
+        let Self { command_id, command, payload_digest, actor, begins_anew, tenant, custom } = self;
         let mut map = serializer.serialize_map(None)?;
         if let Some(command_id) = command_id {
             map.serialize_entry(COMMAND_ID, command_id)?;
@@ -178,6 +184,9 @@ impl Serialize for EventMetadata {
         }
         if *begins_anew {
             map.serialize_entry(BEGINS_ANEW, begins_anew)?;
+        }
+        if let Some(tenant) = tenant {
+            map.serialize_entry(TENANT, tenant)?;
         }
         for (key, value) in &custom.0 {
             map.serialize_entry(key, value)?;
@@ -195,6 +204,7 @@ enum MetadataKey {
     PayloadDigest,
     Actor,
     BeginsAnew,
+    TenantId,
     Custom(String),
 }
 
@@ -222,6 +232,7 @@ impl<'de> Visitor<'de> for MetadataVisitor {
                 MetadataKey::PayloadDigest => metadata.payload_digest = map.next_value()?,
                 MetadataKey::Actor => metadata.actor = map.next_value()?,
                 MetadataKey::BeginsAnew => metadata.begins_anew = map.next_value()?,
+                MetadataKey::TenantId => metadata.tenant = map.next_value()?,
                 MetadataKey::Custom(key) => {
                     metadata.custom.0.insert(key, map.next_value()?);
                 }
@@ -231,7 +242,8 @@ impl<'de> Visitor<'de> for MetadataVisitor {
     }
 }
 
-/// Entries of an event's metadata that the application adds: a tenant, a trace context, anything.
+/// Entries of an event's metadata that the application adds: a trace context, the number of a till,
+/// anything.
 ///
 /// They do not distinguish commands: a retry with other entries is still a repeat.
 ///
@@ -239,9 +251,9 @@ impl<'de> Visitor<'de> for MetadataVisitor {
 /// use gesta::CustomMetadata;
 ///
 /// let mut metadata = CustomMetadata::new();
-/// metadata.insert("tenant", 7)?;
-/// assert_eq!(metadata.get::<u32>("tenant"), Some(7));
-/// assert_eq!(metadata.get::<String>("tenant"), None);
+/// metadata.insert("till", 7)?;
+/// assert_eq!(metadata.get::<u32>("till"), Some(7));
+/// assert_eq!(metadata.get::<String>("till"), None);
 /// assert!(metadata.insert("actor", "ann").is_err(), "the framework has this key");
 /// # Ok::<(), gesta::InvalidMetadata>(())
 /// ```
@@ -273,7 +285,7 @@ impl CustomMetadata {
         if let Err(error) = command_id::check("metadata key", &key) {
             return Err(InvalidMetadata { key, reason: error.to_string() });
         }
-        let own = [COMMAND_ID, COMMAND, PAYLOAD_DIGEST, ACTOR, BEGINS_ANEW];
+        let own = [COMMAND_ID, COMMAND, PAYLOAD_DIGEST, ACTOR, BEGINS_ANEW, TENANT];
         if own.contains(&key.as_str()) || key.starts_with('$') || key.starts_with("gesta.") {
             let reason = "is a key of the framework; choose another".to_owned();
             return Err(InvalidMetadata { key, reason });
@@ -334,11 +346,15 @@ mod tests {
 
     #[test]
     fn metadata_of_another_form_is_kept() {
-        let json = br#"{"actor":5,"beginsAnew":"yes","command":"pay","$trace":[1,{"a":null}]}"#;
+        let json = br#"{"actor":5,"beginsAnew":"yes","command":"pay","$trace":[1,{"a":null}],"tenantId":"A B"}"#;
         let metadata = EventMetadata::from_json(json);
         assert_eq!(metadata.command.as_deref(), Some("pay"));
         assert_eq!((metadata.actor.as_ref(), metadata.begins_anew), (None, false));
         assert_eq!(metadata.custom.get::<u8>("actor"), Some(5));
+        assert_eq!(
+            (&metadata.tenant, metadata.custom.value("tenantId")),
+            (&None, Some(&"A B".into()))
+        );
         let again: Value = serde_json::from_slice(&metadata.to_json()).unwrap();
         assert_eq!(again, serde_json::from_slice::<Value>(json).unwrap());
         assert_eq!(EventMetadata::from_json(&metadata.to_json()), metadata);
@@ -351,15 +367,16 @@ mod tests {
             command: Some("pay".to_owned()),
             payload_digest: Some(PayloadDigest::stored("2:ab")),
             begins_anew: true,
+            tenant: Some("acme".parse().unwrap()),
             ..EventMetadata::by("ann")
         };
-        metadata.custom.insert("tenant", "a").unwrap();
+        metadata.custom.insert("till", "a").unwrap();
         let json = metadata.to_json();
         assert_eq!(
             json,
             concat!(
                 r#"{"commandId":"1","command":"pay","payloadDigest":"2:ab","actor":"ann","#,
-                r#""beginsAnew":true,"tenant":"a"}"#,
+                r#""beginsAnew":true,"tenantId":"acme","till":"a"}"#,
             ),
         );
         assert_eq!(EventMetadata::from_json(&json), metadata);
@@ -368,7 +385,7 @@ mod tests {
     #[test]
     fn keys_of_the_framework_are_refused() {
         let mut metadata = CustomMetadata::new();
-        for key in ["actor", "commandId", "$correlationId", "gesta.next", "", "a\nb"] {
+        for key in ["actor", "commandId", "tenantId", "$correlationId", "gesta.next", "", "a\nb"] {
             assert!(metadata.insert(key, 1).is_err(), "{key:?}");
         }
         assert!(metadata.insert("map", BTreeMap::from([((1, 2), 3)])).is_err());

@@ -7,7 +7,7 @@ use std::{
 
 use gesta_store::{CapabilitySet, EventStore, InvalidName, LeaseError, memory::MemoryStore};
 
-use crate::DuplicateEventName;
+use crate::{DuplicateEventName, TenantError};
 
 /// Opens the store behind a URL.
 ///
@@ -343,6 +343,10 @@ pub enum OpenError {
     /// [`Nodes::term`](crate::Nodes::term).
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    /// The store cannot be used for the tenant: it belongs to another one, or the owner was not
+    /// found out.
+    #[error(transparent)]
+    Tenant(#[from] TenantError),
     /// Projections and process managers run on tokio. Call `open` within its runtime.
     #[error("projections and process managers need a tokio runtime")]
     NoRuntime,

@@ -66,6 +66,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "backoff",
             "log_hint",
             "command_id",
+            "tenant_id",
             "rejection",
             "receipt",
             "type_shape",
@@ -76,6 +77,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "metadata",
             "recorded",
             "audit",
+            "tenancy",
             "derive",
             "domain",
             "event_names",
@@ -103,7 +105,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "gesta-http",
         &[
             "wire", "access", "counters", "state", "requests", "sockets", "commands", "queries",
-            "history", "routing", "built_in", "rules", "api", "serve",
+            "history", "routing", "built_in", "rules", "api", "tenants", "serve",
         ],
     ),
     (

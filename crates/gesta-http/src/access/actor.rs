@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeSet, fmt, time::SystemTime};
 
+use gesta::TenantId;
+
 /// The actor of requests without credentials.
 pub(crate) const ANONYMOUS: &str = "anonymous";
 /// Maximum length of an actor's name, in bytes.
@@ -26,6 +28,7 @@ const OF_PARTS: [&str; 2] = ["process:", "reactor:"];
 pub struct Principal {
     actor: String,
     roles: BTreeSet<String>,
+    tenant: Option<TenantId>,
     ends: Option<SystemTime>,
 }
 
@@ -53,7 +56,15 @@ impl Principal {
         if !is_short || is_own || actor.chars().any(char::is_control) {
             return Err(InvalidActor);
         }
-        Ok(Self { actor, roles: roles.into_iter().map(Into::into).collect(), ends: None })
+        let roles = roles.into_iter().map(Into::into).collect();
+        Ok(Self { actor, roles, tenant: None, ends: None })
+    }
+
+    /// Sets the tenant. The application of any other tenant, and one without a tenant, refuses the
+    /// principal.
+    #[must_use]
+    pub fn of_tenant(self, tenant: TenantId) -> Self {
+        Self { tenant: Some(tenant), ..self }
     }
 
     /// Sets the time at which the credentials end. Feeds that are open then end, too.
@@ -79,6 +90,12 @@ impl Principal {
         self.roles.contains(role)
     }
 
+    /// Returns the tenant.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&TenantId> {
+        self.tenant.as_ref()
+    }
+
     /// Returns the time at which the credentials end.
     #[must_use]
     pub fn ends(&self) -> Option<SystemTime> {
@@ -91,6 +108,7 @@ impl fmt::Debug for Principal {
         f.debug_struct("Principal")
             .field("actor", &self.actor)
             .field("roles", &self.roles)
+            .field("tenant", &self.tenant)
             .finish_non_exhaustive()
     }
 }

@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, fmt, time::SystemTime};
 
 use axum::http::request::Parts;
 use blake3::Hash;
+use gesta::{ParseTenantIdError, TenantId};
 use uuid::Uuid;
 
 use super::authenticate::bearer;
@@ -45,7 +46,10 @@ struct StoredKey {
 #[non_exhaustive]
 pub enum InvalidApiKeys {
     /// A line has another form. It may be a key itself, so it is not shown.
-    #[error("line {line} is not `HASH ACTOR ROLE,ROLE`, with a hash of 64 hexadecimal digits")]
+    #[error(
+        "line {line} is not `HASH ACTOR ROLE,ROLE`, or the same with a tenant, with a hash of 64 \
+         hexadecimal digits"
+    )]
     Line {
         /// Number of the line.
         line: usize,
@@ -57,6 +61,14 @@ pub enum InvalidApiKeys {
         line: usize,
         /// The rule of names.
         reason: InvalidActor,
+    },
+    /// A line has a tenant that is none.
+    #[error("line {line}: {reason}")]
+    Tenant {
+        /// Number of the line.
+        line: usize,
+        /// The rule of ids.
+        reason: ParseTenantIdError,
     },
     /// A line has the hash of an earlier line.
     #[error("line {line} repeats the key of an earlier line")]
@@ -90,6 +102,12 @@ impl NewApiKey {
     pub fn line(&self, actor: &str, roles: &[&str]) -> String {
         format!("{} {actor} {}", hash_of(&self.secret).to_hex(), roles.join(","))
     }
+
+    /// Returns the line of an actor of a tenant.
+    #[must_use]
+    pub fn line_of_tenant(&self, tenant: &TenantId, actor: &str, roles: &[&str]) -> String {
+        format!("{} {tenant}", self.line(actor, roles))
+    }
 }
 
 impl fmt::Debug for NewApiKey {
@@ -99,8 +117,9 @@ impl fmt::Debug for NewApiKey {
 }
 
 impl ApiKeys {
-    /// Reads the lines of a file: the BLAKE3 hash of a key, the actor, and its roles with commas
-    /// between them. Empty lines, and lines that begin with `#`, are left out.
+    /// Reads the lines of a file: the BLAKE3 hash of a key, the actor, its roles with commas
+    /// between them, and its tenant, if there are tenants. Empty lines, and lines that begin with
+    /// `#`, are left out.
     ///
     /// # Errors
     /// [`InvalidApiKeys`] with the number of the first wrong line.
@@ -112,8 +131,8 @@ impl ApiKeys {
                 continue;
             }
             let mut words = entry.split_ascii_whitespace();
-            let (Some(hash), Some(actor), Some(roles), None) =
-                (words.next(), words.next(), words.next(), words.next())
+            let (Some(hash), Some(actor), Some(roles), tenant, None) =
+                (words.next(), words.next(), words.next(), words.next(), words.next())
             else {
                 return Err(InvalidApiKeys::Line { line });
             };
@@ -124,6 +143,14 @@ impl ApiKeys {
             let roles = roles.split(',').filter(|role| !role.is_empty());
             let principal = Principal::new(actor, roles)
                 .map_err(|reason| InvalidApiKeys::Actor { line, reason })?;
+            let tenant: Option<TenantId> = tenant
+                .map(str::parse)
+                .transpose()
+                .map_err(|reason| InvalidApiKeys::Tenant { line, reason })?;
+            let principal = match tenant {
+                Some(tenant) => principal.of_tenant(tenant),
+                None => principal,
+            };
             keys.push(StoredKey { hash, principal });
         }
         Ok(Self { keys })

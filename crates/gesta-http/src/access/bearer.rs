@@ -5,6 +5,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use axum::http::request::Parts;
+use gesta::ParseTenantIdError;
 use gesta_tokens::{KeySet, Token, TokenRefusal, TokenRule};
 
 #[cfg(feature = "jwks")]
@@ -93,11 +94,18 @@ impl Authenticate for BearerTokens {
         // API keys may come in the same header. No token begins like one.
         let token = bearer(request)?.filter(|token| !token.starts_with(PREFIX));
         let Some(token) = token else { return Ok(None) };
-        let Token { subject, roles, ends, .. } = self.verify(token, now).await?;
+        let Token { subject, roles, tenant, ends, .. } = self.verify(token, now).await?;
         let principal = Principal::new(subject, roles).map_err(|invalid| {
             let detail = format!("the subject of the bearer token is refused: {invalid}");
             Problem::unauthenticated(detail).invalid_token()
         })?;
-        Ok(Some(principal.until(ends)))
+        let principal = principal.until(ends);
+        let Some(tenant) = tenant else { return Ok(Some(principal)) };
+        // The claim is not repeated: it may be long.
+        let tenant = tenant.parse().map_err(|invalid: ParseTenantIdError| {
+            let detail = format!("the tenant of the bearer token is refused: {invalid}");
+            Problem::unauthenticated(detail).invalid_token()
+        })?;
+        Ok(Some(principal.of_tenant(tenant)))
     }
 }

@@ -14,6 +14,7 @@ use axum::{
     extract::ConnectInfo,
     http::{HeaderName, request::Parts},
 };
+use gesta::ParseTenantIdError;
 
 use crate::{Authenticate, Principal, Problem};
 
@@ -36,6 +37,7 @@ use crate::{Authenticate, Principal, Problem};
 pub struct TrustedProxy {
     actor: HeaderName,
     roles: Option<HeaderName>,
+    tenant: Option<HeaderName>,
     peers: Vec<AddressRange>,
 }
 
@@ -76,7 +78,8 @@ impl TrustedProxy {
         actor: &str,
         peers: impl IntoIterator<Item = AddressRange>,
     ) -> Result<Self, InvalidProxyHeader> {
-        Ok(Self { actor: header(actor)?, roles: None, peers: peers.into_iter().collect() })
+        let peers = peers.into_iter().collect();
+        Ok(Self { actor: header(actor)?, roles: None, tenant: None, peers })
     }
 
     /// Takes the roles from a header, with commas between them.
@@ -85,6 +88,14 @@ impl TrustedProxy {
     /// As [`new`](Self::new).
     pub fn roles_in(self, roles: &str) -> Result<Self, InvalidProxyHeader> {
         Ok(Self { roles: Some(header(roles)?), ..self })
+    }
+
+    /// Takes the tenant from a header.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn tenant_in(self, tenant: &str) -> Result<Self, InvalidProxyHeader> {
+        Ok(Self { tenant: Some(header(tenant)?), ..self })
     }
 
     fn trusts(&self, request: &Parts) -> bool {
@@ -124,7 +135,14 @@ impl Authenticate for TrustedProxy {
         };
         let roles = roles.split(',').map(str::trim).filter(|role| !role.is_empty());
         let principal = Principal::new(actor, roles);
-        principal.map(Some).map_err(|invalid| Problem::unauthenticated(invalid.to_string()))
+        let principal =
+            principal.map_err(|invalid| Problem::unauthenticated(invalid.to_string()))?;
+        let tenant = self.tenant.as_ref().map(|name| Self::only(request, name)).transpose()?;
+        let Some(tenant) = tenant.flatten() else { return Ok(Some(principal)) };
+        let tenant = tenant.parse().map_err(|invalid: ParseTenantIdError| {
+            Problem::unauthenticated(format!("the tenant is refused: {invalid}"))
+        })?;
+        Ok(Some(principal.of_tenant(tenant)))
     }
 }
 

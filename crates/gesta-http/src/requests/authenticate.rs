@@ -1,8 +1,8 @@
 //! The principal of a request, found once for all handlers.
 //!
 //! Invariants: the principal in a request's extensions is one that this middleware has found; wrong
-//! credentials refuse the request, whatever its route. Not here: the rule of the route
-//! ([`guard`](super::guard)).
+//! credentials, and those of another tenant, refuse the request, whatever its route. Not here: the
+//! rule of the route ([`guard`](super::guard)).
 
 use axum::{
     extract::{Request, State},
@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
+use super::guard::check_tenant;
 use crate::{GestaState, Principal, access::Permit};
 
 /// Middleware that puts the principal into the request's extensions.
@@ -24,7 +25,10 @@ pub(crate) async fn authenticate(
     parts.extensions.remove::<Permit>();
     if let Some(access) = state.access_in_force() {
         match access.principal(&parts, state.gesta().clock().now()).await {
-            Ok(Some(principal)) => drop(parts.extensions.insert(principal)),
+            Ok(Some(principal)) => match check_tenant(&state, &principal) {
+                Ok(()) => drop(parts.extensions.insert(principal)),
+                Err(problem) => return problem.into_response(),
+            },
             Ok(None) => {}
             Err(problem) => return problem.into_response(),
         }

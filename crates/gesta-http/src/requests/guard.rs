@@ -78,6 +78,14 @@ impl RouteAccess {
         let principal = parts.extensions.get::<Principal>().cloned();
         let principal = principal.as_ref();
         if self.right != Right::Open {
+            match principal {
+                Some(principal) => check_tenant(&self.state, principal)?,
+                // Nobody's tenant is known, so operations that are open to all are not here.
+                None if self.state.gesta().tenant().is_some() => {
+                    return Err(self.refusal(self.right, None));
+                }
+                None => {}
+            }
             access.count(&subject(&parts, principal), self.state.gesta().clock().now())?;
             match access.rules().extent(&self.operation, self.right, principal) {
                 Some(Extent::All) => {}
@@ -186,6 +194,23 @@ fn forbidden(detail: &str, right: Right) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "forbidden", detail).missing_right(right.as_str())
 }
 
+/// Refuses a principal of another tenant than that of the application.
+///
+/// # Errors
+/// A 403, the same for tenants that exist and for others.
+pub(crate) fn check_tenant(state: &GestaState, principal: &Principal) -> Result<(), Problem> {
+    match principal.tenant() == state.gesta().tenant() {
+        true => Ok(()),
+        false => Err(no_tenant_here()),
+    }
+}
+
+/// Returns the refusal of a principal whose tenant has no application here.
+pub(crate) fn no_tenant_here() -> Problem {
+    let detail = "the credentials are of no tenant that this server has";
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
+}
+
 /// Returns whose requests are counted: the actor, or the address of a request without credentials.
 fn subject(parts: &Parts, principal: Option<&Principal>) -> String {
     let peer = || {
@@ -193,7 +218,12 @@ fn subject(parts: &Parts, principal: Option<&Principal>) -> String {
         // No name of an actor begins like this.
         peer.map_or("\0".to_owned(), |ConnectInfo(peer)| format!("\0{}", peer.ip().to_canonical()))
     };
-    principal.map_or_else(peer, |principal| principal.actor().to_owned())
+    let actor = |principal: &Principal| match principal.tenant() {
+        // Actors of two tenants may have one name. An id has no control characters, nor has a name.
+        Some(tenant) => format!("{tenant}\0{}", principal.actor()),
+        None => principal.actor().to_owned(),
+    };
+    principal.map_or_else(peer, actor)
 }
 
 /// Middleware that checks the rule of a route.

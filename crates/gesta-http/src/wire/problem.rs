@@ -36,7 +36,7 @@ pub(crate) const RESOURCE_NOT_FOUND: &str = "the resource does not exist";
 const OF_APPLICATION: &str = "rejected:";
 
 /// The codes of this crate's problems.
-const CODES: [&str; 62] = [
+const CODES: [&str; 63] = [
     "already-exists",
     "body-too-late",
     "closed",
@@ -84,6 +84,7 @@ const CODES: [&str; 62] = [
     "store-stopped",
     "store-unavailable",
     "target-too-long",
+    "tenants-unready",
     "time-in-future",
     "tombstoned",
     "too-large",

@@ -20,6 +20,7 @@ mod payloads;
 mod prometheus;
 mod serving;
 mod sockets;
+mod tenants;
 mod unread;
 mod upgrades;
 

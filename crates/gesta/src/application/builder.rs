@@ -23,7 +23,7 @@ use crate::{
     Aggregate, Apply, Authorize, Begin, Boundary, Clock, CommandRequest, CommandSet, Decide,
     DuplicateEventName, EventSet, Nodes, OnRead, OpenError, Pipeline, ProcessManager, ProcessSetup,
     Reactor, ReactorSetup, Receipt, RetryPolicy, Rng, Role, SnapshotPolicy, SystemClock, SystemRng,
-    Unauthorized,
+    TenantId, Unauthorized,
     cache::{AnswerCache, CacheMarks},
     event_names::Scope,
     log_hint,
@@ -34,6 +34,7 @@ use crate::{
     projection::{ProjectionContext, ProjectionRegistration, SharedStore},
     reactor::{ReactorContext, StateSource},
     snapshot::Snapshots,
+    tenancy,
 };
 
 impl Gesta {
@@ -99,6 +100,7 @@ impl Builder {
             event_names: Arc::default(),
             remembered: RememberedRejections::default(),
             counters: Arc::default(),
+            tenant: None,
         };
         Self {
             source,
@@ -172,6 +174,30 @@ impl Builder {
     /// Overrides the random number generator.
     pub fn rng(mut self, rng: impl Rng) -> Self {
         self.config.rng = Arc::new(rng);
+        self
+    }
+
+    /// Sets the tenant whose application this is: the id is in the metadata of each event that the
+    /// application appends, and in the context of each command.
+    ///
+    /// Each tenant has a store of its own: a directory, a schema, a prefix of tables. The store
+    /// belongs to the tenant for which it is opened first, and [`open`](Self::open) refuses it to
+    /// another one. Read models, snapshots and caches are given to the builder, so they have to be
+    /// the tenant's own, too.
+    ///
+    /// ```
+    /// use gesta::{Gesta, TenantError, OpenError};
+    ///
+    /// # gesta::store::conformance::block_on(async {
+    /// let acme = Gesta::at("memory:").tenant("acme".parse()?).open().await?;
+    /// assert_eq!(acme.tenant().map(|tenant| tenant.as_str()), Some("acme"));
+    /// let other = Gesta::on(acme.store().clone()).tenant("globex".parse()?).open().await;
+    /// assert!(matches!(other, Err(OpenError::Tenant(TenantError::OtherOwner { .. }))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).expect("a memory store opens");
+    /// ```
+    pub fn tenant(mut self, tenant: TenantId) -> Self {
+        self.config.tenant = Some(tenant);
         self
     }
 
@@ -400,10 +426,11 @@ impl Builder {
             StoreSource::Store(store) => (store, false),
         };
         self.requirements.check(store.capabilities().supported)?;
+        let store = tenancy::opened_for(self.config.tenant.as_ref(), store).await?;
         // Layers wrap in the order of their registration: the last one is outermost.
         let innermost = self.config.assemble(&store);
         let pipeline = self.layers.into_iter().fold(innermost, |inner, layer| layer(inner));
-        let PipelineConfig { clock, rng, snapshots, counters, .. } = self.config;
+        let PipelineConfig { clock, rng, snapshots, counters, tenant, .. } = self.config;
         let hosting = Hosting::new(self.nodes.clone(), self.role.runs_tasks(), Arc::clone(&clock));
         let context = ProjectionContext {
             store: SharedStore(Arc::clone(&store)),
@@ -446,6 +473,7 @@ impl Builder {
             nodes: self.nodes,
             membership: hosting.join(),
             role: self.role,
+            tenant,
         }))
     }
 }

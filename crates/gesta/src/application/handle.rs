@@ -15,7 +15,7 @@ use gesta_store::{EventStore, LeaseError, LeaseInForce, NodeName};
 
 use super::{process_side::Processes, reactor_side::Reactors, read_side::ReadSide};
 use crate::{
-    Clock, Nodes, Pipeline, QueryCacheCounts, Rng, Role, cache::AnswerCache,
+    Clock, Nodes, Pipeline, QueryCacheCounts, Rng, Role, TenantId, cache::AnswerCache,
     metrics::PipelineCounters, nodes::Membership, snapshot::Snapshots,
 };
 
@@ -62,6 +62,8 @@ pub(super) struct Parts {
     /// `None` without nodes, or without parts that this node may run.
     pub(super) membership: Option<Membership>,
     pub(super) role: Role,
+    /// `None` for an application that is not one of a tenant.
+    pub(super) tenant: Option<TenantId>,
 }
 
 impl Gesta {
@@ -130,6 +132,13 @@ impl Gesta {
     #[must_use]
     pub fn role(&self) -> Role {
         self.inner.parts.role
+    }
+
+    /// Returns the tenant whose application this is. `None` without
+    /// [`Builder::tenant`](super::Builder::tenant).
+    #[must_use]
+    pub fn tenant(&self) -> Option<&TenantId> {
+        self.inner.parts.tenant.as_ref()
     }
 
     /// Returns the leases in force of all nodes, by name. Nothing without [`Nodes`].

@@ -340,6 +340,8 @@ impl<'c> Recording<'c> {
             payload_digest: Some(request.payload()?.digest()),
             actor: request.context.actor.clone(),
             begins_anew: false,
+            // The store of the tenant writes it.
+            tenant: None,
             custom: request.context.metadata.clone(),
         };
         Ok(Self { request, metadata, ordinal: 0 })

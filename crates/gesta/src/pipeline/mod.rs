@@ -23,7 +23,8 @@ use gesta_store::EventStore;
 use tower::{BoxError, service_fn, util::BoxCloneSyncService};
 
 use crate::{
-    Clock, Receipt, Rng, event_names::EventNames, metrics::PipelineCounters, snapshot::Snapshots,
+    Clock, Receipt, Rng, TenantId, event_names::EventNames, metrics::PipelineCounters,
+    snapshot::Snapshots,
 };
 
 pub use authorization::Authorize;
@@ -63,6 +64,7 @@ pub(crate) struct PipelineConfig {
     pub(crate) event_names: Arc<EventNames>,
     pub(crate) remembered: RememberedRejections,
     pub(crate) counters: Arc<PipelineCounters>,
+    pub(crate) tenant: Option<TenantId>,
 }
 
 impl PipelineConfig {
@@ -102,8 +104,10 @@ impl PipelineConfig {
             clock: Arc::clone(&self.clock),
         };
         let pipeline = Arc::new(around(measure, rest));
-        BoxCloneSyncService::new(service_fn(move |request| {
+        let tenant = self.tenant.clone();
+        BoxCloneSyncService::new(service_fn(move |mut request: CommandRequest| {
             let pipeline = Arc::clone(&pipeline);
+            request.context.tenant.clone_from(&tenant);
             async move { pipeline.execute(request).await.map_err(BoxError::from) }
         }))
     }

@@ -18,7 +18,7 @@ use gesta_store::{CausationId, CorrelationId, EventId, RecordedEvent, Revision};
 use crate::{
     AnyRejection, Boundary, BoundaryRead, Command, CommandError, CommandId, CommandIdScope,
     CommandPayload, CustomMetadata, Decide, DuplicateEventName, EncodeError, EncodedEvent,
-    Existence, InvalidField, State, UndecodableEvent, event_names::EventNames,
+    Existence, InvalidField, State, TenantId, UndecodableEvent, event_names::EventNames,
     snapshot::AnyAggregate,
 };
 
@@ -121,6 +121,8 @@ pub struct CommandContext {
     pub expected_revision: Option<Revision>,
     /// Entries for the metadata of each event.
     pub metadata: CustomMetadata,
+    /// The tenant of the application. The pipeline sets it, whatever it was before.
+    pub tenant: Option<TenantId>,
 }
 
 /// Origin of a command id.
@@ -158,6 +160,7 @@ impl CommandContext {
             causation_id: None,
             expected_revision: None,
             metadata: CustomMetadata::new(),
+            tenant: None,
         }
     }
 }

@@ -51,6 +51,7 @@ mod reviewed;
 mod scripted;
 mod selections;
 mod snapshots;
+mod tenants;
 mod turns;
 mod unblocked;
 mod watched;

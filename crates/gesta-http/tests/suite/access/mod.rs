@@ -4,7 +4,7 @@ mod credentials;
 mod feeds;
 mod log;
 mod routes;
-mod signer;
+pub(crate) mod signer;
 #[cfg(feature = "jwks")]
 mod web_keys;
 

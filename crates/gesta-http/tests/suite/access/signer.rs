@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 const ED25519: [u8; 12] = [0x30, 0x2A, 0x30, 0x05, 0x06, 0x03, 0x2B, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// A signer of tokens.
-pub(super) struct Signer(Ed25519KeyPair);
+pub(crate) struct Signer(Ed25519KeyPair);
 
 impl Signer {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         Self(Ed25519KeyPair::from_pkcs8(key.as_ref()).unwrap())
     }
@@ -30,7 +30,7 @@ impl Signer {
         format!("-----BEGIN PUBLIC KEY-----\n{info}\n-----END PUBLIC KEY-----\n")
     }
 
-    pub(super) fn key(&self) -> VerifyingKey {
+    pub(crate) fn key(&self) -> VerifyingKey {
         VerifyingKey::from_pem(self.public_pem().as_bytes()).unwrap()
     }
 
@@ -41,7 +41,7 @@ impl Signer {
         json!({ "kty": "OKP", "crv": "Ed25519", "kid": id, "x": x })
     }
 
-    pub(super) fn token(&self, claims: &Value) -> String {
+    pub(crate) fn token(&self, claims: &Value) -> String {
         self.token_with(&json!({ "alg": "EdDSA" }), claims)
     }
 
