@@ -40,6 +40,8 @@ struct Tokens {
     jwks: Option<String>,
     /// Claim of the roles, or the path of one.
     roles: Option<String>,
+    /// Claim of the tenant, or the path of one.
+    tenant: Option<String>,
     leeway_seconds: Option<u64>,
 }
 
@@ -57,6 +59,7 @@ struct Proxy {
     peers: Vec<String>,
     actor: String,
     roles: Option<String>,
+    tenant: Option<String>,
 }
 
 /// The rate of requests of each actor.
@@ -102,6 +105,9 @@ impl Tokens {
         if let Some(claim) = self.roles {
             rule = rule.roles_in(claim);
         }
+        if let Some(claim) = self.tenant {
+            rule = rule.tenant_in(claim);
+        }
         if let Some(seconds) = self.leeway_seconds {
             rule = rule.leeway(Duration::from_secs(seconds));
         }
@@ -145,8 +151,12 @@ impl Proxy {
         let peers = peers.context("[proxy] peers")?;
         ensure!(!peers.is_empty(), "[proxy] has no peers, so its headers would never count");
         let proxy = TrustedProxy::new(&self.actor, peers).context("[proxy] actor")?;
-        match &self.roles {
-            Some(roles) => proxy.roles_in(roles).context("[proxy] roles"),
+        let proxy = match &self.roles {
+            Some(roles) => proxy.roles_in(roles).context("[proxy] roles")?,
+            None => proxy,
+        };
+        match &self.tenant {
+            Some(tenant) => proxy.tenant_in(tenant).context("[proxy] tenant"),
             None => Ok(proxy),
         }
     }

@@ -10,7 +10,8 @@ use crate::{
     engines::{self, Place, Purpose},
     masking,
     serve::ListenOptions,
-    store::{InvalidPlace, PlaceArguments},
+    store::{InvalidPlace, PlaceArguments, Places},
+    tenant_urls::of_tenant,
 };
 
 /// A small company on Gesta: users, a catalogue, orders and accounts.
@@ -54,11 +55,6 @@ pub(crate) enum Command {
         /// Roles: customer, clerk or operator
         #[arg(required = true, value_parser = shop::access::ROLES)]
         roles: Vec<String>,
-    },
-    /// Print the settings in force and where each comes from, without passwords
-    Config {
-        #[command(flatten)]
-        serve: ServeOptions,
     },
     /// Print the balances of all accounts, as JSON lines, from Kafka alone: the event store is not
     /// opened. They are kept where `--read-models` says, by default in `sqlite:./shop-balances`
@@ -146,13 +142,22 @@ pub(crate) struct ServeOptions {
     pub(crate) role: Role,
     #[command(flatten)]
     pub(crate) relay: RelayOption,
+    /// Check options, settings and files, print what would be served, and end
+    #[arg(long)]
+    pub(crate) check_config: bool,
+    /// Print the settings in force and the source of each, without passwords, and end
+    #[arg(long)]
+    pub(crate) print_config: bool,
 }
 
 impl RelayOption {
-    /// Returns the place, if one was given.
-    pub(crate) fn place(&self) -> Result<Option<Place>, InvalidPlace> {
-        let parsed = self.relay.as_ref().map(|url| Place::parse(Purpose::Relay, url));
-        parsed.transpose().map_err(InvalidPlace::Relay)
+    /// Returns the place for these events, if one was given.
+    pub(crate) fn place(&self, places: &Places) -> Result<Option<Place>, InvalidPlace> {
+        let parse = |url: &String| {
+            let url = of_tenant(url, places.tenant.as_ref())?;
+            Place::parse(Purpose::Relay, &url)
+        };
+        self.relay.as_ref().map(parse).transpose().map_err(InvalidPlace::Relay)
     }
 }
 

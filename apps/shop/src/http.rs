@@ -9,7 +9,7 @@ pub(crate) mod values;
 
 #[cfg(feature = "graphql")]
 use gesta_graphql::{GraphQl, Introspection};
-use gesta_http::{Api, ApiRoute};
+use gesta_http::{Access, Api, ApiRoute, Tenants};
 
 use crate::{accounts, catalogue, orders, users};
 
@@ -35,6 +35,16 @@ pub fn api_with_search() -> Api {
 #[must_use]
 pub fn graphql(api: Api) -> GraphQl {
     GraphQl::over(api).introspection(Introspection::On)
+}
+
+/// Returns the applications of no tenant yet, behind this access. The pages that show the interface
+/// need no credentials.
+#[must_use]
+pub fn tenants(access: Access) -> Tenants {
+    let tenants = Tenants::new(access);
+    #[cfg(feature = "graphql")]
+    let tenants = tenants.public(["/graphiql", "/graphiql/*"]);
+    tenants
 }
 
 fn interface(catalogue: Vec<ApiRoute>, orders: Vec<ApiRoute>) -> Api {

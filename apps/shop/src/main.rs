@@ -16,6 +16,7 @@ mod relay;
 mod serve;
 mod settings;
 mod store;
+mod tenant_urls;
 
 use std::{
     fs::File,
@@ -24,6 +25,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use gesta::TenantId;
 use gesta_http::{NewApiKey, Principal};
 use shop::processes::ProcessDelays;
 
@@ -32,7 +34,7 @@ use crate::{
     engines::{Place, Purpose},
     importing::{import, import_sample, report},
     settings::Settings,
-    store::{InvalidPlace, Node, Places},
+    store::{InvalidPlace, Node, OpenShop, Places, close_all},
 };
 
 /// Read models of the balances that come from Kafka, unless others are given.
@@ -57,32 +59,16 @@ async fn run() -> Result<ExitCode> {
              --release -p shop --features everything`"
         );
     }
-    let store = settings.arguments.places.places().unwrap_or_else(usage_error);
-    log::start()?;
     match &settings.arguments.command {
-        Command::Demo { demo } => run_demo(store, demo).await,
-        Command::Serve { serve } => {
-            let relay = serve.relay.place().unwrap_or_else(usage_error);
-            // Bind first: with the port taken, the store need not be opened at all.
-            let server = serve.listen.bind().await?;
-            let node = Node { label: &serve.label(), role: serve.role };
-            let mut shop = store.open_with_processes(&node, serve.delays()).await?;
-            if let Some(relay) = &relay {
-                shop.relay_to(relay)?;
-            }
-            server.serve(shop, Vec::new()).await?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Serve { serve } => run_server(&settings, serve).await,
         Command::ApiKey { actor, roles } => {
-            print_api_key(actor, roles)?;
+            print_api_key(actor, roles, settings.arguments.places.tenant()?)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Config { serve } => {
-            print_config(&settings, &store, serve)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Demo { demo } => run_demo(places_of(&settings)?, demo).await,
         Command::Import { file, relay } => {
-            let relay = relay.place().unwrap_or_else(usage_error);
+            let store = places_of(&settings)?;
+            let relay = relay.place(&store).unwrap_or_else(usage_error);
             let table =
                 File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
             // Without process managers: imported orders have no payment account, so fulfilment
@@ -97,10 +83,12 @@ async fn run() -> Result<ExitCode> {
             Ok(outcome)
         }
         Command::Balances { source, follow } => {
+            let tenant = places_of(&settings)?.tenant;
             let source = Place::parse(Purpose::Relay, source).map_err(InvalidPlace::Source);
             let source = source.unwrap_or_else(usage_error).feed()?;
             let places = &settings.arguments.places;
-            let read_models = places.read_models_or(BALANCES).unwrap_or_else(usage_error);
+            let read_models = places.read_models_or(BALANCES, tenant.as_ref());
+            let read_models = read_models.unwrap_or_else(usage_error);
             let opened = read_models.open_read_models().await;
             let read_models = opened.with_context(|| format!("cannot open {read_models}"))?;
             let printed = match follow {
@@ -111,10 +99,17 @@ async fn run() -> Result<ExitCode> {
             printed.map(|()| ExitCode::SUCCESS)
         }
         Command::Report { json } => {
-            print_report(&store, *json).await?;
+            print_report(&places_of(&settings)?, *json).await?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Returns the places of a verb that works on one store, and starts the log.
+fn places_of(settings: &Settings) -> Result<Places> {
+    let places = settings.arguments.places.places().unwrap_or_else(usage_error);
+    log::start()?;
+    Ok(places)
 }
 
 async fn print_report(store: &Places, json: bool) -> Result<()> {
@@ -128,7 +123,7 @@ async fn print_report(store: &Places, json: bool) -> Result<()> {
 }
 
 /// Prints a new API key, and the line for the file of keys.
-fn print_api_key(actor: &str, roles: &[String]) -> Result<()> {
+fn print_api_key(actor: &str, roles: &[String], tenant: Option<&TenantId>) -> Result<()> {
     Principal::new(actor, roles.iter().cloned())?;
     let key = NewApiKey::random();
     let roles: Vec<_> = roles.iter().map(String::as_str).collect();
@@ -136,35 +131,65 @@ fn print_api_key(actor: &str, roles: &[String]) -> Result<()> {
     writeln!(out, "key, for {actor} (it is stored nowhere):")?;
     writeln!(out, "{}", key.secret())?;
     writeln!(out, "line for the file of API keys:")?;
-    writeln!(out, "{}", key.line(actor, &roles))?;
+    let line = match tenant {
+        Some(tenant) => key.line_of_tenant(tenant, actor, &roles),
+        None => key.line(actor, &roles),
+    };
+    writeln!(out, "{line}")?;
     Ok(())
 }
 
-/// Prints the settings in force, with their origins.
-fn print_config(settings: &Settings, places: &Places, serve: &ServeOptions) -> io::Result<()> {
-    let local = places.local.as_ref();
-    let optional = |place: Option<&Place>| place.map_or("none".to_owned(), ToString::to_string);
-    let rows = [
-        ("store", places.store.to_string()),
-        ("read-models", places.read_models.to_string()),
-        ("search", optional(places.search.as_ref())),
-        ("cache", optional(places.cache.as_ref())),
-        ("snapshots", optional(places.snapshots.as_ref())),
-        ("local", local.map_or("none".to_owned(), |local| local.display().to_string())),
-        ("listen", serve.listen.listen.to_string()),
-        ("access", serve.listen.access_text()),
-        ("allow-remote", serve.listen.allow_remote.to_string()),
-        ("allow-origin", serve.listen.allow_origin_text()),
-        ("welcome-after", serve.welcome_after.to_string()),
-        ("node", serve.label()),
-        ("role", serve.role.to_string()),
-        ("relay", optional(serve.relay.place().unwrap_or_else(usage_error).as_ref())),
-    ];
-    let mut out = io::stdout().lock();
-    rows.iter().try_for_each(|(name, value)| {
-        let origin = settings.origin(name);
-        writeln!(out, "{}", masking::masked(&format!("{name:<15}{value}  ({origin})")))
-    })
+/// Serves one shop, or those of all tenants. With `--check-config` or `--print-config` it only says
+/// what it would do.
+async fn run_server(settings: &Settings, serve: &ServeOptions) -> Result<ExitCode> {
+    if serve.print_config {
+        write!(io::stdout(), "{}", masking::masked(&settings.of_serve().to_string()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let all = settings.arguments.places.all_places().unwrap_or_else(usage_error);
+    serve.listen.check_tenants(&all)?;
+    let relays: Result<Vec<_>, _> = all.iter().map(|places| serve.relay.place(places)).collect();
+    let relays = relays.unwrap_or_else(usage_error);
+    log::start()?;
+    if serve.check_config {
+        let address = serve.listen.check().await?;
+        let stores: Vec<_> = all.iter().map(|places| places.store.to_string()).collect();
+        writeln!(io::stdout(), "would serve {} {address}", stores.join(" and "))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Bind first: with the port taken, the stores need not be opened at all.
+    let server = serve.listen.bind().await?;
+    let mut shops = Vec::new();
+    for (places, relay) in all.iter().zip(&relays) {
+        match open_to_serve(places, serve, relay.as_ref()).await {
+            Ok(shop) => shops.push(shop),
+            Err(error) => {
+                close_all(shops).await;
+                return Err(error);
+            }
+        }
+    }
+    match &*all {
+        [Places { tenant: None, .. }] => {
+            let shop = shops.pop().context("a shop was opened for its places")?;
+            server.serve(shop, Vec::new()).await?;
+        }
+        _ => server.serve_tenants(shops).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn open_to_serve(
+    places: &Places,
+    serve: &ServeOptions,
+    relay: Option<&Place>,
+) -> Result<OpenShop> {
+    let node = Node { label: &serve.label(), role: serve.role };
+    let mut shop = places.open_with_processes(&node, serve.delays()).await?;
+    if let Some(relay) = relay {
+        shop.relay_to(relay)?;
+    }
+    Ok(shop)
 }
 
 async fn run_demo(places: Places, options: &DemoOptions) -> Result<ExitCode> {
@@ -172,7 +197,7 @@ async fn run_demo(places: Places, options: &DemoOptions) -> Result<ExitCode> {
     if options.everything {
         return everything::demo(places, options).await;
     }
-    let relay = options.relay.place().unwrap_or_else(usage_error);
+    let relay = options.relay.place(&places).unwrap_or_else(usage_error);
     let server = options.listen.bind().await?;
     let mut shop = places.open_with_processes(&Node::DEMO, ProcessDelays::default()).await?;
     if let Some(relay) = &relay {

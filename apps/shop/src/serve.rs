@@ -12,13 +12,16 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use gesta_http::{Access, ApiRoute, GestaState, Origin};
+use gesta_http::{Access, Api, ApiRoute, GestaState, Origin};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 
-use crate::{access_file, store::OpenShop};
+use crate::{
+    access_file,
+    store::{OpenShop, Places, close_all},
+};
 
 /// Options of the commands that serve HTTP.
 #[derive(Args, Debug)]
@@ -32,11 +35,11 @@ pub(crate) struct ListenOptions {
     access: Option<PathBuf>,
     /// Allow an address that other machines can reach although the shop is open to all, such as in
     /// a container whose port is published on loopback
-    #[arg(long)]
+    #[arg(long, env = "GESTA_ALLOW_REMOTE")]
     pub(crate) allow_remote: bool,
     /// Origin of web pages that may call the API, such as https://shop.example, or `*` for every
     /// origin; may be repeated
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", env = "GESTA_ALLOW_ORIGIN", value_delimiter = ',')]
     allow_origin: Vec<Origin>,
 }
 
@@ -50,18 +53,39 @@ pub(crate) struct BoundServer {
 }
 
 impl ListenOptions {
-    /// Returns the access file, for people.
-    pub(crate) fn access_text(&self) -> String {
-        self.access.as_ref().map_or("none".to_owned(), |file| file.display().to_string())
+    /// Refuses tenants without an access, which says the tenant of a caller.
+    pub(crate) fn check_tenants(&self, places: &[Places]) -> Result<()> {
+        let has_tenants = places.iter().any(|places| places.tenant.is_some());
+        ensure!(
+            !has_tenants || self.access.is_some(),
+            "--tenant needs --access FILE: the tenant of a caller is that of the credentials",
+        );
+        Ok(())
     }
 
-    /// Returns the origins that may call the API, for people.
-    pub(crate) fn allow_origin_text(&self) -> String {
-        let origins: Vec<_> = self.allow_origin.iter().map(ToString::to_string).collect();
-        if origins.is_empty() { "none".to_owned() } else { origins.join(", ") }
+    /// Checks what serving would use, and returns it for people. Nothing stays open.
+    pub(crate) async fn check(&self) -> Result<String> {
+        if let Some(access) = self.read_access()? {
+            shop::http::api().check_access(&access)?;
+        }
+        let wanted = self.listen;
+        match TcpListener::bind(wanted).await {
+            Ok(_) => {}
+            // Perhaps by a server with the same settings.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                tracing::warn!(address = %wanted, "the address is in use now");
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot listen on {wanted}")),
+        }
+        let how = match &self.access {
+            Some(file) => format!("with the access file {}", file.display()),
+            None => "open to all".to_owned(),
+        };
+        Ok(format!("at http://{wanted}, {how}"))
     }
 
-    pub(crate) async fn bind(&self) -> Result<BoundServer> {
+    /// Reads the access file, and refuses an address that needs one if there is none.
+    fn read_access(&self) -> Result<Option<Access>> {
         let wanted = self.listen;
         // An unspecified address, such as 0.0.0.0, is not a loopback address either.
         ensure!(
@@ -70,13 +94,30 @@ impl ListenOptions {
              shop is open to all of them; use a loopback address or an access file, or \
              --allow-remote if that is intended",
         );
-        let access = self.access.as_deref().map(access_file::read).transpose()?;
+        self.access.as_deref().map(access_file::read).transpose()
+    }
+
+    pub(crate) async fn bind(&self) -> Result<BoundServer> {
+        let wanted = self.listen;
+        let access = self.read_access()?;
         let listener = TcpListener::bind(wanted).await;
         let listener = listener.with_context(|| format!("cannot listen on {wanted}"))?;
         let allowed_origins = self.allow_origin.clone();
         // With port 0 the system chooses one, and only the listener knows it.
         Ok(BoundServer { address: listener.local_addr()?, listener, allowed_origins, access })
     }
+}
+
+/// Returns the interface of a shop with its GraphQL form.
+#[cfg(feature = "graphql")]
+fn whole_interface(api: Api) -> gesta_graphql::GraphQl {
+    shop::http::graphql(api)
+}
+
+/// Returns the interface of a shop, which has no other form in this program.
+#[cfg(not(feature = "graphql"))]
+fn whole_interface(api: Api) -> Api {
+    api
 }
 
 /// Returns a future that is ready when the process receives SIGINT or SIGTERM from now on.
@@ -110,12 +151,32 @@ impl BoundServer {
             api.check_access(&access)?;
             state = state.access(access);
         }
-        #[cfg(feature = "graphql")]
-        let api = shop::http::graphql(api);
-        let router = api.router(state.clone());
+        let router = whole_interface(api).router(state.clone());
         gesta_http::serve(self.listener, router, state, interrupted).await?;
         // Requests have ended; now the processes and projections end, and the store closes.
         shop.close().await;
+        tracing::info!("closed");
+        Ok(())
+    }
+
+    /// Serves the shops of tenants, each to the callers of its tenant, until the process receives
+    /// SIGINT or SIGTERM.
+    pub(crate) async fn serve_tenants(self, shops: Vec<OpenShop>) -> Result<()> {
+        let interrupted = interrupted()?;
+        self.print_addresses()?;
+        tracing::info!(address = %self.address, tenants = shops.len(), "serving");
+        let access = self.access.context("tenants need an access")?;
+        let mut tenants = shop::http::tenants(access.clone());
+        for shop in &shops {
+            let api = shop.api();
+            api.check_access(&access)?;
+            let state = GestaState::new(shop.gesta.clone());
+            let state = state.allow_origins(self.allowed_origins.iter().cloned());
+            tenants = tenants.with(state, |state| whole_interface(api).router(state))?;
+        }
+        let (router, state) = tenants.build()?;
+        gesta_http::serve(self.listener, router, state, interrupted).await?;
+        close_all(shops).await;
         tracing::info!("closed");
         Ok(())
     }

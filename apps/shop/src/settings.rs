@@ -1,21 +1,15 @@
 //! Settings: arguments, environment variables, a file and defaults, in this order.
 //!
-//! Owns: the file `shop.toml`, and the list of settings that `shop config` prints with their
-//! origins. Invariant: no password is printed, neither by `config` nor in an error.
+//! Invariant: no password is printed, neither by `serve --print-config` nor in an error.
 //!
-//! Not here: the meaning of a setting, which is with its argument.
+//! Not here: the meaning of a setting, which is with its argument; the form of the file and of the
+//! list (`gesta-settings`).
 
-use std::{
-    ffi::OsString,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, path::PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use clap::{
-    Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, parser::ValueSource,
-};
-use toml_edit::{DocumentMut, Item, Value};
+use anyhow::Result;
+use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
+use gesta_settings::{Listing, SettingsFile};
 
 use crate::{
     arguments::{Arguments, EVERYTHING},
@@ -27,25 +21,6 @@ const DEFAULT_FILE: &str = "shop.toml";
 
 /// The argument that names the file.
 const CONFIG: &str = "config";
-
-/// Names of the settings in a file. An argument has the same name, and so has its environment
-/// variable: `GESTA_READ_MODELS` is `read-models`.
-const NAMES: [&str; 14] = [
-    "store",
-    "read-models",
-    "search",
-    "cache",
-    "snapshots",
-    "local",
-    "listen",
-    "access",
-    "allow-remote",
-    "allow-origin",
-    "welcome-after",
-    "node",
-    "role",
-    "relay",
-];
 
 /// The arguments, completed from the environment and a file.
 #[derive(Debug)]
@@ -62,20 +37,23 @@ impl Settings {
     }
 
     fn of(arguments: Vec<OsString>) -> Result<Self> {
-        // Twice: the first time finds the file, which the second time has the defaults.
-        let named = Arguments::command().try_get_matches_from(&arguments);
+        // Twice: the first time finds the file, which the second time has the defaults. What is
+        // wrong or missing is found the second time.
+        let named = Arguments::command().ignore_errors(true).try_get_matches_from(&arguments);
         let named = named.unwrap_or_else(|error| masking::exit(&error));
-        let file = SettingsFile::find(named.get_one::<PathBuf>(CONFIG))?;
         let mut command = Arguments::command();
+        let known = of_all_verbs(&command);
+        let file = match named.get_one::<PathBuf>(CONFIG) {
+            Some(path) => Some(SettingsFile::read(path, &known)?),
+            None => SettingsFile::read_if_there(DEFAULT_FILE.as_ref(), &known)?,
+        };
         if wants_everything(&named) {
-            let defaults = EVERYTHING.map(|(name, url)| (name.to_owned(), vec![url.to_owned()]));
-            command = with_defaults(command, &defaults);
+            command = with_everything(command);
         }
         if let Some(file) = &file {
-            let values = file.settings.iter().flat_map(|(_, values)| values.clone());
-            masking::mask_settings(values.collect());
+            masking::mask_settings(file.values().map(str::to_owned).collect());
             // Last: the file takes the place of all other defaults.
-            command = with_defaults(command, &file.settings);
+            command = file.as_defaults_of(command);
         }
         let matches = command.try_get_matches_from(&arguments);
         let matches = matches.unwrap_or_else(|error| masking::exit(&error));
@@ -84,73 +62,16 @@ impl Settings {
         Ok(Self { arguments, matches, file })
     }
 
-    /// Returns the origin of a setting, for people.
-    pub(crate) fn origin(&self, name: &str) -> String {
-        let id = id_of(name);
-        // Arguments of the whole program are also those of its verb.
-        let matches = self.matches.subcommand().map_or(&self.matches, |(_, of_verb)| of_verb);
-        let source = if matches.ids().any(|known| known.as_str() == id) {
-            matches.value_source(&id)
-        } else {
-            None
-        };
-        match (source, &self.file) {
-            (Some(ValueSource::CommandLine), _) => format!("argument --{name}"),
-            (Some(ValueSource::EnvVariable), _) => format!("environment {}", variable_of(name)),
-            (Some(ValueSource::DefaultValue), Some(file)) if file.has(name) => {
-                file.path.display().to_string()
-            }
-            _ => "default".to_owned(),
-        }
+    /// Returns the settings of `serve` that are in force, with their sources.
+    pub(crate) fn of_serve(&self) -> Listing {
+        let settings = gesta_settings::Settings::of(&Arguments::command(), &["serve"]);
+        settings.in_force(&self.matches, self.file.as_ref())
     }
 }
 
-/// A settings file.
-#[derive(Debug)]
-struct SettingsFile {
-    path: PathBuf,
-    /// Each name with its values: a list may have any number of them.
-    settings: Vec<(String, Vec<String>)>,
-}
-
-impl SettingsFile {
-    /// Reads the file of this path, or the default one if it exists.
-    fn find(path: Option<&PathBuf>) -> Result<Option<Self>> {
-        let (path, may_be_missing) = match path {
-            Some(path) => (path.as_path(), false),
-            None => (Path::new(DEFAULT_FILE), true),
-        };
-        match fs::read_to_string(path) {
-            Ok(text) => {
-                let read = Self::parse(path, &text);
-                Ok(Some(read.with_context(|| path.display().to_string())?))
-            }
-            Err(error) if may_be_missing && error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error)
-                .with_context(|| format!("cannot read the settings in {}", path.display())),
-        }
-    }
-
-    fn parse(path: &Path, text: &str) -> Result<Self> {
-        // The parser's own error quotes the line, which may have a password.
-        let Ok(document) = text.parse::<DocumentMut>() else {
-            bail!("is not TOML; write lines such as `store = \"gesta:./shop-data\"`");
-        };
-        let mut settings = Vec::new();
-        for (name, item) in document.iter() {
-            ensure!(
-                NAMES.contains(&name),
-                "there is no setting `{name}`; the settings are {}",
-                NAMES.join(", "),
-            );
-            settings.push((name.to_owned(), values_of(name, item)?));
-        }
-        Ok(Self { path: path.to_owned(), settings })
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.settings.iter().any(|(known, _)| known == name)
-    }
+fn of_all_verbs(command: &Command) -> gesta_settings::Settings {
+    let verbs: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
+    gesta_settings::Settings::of(command, &verbs)
 }
 
 /// Returns whether the demo was asked for with every part.
@@ -159,88 +80,32 @@ fn wants_everything(matches: &ArgMatches) -> bool {
     demo.is_some_and(|(_, demo)| demo.get_flag("everything"))
 }
 
-/// Makes settings the defaults of the arguments with the same names, of every verb.
-fn with_defaults(command: Command, settings: &[(String, Vec<String>)]) -> Command {
-    let with_default = |argument: Arg| {
-        let id = argument.get_id().to_string();
-        match settings.iter().find(|(name, _)| id_of(name) == id) {
-            Some((_, values)) => argument.default_values(values.clone()).hide_default_value(true),
-            None => argument,
-        }
+/// Makes the places of the whole demo the defaults.
+fn with_everything(command: Command) -> Command {
+    let with_default = |argument: Arg| match EVERYTHING
+        .iter()
+        .find(|(name, _)| argument.get_long() == Some(*name))
+    {
+        Some((_, url)) => argument.default_values([*url]).hide_default_value(true),
+        None => argument,
     };
     command.mut_args(with_default).mut_subcommands(|verb| verb.mut_args(with_default))
-}
-
-fn values_of(name: &str, item: &Item) -> Result<Vec<String>> {
-    let one = |value: &Value| match value {
-        Value::String(text) => Some(text.value().clone()),
-        Value::Integer(number) => Some(number.value().to_string()),
-        Value::Boolean(truth) => Some(truth.value().to_string()),
-        _ => None,
-    };
-    let values = match item.as_value() {
-        Some(Value::Array(list)) => list.iter().map(one).collect(),
-        Some(value) => one(value).map(|value| vec![value]),
-        None => None,
-    };
-    values.with_context(|| {
-        format!("`{name}` must be a text, a whole number, true or false, or a list of texts")
-    })
-}
-
-/// The name of an argument as clap knows it.
-fn id_of(name: &str) -> String {
-    name.replace('-', "_")
-}
-
-fn variable_of(name: &str) -> String {
-    format!("GESTA_{}", id_of(name).to_uppercase())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<SettingsFile> {
-        SettingsFile::parse(Path::new("shop.toml"), text)
-    }
-
     #[test]
-    fn a_file_has_settings_by_the_names_of_the_arguments() {
-        let file = parse("store = \"memory:\"\nwelcome-after = 3\nallow-origin = [\"a\", \"b\"]");
-        let expected = [
-            ("store", vec!["memory:"]),
-            ("welcome-after", vec!["3"]),
-            ("allow-origin", vec!["a", "b"]),
-        ];
-        let settings = file.unwrap().settings;
-        let settings: Vec<_> = settings
-            .iter()
-            .map(|(name, values)| (name.as_str(), values.iter().map(String::as_str).collect()))
-            .collect();
-        assert_eq!(settings, expected);
-    }
-
-    #[test]
-    fn a_wrong_file_is_refused_without_its_passwords() {
-        for (text, reason) in [
-            ("stor = \"postgres://a:secret@b\"", "there is no setting `stor`; the settings are"),
-            ("store = \"postgres://a:secret@b", "is not TOML"),
-            ("listen = 1.5", "`listen` must be a text"),
-        ] {
-            let error = parse(text).unwrap_err().to_string();
-            assert!(error.starts_with(reason) && !error.contains("secret"), "{error}");
-        }
-    }
-
-    #[test]
-    fn every_setting_is_an_argument() {
+    fn each_option_of_serve_is_a_setting() {
         let command = Arguments::command();
-        let verbs = command.get_subcommands().flat_map(Command::get_arguments);
-        let known: Vec<_> =
-            command.get_arguments().chain(verbs).map(|known| known.get_id().to_string()).collect();
-        for name in NAMES {
-            assert!(known.contains(&id_of(name)), "{name}");
+        let known = of_all_verbs(&command);
+        let serve = command.find_subcommand("serve").unwrap();
+        let actions = ["check-config", "print-config", "config"];
+        let options = command.get_arguments().chain(serve.get_arguments());
+        for name in options.filter_map(Arg::get_long).filter(|name| !actions.contains(name)) {
+            assert!(known.names().any(|it| it == name), "{name} has no variable");
         }
+        assert!(known.names().count() >= 15);
     }
 }

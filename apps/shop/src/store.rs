@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use gesta::{
-    Builder, Gesta, Nodes, Position, Role,
+    Builder, Gesta, Nodes, Position, Role, TenantId,
     postgres::PostgresStore,
     store::{EventStore as _, Leases as _},
 };
@@ -28,12 +28,14 @@ use shop::{
     read_models::ReadModels,
     read_side,
 };
+use tokio::task::JoinSet;
 
 #[cfg(feature = "everything")]
 use crate::engines::RelayWatch;
 use crate::{
     engines::{self, Indexes, Kind, Place, Purpose},
     relay::RelayTask,
+    tenant_urls::of_tenant,
 };
 
 /// Subdirectory of the read models.
@@ -118,6 +120,17 @@ pub(crate) struct PlaceArguments {
     /// Directory of the outbox; by default that of a `gesta:` store, or `./shop-data`
     #[arg(long, global = true, value_name = "DIRECTORY", env = "GESTA_LOCAL")]
     local: Option<PathBuf>,
+    /// Tenant: each has places of its own, whose URLs have `{tenant}` for its name. `serve` takes
+    /// several, with an access file, and answers each caller from the places of the caller's tenant
+    #[arg(
+        id = "tenant",
+        long = "tenant",
+        global = true,
+        value_name = "NAME",
+        env = "GESTA_TENANT",
+        value_delimiter = ','
+    )]
+    tenants: Vec<TenantId>,
 }
 
 /// A URL as it was given. It may have a password and is never printed.
@@ -142,6 +155,8 @@ impl fmt::Debug for GivenUrl {
 /// Locations of everything that the shop keeps.
 #[derive(Debug)]
 pub(crate) struct Places {
+    /// The tenant that they belong to.
+    pub(crate) tenant: Option<TenantId>,
     pub(crate) store: Place,
     pub(crate) read_models: Place,
     /// Full-text indexes, if there are any.
@@ -239,6 +254,12 @@ impl OpenShop {
     }
 }
 
+/// Closes shops at the same time: each waits until its parts have ended.
+pub(crate) async fn close_all(shops: Vec<OpenShop>) {
+    let closing: JoinSet<()> = shops.into_iter().map(OpenShop::close).collect();
+    closing.join_all().await;
+}
+
 /// The error for a location that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvalidPlace {
@@ -256,23 +277,71 @@ pub(crate) enum InvalidPlace {
     Relay(String),
     #[error("--source: {0}")]
     Source(String),
+    #[error("--local: {0}")]
+    Local(String),
+    #[error("--tenant: {0}")]
+    Tenant(String),
 }
 
 impl PlaceArguments {
     /// Reads the URL of the read models, or this one if it was not given.
-    pub(crate) fn read_models_or(&self, default: &str) -> Result<Place, InvalidPlace> {
-        let given = self.read_models.as_ref().map_or(default, |given| &given.0);
-        Place::parse(Purpose::ReadModels, given).map_err(InvalidPlace::ReadModels)
+    pub(crate) fn read_models_or(
+        &self,
+        default: &str,
+        tenant: Option<&TenantId>,
+    ) -> Result<Place, InvalidPlace> {
+        let url = match &self.read_models {
+            Some(given) => of_tenant(&given.0, tenant).map_err(InvalidPlace::ReadModels)?,
+            None => default.to_owned(),
+        };
+        Place::parse(Purpose::ReadModels, &url).map_err(InvalidPlace::ReadModels)
+    }
+
+    /// Returns the tenant of a verb that takes one at most.
+    pub(crate) fn tenant(&self) -> Result<Option<&TenantId>, InvalidPlace> {
+        match &*self.tenants {
+            [] => Ok(None),
+            [tenant] => Ok(Some(tenant)),
+            _ => Err(InvalidPlace::Tenant("only `serve` takes several tenants".to_owned())),
+        }
+    }
+
+    /// Reads the URLs of each tenant, or those without tenants.
+    pub(crate) fn all_places(&self) -> Result<Vec<Places>, InvalidPlace> {
+        let is_twice =
+            |tenant: &&TenantId| self.tenants.iter().filter(|it| it == tenant).count() > 1;
+        if let Some(twice) = self.tenants.iter().find(is_twice) {
+            return Err(InvalidPlace::Tenant(format!("`{twice}` is given twice")));
+        }
+        match self.tenants.is_empty() {
+            true => Ok(vec![self.places_of(None)?]),
+            false => {
+                let of_tenants = self.tenants.iter().map(|tenant| self.places_of(Some(tenant)));
+                let all = of_tenants.collect::<Result<Vec<_>, _>>()?;
+                check_apart(&all).map_err(InvalidPlace::Tenant)?;
+                Ok(all)
+            }
+        }
+    }
+
+    /// Reads the URLs for a verb that works on one store.
+    pub(crate) fn places(&self) -> Result<Places, InvalidPlace> {
+        self.places_of(self.tenant()?)
     }
 
     /// Reads the URLs, and completes what was not given.
-    pub(crate) fn places(&self) -> Result<Places, InvalidPlace> {
-        let store = Place::parse(Purpose::Store, &self.store.0).map_err(InvalidPlace::Store)?;
+    fn places_of(&self, tenant: Option<&TenantId>) -> Result<Places, InvalidPlace> {
+        let store = of_tenant(&self.store.0, tenant);
+        let store = store.and_then(|url| Place::parse(Purpose::Store, &url));
+        let store = store.map_err(InvalidPlace::Store)?;
         let local = match (&self.local, store.kind()) {
             (_, Kind::Memory) => None,
-            (Some(directory), _) => Some(directory.clone()),
+            (Some(directory), _) => Some(local_of_tenant(directory, tenant)?),
             // Next to the log: moving the directory moves both.
-            (None, _) => Some(store.log_directory().unwrap_or_else(|| LOCAL_DEFAULT.into())),
+            (None, _) => Some(store.log_directory().unwrap_or_else(|| {
+                let directory = PathBuf::from(LOCAL_DEFAULT);
+                tenant.map_or(directory.clone(), |tenant| directory.join(tenant.as_str()))
+            })),
         };
         let beside = match (store.kind(), &local) {
             (Kind::Postgres, _) => store.url().to_owned(),
@@ -280,26 +349,58 @@ impl PlaceArguments {
             // Read models of a memory store are temporary as well: they would outlive the events.
             (_, None) => "memory:".to_owned(),
         };
-        let read_models = self.read_models_or(&beside)?;
-        let search = placed(Purpose::Search, self.search.as_ref(), InvalidPlace::Search)?;
-        let cache = placed(Purpose::Cache, Some(&self.cache), InvalidPlace::Cache)?;
-        let snapshots = self.snapshots.as_ref();
-        let snapshots = placed(Purpose::Snapshots, snapshots, InvalidPlace::Snapshots)?;
-        Ok(Places { store, read_models, search, cache, snapshots, local })
+        let read_models = self.read_models_or(&beside, tenant)?;
+        let placed = |purpose, given: Option<&GivenUrl>| placed(purpose, given, tenant);
+        let search = placed(Purpose::Search, self.search.as_ref()).map_err(InvalidPlace::Search)?;
+        let cache = placed(Purpose::Cache, Some(&self.cache)).map_err(InvalidPlace::Cache)?;
+        let snapshots = placed(Purpose::Snapshots, self.snapshots.as_ref());
+        let snapshots = snapshots.map_err(InvalidPlace::Snapshots)?;
+        let tenant = tenant.cloned();
+        Ok(Places { tenant, store, read_models, search, cache, snapshots, local })
     }
+}
+
+/// Refuses places that two tenants would share, by the names that the engines take from the URLs.
+fn check_apart(all: &[Places]) -> Result<(), String> {
+    for (index, one) in all.iter().enumerate() {
+        for other in all.iter().skip(index + 1) {
+            let pairs = one.kept().zip(other.kept());
+            if let Some((shared, _)) = pairs.into_iter().find(|(one, other)| one == other) {
+                return Err(format!("two tenants would share {shared}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the directory of a tenant's outbox.
+fn local_of_tenant(directory: &Path, tenant: Option<&TenantId>) -> Result<PathBuf, InvalidPlace> {
+    let Some(tenant) = tenant else { return Ok(directory.to_owned()) };
+    // By the rule of URLs. A directory is no URL, so it gets a scheme for that.
+    let url = of_tenant(&format!("local:{}", directory.display()), Some(tenant));
+    let url = url.map_err(InvalidPlace::Local)?;
+    Ok(url.strip_prefix("local:").unwrap_or(&url).into())
 }
 
 /// Reads a URL that may be left out.
 fn placed(
     purpose: Purpose,
     given: Option<&GivenUrl>,
-    invalid: impl FnOnce(String) -> InvalidPlace,
-) -> Result<Option<Place>, InvalidPlace> {
-    let given = given.filter(|given| given.0 != NONE);
-    given.map(|given| Place::parse(purpose, &given.0)).transpose().map_err(invalid)
+    tenant: Option<&TenantId>,
+) -> Result<Option<Place>, String> {
+    let Some(given) = given.filter(|given| given.0 != NONE) else { return Ok(None) };
+    Place::parse(purpose, &of_tenant(&given.0, tenant)?).map(Some)
 }
 
 impl Places {
+    /// Returns the places that outlive the program, for people, each purpose in its turn.
+    fn kept(&self) -> impl Iterator<Item = String> {
+        let optional = [self.search.as_ref(), self.cache.as_ref(), self.snapshots.as_ref()];
+        let all = [Some(&self.store), Some(&self.read_models)].into_iter().chain(optional);
+        let is_kept = |place: &&Place| ![Kind::Memory, Kind::Moka].contains(&place.kind());
+        all.flatten().filter(is_kept).map(ToString::to_string)
+    }
+
     /// Opens the shop for a report, without its process managers and reactors. A store that does
     /// not exist is refused, because opening would create an empty one.
     pub(crate) async fn open_existing(&self, verb: &str) -> Result<OpenShop> {
@@ -418,6 +519,10 @@ impl Places {
                 (Gesta::at(self.store.url()), None)
             }
         };
+        let builder = match &self.tenant {
+            Some(tenant) => builder.tenant(tenant.clone()),
+            None => builder,
+        };
         let builder = match &self.cache {
             Some(place) => {
                 let opened = place.open_cache().await;
@@ -452,7 +557,9 @@ mod tests {
         let (store, read_models) = (given(store), read_models.map(given));
         let cache = given("none");
         let (search, snapshots) = (None, None);
-        PlaceArguments { store, read_models, search, cache, snapshots, local: None }.places()
+        let tenants = Vec::new();
+        PlaceArguments { store, read_models, search, cache, snapshots, local: None, tenants }
+            .places()
     }
 
     #[test]
@@ -476,7 +583,9 @@ mod tests {
             let store = GivenUrl("memory:".to_owned());
             let (search, cache) = (given(search), GivenUrl("none".to_owned()));
             let (read_models, snapshots) = (None, None);
-            PlaceArguments { store, read_models, search, cache, snapshots, local: None }.places()
+            let tenants = Vec::new();
+            PlaceArguments { store, read_models, search, cache, snapshots, local: None, tenants }
+                .places()
         };
         if cfg!(feature = "search") {
             let places = placed("opensearch://ann:secret@db/shop").unwrap();
@@ -503,6 +612,45 @@ mod tests {
         ] {
             let error = places(store, read_models).unwrap_err().to_string();
             assert!(error.starts_with(reason) && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn each_tenant_has_places_of_its_own() {
+        let given = |url: &str| GivenUrl(url.to_owned());
+        let arguments = |store: &str, tenants: &[&str]| PlaceArguments {
+            store: given(store),
+            read_models: None,
+            search: None,
+            cache: given("none"),
+            snapshots: None,
+            local: None,
+            tenants: tenants.iter().map(|tenant| tenant.parse().unwrap()).collect(),
+        };
+        let both = arguments("gesta:./data/{tenant}", &["acme", "globex"]);
+        let all = both.all_places().unwrap();
+        let shown = |places: &Places| {
+            let local = places.local.as_ref().unwrap().display().to_string();
+            [places.store.to_string(), places.read_models.to_string(), local]
+        };
+        for (places, tenant) in all.iter().zip(["acme", "globex"]) {
+            let directory = format!("./data/{tenant}");
+            let read_models = format!("sqlite:{directory}/read-models");
+            assert_eq!(shown(places), [format!("gesta:{directory}"), read_models, directory]);
+        }
+        assert_eq!(all.len(), 2);
+        assert!(both.places().unwrap_err().to_string().contains("only `serve`"));
+        let in_database = arguments("postgres://ann@db/shop?schema=shop_{tenant}", &["acme"]);
+        let expected = "postgres://ann@db:5432/shop?schema=shop_acme".to_owned();
+        let local = "shop-data/acme".to_owned();
+        assert_eq!(shown(&in_database.places().unwrap()), [expected.clone(), expected, local]);
+        for (store, tenants, reason) in [
+            ("gesta:./data", &["acme"][..], "--store: each tenant needs a place of its own"),
+            ("gesta:./data/{tenant}", &[], "--store: the URL has `{tenant}`"),
+            ("gesta:./{tenant}", &["acme", "acme"], "--tenant: `acme` is given twice"),
+        ] {
+            let error = arguments(store, tenants).all_places().unwrap_err().to_string();
+            assert!(error.starts_with(reason), "{error}");
         }
     }
 }

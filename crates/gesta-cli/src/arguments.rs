@@ -6,6 +6,8 @@ use anyhow::Result;
 #[cfg(feature = "server")]
 use clap::{CommandFactory as _, FromArgMatches as _};
 use clap::{Parser, Subcommand};
+#[cfg(feature = "server")]
+use gesta_settings::{InvalidSettings, Settings, SettingsFile};
 
 use crate::{
     exit::{Outcome, Refusal},
@@ -21,10 +23,7 @@ use crate::{
 #[cfg(feature = "postgres")]
 use crate::verbs::Archive;
 #[cfg(feature = "server")]
-use crate::{
-    settings_file::SettingsFile,
-    verbs::{Certs, Serve, ServerVerb},
-};
+use crate::verbs::{Certs, Serve, ServerVerb};
 
 /// Heading of the options that every subcommand accepts.
 const HEADING: &str = "Global options";
@@ -108,11 +107,20 @@ impl Arguments {
     #[cfg(feature = "server")]
     pub(crate) fn with_settings_file(self) -> Result<Self> {
         let Command::Serve(serve) = &self.verb else { return Ok(self) };
-        let Some(path) = serve.settings_file() else { return Ok(self) };
-        let settings = SettingsFile::read(path)?;
-        settings.check_each(&Self::command())?;
-        let matches = settings.as_defaults_of(Self::command()).try_get_matches()?;
-        Ok(Self::from_arg_matches(&matches)?)
+        let command = Self::command();
+        let settings = Settings::of(&command, &["serve"]);
+        let file = serve.settings_file().map(|path| SettingsFile::read(path, &settings));
+        let file = file.transpose().map_err(refused)?;
+        let command = match &file {
+            Some(file) => file.as_defaults_of(command),
+            None => command,
+        };
+        let matches = command.try_get_matches()?;
+        let mut arguments = Self::from_arg_matches(&matches)?;
+        if let Command::Serve(serve) = &mut arguments.verb {
+            serve.listing = settings.in_force(&matches, file.as_ref());
+        }
+        Ok(arguments)
     }
 
     pub(crate) const fn style(&self) -> Style {
@@ -146,6 +154,8 @@ impl Arguments {
             Command::Copy(copy) => copy.run(output),
             Command::Scavenge(scavenge) => scavenge.run(store()?, output),
             #[cfg(feature = "server")]
+            Command::Serve(serve) if serve.print_config => serve.print_config(output),
+            #[cfg(feature = "server")]
             Command::Serve(serve) => serve.run(store()?, output),
             #[cfg(feature = "server")]
             Command::Server(server) => server.run(output),
@@ -160,6 +170,17 @@ impl Arguments {
             Command::Clock(clock) => clock.run(store()?, output),
             #[cfg(feature = "postgres")]
             Command::Archive(archive) => archive.run(store()?, output),
+        }
+    }
+}
+
+#[cfg(feature = "server")]
+fn refused(invalid: InvalidSettings) -> anyhow::Error {
+    match invalid {
+        InvalidSettings::Unreadable { .. } => invalid.into(),
+        invalid => {
+            let hint = "`gesta serve --help` describes the option of the same name";
+            Refusal::usage("settings", invalid.to_string()).hint(hint).into()
         }
     }
 }

@@ -17,8 +17,6 @@ mod lookup;
 mod output;
 mod progress;
 mod selection;
-#[cfg(feature = "server")]
-mod settings_file;
 mod store_url;
 mod table;
 mod transfer;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Each crate with the crates of the workspace that it may depend on.
-const ARROWS: [(&str, &[&str]); 24] = [
+const ARROWS: [(&str, &[&str]); 25] = [
     ("gesta-store", &[]),
     ("gesta-macros", &[]),
     // Pure: signatures, for whatever takes tokens.
@@ -45,6 +45,8 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ),
     // Its derives for requests and responses.
     ("gesta-http", &["gesta", "gesta-macros", "gesta-tokens"]),
+    // Settings of programs: it takes the rule of passwords in URLs from the contract.
+    ("gesta-settings", &["gesta-store"]),
     // Its schema is made from the route table, and its fields are answered by the routes.
     ("gesta-graphql", &["gesta", "gesta-http"]),
     // Programs open the store that it serves.
@@ -61,6 +63,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
         &[
             "gesta-store",
             "gesta-server",
+            "gesta-settings",
             "gesta-log",
             "gesta-sqlite",
             "gesta-postgres",
@@ -71,7 +74,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
             "gesta-search",
         ],
     ),
-    ("shop", &["gesta", "gesta-http", "gesta-graphql", "gesta-tokens"]),
+    ("shop", &["gesta", "gesta-http", "gesta-graphql", "gesta-settings", "gesta-tokens"]),
 ];
 
 /// External dependencies of the contract; every implementer pays for them.

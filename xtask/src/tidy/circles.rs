@@ -26,6 +26,7 @@ const WITHOUT_CIRCLES: &[&str] = &[
     "gesta-macros",
     "gesta-scripts",
     "gesta-server",
+    "gesta-settings",
     "gesta-sim",
     "gesta-postgres",
     "gesta-sqlite",

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Crates that users depend on.
-const CRATES: [&str; 17] = [
+const CRATES: [&str; 18] = [
     "gesta-store",
     "gesta-log",
     "gesta-sqlite",
@@ -32,6 +32,7 @@ const CRATES: [&str; 17] = [
     "gesta-console",
     "gesta-scripts",
     "gesta-server",
+    "gesta-settings",
     "gesta-tokens",
 ];
 

@@ -26,6 +26,7 @@ const CRATES: &[&str] = &[
     "gesta-scripts",
     "gesta-server",
     "gesta-services",
+    "gesta-settings",
     "gesta-sim",
     "gesta-sqlite",
     "gesta-store",

@@ -36,7 +36,7 @@ const BALANCES: &str = "balances";
 
 /// Imports the sample, prints its report, and serves the shop with the page.
 pub(crate) async fn demo(mut places: Places, options: &DemoOptions) -> Result<ExitCode> {
-    let relay = options.relay.place().unwrap_or_else(usage_error);
+    let relay = options.relay.place(&places).unwrap_or_else(usage_error);
     let server = options.listen.bind().await?;
     let lost_search = leave_out_lost_search(&mut places).await;
     let mut shop = places.open_with_processes(&Node::DEMO, ProcessDelays::default()).await?;

@@ -1,5 +1,8 @@
 //! The binary: output and exit codes.
 
+mod settings;
+mod tenants;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -298,21 +301,22 @@ fn no_password_of_a_url_is_printed_wherever_the_url_stands() {
             &["report"],
             &["import"],
             &["report", "--config"],
-            &["config", "--read-models"],
-            &["config", "--role"],
-            &["config", "--listen"],
+            &["serve", "--print-config", "--read-models"],
+            &["serve", "--print-config", "--role"],
+            &["serve", "--print-config", "--listen"],
             &["report", "--store"],
         ] {
             without_password(shop().args(before).arg(url));
         }
         without_password(shop().arg(format!("--{url}")));
-        without_password(shop().arg(format!("--role={url}")).arg("config"));
+        let role = format!("--role={url}");
+        without_password(shop().args(["serve", "--print-config"]).arg(role));
         without_password(shop().arg("report").env("GESTA_CONFIG", url));
         without_password(shop().args(["report", "--store"]).arg(format!("gesta:{url}")));
-        without_password(shop().arg("config").env("GESTA_ROLE", url));
+        without_password(shop().args(["serve", "--print-config"]).env("GESTA_ROLE", url));
         let file = directory.path().join("shop.toml");
         fs::write(&file, format!("role = {url:?}")).unwrap();
-        without_password(shop().arg("config"));
+        without_password(shop().args(["serve", "--print-config"]));
         fs::remove_file(file).unwrap();
     }
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "no name has a password");

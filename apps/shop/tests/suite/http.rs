@@ -19,6 +19,7 @@ mod repeats;
 mod search;
 mod standards;
 mod statuses;
+mod tenants;
 
 use std::{
     collections::BTreeSet,

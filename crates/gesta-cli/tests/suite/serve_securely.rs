@@ -271,5 +271,41 @@ fn a_file_has_settings_that_options_and_variables_override() {
     wrong.fails_with(2, "serve.toml: the setting `max-connections` is wrong");
     fs::write(&file, "lisen = \"127.0.0.1:2101\"\n").unwrap();
     let wrong = scene.run(&["serve", "--check-config", "--config", path(&file)]);
-    wrong.fails_with(2, "there is no setting `lisen`");
+    wrong.fails_with(2, "there is no setting `lisen`; the nearest is `listen`");
+}
+
+#[test]
+fn the_settings_in_force_are_printed_with_their_sources_and_without_passwords() {
+    let scene = Scene::empty();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("serve.toml");
+    let text = "store = \"postgres://ann:secret@db/events\"\nmax-connections = 7\n\
+                insecure = true\nlog = \"warn\"\n";
+    fs::write(&file, text).unwrap();
+    let print = |more: &[&str]| {
+        let mut command = scene.command(&["serve", "--config", path(&file), "--print-config"]);
+        command.args(more).env_remove("GESTA_STORE").env("GESTA_LOG", "info");
+        run(command)
+    };
+    let printed = print(&["--drain-seconds", "3"]);
+    let source = path(&file);
+    for line in [
+        format!("store = \"postgres://ann:…@db/events\"  # {source}"),
+        format!("max-connections = 7  # {source}"),
+        format!("insecure = true  # {source}"),
+        "log = \"info\"  # environment GESTA_LOG".to_owned(),
+        "drain-seconds = 3  # option --drain-seconds".to_owned(),
+        "listen = \"127.0.0.1:2113\"  # default".to_owned(),
+        "# tls-cert is not set".to_owned(),
+    ] {
+        assert!(printed.stdout().lines().any(|it| it == line), "{line}: {printed:?}");
+    }
+    assert!(!printed.stdout().contains("secret"), "{printed:?}");
+    let objects = print(&["--json"]).objects();
+    let is_this = |it: &&Value| it["name"] == "max-connections";
+    let setting = objects.iter().find(is_this).unwrap();
+    assert_eq!((&setting["value"], &setting["source"]), (&"7".into(), &source.into()));
+    // The store need not be given.
+    let bare = run(program(&["serve", "--print-config"]));
+    assert!(bare.stdout().contains("# store is not set"), "{bare:?}");
 }

@@ -15,7 +15,7 @@ use super::{Client, ann, mug, order};
 use crate::opened;
 
 /// Operations without a counterpart, because they show the HTTP interface itself.
-const OF_HTTP_ALONE: [&str; 4] = ["showDocument", "showFile", "showMetrics", "showPage"];
+pub(super) const OF_HTTP_ALONE: [&str; 4] = ["showDocument", "showFile", "showMetrics", "showPage"];
 
 /// A client of both interfaces of one shop.
 struct BothClients {
@@ -73,7 +73,7 @@ async fn fields(shop: &BothClients, type_name: &str) -> BTreeSet<(String, BTreeS
 }
 
 /// Returns the field that an operation should have: `findUser` is `user`.
-fn expected_field(id: &str) -> String {
+pub(super) fn expected_field(id: &str) -> String {
     let rest = ["find", "list", "show"].iter().find_map(|prefix| id.strip_prefix(prefix));
     match rest.filter(|rest| rest.starts_with(|first: char| first.is_ascii_uppercase())) {
         Some(rest) => rest[..1].to_lowercase() + &rest[1..],

@@ -16,6 +16,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result};
 use clap::{Args, value_parser};
 use gesta_server::{CONNECTIONS_MAX, InvalidListener, Server, ServerAddress, ServerLabels};
+use gesta_settings::Listing;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::{
@@ -43,6 +44,7 @@ Examples:
   gesta serve --store gesta:./things --tls-cert certs/server.pem --tls-key certs/server.key
   gesta serve --store memory: --insecure --listen 127.0.0.1:2114
   gesta serve --config serve.toml --check-config
+  gesta serve --config serve.toml --print-config
 
 The log goes to standard error (--log, --log-format). Clients of an insecure server connect with
 kurrentdb://127.0.0.1:2113?tls=false, those of a secure one with
@@ -88,9 +90,26 @@ pub(crate) struct Serve {
     /// Check options, settings and files, print what would be served, and end
     #[arg(long)]
     check_config: bool,
+    /// Print the settings in force and the source of each, without passwords, and end
+    #[arg(long)]
+    pub(crate) print_config: bool,
+    /// The settings in force.
+    #[arg(skip)]
+    pub(crate) listing: Listing,
 }
 
 impl Serve {
+    /// Prints the settings in force: as a settings file, or as JSON.
+    pub(crate) fn print_config(&self, output: &mut Output) -> Result<Outcome> {
+        for setting in self.listing.iter() {
+            match output.style() {
+                Style::Text => output.line(setting)?,
+                Style::Json => output.json(setting)?,
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
     pub(crate) const fn settings_file(&self) -> Option<&PathBuf> {
         self.config.as_ref()
     }
