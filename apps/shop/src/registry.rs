@@ -1,5 +1,7 @@
 //! The registry of all events, by name and version.
 
+mod examples;
+
 use gesta::Registry;
 
 use crate::{
@@ -27,4 +29,15 @@ pub fn events() -> Registry {
         .and::<AccountEvent>()
         .process::<Welcome>()
         .process::<Fulfilment>()
+}
+
+/// Returns the registry with an example of every event.
+///
+/// ```
+/// let registry = shop::registry::with_examples();
+/// assert!(registry.names().all(|name| !registry.examples(name).is_empty()));
+/// ```
+#[must_use]
+pub fn with_examples() -> Registry {
+    examples::added_to(events())
 }

@@ -293,6 +293,7 @@ impl<R> From<EncodeError> for ExecuteError<R> {
             EncodeError::Json { .. }
             | EncodeError::Unreadable { .. }
             | EncodeError::Codec { .. }
+            | EncodeError::Schema { .. }
             | EncodeError::DuplicateEventName(_)
             | EncodeError::NotForEach { .. } => Self::Unencodable(error),
         }

@@ -82,6 +82,8 @@
 //! - `redis`: a cache of answers to queries that nodes share, and snapshots, in the module `redis`.
 //! - `postgres`: the event store behind `postgres://…`, and read models and snapshots in
 //!   PostgreSQL, in the module `postgres`.
+//! - `schemas`: comparison of appended events with their JSON schemas,
+//!   [`Builder::validate_events`].
 //! - `search`: full-text search by Tantivy, OpenSearch or Elasticsearch, in the module `search`.
 //!
 //! Without them the framework has the memory store, and no C code but that of `blake3`.

@@ -37,6 +37,9 @@ use crate::{
     tenancy,
 };
 
+#[cfg(feature = "schemas")]
+use crate::{Registry, event::EventValidators};
+
 impl Gesta {
     /// Starts a builder for the store behind a URL; see [`open`](crate::open()).
     pub fn at(url: impl Into<String>) -> Builder {
@@ -101,6 +104,7 @@ impl Builder {
             remembered: RememberedRejections::default(),
             counters: Arc::default(),
             tenant: None,
+            check_event: None,
         };
         Self {
             source,
@@ -228,6 +232,36 @@ impl Builder {
     /// model ends all of its answers.
     pub fn query_cache(mut self, cache: Arc<dyn QueryCache>) -> Self {
         self.cache = Some(cache);
+        self
+    }
+
+    /// Compares the data of every event that a command appends with the JSON schema of its version
+    /// in a registry, and refuses the command if they differ, as when `Serialize` writes what
+    /// `Deserialize` was never asked for. An event that the registry lacks is refused, too.
+    ///
+    /// Costs one parse of the data for each event. Events that are appended to the store directly,
+    /// and those of the framework itself, are not compared.
+    ///
+    /// ```
+    /// use gesta::{Gesta, Registry, prelude::*};
+    ///
+    /// #[derive(Event, Serialize, Deserialize, Clone)]
+    /// #[event(name = "door-opened")]
+    /// struct DoorOpened {
+    ///     key: String,
+    /// }
+    ///
+    /// #[derive(EventSet, Clone)]
+    /// enum DoorEvent {
+    ///     Opened(DoorOpened),
+    /// }
+    ///
+    /// let builder = Gesta::at("memory:").validate_events(&Registry::of::<DoorEvent>());
+    /// # drop(builder);
+    /// ```
+    #[cfg(feature = "schemas")]
+    pub fn validate_events(mut self, registry: &Registry) -> Self {
+        self.config.check_event = Some(Arc::new(EventValidators::of(registry)));
         self
     }
 

@@ -1,5 +1,7 @@
 //! The stored form of an event, checked to be decodable.
 
+use std::fmt;
+
 use bytes::Bytes;
 use gesta_store::{ContentType, EventId, EventType, NewEvent, Tag};
 
@@ -63,6 +65,12 @@ impl EncodedEvent {
             .schema_version(schema_version)
             .tagged(tags)
     }
+}
+
+/// A check of encoded events.
+pub(crate) trait CheckEvent: fmt::Debug + Send + Sync {
+    /// Refuses an event by an error.
+    fn check(&self, event: &EncodedEvent) -> Result<(), EncodeError>;
 }
 
 /// Checks that encoded data decodes. An event that does not would block its stream forever.

@@ -43,6 +43,23 @@ pub enum EncodeError {
         /// The error of `upcast`.
         source: DecodeError,
     },
+    /// The data does not have the JSON schema of its version
+    /// ([`Builder::validate_events`](crate::Builder::validate_events)). Fix the event type, or
+    /// give it a new version.
+    #[error(
+        "{event_type} version {version} cannot be recorded: {}{reason}",
+        if path.is_empty() { String::new() } else { format!("at {path}: ") }
+    )]
+    Schema {
+        /// Event type.
+        event_type: String,
+        /// Schema version.
+        version: u16,
+        /// JSON pointer to the value at fault; empty for the data as a whole.
+        path: String,
+        /// The difference from the schema.
+        reason: String,
+    },
     /// Another type of this program has the same event name. Rename one.
     #[error(transparent)]
     DuplicateEventName(#[from] DuplicateEventName),

@@ -10,8 +10,11 @@ mod registry;
 mod schema;
 mod set;
 mod tag_key;
+#[cfg(feature = "schemas")]
+mod validation;
 
 pub use codec::{CodecError, EventCodec, EventData};
+pub(crate) use encoded::CheckEvent;
 pub use encoded::EncodedEvent;
 pub use error::{DecodeError, DuplicateEventName, EncodeError, UndecodableEvent};
 pub(crate) use registry::ProcessShapes;
@@ -21,3 +24,5 @@ pub(crate) use schema::{decode_by, encode_by, own_version};
 pub use set::{EventSet, EventTypes, Events, HasEvent};
 pub(crate) use set::{decode_each, decode_recorded, is_of_a_category};
 pub use tag_key::TagKey;
+#[cfg(feature = "schemas")]
+pub(crate) use validation::EventValidators;

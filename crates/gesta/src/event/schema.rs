@@ -9,6 +9,7 @@
 
 use gesta_store::{ContentType, InvalidName, Tag};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use super::{CodecError, DecodeError, EncodeError, EventCodec, EventData};
 use crate::{TypeShape, json};
@@ -191,6 +192,8 @@ pub trait Event: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
 /// let version = EventVersion::of::<ParcelSent>();
 /// assert_eq!(version.version, 1);
 /// assert_eq!(version.shape.to_string(), ".: struct, to: list, to[]: text");
+/// assert_eq!(version.schema["properties"]["to"]["items"]["type"], "string");
+/// assert_eq!(version.schema["required"][0], "to");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -201,6 +204,8 @@ pub struct EventVersion {
     pub type_name: &'static str,
     /// The shape of its JSON form.
     pub shape: TypeShape,
+    /// The JSON schema of that form ([`TypeShape::with_schema`]).
+    pub schema: Value,
     /// The content type that it is written as.
     pub content_type: &'static str,
 }
@@ -209,10 +214,12 @@ impl EventVersion {
     /// Returns the current version of an event.
     #[must_use]
     pub fn of<E: Event>() -> Self {
+        let (shape, schema) = TypeShape::with_schema::<E>();
         Self {
             version: E::VERSION,
             type_name: std::any::type_name::<E>(),
-            shape: TypeShape::of::<E>(),
+            shape,
+            schema,
             content_type: E::CONTENT_TYPE,
         }
     }

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     AnyRejection, AsOf, BoundaryRead, Clock, CommandError, EncodeError, EncodedEvent,
     EventMetadata, Existence, InvalidField, Receipt, UndecodableEvent,
+    event::CheckEvent,
     event_names::EventNames,
     metrics::PipelineCounters,
     read::ReadProgress,
@@ -35,6 +36,7 @@ pub(super) struct DecisionStep {
     pub(super) remembered: Arc<RememberedRejections>,
     pub(super) counters: Arc<PipelineCounters>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) check_event: Option<Arc<dyn CheckEvent>>,
 }
 
 impl InnerPipeline for DecisionStep {
@@ -58,6 +60,9 @@ impl DecisionStep {
             }
             decided => decided?,
         };
+        if let Some(check) = &self.check_event {
+            events.iter().flatten().try_for_each(|event| check.check(event))?;
+        }
         let refused = |error| loaded.refused(&request.context, error);
         let command_id = request.context.command_id.clone();
         if events.iter().any(|of_one| !of_one.is_empty()) {

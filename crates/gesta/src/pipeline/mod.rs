@@ -23,8 +23,8 @@ use gesta_store::EventStore;
 use tower::{BoxError, service_fn, util::BoxCloneSyncService};
 
 use crate::{
-    Clock, Receipt, Rng, TenantId, event_names::EventNames, metrics::PipelineCounters,
-    snapshot::Snapshots,
+    Clock, Receipt, Rng, TenantId, event::CheckEvent, event_names::EventNames,
+    metrics::PipelineCounters, snapshot::Snapshots,
 };
 
 pub use authorization::Authorize;
@@ -65,6 +65,8 @@ pub(crate) struct PipelineConfig {
     pub(crate) remembered: RememberedRejections,
     pub(crate) counters: Arc<PipelineCounters>,
     pub(crate) tenant: Option<TenantId>,
+    /// Refuses events of decisions before they are appended.
+    pub(crate) check_event: Option<Arc<dyn CheckEvent>>,
 }
 
 impl PipelineConfig {
@@ -80,6 +82,7 @@ impl PipelineConfig {
             remembered: known,
             counters: Arc::clone(&self.counters),
             clock: Arc::clone(&self.clock),
+            check_event: self.check_event.clone(),
         };
         // Inside of the turns, so that a repeat waits for the first execution instead of racing it.
         let rest = around(idempotency::Idempotency::new(Arc::clone(store), remembered), rest);

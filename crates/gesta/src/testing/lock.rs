@@ -25,12 +25,13 @@ const UPDATE: &str = "GESTA_UPDATE_LOCK";
 /// Compares the events of a program with the lock file next to its source.
 ///
 /// Fails if a locked version has changed fields, types or serde attributes; if a type at any depth
-/// within it lost or renamed a field or variant; if it no longer decodes, or no longer decodes a
+/// within it lost or renamed a field or variant; if its JSON schema has changed although its type
+/// has not, as when a field becomes required; if it no longer decodes, or no longer decodes a
 /// content type that it was written as; if a locked example encodes differently; or if a version is
 /// not locked yet. `GESTA_UPDATE_LOCK=1` in the environment adds new versions, new content types,
 /// and new variants and optional fields of nested types; it never changes existing content. To
-/// change an event that was never stored, delete its line. Lines written before nested types were
-/// locked lack them; the next update adds them.
+/// change an event that was never stored, delete its line. Lines written before nested types or
+/// schemas were locked lack them; the next update adds them.
 ///
 /// Types that hide their shape from serde (untagged, internally or adjacently tagged, flattened)
 /// are covered by examples alone: give one for each of their variants.
@@ -75,6 +76,9 @@ struct Line {
     /// Each place of its JSON, with the kind of value.
     #[serde(default, skip_serializing_if = "TypeShape::is_empty")]
     types: TypeShape,
+    /// JSON schema of its data.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    schema: Value,
     /// Content types that it is or was written as, besides JSON.
     #[serde(default, rename = "contentTypes", skip_serializing_if = "BTreeSet::is_empty")]
     content_types: BTreeSet<String>,
@@ -134,7 +138,7 @@ fn differences(line: &Line, registry: &Registry) -> Vec<String> {
         let (now, then) = (today.shape, &line.shape);
         problems.push(format!("{event} version {version} is {now}, but is locked as {then}"));
     }
-    let (types, _) = types_of(registry, event, *version);
+    let Locking { types, schema, .. } = types_of(registry, event, *version);
     // A line from before shapes were locked has nothing to compare with.
     let broken = if line.types.is_empty() { Vec::new() } else { types.breaks(&line.types) };
     problems.extend(
@@ -142,6 +146,14 @@ fn differences(line: &Line, registry: &Registry) -> Vec<String> {
             format!("{event} version {version} no longer matches its lock: {broken}")
         }),
     );
+    // A type that has grown has another schema, too. Lines from before schemas were locked have
+    // none.
+    if types == line.types && !line.schema.is_null() && schema != line.schema {
+        let then = &line.schema;
+        problems.push(format!(
+            "{event} version {version} has the JSON schema {schema}, but is locked with {then}"
+        ));
+    }
     problems.extend(unread_content_types(line, registry));
     let newest = versions.last().is_some_and(|last| last.version == *version);
     problems
@@ -167,15 +179,25 @@ fn unread_content_types(line: &Line, registry: &Registry) -> Vec<String> {
     unread.map(problem).collect()
 }
 
-/// Returns the full shape of a version, and its content type if that is not JSON.
-fn types_of(registry: &Registry, event: &str, version: u16) -> (TypeShape, BTreeSet<String>) {
+/// The parts of a line that are traced.
+#[derive(Default)]
+struct Locking {
+    types: TypeShape,
+    schema: Value,
+    /// The content type, if that is not JSON.
+    content_types: BTreeSet<String>,
+}
+
+/// Returns the full shape of a version, its JSON schema, and its content type.
+fn types_of(registry: &Registry, event: &str, version: u16) -> Locking {
     let versions = registry.type_shapes(event);
     let Some(known) = versions.into_iter().find(|known| known.version == version) else {
-        return Default::default();
+        return Locking::default();
     };
     let is_json = known.content_type == ContentType::JSON.as_str();
     let other = (!is_json).then(|| known.content_type.to_owned());
-    (known.shape, other.into_iter().collect())
+    let (types, schema) = (known.shape, known.schema);
+    Locking { types, schema, content_types: other.into_iter().collect() }
 }
 
 /// Decodes an example like stored data. In the current version it must encode to the same JSON.
@@ -201,12 +223,13 @@ fn add_new(locked: &mut Lines, registry: &Registry) -> Vec<(String, u16)> {
             // Examples are in the current form, which older versions do not decode.
             let examples = if newest { registry.examples(event).to_vec() } else { Vec::new() };
             let version = known.version;
-            let (types, content_types) = types_of(registry, event, version);
+            let Locking { types, schema, content_types } = types_of(registry, event, version);
             let today = Line {
                 event: event.to_owned(),
                 version,
                 shape: known.shape.to_owned(),
                 types,
+                schema,
                 content_types,
                 examples,
             };
@@ -251,6 +274,7 @@ fn grow(line: &mut Line, today: Line) -> bool {
     let had_types = !line.types.is_empty();
     let has_grown = line.types != today.types;
     line.types = today.types;
+    line.schema = today.schema;
     let is_encoded_anew = !line.content_types.is_superset(&today.content_types);
     line.content_types.extend(today.content_types);
     let lacks_examples = line.examples.is_empty() && !today.examples.is_empty();

@@ -8,6 +8,7 @@
 //! stopped there. No value of the type is created, so validation does not interfere, except in keys
 //! of maps and earlier elements of tuples.
 
+mod json_schema;
 mod produce;
 mod stop;
 mod trace;
@@ -19,6 +20,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use trace::{PathStep, Traced, Tracer};
 
@@ -59,6 +61,9 @@ const DEPTH_MAX: usize = 64;
 #[serde(transparent)]
 pub struct TypeShape(BTreeMap<String, String>);
 
+/// Kind of a variant without content.
+const UNIT_VARIANT: &str = "variant";
+
 /// Prefix of the kind of a place with hidden content.
 const UNTRACED: &str = "untraced: ";
 
@@ -66,9 +71,20 @@ impl TypeShape {
     /// Traces the shape of a type.
     #[must_use]
     pub fn of<T: DeserializeOwned>() -> Self {
-        let mut survey = Survey { run: run::<T>, places: BTreeMap::new(), open: Vec::new() };
+        let mut survey = Survey::of::<T>(Purpose::Shape);
         survey.explore(&mut Vec::new(), String::new());
         Self(survey.places)
+    }
+
+    /// Traces the shape of a type, and its JSON schema (draft 2020-12).
+    ///
+    /// The schema requires the fields without which the type cannot be read. Where tracing cannot
+    /// tell, because a type rejects all trial values, a field may be absent.
+    #[must_use]
+    pub fn with_schema<T: DeserializeOwned>() -> (Self, Value) {
+        let mut survey = Survey::of::<T>(Purpose::Schema);
+        let schema = survey.explore(&mut Vec::new(), String::new());
+        (Self(survey.places), schema)
     }
 
     /// Returns each place with its kind of value, sorted by place.
@@ -144,66 +160,108 @@ fn run<T: DeserializeOwned>(path: &[PathStep]) -> Option<Traced> {
     })
 }
 
+/// The result that a walk is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Shape,
+    /// Takes a run more for each field.
+    Schema,
+}
+
 /// The walk through a graph of types.
 struct Survey {
     run: Run,
+    purpose: Purpose,
     places: BTreeMap<String, String>,
     /// The named types around the current place, which end recursion.
     open: Vec<(String, String)>,
 }
 
 impl Survey {
-    fn explore(&mut self, path: &mut Vec<PathStep>, place: String) {
+    fn of<T: DeserializeOwned>(purpose: Purpose) -> Self {
+        Self { run: run::<T>, purpose, places: BTreeMap::new(), open: Vec::new() }
+    }
+
+    /// Traces a place and its inner ones. Returns its schema.
+    fn explore(&mut self, path: &mut Vec<PathStep>, place: String) -> Value {
         // Bounds the time for very large graphs of types.
         if path.len() > DEPTH_MAX || self.places.len() >= PLACES_MAX {
-            self.put(&place, format!("{UNTRACED}the type is too large"));
-            return;
+            return self.put_hidden(&place, "the type is too large");
         }
         // One run for each place: serde reveals a type only while it decodes.
         let seen = (self.run)(path);
         let Some(seen) = seen else {
-            self.put(&place, format!("{UNTRACED}its Deserialize ends before it"));
-            return;
+            return self.put_hidden(&place, "its Deserialize ends before it");
         };
         match seen {
-            Traced::Leaf(kind) => self.put(&place, kind),
-            Traced::Hidden(why) => self.put(&place, format!("{UNTRACED}{why}")),
-            Traced::Option => self.inside(path, &place, "option", [(PathStep::Inner, "?")]),
-            Traced::List => self.inside(path, &place, "list", [(PathStep::Inner, "[]")]),
+            // The last one answers another question than this run asked.
+            Traced::Leaf(kind) => self.put_leaf(&place, kind),
+            Traced::RequiresField => self.put_leaf(&place, "anything".to_owned()),
+            Traced::Hidden(why) => self.put_hidden(&place, &why),
+            Traced::Option => {
+                json_schema::option(self.inside(path, &place, "option", (PathStep::Inner, "?")))
+            }
+            Traced::List => {
+                json_schema::list(self.inside(path, &place, "list", (PathStep::Inner, "[]")))
+            }
             Traced::Map => {
-                self.inside(
-                    path,
-                    &place,
-                    "map",
-                    [(PathStep::Key, "{key}"), (PathStep::Value, "{}")],
-                );
+                self.inside(path, &place, "map", (PathStep::Key, "{key}"));
+                json_schema::map(self.inside(path, &place, "map", (PathStep::Value, "{}")))
             }
             Traced::Tuple(length) => {
                 self.put(&place, format!("tuple of {length}"));
-                self.members(
-                    path,
-                    &place,
-                    (0..length).map(|at| (PathStep::Part(at), format!(".{at}"))),
-                );
+                let parts = (0..length).map(|at| (PathStep::Part(at), format!(".{at}")));
+                json_schema::tuple(self.members(path, &place, parts))
             }
             // Named types are followed once on each path, since they may contain themselves.
             Traced::Newtype(key) => self.named(key, path, place, Self::newtype),
             Traced::Struct { key, fields } => self.named(key, path, place, |this, path, place| {
                 this.put(&place, "struct".to_owned());
-                this.members(path, &place, numbered(fields, PathStep::Field, "."));
+                let steps = numbered(fields, PathStep::Field, ".");
+                let schemas = this.members(path, &place, steps);
+                let properties = fields.iter().copied().zip(schemas).collect();
+                json_schema::object(properties, &this.required(path, fields))
             }),
             Traced::Enum { key, variants } => self.named(key, path, place, |this, path, place| {
                 this.put(&place, "enum".to_owned());
-                this.members(path, &place, numbered(variants, PathStep::Variant, "::"));
+                let steps = numbered(variants, PathStep::Variant, "::");
+                let schemas = this.members(path, &place, steps);
+                let contents = variants.iter().zip(schemas).map(|(name, schema)| {
+                    let kind = this.places.get(&format!("{place}::{name}"));
+                    let is_unit = kind.is_some_and(|kind| kind == UNIT_VARIANT);
+                    (*name, (!is_unit).then_some(schema))
+                });
+                json_schema::variants(contents.collect())
             }),
         }
     }
 
     /// Traces a newtype, which is written as its content.
-    fn newtype(&mut self, path: &mut Vec<PathStep>, place: String) {
+    fn newtype(&mut self, path: &mut Vec<PathStep>, place: String) -> Value {
         path.push(PathStep::Inner);
-        self.explore(path, place);
+        let schema = self.explore(path, place);
         path.pop();
+        schema
+    }
+
+    /// Returns the fields without which a struct does not deserialize.
+    fn required(
+        &self,
+        path: &mut Vec<PathStep>,
+        fields: &'static [&'static str],
+    ) -> Vec<&'static str> {
+        if self.purpose == Purpose::Shape {
+            return Vec::new();
+        }
+        let mut required = Vec::new();
+        for (at, name) in fields.iter().enumerate() {
+            path.push(PathStep::Without(at));
+            if matches!((self.run)(path), Some(Traced::RequiresField)) {
+                required.push(*name);
+            }
+            path.pop();
+        }
+        required
     }
 
     /// Traces a named type, unless the place is inside the same type already.
@@ -212,28 +270,30 @@ impl Survey {
         key: String,
         path: &mut Vec<PathStep>,
         place: String,
-        look: impl FnOnce(&mut Self, &mut Vec<PathStep>, String),
-    ) {
+        look: impl FnOnce(&mut Self, &mut Vec<PathStep>, String) -> Value,
+    ) -> Value {
         // A recursive type refers back to its enclosing place.
         if let Some((_, around)) = self.open.iter().find(|(open, _)| *open == key) {
             let kind = format!("as {}", around_name(around));
             self.put(&place, kind);
-            return;
+            return json_schema::anything();
         }
         self.open.push((key, place.clone()));
-        look(self, path, place);
+        let schema = look(self, path, place);
         self.open.pop();
+        schema
     }
 
-    fn inside<const COUNT: usize>(
+    fn inside(
         &mut self,
         path: &mut Vec<PathStep>,
         place: &str,
         kind: &str,
-        steps: [(PathStep, &str); COUNT],
-    ) {
+        (step, name): (PathStep, &str),
+    ) -> Value {
         self.put(place, kind.to_owned());
-        self.members(path, place, steps.map(|(step, name)| (step, name.to_owned())));
+        let mut schemas = self.members(path, place, [(step, name.to_owned())]);
+        schemas.pop().unwrap_or_else(json_schema::anything)
     }
 
     fn members(
@@ -241,13 +301,26 @@ impl Survey {
         path: &mut Vec<PathStep>,
         place: &str,
         members: impl IntoIterator<Item = (PathStep, String)>,
-    ) {
+    ) -> Vec<Value> {
+        let mut schemas = Vec::new();
         for (step, name) in members {
             let name = if place.is_empty() { name.trim_start_matches('.') } else { &name };
             path.push(step);
-            self.explore(path, format!("{place}{name}"));
+            schemas.push(self.explore(path, format!("{place}{name}")));
             path.pop();
         }
+        schemas
+    }
+
+    fn put_leaf(&mut self, place: &str, kind: String) -> Value {
+        let schema = json_schema::leaf(&kind);
+        self.put(place, kind);
+        schema
+    }
+
+    fn put_hidden(&mut self, place: &str, why: &str) -> Value {
+        self.put(place, format!("{UNTRACED}{why}"));
+        json_schema::anything()
     }
 
     fn put(&mut self, place: &str, kind: String) {

@@ -48,7 +48,7 @@ impl Producer {
 
     const fn deeper(self) -> Result<Self, TraceStopped> {
         if self.depth == DEPTH_MAX {
-            return Err(TraceStopped);
+            return Err(TraceStopped::Ended);
         }
         Ok(Self { depth: self.depth + 1, ..self })
     }
@@ -131,9 +131,12 @@ impl<'de> Deserializer<'de> for Producer {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, TraceStopped> {
+        if name.starts_with(RAW_JSON) {
+            return visitor.visit_map(RawNumber { name: Some(name), number: self.number() });
+        }
         visitor.visit_newtype_struct(self.deeper()?)
     }
 
@@ -179,8 +182,8 @@ impl<'de> Deserializer<'de> for Producer {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, TraceStopped> {
-        let at = self.attempt.checked_rem(variants.len()).ok_or(TraceStopped)?;
-        let name = variants.get(at).copied().ok_or(TraceStopped)?;
+        let at = self.attempt.checked_rem(variants.len()).ok_or(TraceStopped::Ended)?;
+        let name = variants.get(at).copied().ok_or(TraceStopped::Ended)?;
         visitor.visit_enum(MadeVariant { name, part: self.deeper()? })
     }
 
@@ -208,6 +211,37 @@ impl<'de> SeqAccess<'de> for MadeList {
     }
 }
 
+/// Beginning of the private names by which raw JSON deserializes.
+const RAW_JSON: &str = "$serde_json::";
+
+/// A number as raw JSON: a map of its private name to its text.
+struct RawNumber {
+    name: Option<&'static str>,
+    number: u8,
+}
+
+impl<'de> MapAccess<'de> for RawNumber {
+    type Error = TraceStopped;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, TraceStopped> {
+        let Some(name) = self.name.take() else { return Ok(None) };
+        let name: serde::de::value::StrDeserializer<'_, TraceStopped> = name.into_deserializer();
+        seed.deserialize(name).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, TraceStopped> {
+        let text = self.number.to_string();
+        let text: serde::de::value::StringDeserializer<TraceStopped> = text.into_deserializer();
+        seed.deserialize(text)
+    }
+}
+
 /// A map without entries.
 struct EmptyMap;
 
@@ -222,7 +256,7 @@ impl<'de> MapAccess<'de> for EmptyMap {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, _: V) -> Result<V::Value, TraceStopped> {
-        Err(TraceStopped)
+        Err(TraceStopped::Ended)
     }
 }
 

@@ -6,7 +6,12 @@ use serde::de::Error;
 
 /// The error that ends a run.
 #[derive(Debug)]
-pub(super) struct TraceStopped;
+pub(super) enum TraceStopped {
+    /// The end of the path, or a trial value that a type rejects.
+    Ended,
+    /// A struct without a field that it requires.
+    Missing(&'static str),
+}
 
 impl fmt::Display for TraceStopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -18,6 +23,10 @@ impl std::error::Error for TraceStopped {}
 
 impl Error for TraceStopped {
     fn custom<T: fmt::Display>(_: T) -> Self {
-        Self
+        Self::Ended
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::Missing(field)
     }
 }

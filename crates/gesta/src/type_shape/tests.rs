@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
@@ -201,4 +202,57 @@ fn names_of_types_do_not_matter_and_names_of_variants_do() {
         TypeShape::of::<Changed>().breaks(&before),
         ["by::Pigeon (struct) is gone", "by::Pigeon.name (text) is gone", "must (u8) is new",]
     );
+}
+
+/// Returns the schema of a place.
+fn schema_at(schema: &Value, pointer: &str) -> Value {
+    schema.pointer(pointer).unwrap_or_else(|| panic!("{pointer} in {schema}")).clone()
+}
+
+#[test]
+fn a_schema_has_each_place_with_its_kind_of_value() {
+    let (shape, schema) = TypeShape::with_schema::<Cart>();
+    assert_eq!(shape, TypeShape::of::<Cart>());
+    let at = |pointer: &str| schema_at(&schema, pointer);
+    assert_eq!(at("/required"), json!(["lines", "by_code", "by_id", "pair"]));
+    let line = "/properties/lines/items";
+    assert_eq!(at(&format!("{line}/required")), json!(["unitPrice"]), "a note may be absent");
+    let price = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
+    assert_eq!(at(&format!("{line}/properties/unitPrice")), price);
+    let note = json!({ "anyOf": [{ "type": "string" }, { "type": "null" }] });
+    assert_eq!(at(&format!("{line}/properties/note")), note);
+    let status = "/properties/by_id/additionalProperties/anyOf";
+    assert_eq!(at(&format!("{status}/0/enum")), json!(["Open"]));
+    assert_eq!(at(&format!("{status}/1/required")), json!(["Paid"]));
+    assert_eq!(at(&format!("{status}/2/properties/Moved")), json!({}), "a status in a status");
+    assert_eq!(at("/properties/pair/prefixItems/2/maxItems"), json!(2));
+}
+
+#[test]
+fn a_schema_requires_what_the_type_cannot_be_read_without() {
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "only its shape is looked at")]
+    struct Order {
+        amount: Box<serde_json::value::RawValue>,
+        #[serde(default)]
+        lines: Vec<Line>,
+        currency: Code,
+        note: Option<String>,
+        never: Never,
+        after: u8,
+    }
+    #[derive(Deserialize)]
+    #[serde(try_from = "String")]
+    #[expect(dead_code, reason = "only its shape is looked at")]
+    struct Never(String);
+    impl TryFrom<String> for Never {
+        type Error = &'static str;
+
+        fn try_from(_: String) -> Result<Self, Self::Error> {
+            Err("is never right")
+        }
+    }
+    let (_, schema) = TypeShape::with_schema::<Order>();
+    let required = schema_at(&schema, "/required");
+    assert_eq!(required, json!(["amount", "currency", "never"]), "`after` comes after a mystery");
 }

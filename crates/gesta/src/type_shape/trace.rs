@@ -3,7 +3,7 @@
 //! Invariant: no traced value reaches a caller; every run ends with an error, at the end of the
 //! path or before.
 
-use std::{cell::RefCell, fmt, rc::Rc};
+use std::{cell::RefCell, fmt, rc::Rc, slice};
 
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
@@ -22,6 +22,8 @@ pub(super) enum PathStep {
     Part(usize),
     Key,
     Value,
+    /// The same struct without this field. The fields before it have trial values.
+    Without(usize),
 }
 
 /// The kind of value at a place.
@@ -44,6 +46,8 @@ pub(super) enum Traced {
         key: String,
         variants: &'static [&'static str],
     },
+    /// A struct does not deserialize without the field.
+    RequiresField,
 }
 
 #[derive(Clone)]
@@ -67,14 +71,14 @@ impl<'p> Tracer<'p> {
     fn step(&self, here: impl FnOnce() -> Traced) -> Result<(PathStep, Self), TraceStopped> {
         let Some((step, path)) = self.path.split_first() else {
             *self.seen.borrow_mut() = Some(here());
-            return Err(TraceStopped);
+            return Err(TraceStopped::Ended);
         };
         Ok((*step, Self { path, ..self.clone() }))
     }
 
     fn leaf<T>(&self, kind: impl Into<String>) -> Result<T, TraceStopped> {
         self.step(|| Traced::Leaf(kind.into()))?;
-        Err(TraceStopped)
+        Err(TraceStopped::Ended)
     }
 
     fn producer(&self) -> Producer {
@@ -139,7 +143,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
                 .iter()
                 .any(|word| expected.starts_with(word));
         self.step(|| if hides { Traced::Hidden(expected) } else { Traced::Leaf(expected) })?;
-        Err(TraceStopped)
+        Err(TraceStopped::Ended)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceStopped> {
@@ -213,6 +217,15 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
             }
             Traced::Struct { key: std::any::type_name::<V>().to_owned(), fields }
         })?;
+        if let PathStep::Without(at) = step {
+            let (given, name) = (fields.get(..at), fields.get(at).copied());
+            let given = given.ok_or(TraceStopped::Ended)?.iter();
+            let missing = visitor.visit_map(FieldsBefore { given, value: rest.producer() }).err();
+            if matches!(missing, Some(TraceStopped::Missing(field)) if Some(field) == name) {
+                *rest.seen.borrow_mut() = Some(Traced::RequiresField);
+            }
+            return Err(TraceStopped::Ended);
+        }
         visitor.visit_map(FieldOf { name: field(fields, step)?, rest })
     }
 
@@ -224,15 +237,15 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     ) -> Result<V::Value, TraceStopped> {
         let (step, rest) =
             self.step(|| Traced::Enum { key: std::any::type_name::<V>().to_owned(), variants })?;
-        let PathStep::Variant(at) = step else { return Err(TraceStopped) };
-        let name = variants.get(at).copied().ok_or(TraceStopped)?;
+        let PathStep::Variant(at) = step else { return Err(TraceStopped::Ended) };
+        let name = variants.get(at).copied().ok_or(TraceStopped::Ended)?;
         visitor.visit_enum(VariantOf { name, rest })
     }
 }
 
 fn field(fields: &'static [&'static str], step: PathStep) -> Result<&'static str, TraceStopped> {
-    let PathStep::Field(at) = step else { return Err(TraceStopped) };
-    fields.get(at).copied().ok_or(TraceStopped)
+    let PathStep::Field(at) = step else { return Err(TraceStopped::Ended) };
+    fields.get(at).copied().ok_or(TraceStopped::Ended)
 }
 
 const fn part(step: PathStep) -> usize {
@@ -242,7 +255,8 @@ const fn part(step: PathStep) -> usize {
         | PathStep::Field(_)
         | PathStep::Variant(_)
         | PathStep::Key
-        | PathStep::Value => 0,
+        | PathStep::Value
+        | PathStep::Without(_) => 0,
     }
 }
 
@@ -321,6 +335,31 @@ impl<'de> MapAccess<'de> for FieldOf<'_> {
         seed: V,
     ) -> Result<V::Value, TraceStopped> {
         seed.deserialize(self.rest.clone())
+    }
+}
+
+/// A struct with some fields, all with trial values.
+struct FieldsBefore {
+    given: slice::Iter<'static, &'static str>,
+    value: Producer,
+}
+
+impl<'de> MapAccess<'de> for FieldsBefore {
+    type Error = TraceStopped;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, TraceStopped> {
+        self.given.next().map(|name| seed.deserialize(text(name))).transpose()
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, TraceStopped> {
+        // A field that a trial value lacks is not one of this struct.
+        seed.deserialize(self.value).map_err(|_| TraceStopped::Ended)
     }
 }
 

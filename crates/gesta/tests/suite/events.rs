@@ -180,6 +180,95 @@ fn a_renamed_variant_of_a_nested_enum_is_found_without_an_example() {
     );
 }
 
+#[test]
+fn a_schema_that_changed_without_a_new_version_is_found() {
+    let file = lock_file("schema", LOCKED);
+    let known = Registry::of::<LetterEvent>().type_shapes("sent").pop().unwrap();
+    let types = serde_json::to_string(&known.shape).unwrap();
+    let line = |schema: &str| {
+        let last = LOCKED.lines().last().unwrap();
+        let locked = format!(r#""types":{types},"schema":{schema},"examples":"#);
+        let last = last.replace(r#""examples":"#, &locked);
+        format!("{}\n{last}\n", LOCKED.lines().take(2).collect::<Vec<_>>().join("\n"))
+    };
+    let schema = known.schema.to_string();
+    assert!(schema.contains(r#""required":["sentTo","by"]"#), "{schema}");
+    fs::write(&file, line(&schema)).unwrap();
+    assert_events_locked(&file, &registry());
+    let optional = schema.replace(r#""required":["sentTo","by"]"#, r#""required":["by"]"#);
+    let complaint = complaint("required", &line(&optional));
+    assert!(complaint.contains("sent version 3 has the JSON schema"), "{complaint}");
+}
+
+/// An event that is written in another form than its schema has: serde reads a struct from a list,
+/// too.
+#[derive(Event, EventSet, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[event(name = "parcel-weighed")]
+struct Weighed {
+    scale: Scale,
+}
+
+#[derive(Deserialize, Clone, Debug, PartialEq)]
+struct Scale {
+    grams: u32,
+}
+
+impl Serialize for Scale {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        [self.grams].serialize(serializer)
+    }
+}
+
+#[derive(Default)]
+struct WeighedParcel;
+
+impl Aggregate for WeighedParcel {
+    const CATEGORY: &'static str = "weighed";
+    type Id = u8;
+    type Event = Weighed;
+
+    fn evolve(&mut self, _: &Weighed) {}
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(name = "weigh-parcel", on = WeighedParcel, either)]
+struct WeighParcel {
+    #[command(id)]
+    parcel: u8,
+    grams: u32,
+}
+
+impl Decide for WeighParcel {
+    type Rejection = std::convert::Infallible;
+
+    fn decide(&self, _: &WeighedParcel) -> Decision<Self> {
+        Ok(Weighed { scale: Scale { grams: self.grams } }.into())
+    }
+}
+
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let last = std::iter::successors(Some(error), |error| error.source()).last();
+    last.unwrap().to_string()
+}
+
+#[tokio::test]
+async fn an_event_with_another_schema_than_its_version_is_not_appended() {
+    let weigh = || WeighParcel { parcel: 1, grams: 5 };
+    let careless = Gesta::at("memory:").open().await.unwrap();
+    careless.execute(weigh()).await.unwrap();
+    let careful = Gesta::at("memory:").validate_events(&Registry::of::<Weighed>());
+    let careful = careful.open().await.unwrap();
+    let refused = careful.execute(weigh()).await.unwrap_err();
+    let expected = "parcel-weighed version 1 cannot be recorded: at /scale: ";
+    assert!(reason(&refused).starts_with(expected), "{refused}");
+    assert_eq!(careful.store().head().await.unwrap().position, gesta::Position::START);
+    let unknown = Gesta::at("memory:").validate_events(&Registry::of::<LetterEvent>());
+    let refused = unknown.open().await.unwrap().execute(weigh()).await.unwrap_err();
+    assert!(reason(&refused).contains("the registry has no such version"), "{refused}");
+    let known = Gesta::at("memory:").validate_events(&Registry::of::<Lost>());
+    known.open().await.unwrap().execute(LoseParcel { parcel: 1, twice: true }).await.unwrap();
+}
+
 /// An old event that stands for two, and one that stands for none.
 #[derive(Event, Serialize, Deserialize, Clone)]
 #[event(name = "sent-and-paid")]
