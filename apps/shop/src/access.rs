@@ -29,7 +29,7 @@ pub const ROLES: [&str; 3] = [CUSTOMER, CLERK, OPERATOR];
 ///
 /// | role | may |
 /// | --- | --- |
-/// | customer | see products; see and change the own user, see, place and cancel own orders |
+/// | customer | see products; the own user, orders and credit notes; place and cancel orders |
 /// | clerk | every command and query, histories, and the feed without internal streams |
 /// | operator | projections, process managers, reactors, rebuilds, and the whole feed |
 #[must_use]
@@ -38,7 +38,7 @@ pub fn rules() -> AccessRules {
         .may(["listProducts", "findProduct"])
         .may_own(["findUser", "updateUser"])
         .may_own(["placeOrder", "listOrders", "findOrder", "cancelOrder"])
-        .may_own(["findCustomerStatistics", "findCreditNote"]);
+        .may_own(["findCustomerStatistics", "listCreditNotes", "findCreditNote"]);
     let clerk =
         AccessRole::named(CLERK).has([Right::Command, Right::Query, Right::History, Right::Feed]);
     let operator = AccessRole::named(OPERATOR).has([
@@ -61,7 +61,7 @@ impl Ownership for Customers {
         Ok(match request.operation() {
             "findUser" | "updateUser" => request.path("userId") == actor,
             "findCustomerStatistics" => request.path("customerId") == actor,
-            "listOrders" => request.query("customer") == actor,
+            "listOrders" | "listCreditNotes" => request.query("customer") == actor,
             "placeOrder" => request.body_text("customerId") == actor && is_plain(request),
             "findOrder" | "cancelOrder" => {
                 customer_of_order(gesta, request).await?.as_deref() == actor

@@ -99,6 +99,11 @@ pub(crate) struct DemoOptions {
     /// `/everything` (feature `everything`); places that are not given are those of `compose.yaml`
     #[arg(long)]
     pub(crate) everything: bool,
+    /// Also prepare faults, so that every example of the operator's operations can be sent as it
+    /// is: dead letters, inputs that are set aside, pending timers, rebuilds that await a decision.
+    /// Needs an empty store; takes half a minute
+    #[arg(long, conflicts_with = "everything")]
+    pub(crate) faults: bool,
     #[command(flatten)]
     pub(crate) relay: RelayOption,
 }

@@ -7,11 +7,64 @@
 pub(crate) mod found;
 pub(crate) mod values;
 
+use gesta::{Aggregate as _, ProcessManager as _, Reactor as _};
 #[cfg(feature = "graphql")]
 use gesta_graphql::{GraphQl, Introspection};
 use gesta_http::{Access, Api, ApiRoute, Tenants};
 
-use crate::{accounts, catalogue, orders, users};
+use crate::{
+    accounts, catalogue,
+    orders::{self, Fulfilment},
+    registry,
+    samples::{self, faults},
+    users::{self, User, Welcome, WelcomeMail},
+};
+
+/// Description of the shop in the documents.
+const DESCRIPTION: &str = "Users, a catalogue, orders and accounts of a small company, on Gesta.
+
+Every change is a command: send an `Idempotency-Key`, and a retry takes effect once. Every answer \
+has a `Gesta-Position`: send it with a query that must see the change. Unsuccessful answers are \
+problem documents (RFC 9457) with a stable `code`. `asyncapi.json` describes the feed of events.
+
+The examples name what `shop demo` prepares.";
+
+/// Examples of parameters of built-in operations: operation, parameter, value.
+const SAMPLES: [(&str, &str, &str); 33] = [
+    ("rebuildProjection", "name", "sales"),
+    ("confirmSwitch", "name", "users"),
+    ("rollBackProjection", "name", "products"),
+    ("dropOldRows", "name", "credit-notes"),
+    ("retryDeadLetter", "id", faults::LETTER_TO_RETRY),
+    ("discardDeadLetter", "id", faults::LETTER_TO_DISCARD),
+    ("showProcess", "process", Welcome::NAME),
+    ("pauseProcess", "process", Welcome::NAME),
+    ("resumeProcess", "process", Welcome::NAME),
+    ("listInstances", "process", Welcome::NAME),
+    ("showInstance", "process", Welcome::NAME),
+    ("showInstance", "id", samples::USER),
+    ("listSetAside", "process", Welcome::NAME),
+    ("retryProcess", "process", Welcome::NAME),
+    ("retryProcess", "subject", faults::SUBJECT_TO_RETRY),
+    ("skipProcessInput", "process", Welcome::NAME),
+    ("skipProcessInput", "subject", faults::SUBJECT_TO_SKIP),
+    ("cancelProcess", "process", Welcome::NAME),
+    ("cancelProcess", "id", faults::INSTANCE_TO_CANCEL),
+    ("fireProcessTimer", "process", Welcome::NAME),
+    ("fireProcessTimer", "id", faults::INSTANCE_TO_FIRE),
+    ("fireProcessTimer", "timer", "0.0"),
+    ("resendProcessCommand", "process", Fulfilment::NAME),
+    ("resendProcessCommand", "id", faults::INSTANCE_TO_RESEND),
+    ("resendProcessCommand", "command", "1.0"),
+    ("showReactor", "reactor", WelcomeMail::NAME),
+    ("pauseReactor", "reactor", WelcomeMail::NAME),
+    ("resumeReactor", "reactor", WelcomeMail::NAME),
+    ("listReactorDeadLetters", "reactor", WelcomeMail::NAME),
+    ("retryEffect", "reactor", WelcomeMail::NAME),
+    ("retryEffect", "event", faults::EFFECT_TO_RETRY),
+    ("discardEffect", "reactor", WelcomeMail::NAME),
+    ("discardEffect", "event", faults::EFFECT_TO_DISCARD),
+];
 
 /// Returns the HTTP interface of the shop.
 #[must_use]
@@ -48,12 +101,32 @@ pub fn tenants(access: Access) -> Tenants {
 }
 
 fn interface(catalogue: Vec<ApiRoute>, orders: Vec<ApiRoute>) -> Api {
-    Api::new("The shop", env!("CARGO_PKG_VERSION"))
+    let api = Api::new("The shop", env!("CARGO_PKG_VERSION"))
+        .description(DESCRIPTION)
+        .events(&registry::with_examples())
         .operated_under("/v1")
+        .area("users", "Customers by name and e-mail address")
         .with("users", users::routes())
+        .area("catalogue", "Products with their prices and stock")
         .with("catalogue", catalogue)
+        .area("orders", "Orders from placement to delivery, credit notes, and statistics")
         .with("orders", orders)
-        .with("accounts", accounts::routes())
+        .area("accounts", "Money that the shop holds for others")
+        .with("accounts", accounts::routes());
+    with_samples(api)
+}
+
+/// Sets the names of this application, and those of its samples, as examples of the built-in
+/// operations.
+fn with_samples(api: Api) -> Api {
+    let api = SAMPLES.iter().fold(api, |api, (operation, parameter, example)| {
+        api.example(operation, parameter, *example)
+    });
+    api.example("skipProcessInput", "number", faults::INPUT_TO_SKIP).example(
+        "listEvents",
+        "category",
+        [User::CATEGORY].as_slice(),
+    )
 }
 
 /// Puts a route in place of the one with its method and path.

@@ -1,7 +1,8 @@
 //! The shop: the reference application of Gesta.
 //!
 //! Owns: four domains ([`users`], [`catalogue`], [`orders`], [`accounts`]), each with its events,
-//! aggregates, commands and read models; the [`import`] of sales from elsewhere.
+//! aggregates, commands and read models; the [`import`] of sales from elsewhere; the [`samples`]
+//! that examples name.
 //!
 //! Invariants: every change is a command; every answer comes from a read model, or from the events
 //! of one order; the domains use no clock, no randomness and no store.
@@ -26,6 +27,7 @@ pub mod read_models;
 pub mod read_side;
 pub mod registry;
 pub mod rows;
+pub mod samples;
 pub mod search;
 pub mod snapshots;
 pub mod sql;

@@ -27,7 +27,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use gesta::TenantId;
 use gesta_http::{NewApiKey, Principal};
-use shop::processes::ProcessDelays;
+use shop::{
+    processes::ProcessDelays,
+    samples::{self, faults},
+};
 
 use crate::{
     arguments::{Command, DemoOptions, ServeOptions, usage_error},
@@ -192,6 +195,16 @@ async fn open_to_serve(
     Ok(shop)
 }
 
+/// Appends the events that the faults begin with. Process managers and reactors are not open yet:
+/// they append events of their own, and these need the first positions.
+async fn plant_faults(places: &Places) -> Result<()> {
+    let shop = places.open("demo").await?;
+    let planted = faults::plant(&shop.gesta).await;
+    shop.close().await;
+    ensure!(planted?, "--faults needs an empty store, and {} has events", places.store);
+    Ok(())
+}
+
 async fn run_demo(places: Places, options: &DemoOptions) -> Result<ExitCode> {
     #[cfg(feature = "everything")]
     if options.everything {
@@ -199,11 +212,20 @@ async fn run_demo(places: Places, options: &DemoOptions) -> Result<ExitCode> {
     }
     let relay = options.relay.place(&places).unwrap_or_else(usage_error);
     let server = options.listen.bind().await?;
-    let mut shop = places.open_with_processes(&Node::DEMO, ProcessDelays::default()).await?;
+    let delays = if options.faults { faults::DELAYS } else { ProcessDelays::default() };
+    if options.faults {
+        plant_faults(&places).await?;
+    }
+    let mut shop = places.open_with_processes(&Node::DEMO, delays).await?;
     if let Some(relay) = &relay {
         shop.relay_to(relay)?;
     }
+    samples::prepare(&shop.gesta).await?;
     let outcome = import_sample(&shop.gesta, &places).await?;
+    if options.faults {
+        let outbox = places.outbox().context("--faults needs a directory of mails: --local")?;
+        faults::prepare(&shop.gesta, &outbox).await?;
+    }
     server.serve(shop, Vec::new()).await?;
     Ok(outcome)
 }

@@ -401,6 +401,11 @@ impl Places {
         all.flatten().filter(is_kept).map(ToString::to_string)
     }
 
+    /// Returns the directory of the mails, if there is one.
+    pub(crate) fn outbox(&self) -> Option<PathBuf> {
+        self.local.as_ref().map(|local| local.join(OUTBOX))
+    }
+
     /// Opens the shop for a report, without its process managers and reactors. A store that does
     /// not exist is refused, because opening would create an empty one.
     pub(crate) async fn open_existing(&self, verb: &str) -> Result<OpenShop> {

@@ -13,7 +13,7 @@ const JSON: &str = "application/json";
 /// Media type of feeds, which become subscriptions.
 const EVENT_STREAM: &str = "text/event-stream";
 /// Ids of operations that describe the HTTP interface itself. GraphQL has introspection for it.
-const ABOUT_HTTP: [&str; 1] = ["showDocument"];
+const ABOUT_HTTP: [&str; 2] = ["showAsyncDocument", "showDocument"];
 
 /// The part of a GraphQL schema that an operation is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,15 +10,18 @@ use axum::{
     http::{Method, Uri},
     routing::MethodRouter,
 };
+use gesta::Registry;
 use serde_json::{Map, Value, json};
 
 use crate::{
     Access, ApiRoute, GestaState, HttpRules, InvalidRules, Problem, Right, RouteAccess, Schemas,
     built_in::{
-        docs::{self, Document},
-        feed, health, metrics, processes, projections, reactors,
+        docs::{self, AsyncDocument, Document},
+        feed::{self, described::async_document},
+        health, metrics, processes, projections, reactors,
     },
-    wire::headers,
+    routing::route::BUILT_IN,
+    wire::{event_schemas::EventSchemas, headers},
 };
 
 /// The route table of an application.
@@ -34,10 +37,28 @@ use crate::{
 pub struct Api {
     title: &'static str,
     version: &'static str,
+    description: &'static str,
+    /// Tags of the document, in the order in which it shows them.
+    areas: Vec<Area>,
+    servers: Vec<Value>,
+    events: EventSchemas,
+    /// Path prefix of the feed, if there is one.
+    feed: Option<String>,
     routes: Vec<ApiRoute>,
     /// Paths of WebSockets with their handlers.
     sockets: Vec<(String, MethodRouter<GestaState>)>,
 }
+
+/// A tag of the document.
+#[derive(Debug)]
+struct Area {
+    name: &'static str,
+    description: &'static str,
+}
+
+/// Description of the area of the built-in routes.
+const ABOUT_BUILT_IN: &str =
+    "Health, metrics, documentation, the feed of events, and the operator's routes";
 
 impl Api {
     /// Creates a table with the routes of every application: the OpenAPI document, a page to try
@@ -48,7 +69,95 @@ impl Api {
     pub fn new(title: &'static str, version: &'static str) -> Self {
         let mut routes = Vec::from(docs::routes());
         routes.extend(health::routes());
-        Self { title, version, routes, sockets: Vec::new() }
+        Self {
+            title,
+            version,
+            description: "",
+            areas: Vec::new(),
+            servers: Vec::new(),
+            events: EventSchemas::default(),
+            feed: None,
+            routes,
+            sockets: Vec::new(),
+        }
+    }
+
+    /// Sets the description of the application in the documents, as CommonMark.
+    #[must_use]
+    pub fn description(self, description: &'static str) -> Self {
+        Self { description, ..self }
+    }
+
+    /// Adds a server to the OpenAPI document. By default there is one: the server that the
+    /// document comes from.
+    #[must_use]
+    pub fn server(mut self, url: &str, description: &str) -> Self {
+        self.servers.push(json!({ "url": url, "description": description }));
+        self
+    }
+
+    /// Describes an area of routes in the document.
+    #[must_use]
+    pub fn area(mut self, name: &'static str, description: &'static str) -> Self {
+        match self.areas.iter_mut().find(|area| area.name == name) {
+            Some(known) => known.description = description,
+            None => self.areas.push(Area { name, description }),
+        }
+        self
+    }
+
+    /// Adds the JSON schemas of all versions of these events to both documents, as components such
+    /// as `event.order-placed.v1`, with the registry's examples.
+    ///
+    /// ```
+    /// use gesta::{Registry, prelude::*};
+    /// use gesta_http::Api;
+    ///
+    /// #[derive(Event, Serialize, Deserialize, Clone)]
+    /// #[event(name = "door-opened")]
+    /// struct DoorOpened {
+    ///     key: String,
+    /// }
+    ///
+    /// #[derive(EventSet, Clone)]
+    /// enum DoorEvent {
+    ///     Opened(DoorOpened),
+    /// }
+    ///
+    /// let doors = Api::new("Doors", "1.0").operated_under("/v1");
+    /// let doors = doors.events(&Registry::of::<DoorEvent>());
+    /// let schema = &doors.document()["components"]["schemas"]["event.door-opened.v1"];
+    /// assert_eq!(schema["properties"]["key"]["type"], "string");
+    /// assert_eq!(doors.async_document()["channels"]["events"]["address"], "/v1/events");
+    /// ```
+    #[must_use]
+    pub fn events(self, registry: &Registry) -> Self {
+        Self { events: EventSchemas::of(registry), ..self }
+    }
+
+    /// Returns the AsyncAPI 3.0 document of the feed of events.
+    #[must_use]
+    pub fn async_document(&self) -> Value {
+        async_document(&self.info(), self.feed.as_deref(), &self.events)
+    }
+
+    /// Sets the example of a parameter of an operation, such as one of the operator's; otherwise as
+    /// [`ApiRoute::example`].
+    ///
+    /// # Panics
+    /// If there is no such operation, or it has no such parameter.
+    #[must_use]
+    pub fn example(self, operation: &str, parameter: &str, example: impl Into<Value>) -> Self {
+        let example = example.into();
+        assert!(
+            self.routes.iter().any(|route| route.id() == operation),
+            "there is no operation `{operation}`"
+        );
+        let set = |route: ApiRoute| match route.id() == operation {
+            true => route.example(parameter, example.clone()),
+            false => route,
+        };
+        Self { routes: self.routes.into_iter().map(set).collect(), ..self }
     }
 
     /// Adds the event feed, also as a WebSocket, and the operator's routes for projections, process
@@ -63,12 +172,17 @@ impl Api {
         // Not strict: a scrape may have parameters, as Prometheus allows to configure.
         self.routes.push(metrics::route());
         self.sockets.push(feed::socket_route(prefix));
+        self.feed = Some(prefix.to_owned());
         self
     }
 
-    /// Adds routes; `area` is their tag in the document.
+    /// Adds routes; `area` is their tag in the document. The document shows the areas in the order
+    /// in which they are added, and the built-in routes after them.
     #[must_use]
     pub fn with(mut self, area: &'static str, routes: impl IntoIterator<Item = ApiRoute>) -> Self {
+        if !self.areas.iter().any(|known| known.name == area) {
+            self.areas.push(Area { name: area, description: "" });
+        }
         self.routes.extend(routes.into_iter().map(|route| route.in_area(area).strict()));
         self
     }
@@ -110,12 +224,52 @@ impl Api {
                 methods.insert(method.as_str().to_lowercase(), operation);
             }
         }
+        let mut components = match schemas.into_json() {
+            Value::Object(components) => components,
+            _ => Map::new(),
+        };
+        self.events.add_to(&mut components);
         json!({
             "openapi": "3.1.0",
-            "info": { "title": self.title, "version": self.version },
+            "info": self.info(),
+            "servers": self.document_servers(),
+            "tags": self.tags(),
             "paths": paths,
-            "components": { "schemas": schemas.into_json() },
+            "components": { "schemas": components },
         })
+    }
+
+    /// Returns the title, the version and the description, as both documents have them.
+    fn info(&self) -> Value {
+        let mut info = json!({ "title": self.title, "version": self.version });
+        if let (false, Some(members)) = (self.description.is_empty(), info.as_object_mut()) {
+            members.insert("description".to_owned(), json!(self.description));
+        }
+        info
+    }
+
+    fn document_servers(&self) -> Value {
+        if self.servers.is_empty() {
+            // Relative to the document, which may be nested under a prefix.
+            return json!([{ "url": ".", "description": "The server of this document" }]);
+        }
+        json!(self.servers)
+    }
+
+    /// Returns the areas in order: those of the application, then the built-in one.
+    fn tags(&self) -> Value {
+        let (own, built_in): (Vec<_>, Vec<_>) =
+            self.areas.iter().partition(|area| area.name != BUILT_IN);
+        let about = built_in.first().map_or(ABOUT_BUILT_IN, |area| area.description);
+        let own = own.into_iter().map(|area| (area.name, area.description));
+        let tags = own.chain([(BUILT_IN, about)]).map(|(name, description)| {
+            let mut tag = json!({ "name": name });
+            if let (false, Some(members)) = (description.is_empty(), tag.as_object_mut()) {
+                members.insert("description".to_owned(), json!(description));
+            }
+            tag
+        });
+        tags.collect()
     }
 
     /// Builds the router, for an application that has no other routes: unknown paths and methods
@@ -186,6 +340,7 @@ impl Api {
             None => self.document(),
         };
         let document = Document(Arc::new(document));
+        let async_document = AsyncDocument(Arc::new(self.async_document()));
         let mut router = Router::new();
         // axum panics on a duplicate method and path.
         for route in self.routes {
@@ -196,7 +351,7 @@ impl Api {
         for (path, handler) in self.sockets {
             router = router.route(&path, handler.layer(rule.clone()));
         }
-        router.layer(Extension(document))
+        router.layer(Extension(document)).layer(Extension(async_document))
     }
 }
 

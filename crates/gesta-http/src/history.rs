@@ -9,7 +9,8 @@ use gesta::{
 use serde::Serialize;
 
 use crate::{
-    Cursor, PageLimit, Paged, Problem, Queries, QueryResponse, RequestFields, Schema, StoredJson,
+    Cursor, PageLimit, PageLinks, Paged, Problem, Queries, QueryResponse, RequestFields, Schema,
+    StoredJson,
     wire::{
         event::{Payload, recorded_at},
         headers::whole_number,
@@ -88,6 +89,7 @@ const LIST: &str = "history";
 
 impl Queries {
     /// Returns a page of a stream's events in order, or a response with `None` if it has no events.
+    /// `links` are those of the request.
     ///
     /// # Errors
     /// The [`Problem`] to answer with.
@@ -95,6 +97,7 @@ impl Queries {
         &self,
         stream: StreamName,
         list: &ListHistory,
+        links: &PageLinks,
     ) -> Result<QueryResponse<Option<Paged<HistoryEntry>>>, Problem> {
         // Before the read: the page then reflects at least this position.
         let position = self.gesta().store().head().await?.position;
@@ -105,8 +108,9 @@ impl Queries {
         let events = self.read_history(stream, after, u64::from(limit.number()) + 1).await?;
         // An empty first page means that there is no such resource; an empty later one is the end
         // of its history.
-        let value = (after.is_some() || !events.is_empty()).then(|| page(&events, limit));
-        Ok(QueryResponse { value, position })
+        let value = (after.is_some() || !events.is_empty()).then(|| page(&events, limit, links));
+        let response = QueryResponse::new(value, position);
+        Ok(response.linked(links, |page| page.as_ref().and_then(|page| page.next.as_ref())))
     }
 
     async fn read_history(
@@ -121,10 +125,10 @@ impl Queries {
     }
 }
 
-fn page(events: &[RecordedEvent], limit: PageLimit) -> Paged<HistoryEntry> {
+fn page(events: &[RecordedEvent], limit: PageLimit, links: &PageLinks) -> Paged<HistoryEntry> {
     let limit = usize::from(limit.number());
     let items: Vec<_> = events.iter().take(limit).map(HistoryEntry::of).collect();
     let last = items.last().filter(|_| events.len() > limit);
-    let next = last.map(|entry| Cursor::new(LIST, &entry.revision.to_string()));
+    let next = last.map(|entry| links.next(LIST, &entry.revision.to_string()));
     Paged { items, next }
 }

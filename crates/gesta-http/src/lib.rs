@@ -70,7 +70,8 @@
 //!
 //! Invariants:
 //! - Every unsuccessful response is a problem document (RFC 9457) with a stable code.
-//! - The OpenAPI document is derived from the handlers' argument and return types.
+//! - The OpenAPI document, with its examples, is derived from the handlers' argument and return
+//!   types.
 //! - No input is answered with a 500.
 //!
 //! The modules are layers; each uses only those before it in this list: `wire` (JSON and headers),
@@ -136,6 +137,7 @@ pub use wire::{
     cursor::{Cursor, PageLimit, PageRequest, Paged},
     event::{EventDetails, StoredJson},
     host_name::{HostName, ParseHostNameError},
+    links::PageLinks,
     moment::{Moment, Time},
     object_only::ObjectOnly,
     operation::{Describe, Operation},
@@ -150,7 +152,7 @@ pub mod __macros {
     pub use serde;
     pub use serde_json;
 
-    pub use crate::wire::schema::names;
+    pub use crate::wire::schema::{example, names};
 }
 
 // The example of the README is compiled, and run if it needs no server.

@@ -19,7 +19,7 @@ use gesta::{Answer, AsOf, Gesta, OnRead, Position, RecordedAt, Revision, store::
 use serde::Serialize;
 
 use crate::{
-    Describe, GestaState, Operation, Problem, Schema,
+    Cursor, Describe, GestaState, Operation, PageLinks, Problem, Schema,
     requests::preconditions::{condition_schema, etag_schema},
     wire::{
         event::recorded_at,
@@ -118,7 +118,7 @@ impl Queries {
         // Waits within the limit of requests, unless an answer is cached.
         let ask = self.gesta().ask(query).at_least_position(self.at_least);
         let found = ask.within(self.state.request_limits().wait_max).with_position().await?;
-        Ok(QueryResponse { value: found.answer, position: found.position.max(self.at_least) })
+        Ok(QueryResponse::new(found.answer, found.position.max(self.at_least)))
     }
 
     /// Folds an on-read projection from its stream, or returns `None` if the stream has no events.
@@ -144,7 +144,7 @@ impl Queries {
             return Err(beyond_head("revision-beyond-head", &detail).at_revision(Some(head)));
         }
         Ok(fresh.map(|fresh| Versioned {
-            answer: QueryResponse { value: fresh.row, position: seen },
+            answer: QueryResponse::new(fresh.row, seen),
             revision: fresh.revision,
         }))
     }
@@ -158,6 +158,8 @@ pub struct QueryResponse<T> {
     pub value: T,
     /// Every event up to this position is reflected; later ones may be.
     pub position: Position,
+    /// Value of the `Link` header, for a page with neighbours.
+    pub links: Option<HeaderValue>,
 }
 
 /// The response with one resource that exists: 200.
@@ -175,9 +177,21 @@ pub struct Versioned<T> {
 }
 
 impl<T> QueryResponse<T> {
+    pub(crate) fn new(value: T, position: Position) -> Self {
+        Self { value, position, links: None }
+    }
+
     /// Converts the body.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> QueryResponse<U> {
-        QueryResponse { value: make(self.value), position: self.position }
+        let Self { value, position, links } = self;
+        QueryResponse { value: make(value), position, links }
+    }
+
+    /// Adds the links of a page to its neighbours. `next` returns the cursor of the next page.
+    #[must_use]
+    pub fn linked(self, links: &PageLinks, next: impl FnOnce(&T) -> Option<&Cursor>) -> Self {
+        let links = links.header(next(&self.value));
+        Self { links, ..self }
     }
 }
 
@@ -187,9 +201,9 @@ impl<T> QueryResponse<Option<T>> {
     /// # Errors
     /// A 404 if there is none.
     pub fn found(self, what: &str) -> Result<Resource<T>, Problem> {
-        let position = self.position;
-        let value = self.value.ok_or_else(|| Problem::not_found(what))?;
-        Ok(Resource(QueryResponse { value, position }))
+        let Self { value, position, links } = self;
+        let value = value.ok_or_else(|| Problem::not_found(what))?;
+        Ok(Resource(QueryResponse { value, position, links }))
     }
 }
 
@@ -202,6 +216,12 @@ impl<T> Resource<T> {
     /// Converts the body.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Resource<U> {
         Resource(self.0.map(make))
+    }
+
+    /// Adds the links of a page to its neighbours. `next` returns the cursor of the next page.
+    #[must_use]
+    pub fn linked(self, links: &PageLinks, next: impl FnOnce(&T) -> Option<&Cursor>) -> Self {
+        Self(self.0.linked(links, next))
     }
 
     /// Adds the revision of the resource.
@@ -220,11 +240,9 @@ impl<T> Versioned<T> {
 impl<T> Versioned<Option<T>> {
     /// Returns the resource, or `None` if the body is `None`.
     pub fn present(self) -> Option<Versioned<T>> {
-        let QueryResponse { value, position } = self.answer;
-        Some(Versioned {
-            answer: QueryResponse { value: value?, position },
-            revision: self.revision,
-        })
+        let QueryResponse { value, position, links } = self.answer;
+        let answer = QueryResponse { value: value?, position, links };
+        Some(Versioned { answer, revision: self.revision })
     }
 }
 
@@ -236,6 +254,9 @@ impl<T: Serialize> IntoResponse for QueryResponse<T> {
         // A cached response would break read-your-writes.
         let never = HeaderValue::from_static("no-store");
         response.headers_mut().insert(header::CACHE_CONTROL, never);
+        if let Some(links) = self.links {
+            response.headers_mut().insert(header::LINK, links);
+        }
         response
     }
 }

@@ -10,7 +10,7 @@ use syn::{
     Result, Token, Type, meta::ParseNestedMeta, parenthesized, punctuated::Punctuated, token,
 };
 
-use crate::attributes::for_each_entry;
+use crate::attributes::{for_each_entry, set_once};
 
 /// A field of a struct that is an object in JSON.
 pub(crate) struct NamedField<'i> {
@@ -73,7 +73,7 @@ impl SerdeNames {
     }
 }
 
-fn skip_value(meta: &ParseNestedMeta<'_>) -> Result<()> {
+pub(crate) fn skip_value(meta: &ParseNestedMeta<'_>) -> Result<()> {
     if meta.input.peek(Token![=]) {
         let _: Expr = meta.value()?.parse()?;
     } else if meta.input.peek(token::Paren) {
@@ -152,15 +152,20 @@ pub(crate) fn description(attributes: &[Attribute]) -> String {
 }
 
 /// Returns the implementations of `Fields` and `Schema` for fields with these names.
-pub(crate) fn object(input: &DeriveInput, fields: &[(String, &NamedField<'_>)]) -> TokenStream {
+pub(crate) fn object(
+    input: &DeriveInput,
+    fields: &[(String, &NamedField<'_>)],
+) -> Result<TokenStream> {
     let ident = &input.ident;
     let name = ident.to_string();
     let about = description(&input.attrs);
     let fields = fields.iter().map(|(name, NamedField { ty, field, .. })| {
         let about = description(&field.attrs);
-        quote!(::gesta_http::Field::named::<#ty>(#name, #about, schemas))
+        let example = example(field)?;
+        Ok(quote!(::gesta_http::Field::named::<#ty>(#name, #about, schemas) #example))
     });
-    quote! {
+    let fields = fields.collect::<Result<Vec<_>>>()?;
+    Ok(quote! {
         #[automatically_derived]
         impl ::gesta_http::Fields for #ident {
             const NAME: &'static str = #name;
@@ -181,8 +186,32 @@ pub(crate) fn object(input: &DeriveInput, fields: &[(String, &NamedField<'_>)]) 
             ) -> ::gesta_http::__macros::serde_json::Value {
                 schemas.object::<#ident>()
             }
+
+            fn example() -> ::core::option::Option<::gesta_http::__macros::serde_json::Value> {
+                <#ident as ::gesta_http::Fields>::example_object()
+            }
         }
-    }
+    })
+}
+
+/// Returns the call that sets a field's example, by `#[request(example = …)]`: a value, or that of
+/// the field's type.
+fn example(field: &Field) -> Result<TokenStream> {
+    let mut call = None;
+    for_each_entry(&field.attrs, "request", |meta| {
+        if !meta.path.is_ident("example") {
+            return skip_value(&meta);
+        }
+        let ty = &field.ty;
+        let example = if meta.input.peek(Token![=]) {
+            let value: Expr = meta.value()?.parse()?;
+            quote!(.with_example(::gesta_http::__macros::example(#value)))
+        } else {
+            quote!(.with_example_of::<#ty>())
+        };
+        set_once(&mut call, &meta, example)
+    })?;
+    Ok(call.unwrap_or_default())
 }
 
 /// Parses `(a, b, …)`.

@@ -118,6 +118,8 @@ pub fn derive_rejection(input: TokenStream) -> TokenStream {
 /// #[request(now)]    at: Option<Time>      the application's time if absent
 /// #[request(new_id)] id: Option<Id>        a new id if absent, the same one for every retry
 /// #[request(into = OrderItem)]             `From` for a value with the same fields
+/// #[request(example = "Ann")] name: Text   the value in examples of the OpenAPI document
+/// #[request(example)] price: Option<Price> the example of the type, also if it may be absent
 /// #[request(own_schema)]                   without `Fields` and `Schema`, to write them by hand
 /// ```
 #[proc_macro_derive(RequestFields, attributes(request, serde))]

@@ -12,7 +12,7 @@ use syn::{
 
 use crate::{
     attributes::{for_each_entry, set_once},
-    fields::{NamedField, SerdeNames, field_name, idents, named_fields, object},
+    fields::{NamedField, SerdeNames, field_name, idents, named_fields, object, skip_value},
 };
 
 /// The entries of `#[request(…)]` on the struct.
@@ -116,7 +116,7 @@ fn schema(input: &DeriveInput, fields: &[NamedField<'_>]) -> Result<TokenStream>
         };
         listed.push((name, field));
     }
-    Ok(object(input, &listed))
+    object(input, &listed)
 }
 
 /// Returns the function that makes a command from the request.
@@ -164,6 +164,10 @@ fn filled(field: &NamedField<'_>) -> Result<TokenStream> {
     let ident = field.ident;
     let mut edge = None;
     for_each_entry(&field.field.attrs, "request", |meta| {
+        // An example does not change the value.
+        if meta.path.is_ident("example") {
+            return skip_value(&meta);
+        }
         let value = if meta.path.is_ident("now") {
             quote!(_edge.or_now(self.#ident)?)
         } else if meta.path.is_ident("new_id") {
@@ -173,7 +177,8 @@ fn filled(field: &NamedField<'_>) -> Result<TokenStream> {
             quote!(#value.unwrap_or_default())
         } else {
             return Err(meta.error(
-                "unknown attribute of a request's field; expected `now`, `new_id` or `default`",
+                "unknown attribute of a request's field; expected `now`, `new_id`, `default` or \
+                 `example = …`",
             ));
         };
         set_once(&mut edge, &meta, value)

@@ -31,7 +31,7 @@ fn response(input: &DeriveInput) -> Result<TokenStream> {
         };
         listed.push((name, field));
     }
-    Ok(object(input, &listed))
+    object(input, &listed)
 }
 
 fn names(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
@@ -49,6 +49,11 @@ fn names(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
         });
     }
     let ident = &input.ident;
+    // The first one, because any will do.
+    let example = match names.first() {
+        Some(name) => quote!(::core::option::Option::Some(::gesta_http::__macros::example(#name))),
+        None => quote!(::core::option::Option::None),
+    };
     Ok(quote! {
         #[automatically_derived]
         impl ::gesta_http::Schema for #ident {
@@ -56,6 +61,10 @@ fn names(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
                 _: &mut ::gesta_http::Schemas,
             ) -> ::gesta_http::__macros::serde_json::Value {
                 ::gesta_http::__macros::names(&[#(#names),*])
+            }
+
+            fn example() -> ::core::option::Option<::gesta_http::__macros::serde_json::Value> {
+                #example
             }
         }
     })

@@ -167,7 +167,8 @@ fn a_request_of_an_unknown_attribute_is_told_the_known_ones() {
         }
     };
     assert!(
-        error(request_fields::derive, &input).contains("expected `now`, `new_id` or `default`")
+        error(request_fields::derive, &input)
+            .contains("expected `now`, `new_id`, `default` or `example")
     );
 }
 

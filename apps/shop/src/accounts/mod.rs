@@ -20,6 +20,6 @@ pub use events::{
     AccountEvent, AccountOpened, Currency, InvalidCurrency, MoneyDeposited, MoneyWithdrawn,
     TransferReceived, TransferSent,
 };
-pub use queries::{FindAccount, ListBalances, ListTransactions};
+pub use queries::{FindAccount, ListAccounts, ListBalances, ListTransactions};
 pub use read_model::Accounts;
 pub(crate) use routes::routes;

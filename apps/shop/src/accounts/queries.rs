@@ -38,6 +38,30 @@ impl Answer<Reader> for FindAccount {
     }
 }
 
+/// Lists accounts with their balances by id.
+#[derive(Query, Clone, Debug, Default)]
+#[query(reads = Accounts, answer = Page<AccountBalance>)]
+pub struct ListAccounts {
+    /// Page to return.
+    pub page: PageRequest<AccountId>,
+}
+
+impl Answer<Reader> for ListAccounts {
+    async fn answer(&self, rows: &mut Reader) -> Result<Self::Answer, QueryError> {
+        let sql = "select account_id, currency, balance,
+                       (select coalesce(max(number), 0) from transactions
+                        where transactions.account_id = accounts.account_id)
+                   from accounts where account_id > ?1 order by account_id limit ?2";
+        let after = self.page.after.as_ref().map_or("", AccountId::as_str);
+        let limit = fetch_limit(self.page.limit);
+        let found = match rows {
+            Reader::Sql(rows) => rows.query(sql, params![after, limit], balance).await?,
+            Reader::Rows(rows) => account_rows::list_after(rows, after, limit).await?,
+        };
+        Ok(Page::from_rows(found, self.page.limit, |account| account.account_id.to_string()))
+    }
+}
+
 /// Lists all accounts with their balances, by id.
 #[derive(Query, Clone, Debug)]
 #[query(reads = Accounts, answer = Vec<AccountBalance>)]

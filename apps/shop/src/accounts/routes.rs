@@ -3,28 +3,34 @@
 use gesta_http::{ApiRoute, EdgeValues, Problem, RequestFields, Time};
 
 use super::{
-    Currency, DepositMoney, FindAccount, ListTransactions, OpenAccount, TransferMoney,
-    WithdrawMoney,
+    Currency, DepositMoney, FindAccount, ListAccounts, ListTransactions, OpenAccount,
+    TransferMoney, WithdrawMoney,
 };
 use crate::{
     http::values::{Id, PositiveAmount, Text},
     id::AccountId,
+    samples,
 };
 
-pub(crate) fn routes() -> [ApiRoute; 6] {
+pub(crate) fn routes() -> [ApiRoute; 7] {
     [
         ApiRoute::post("/v1/accounts", "Opens an account").create(NewAccount::into_command),
+        ApiRoute::get("/v1/accounts", "Lists accounts and their balances, by id")
+            .list("accounts", |(), (), page| ListAccounts { page }),
         ApiRoute::get("/v1/accounts/{accountId}", "Returns an account and its balance")
             .find_versioned(
                 "account",
                 |Id(account_id)| FindAccount { account_id },
                 |it| it.revision,
-            ),
+            )
+            .example("accountId", samples::ACCOUNT),
         ApiRoute::post("/v1/accounts/{accountId}/deposit", "Deposits money")
             .update(Deposit::into_command)
+            .example("accountId", samples::ACCOUNT)
             .rejects(&["balance-too-great"]),
         ApiRoute::post("/v1/accounts/{accountId}/withdraw", "Withdraws money")
             .update(Withdrawal::into_command)
+            .example("accountId", samples::ACCOUNT)
             .rejects(&["insufficient-funds"]),
         ApiRoute::post("/v1/transfers", "Transfers money between two accounts")
             .update(transfer_money)
@@ -41,7 +47,8 @@ pub(crate) fn routes() -> [ApiRoute; 6] {
         .list_of("account", "transactions", |(), Id(account_id), page| ListTransactions {
             account_id,
             page,
-        }),
+        })
+        .example("accountId", samples::ACCOUNT),
     ]
 }
 
@@ -66,6 +73,7 @@ struct Deposit {
     /// Amount in the account's currency.
     amount: PositiveAmount,
     /// Purpose of the payment, as free text.
+    #[request(example = "wages")]
     reference: Text,
     /// Payer outside the shop, as free text.
     source: Option<Text>,
@@ -81,6 +89,7 @@ struct Withdrawal {
     /// Amount in the account's currency.
     amount: PositiveAmount,
     /// Purpose of the payment, as free text.
+    #[request(example = "rent")]
     reference: Text,
     /// Recipient outside the shop, as free text.
     destination: Option<Text>,
@@ -94,12 +103,15 @@ struct Withdrawal {
 #[request(command = TransferMoney)]
 struct Transfer {
     /// Paying account.
+    #[request(example = samples::ACCOUNT)]
     from: Id<AccountId>,
     /// Receiving account.
+    #[request(example = samples::OTHER_ACCOUNT)]
     to: Id<AccountId>,
     /// Amount in the account's currency.
     amount: PositiveAmount,
     /// Purpose of the payment, as free text.
+    #[request(example = "lunch")]
     reference: Text,
     /// Business time; defaults to the current time.
     #[request(now)]

@@ -86,6 +86,16 @@ pub(super) async fn list(rows: &mut RowsReader) -> Result<Vec<AccountBalance>, A
     Ok(found.into_iter().map(|(_, row)| row.balance()).collect())
 }
 
+/// Lists accounts after an id.
+pub(super) async fn list_after(
+    rows: &mut RowsReader,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<AccountBalance>, ApplyError> {
+    let found: Vec<(_, AccountRow)> = rows.list(page(ACCOUNTS, "", after, limit)).await?;
+    Ok(found.into_iter().map(|(_, row)| row.balance()).collect())
+}
+
 /// Lists the transactions of an account with numbers below this one, newest first.
 pub(super) async fn transactions(
     rows: &mut RowsReader,

@@ -12,6 +12,7 @@ use crate::{
     http::values::{AmountFromZero, Id, Text, Whole, Words, quantity},
     id::ProductId,
     quantity::Quantity,
+    samples,
     search::SearchText,
 };
 
@@ -27,18 +28,22 @@ pub(crate) fn routes() -> [ApiRoute; 5] {
                 page,
             },
         ),
-        ApiRoute::get("/v1/products/{code}", "Returns a product").find_versioned(
-            "product",
-            |Id(product_id)| FindProduct { product_id },
-            |it| it.revision,
-        ),
+        ApiRoute::get("/v1/products/{code}", "Returns a product")
+            .find_versioned(
+                "product",
+                |Id(product_id)| FindProduct { product_id },
+                |it| it.revision,
+            )
+            .example("code", samples::PRODUCT),
         ApiRoute::put("/v1/products/{code}", "Replaces a product's name and price")
-            .update(ProductChange::into_command),
+            .update(ProductChange::into_command)
+            .example("code", samples::PRODUCT),
         ApiRoute::post(
             "/v1/products/{code}/stock",
             "Receives pieces into stock, or corrects their number",
         )
         .handle(change_stock)
+        .example("code", samples::PRODUCT)
         .rejects(&["insufficient-stock"]),
     ]
 }
@@ -51,6 +56,7 @@ struct NewProduct {
     #[request(new_id)]
     product_id: Option<Id<ProductId>>,
     /// Name shown to customers.
+    #[request(example = "Teapot")]
     name: Text,
     /// Price of a piece.
     price: AmountFromZero,
@@ -64,6 +70,7 @@ struct NewProduct {
 #[request(command = UpdateProduct, path(product_id: Id<ProductId>))]
 struct ProductChange {
     /// Name shown to customers.
+    #[request(example = "Mug with a spoon")]
     name: Text,
     /// Price of a piece.
     price: AmountFromZero,
@@ -137,6 +144,10 @@ impl Schema for StockChange {
             let received = stock_change("receive", &more, schemas);
             json!({ "oneOf": [received, stock_change("adjust", &adjusted, schemas)] })
         })
+    }
+
+    fn example() -> Option<Value> {
+        Some(json!({ "type": "receive", "quantity": 12, "reason": "delivery" }))
     }
 }
 

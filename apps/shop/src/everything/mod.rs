@@ -17,7 +17,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use gesta::{redis::Redis, search::SearchStore, sqlite::Sqlite, store::EventStore};
-use shop::{processes::ProcessDelays, read_models::ReadModels};
+use shop::{processes::ProcessDelays, read_models::ReadModels, samples};
 
 use self::{
     consumer::Consumer,
@@ -68,6 +68,7 @@ pub(crate) async fn demo(mut places: Places, options: &DemoOptions) -> Result<Ex
         },
     };
     let survey = Arc::new(Survey::new(parts));
+    samples::prepare(&shop.gesta).await?;
     let outcome = import_sample(&shop.gesta, &places).await?;
     server.serve(shop, page::routes(&survey)).await?;
     survey.close().await;

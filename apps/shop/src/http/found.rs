@@ -1,7 +1,7 @@
 //! Answers of full-text searches: a page with counts, facets and highlights.
 
 use gesta::search::{FacetCounts, SearchResults};
-use gesta_http::{Cursor, Schema, Schemas};
+use gesta_http::{Cursor, PageLinks, Schema, Schemas};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -70,10 +70,15 @@ impl<T> FoundPage<T> {
         Self { items, next, total: None, facets: Vec::new(), highlights: Vec::new() }
     }
 
+    /// The cursor of the next page.
+    pub(crate) fn next(&self) -> Option<&Cursor> {
+        self.next.as_ref()
+    }
+
     /// The page of a search. `list` is the scope of its cursors.
-    pub(crate) fn searched(list: &str, found: Found<T>) -> Self {
+    pub(crate) fn searched(list: &str, links: &PageLinks, found: Found<T>) -> Self {
         let Found { items, results } = found;
-        let next = results.next.as_ref().map(|next| Cursor::new(list, &next.to_string()));
+        let next = results.next.as_ref().map(|next| links.next(list, &next.to_string()));
         let facets = results.facets.into_iter().map(FoundFacet::of).collect();
         let passages = results.hits.into_iter().flat_map(|hit| {
             let id = hit.document.id().to_owned();

@@ -136,6 +136,10 @@ impl<T: Schema, const MIN: usize, const MAX: usize> Schema for List<T, MIN, MAX>
         let items = T::schema(schemas);
         json!({ "type": "array", "items": items, "minItems": MIN, "maxItems": MAX })
     }
+
+    fn example() -> Option<Value> {
+        Vec::<T>::example()
+    }
 }
 
 impl Schema for Quantity {
@@ -190,6 +194,10 @@ impl From<Pieces> for Quantity {
 impl Schema for Pieces {
     fn schema(schemas: &mut Schemas) -> Value {
         Quantity::schema(schemas)
+    }
+
+    fn example() -> Option<Value> {
+        Some(json!(2))
     }
 }
 
@@ -274,6 +282,10 @@ macro_rules! amount {
                     json!({ "anyOf": [text, number] })
                 })
             }
+
+            fn example() -> Option<Value> {
+                Some(json!("2.50"))
+            }
         }
     };
 }
@@ -301,6 +313,10 @@ impl Schema for Money {
 impl Schema for Currency {
     fn schema(_: &mut Schemas) -> Value {
         json!({ "type": "string", "pattern": "^[A-Z]{3}$" })
+    }
+
+    fn example() -> Option<Value> {
+        Some(json!("GBP"))
     }
 }
 

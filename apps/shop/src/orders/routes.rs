@@ -15,6 +15,7 @@ use super::{
 use crate::{
     http::values::{AnyAmount, Id, List, Pieces, PositiveAmount, Text, Words},
     id::{AccountId, CustomerId, OrderId, ProductId},
+    samples,
     search::SearchText,
 };
 
@@ -36,15 +37,18 @@ pub(crate) fn routes() -> Vec<ApiRoute> {
         ApiRoute::get("/v1/orders/{orderId}", "Returns an order, now or at an earlier time")
             // The row is `None` for a stream whose placement is missing at the requested time.
             .read::<OrderCard, Id<OrderId>, _>("order", |row| row)
-            .operation_id("findOrder"),
+            .operation_id("findOrder")
+            .example("orderId", samples::ORDER),
         ApiRoute::get("/v1/orders/{orderId}/history", "Lists the history of an order")
-            .history::<Order, Id<OrderId>>("order"),
+            .history::<Order, Id<OrderId>>("order")
+            .example("orderId", samples::ORDER),
         // Customers are known by their orders only, so one without any is not found.
         ApiRoute::get(
             "/v1/customers/{customerId}/statistics",
             "Returns the statistics of a customer",
         )
-        .find("customer", |Id(customer_id)| FindCustomerStatistics { customer_id }),
+        .find("customer", |Id(customer_id)| FindCustomerStatistics { customer_id })
+        .example("customerId", samples::USER),
     ];
     routes.extend(steps::routes());
     routes.extend(credit_notes::routes());
@@ -59,13 +63,15 @@ struct NewOrder {
     #[request(new_id)]
     order_id: Option<Id<OrderId>>,
     /// Customer; absent for a guest order.
+    #[request(example = samples::USER)]
     customer_id: Option<Id<CustomerId>>,
     /// Shipping address.
+    #[request(example)]
     shipping_address: Option<NewAddress>,
     /// Products and quantities.
     order_items: List<NewItem, 1, ITEMS_MAX>,
     /// Discounts on the sum of the items.
-    #[request(default)]
+    #[request(default, example)]
     discounts: Option<List<NewDiscount, 0, DISCOUNTS_MAX>>,
     /// Account to pay from; left out for other payment methods.
     payment_account_id: Option<Id<AccountId>>,
@@ -79,12 +85,16 @@ struct NewOrder {
 #[request(into = Address)]
 struct NewAddress {
     /// Street and number.
+    #[request(example = "High Street 1")]
     street: Option<Text>,
     /// The city.
+    #[request(example = "York")]
     city: Option<Text>,
     /// The postal code.
+    #[request(example = "YO1 7HP")]
     postal_code: Option<Text>,
     /// The country.
+    #[request(example = "United Kingdom")]
     country: Option<Text>,
 }
 
@@ -93,6 +103,7 @@ struct NewAddress {
 #[request(into = OrderItem)]
 struct NewItem {
     /// Code of the product.
+    #[request(example = samples::PRODUCT)]
     product_id: Id<ProductId>,
     /// Price of a piece. Must be the catalogue's price, which is also the default.
     unit_price: Option<AnyAmount>,
@@ -123,6 +134,10 @@ impl Schema for NewDiscount {
             let fixed = discount("fixed", &PositiveAmount::schema(schemas));
             json!({ "oneOf": [percentage, fixed] })
         })
+    }
+
+    fn example() -> Option<Value> {
+        Some(json!({ "type": "percentage", "value": "10" }))
     }
 }
 

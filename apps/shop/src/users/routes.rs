@@ -8,6 +8,7 @@ use super::{CreateUser, DeleteUser, Email, FindUser, ListUsers, UpdateUser};
 use crate::{
     http::values::{Id, Text},
     id::UserId,
+    samples,
 };
 
 pub(crate) fn routes() -> [ApiRoute; 5] {
@@ -17,16 +18,16 @@ pub(crate) fn routes() -> [ApiRoute; 5] {
             .rejects(&["email-taken"]),
         ApiRoute::get("/v1/users", "Lists users, by id")
             .list("users", |(), (), page| ListUsers { page }),
-        ApiRoute::get("/v1/users/{userId}", "Returns a user").find_versioned(
-            "user",
-            |Id(user_id)| FindUser { user_id },
-            |user| user.revision,
-        ),
+        ApiRoute::get("/v1/users/{userId}", "Returns a user")
+            .find_versioned("user", |Id(user_id)| FindUser { user_id }, |user| user.revision)
+            .example("userId", samples::USER),
         ApiRoute::put("/v1/users/{userId}", "Replaces a user's names and e-mail address")
             .update(UserChange::into_command)
+            .example("userId", samples::USER)
             .rejects(&["email-taken", "user-deleted"]),
         ApiRoute::delete("/v1/users/{userId}", "Deletes a user")
-            .update(|(), Id(user_id), _| Ok(DeleteUser { user_id })),
+            .update(|(), Id(user_id), _| Ok(DeleteUser { user_id }))
+            .example("userId", samples::USER_TO_DELETE),
     ]
 }
 
@@ -38,10 +39,13 @@ struct NewUser {
     #[request(new_id)]
     user_id: Option<Id<UserId>>,
     /// The given name.
+    #[request(example = "Cleo")]
     first_name: Text,
     /// The family name.
+    #[request(example = "Park")]
     last_name: Text,
     /// E-mail address; no other user may have it.
+    #[request(example = "cleo.park@example.org")]
     email: Option<PlainEmail>,
 }
 
@@ -50,10 +54,13 @@ struct NewUser {
 #[request(command = UpdateUser, path(user_id: Id<UserId>))]
 struct UserChange {
     /// The given name.
+    #[request(example = "Ann")]
     first_name: Text,
     /// The family name.
+    #[request(example = "Lee")]
     last_name: Text,
     /// E-mail address; no other user may have it. If left out, the user has none.
+    #[request(example = "ann.lee@example.org")]
     email: Option<PlainEmail>,
 }
 

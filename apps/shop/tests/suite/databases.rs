@@ -166,7 +166,7 @@ impl Shops {
     async fn credit_notes(&self, customer: &CustomerId, limit: u64) -> Vec<CreditNoteDetails> {
         let of_page = |after: Option<String>| {
             let after = after.map(|after| after.parse().unwrap());
-            ListCreditNotes { page: page(after, limit), customer_id: customer.clone() }
+            ListCreditNotes { page: page(after, limit), customer_id: Some(customer.clone()) }
         };
         self.pages(of_page).await
     }

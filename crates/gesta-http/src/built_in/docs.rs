@@ -1,4 +1,4 @@
-//! The OpenAPI document, and a page (Swagger UI) to try it.
+//! The OpenAPI document, a page (Swagger UI) to try it, and the AsyncAPI document.
 //!
 //! Invariant: the page loads nothing from other servers; its files are part of the program.
 
@@ -11,16 +11,19 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::swagger_ui;
 use crate::{ApiRoute, Describe, Operation, PathOf, Problem, RequestFields, Right, Schema};
 
 /// Returns the routes of the page and the document.
-pub(crate) fn routes() -> [ApiRoute; 3] {
+pub(crate) fn routes() -> [ApiRoute; 4] {
     [
         ApiRoute::get("/openapi.json", "Returns the OpenAPI document")
             .handle(show_document)
+            .right(Right::Open),
+        ApiRoute::get("/asyncapi.json", "Returns the AsyncAPI document of the feeds")
+            .handle(show_async_document)
             .right(Right::Open),
         ApiRoute::get("/docs", "Shows a page for trying the API")
             .handle(show_page)
@@ -48,6 +51,61 @@ impl Describe for Document {
     fn describe(_: &mut Operation<'_>) {}
 }
 
+/// The AsyncAPI document, a request extension set by the router.
+#[derive(Clone, Debug)]
+pub(crate) struct AsyncDocument(pub(crate) Arc<Value>);
+
+impl<S: Send + Sync> FromRequestParts<S> for AsyncDocument {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        // Absent only in a router that was not built by `Api::router`.
+        parts.extensions.get().cloned().ok_or_else(|| Problem::not_found("document"))
+    }
+}
+
+impl Describe for AsyncDocument {
+    fn describe(_: &mut Operation<'_>) {}
+}
+
+async fn show_async_document(document: AsyncDocument) -> AsyncDocumentResponse {
+    AsyncDocumentResponse(document.0)
+}
+
+#[derive(Debug)]
+struct AsyncDocumentResponse(Arc<Value>);
+
+impl IntoResponse for AsyncDocumentResponse {
+    fn into_response(self) -> Response {
+        Json(&*self.0).into_response()
+    }
+}
+
+impl Describe for AsyncDocumentResponse {
+    fn describe(operation: &mut Operation<'_>) {
+        let members =
+            ["asyncapi", "info", "defaultContentType", "channels", "operations", "components"];
+        operation.answers_with(
+            StatusCode::OK,
+            "AsyncAPI 3.0",
+            "application/json",
+            document_schema(&members),
+        );
+    }
+}
+
+/// Returns the schema of a document with these members.
+fn document_schema(members: &[&str]) -> Value {
+    let properties: Map<_, _> =
+        members.iter().map(|member| ((*member).to_owned(), json!({}))).collect();
+    json!({
+        "type": "object",
+        "properties": properties,
+        "required": members,
+        "additionalProperties": false,
+    })
+}
+
 async fn show_document(document: Document) -> DocumentResponse {
     DocumentResponse(document.0)
 }
@@ -63,13 +121,8 @@ impl IntoResponse for DocumentResponse {
 
 impl Describe for DocumentResponse {
     fn describe(operation: &mut Operation<'_>) {
-        let any = json!({});
-        let schema = json!({
-            "type": "object",
-            "properties": { "openapi": any, "info": any, "paths": any, "components": any },
-            "required": ["openapi", "info", "paths", "components"],
-            "additionalProperties": false,
-        });
+        let schema =
+            document_schema(&["openapi", "info", "servers", "tags", "paths", "components"]);
         operation.answers_with(StatusCode::OK, "OpenAPI 3.1", "application/json", schema);
     }
 }
@@ -91,7 +144,10 @@ const PAGE: &str = r#"<!doctype html>
 </html>
 "#;
 
-const START: &str = r##"SwaggerUIBundle({ url: "openapi.json", dom_id: "#interface", deepLinking: true });
+const START: &str = r##"SwaggerUIBundle({
+  url: "openapi.json", dom_id: "#interface", deepLinking: true, tryItOutEnabled: true,
+  defaultModelsExpandDepth: 0,
+});
 "##;
 
 /// Restricts the page to this server, even if the document has links to others.
@@ -132,12 +188,13 @@ struct FilePath {
 /// A file of the page.
 #[derive(Deserialize, Schema, Clone, Copy, Debug)]
 enum FileName {
+    // The first one is the example in the document.
+    #[serde(rename = "start.js")]
+    Start,
     #[serde(rename = "swagger-ui.css")]
     Style,
     #[serde(rename = "swagger-ui-bundle.js")]
     Bundle,
-    #[serde(rename = "start.js")]
-    Start,
 }
 
 async fn show_file(path: PathOf<FilePath>) -> Result<File, Problem> {

@@ -50,6 +50,10 @@ impl Schema for LetterId {
         // `.` would exclude line breaks.
         json!({ "type": "string", "pattern": r"^[\s\S]+@(0|[1-9][0-9]{0,17})$" })
     }
+
+    fn example() -> Option<Value> {
+        Some(json!("users@17"))
+    }
 }
 
 /// The state of an instance.
@@ -100,6 +104,10 @@ impl Schema for SubjectName {
     fn schema(_: &mut Schemas) -> Value {
         json!({ "type": "string", "pattern": r"^(instance|stream):[\s\S]+$" })
     }
+
+    fn example() -> Option<Value> {
+        Some(json!("instance:ann"))
+    }
 }
 
 /// The id of a timer or command: where it was decided in the instance's stream.
@@ -125,6 +133,10 @@ impl Schema for EffectName {
     fn schema(_: &mut Schemas) -> Value {
         let number = "(0|[1-9][0-9]{0,17})";
         json!({ "type": "string", "pattern": format!(r"^{number}\.{number}$") })
+    }
+
+    fn example() -> Option<Value> {
+        Some(json!("0.0"))
     }
 }
 
@@ -154,5 +166,9 @@ impl Schema for EventName {
         let hex = "[0-9a-fA-F]";
         let pattern = format!("^{hex}{{8}}-{hex}{{4}}-{hex}{{4}}-{hex}{{4}}-{hex}{{12}}$");
         json!({ "type": "string", "pattern": pattern })
+    }
+
+    fn example() -> Option<Value> {
+        Some(json!("0192d3f0-7c1e-7000-8000-3f1c5a7b9e21"))
     }
 }

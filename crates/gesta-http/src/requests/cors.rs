@@ -15,7 +15,7 @@ use crate::GestaState;
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE");
 /// Response headers that pages may read, in addition to the safelisted ones.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "ETag, Location, Gesta-Position, Gesta-Recorded, X-Correlation-Id, Retry-After",
+    "ETag, Location, Link, Gesta-Position, Gesta-Recorded, X-Correlation-Id, Retry-After",
 );
 /// Time that browsers may cache a preflight response, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");

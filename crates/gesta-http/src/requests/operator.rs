@@ -20,6 +20,7 @@ const REASON_CHARS_MAX: usize = 1_000;
 #[derive(RequestFields, Clone, Debug)]
 struct OrderQuery {
     /// Reason, recorded in the stream `audit-operations`.
+    #[request(example = "a try")]
     reason: Option<Reason>,
 }
 

@@ -326,7 +326,7 @@ pub(crate) fn condition_schema() -> Value {
     json!({ "anyOf": [
         { "type": "string", "pattern": "^[ \t,]*(W/)?\"[!#-~]*\"([ \t]*,[ \t]*((W/)?\"[!#-~]*\")?)*$" },
         { "const": "*" },
-    ] })
+    ], "examples": ["\"7\"", "*"] })
 }
 
 /// Returns the schema of a response's `ETag`.

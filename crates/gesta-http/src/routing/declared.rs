@@ -25,8 +25,8 @@ use super::{
     route::{ApiRoute, Description, RouteBuilder},
 };
 use crate::{
-    Commands, Created, Cursor, Describe, EdgeValues, Fields, GestaState, HistoryEntry, ListHistory,
-    Moment, Operation, PageRequest, Paged, PathId, Problem, Queries, QueryOf, QueryResponse,
+    Commands, Created, Describe, EdgeValues, Fields, GestaState, HistoryEntry, ListHistory, Moment,
+    Operation, PageLinks, PageRequest, Paged, PathId, Problem, Queries, QueryOf, QueryResponse,
     RequestFields, Resource, Right, Schema, UpdateCommands, Updated, Versioned,
     requests::extract::{path_parameters, with_page::WithPage},
     segment,
@@ -231,8 +231,10 @@ impl RouteBuilder {
                 async move {
                     let path = <P as RequestPath>::read(&mut parts, &name).await?;
                     let (read, page) = page_of::<R, K>(&mut parts, list).await?;
+                    let links = page_links(&mut parts).await;
                     let answer = queries.ask(ask(read, path, page)).await?;
-                    Ok(answer.map(|page| paged(list, page)))
+                    let answer = answer.map(|page| paged(list, &links, page));
+                    Ok(answer.linked(&links, |page| page.next.as_ref()))
                 }
             },
         )
@@ -264,8 +266,10 @@ impl RouteBuilder {
                 async move {
                     let path = <P as RequestPath>::read(&mut parts, &name).await?;
                     let (read, page) = page_of::<R, K>(&mut parts, list).await?;
+                    let links = page_links(&mut parts).await;
                     let answer = queries.ask(ask(read, path, page)).await?.found(kind)?;
-                    Ok(answer.map(|page| paged(list, page)))
+                    let answer = answer.map(|page| paged(list, &links, page));
+                    Ok(answer.linked(&links, |page| page.next.as_ref()))
                 }
             },
         )
@@ -289,7 +293,8 @@ impl RouteBuilder {
                     let stream = stream_of::<A>(&id.into());
                     let stream = stream.map_err(|error| invalid_name(&name, &error))?;
                     let list: ListHistory = query_of(&mut parts).await?;
-                    queries.history(stream, &list).await?.found(kind)
+                    let links = page_links(&mut parts).await;
+                    queries.history(stream, &list, &links).await?.found(kind)
                 }
             },
         )
@@ -510,10 +515,15 @@ async fn page_of<R: RequestQuery, K: FromStr>(
     Ok((R::of(parameters), PageRequest { after: after.transpose()?, limit }))
 }
 
-fn paged<P: ListPage>(list: &str, page: P) -> Paged<P::Item> {
+async fn page_links(parts: &mut Parts) -> PageLinks {
+    let Ok(links) = PageLinks::from_request_parts(parts, &()).await;
+    links
+}
+
+fn paged<P: ListPage>(list: &str, links: &PageLinks, page: P) -> Paged<P::Item> {
     let (items, last) = page.into_items();
     // Opaque to clients, so the key behind it can change.
-    Paged { items, next: last.map(|key| Cursor::new(list, &key)) }
+    Paged { items, next: last.map(|key| links.next(list, &key)) }
 }
 
 /// Returns the operation id of a command: `createUser` for `create-user`.

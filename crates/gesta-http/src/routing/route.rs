@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::{
-    http::Method,
+    http::{Method, StatusCode},
     middleware::{from_fn, from_fn_with_state},
     routing::{MethodFilter, MethodRouter},
 };
@@ -21,8 +21,14 @@ use crate::{
         guard::{RouteAccess, check_access},
         unexpected::{UnreadHeaders, no_content, no_parameters, no_unread_headers},
     },
-    wire::{headers, operation::ParameterIn, problem::VALIDATION_FAILED, schema::wire_name},
+    wire::{
+        headers, links::CURSOR, operation::ParameterIn, problem::VALIDATION_FAILED,
+        schema::wire_name,
+    },
 };
+
+/// The area of the routes that every application has.
+pub(crate) const BUILT_IN: &str = "operations";
 
 /// The documentation of a route.
 pub(super) type Description = Arc<dyn Fn(&mut Operation<'_>) + Send + Sync>;
@@ -53,6 +59,8 @@ pub struct ApiRoute {
     has_query_parameters: bool,
     right: Right,
     moment: Option<&'static str>,
+    /// Examples of parameters, by name.
+    examples: Vec<(String, Value)>,
     describe: Description,
 }
 
@@ -148,6 +156,23 @@ impl ApiRoute {
         Self { id: id.into(), ..self }
     }
 
+    /// Sets the example of a parameter in the document, such as the id of a resource in demo data.
+    /// By default it is that of the parameter's field or type.
+    ///
+    /// # Panics
+    /// If the operation has no parameter of this name.
+    #[must_use]
+    pub fn example(mut self, parameter: &str, example: impl Into<Value>) -> Self {
+        let example = example.into();
+        let mut schemas = Schemas::default();
+        let mut operation = Operation::new(&mut schemas);
+        (self.describe)(&mut operation);
+        let is_known = operation.set_example(parameter, &example);
+        assert!(is_known, "the operation {} has no parameter `{parameter}`", self.id);
+        self.examples.push((parameter.to_owned(), example));
+        self
+    }
+
     /// Returns the method and the path.
     #[must_use]
     pub fn place(&self) -> (&Method, &str) {
@@ -179,6 +204,11 @@ impl ApiRoute {
     fn described(&self, schemas: &mut Schemas, add: impl FnOnce(&mut Operation<'_>)) -> Value {
         let mut operation = Operation::new(schemas);
         (self.describe)(&mut operation);
+        // Sent twice, an example with a key takes effect once, and gets the same answer.
+        operation.set_example("Idempotency-Key", &json!(format!("try-{}", self.id)));
+        for (parameter, example) in &self.examples {
+            operation.set_example(parameter, example);
+        }
         add(&mut operation);
         // The types do not list the codes of a rejection; the route does.
         if !self.rejections.is_empty() {
@@ -186,6 +216,9 @@ impl ApiRoute {
         }
         if !is_safe(&self.method) {
             operation.problem(403, "a page of an origin that is not allowed sent the request");
+        }
+        if operation.names(ParameterIn::Query).contains(&CURSOR) {
+            describe_links(&mut operation);
         }
         // Last, because it adds a header to all responses described so far.
         describe_correlation(&mut operation);
@@ -236,7 +269,7 @@ impl RouteBuilder {
         };
         // A read is not changed by a key, and without an entity tag it has nothing to compare.
         let router = if is_safe(&method) { router } else { without_headers(router, &headers) };
-        let (area, rejections) = ("operations", Vec::new());
+        let (area, rejections) = (BUILT_IN, Vec::new());
         let right = if is_safe(&method) { Right::Query } else { Right::Command };
         ApiRoute {
             method,
@@ -249,6 +282,7 @@ impl RouteBuilder {
             has_query_parameters,
             right,
             moment: None,
+            examples: Vec::new(),
             describe,
         }
     }
@@ -285,6 +319,13 @@ impl std::fmt::Debug for ApiRoute {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.method, self.path)
     }
+}
+
+fn describe_links(operation: &mut Operation<'_>) {
+    let about = "URLs of the next (`next`), the previous (`prev`) and the first (`first`) page \
+                 (RFC 8288); each is absent if there is no such page.";
+    let schema = json!({ "type": "string" });
+    operation.answer_header(StatusCode::OK, "Link", about, schema);
 }
 
 fn describe_correlation(operation: &mut Operation<'_>) {

@@ -1,7 +1,8 @@
 //! Cursors of paged lists.
 //!
 //! Invariant: a cursor carries the name of its list, so that a cursor of another list is refused.
-//! Its contents are opaque to clients.
+//! Its contents are opaque to clients: the place after which its page starts, and the places of as
+//! many earlier pages as fit, so that pages have links back.
 
 use gesta::store::InvalidName;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -27,13 +28,71 @@ pub struct Cursor(String);
 /// Maximum length of a cursor, in characters.
 const CHARS_MAX: usize = 600;
 
+/// Maximum length of its contents, in bytes.
+const BYTES_MAX: usize = CHARS_MAX / 2;
+
+/// Separates the name of the list and the places.
+const SEPARATOR: &str = "\0";
+
 impl Cursor {
     /// Creates a cursor of a list. `place` is the list's own description of the last entry.
     #[must_use]
     pub fn new(list: &str, place: &str) -> Self {
-        // Hexadecimal needs no escapes in a URL. A zero byte ends the name of the list.
-        let bytes = list.bytes().chain([0]).chain(place.bytes());
-        Self(bytes.map(|byte| format!("{byte:02x}")).collect())
+        Self::of_parts(&[list, place])
+    }
+
+    /// Creates the cursor of the page after the one that `from` is the start of; `None` stands for
+    /// the first page.
+    pub(crate) fn after_page(list: &str, place: &str, from: Option<&Self>) -> Self {
+        let earlier = from.and_then(Self::text).unwrap_or_default();
+        let mut parts = vec![list, place];
+        match from {
+            // An empty place stands for the first page.
+            None => parts.push(""),
+            // The name of the list is there already.
+            Some(_) => parts.extend(earlier.split(SEPARATOR).skip(1)),
+        }
+        // The earliest places are left out if there are too many.
+        while parts.len() > 2 && parts.iter().map(|part| part.len() + 1).sum::<usize>() > BYTES_MAX
+        {
+            parts.pop();
+        }
+        Self::of_parts(&parts)
+    }
+
+    fn of_parts(parts: &[&str]) -> Self {
+        // Hexadecimal needs no escapes in a URL.
+        Self(parts.join(SEPARATOR).bytes().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Returns the cursor of the previous page, `Some(None)` if that is the first page, and `None`
+    /// if it is unknown.
+    pub(crate) fn previous(&self) -> Option<Option<Self>> {
+        let text = self.text()?;
+        let mut parts = text.split(SEPARATOR);
+        let (list, _) = (parts.next()?, parts.next()?);
+        let earlier: Vec<_> = parts.collect();
+        match earlier.first() {
+            None => None,
+            Some(&"") => Some(None),
+            Some(_) => {
+                let parts: Vec<_> = [list].into_iter().chain(earlier).collect();
+                Some(Some(Self::of_parts(&parts)))
+            }
+        }
+    }
+
+    /// Returns the text that clients see.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads the text that a client sent.
+    pub(crate) fn read_text(text: &str) -> Option<Self> {
+        let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let fits = !text.is_empty() && text.len() <= CHARS_MAX && text.len().is_multiple_of(2);
+        (fits && is_hex).then(|| Self(text.to_owned()))
     }
 
     /// Returns the place.
@@ -59,24 +118,26 @@ impl Cursor {
     }
 
     fn read(&self, list: &str) -> Option<String> {
+        let text = self.text()?;
+        let mut parts = text.split(SEPARATOR);
+        let (name, place) = (parts.next()?, parts.next()?);
+        (name == list).then(|| place.to_owned())
+    }
+
+    fn text(&self) -> Option<String> {
         let digits = self.0.as_bytes().chunks(2);
         let bytes = digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
-        let text = String::from_utf8(bytes.collect::<Option<Vec<_>>>()?).ok()?;
-        let (name, place) = text.split_once('\0')?;
-        (name == list).then(|| place.to_owned())
+        String::from_utf8(bytes.collect::<Option<Vec<_>>>()?).ok()
     }
 }
 
 impl<'de> Deserialize<'de> for Cursor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        if text.is_empty() || text.len() > CHARS_MAX || text.len() % 2 == 1 || !is_hex {
-            // A malformed cursor is a 400 here. One of another list is a 422, which only its list
-            // can detect.
-            return Err(D::Error::custom("must be the `next` of an earlier page, unchanged"));
-        }
-        Ok(Self(text))
+        // A malformed cursor is a 400 here. One of another list is a 422, which only its list can
+        // detect.
+        let odd = || D::Error::custom("must be the `next` of an earlier page, unchanged");
+        Self::read_text(&text).ok_or_else(odd)
     }
 }
 
@@ -237,6 +298,20 @@ mod tests {
         let other: Cursor = serde_json::from_value(json!("00ff")).unwrap();
         let problem = other.place("users").unwrap_err();
         assert_eq!((problem.status().as_u16(), problem.code()), (422, "unknown-cursor"));
+    }
+
+    #[test]
+    fn a_cursor_keeps_its_length_however_many_pages_it_leads_back() {
+        let mut cursor: Option<Cursor> = None;
+        for page in 0..100 {
+            let place = format!("{page:036}");
+            let next = Cursor::after_page("users", &place, cursor.as_ref());
+            assert!(next.as_str().len() <= CHARS_MAX, "{}", next.as_str().len());
+            assert_eq!(next.place("users").unwrap(), place);
+            cursor = Some(next);
+        }
+        let previous = cursor.unwrap().previous().unwrap().unwrap();
+        assert_eq!(previous.place("users").unwrap(), format!("{:036}", 98));
     }
 
     #[test]

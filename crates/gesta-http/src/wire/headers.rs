@@ -120,6 +120,9 @@ pub(crate) fn parse_position(field: &str, text: &str) -> Result<Position, Proble
     }
 }
 
+/// Greatest number that [`whole_number`] parses.
+pub(crate) const WHOLE_NUMBER_MAX: u64 = 999_999_999_999_999_999;
+
 /// Parses a whole number without sign and leading zeros, of up to 18 digits: these fit into the
 /// signed 64-bit integers of databases.
 pub(crate) fn whole_number(text: &str) -> Option<u64> {

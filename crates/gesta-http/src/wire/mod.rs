@@ -1,15 +1,17 @@
 //! JSON and headers that routes share: schemas and the operations they describe, problems, events,
-//! cursors, moments, origins; the text of metrics.
+//! cursors and links, moments, origins; the text of metrics.
 //!
 //! Not here: reading a request, which needs the application's state.
 
 pub(crate) mod cause;
 pub(crate) mod cursor;
 pub(crate) mod event;
+pub(crate) mod event_schemas;
 pub(crate) mod exposition;
 pub(crate) mod failure;
 pub(crate) mod headers;
 pub(crate) mod host_name;
+pub(crate) mod links;
 pub(crate) mod moment;
 pub(crate) mod object_only;
 pub(crate) mod operation;

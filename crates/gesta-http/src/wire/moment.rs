@@ -54,6 +54,10 @@ impl Schema for Time {
     fn schema(_: &mut Schemas) -> Value {
         json!({ "type": "string", "format": "date-time", "pattern": "^[0-8][0-9]{3}-" })
     }
+
+    fn example() -> Option<Value> {
+        Some(json!("2011-01-31T12:00:00Z"))
+    }
 }
 
 /// A moment in the past to read at: a time, `revision:3` or `position:42`.

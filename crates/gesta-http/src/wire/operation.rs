@@ -62,7 +62,8 @@ impl<'s> Operation<'s> {
         schema: Value,
     ) {
         let name = name.to_owned();
-        self.parameter(location, Field { name, description, required: false, schema });
+        let example = None;
+        self.parameter(location, Field { name, description, required: false, schema, example });
     }
 
     pub(crate) fn parameters<T: Fields>(&mut self, location: ParameterIn) {
@@ -73,24 +74,40 @@ impl<'s> Operation<'s> {
 
     /// Adds a parameter. An optional one can be absent but not null, so `null` leaves its schema.
     pub(crate) fn parameter(&mut self, location: ParameterIn, field: Field) {
-        let Field { name, description, required, schema } = field;
+        let Field { name, description, required, schema, example } = field;
         // `Option` puts the type first and `null` second.
         let alone = schema.pointer("/anyOf/0").filter(|_| !required && is_nullable(&schema));
         let schema = alone.cloned().unwrap_or(schema);
-        self.parameters.push(json!({
+        let mut parameter = json!({
             "name": name,
             "in": location.as_str(),
             "description": description,
             "required": required,
             "schema": schema,
-        }));
+        });
+        if let (Some(example), Some(members)) = (example, parameter.as_object_mut()) {
+            members.insert("example".to_owned(), example);
+        }
+        self.parameters.push(parameter);
+    }
+
+    /// Sets the example of a parameter. Returns `false` if there is no such parameter.
+    pub(crate) fn set_example(&mut self, name: &str, example: &Value) -> bool {
+        let named = |parameter: &&mut Value| parameter["name"] == name;
+        let parameter = self.parameters.iter_mut().find(named).and_then(Value::as_object_mut);
+        let Some(members) = parameter else { return false };
+        members.insert("example".to_owned(), example.clone());
+        true
     }
 
     pub(crate) fn body<T: Schema>(&mut self, presence: BodyPresence) {
-        let schema = T::schema(self.schemas);
+        let mut content = json!({ "schema": T::schema(self.schemas) });
+        if let (Some(example), Some(members)) = (T::example(), content.as_object_mut()) {
+            members.insert("example".to_owned(), example);
+        }
         self.body = Some(json!({
             "required": presence == BodyPresence::Required,
-            "content": { "application/json": { "schema": schema } },
+            "content": { "application/json": content },
         }));
     }
 

@@ -19,6 +19,12 @@ pub trait Schema {
 
     /// Returns the schema, adding named ones to `schemas`.
     fn schema(schemas: &mut Schemas) -> Value;
+
+    /// Returns an example of a value, with which the document shows a required field or parameter.
+    #[must_use]
+    fn example() -> Option<Value> {
+        None
+    }
 }
 
 /// The named schemas of an OpenAPI document.
@@ -54,13 +60,28 @@ pub struct Field {
     pub required: bool,
     /// Schema of its value.
     pub schema: Value,
+    /// Example of its value. An optional field without one is left out of examples.
+    pub example: Option<Value>,
 }
 
 impl Field {
     /// Creates a field of type `T` from its name in JSON.
     pub fn named<T: Schema>(name: &str, description: &'static str, schemas: &mut Schemas) -> Self {
         let (name, required) = (name.to_owned(), T::REQUIRED);
-        Self { name, description, required, schema: T::schema(schemas) }
+        let example = if required { T::example() } else { None };
+        Self { name, description, required, schema: T::schema(schemas), example }
+    }
+
+    /// Sets the example of its value.
+    #[must_use]
+    pub fn with_example(self, example: impl Into<Value>) -> Self {
+        Self { example: Some(example.into()), ..self }
+    }
+
+    /// Sets the example of type `T` as that of its value, also if it may be absent.
+    #[must_use]
+    pub fn with_example_of<T: Schema>(self) -> Self {
+        Self { example: T::example(), ..self }
     }
 }
 
@@ -73,6 +94,16 @@ pub trait Fields {
 
     /// Its fields, in order.
     fn fields(schemas: &mut Schemas) -> Vec<Field>;
+
+    /// Returns an example with all required fields and those that have an example, or `None` if a
+    /// required field has none.
+    #[must_use]
+    fn example_object() -> Option<Value> {
+        let fields = Self::fields(&mut Schemas::default()).into_iter();
+        let members = fields.filter(|field| field.required || field.example.is_some());
+        let members = members.map(|field| Some((field.name, field.example?)));
+        Some(Value::Object(members.collect::<Option<_>>()?))
+    }
 }
 
 /// Returns the schema of a closed object.
@@ -120,11 +151,19 @@ impl<T: Schema> Schema for Option<T> {
     fn schema(schemas: &mut Schemas) -> Value {
         json!({ "anyOf": [T::schema(schemas), { "type": "null" }] })
     }
+
+    fn example() -> Option<Value> {
+        T::example()
+    }
 }
 
 impl<T: Schema> Schema for Vec<T> {
     fn schema(schemas: &mut Schemas) -> Value {
         json!({ "type": "array", "items": T::schema(schemas) })
+    }
+
+    fn example() -> Option<Value> {
+        T::example().map(|example| json!([example]))
     }
 }
 
@@ -190,6 +229,12 @@ pub fn names(names: &[&str]) -> Value {
     json!({ "type": "string", "enum": names })
 }
 
+/// Returns the JSON of an example in the source.
+#[doc(hidden)]
+pub fn example(value: impl serde::Serialize) -> Value {
+    serde_json::to_value(value).expect("an example has a JSON form")
+}
+
 impl Schemas {
     /// Returns a reference to the schema of a closed object.
     pub fn object<T: Fields>(&mut self) -> Value {
@@ -220,5 +265,24 @@ mod tests {
         assert_eq!(object["required"], json!(["width"]));
         assert_eq!(object["properties"]["width"]["description"], "Width.");
         assert_eq!(object["properties"]["reason"]["anyOf"][1]["type"], "null");
+    }
+
+    struct Door;
+
+    impl Fields for Door {
+        const NAME: &'static str = "Door";
+        const DESCRIPTION: &'static str = "A door.";
+
+        fn fields(schemas: &mut Schemas) -> Vec<Field> {
+            vec![
+                Field::named::<u8>("width", "Width.", schemas).with_example(80),
+                Field::named::<Option<String>>("reason", "", schemas),
+            ]
+        }
+    }
+
+    #[test]
+    fn an_example_has_the_required_fields_and_those_with_an_example() {
+        assert_eq!(Door::example_object(), Some(json!({ "width": 80 })));
     }
 }

@@ -12,8 +12,8 @@ use gesta::{
     store::{Append, ContentType, ExpectedRevision, NewEvent},
 };
 use gesta_http::{
-    Api, ApiRoute, Commands, Created, GestaState, HistoryEntry, JsonBody, ListHistory, Paged,
-    Problem, Queries, QueryOf, RequestFields, Resource,
+    Api, ApiRoute, Commands, Created, GestaState, HistoryEntry, JsonBody, ListHistory, PageLinks,
+    Paged, Problem, Queries, QueryOf, RequestFields, Resource,
 };
 use tower::ServiceExt as _;
 
@@ -86,10 +86,11 @@ async fn weigh(commands: Commands, body: JsonBody<WeighBody>) -> Result<Created,
 
 async fn history(
     queries: Queries,
+    links: PageLinks,
     list: QueryOf<ListHistory>,
 ) -> Result<Resource<Paged<HistoryEntry>>, Problem> {
     let stream = StreamName::new("scale-1").expect("a name");
-    queries.history(stream, &list).await?.found("scale")
+    queries.history(stream, &list, &links).await?.found("scale")
 }
 
 fn api() -> Api {

@@ -1,7 +1,7 @@
 //! The search for products over HTTP.
 
 use gesta_http::{
-    ApiRoute, Cursor, PageLimit, PageRequest, Problem, Queries, QueryOf, QueryResponse,
+    ApiRoute, Cursor, PageLimit, PageLinks, PageRequest, Problem, Queries, QueryOf, QueryResponse,
     RequestFields,
 };
 
@@ -39,6 +39,7 @@ struct ProductWords {
 
 async fn search_products(
     queries: Queries,
+    links: PageLinks,
     QueryOf(asked): QueryOf<ProductWords>,
 ) -> Result<QueryResponse<FoundPage<ProductDetails>>, Problem> {
     let ProductWords { text, cursor, limit } = asked;
@@ -48,14 +49,17 @@ async fn search_products(
         let after = cursor.map(|cursor| cursor.at(LISTED, |key| key.parse().ok())).transpose()?;
         let mut page = PageRequest::first(limit.number().into());
         page.after = after;
-        return Ok(queries.ask(ListProducts { text: None, page }).await?.map(|page| {
-            let next = page.next.map(|next| Cursor::new(LISTED, &next));
+        let listed = queries.ask(ListProducts { text: None, page }).await?.map(|page| {
+            let next = page.next.map(|next| links.next(LISTED, &next));
             FoundPage::listed(page.items, next)
-        }));
+        });
+        return Ok(listed.linked(&links, FoundPage::next));
     };
     let after = cursor.map(|cursor| cursor.at(BY_WORDS, |key| key.parse().ok())).transpose()?;
     let mut page = PageRequest::first(limit.number().into());
     page.after = after;
     let search = SearchProducts { text: text.0, page };
-    Ok(queries.ask(search).await?.map(|found| FoundPage::searched(BY_WORDS, found)))
+    let found = queries.ask(search).await?;
+    let found = found.map(|found| FoundPage::searched(BY_WORDS, &links, found));
+    Ok(found.linked(&links, FoundPage::next))
 }

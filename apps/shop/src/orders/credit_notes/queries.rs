@@ -31,29 +31,37 @@ impl Answer<Reader> for FindCreditNote {
     }
 }
 
-/// Lists the credit notes of a customer by id.
+/// Lists the credit notes of a customer, or all, by id.
 #[derive(Query, Clone, Debug)]
 #[query(reads = CreditNotes, answer = Page<CreditNoteDetails>)]
 pub struct ListCreditNotes {
-    /// Id of the customer.
-    pub customer_id: CustomerId,
+    /// Id of the customer; `None` for all credit notes.
+    pub customer_id: Option<CustomerId>,
     /// Page to return.
     pub page: PageRequest<CreditNoteId>,
 }
 
 impl Answer<Reader> for ListCreditNotes {
     async fn answer(&self, rows: &mut Reader) -> Result<Self::Answer, QueryError> {
-        let sql = "select credit_note_id, customer_id, country, lines, total, issued_at
-                   from credit_notes where customer_id = ?1 and credit_note_id > ?2
-                   order by credit_note_id limit ?3";
         let after = self.page.after.as_ref().map_or("", CreditNoteId::as_str);
         let limit = fetch_limit(self.page.limit);
-        let found = match rows {
-            Reader::Sql(rows) => {
-                let values = params![self.customer_id.as_str(), after, limit];
-                rows.query(sql, values, credit_note).await?
+        let found = match (rows, &self.customer_id) {
+            (Reader::Sql(rows), Some(customer)) => {
+                let sql = "select credit_note_id, customer_id, country, lines, total, issued_at
+                           from credit_notes where customer_id = ?1 and credit_note_id > ?2
+                           order by credit_note_id limit ?3";
+                rows.query(sql, params![customer.as_str(), after, limit], credit_note).await?
             }
-            Reader::Rows(rows) => note_rows::list(rows, &self.customer_id, after, limit).await?,
+            (Reader::Sql(rows), None) => {
+                let sql = "select credit_note_id, customer_id, country, lines, total, issued_at
+                           from credit_notes where credit_note_id > ?1
+                           order by credit_note_id limit ?2";
+                rows.query(sql, params![after, limit], credit_note).await?
+            }
+            (Reader::Rows(rows), Some(customer)) => {
+                note_rows::list(rows, customer, after, limit).await?
+            }
+            (Reader::Rows(rows), None) => note_rows::list_all(rows, after, limit).await?,
         };
         Ok(Page::from_rows(found, self.page.limit, |note| note.credit_note_id.to_string()))
     }

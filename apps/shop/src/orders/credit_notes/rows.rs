@@ -74,6 +74,20 @@ pub(super) async fn list(
     Ok(notes)
 }
 
+/// Lists all credit notes after an id.
+pub(super) async fn list_all(
+    rows: &mut RowsReader,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<CreditNoteDetails>, ApplyError> {
+    let listed: Vec<(_, CreditNoteDetails)> = rows.list(page(NOTES, "", after, limit)).await?;
+    let mut notes = Vec::new();
+    for (_, note) in listed {
+        notes.push(with_lines(rows, note).await?);
+    }
+    Ok(notes)
+}
+
 async fn with_lines(
     rows: &mut RowsReader,
     note: CreditNoteDetails,

@@ -1,7 +1,7 @@
 //! The search for orders over HTTP.
 
 use gesta_http::{
-    ApiRoute, Cursor, PageLimit, PageRequest, Problem, Queries, QueryOf, QueryResponse,
+    ApiRoute, Cursor, PageLimit, PageLinks, PageRequest, Problem, Queries, QueryOf, QueryResponse,
     RequestFields, Time,
 };
 
@@ -54,6 +54,7 @@ struct OrderWords {
 
 async fn search_orders(
     queries: Queries,
+    links: PageLinks,
     QueryOf(asked): QueryOf<OrderWords>,
 ) -> Result<QueryResponse<FoundPage<OrderSummary>>, Problem> {
     let OrderWords { customer, status, from, to, text, cursor, limit } = asked;
@@ -66,14 +67,17 @@ async fn search_orders(
         let mut page = PageRequest::first(limit);
         page.after = after;
         let listed = FindOrders { customer, status, from, to, text: None, page };
-        return Ok(queries.ask(listed).await?.map(|page| {
-            let next = page.next.map(|next| Cursor::new(LISTED, &next));
+        let listed = queries.ask(listed).await?.map(|page| {
+            let next = page.next.map(|next| links.next(LISTED, &next));
             FoundPage::listed(page.items, next)
-        }));
+        });
+        return Ok(listed.linked(&links, FoundPage::next));
     };
     let after = cursor.map(|cursor| cursor.at(BY_WORDS, |key| key.parse().ok())).transpose()?;
     let mut page = PageRequest::first(limit);
     page.after = after;
     let search = SearchOrders { text: text.0, customer, status, from, to, page };
-    Ok(queries.ask(search).await?.map(|found| FoundPage::searched(BY_WORDS, found)))
+    let found = queries.ask(search).await?;
+    let found = found.map(|found| FoundPage::searched(BY_WORDS, &links, found));
+    Ok(found.linked(&links, FoundPage::next))
 }

@@ -15,17 +15,17 @@ use crate::opened;
 ///
 /// `own` stands for operations that customers may use for their own only.
 const MATRIX: [(&str, &str); 8] = [
-    ("open", "showDocument showPage showFile isLive isReady"),
+    ("open", "showAsyncDocument showDocument showPage showFile isLive isReady"),
     ("customer clerk", "listProducts findProduct"),
     (
         "own clerk",
         "findUser updateUser placeOrder listOrders findOrder cancelOrder findCustomerStatistics \
-         findCreditNote",
+         listCreditNotes findCreditNote",
     ),
     (
         "clerk",
         "createUser listUsers deleteUser addProduct updateProduct changeStock payOrder shipOrder \
-         deliverOrder refundOrder issueCreditNote openAccount findAccount depositMoney \
+         deliverOrder refundOrder issueCreditNote openAccount listAccounts findAccount depositMoney \
          withdrawMoney transferMoney listTransactions listHistory",
     ),
     ("clerk operator", "listEvents"),

@@ -71,6 +71,19 @@ impl Reader {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_feed_that_does_not_follow_ends_when_it_has_caught_up() {
+    let client = Client::new().await;
+    client.post("/v1/users", ann()).ok().await;
+    client.post("/v1/products", mug()).ok().await;
+    let mut reader = Reader::of(&client, "/v1/events?follow=false&category=user", None).await;
+    let mut events = 0;
+    while let Some(said) = reader.next().await {
+        events += usize::from(said.data.is_some());
+    }
+    assert_eq!(events, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_feed_catches_up_and_stays_live() {
     let client = Client::new().await;
     let created = client.post("/v1/users", ann()).header("x-correlation-id", "c1").ok().await;
@@ -164,6 +177,8 @@ async fn what_makes_no_sense_to_a_feed_is_named() {
     for (path, status, what) in [
         ("/v1/events?after=x", 400, "after"),
         ("/v1/events?after=1&after=2", 400, "after"),
+        ("/v1/events?follow=perhaps", 400, "follow"),
+        ("/v1/events?follow=true&follow=true", 400, "follow"),
         ("/v1/events?kind=x", 400, "kind"),
         ("/v1/events?category=a-b", 400, "category"),
         ("/v1/events?stream=", 400, "stream"),

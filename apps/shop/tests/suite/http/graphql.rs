@@ -15,7 +15,8 @@ use super::{Client, ann, mug, order};
 use crate::opened;
 
 /// Operations without a counterpart, because they show the HTTP interface itself.
-pub(super) const OF_HTTP_ALONE: [&str; 4] = ["showDocument", "showFile", "showMetrics", "showPage"];
+pub(super) const OF_HTTP_ALONE: [&str; 5] =
+    ["showAsyncDocument", "showDocument", "showFile", "showMetrics", "showPage"];
 
 /// A client of both interfaces of one shop.
 struct BothClients {

@@ -24,6 +24,7 @@ fn successes() -> Vec<(Method, &'static str, Option<Value>)> {
     let transfer = json!({ "from": "a", "to": "b", "amount": 1.5, "reference": "rent" });
     vec![
         (get.clone(), "/openapi.json", None),
+        (get.clone(), "/asyncapi.json", None),
         (get.clone(), "/docs", None),
         (get.clone(), "/docs/start.js", None),
         (get.clone(), "/health/live", None),
@@ -31,6 +32,8 @@ fn successes() -> Vec<(Method, &'static str, Option<Value>)> {
         (get.clone(), "/metrics", None),
         (post.clone(), "/v1/users", Some(ann())),
         (get.clone(), "/v1/users", None),
+        (get.clone(), "/v1/accounts", None),
+        (get.clone(), "/v1/credit-notes", None),
         (get.clone(), "/v1/users/ann", None),
         (put.clone(), "/v1/users/ann", Some(json!({ "firstName": "Ann", "lastName": "Li" }))),
         (post.clone(), "/v1/products", Some(mug())),
@@ -107,6 +110,8 @@ fn rejections() -> Vec<(Method, &'static str, Option<Value>, &'static str)> {
         (post.clone(), "/v1/transfers", Some(transfer("a", "1")), "same-account"),
         (post, "/v1/accounts/a/deposit", Some(deposit(most)), ""),
         (get.clone(), "/v1/users?cursor=00", None, "unknown-cursor"),
+        (get.clone(), "/v1/accounts?cursor=00", None, "unknown-cursor"),
+        (get.clone(), "/v1/credit-notes?cursor=00", None, "unknown-cursor"),
         (get.clone(), "/v1/products?cursor=00", None, "unknown-cursor"),
         (get.clone(), "/v1/orders?cursor=00", None, "unknown-cursor"),
         (get.clone(), "/v1/orders/1/history?cursor=00", None, "unknown-cursor"),

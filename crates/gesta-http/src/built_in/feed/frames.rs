@@ -15,7 +15,7 @@ use super::reader::{FeedItem, Selection};
 use crate::{EventDetails, Problem, wire::cursor::invalid_name};
 
 /// Maximum length of the id of a subscription, in bytes.
-const ID_BYTES_MAX: usize = 100;
+pub(super) const ID_BYTES_MAX: usize = 100;
 
 /// A message of a client.
 #[derive(Debug)]

@@ -7,11 +7,13 @@
 //! - A reader that reconnects with `Last-Event-ID`, or with `after`, continues without gaps and
 //!   duplicates.
 //! - Nothing is buffered for a slow reader beyond one delivery.
-//! - Every feed ends when the server shuts down, and when the credentials of its reader end.
+//! - Every feed ends when the server shuts down, and when the credentials of its reader end; one
+//!   with `follow=false` also when it has caught up.
 //! - A reader without the right to the raw feed sees no event of the framework's own streams.
 //!
 //! Not here: catching up and staying live, which the store's subscription does.
 
+pub(crate) mod described;
 mod frames;
 mod reader;
 mod session;
@@ -33,7 +35,7 @@ use serde_json::json;
 
 use self::reader::{FeedItem, FeedReader, FeedView, Selection};
 use crate::{
-    ApiRoute, Describe, EventDetails, GestaState, Operation, Problem, Right, Schema as _,
+    ApiRoute, Describe, EventDetails, Field, GestaState, Operation, Problem, Right, Schema as _,
     SocketRequest,
     requests::extract::query_pairs,
     wire::{
@@ -81,6 +83,16 @@ struct Feed {
     after: Position,
     selection: Selection,
     view: FeedView,
+    end: FeedEnd,
+}
+
+/// The end of a feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FeedEnd {
+    /// It goes on with new events.
+    Never,
+    /// After the events that the store has.
+    CaughtUp,
 }
 
 impl<S> FromRequestParts<S> for Feed
@@ -94,7 +106,7 @@ where
         let state = GestaState::from_ref(state);
         let view = FeedView::of(&state, parts)?;
         let mut selection = Selection::default();
-        let mut after = None;
+        let (mut after, mut end) = (None, None);
         // Not `QueryOf`: these parameters may be given several times.
         for (name, value) in query_pairs(&parts.uri)? {
             let bad = |error| invalid_name(&name, &error);
@@ -104,11 +116,12 @@ where
                 "type" => selection.types.push(EventType::new(value).map_err(bad)?),
                 "tag" => selection.tags.push(Tag::new(value).map_err(bad)?),
                 "after" if after.is_none() => after = Some(parse_position("after", &value)?),
-                "after" => return Err(Problem::invalid(name, headers::REPEATED)),
+                "follow" if end.is_none() => end = Some(read_follow(&value)?),
+                "after" | "follow" => return Err(Problem::invalid(name, headers::REPEATED)),
                 _ => {
                     return Err(Problem::invalid(
                         name,
-                        "is unknown; use `stream`, `category`, `type`, `tag` or `after`",
+                        "is unknown; use `stream`, `category`, `type`, `tag`, `after` or `follow`",
                     ));
                 }
             }
@@ -117,14 +130,23 @@ where
         // A browser reconnects with the same URL and adds the id of the last event (HTML standard,
         // section 9.2), which is later than `after`.
         let after = seen.or(after).unwrap_or(Position::START);
-        Ok(Self { state, after, selection, view })
+        Ok(Self { state, after, selection, view, end: end.unwrap_or(FeedEnd::Never) })
+    }
+}
+
+fn read_follow(value: &str) -> Result<FeedEnd, Problem> {
+    match value {
+        "true" => Ok(FeedEnd::Never),
+        "false" => Ok(FeedEnd::CaughtUp),
+        _ => Err(Problem::invalid("follow", format!("must be true or false; got `{value}`"))),
     }
 }
 
 impl Feed {
     async fn begin(self) -> Result<EventStream, Problem> {
-        let Self { state, after, selection, view } = self;
+        let Self { state, after, selection, view, end } = self;
         Ok(EventStream {
+            end,
             reader: FeedReader::begin(&state, after, selection, view).await?,
             // Proxies close silent connections, and only a write shows that the reader is gone.
             keep_alive: KeepAlive::new()
@@ -158,24 +180,28 @@ fn checkpoint(position: Position, comment: &str) -> Event {
     Event::default().id(position.to_string()).comment(comment)
 }
 
-/// The response with an endless stream of events.
+/// The response with a stream of events.
 struct EventStream {
     reader: FeedReader,
+    end: FeedEnd,
     keep_alive: KeepAlive,
 }
 
 impl EventStream {
-    fn events(reader: FeedReader) -> impl Stream<Item = Result<Event, Infallible>> {
-        unfold(reader, async |mut reader| {
+    fn events(reader: FeedReader, end: FeedEnd) -> impl Stream<Item = Result<Event, Infallible>> {
+        unfold(Some(reader), move |reader: Option<FeedReader>| async move {
+            let mut reader = reader?;
             let item = reader.next().await?;
-            Some((Ok(sse_event(&item)), reader))
+            let is_last = end == FeedEnd::CaughtUp && matches!(item, FeedItem::CaughtUp(_));
+            Some((Ok(sse_event(&item)), (!is_last).then_some(reader)))
         })
     }
 }
 
 impl IntoResponse for EventStream {
     fn into_response(self) -> Response {
-        Sse::new(Self::events(self.reader)).keep_alive(self.keep_alive).into_response()
+        let events = Self::events(self.reader, self.end);
+        Sse::new(events).keep_alive(self.keep_alive).into_response()
     }
 }
 
@@ -208,6 +234,11 @@ impl Describe for Feed {
         let about = "Position after which the feed starts. If 0 or absent, the feed starts with \
                      the first event.";
         operation.optional(ParameterIn::Query, "after", about, position_schema());
+        let about = "If `false`, the feed ends after the events that the store has; by default it \
+                     goes on with new ones.";
+        // The example ends: a page that shows an answer waits for its end.
+        let follow = Field::named::<Option<bool>>("follow", about, operation.schemas());
+        operation.parameter(ParameterIn::Query, follow.with_example(false));
         let about = "Id of the last event received; takes precedence over `after`.";
         operation.header("Last-Event-ID", about, position_schema());
         operation.problem(400, VALIDATION_FAILED);
@@ -217,7 +248,8 @@ impl Describe for Feed {
 
 impl Describe for EventStream {
     fn describe(operation: &mut Operation<'_>) {
-        let about = "an endless stream; the data of each event is an `EventDetails` as JSON";
+        let about =
+            "a stream, endless with `follow`; the data of each event is an `EventDetails` as JSON";
         EventDetails::schema(operation.schemas());
         let schema = json!({ "type": "string" });
         operation.answers_with(StatusCode::OK, about, "text/event-stream", schema);

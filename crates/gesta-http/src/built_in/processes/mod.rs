@@ -8,15 +8,15 @@ mod details;
 
 use axum::{
     Json,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use gesta::InstanceQuery;
 
 use self::details::{ListedInstance, ProcessDetails, ShownInstance, SubjectDetails};
 use crate::{
-    ApiRoute, Cursor, Describe, GestaState, Operation, PageLimit, Paged, PathOf, Problem, QueryOf,
-    RequestFields, Right,
+    ApiRoute, Cursor, Describe, GestaState, Operation, PageLimit, PageLinks, Paged, PathOf,
+    Problem, QueryOf, RequestFields, Right,
     built_in::{
         identifiers::{EffectName, Name, StateName, SubjectName},
         leases::LeasesInForce,
@@ -145,6 +145,7 @@ async fn list_instances(
     state: GestaState,
     path: PathOf<ProcessPath>,
     query: QueryOf<InstancesQuery>,
+    links: PageLinks,
 ) -> Result<InstancesPage, Problem> {
     let name = &path.process.0;
     // With the manager's name: a cursor of another manager must be refused.
@@ -155,10 +156,10 @@ async fn list_instances(
     search.prefix = query.prefix.as_ref().map(|prefix| prefix.0.clone());
     search.after = query.cursor.as_ref().map(|cursor| cursor.place(&list)).transpose()?;
     let page = state.gesta().process_instances(&search).await?;
-    Ok(InstancesPage(Paged {
-        items: page.instances.into_iter().map(ListedInstance::of).collect(),
-        next: page.next.map(|id| Cursor::new(&list, &id)),
-    }))
+    let next = page.next.map(|id| links.next(&list, &id));
+    let links = links.header(next.as_ref());
+    let items = page.instances.into_iter().map(ListedInstance::of).collect();
+    Ok(InstancesPage { page: Paged { items, next }, links })
 }
 
 /// The path of an instance.
@@ -213,6 +214,7 @@ struct InputPath {
     /// `instance:ID` or `stream:NAME`.
     subject: SubjectName,
     /// Number of the input.
+    #[request(example = 1)]
     number: u64,
 }
 
@@ -280,11 +282,15 @@ async fn resend_process_command(
 
 /// A page of instances: 200.
 #[derive(Debug)]
-struct InstancesPage(Paged<ListedInstance>);
+struct InstancesPage {
+    page: Paged<ListedInstance>,
+    links: Option<HeaderValue>,
+}
 
 impl IntoResponse for InstancesPage {
     fn into_response(self) -> Response {
-        Json(self.0).into_response()
+        let links = self.links.map(|links| [(header::LINK, links)]);
+        (links, Json(self.page)).into_response()
     }
 }
 

@@ -203,17 +203,23 @@ impl Page {
         assert_eq!(self.value(&waiting).await, true, "{condition}");
     }
 
+    /// Loads a page, and waits until it is there.
+    pub(super) async fn visit(&mut self, url: &str) {
+        self.call("Page.navigate", json!({ "url": url })).await;
+        let url = Value::from(url);
+        // A script of the page may change the fragment.
+        let place = |href: &str| format!("{href}.href.split('#')[0]");
+        let (here, there) = (place("location"), place(&format!("new URL({url})")));
+        self.until(&format!("{here} === {there} && document.readyState === 'complete'")).await;
+    }
+
     /// Loads a screen anew, and waits until it is complete.
     pub(super) async fn load(&mut self, screen: &str) {
         self.loads += 1;
         // Another query, because the same page with another fragment is not loaded again.
         let url = format!("{}?load={}{screen}", self.console, self.loads);
-        self.call("Page.navigate", json!({ "url": url })).await;
-        let loaded = format!("location.search === '?load={}'", self.loads);
-        self.until(&format!(
-            "{loaded} && /ready|sign-in/.test(document.querySelector('main')?.dataset.state)"
-        ))
-        .await;
+        self.visit(&url).await;
+        self.until("/ready|sign-in/.test(document.querySelector('main')?.dataset.state)").await;
     }
 
     /// Returns the text that a reader of the screen sees.
