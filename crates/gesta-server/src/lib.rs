@@ -14,11 +14,11 @@
 //!   store's index.
 //! - A server that other machines reach has TLS and users.
 //!
-//! Not here: concrete stores (the caller opens one), the domain, reading files.
+//! Not here: concrete stores (the caller opens one), the domain, certificates (`gesta-tls`).
 //!
 //! The modules are layers, lowest first: `proto` (generated), `wire` (values and errors of the
-//! protocol), `clock`, `incoming` (memory for messages in part), `tls` (certificates), `access`
-//! (who callers are and what they may), `spans` and `call_log` (what operators learn of a call),
+//! protocol), `clock`, `incoming` (memory for messages in part), `access` (who callers are and what
+//! they may), `spans` and `call_log` (what operators learn of a call),
 //! `address` (where servers are), `labels` (what people call them), `scavenges` (removal of hidden
 //! events), `node` (what all calls share), `tenure` (work that one of several servers does),
 //! `members` (the servers of a store), `streams` (the service of streams), `groups` (the service of
@@ -57,17 +57,16 @@ mod serve;
 mod spans;
 mod streams;
 mod tenure;
-mod tls;
 mod users;
 mod wire;
 
 pub use access::{FirstPasswords, InvalidTokenKey, TokenRule};
 pub use address::{InvalidServerAddress, ServerAddress};
+pub use gesta_tls::{InvalidTls, Tls, TlsFileError, TlsFiles};
 pub use labels::ServerLabels;
 pub use scavenges::{ScavengeFigures, ScavengeRequest, Scavenger};
 pub use serve::{CONNECTIONS_MAX, InvalidListener, Security, ServeError, Server};
 pub use spans::SPAN_TARGET;
-pub use tls::{InvalidTls, Tls};
 
 // The example of the README is compiled, and run if it needs no server.
 #[cfg(doctest)]

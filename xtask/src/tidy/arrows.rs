@@ -14,6 +14,8 @@ const ARROWS: [(&str, &[&str]); 25] = [
     ("gesta-macros", &[]),
     // Pure: signatures, for whatever takes tokens.
     ("gesta-tokens", &[]),
+    // Certificates of listeners, for whatever listens.
+    ("gesta-tls", &[]),
     // Unpublished: `cargo xtask services` and tests start real servers by it.
     ("gesta-services", &[]),
     ("xtask", &["gesta-services"]),
@@ -54,7 +56,7 @@ const ARROWS: [(&str, &[&str]); 25] = [
     ("gesta-scripts", &[]),
     // Files for browsers, apart from the server so that their tests need none.
     ("gesta-console", &[]),
-    ("gesta-server", &["gesta-store", "gesta-scripts", "gesta-console"]),
+    ("gesta-server", &["gesta-store", "gesta-scripts", "gesta-console", "gesta-tls"]),
     ("gesta-sim", &["gesta-store", "gesta-log"]),
     // Unpublished: nothing may depend on it, except tests and `bench/`.
     ("gesta-bench", &["gesta", "gesta-store", "gesta-log"]),

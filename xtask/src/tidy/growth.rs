@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Crates that users depend on.
-const CRATES: [&str; 18] = [
+const CRATES: [&str; 19] = [
     "gesta-store",
     "gesta-log",
     "gesta-sqlite",
@@ -33,6 +33,7 @@ const CRATES: [&str; 18] = [
     "gesta-scripts",
     "gesta-server",
     "gesta-settings",
+    "gesta-tls",
     "gesta-tokens",
 ];
 

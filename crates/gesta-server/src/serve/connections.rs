@@ -15,6 +15,7 @@
 use std::{future::Future, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, http::Request};
+use gesta_tls::Tls;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -38,7 +39,6 @@ use super::{
 use crate::{
     access::{Peer, login_of_certificate},
     node::Node,
-    tls::Tls,
 };
 
 /// Maximum number of calls at once on one connection. Clients have one connection, and a
@@ -62,6 +62,8 @@ const FIELDS_BYTES_MAX: u32 = 16 << 10;
 /// (CVE-2023-44487).
 const RESETS_PENDING_MAX: usize = 20;
 
+/// Protocols on one port, by ALPN.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// Time for a TLS handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
@@ -92,7 +94,7 @@ pub(super) struct Routers {
 
 impl Connections {
     pub(super) fn new(routers: Routers, node: Node, tls: Option<&Tls>, max: usize) -> Self {
-        let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config()));
+        let acceptor = tls.map(|tls| TlsAcceptor::from(tls.server_config(&PROTOCOLS)));
         Self {
             routers,
             node,

@@ -18,9 +18,17 @@ mod request_body;
 mod router;
 mod security;
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Future, pending},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use gesta_store::{EventStore, Leases, StoreError};
+use gesta_tls::Tls;
 use tokio::{
     join,
     net::{TcpListener, TcpSocket},
@@ -40,7 +48,6 @@ use crate::{
     projections::Projections,
     scavenges::Scavenger,
     tenure::{Tenancy, Tenant as _},
-    tls::Tls,
 };
 
 /// Default maximum number of connections.
@@ -290,7 +297,10 @@ impl Server {
             tracing::info!(seconds = drain.as_secs_f64(), "the server drains, and then stops");
             sleep(drain).await;
         };
-        let accepted = accept_until(&listener, &mut connections, drained).await;
+        let accepted = select! {
+            accepted = accept_until(&listener, &mut connections, drained) => accepted,
+            never = follow_certificate(self.tls.as_ref()) => match never {},
+        };
         drop(listener);
         self.node.stop();
         join!(connections.shut_down(CLOSING_MAX), self.node.scavenges().end());
@@ -302,6 +312,14 @@ impl Server {
             drop(announced.await);
         }
         accepted
+    }
+}
+
+/// Takes up a certificate that replaces the one before, for as long as the server runs.
+async fn follow_certificate(tls: Option<&Tls>) -> Infallible {
+    match tls {
+        Some(tls) => tls.follow_files().await,
+        None => pending().await,
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
+use gesta_tls::Tls;
 use tokio::net::TcpListener;
 
 use super::{InvalidListener, listen};
-use crate::{access::TokenRule, tls::Tls};
+use crate::access::TokenRule;
 
 /// TLS, and whose tokens are accepted besides passwords.
 ///

@@ -22,6 +22,7 @@ mod native;
 mod operating;
 mod projections;
 mod reading;
+mod renewed;
 mod scene;
 mod secured;
 mod several_servers;

@@ -121,23 +121,7 @@ impl Secured {
         protocol: &[u8],
         identity: Option<(&rcgen::Certificate, &KeyPair)>,
     ) -> std::io::Result<TlsStream<TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.authority.der.clone()).unwrap();
-        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
-        let mut config = match identity {
-            None => builder.with_no_client_auth(),
-            Some((certificate, key)) => {
-                let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-                builder.with_client_auth_cert(vec![certificate.der().clone()], key).unwrap()
-            }
-        };
-        config.alpn_protocols = vec![protocol.to_vec()];
-        let stream = TcpStream::connect(self.address).await?;
-        let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        connect(self.address, &self.authority, protocol, identity).await
     }
 
     pub(crate) async fn channel(&self) -> Channel {
@@ -211,6 +195,39 @@ impl Secured {
         let status = response.split(' ').nth(1).unwrap().parse().unwrap();
         (status, response.split_once("\r\n\r\n").unwrap().1.to_owned())
     }
+}
+
+/// Shakes hands with a server, trusting this authority alone.
+pub(crate) async fn shake_hands(
+    address: SocketAddr,
+    authority: &Authority,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    connect(address, authority, b"h2", None).await
+}
+
+async fn connect(
+    address: SocketAddr,
+    authority: &Authority,
+    protocol: &[u8],
+    identity: Option<(&rcgen::Certificate, &KeyPair)>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der.clone()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+            builder.with_client_auth_cert(vec![certificate.der().clone()], key).unwrap()
+        }
+    };
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
 /// The header of a login and a password.

@@ -11,12 +11,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use gesta_server::{Security, Tls, TokenRule};
+use gesta_server::{Security, Tls, TlsFileError, TlsFiles, TokenRule};
 use rustix::fs::{Access, access};
 
 use crate::{exit::Refusal, store_url::PlaceToServe};
 
-/// Maximum size of a file of certificates or a key.
+/// Maximum size of the file of a key.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 #[derive(Args, Debug)]
@@ -25,7 +25,8 @@ pub(super) struct ProtectionOptions {
     /// append and delete
     #[arg(long, env = "GESTA_INSECURE")]
     insecure: bool,
-    /// PEM file with the certificate of the server, followed by those of its authorities
+    /// PEM file with the certificate of the server, followed by those of its authorities. A file
+    /// that replaces it, with its key, is taken up within seconds
     #[arg(long, value_name = "FILE", env = "GESTA_TLS_CERT")]
     pub(super) tls_cert: Option<PathBuf>,
     /// PEM file with the private key of the certificate
@@ -121,15 +122,17 @@ impl ProtectionOptions {
     }
 
     fn tls(&self, certificate: &Path, key: &Path) -> Result<Tls> {
-        let (chain, private) = (bytes(certificate)?, bytes(key)?);
-        let tls = match &self.client_ca {
-            Some(authorities) => {
-                Tls::with_client_certificates(&chain, &private, &bytes(authorities)?)
-            }
-            None => Tls::new(&chain, &private),
+        let files = TlsFiles::new(certificate, key);
+        let files = match &self.client_ca {
+            Some(authorities) => files.client_authorities(authorities),
+            None => files,
         };
-        let unusable = || format!("{} and {} cannot be used", certificate.display(), key.display());
-        tls.with_context(unusable)
+        files.read().map_err(|error| match error {
+            TlsFileError::TooLarge { .. } => {
+                Refusal::usage("certificates", error.to_string()).into()
+            }
+            error => error.into(),
+        })
     }
 
     fn tokens(&self, path: &Path) -> Result<TokenRule> {
@@ -145,15 +148,14 @@ impl ProtectionOptions {
     }
 }
 
-/// Reads a file of certificates or a key. A device without an end is refused, too.
+/// Reads the file of a key. A device without an end is refused, too.
 fn bytes(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = File::open(path)
         .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
         .with_context(|| format!("cannot read {}", path.display()))?;
     if read as u64 > FILE_BYTES_MAX {
-        let message =
-            format!("{} has more than 1 MiB, so it has no certificate or key", path.display());
+        let message = format!("{} has more than 1 MiB, so it has no key", path.display());
         return Err(Refusal::usage("certificates", message).into());
     }
     Ok(bytes)

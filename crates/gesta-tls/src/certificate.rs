@@ -1,23 +1,26 @@
-//! TLS of the listener, by rustls.
-//!
-//! Owns: [`Tls`]. Invariants: TLS 1.2 and 1.3 only; HTTP/2 and HTTP/1.1 are chosen by ALPN on one
-//! port; a client certificate is optional, and one that its authority did not sign ends the
-//! handshake. Not here: reading files, and whom a client certificate stands for
-//! ([`access`](crate::access)).
+//! The certificate of a listener, which can be replaced while it is served.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring::default_provider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::WebPkiClientVerifier,
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
+    sign::CertifiedKey,
 };
 
-/// A certificate with its key, and the authority of client certificates.
+use crate::files::FollowedFiles;
+
+/// A certificate with its key, and the authority of client certificates. Clones share them.
 #[derive(Clone)]
 pub struct Tls {
-    config: Arc<ServerConfig>,
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) current: Arc<CurrentCertificate>,
+    pub(crate) files: Option<Arc<FollowedFiles>>,
 }
 
 /// A text that TLS cannot be served with.
@@ -44,21 +47,29 @@ pub enum InvalidTls {
     },
 }
 
+/// The certificate that the next handshake gets.
+#[derive(Debug)]
+pub(crate) struct CurrentCertificate(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for CurrentCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
 impl Tls {
     /// Serves with a chain of certificates and its private key, both in PEM.
     ///
     /// # Errors
-    ///
     /// [`InvalidTls`] if one of them is missing or they do not belong together.
     pub fn new(certificates: &[u8], key: &[u8]) -> Result<Self, InvalidTls> {
         Self::of(certificates, key, None)
     }
 
     /// Serves as [`new`](Self::new) does, and accepts client certificates that one of the
-    /// authorities has signed. The common name of such a certificate is a login.
+    /// authorities has signed.
     ///
     /// # Errors
-    ///
     /// [`InvalidTls`] if one of the texts is unusable.
     pub fn with_client_certificates(
         certificates: &[u8],
@@ -69,8 +80,7 @@ impl Tls {
     }
 
     fn of(certificates: &[u8], key: &[u8], authorities: Option<&[u8]>) -> Result<Self, InvalidTls> {
-        let chain = certificates_of(certificates).ok_or(InvalidTls::NoCertificate)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| InvalidTls::NoKey)?;
+        let current = Arc::new(CurrentCertificate(RwLock::new(certified(certificates, key)?)));
         let provider = Arc::new(default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -90,14 +100,37 @@ impl Tls {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(InvalidTls::KeyMismatch)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config) })
+        let resolver: Arc<dyn ResolvesServerCert> = current.clone();
+        let config = Arc::new(builder.with_cert_resolver(resolver));
+        Ok(Self { config, current, files: None })
     }
 
-    pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.config)
+    /// Returns the configuration of a listener with these protocols (ALPN), the preferred one
+    /// first. A later [`replace`](Self::replace) holds for it, too.
+    #[must_use]
+    pub fn server_config(&self, protocols: &[&[u8]]) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::clone(&self.config);
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Arc::new(config)
     }
+
+    /// Replaces the certificate and its key. Handshakes from here on have the new one; open
+    /// connections stay.
+    ///
+    /// # Errors
+    /// [`InvalidTls`] if one of the texts is unusable. The certificate before stays.
+    pub fn replace(&self, certificates: &[u8], key: &[u8]) -> Result<(), InvalidTls> {
+        let certified = certified(certificates, key)?;
+        *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
+        Ok(())
+    }
+}
+
+fn certified(certificates: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, InvalidTls> {
+    let chain = certificates_of(certificates).ok_or(InvalidTls::NoCertificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| InvalidTls::NoKey)?;
+    let certified = CertifiedKey::from_der(chain, key, &default_provider());
+    certified.map(Arc::new).map_err(InvalidTls::KeyMismatch)
 }
 
 /// Returns the certificates of a PEM text, or `None` if it has none or is damaged.
@@ -106,8 +139,8 @@ fn certificates_of(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     (!certificates.is_empty()).then_some(certificates)
 }
 
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").finish_non_exhaustive()
     }
 }
@@ -127,13 +160,15 @@ mod tests {
     #[test]
     fn files_that_do_not_belong_together_are_refused_with_the_reason() {
         let ((certificate, key), (_, other)) = (pair(), pair());
-        assert!(Tls::new(certificate.as_bytes(), key.as_bytes()).is_ok());
+        let tls = Tls::new(certificate.as_bytes(), key.as_bytes()).unwrap();
         for (certificate, key, reason) in [
             ("", key.as_str(), "there is no certificate"),
             (certificate.as_str(), "", "there is no private key"),
             (certificate.as_str(), other.as_str(), "cannot be used with this key"),
         ] {
             let refused = Tls::new(certificate.as_bytes(), key.as_bytes()).unwrap_err();
+            assert!(refused.to_string().contains(reason), "{refused}");
+            let refused = tls.replace(certificate.as_bytes(), key.as_bytes()).unwrap_err();
             assert!(refused.to_string().contains(reason), "{refused}");
         }
         let without =
