@@ -1,7 +1,8 @@
 //! The file of access: tokens, API keys, a trusted proxy and the limit of requests.
 //!
 //! Invariants: the file has no secrets, it names files that have them; their paths are relative to
-//! its folder. Not here: the rules, which are part of the shop ([`shop::access`]).
+//! its folder. The files with keys are read again when they are replaced; this file is read once.
+//! Not here: the rules, which are part of the shop ([`shop::access`]).
 
 use std::{
     fs,
@@ -10,8 +11,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use gesta_http::{Access, AddressRange, ApiKeys, BearerTokens, RateLimit, TrustedProxy};
-use gesta_tokens::{KeySet, TokenRule, VerifyingKey};
+use gesta_http::{
+    Access, AddressRange, ApiKeyFile, BearerTokens, RateLimit, TokenKeyFile, TrustedProxy,
+};
+use gesta_tokens::TokenRule;
 use serde::Deserialize;
 use shop::access::{Customers, rules};
 
@@ -31,7 +34,7 @@ struct AccessFile {
 struct Tokens {
     issuer: String,
     audience: String,
-    /// Files with public keys in PEM.
+    /// Files with public keys in PEM, or with JSON web key sets, whose names end with `.json`.
     #[serde(default)]
     keys: Vec<PathBuf>,
     /// File with a secret that the issuer shares, for HS256.
@@ -84,8 +87,7 @@ fn access_of(path: &Path) -> Result<Access> {
     );
     let mut access = Access::new(rules()).ownership(Customers);
     if let Some(KeyFile { file }) = file.api_keys {
-        let keys = ApiKeys::parse(&text_of(&folder.join(&file))?);
-        access = access.by(keys.with_context(|| file.display().to_string())?);
+        access = access.by(ApiKeyFile::open(folder.join(file))?);
     }
     if let Some(tokens) = file.tokens {
         access = tokens.add_to(access, folder)?;
@@ -116,19 +118,14 @@ impl Tokens {
             ensure!(is_alone, "[tokens] has `jwks`, which takes the place of `keys` and `secret`");
             return Ok(access.by(by_url(rule, url)?));
         }
-        let mut keys = Vec::new();
-        for file in &self.keys {
-            let key = VerifyingKey::from_pem(text_of(&folder.join(file))?.as_bytes());
-            keys.push(key.with_context(|| file.display().to_string())?);
-        }
-        if let Some(file) = &self.secret {
-            // Editors end a file with a line break, which is no part of the secret.
-            let secret = text_of(&folder.join(file))?;
-            let key = VerifyingKey::shared_secret(secret.trim_end().as_bytes());
-            keys.push(key.with_context(|| file.display().to_string())?);
-        }
-        ensure!(!keys.is_empty(), "[tokens] has no key: give `keys`, `jwks` or `secret`");
-        Ok(access.by(BearerTokens::new(rule, KeySet::of(keys))))
+        let of_keys = self.keys.iter().map(|file| match file.extension() {
+            Some(extension) if extension == "json" => TokenKeyFile::KeySet(folder.join(file)),
+            _ => TokenKeyFile::PublicKey(folder.join(file)),
+        });
+        let secret = self.secret.map(|file| TokenKeyFile::Secret(folder.join(file)));
+        let files: Vec<_> = of_keys.chain(secret).collect();
+        ensure!(!files.is_empty(), "[tokens] has no key: give `keys`, `jwks` or `secret`");
+        Ok(access.by(BearerTokens::from_files(rule, files)?))
     }
 }
 
@@ -169,8 +166,4 @@ impl Limit {
         let interval = interval.context("[limit] `requests-per-minute` must be at least 1")?;
         Ok(RateLimit::every(interval).burst(self.burst.unwrap_or(self.requests_per_minute)))
     }
-}
-
-fn text_of(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -10,9 +10,9 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
-use gesta_http::{Access, Api, ApiRoute, GestaState, Origin};
+use gesta_http::{Access, Api, ApiRoute, GestaState, HttpListener, Origin, Tls, TlsFiles};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -41,12 +41,20 @@ pub(crate) struct ListenOptions {
     /// origin; may be repeated
     #[arg(long, value_name = "ORIGIN", env = "GESTA_ALLOW_ORIGIN", value_delimiter = ',')]
     allow_origin: Vec<Origin>,
+    /// PEM file with the certificate of the shop, followed by those of its authorities. Everything
+    /// is encrypted then. A file that replaces it, with its key, is taken up within seconds
+    #[arg(long, value_name = "FILE", env = "GESTA_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the private key of the certificate
+    #[arg(long, value_name = "FILE", env = "GESTA_TLS_KEY")]
+    tls_key: Option<PathBuf>,
 }
 
 /// A bound address that does not serve yet.
 #[derive(Debug)]
 pub(crate) struct BoundServer {
     listener: TcpListener,
+    tls: Option<Tls>,
     address: SocketAddr,
     allowed_origins: Vec<Origin>,
     access: Option<Access>,
@@ -81,7 +89,16 @@ impl ListenOptions {
             Some(file) => format!("with the access file {}", file.display()),
             None => "open to all".to_owned(),
         };
-        Ok(format!("at http://{wanted}, {how}"))
+        let scheme = if self.tls()?.is_some() { "https" } else { "http" };
+        Ok(format!("at {scheme}://{wanted}, {how}"))
+    }
+
+    fn tls(&self) -> Result<Option<Tls>> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => Ok(Some(TlsFiles::new(certificate, key).read()?)),
+            (None, None) => Ok(None),
+            _ => bail!("--tls-cert and --tls-key belong together; give both, or neither"),
+        }
     }
 
     /// Reads the access file, and refuses an address that needs one if there is none.
@@ -100,11 +117,13 @@ impl ListenOptions {
     pub(crate) async fn bind(&self) -> Result<BoundServer> {
         let wanted = self.listen;
         let access = self.read_access()?;
+        let tls = self.tls()?;
         let listener = TcpListener::bind(wanted).await;
         let listener = listener.with_context(|| format!("cannot listen on {wanted}"))?;
         let allowed_origins = self.allow_origin.clone();
         // With port 0 the system chooses one, and only the listener knows it.
-        Ok(BoundServer { address: listener.local_addr()?, listener, allowed_origins, access })
+        let address = listener.local_addr()?;
+        Ok(BoundServer { listener, tls, address, allowed_origins, access })
     }
 }
 
@@ -118,6 +137,15 @@ fn whole_interface(api: Api) -> gesta_graphql::GraphQl {
 #[cfg(not(feature = "graphql"))]
 fn whole_interface(api: Api) -> Api {
     api
+}
+
+/// Returns a listener, which encrypts if there is a certificate.
+fn http_listener(listener: TcpListener, tls: Option<Tls>) -> HttpListener {
+    let listener = HttpListener::new(listener);
+    match tls {
+        Some(tls) => listener.tls(tls),
+        None => listener,
+    }
 }
 
 /// Returns a future that is ready when the process receives SIGINT or SIGTERM from now on.
@@ -134,9 +162,9 @@ pub(crate) fn interrupted() -> io::Result<impl Future<Output = ()> + Send + 'sta
 
 impl BoundServer {
     /// Returns the URL of the bound address.
-    #[cfg(feature = "everything")]
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Serves a shop, with further routes, until the process receives SIGINT or SIGTERM.
@@ -152,7 +180,8 @@ impl BoundServer {
             state = state.access(access);
         }
         let router = whole_interface(api).router(state.clone());
-        gesta_http::serve(self.listener, router, state, interrupted).await?;
+        let listener = http_listener(self.listener, self.tls);
+        gesta_http::serve(listener, router, state, interrupted).await?;
         // Requests have ended; now the processes and projections end, and the store closes.
         shop.close().await;
         tracing::info!("closed");
@@ -175,22 +204,23 @@ impl BoundServer {
             tenants = tenants.with(state, |state| whole_interface(api).router(state))?;
         }
         let (router, state) = tenants.build()?;
-        gesta_http::serve(self.listener, router, state, interrupted).await?;
+        let listener = http_listener(self.listener, self.tls);
+        gesta_http::serve(listener, router, state, interrupted).await?;
         close_all(shops).await;
         tracing::info!("closed");
         Ok(())
     }
 
     fn print_addresses(&self) -> io::Result<()> {
-        let address = self.address;
+        let url = self.url();
         // The line that scripts wait for comes last and is flushed with the others.
         let mut out = io::stdout().lock();
-        writeln!(out, "docs       http://{address}/docs")?;
-        writeln!(out, "events     http://{address}/v1/events")?;
+        writeln!(out, "docs       {url}/docs")?;
+        writeln!(out, "events     {url}/v1/events")?;
         #[cfg(feature = "graphql")]
-        writeln!(out, "graphql    http://{address}/graphiql")?;
-        writeln!(out, "openapi    http://{address}/openapi.json")?;
-        writeln!(out, "listening on http://{address}, stop with Ctrl-C")?;
+        writeln!(out, "graphql    {url}/graphiql")?;
+        writeln!(out, "openapi    {url}/openapi.json")?;
+        writeln!(out, "listening on {url}, stop with Ctrl-C")?;
         out.flush()
     }
 }

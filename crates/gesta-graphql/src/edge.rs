@@ -23,7 +23,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use futures_util::{Stream, StreamExt as _, stream::once};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, stream::once};
 use gesta_http::{GestaState, JsonBody, Problem, Schema, Schemas};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -219,13 +219,21 @@ pub(crate) fn is_refused(graph: &GraphResponse) -> bool {
 }
 
 /// Writes responses as server-sent events: `next` for each, `complete` at the end (the protocol
-/// graphql-sse, distinct connections).
+/// graphql-sse, distinct connections). A subscription that ends because the server shuts down ends
+/// without it.
 fn event_stream(edge: &Edge, ready: ReadyRequest) -> Response {
     let next = |response: GraphResponse| {
         let json = serde_json::to_string(&response).expect("a response has a JSON form");
         Event::default().event("next").data(json)
     };
-    let end = once(async { Event::default().event("complete").data("") });
+    let (state, is_subscription) =
+        (edge.state.clone(), ready.operation == OperationType::Subscription);
+    let end = once(async move {
+        // A client that is told `complete` does not subscribe again elsewhere.
+        let is_cut = is_subscription && state.closed().now_or_never().is_some();
+        (!is_cut).then(|| Event::default().event("complete").data(""))
+    });
+    let end = end.filter_map(std::future::ready);
     let events = edge.stream(ready).map(next).chain(end).map(Ok::<_, Infallible>);
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()
 }

@@ -19,6 +19,8 @@ use crate::{
 
 /// The end of a server-sent event.
 const END: &[u8] = b"\n\n";
+/// Names of messages that are no events.
+const PROGRESS: [&str; 2] = ["caught-up", "checkpoint"];
 
 /// Values of a subscription.
 pub(crate) type LiveValues = BoxStream<'static, Result<Value>>;
@@ -67,8 +69,8 @@ impl FeedReader {
                 Ok(event) => event,
                 Err(failure) => return Some(self.failed(failure)),
             };
-            // Comments and checkpoints have no data.
-            if event.data.is_empty() {
+            // A comment has no data.
+            if event.data.is_empty() || PROGRESS.contains(&event.kind.as_str()) {
                 continue;
             }
             let value = match serde_json::from_str::<Value>(&event.data) {

@@ -2,33 +2,41 @@
 //!
 //! Invariant: the page loads nothing from other servers; its files are part of the program.
 
+use std::sync::LazyLock;
+
 use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use gesta_http::Asset;
 
 /// Restricts the page to this server.
 const POLICY: &str = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'";
 
 /// Shows the page.
 pub(crate) async fn show_page() -> Response {
-    file("text/html; charset=utf-8", include_str!("page/explorer.html"))
+    static PAGE: LazyLock<Asset> = LazyLock::new(|| {
+        Asset::new("text/html; charset=utf-8", include_str!("page/explorer.html"))
+    });
+    file(&PAGE)
 }
 
 /// Returns the style of the page.
 pub(crate) async fn show_style() -> Response {
-    file("text/css; charset=utf-8", include_str!("page/explorer.css"))
+    static STYLE: LazyLock<Asset> =
+        LazyLock::new(|| Asset::new("text/css; charset=utf-8", include_str!("page/explorer.css")));
+    file(&STYLE)
 }
 
 /// Returns the script of the page.
 pub(crate) async fn show_script() -> Response {
-    file("text/javascript; charset=utf-8", include_str!("page/explorer.js"))
+    static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+        Asset::new("text/javascript; charset=utf-8", include_str!("page/explorer.js"))
+    });
+    file(&SCRIPT)
 }
 
-fn file(media_type: &'static str, text: &'static str) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
-    ];
-    (headers, text).into_response()
+fn file(asset: &Asset) -> Response {
+    let policy = HeaderValue::from_static(POLICY);
+    ([(header::CONTENT_SECURITY_POLICY, policy)], asset.clone()).into_response()
 }

@@ -3,8 +3,6 @@
 //! Invariant: an operation is in the document if and only if it is routed. A WebSocket is no
 //! operation: OpenAPI cannot describe it.
 
-use std::sync::Arc;
-
 use axum::{
     Extension, Router,
     http::{Method, Uri},
@@ -334,12 +332,12 @@ impl Api {
         {
             panic!("the rules of the access do not fit the routes: {invalid}");
         }
-        // Built once. A request gets a clone of the `Arc`.
+        // Built once, and shared by all responses.
         let document = match state.access_in_force() {
             Some(_) => self.document_with_access(),
             None => self.document(),
         };
-        let document = Document(Arc::new(document));
+        let document = Document::new(&document);
         let async_document = AsyncDocument(Arc::new(self.async_document()));
         let mut router = Router::new();
         // axum panics on a duplicate method and path.

@@ -106,13 +106,16 @@ mod wire;
 #[cfg(feature = "jwks")]
 pub use access::InvalidKeySetUrl;
 pub use access::{
-    Access, AccessRole, AccessRules, AddressRange, ApiKeys, Authenticate, BearerTokens,
+    Access, AccessRole, AccessRules, AddressRange, ApiKeyFile, ApiKeys, Authenticate, BearerTokens,
     InvalidActor, InvalidApiKeys, InvalidProxyHeader, InvalidRules, NewApiKey, OwnedRequest,
-    Ownership, ParseAddressRangeError, ParseRightError, Principal, RateLimit, Right, TrustedProxy,
+    Ownership, ParseAddressRangeError, ParseRightError, Principal, RateLimit, Right, TokenKeyFile,
+    TrustedProxy, UnusableKeyFile,
 };
 pub use api::Api;
 pub use commands::{Commands, Created, EdgeValues, UpdateCommands, Updated, segment};
 pub use gesta_macros::{RequestFields, Schema};
+#[cfg(feature = "tls")]
+pub use gesta_tls::{InvalidTls, Tls, TlsFileError, TlsFiles};
 pub use history::{HistoryEntry, ListHistory};
 pub use queries::{Queries, QueryResponse, Resource, Versioned};
 pub use requests::{
@@ -126,7 +129,7 @@ pub use routing::{
     route::{ApiRoute, RouteBuilder},
 };
 pub use rules::HttpRules;
-pub use serve::{ServeError, serve};
+pub use serve::{HttpListener, ServeError, serve};
 pub use sockets::{
     handshake::SocketRequest,
     text_socket::{SocketEnd, TextSocket},
@@ -134,6 +137,8 @@ pub use sockets::{
 pub use state::{ActorExtractor, GestaState, Limits};
 pub use tenants::{InvalidTenants, Tenants};
 pub use wire::{
+    asset::Asset,
+    cross_origin::CrossOrigin,
     cursor::{Cursor, PageLimit, PageRequest, Paged},
     event::{EventDetails, StoredJson},
     host_name::{HostName, ParseHostNameError},

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 
 use axum::{
     extract::Request,
-    middleware::{from_fn, from_fn_with_state},
+    middleware::{from_fn, from_fn_with_state, map_response},
     response::{IntoResponse as _, Response},
 };
 use tower::{Layer, Service, ServiceBuilder, util::BoxCloneSyncService};
@@ -16,8 +16,14 @@ use tower_http::{CompressionLevel, catch_panic::CatchPanicLayer, compression::Co
 use crate::{
     GestaState, Problem,
     requests::{
-        authenticate::authenticate, correlation::correlate, cors::cross_origin,
-        cross_site::same_site, encoding::Compressible, expect::expectations, measure::measure,
+        authenticate::authenticate,
+        compressed::{finished, precompressed},
+        correlation::correlate,
+        cors::cross_origin,
+        cross_site::same_site,
+        encoding::Compressible,
+        expect::expectations,
+        measure::measure,
         preconditions::conditional,
     },
     wire::headers::single,
@@ -29,8 +35,8 @@ use crate::{
 /// - Every response carries the request's `X-Correlation-Id`, or a new one.
 /// - A panic is answered with a problem (500).
 /// - Conditional reads are answered with 304 or 412, and entity tags name the store's incarnation.
-/// - Responses of 1 KiB and more are compressed with gzip if the client accepts it, except for
-///   streams and for responses with an entity tag.
+/// - Responses of 1 KiB and more are compressed with Brotli or gzip, as the client accepts, except
+///   for streams and for responses with a strong entity tag.
 /// - Credentials are checked if an [`Access`](crate::Access) is in force, and wrong ones are
 ///   answered with 401.
 /// - Repeated single-valued headers and unknown expectations are refused.
@@ -92,6 +98,7 @@ where
             // After the checks of headers, before anything that reads the store for the request.
             .layer(from_fn_with_state(state(), authenticate))
             .layer(from_fn_with_state(state(), conditional))
+            .layer(map_response(finished))
             .map_response(|response: Response<_>| response.map(axum::body::Body::new))
             // Responses are made for each request, so the fastest level.
             .layer(
@@ -99,6 +106,7 @@ where
                     .quality(CompressionLevel::Fastest)
                     .compress_when(Compressible),
             )
+            .layer(from_fn(precompressed))
             // Innermost: the response to a panic passes all other layers like any response.
             .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
             .service(inner);

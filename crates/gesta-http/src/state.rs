@@ -15,6 +15,7 @@ use crate::{
     access::Permit,
     counters::HttpCounters,
     wire::{
+        cross_origin::CrossOrigin,
         host_name::{HostName, HostNames},
         origin::{Origin, Origins},
     },
@@ -45,6 +46,14 @@ pub struct Limits {
     /// Maximum number of concurrent connections, upgraded ones among them. Half of the process's
     /// file descriptors is an upper bound. An excess connection is answered with 503 and closed.
     pub connections_max: usize,
+    /// Maximum number of concurrent connections of one peer: an address of IPv4, or a network of 64
+    /// bits of IPv6. It is lowered with `connections_max` where file descriptors are few. An excess
+    /// connection is answered with 503 and closed.
+    pub connections_per_peer_max: usize,
+    /// Maximum size of a request's head, and of the part of a body that is read ahead, in bytes. At
+    /// least 8 KiB. A larger head is answered with 431, or 414 for its target. A head has at most
+    /// 100 fields.
+    pub head_bytes_max: usize,
     /// Maximum time until the whole head of the next request has arrived. An idle connection is
     /// then closed; one that has sent part of a head gets a 408 first.
     pub head_wait_max: Duration,
@@ -56,13 +65,16 @@ pub struct Limits {
 
 impl Limits {
     /// Default limits: bodies of 1 MiB, 5 s for a read model, 10 s to close, a keep-alive every
-    /// 15 s, 10,000 connections, 20 s for a head, 30 s for a body, 2 min for an unread response.
+    /// 15 s, 10,000 connections and 5,000 of one peer, heads of 64 KiB, 20 s for a head, 30 s for a
+    /// body, 2 min for an unread response.
     pub const DEFAULT: Self = Self {
         body_bytes_max: 1 << 20,
         wait_max: gesta::WAIT_MAX,
         closing_max: Duration::from_secs(10),
         keep_alive: Duration::from_secs(15),
         connections_max: 10_000,
+        connections_per_peer_max: 5_000,
+        head_bytes_max: 64 << 10,
         head_wait_max: Duration::from_secs(20),
         body_wait_max: Duration::from_secs(30),
         write_wait_max: Duration::from_secs(120),
@@ -97,6 +109,18 @@ impl Limits {
     #[must_use]
     pub const fn connections_max(self, connections: usize) -> Self {
         Self { connections_max: connections, ..self }
+    }
+
+    /// Sets the maximum number of concurrent connections of one peer.
+    #[must_use]
+    pub const fn connections_per_peer_max(self, connections: usize) -> Self {
+        Self { connections_per_peer_max: connections, ..self }
+    }
+
+    /// Sets the maximum size of a request's head, in bytes.
+    #[must_use]
+    pub const fn head_bytes_max(self, bytes: usize) -> Self {
+        Self { head_bytes_max: bytes, ..self }
     }
 
     /// Sets the maximum time until the whole head of the next request has arrived.
@@ -193,7 +217,7 @@ pub struct GestaState {
     actor_extractor: Arc<dyn ActorExtractor>,
     access: Option<Access>,
     limits: Limits,
-    origins: Origins,
+    cross_origin: CrossOrigin,
     hosts: HostNames,
     closing: Arc<watch::Sender<bool>>,
     http_counters: Arc<HttpCounters>,
@@ -209,7 +233,7 @@ impl GestaState {
             actor_extractor: Arc::new(anonymous),
             access: None,
             limits: Limits::DEFAULT,
-            origins: Origins::default(),
+            cross_origin: CrossOrigin::default(),
             hosts: HostNames::default(),
             closing: Arc::new(watch::Sender::new(false)),
             http_counters: Arc::default(),
@@ -249,7 +273,14 @@ impl GestaState {
     /// and [`HttpRules`](crate::HttpRules) refuses their changes.
     #[must_use]
     pub fn allow_origins(self, origins: impl IntoIterator<Item = Origin>) -> Self {
-        Self { origins: Origins::new(origins), ..self }
+        self.cross_origin(CrossOrigin::from_origins(origins))
+    }
+
+    /// Sets the rule for web pages of other origins, in place of
+    /// [`allow_origins`](Self::allow_origins), with the headers that they read.
+    #[must_use]
+    pub fn cross_origin(self, rule: CrossOrigin) -> Self {
+        Self { cross_origin: rule, ..self }
     }
 
     /// Allows hosts in the `Host` header of requests to a server that listens on loopback, such as
@@ -301,7 +332,11 @@ impl GestaState {
     }
 
     pub(crate) fn origins(&self) -> &Origins {
-        &self.origins
+        self.cross_origin.origins()
+    }
+
+    pub(crate) fn cross_origin_rule(&self) -> &CrossOrigin {
+        &self.cross_origin
     }
 
     pub(crate) fn hosts(&self) -> &HostNames {

@@ -36,6 +36,7 @@ use crate::{
     Access, GestaState, Principal, Problem,
     requests::{
         correlation::correlate, cors::cross_origin, cross_site::is_safe, guard::no_tenant_here,
+        socket_token::take_socket_token,
     },
 };
 
@@ -227,9 +228,11 @@ impl Edge {
 
 /// Answers a request by the application of its tenant.
 async fn answer(State(edge): State<Edge>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let now = edge.server.gesta().clock().now();
-    let found = edge.access.principal(&parts, now).await;
+    let (mut parts, body) = request.into_parts();
+    let found = match take_socket_token(&mut parts.headers) {
+        Ok(()) => edge.access.principal(&parts, edge.server.gesta().clock().now()).await,
+        Err(problem) => Err(problem),
+    };
     let mut request = Request::from_parts(parts, body);
     let router = match found {
         Ok(principal) => edge.router_for(principal.as_ref(), &request).ok_or_else(no_tenant_here),

@@ -78,6 +78,13 @@ impl KeySet {
         }
     }
 
+    /// Adds the keys of another set.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        self.keys.extend(other.keys);
+        self
+    }
+
     /// Returns whether there is no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Each crate with the crates of the workspace that it may depend on.
-const ARROWS: [(&str, &[&str]); 25] = [
+const ARROWS: [(&str, &[&str]); 26] = [
     ("gesta-store", &[]),
     ("gesta-macros", &[]),
     // Pure: signatures, for whatever takes tokens.
@@ -46,7 +46,7 @@ const ARROWS: [(&str, &[&str]); 25] = [
         ],
     ),
     // Its derives for requests and responses.
-    ("gesta-http", &["gesta", "gesta-macros", "gesta-tokens"]),
+    ("gesta-http", &["gesta", "gesta-macros", "gesta-tokens", "gesta-tls"]),
     // Settings of programs: it takes the rule of passwords in URLs from the contract.
     ("gesta-settings", &["gesta-store"]),
     // Its schema is made from the route table, and its fields are answered by the routes.

@@ -13,6 +13,7 @@ mod databases;
 mod events;
 mod golden;
 mod http;
+mod https;
 mod import;
 mod neighbours;
 #[expect(clippy::duplicate_mod, reason = "the same tests run on both forms of the read models")]

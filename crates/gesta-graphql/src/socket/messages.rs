@@ -15,7 +15,7 @@ use crate::edge::{GraphBody, is_refused};
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum ClientMessage {
-    ConnectionInit {},
+    ConnectionInit { payload: Option<Value> },
     Subscribe { id: String, payload: GraphBody },
     Complete { id: String },
     Ping { payload: Option<Value> },

@@ -1,14 +1,17 @@
 //! WebSockets: `/graphql/ws`, with the subprotocol `graphql-transport-ws`.
 //!
-//! Owns: the handshake. The messages are [`messages`], and an open socket is a [`session`].
+//! Owns: the handshake. The messages are [`messages`], their [`credentials`] are those of browsers,
+//! and an open socket is a [`session`].
 //!
 //! Invariants:
-//! - The headers of the handshake hold for each operation, so each has the same actor.
+//! - The headers of the handshake, and the credentials of `connection_init`, hold for each
+//!   operation, so each has the same actor.
 //! - A header that only one command can have is refused in the handshake.
 //!
 //! Not here: the execution, which is that of `POST /graphql` ([`edge`](crate::edge)); pings, and
 //! clients that take nothing ([`TextSocket`](gesta_http::TextSocket)).
 
+mod credentials;
 mod messages;
 mod session;
 

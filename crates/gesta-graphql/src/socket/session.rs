@@ -3,11 +3,13 @@
 //! Invariants:
 //! - The next message is made when the client has taken the last one, so a slow client holds up
 //!   nothing but its own operations, and holds no more than one message.
+//! - The credentials of `connection_init` hold for each operation, like those of the handshake. The
+//!   socket ends with them.
 //! - Operations take turns; no message of an operation follows its end.
 //! - When the server shuts down, commands and queries are answered first. Subscriptions get no
 //!   `complete`, by which clients would take them for ended: they subscribe again elsewhere.
 
-use std::{collections::HashMap, pin::pin, sync::Arc};
+use std::{collections::HashMap, future::pending, pin::pin, sync::Arc};
 
 use async_graphql::{ServerError, parser::types::OperationType};
 use axum::http::{StatusCode, request::Parts};
@@ -16,10 +18,12 @@ use futures_util::{
     future::{AbortHandle, Abortable},
     stream::{BoxStream, SelectAll, once, unfold},
 };
-use gesta::{CorrelationId, EventId};
-use gesta_http::{GestaState, Problem, SocketEnd, TextSocket};
+use gesta::{CorrelationId, EventId, Sleep};
+use gesta_http::{GestaState, Principal, Problem, SocketEnd, TextSocket};
+use serde_json::Value;
 use tokio::{select, time::sleep};
 
+use super::credentials::credentials_of;
 use super::messages::{
     ClientMessage, acknowledgement, completion, pong, refusal, response_message,
 };
@@ -28,6 +32,8 @@ use crate::{
     failure::Failure,
 };
 
+/// The code of a socket whose credentials are refused.
+const FORBIDDEN: u16 = 4403;
 const CORRELATION_ID: &str = "x-correlation-id";
 
 /// The state of one socket.
@@ -72,10 +78,17 @@ impl Session {
         let state = self.edge.state.clone();
         let mut closed = pin!(state.closed());
         let mut too_late = pin!(sleep(self.edge.limits.socket_init_max));
+        let mut ended = self.end_of_credentials();
         loop {
             let text = select! {
                 received = socket.receive() => {
-                    match received.and_then(|text| self.take(&text)) {
+                    let reply = match received {
+                        Ok(text) => self.take(&text).await,
+                        Err(end) => Err(end),
+                    };
+                    // The message may have brought credentials.
+                    ended = self.end_of_credentials();
+                    match reply {
                         Ok(reply) => reply,
                         Err(end) => return end,
                     }
@@ -90,6 +103,10 @@ impl Session {
                 }
                 () = &mut too_late, if !self.is_acknowledged => {
                     return SocketEnd::told(4408, "Connection initialisation timeout");
+                }
+                () = &mut ended => {
+                    let reason = "Unauthorized: the credentials have ended; connect with new ones";
+                    return SocketEnd::told(SocketEnd::UNAUTHENTICATED, reason);
                 }
                 () = &mut closed, if !self.is_closing => {
                     self.close();
@@ -108,12 +125,13 @@ impl Session {
     }
 
     /// Carries out a message of the client, and returns the answer if there is one at once.
-    fn take(&mut self, text: &str) -> Result<Option<String>, SocketEnd> {
+    async fn take(&mut self, text: &str) -> Result<Option<String>, SocketEnd> {
         match ClientMessage::read(text)? {
-            ClientMessage::ConnectionInit {} if self.is_acknowledged => {
+            ClientMessage::ConnectionInit { .. } if self.is_acknowledged => {
                 Err(SocketEnd::told(4429, "Too many initialisation requests"))
             }
-            ClientMessage::ConnectionInit {} => {
+            ClientMessage::ConnectionInit { payload } => {
+                self.identify(payload).await?;
                 self.is_acknowledged = true;
                 Ok(Some(acknowledgement()))
             }
@@ -138,6 +156,31 @@ impl Session {
                 let begun = self.begin(&id, payload);
                 Ok(begun.err().map(|error| refusal(&id, &[*error])))
             }
+        }
+    }
+
+    /// Checks the credentials of `connection_init`, which hold from here on.
+    async fn identify(&mut self, payload: Option<Value>) -> Result<(), SocketEnd> {
+        let credentials = credentials_of(payload)?;
+        if credentials.is_empty() {
+            // Those of the handshake were checked there.
+            return Ok(());
+        }
+        self.parts.headers.extend(credentials);
+        let identified = self.edge.state.identify(&mut self.parts).await;
+        identified.map_err(|problem| {
+            let problem = problem.to_json();
+            let detail = problem["detail"].as_str().unwrap_or_default();
+            SocketEnd::told(FORBIDDEN, format!("Forbidden: {detail}"))
+        })
+    }
+
+    /// Returns a future that is ready when the credentials have ended.
+    fn end_of_credentials(&self) -> Sleep {
+        let principal = self.parts.extensions.get::<Principal>();
+        match principal.and_then(Principal::ends) {
+            Some(ends) => self.edge.state.gesta().clock().sleep_until(ends),
+            None => Box::pin(pending()),
         }
     }
 

@@ -1,9 +1,13 @@
 //! Access: a field is allowed to whom its route is.
 
-use std::{collections::BTreeSet, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use axum::http::request::Parts;
 use futures_util::StreamExt as _;
+use gesta::{Gesta, testing::VirtualClock};
 use gesta_graphql::{GraphQl, Introspection};
 use gesta_http::{
     Access, AccessRole, AccessRules, Authenticate, GestaState, Principal, Problem, Right,
@@ -11,30 +15,40 @@ use gesta_http::{
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::{Client, library, posted};
+use crate::{Client, library, posted, sockets::Server};
 
 /// Time for the first response of a subscription.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The role in the header `X-Role`.
+/// The role in the header `X-Role`, or in `X-Api-Key`, which pages send with a WebSocket.
 struct ByRole;
 
 impl Authenticate for ByRole {
     async fn authenticate(
         &self,
         request: &Parts,
-        _: SystemTime,
+        now: SystemTime,
     ) -> Result<Option<Principal>, Problem> {
-        let role = request.headers.get("x-role").and_then(|role| role.to_str().ok());
-        Ok(role.and_then(|role| Principal::new("ann", [role]).ok()))
+        let text = |name| request.headers.get(name).and_then(|value| value.to_str().ok());
+        let Some(role) = text("x-role").or(text("x-api-key")) else { return Ok(None) };
+        if role == "unknown" {
+            return Err(Problem::unauthenticated("the API key is not known"));
+        }
+        let principal = Principal::new("ann", [role.trim_end_matches(" brief")]).ok();
+        let ends = now + Duration::from_secs(60);
+        Ok(principal.map(|it| if role.ends_with(" brief") { it.until(ends) } else { it }))
     }
 }
 
 /// A library with a role for each right, which has the right's name.
 async fn guarded() -> Client {
+    guarded_over(library::open().await)
+}
+
+fn guarded_over(library: Gesta) -> Client {
     let roles = Right::ALL.map(|right| AccessRole::named(right.as_str()).has([right]));
     let access = Access::new(AccessRules::new(roles)).by(ByRole);
-    let state = GestaState::new(library::open().await).access(access);
+    let state = GestaState::new(library).access(access);
     let graphql = GraphQl::over(library::api()).introspection(Introspection::On);
     Client { router: graphql.router(state.clone()), state }
 }
@@ -197,4 +211,118 @@ async fn the_actor_of_a_mutation_is_in_its_events() {
         .map(|event| gesta::EventMetadata::from_json(&event.metadata).actor.unwrap())
         .collect();
     assert_eq!(actors, ["ann"]);
+}
+
+/// Asks for a field over a WebSocket that has sent these credentials, and returns the code of its
+/// error.
+async fn code_over_socket(
+    server: &Server,
+    kind: &str,
+    field: &RootField,
+    credentials: &Value,
+) -> Option<String> {
+    let mut socket = server.raw("").await;
+    socket.say(json!({ "type": "connection_init", "payload": credentials })).await;
+    assert_eq!(socket.hear().await, json!({ "type": "connection_ack" }));
+    let mut code = None;
+    for (id, selection) in [" { __typename }", ""].into_iter().enumerate() {
+        let query = format!("{kind} {{ {}{}{selection} }}", field.name, field.arguments);
+        socket.begin(&id.to_string(), &query).await;
+        let message = socket.hear().await;
+        let errors = message["payload"].get("errors").unwrap_or(&message["payload"]);
+        code = errors[0]["extensions"]["code"].as_str().map(str::to_owned);
+        if code.as_deref() != Some("query-invalid") {
+            break;
+        }
+    }
+    assert_ne!(code.as_deref(), Some("query-invalid"), "{}", field.name);
+    code
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_payload_of_connection_init_opens_each_field_to_the_right_of_its_route_alone() {
+    let client = guarded().await;
+    client.state.gesta().execute(library::book("emma")).await.unwrap();
+    let server = Server::over(client.clone()).await;
+    for (kind, type_name) in
+        [("query", "Query"), ("mutation", "Mutation"), ("subscription", "Subscription")]
+    {
+        for field in fields(&client, type_name).await {
+            let right = right_of(&field.name);
+            if right == Right::Open {
+                continue;
+            }
+            for nobody in [Value::Null, json!({}), json!({ "x-role": right.as_str() })] {
+                let code = code_over_socket(&server, kind, &field, &nobody).await;
+                assert_eq!(code.as_deref(), Some("unauthenticated"), "{} {nobody}", field.name);
+            }
+            let other = Right::ALL.into_iter().find(|role| *role != right).unwrap();
+            let of = |role: Right| json!({ "X-Api-Key": role.as_str() });
+            let refused = code_over_socket(&server, kind, &field, &of(other)).await;
+            assert_eq!(refused.as_deref(), Some("forbidden"), "{} as {other}", field.name);
+            // A subscription may have nothing to say.
+            if kind != "subscription" {
+                let code = code_over_socket(&server, kind, &field, &of(right)).await;
+                let is_refused =
+                    ["unauthenticated", "forbidden"].contains(&code.as_deref().unwrap_or_default());
+                assert!(!is_refused, "{} as {right}: {code:?}", field.name);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_actor_of_a_socket_is_that_of_its_first_message() {
+    let client = guarded().await;
+    let server = Server::over(client.clone()).await;
+    let mut socket = server.raw("").await;
+    let payload = json!({ "x-api-key": "command" });
+    socket.say(json!({ "type": "connection_init", "payload": payload })).await;
+    assert_eq!(socket.hear().await, json!({ "type": "connection_ack" }));
+    let add = "mutation { addBook(input: { book: \"emma\", title: \"Emma\" }) { __typename } }";
+    assert_eq!(socket.ask("1", add).await["addBook"]["__typename"], "Created");
+    let read = gesta::store::ReadAll::forwards();
+    let events = client.state.gesta().store().read_all(read).collect_events().await.unwrap();
+    let actor = gesta::EventMetadata::from_json(&events[0].metadata).actor;
+    assert_eq!(actor.as_deref(), Some("ann"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_credentials_in_the_first_message_end_the_socket() {
+    let server = Server::over(guarded().await).await;
+    for (payload, code) in [
+        (json!({ "x-api-key": "unknown" }), 4403),
+        (json!({ "x-api-key": 7 }), 4400),
+        (json!([]), 4400),
+    ] {
+        let mut socket = server.raw("").await;
+        socket.say(json!({ "type": "connection_init", "payload": payload.clone() })).await;
+        assert_eq!(socket.close_code().await, code, "{payload}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_ends_with_its_credentials() {
+    let clock = VirtualClock::new();
+    let client = guarded_over(library::open_at(clock.clone()).await);
+    let server = Server::over(client).await;
+    let mut socket = server.raw("").await;
+    let payload = json!({ "x-api-key": "query brief" });
+    socket.say(json!({ "type": "connection_init", "payload": payload })).await;
+    assert_eq!(socket.hear().await, json!({ "type": "connection_ack" }));
+    // The session answers, so its timer runs.
+    socket.say(json!({ "type": "ping" })).await;
+    assert_eq!(socket.hear().await, json!({ "type": "pong" }));
+    let ended = async {
+        tokio::select! {
+            code = socket.close_code() => code,
+            () = async {
+                loop {
+                    clock.advance(Duration::from_secs(60));
+                    tokio::task::yield_now().await;
+                }
+            } => unreachable!("time does not end"),
+        }
+    };
+    assert_eq!(timeout(PATIENCE, ended).await.unwrap(), 4401);
 }

@@ -1,7 +1,7 @@
 //! The domain of the tests: a library that lends books.
 
 use gesta::{
-    Answer, Apply, ApplyError, Gesta, Projection, Query, QueryError, Revision,
+    Answer, Apply, ApplyError, Clock, Gesta, Projection, Query, QueryError, Revision, SystemClock,
     prelude::*,
     store::{MemoryReadModels, MemoryReader, Rows},
 };
@@ -268,5 +268,11 @@ pub(crate) fn book(name: &str) -> impl Decide {
 }
 
 pub(crate) async fn open() -> Gesta {
-    Gesta::at("memory:").project(Books, &MemoryReadModels::new()).open().await.unwrap()
+    open_at(SystemClock).await
+}
+
+/// Opens a library with this clock.
+pub(crate) async fn open_at(clock: impl Clock) -> Gesta {
+    let library = Gesta::at("memory:").clock(clock).project(Books, &MemoryReadModels::new());
+    library.open().await.unwrap()
 }

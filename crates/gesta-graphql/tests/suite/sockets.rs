@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const OF_GRAPHQL: &str = "sec-websocket-protocol: graphql-transport-ws\r\n";
 const EVENTS: &str = "subscription { events { position stream } }";
 
-struct Server {
+pub(crate) struct Server {
     client: Client,
     address: SocketAddr,
     end: oneshot::Sender<()>,
@@ -42,7 +42,7 @@ impl Server {
         Self::over(Client::limited(limits).await).await
     }
 
-    async fn over(client: Client) -> Self {
+    pub(crate) async fn over(client: Client) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (end, ended) = oneshot::channel::<()>();
@@ -72,7 +72,7 @@ impl Server {
     }
 
     /// Opens a socket without initialisation.
-    async fn raw(&self, headers: &str) -> Socket {
+    pub(crate) async fn raw(&self, headers: &str) -> Socket {
         let (connection, answer) = self.shake_hands(&format!("{OF_GRAPHQL}{headers}")).await;
         assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
         Socket(WebSocketStream::from_raw_socket(connection, Role::Client, None).await)
@@ -91,14 +91,14 @@ impl Server {
 }
 
 /// A client's end of a WebSocket.
-struct Socket(WebSocketStream<TcpStream>);
+pub(crate) struct Socket(WebSocketStream<TcpStream>);
 
 impl Socket {
-    async fn say(&mut self, message: Value) {
+    pub(crate) async fn say(&mut self, message: Value) {
         self.0.send(Message::text(message.to_string())).await.unwrap();
     }
 
-    async fn begin(&mut self, id: &str, query: &str) {
+    pub(crate) async fn begin(&mut self, id: &str, query: &str) {
         self.say(json!({ "type": "subscribe", "id": id, "payload": { "query": query } })).await;
     }
 
@@ -112,7 +112,7 @@ impl Socket {
         }
     }
 
-    async fn hear(&mut self) -> Value {
+    pub(crate) async fn hear(&mut self) -> Value {
         let message = self.message().await;
         let Message::Text(text) = &message else { panic!("{message}") };
         serde_json::from_str(text.as_str()).unwrap()
@@ -126,7 +126,7 @@ impl Socket {
     }
 
     /// Runs a query or a command, and returns its data.
-    async fn ask(&mut self, id: &str, query: &str) -> Value {
+    pub(crate) async fn ask(&mut self, id: &str, query: &str) -> Value {
         self.begin(id, query).await;
         let response = self.response(id).await;
         assert!(response.get("errors").is_none(), "{response}");
@@ -135,7 +135,7 @@ impl Socket {
     }
 
     /// Reads to the close frame, and returns its code.
-    async fn close_code(&mut self) -> u16 {
+    pub(crate) async fn close_code(&mut self) -> u16 {
         match self.message().await {
             Message::Close(frame) => frame.unwrap().code.into(),
             other => panic!("{other}"),

@@ -10,7 +10,12 @@ use gesta_tokens::{KeySet, Token, TokenRefusal, TokenRule};
 
 #[cfg(feature = "jwks")]
 use super::web_keys::{InvalidKeySetUrl, WebKeys};
-use super::{api_keys::PREFIX, authenticate::bearer};
+use super::{
+    TokenKeyFile, UnusableKeyFile,
+    api_keys::PREFIX,
+    authenticate::bearer,
+    key_files::{KeyFiles, token_keys},
+};
 use crate::{Authenticate, Principal, Problem};
 
 /// Finds the principal in a bearer token: the subject is the actor.
@@ -37,6 +42,7 @@ pub struct BearerTokens {
 #[derive(Clone, Debug)]
 enum KeySource {
     Fixed(Arc<KeySet>),
+    Files(Arc<KeyFiles<KeySet>>),
     #[cfg(feature = "jwks")]
     Web(Arc<WebKeys>),
 }
@@ -46,6 +52,21 @@ impl BearerTokens {
     #[must_use]
     pub fn new(rule: TokenRule, keys: KeySet) -> Self {
         Self { rule, keys: KeySource::Fixed(Arc::new(keys)) }
+    }
+
+    /// Accepts tokens that satisfy a rule, and are signed with a key in one of these files. Blocks.
+    ///
+    /// Files that are replaced are taken up within a second. While one of them cannot be read or
+    /// used, the keys from before count.
+    ///
+    /// # Errors
+    /// [`UnusableKeyFile`] for the first file that cannot be read or used.
+    pub fn from_files(
+        rule: TokenRule,
+        files: impl IntoIterator<Item = TokenKeyFile>,
+    ) -> Result<Self, UnusableKeyFile> {
+        let keys = token_keys(files.into_iter().collect())?;
+        Ok(Self { rule, keys: KeySource::Files(Arc::new(keys)) })
     }
 
     /// Accepts tokens that satisfy a rule, and are signed with a key of the JSON web key set at a
@@ -66,6 +87,7 @@ impl BearerTokens {
     async fn verify(&self, token: &str, now: SystemTime) -> Result<Token, Problem> {
         let verified = match &self.keys {
             KeySource::Fixed(keys) => self.rule.verify(keys, token, now),
+            KeySource::Files(files) => self.rule.verify(&*files.at(now).await, token, now),
             #[cfg(feature = "jwks")]
             KeySource::Web(web) => {
                 match self.rule.verify(&*web.keys(now).await?, token, now) {

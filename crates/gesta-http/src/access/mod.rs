@@ -12,6 +12,7 @@
 //!   are needed.
 //! - No secret is in a log, an error or a `Debug` form.
 //! - The time is passed in.
+//! - Keys in files are those of the files within a second.
 //!
 //! Not here: the middleware that asks ([`requests`](crate::requests)), the rights that commands
 //! check themselves (`gesta::Authorize`), TLS, logins and sessions.
@@ -20,6 +21,7 @@ mod actor;
 mod api_keys;
 mod authenticate;
 mod bearer;
+mod key_files;
 mod ownership;
 mod proxy;
 mod rate;
@@ -45,6 +47,7 @@ pub use self::{
     api_keys::{ApiKeys, InvalidApiKeys, NewApiKey},
     authenticate::Authenticate,
     bearer::BearerTokens,
+    key_files::{ApiKeyFile, TokenKeyFile, UnusableKeyFile},
     ownership::{OwnedRequest, Ownership},
     proxy::{AddressRange, InvalidProxyHeader, ParseAddressRangeError, TrustedProxy},
     rate::RateLimit,

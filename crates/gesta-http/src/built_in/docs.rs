@@ -2,10 +2,7 @@
 //!
 //! Invariant: the page loads nothing from other servers; its files are part of the program.
 
-use std::sync::Arc;
-
 use axum::{
-    Json,
     extract::FromRequestParts,
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
@@ -14,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::swagger_ui;
-use crate::{ApiRoute, Describe, Operation, PathOf, Problem, RequestFields, Right, Schema};
+use crate::{ApiRoute, Asset, Describe, Operation, PathOf, Problem, RequestFields, Right, Schema};
 
 /// Returns the routes of the page and the document.
 pub(crate) fn routes() -> [ApiRoute; 4] {
@@ -36,7 +33,15 @@ pub(crate) fn routes() -> [ApiRoute; 4] {
 
 /// The OpenAPI document, a request extension set by the router.
 #[derive(Clone, Debug)]
-pub(crate) struct Document(pub(crate) Arc<Value>);
+pub(crate) struct Document(Asset);
+
+impl Document {
+    /// Writes the document, once for all requests.
+    pub(crate) fn new(document: &Value) -> Self {
+        let json = serde_json::to_vec(document).expect("a document has a JSON form");
+        Self(Asset::new("application/json", json))
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Document {
     type Rejection = Problem;
@@ -111,11 +116,11 @@ async fn show_document(document: Document) -> DocumentResponse {
 }
 
 #[derive(Debug)]
-struct DocumentResponse(Arc<Value>);
+struct DocumentResponse(Asset);
 
 impl IntoResponse for DocumentResponse {
     fn into_response(self) -> Response {
-        Json(&*self.0).into_response()
+        self.0.into_response()
     }
 }
 
@@ -124,6 +129,16 @@ impl Describe for DocumentResponse {
         let schema =
             document_schema(&["openapi", "info", "servers", "tags", "paths", "components"]);
         operation.answers_with(StatusCode::OK, "OpenAPI 3.1", "application/json", schema);
+        describe_tag(operation);
+    }
+}
+
+/// Adds the entity tag of a file, and the response to a browser that has it.
+fn describe_tag(operation: &mut Operation<'_>) {
+    operation.answers_nothing(StatusCode::NOT_MODIFIED, "the cached response is current");
+    for status in [StatusCode::OK, StatusCode::NOT_MODIFIED] {
+        let tag = json!({ "type": "string", "pattern": "^W/\"[0-9a-f]{32}\"$" });
+        operation.answer_header(status, "ETag", "Entity tag of the content.", tag);
     }
 }
 
@@ -164,10 +179,9 @@ struct Page;
 
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
-        let html = HeaderValue::from_static("text/html; charset=utf-8");
         let policy = HeaderValue::from_static(POLICY);
-        let headers = [(header::CONTENT_TYPE, html), (header::CONTENT_SECURITY_POLICY, policy)];
-        (headers, PAGE).into_response()
+        let headers = [(header::CONTENT_SECURITY_POLICY, policy)];
+        (headers, Asset::new("text/html; charset=utf-8", PAGE)).into_response()
     }
 }
 
@@ -175,6 +189,7 @@ impl Describe for Page {
     fn describe(operation: &mut Operation<'_>) {
         let schema = json!({ "type": "string" });
         operation.answers_with(StatusCode::OK, "the page", "text/html", schema);
+        describe_tag(operation);
     }
 }
 
@@ -199,32 +214,26 @@ enum FileName {
 
 async fn show_file(path: PathOf<FilePath>) -> Result<File, Problem> {
     // A closed list of embedded files: no path reaches the file system.
-    let (bytes, media_type) = match path.file {
-        FileName::Style => (swagger_ui::style(), "text/css; charset=utf-8"),
-        FileName::Bundle => (swagger_ui::bundle(), SCRIPT),
-        FileName::Start => (START.as_bytes(), SCRIPT),
-    };
-    Ok(File { bytes, media_type })
+    Ok(File(match path.file {
+        FileName::Style => swagger_ui::style(),
+        FileName::Bundle => swagger_ui::bundle(),
+        FileName::Start => Asset::new(swagger_ui::SCRIPT, START),
+    }))
 }
-
-const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 #[derive(Debug)]
-struct File {
-    bytes: &'static [u8],
-    media_type: &'static str,
-}
+struct File(Asset);
 
 impl IntoResponse for File {
     fn into_response(self) -> Response {
-        ([(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type))], self.bytes)
-            .into_response()
+        self.0.into_response()
     }
 }
 
 impl Describe for File {
     fn describe(operation: &mut Operation<'_>) {
         operation.answers_with(StatusCode::OK, "the file", "*/*", json!({}));
+        describe_tag(operation);
         operation.problem(404, "the file does not exist");
     }
 }

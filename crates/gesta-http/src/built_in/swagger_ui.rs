@@ -8,16 +8,23 @@ use std::{
 use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
 use zip::ZipArchive;
 
+use crate::Asset;
+
+pub(crate) const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLES: &str = "text/css; charset=utf-8";
+
 /// Returns the style sheet.
-pub(crate) fn style() -> &'static [u8] {
-    static STYLE: LazyLock<Vec<u8>> = LazyLock::new(|| unpack("/dist/swagger-ui.css"));
-    &STYLE
+pub(crate) fn style() -> Asset {
+    static STYLE: LazyLock<Asset> =
+        LazyLock::new(|| Asset::new(STYLES, unpack("/dist/swagger-ui.css")));
+    STYLE.clone()
 }
 
 /// Returns the script with all of its dependencies.
-pub(crate) fn bundle() -> &'static [u8] {
-    static BUNDLE: LazyLock<Vec<u8>> = LazyLock::new(|| unpack("/dist/swagger-ui-bundle.js"));
-    &BUNDLE
+pub(crate) fn bundle() -> Asset {
+    static BUNDLE: LazyLock<Asset> =
+        LazyLock::new(|| Asset::new(SCRIPT, unpack("/dist/swagger-ui-bundle.js")));
+    BUNDLE.clone()
 }
 
 /// Unpacks the file whose path ends like this; the paths begin with the release's version.
@@ -36,8 +43,8 @@ mod tests {
 
     #[test]
     fn the_release_has_the_files_of_the_page() {
-        assert!(style().starts_with(b".swagger-ui{"));
-        let bundle = str::from_utf8(bundle()).unwrap();
-        assert!(bundle.contains("SwaggerUIBundle"));
+        assert!(unpack("/dist/swagger-ui.css").starts_with(b".swagger-ui{"));
+        let bundle = unpack("/dist/swagger-ui-bundle.js");
+        assert!(str::from_utf8(&bundle).unwrap().contains("SwaggerUIBundle"));
     }
 }

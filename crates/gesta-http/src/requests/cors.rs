@@ -10,15 +10,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use crate::GestaState;
+use crate::{CrossOrigin, GestaState};
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE");
-/// Response headers that pages may read, in addition to the safelisted ones.
-const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "ETag, Location, Link, Gesta-Position, Gesta-Recorded, X-Correlation-Id, Retry-After",
-);
-/// Time that browsers may cache a preflight response, in seconds.
-const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 
 /// Middleware that answers preflight requests and adds CORS headers to responses.
 pub(crate) async fn cross_origin(
@@ -36,12 +30,18 @@ pub(crate) async fn cross_origin(
     let mut response = if is_preflight {
         // Answered here: routes have no OPTIONS handlers, and a preflight carries no credentials
         // that could name an actor.
-        preflight(request.headers())
+        preflight(request.headers(), state.cross_origin_rule())
     } else {
         let mut response = next.run(request).await;
-        response.headers_mut().insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        response
+            .headers_mut()
+            .insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, state.cross_origin_rule().exposed());
         response
     };
+    if state.cross_origin_rule().allows_cookies_of(&origin) {
+        let yes = HeaderValue::from_static("true");
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+    }
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     // The response depends on the origin, so caches must store one per origin.
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
@@ -49,12 +49,12 @@ pub(crate) async fn cross_origin(
 }
 
 /// Answers a preflight request. Every header is allowed: an application may have its own.
-fn preflight(requested: &HeaderMap) -> Response {
+fn preflight(requested: &HeaderMap, rule: &CrossOrigin) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
     let mut put = |name: HeaderName, value| drop(headers.insert(name, value));
     put(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-    put(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+    put(header::ACCESS_CONTROL_MAX_AGE, rule.preflight_age());
     // Repeated instead of `*`, which would not cover `Authorization`.
     if let Some(wanted) = requested.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         put(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());

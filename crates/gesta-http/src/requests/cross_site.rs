@@ -44,7 +44,8 @@ pub(crate) async fn same_site(
     refusal(request.headers(), what).into_response()
 }
 
-fn opens_socket(headers: &HeaderMap) -> bool {
+/// Returns whether a request is the handshake of a WebSocket.
+pub(crate) fn opens_socket(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::UPGRADE).into_iter();
     let mut protocols = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     protocols.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"websocket"))

@@ -28,10 +28,11 @@ pub(crate) struct Compressible;
 impl Predicate for Compressible {
     fn should_compress<B: HttpBody>(&self, response: &Response<B>) -> bool {
         // A strong entity tag names these bytes and no others (RFC 9110, section 8.8.3.3).
-        let has_tag = response.headers().contains_key(header::ETAG);
+        let tag = response.headers().get(header::ETAG);
+        let has_strong_tag = tag.is_some_and(|tag| !tag.as_bytes().starts_with(b"W/"));
         // A body of unknown size is a stream, whose parts must not wait in an encoder.
         let size = response.body().size_hint().exact();
-        !has_tag
+        !has_strong_tag
             && size.is_some_and(|bytes| bytes >= COMPRESSED_BYTES_MIN)
             && DefaultPredicate::new().should_compress(response)
     }

@@ -4,6 +4,7 @@
 
 pub(crate) mod authenticate;
 pub(crate) mod body_deadline;
+pub(crate) mod compressed;
 pub(crate) mod correlation;
 pub(crate) mod cors;
 pub(crate) mod cross_site;
@@ -15,5 +16,6 @@ pub(crate) mod keys;
 pub(crate) mod measure;
 pub(crate) mod operator;
 pub(crate) mod preconditions;
+pub(crate) mod socket_token;
 pub(crate) mod trace_context;
 pub(crate) mod unexpected;

@@ -172,6 +172,17 @@ enum Comparison {
 }
 
 impl Condition {
+    /// Returns whether a response has an entity tag of this condition, by the weak comparison.
+    fn has_tag_of(&self, response: &Response) -> bool {
+        let tag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        let Some(tag) = tag else { return false };
+        let text = tag.trim_start_matches("W/").trim_matches('"');
+        match self {
+            Self::Any => true,
+            Self::OneOf(tags) => tags.iter().any(|tag| tag.text == text),
+        }
+    }
+
     fn names(&self, revision: Revision, of: Incarnation, comparison: Comparison) -> bool {
         match self {
             Self::Any => true,
@@ -273,8 +284,13 @@ pub(crate) async fn conditional(
     if is_read && response.status() == StatusCode::NOT_FOUND && conditions.wants_something_there() {
         return failed(NOTHING_THERE).into_response();
     }
-    // Without an entity tag there is nothing to compare.
-    let Some(revision) = revision_of(&response) else { return response };
+    // Without the tag of a revision, the only condition that can hold is that of a cache.
+    let Some(revision) = revision_of(&response) else {
+        let is_known = is_read
+            && response.status() == StatusCode::OK
+            && conditions.if_none_match.is_some_and(|known| known.has_tag_of(&response));
+        return if is_known { not_modified(response) } else { response };
+    };
     let incarnation = match incarnation(state.gesta()).await {
         Ok(incarnation) => incarnation,
         Err(error) if is_read && conditions.are_given() => {
@@ -315,7 +331,7 @@ fn not_modified(mut response: Response) -> Response {
     // A 304 has the headers of a 200 except those of the body (RFC 9110, section 15.4.5).
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     *response.body_mut() = Body::empty();
-    for of_the_body in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+    for of_the_body in [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING] {
         response.headers_mut().remove(of_the_body);
     }
     response

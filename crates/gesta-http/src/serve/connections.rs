@@ -4,7 +4,9 @@
 //!
 //! Invariants:
 //! - At most [`Limits::connections_max`] connections are open, and at most half of the process's
-//!   file descriptors, so that the store has enough. An excess one gets a 503 and is closed.
+//!   file descriptors, so that the store has enough; at most [`Limits::connections_per_peer_max`]
+//!   are of one peer. An excess one gets a 503 and is closed.
+//! - A handshake of TLS that takes longer than a request's head may is given up.
 //! - A connection whose request head arrives too slowly gets a 408 and is closed. An idle one is
 //!   closed without a response: its client would take that for the answer to its next request.
 //! - A request whose head cannot be read gets a problem, too, and its connection is closed.
@@ -15,11 +17,18 @@
 //!
 //! Not here: hyper's responses to such heads ([`unread_heads`](super::unread_heads)), the deadlines
 //! of bodies ([`body_deadline`](crate::requests::body_deadline)) and of unread responses
-//! ([`write_deadline`](super::write_deadline)), the streams of upgraded connections
-//! ([`open_stream`](super::open_stream)), routing and responses.
+//! ([`write_deadline`](super::write_deadline)), the count of connections
+//! ([`places`](super::places)), their [`encryption`](super::encryption), the streams of upgraded
+//! ones ([`open_stream`](super::open_stream)), routing and responses.
 
 use std::{
-    convert::Infallible, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration,
+    convert::Infallible,
+    future::Future,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
 };
 
 use axum::{
@@ -31,20 +40,21 @@ use axum::{
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustix::process::{Resource, getrlimit};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     select,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Semaphore, watch},
     task::JoinSet,
     time::timeout,
 };
 use tower::ServiceExt as _;
 
 use super::{
+    encryption::{Encryption, ServedStream},
     host::{HostRule, check_host},
     open_stream::OpenStream,
+    places::{NoPlace, Place, Places},
     unread_heads::{KeepBack, Progress},
     write_deadline::WriteDeadline,
 };
@@ -52,8 +62,8 @@ use crate::{
     GestaState, Limits, Problem, requests::body_deadline::DeadlineBody, wire::problem::PROBLEM_JSON,
 };
 
-/// Maximum size of a request's head, and of the part of a body that is read ahead, in bytes.
-const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Least maximum of a head that hyper takes.
+const HEAD_BYTES_MIN: usize = 8 << 10;
 /// Maximum number of excess connections that get a 503; further ones are closed without it.
 const REFUSALS_MAX: usize = 32;
 /// Maximum time to send a final response such as that 503.
@@ -65,11 +75,10 @@ const CUT_WAIT_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Connections {
     router: Router,
+    encryption: Encryption,
     limits: Limits,
-    max: usize,
-    permits: Arc<Semaphore>,
+    places: Places,
     refusal_permits: Arc<Semaphore>,
-    refusal: Bytes,
     /// Set by the first refusal and cleared at half load, so that each overload is logged once.
     is_full: bool,
     tasks: JoinSet<()>,
@@ -79,17 +88,22 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    pub(crate) fn new(router: Router, hosts: HostRule, state: &GestaState) -> Self {
+    pub(crate) fn new(
+        router: Router,
+        hosts: HostRule,
+        encryption: Encryption,
+        state: &GestaState,
+    ) -> Self {
         let limits = state.request_limits();
-        let max = limits.connections_max.min(connections_possible());
+        let head_bytes_max = limits.head_bytes_max.max(HEAD_BYTES_MIN);
+        let limits = limits.head_bytes_max(head_bytes_max);
         Self {
             // Only here and not in `Api::router`: without a connection there is no `Host` to check.
             router: router.layer(from_fn_with_state(hosts, check_host)),
+            encryption,
             limits,
-            max,
-            permits: Arc::new(Semaphore::new(max)),
+            places: Places::new(limits),
             refusal_permits: Arc::new(Semaphore::new(REFUSALS_MAX)),
-            refusal: refusal(max),
             is_full: false,
             tasks: JoinSet::new(),
             shutdown: watch::Sender::new(false),
@@ -99,31 +113,38 @@ impl Connections {
 
     /// Serves a connection, or refuses it if there are too many.
     pub(crate) fn accept(&mut self, stream: TcpStream) {
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            return self.refuse(stream);
+        // Events must not wait for each other. Without it the connection works, too.
+        let _ = stream.set_nodelay(true);
+        let peer = stream.peer_addr().ok();
+        // A connection that has ended already has no address any more.
+        let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let place = match self.places.take(address) {
+            Ok(place) => place,
+            Err(no_place) => return self.refuse(stream, no_place),
         };
         // Hysteresis: a load around the maximum would log each crossing.
-        if self.is_full && self.permits.available_permits() >= self.max / 2 {
+        if self.is_full && self.places.are_half_free() {
             tracing::info!("accepting connections again");
             self.is_full = false;
         }
-        self.tasks.spawn(self.serve(stream, permit));
+        self.tasks.spawn(self.serve(stream, peer, place));
     }
 
     fn serve(
         &self,
         stream: TcpStream,
-        permit: OwnedSemaphorePermit,
+        peer: Option<SocketAddr>,
+        place: Place,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let peer = stream.peer_addr().ok();
-        let (router, limits) = (self.router.clone(), self.limits);
-        let mut shutdown = self.shutdown.subscribe();
-        let progress = Progress::default();
-        // The permit is the stream's: up to its end it holds a file descriptor, also if a handler
+        let (router, limits, encryption) =
+            (self.router.clone(), self.limits, self.encryption.clone());
+        let (mut shutdown, progress) = (self.shutdown.subscribe(), Progress::default());
+        // The place is the stream's: up to its end it holds a file descriptor, also if a handler
         // has taken it over.
-        let stream = OpenStream::new(stream, progress.clone(), self.cut.subscribe(), permit);
+        let stream = OpenStream::new(stream, progress.clone(), self.cut.subscribe(), place);
+        // Below the encryption, which has a buffer of its own.
         let stream = WriteDeadline::new(stream, limits.write_wait_max);
-        let stream = TokioIo::new(KeepBack::new(stream, progress.clone()));
+        let unread = progress.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             progress.begin();
             let request =
@@ -131,13 +152,19 @@ impl Connections {
             respond(router.clone(), from_peer(peer, request), progress.clone())
         });
         async move {
+            let encrypted = select! {
+                encrypted = shake_hands(&encryption, stream, limits.head_wait_max) => encrypted,
+                () = shutdown_requested(&mut shutdown) => None,
+            };
+            let Some(stream) = encrypted else { return };
+            let stream = TokioIo::new(KeepBack::new(stream, unread));
             let mut connection = http1::Builder::new()
                 // hyper has no timer of its own and panics if a timeout is set without one.
                 .timer(TokioTimer::new())
                 // Runs from the end of the previous request, so it also closes idle connections.
                 .header_read_timeout(limits.head_wait_max)
                 // Bounds the memory of a connection.
-                .max_buf_size(HEAD_BYTES_MAX)
+                .max_buf_size(limits.head_bytes_max)
                 .serve_connection(stream, service)
                 .with_upgrades();
             // Serves one request after the other, until the connection ends or a shutdown begins.
@@ -159,12 +186,11 @@ impl Connections {
                 let Some(parts) = connection.into_parts() else { return };
                 let http1::Parts { io, read_buf, .. } = parts;
                 let (stream, kept_back) = io.into_inner().into_parts();
+                // Only a client that has sent part of a head waits for a response.
+                let waits = !read_buf.is_empty() && !is_stalled(&stream);
                 let response = match kept_back {
-                    Some(status) => Some(unread_head(status, &error)),
-                    // Only a client that has sent part of a head waits for a response.
-                    None if error.is_timeout() && !read_buf.is_empty() && !stream.is_stalled() => {
-                        Some(late_head(limits.head_wait_max))
-                    }
+                    Some(status) => Some(unread_head(status, &error, limits.head_bytes_max)),
+                    None if error.is_timeout() && waits => Some(late_head(limits.head_wait_max)),
                     None => None,
                 };
                 if let Some(response) = response {
@@ -175,18 +201,23 @@ impl Connections {
         }
     }
 
-    fn refuse(&mut self, stream: TcpStream) {
-        if !self.is_full {
-            let max = self.max;
+    fn refuse(&mut self, stream: TcpStream, no_place: NoPlace) {
+        if no_place == NoPlace::Full && !self.is_full {
+            let max = self.places.max();
             tracing::warn!(max, "too many connections; refusing new ones");
             self.is_full = true;
         }
         // Sending refusals is limited, too: a flood must not cost a task per connection.
         let Ok(permit) = Arc::clone(&self.refusal_permits).try_acquire_owned() else { return };
-        let refusal = self.refusal.clone();
+        let refusal = refusal(&self.places, no_place);
+        let encryption = self.encryption.clone();
         self.tasks.spawn(async move {
+            let refused = async {
+                let stream = encryption.shake_hands(stream).await?;
+                send_last(stream, refusal).await
+            };
             // Best effort: the connection closes anyway.
-            let _ = timeout(REFUSAL_WAIT_MAX, send_last(stream, refusal)).await;
+            let _ = timeout(REFUSAL_WAIT_MAX, refused).await;
             drop(permit);
         });
     }
@@ -203,11 +234,10 @@ impl Connections {
     pub(crate) async fn shut_down(mut self) {
         // Unlike `send`, this does not fail if there is no connection.
         self.shutdown.send_replace(true);
-        let max = u32::try_from(self.max).unwrap_or(u32::MAX);
         let all = async {
             while self.tasks.join_next().await.is_some() {}
-            // All permits are there once all streams are dropped. The semaphore is never closed.
-            drop(self.permits.acquire_many(max).await);
+            // All places are free once all streams are dropped.
+            self.places.all_free().await;
         };
         if timeout(self.limits.closing_max, all).await.is_ok() {
             return;
@@ -216,7 +246,29 @@ impl Connections {
         self.tasks.abort_all();
         self.cut.send_replace(true);
         // Best effort: a handler that neither reads nor writes does not learn of it.
-        let _ = timeout(CUT_WAIT_MAX, self.permits.acquire_many(max)).await;
+        let _ = timeout(CUT_WAIT_MAX, self.places.all_free()).await;
+    }
+}
+
+/// Returns the stream that HTTP is spoken on, or `None` if a handshake fails or takes too long.
+async fn shake_hands<S>(
+    encryption: &Encryption,
+    stream: S,
+    wait_max: Duration,
+) -> Option<ServedStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match timeout(wait_max, encryption.shake_hands(stream)).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a handshake of TLS failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("a handshake of TLS took too long");
+            None
+        }
     }
 }
 
@@ -250,18 +302,23 @@ async fn shutdown_requested(shutdown: &mut watch::Receiver<bool>) {
     drop(shutdown.wait_for(|requested| *requested).await);
 }
 
-/// Returns half of the process's limit of file descriptors.
-fn connections_possible() -> usize {
-    let limit = getrlimit(Resource::Nofile).current;
-    // The other half is for the store, which refuses appends if it cannot open its next segment.
-    let half = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
-    // A semaphore gives at most this many permits at once.
-    half.clamp(1, u32::MAX as usize)
+/// Returns whether the peer leaves bytes unread.
+fn is_stalled<S>(stream: &ServedStream<WriteDeadline<S>>) -> bool {
+    stream.transport().is_stalled()
 }
 
 /// Returns the response to an excess connection.
-fn refusal(max: usize) -> Bytes {
-    let detail = format!("all {max} connections of this server are in use; retry in a second");
+fn refusal(places: &Places, no_place: NoPlace) -> Bytes {
+    let detail = match no_place {
+        NoPlace::Full => {
+            let max = places.max();
+            format!("all {max} connections of this server are in use; retry in a second")
+        }
+        NoPlace::PeerFull => {
+            let max = places.max_of_peer();
+            format!("your address has {max} connections, the maximum here; close some of them")
+        }
+    };
     let problem = Problem::unavailable("too-many-connections", detail);
     last_response(&problem, "503 Service Unavailable\r\nretry-after: 1")
 }
@@ -275,7 +332,7 @@ fn late_head(wait_max: Duration) -> Bytes {
 }
 
 /// Returns the response to a head that hyper refused with this status.
-fn unread_head(status: StatusCode, error: &hyper::Error) -> Bytes {
+fn unread_head(status: StatusCode, error: &hyper::Error, head_bytes_max: usize) -> Bytes {
     let (code, detail) = match status {
         StatusCode::URI_TOO_LONG => (
             "target-too-long",
@@ -284,7 +341,7 @@ fn unread_head(status: StatusCode, error: &hyper::Error) -> Bytes {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
             "head-too-large",
             format!(
-                "the head of the request has more than {HEAD_BYTES_MAX} bytes or too many fields; \
+                "the head of the request has more than {head_bytes_max} bytes or too many fields; \
                  send fewer or shorter ones"
             ),
         ),

@@ -8,8 +8,11 @@
 //! Not here: limits of a single connection ([`connections`]).
 
 mod connections;
+mod encryption;
 mod host;
+mod listener;
 mod open_stream;
+mod places;
 mod unread_heads;
 mod write_deadline;
 
@@ -22,7 +25,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use self::{connections::Connections, host::HostRule};
+pub use self::listener::HttpListener;
+use self::{connections::Connections, encryption::Encryption, host::HostRule};
 use crate::GestaState;
 
 /// First pause after a failed `accept`; each further one is twice as long.
@@ -45,6 +49,8 @@ pub enum ServeError {
 /// Serves a router until the future `until` completes, then shuts down gracefully: event feeds of
 /// `state` end, and running requests have time to finish.
 ///
+/// A `TcpListener` is served without encryption, an [`HttpListener`] with a certificate.
+///
 /// Connections are limited in number and time: see [`Limits`](crate::Limits). A listener on a
 /// loopback address accepts requests for `localhost`, loopback addresses and
 /// [allowed hosts](GestaState::allow_hosts) only.
@@ -58,15 +64,20 @@ pub enum ServeError {
 /// # Errors
 /// [`ServeError`] if the listener fails permanently.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<HttpListener>,
     router: Router,
     state: GestaState,
     until: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let local = listener.local_addr()?;
-    let mut connections = Connections::new(router, HostRule::new(local.ip(), &state), &state);
+    let listener = listener.into();
+    let encryption = Encryption::of(&listener);
+    let HttpListener { tcp: listener, .. } = listener;
+    let hosts = HostRule::new(listener.local_addr()?.ip(), &state);
+    let mut connections = Connections::new(router, hosts, encryption.clone(), &state);
     let mut failures = AcceptFailures::default();
-    pin!(until);
+    // Outside the loop: a connection must not postpone the next look.
+    let follows = encryption.follow_certificate();
+    pin!(until, follows);
     loop {
         select! {
             // Stops accepting at once: connections that arrive from here on belong to a successor.
@@ -76,6 +87,7 @@ pub async fn serve(
             accepted = accept(&listener, &mut failures) => connections.accept(accepted?),
             // A `JoinSet` keeps the results of ended tasks until they are joined.
             () = connections.reap() => {}
+            never = &mut follows => match never {},
         }
     }
     // The port is free for a successor while running requests finish.

@@ -19,12 +19,12 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::{OwnedSemaphorePermit, watch},
+    sync::watch,
 };
 
-use super::unread_heads::Progress;
+use super::{places::Place, unread_heads::Progress};
 
-/// A stream with the permit of its connection.
+/// A stream with the place of its connection.
 pub(crate) struct OpenStream<S> {
     inner: S,
     progress: Progress,
@@ -32,7 +32,7 @@ pub(crate) struct OpenStream<S> {
     read_cut: Cut,
     write_cut: Cut,
     /// Last, so that the stream is closed before another connection takes the place.
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl<S> OpenStream<S> {
@@ -40,10 +40,10 @@ impl<S> OpenStream<S> {
         inner: S,
         progress: Progress,
         cut: watch::Receiver<bool>,
-        permit: OwnedSemaphorePermit,
+        place: Place,
     ) -> Self {
         let (read_cut, write_cut) = (Cut::new(cut.clone()), Cut::new(cut));
-        Self { inner, progress, read_cut, write_cut, _permit: permit }
+        Self { inner, progress, read_cut, write_cut, _place: place }
     }
 }
 

@@ -28,6 +28,10 @@ const KEY_BYTES: usize = 16;
 /// Works over HTTP/1.1, in a router that is served by [`serve`](fn@crate::serve) or `axum::serve`.
 /// A request that opens no socket is refused with 426.
 ///
+/// Inside [`HttpRules`](crate::HttpRules) a page in a browser, which sets no headers, sends its
+/// token or API key as a subprotocol: `new WebSocket(url, ["echo", "bearer." + token])`. It counts
+/// like one in `Authorization`, and is none of the protocols that are offered.
+///
 /// ```
 /// use axum::{Router, routing::get};
 /// use gesta::Gesta;
@@ -84,6 +88,12 @@ where
 }
 
 impl SocketRequest {
+    /// Returns whether the client offers subprotocols. A browser that does needs one of them.
+    #[must_use]
+    pub fn offers_protocols(&self) -> bool {
+        !self.offered.is_empty()
+    }
+
     /// Selects the subprotocol of the socket.
     ///
     /// # Errors

@@ -3,7 +3,9 @@
 //!
 //! Not here: reading a request, which needs the application's state.
 
+pub(crate) mod asset;
 pub(crate) mod cause;
+pub(crate) mod cross_origin;
 pub(crate) mod cursor;
 pub(crate) mod event;
 pub(crate) mod event_schemas;

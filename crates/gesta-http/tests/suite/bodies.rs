@@ -91,7 +91,7 @@ async fn accepting(coding: &str, path: &str) -> (HeaderMap, Body) {
 
 #[tokio::test]
 async fn a_large_response_is_compressed_for_a_client_that_accepts_it() {
-    let (headers, body) = accepting("br, gzip", "/openapi.json").await;
+    let (headers, body) = accepting("br;q=0, gzip", "/openapi.json").await;
     assert_eq!(headers["content-encoding"], "gzip");
     assert_eq!(headers["vary"], "accept-encoding", "a cache keeps both forms");
     let compressed = to_bytes(body, usize::MAX).await.unwrap();
@@ -100,7 +100,7 @@ async fn a_large_response_is_compressed_for_a_client_that_accepts_it() {
     let document: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(document["openapi"], "3.1.0");
     assert!(compressed.len() * 4 < text.len(), "{} of {}", compressed.len(), text.len());
-    for coding in ["identity", "br", "gzip;q=0"] {
+    for coding in ["identity", "deflate", "gzip;q=0"] {
         let (headers, body) = accepting(coding, "/openapi.json").await;
         assert!(!headers.contains_key("content-encoding"), "{coding}");
         assert_eq!(to_bytes(body, usize::MAX).await.unwrap(), text, "{coding}");

@@ -13,7 +13,7 @@ use gesta_http::{GestaState, Limits, serve};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::{Instant, timeout},
 };
 
@@ -65,6 +65,40 @@ async fn an_excess_connection_gets_a_503_and_others_continue() {
             if ask(&mut again).await == "HTTP/1.1 200" {
                 break;
             }
+        }
+    };
+    timeout(SOON, again).await.expect("there is room again");
+}
+
+/// Connects from an address of this machine's loopback network.
+async fn connect_from(source: &str, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+    socket.connect(address).await.unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_with_all_of_its_connections_is_told_so_and_others_are_served() {
+    let address = served(Limits::DEFAULT.connections_max(4).connections_per_peer_max(2)).await;
+    let mut greedy = Vec::new();
+    for _ in 0..2 {
+        let mut connection = connect_from("127.0.0.2", address).await;
+        assert_eq!(ask(&mut connection).await, "HTTP/1.1 200");
+        greedy.push(connection);
+    }
+    let mut excess = connect_from("127.0.0.2", address).await;
+    let refused = timeout(SOON, rest(&mut excess)).await.unwrap();
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert!(refused.contains("your address has 2 connections"), "{refused}");
+    let mut other = connect_from("127.0.0.3", address).await;
+    assert_eq!(ask(&mut other).await, "HTTP/1.1 200");
+    assert_eq!(ask(&mut greedy[0]).await, "HTTP/1.1 200", "its connections go on");
+    drop(greedy.pop());
+    let again = async {
+        let mut connection = connect_from("127.0.0.2", address).await;
+        while ask(&mut connection).await != "HTTP/1.1 200" {
+            connection = connect_from("127.0.0.2", address).await;
         }
     };
     timeout(SOON, again).await.expect("there is room again");
@@ -138,6 +172,24 @@ async fn a_head_that_cannot_be_read_is_answered_with_a_problem() {
         assert!(head.contains("content-type: application/problem+json"), "{head}");
         let problem: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(problem["code"], code, "{start}: {body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_is_as_large_as_the_limits_allow() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let state = state().await.limits(Limits::DEFAULT.head_bytes_max(16 << 10));
+    tokio::spawn(serve(listener, api().router(state.clone()), state, std::future::pending()));
+    for (bytes, status) in [(12 << 10, "HTTP/1.1 200"), (20 << 10, "HTTP/1.1 431")] {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        let field = "x".repeat(bytes);
+        let head = format!(
+            "GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx: {field}\r\n\r\n"
+        );
+        connection.write_all(head.as_bytes()).await.unwrap();
+        let said = rest(&mut connection).await;
+        assert!(said.starts_with(status), "{bytes}: {said}");
     }
 }
 

@@ -3,13 +3,16 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
 
 mod access;
+mod assets;
 mod bodies;
 mod connections;
+mod cross_origin;
 mod cross_site;
 mod declared;
 mod feed_sockets;
 mod guide;
 mod health;
+mod layers;
 mod messages;
 mod metrics;
 mod nodes;
@@ -21,6 +24,8 @@ mod prometheus;
 mod serving;
 mod sockets;
 mod tenants;
+#[cfg(feature = "tls")]
+mod tls;
 mod unread;
 mod upgrades;
 

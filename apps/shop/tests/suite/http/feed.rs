@@ -22,6 +22,7 @@ struct Reader {
 /// Returns the part that is sent at once.
 #[derive(Debug, Default)]
 struct Said {
+    name: Option<String>,
     id: Option<u64>,
     data: Option<Value>,
 }
@@ -50,6 +51,7 @@ impl Reader {
         let mut said = Said::default();
         for line in block.lines() {
             match line.split_once(": ").unwrap() {
+                ("event", name) => said.name = Some(name.to_owned()),
                 ("id", id) => said.id = Some(id.parse().unwrap()),
                 ("data", data) => said.data = Some(serde_json::from_str(data).unwrap()),
                 _ => {}
@@ -63,10 +65,19 @@ impl Reader {
     async fn event(&mut self) -> (u64, Value) {
         loop {
             let said = self.next().await.expect("it goes on");
-            if let Some(data) = said.data {
+            if !said.is_progress() {
+                let data = said.data.unwrap();
+                assert_eq!(said.name.as_deref(), data["type"].as_str(), "named by its type");
                 return (said.id.unwrap(), data);
             }
         }
+    }
+}
+
+impl Said {
+    /// Returns whether the message says only how far the reader is.
+    fn is_progress(&self) -> bool {
+        ["caught-up", "checkpoint"].contains(&self.name.as_deref().unwrap_or_default())
     }
 }
 
@@ -139,7 +150,8 @@ async fn what_a_filter_holds_back_moves_the_reader_on() {
     let mut id = None;
     while id < Some(added.position()) {
         let said = reader.next().await.expect("it goes on");
-        assert!(said.data.is_none(), "{said:?}");
+        assert!(said.is_progress(), "{said:?}");
+        assert_eq!(said.data.unwrap()["position"].as_u64(), said.id);
         id = id.max(said.id);
     }
 }

@@ -10,6 +10,8 @@
 //! - Every feed ends when the server shuts down, and when the credentials of its reader end; one
 //!   with `follow=false` also when it has caught up.
 //! - A reader without the right to the raw feed sees no event of the framework's own streams.
+//! - The end of a feed is never the end of its events: it ends with a `problem`, or without a word
+//!   when the server shuts down, after which readers connect again.
 //!
 //! Not here: catching up and staying live, which the store's subscription does.
 
@@ -55,6 +57,9 @@ pub(crate) fn route(prefix: &str) -> ApiRoute {
 /// The operation whose rule holds for the feed, whatever carries it.
 pub(crate) const OPERATION: &str = "listEvents";
 
+/// The subprotocol of the feed over WebSockets.
+const PROTOCOL: &str = "gesta-events";
+
 /// Returns the path of the feed over WebSockets with its handler. OpenAPI describes no WebSockets.
 pub(crate) fn socket_route(prefix: &str) -> (String, MethodRouter<GestaState>) {
     (format!("{prefix}/events/ws"), get(open_socket))
@@ -69,6 +74,11 @@ async fn open_socket(
     if let Some((name, _)) = query_pairs(&uri)?.into_iter().next() {
         return Err(Problem::invalid(name, "is unknown; subscribe with a message"));
     }
+    // Clients that are no browsers need to offer nothing.
+    let request = match request.offers_protocols() {
+        true => request.protocol(PROTOCOL)?,
+        false => request,
+    };
     Ok(request.open(move |socket| session::run(socket, state, view)))
 }
 
@@ -163,21 +173,40 @@ fn sse_event(item: &FeedItem) -> Event {
         FeedItem::Event(event) => {
             let json = serde_json::to_string(&EventDetails::of(event));
             let json = json.expect("a view has a JSON form");
-            // The id is what comes back as `Last-Event-ID`. Without an `event` field it is a
-            // `message`.
-            Event::default().id(event.position.to_string()).data(json)
+            // The id is what comes back as `Last-Event-ID`.
+            let message = Event::default().id(event.position.to_string());
+            // Without a name it is a `message`.
+            let message = match name_of(event.event_type.as_str()) {
+                Some(name) => message.event(name),
+                None => message,
+            };
+            message.data(json)
         }
-        FeedItem::CaughtUp(position) => checkpoint(*position, "live"),
-        FeedItem::Passed(position) => checkpoint(*position, "nothing"),
+        FeedItem::CaughtUp(position) => progress(CAUGHT_UP, *position),
+        FeedItem::Passed(position) => progress(CHECKPOINT, *position),
         FeedItem::Failed(problem) => {
-            Event::default().event("problem").data(problem.to_json().to_string())
+            Event::default().event(PROBLEM).data(problem.to_json().to_string())
         }
     }
 }
 
-/// Returns a comment that moves the reader's `Last-Event-ID` forward without being an event.
-fn checkpoint(position: Position, comment: &str) -> Event {
-    Event::default().id(position.to_string()).comment(comment)
+const CAUGHT_UP: &str = "caught-up";
+const CHECKPOINT: &str = "checkpoint";
+const PROBLEM: &str = "problem";
+/// The names of messages that are no events. Events of these types have no name.
+const OWN_NAMES: [&str; 3] = [CAUGHT_UP, CHECKPOINT, PROBLEM];
+
+/// Returns the name of the message of an event, or `None` if its type can be none: an older store
+/// may have types with line breaks.
+fn name_of(event_type: &str) -> Option<&str> {
+    let is_name = !OWN_NAMES.contains(&event_type) && !event_type.contains(char::is_control);
+    is_name.then_some(event_type)
+}
+
+/// Returns a message that moves the reader's `Last-Event-ID` forward without being an event.
+fn progress(name: &str, position: Position) -> Event {
+    let data = json!({ "position": position.number() });
+    Event::default().event(name).id(position.to_string()).data(data.to_string())
 }
 
 /// The response with a stream of events.
@@ -248,10 +277,25 @@ impl Describe for Feed {
 
 impl Describe for EventStream {
     fn describe(operation: &mut Operation<'_>) {
-        let about =
-            "a stream, endless with `follow`; the data of each event is an `EventDetails` as JSON";
+        let about = "a stream, endless with `follow`. A message has the type of its event as its name, and an \
+                     `EventDetails` as JSON as its data. `caught-up` says that further events \
+                     are new, `checkpoint` that nothing is selected up to its id, and `problem` \
+                     ends the stream with the reason";
         EventDetails::schema(operation.schemas());
         let schema = json!({ "type": "string" });
         operation.answers_with(StatusCode::OK, about, "text/event-stream", schema);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_that_would_pass_for_another_message_is_no_name() {
+        assert_eq!(name_of("order-placed"), Some("order-placed"));
+        for odd in ["problem", "caught-up", "checkpoint", "a\nid: 9", "a\rb", "a\u{0}"] {
+            assert_eq!(name_of(odd), None, "{odd:?}");
+        }
     }
 }

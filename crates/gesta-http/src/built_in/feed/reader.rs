@@ -124,6 +124,8 @@ pub(super) struct FeedReader {
     ended: Sleep,
     /// Items of the current delivery.
     ready: VecDeque<FeedItem>,
+    /// Nothing follows what is ready.
+    has_ended: bool,
 }
 
 impl FeedReader {
@@ -149,18 +151,24 @@ impl FeedReader {
         let subscribe = Subscribe::to_all().after(after).filter(indexed);
         let subscription = state.gesta().store().subscribe(subscribe.into());
         let (closing, ended) = (state.closing(), view.ended(state));
-        Ok(Self { subscription, remaining, view, closing, ended, ready: VecDeque::new() })
+        let (ready, has_ended) = (VecDeque::new(), false);
+        Ok(Self { subscription, remaining, view, closing, ended, ready, has_ended })
     }
 
     /// Returns the next item, or `None` at the end of the feed.
     pub(super) async fn next(&mut self) -> Option<FeedItem> {
-        while self.ready.is_empty() {
+        while self.ready.is_empty() && !self.has_ended {
             let delivery = tokio::select! {
                 // A busy store must not postpone the end of the feed.
                 biased;
                 _ = self.closing.wait_for(|closing| *closing) => return None,
-                () = &mut self.ended => return None,
-                delivery = self.subscription.next() => delivery?,
+                () = &mut self.ended => None,
+                delivery = self.subscription.next() => Some(delivery?),
+            };
+            let Some(delivery) = delivery else {
+                let reason = "the credentials have ended; connect with new ones";
+                self.fail(Problem::unauthenticated(reason));
+                break;
             };
             match delivery {
                 Ok(Delivery::Events(page)) => self.select(page),
@@ -172,11 +180,16 @@ impl FeedReader {
                 }
                 // Neither events nor progress.
                 Ok(_) => {}
-                // A subscription ends after an error, so this is the last item of the feed.
-                Err(error) => self.ready.push_back(FeedItem::Failed(error.into())),
+                Err(error) => self.fail(error.into()),
             }
         }
         self.ready.pop_front()
+    }
+
+    /// Makes a problem the last item.
+    fn fail(&mut self, problem: Problem) {
+        self.ready.push_back(FeedItem::Failed(problem));
+        self.has_ended = true;
     }
 
     fn select(&mut self, page: Vec<RecordedEvent>) {

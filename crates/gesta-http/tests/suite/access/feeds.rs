@@ -30,7 +30,7 @@ async fn feed(doors: &Guarded, query: &str, who: &str) -> (u16, BodyDataStream) 
 /// Reads a feed until it is live.
 async fn until_live(body: &mut BodyDataStream) -> String {
     let mut text = String::new();
-    while !text.contains(": live") {
+    while !text.contains("event: caught-up") {
         let chunk = timeout(PATIENCE, body.next()).await.unwrap().unwrap().unwrap();
         text.push_str(str::from_utf8(&chunk).unwrap());
     }
@@ -77,6 +77,9 @@ async fn a_feed_ends_with_the_credentials_of_its_reader() {
     until_live(&mut brief).await;
     until_live(&mut long).await;
     doors.clock.advance(Duration::from_secs(60));
+    let problem = timeout(PATIENCE, brief.next()).await.unwrap().unwrap().unwrap();
+    let problem = str::from_utf8(&problem).unwrap();
+    assert!(problem.starts_with("event: problem\ndata: ") && problem.contains("401"), "{problem}");
     assert!(timeout(PATIENCE, brief.next()).await.unwrap().is_none(), "it has ended");
     doors.ask("POST", "/doors/7/open", &[("x-test", "cid keeper")]).await;
     let chunk = timeout(PATIENCE, long.next()).await.unwrap().unwrap().unwrap();

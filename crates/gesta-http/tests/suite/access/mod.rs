@@ -2,9 +2,11 @@
 
 mod credentials;
 mod feeds;
+mod key_files;
 mod log;
 mod routes;
 pub(crate) mod signer;
+mod sockets;
 #[cfg(feature = "jwks")]
 mod web_keys;
 
