@@ -220,6 +220,15 @@ pub(super) const PROMISES: [Promise; 22] = [
         ],
     },
     Promise {
+        name: "shop-hostile",
+        statement: "slow, huge and silent clients of the shop take bounded memory, and others are \
+                    served",
+        checks: &[
+            Check::e2e("slow heads, bodies and readers, idle connections, gzip bombs, deep JSON",
+                "shop", "hostile::"),
+        ],
+    },
+    Promise {
         name: "server-projections",
         statement: "a projection emits each event once through kills, and fails alone",
         checks: &[

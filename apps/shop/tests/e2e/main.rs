@@ -14,6 +14,8 @@ mod dynamodb_import;
 mod everything_import;
 #[cfg(feature = "graphql")]
 mod graphql_sockets;
+#[cfg(target_os = "linux")]
+mod hostile;
 mod import;
 #[cfg(feature = "kafka")]
 mod kafka_kills;
