@@ -39,3 +39,8 @@ mod settings;
 pub use file::{InvalidSettings, SettingsFile};
 pub use in_force::{Listing, SettingInForce, SettingSource, SettingValue};
 pub use settings::Settings;
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -29,3 +29,8 @@ mod files;
 
 pub use certificate::{InvalidTls, Tls};
 pub use files::{TlsFileError, TlsFiles};
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
