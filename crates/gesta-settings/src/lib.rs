@@ -18,8 +18,8 @@
 //! # Ok::<(), gesta_settings::InvalidSettings>(())
 //! ```
 //!
-//! Owns: the settings of a command line ([`Settings`]), the file ([`SettingsFile`]), and the list of
-//! the values in force with their sources ([`Listing`]).
+//! Owns: the settings of a command line ([`Settings`]), the file ([`SettingsFile`]), and the list
+//! of the values in force with their sources ([`Listing`]).
 //!
 //! Invariants:
 //! - A value of a file means what the same text means as an option: the option's own parser reads

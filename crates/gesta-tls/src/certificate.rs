@@ -13,7 +13,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use crate::files::FollowedFiles;
+use crate::{invalid::InvalidTls, pem_files::FollowedFiles};
 
 /// A certificate with its key, and the authority of client certificates. Clones share them.
 #[derive(Clone)]
@@ -21,30 +21,6 @@ pub struct Tls {
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) current: Arc<CurrentCertificate>,
     pub(crate) files: Option<Arc<FollowedFiles>>,
-}
-
-/// A text that TLS cannot be served with.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidTls {
-    /// The certificate file has no certificate.
-    #[error("there is no certificate; write it in PEM, followed by those of its authorities")]
-    NoCertificate,
-    /// The key file has no private key.
-    #[error("there is no private key; write it in PEM, unencrypted")]
-    NoKey,
-    /// The key is not of the certificate, or of an unknown kind.
-    #[error("the certificate cannot be used with this key")]
-    KeyMismatch(#[source] rustls::Error),
-    /// The authority file has no certificate.
-    #[error("there is no certificate of an authority for client certificates")]
-    NoAuthority,
-    /// The certificates of the authority are unusable.
-    #[error("the certificate of an authority cannot be used: {reason}")]
-    InvalidAuthority {
-        /// The reason.
-        reason: String,
-    },
 }
 
 /// The certificate that the next handshake gets.

@@ -8,99 +8,18 @@
 
 use std::{
     convert::Infallible,
-    fs::File,
     future::pending,
-    io::{self, Read as _},
-    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use tokio::{task::spawn_blocking, time::sleep};
 
-use crate::{InvalidTls, Tls};
-
-/// Maximum size of a file of certificates or a key.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Time between two looks at the files.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// The files of a listener's certificate, in PEM.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    certificates: PathBuf,
-    key: PathBuf,
-    client_authorities: Option<PathBuf>,
-    look_every: Duration,
-}
-
-/// An error of files that TLS cannot be served with.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TlsFileError {
-    /// A file cannot be read.
-    #[error("cannot read {}", .path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The error of the system.
-        #[source]
-        source: io::Error,
-    },
-    /// A file is too large, or has no end.
-    #[error("{} has more than 1 MiB, so it has no certificate or key", .path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The contents cannot be used together.
-    #[error("{} and {} cannot be used", .certificates.display(), .key.display())]
-    Unusable {
-        /// The file of the certificate.
-        certificates: PathBuf,
-        /// The file of its key.
-        key: PathBuf,
-        /// The reason.
-        #[source]
-        source: InvalidTls,
-    },
-}
-
-/// Files with the contents that were read last.
-#[derive(Debug)]
-pub(crate) struct FollowedFiles {
-    files: TlsFiles,
-    /// Also of files that could not be used: each content is tried, and reported, once.
-    seen: Mutex<Option<FileTexts>>,
-}
-
-/// The certificates and the key.
-#[derive(Clone, PartialEq, Eq)]
-struct FileTexts {
-    certificates: Vec<u8>,
-    key: Vec<u8>,
-}
+use crate::{
+    Tls, TlsFileError, TlsFiles,
+    pem_files::{FileTexts, FollowedFiles, bytes},
+};
 
 impl TlsFiles {
-    /// Names the file of the certificate, followed by those of its authorities, and the file of its
-    /// private key. Nothing is read yet.
-    pub fn new(certificates: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        let (certificates, key) = (certificates.into(), key.into());
-        Self { certificates, key, client_authorities: None, look_every: LOOK_EVERY }
-    }
-
-    /// Names the file with the authorities of client certificates. It is read once.
-    #[must_use]
-    pub fn client_authorities(self, authorities: impl Into<PathBuf>) -> Self {
-        Self { client_authorities: Some(authorities.into()), ..self }
-    }
-
-    /// Sets the time between two looks of [`Tls::follow_files`]; the default is 5 s.
-    #[must_use]
-    pub fn look_every(self, time: Duration) -> Self {
-        Self { look_every: time, ..self }
-    }
-
     /// Reads the files. Blocks.
     ///
     /// # Errors
@@ -115,15 +34,6 @@ impl TlsFiles {
         let tls = tls.map_err(|source| self.unusable(source))?;
         let files = FollowedFiles { files: self, seen: Mutex::new(Some(texts)) };
         Ok(Tls { files: Some(files.into()), ..tls })
-    }
-
-    fn texts(&self) -> Result<FileTexts, TlsFileError> {
-        Ok(FileTexts { certificates: bytes(&self.certificates)?, key: bytes(&self.key)? })
-    }
-
-    fn unusable(&self, source: InvalidTls) -> TlsFileError {
-        let (certificates, key) = (self.certificates.clone(), self.key.clone());
-        TlsFileError::Unusable { certificates, key, source }
     }
 }
 
@@ -175,27 +85,9 @@ impl Tls {
     }
 }
 
-/// Reads a file. A device without an end is refused, too.
-fn bytes(path: &Path) -> Result<Vec<u8>, TlsFileError> {
-    let mut bytes = Vec::new();
-    let read = File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|source| TlsFileError::Unreadable { path: path.to_owned(), source })?;
-    match read as u64 > FILE_BYTES_MAX {
-        true => Err(TlsFileError::TooLarge { path: path.to_owned() }),
-        false => Ok(bytes),
-    }
-}
-
-impl std::fmt::Debug for FileTexts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FileTexts").finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::Path};
 
     use rcgen::{CertificateParams, KeyPair};
     use tempfile::TempDir;

@@ -26,9 +26,12 @@
 
 mod certificate;
 mod files;
+mod invalid;
+mod pem_files;
 
-pub use certificate::{InvalidTls, Tls};
-pub use files::{TlsFileError, TlsFiles};
+pub use certificate::Tls;
+pub use invalid::InvalidTls;
+pub use pem_files::{TlsFileError, TlsFiles};
 
 // The example of the README is compiled, and run if it needs no server.
 #[cfg(doctest)]

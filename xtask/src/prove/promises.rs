@@ -42,7 +42,7 @@ const THREAD_MUTATIONS: CargoRun = CargoRun {
 };
 
 #[rustfmt::skip]
-pub(super) const PROMISES: [Promise; 22] = [
+pub(super) const PROMISES: [Promise; 23] = [
     Promise {
         name: "1",
         statement: "two commands run the system and its tests, on a clean checkout",

@@ -17,6 +17,7 @@ const LEFT_OUT: &str = "// …";
 const FRAGMENTS: &[(&str, &str)] = &[
     ("docs/guide/access.md", "its block is from a program with keys of its own"),
     ("docs/guide/http.md", "its program is compared by a test of gesta-http"),
+    ("docs/guide/tenants.md", "its applications are those of the example of `Tenants`"),
 ];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {

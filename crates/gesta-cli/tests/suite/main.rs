@@ -20,8 +20,8 @@ mod kurrentdb;
 mod moving;
 mod postgres;
 mod read;
-mod reference;
 mod readme;
+mod reference;
 mod scavenge;
 mod scene;
 #[cfg(feature = "server")]
