@@ -170,7 +170,7 @@ impl Session {
         let identified = self.edge.state.identify(&mut self.parts).await;
         identified.map_err(|problem| {
             let problem = problem.to_json();
-            let detail = problem["detail"].as_str().unwrap_or_default();
+            let detail = problem.get("detail").and_then(Value::as_str).unwrap_or_default();
             SocketEnd::told(FORBIDDEN, format!("Forbidden: {detail}"))
         })
     }

@@ -148,10 +148,11 @@ async fn a_socket_ends_with_the_token_of_its_page() {
             // The session may not have begun when the time advances.
             served.doors.clock.advance(Duration::from_secs(90));
             tokio::select! {
-                message = socket.next() => match message.unwrap().unwrap() {
-                    Message::Close(frame) => return u16::from(frame.unwrap().code),
-                    _ => {}
-                },
+                message = socket.next() => {
+                    if let Message::Close(frame) = message.unwrap().unwrap() {
+                        return u16::from(frame.unwrap().code);
+                    }
+                }
                 () = tokio::task::yield_now() => {}
             }
         }
