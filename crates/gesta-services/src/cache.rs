@@ -223,6 +223,36 @@ impl GoModule {
     }
 }
 
+/// A program in a package for Python that brings it compiled.
+pub(crate) struct PythonPackage {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    /// Path of the program in the package.
+    pub(crate) program: &'static str,
+    /// Checksum of the program.
+    pub(crate) sha256: &'static str,
+}
+
+impl PythonPackage {
+    /// Returns the folder with the unpacked package. Downloads it first if the cache lacks it.
+    pub(crate) fn unpacked(&self) -> Result<PathBuf> {
+        let name = format!("{}-{}", self.name, self.version);
+        kept(&directory()?, &name, |partial| self.download(partial))
+    }
+
+    fn download(&self, partial: &Path) -> Result<PathBuf> {
+        // An environment of its own has the package client, which systems leave out.
+        let (environment, package) = (partial.join("environment"), partial.join("package"));
+        run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+        let mut install = Command::new(environment.join("bin/pip"));
+        install.args(["install", "--quiet", "--no-deps", "--only-binary=:all:", "--target"]);
+        install.arg(&package).arg(format!("{}=={}", self.name, self.version));
+        run(&mut install)?;
+        check(&package.join(self.program), self.sha256)?;
+        Ok(package)
+    }
+}
+
 fn go() -> Command {
     let is_in_path = Command::new("go").arg("version").output().is_ok();
     Command::new(if is_in_path { "go" } else { GO })

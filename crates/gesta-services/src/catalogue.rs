@@ -8,13 +8,13 @@ use anyhow::{Context, Result};
 use crate::{
     rows::{
         DynamoDb, FerretDb, Kafka, OpenSearch, POSTGRES_15, POSTGRES_18, POSTGRES_REPLICA,
-        Pgbouncer, Prometheus, Redis,
+        Pgbouncer, Prometheus, Redis, Rotel,
     },
     service::Service,
 };
 
 /// All services, in the order of starting.
-pub(crate) static SERVICES: [&dyn Service; 10] = [
+pub(crate) static SERVICES: [&dyn Service; 11] = [
     &POSTGRES_18,
     &POSTGRES_15,
     &POSTGRES_REPLICA,
@@ -25,6 +25,7 @@ pub(crate) static SERVICES: [&dyn Service; 10] = [
     &Redis,
     &FerretDb,
     &Prometheus,
+    &Rotel,
 ];
 
 /// Returns the service of this name.
@@ -98,7 +99,7 @@ mod tests {
         assert_eq!(names(with_dependent(&named("postgres-15"))), "postgres-replica postgres-15");
         assert_eq!(names(with_dependent(&named("pgbouncer"))), "pgbouncer");
         let all = "postgres postgres-15 postgres-replica pgbouncer dynamodb opensearch kafka redis \
-                   ferretdb prometheus";
+                   ferretdb prometheus rotel";
         assert_eq!(names(with_needed(&[])), all);
         let reversed: Vec<_> = all.split(' ').rev().collect();
         assert_eq!(names(with_dependent(&[])), reversed.join(" "));

@@ -1,10 +1,12 @@
 //! Real servers for tests, on loopback ports: PostgreSQL with what belongs to it, an emulator of
-//! DynamoDB, OpenSearch, Kafka, Redis, FerretDB in place of MongoDB, and Prometheus.
+//! DynamoDB, OpenSearch, Kafka, Redis, FerretDB in place of MongoDB, Prometheus, and Rotel, a
+//! collector of traces.
 //!
 //! Owns: the table of services (`rows/`, one file each); the servers that all tests share
 //! ([`SharedServers`], behind `cargo xtask services`); servers of one test ([`OwnServer`]); the way
 //! in which a test asks for one and says its skip ([`url_or_skip`]); [`FaultProxy`], which cuts and
-//! stalls connections at a chosen message; and common parts of end-to-end tests ([`e2e`]).
+//! stalls connections at a chosen message; [`TraceSink`], which receives traces; and common parts
+//! of end-to-end tests ([`e2e`]).
 //!
 //! Invariants:
 //! - A server listens on loopback only, and keeps its port and data over crashes and restarts.
@@ -34,6 +36,7 @@ mod server;
 mod service;
 mod shared;
 mod target_directory;
+mod trace_sink;
 mod unprivileged;
 mod urls;
 mod wait;
@@ -44,3 +47,4 @@ pub use own_server::OwnServer;
 pub use ports::free as free_port;
 pub use proxy::{Fault, FaultProxy, Message};
 pub use shared::{ServerState, SharedServers};
+pub use trace_sink::TraceSink;

@@ -107,6 +107,12 @@ impl OwnServer {
         self.server.data()
     }
 
+    /// Returns everything that the server has printed so far.
+    #[must_use]
+    pub fn output(&self) -> String {
+        self.server.output()
+    }
+
     /// Returns the directory of the small disk, which only the server sees.
     #[must_use]
     pub fn small_disk(&self) -> PathBuf {

@@ -190,6 +190,11 @@ impl Server {
         Ok(())
     }
 
+    /// Returns everything that the server has printed, over all its starts.
+    pub(crate) fn output(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.place.log()).unwrap_or_default()).into_owned()
+    }
+
     fn log(&self) -> Result<File> {
         let path = self.place.log();
         let log = OpenOptions::new().create(true).append(true).open(&path);

@@ -9,13 +9,15 @@ use crate::{
 };
 
 /// Each crate with the crates of the workspace that it may depend on.
-const ARROWS: [(&str, &[&str]); 26] = [
+const ARROWS: [(&str, &[&str]); 27] = [
     ("gesta-store", &[]),
     ("gesta-macros", &[]),
     // Pure: signatures, for whatever takes tokens.
     ("gesta-tokens", &[]),
     // Certificates of listeners, for whatever listens.
     ("gesta-tls", &[]),
+    // The context of spans, for libraries; behind a feature, the export of spans, for programs.
+    ("gesta-telemetry", &[]),
     // Unpublished: `cargo xtask services` and tests start real servers by it.
     ("gesta-services", &[]),
     ("xtask", &["gesta-services"]),
@@ -34,6 +36,7 @@ const ARROWS: [(&str, &[&str]); 26] = [
         &[
             "gesta-store",
             "gesta-macros",
+            "gesta-telemetry",
             "gesta-log",
             "gesta-sqlite",
             "gesta-postgres",
@@ -66,6 +69,7 @@ const ARROWS: [(&str, &[&str]); 26] = [
             "gesta-store",
             "gesta-server",
             "gesta-settings",
+            "gesta-telemetry",
             "gesta-log",
             "gesta-sqlite",
             "gesta-postgres",
@@ -76,7 +80,17 @@ const ARROWS: [(&str, &[&str]); 26] = [
             "gesta-search",
         ],
     ),
-    ("shop", &["gesta", "gesta-http", "gesta-graphql", "gesta-settings", "gesta-tokens"]),
+    (
+        "shop",
+        &[
+            "gesta",
+            "gesta-http",
+            "gesta-graphql",
+            "gesta-settings",
+            "gesta-telemetry",
+            "gesta-tokens",
+        ],
+    ),
 ];
 
 /// External dependencies of the contract; every implementer pays for them.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Crates that users depend on.
-const CRATES: [&str; 19] = [
+const CRATES: [&str; 20] = [
     "gesta-store",
     "gesta-log",
     "gesta-sqlite",
@@ -33,6 +33,7 @@ const CRATES: [&str; 19] = [
     "gesta-scripts",
     "gesta-server",
     "gesta-settings",
+    "gesta-telemetry",
     "gesta-tls",
     "gesta-tokens",
 ];

@@ -30,6 +30,7 @@ const CRATES: &[&str] = &[
     "gesta-sim",
     "gesta-sqlite",
     "gesta-store",
+    "gesta-telemetry",
     "gesta-tls",
     "gesta-tokens",
     "shop",

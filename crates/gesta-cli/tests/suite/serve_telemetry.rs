@@ -2,14 +2,13 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     os::unix::net::UnixDatagram,
-    sync::mpsc::{self, Receiver},
-    thread,
     time::Duration,
 };
 
+use gesta_services::TraceSink;
 use serde_json::Value;
 
 use crate::scene::{Running, Scene, program, run};
@@ -18,46 +17,6 @@ const ANYWHERE: [&str; 5] = ["serve", "--json", "--insecure", "--listen", "127.0
 const PATIENCE: Duration = Duration::from_secs(60);
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
-
-/// A collector of traces: its URL, and the bodies that it receives.
-fn collector() -> (String, Receiver<Value>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let (sender, bodies) = mpsc::channel();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let sender = sender.clone();
-            thread::spawn(move || receive(stream.unwrap(), &sender));
-        }
-    });
-    (url, bodies)
-}
-
-/// Takes the requests of a connection.
-fn receive(stream: TcpStream, sender: &mpsc::Sender<Value>) {
-    let mut reader = BufReader::new(stream);
-    loop {
-        let (mut line, mut length) = (String::new(), 0);
-        if reader.read_line(&mut line).unwrap_or_default() == 0 {
-            return;
-        }
-        assert!(line.starts_with("POST /v1/traces "), "{line}");
-        while line != "\r\n" {
-            line.clear();
-            reader.read_line(&mut line).unwrap();
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
-        reader.get_mut().write_all(answer).unwrap();
-        if sender.send(serde_json::from_slice(&body).unwrap()).is_err() {
-            return;
-        }
-    }
-}
 
 fn get(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -73,26 +32,24 @@ fn address(server: &Running) -> String {
 }
 
 /// Waits for the span of this name.
-fn span(bodies: &Receiver<Value>, name: &str) -> Value {
+fn span(sink: &TraceSink, name: &str) -> Value {
     loop {
-        let body = bodies.recv_timeout(PATIENCE).expect("the span is sent in time");
-        let scope = &body["resourceSpans"][0]["scopeSpans"][0];
-        let spans = scope["spans"].as_array().unwrap();
-        if let Some(span) = spans.iter().find(|span| span["name"] == name) {
-            return span.clone();
+        let spans = sink.next(PATIENCE).unwrap();
+        if let Some(span) = spans.into_iter().find(|span| span["name"] == name) {
+            return span;
         }
     }
 }
 
 #[test]
 fn a_call_is_sent_to_the_collector_in_the_trace_of_its_caller() {
-    let (scene, (url, bodies)) = (Scene::of_two_orders(), collector());
+    let (scene, sink) = (Scene::of_two_orders(), TraceSink::start().unwrap());
     let mut command = scene.command(&ANYWHERE);
-    command.args(["--otlp-endpoint", &url]);
+    command.args(["--otlp-endpoint", sink.url()]);
     let mut server = Running::start(command);
     let address = address(&server);
     get(&address, &format!("/ping HTTP/1.1\r\ntraceparent: 00-{TRACE}-{CALLER}-01\r\n"));
-    let ping = span(&bodies, "GET /ping");
+    let ping = span(&sink, "GET /ping");
     assert_eq!((&ping["traceId"], &ping["parentSpanId"]), (&TRACE.into(), &CALLER.into()));
     assert_eq!(ping["kind"], 2);
     let number = |name: &str| ping[name].as_str().unwrap().parse::<u64>().unwrap();
@@ -108,11 +65,7 @@ fn a_call_is_sent_to_the_collector_in_the_trace_of_its_caller() {
     get(&address, &format!("/info HTTP/1.1\r\ntraceparent: 00-{TRACE}-{CALLER}-00\r\n"));
     get(&address, "/gossip HTTP/1.1\r\n");
     assert_eq!(server.terminate(), Some(0));
-    let mut names = Vec::new();
-    while let Ok(body) = bodies.try_recv() {
-        let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone();
-        names.extend(spans.into_iter().map(|span| span["name"].as_str().unwrap().to_owned()));
-    }
+    let names: Vec<_> = sink.received().into_iter().map(|span| span["name"].clone()).collect();
     assert_eq!(names, ["GET /gossip"]);
 }
 

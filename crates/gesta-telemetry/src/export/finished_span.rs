@@ -1,12 +1,14 @@
 //! A span that has ended, and the fields from which it was made.
 //!
-//! Owns: the fields of the conventions of OpenTelemetry that are more than attributes.
+//! Owns: the fields of the conventions of OpenTelemetry that are more than attributes: `otel.name`,
+//! `otel.kind`, `otel.status_code`, `otel.status_description`, `traceparent`, `tracestate`, and
+//! `otel.links`, contexts in the form of `traceparent` with spaces between them.
 
 use std::fmt;
 
 use tracing::field::{Field, Visit};
 
-use super::trace_context::{SpanId, TraceContext};
+use crate::{SpanId, TraceContext};
 
 /// A span that has ended.
 #[derive(Clone, Debug)]
@@ -22,15 +24,26 @@ pub(super) struct FinishedSpan {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields {
     pub(super) name: Option<String>,
-    /// `true` for the server's side of a call.
-    pub(super) is_server: bool,
+    pub(super) kind: SpanKind,
     /// The reason, if the span has failed.
     pub(super) failure: Option<String>,
     pub(super) trace_state: Option<String>,
     pub(super) attributes: Vec<(&'static str, AttributeValue)>,
-    /// The context of the caller, as it was sent.
+    /// The context above, as the caller has sent it or an event carries it.
     pub(super) caller: Option<TraceContext>,
+    pub(super) links: Vec<TraceContext>,
     pub(super) has_failed: bool,
+}
+
+/// The role of a span between programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SpanKind {
+    #[default]
+    Internal,
+    Server,
+    Client,
+    Producer,
+    Consumer,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -41,13 +54,29 @@ pub(super) enum AttributeValue {
     Truth(bool),
 }
 
+impl SpanKind {
+    /// Unknown texts are of internal spans, as the conventions say.
+    fn of(text: &str) -> Self {
+        match text {
+            "server" => Self::Server,
+            "client" => Self::Client,
+            "producer" => Self::Producer,
+            "consumer" => Self::Consumer,
+            _ => Self::Internal,
+        }
+    }
+}
+
 impl Fields {
     fn set(&mut self, name: &'static str, value: AttributeValue) {
         match (name, value) {
             ("otel.name", AttributeValue::Text(text)) => self.name = Some(text),
-            ("otel.kind", AttributeValue::Text(text)) => self.is_server = text == "server",
+            ("otel.kind", AttributeValue::Text(text)) => self.kind = SpanKind::of(&text),
             ("otel.status_code", AttributeValue::Text(text)) => self.has_failed = text == "ERROR",
             ("otel.status_description", AttributeValue::Text(text)) => self.failure = Some(text),
+            ("otel.links", AttributeValue::Text(text)) => {
+                self.links = text.split(' ').filter_map(TraceContext::parse).collect();
+            }
             ("traceparent", AttributeValue::Text(text)) => self.caller = TraceContext::parse(&text),
             ("tracestate", AttributeValue::Text(text)) => self.trace_state = Some(text),
             (name, value) => self.attributes.push((name, value)),

@@ -1,31 +1,40 @@
 //! The context of a trace: the ids of a span, as the W3C recommendation Trace Context has them.
 //!
-//! Invariant: what a caller sends is taken only in the form of the recommendation; otherwise the
-//! call begins a trace of its own.
+//! Invariant: the text of another program is taken only in the form of the recommendation.
 
 use std::fmt;
 
-use uuid::Uuid;
-
 /// The id of a trace, which is not zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TraceId(u128);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TraceId(u128);
 
 /// The id of a span, which is not zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SpanId(u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpanId(u64);
 
 /// The ids of a span, and the decision on the export of its trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TraceContext {
-    pub(super) trace: TraceId,
-    pub(super) span: SpanId,
-    pub(super) is_sampled: bool,
+///
+/// ```
+/// use gesta_telemetry::TraceContext;
+///
+/// let header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+/// let context = TraceContext::parse(header).expect("of the form of the recommendation");
+/// assert!(context.is_sampled());
+/// assert_eq!(context.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+/// assert_eq!(context.to_string(), header);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TraceContext {
+    pub(crate) trace: TraceId,
+    pub(crate) span: SpanId,
+    pub(crate) is_sampled: bool,
 }
 
 impl TraceContext {
-    /// Reads the header `traceparent`: version, trace, span and flags in hexadecimal.
-    pub(super) fn parse(header: &str) -> Option<Self> {
+    /// Reads the header `traceparent`: version, trace, span and flags in hexadecimal. `None` if it
+    /// has another form.
+    #[must_use]
+    pub fn parse(header: &str) -> Option<Self> {
         let mut parts = header.split('-');
         let version = hex(parts.next()?, 2)?;
         let (trace, span) = (hex(parts.next()?, 32)?, hex(parts.next()?, 16)?);
@@ -38,21 +47,43 @@ impl TraceContext {
         Some(Self { trace: TraceId(trace), span, is_sampled: flags & 1 == 1 })
     }
 
+    /// Returns the id of the trace.
+    #[must_use]
+    pub const fn trace_id(&self) -> TraceId {
+        self.trace
+    }
+
+    /// Returns the id of the span.
+    #[must_use]
+    pub const fn span_id(&self) -> SpanId {
+        self.span
+    }
+
+    /// Returns whether the trace is exported.
+    #[must_use]
+    pub const fn is_sampled(&self) -> bool {
+        self.is_sampled
+    }
+}
+
+#[cfg(feature = "export")]
+impl TraceContext {
     /// Begins a trace. A part of all traces is sampled: those whose random part is below `ratio`.
-    pub(super) fn root(ratio: f64) -> Self {
+    pub(crate) fn root(ratio: f64) -> Self {
         let trace = TraceId::random();
         Self { trace, span: SpanId::random(), is_sampled: trace.is_below(ratio) }
     }
 
     /// Returns the context of a span below this one.
-    pub(super) fn child(self) -> Self {
+    pub(crate) fn child(self) -> Self {
         Self { span: SpanId::random(), ..self }
     }
 }
 
+#[cfg(feature = "export")]
 impl TraceId {
     fn random() -> Self {
-        Self(Uuid::new_v4().as_u128())
+        Self(uuid::Uuid::new_v4().as_u128())
     }
 
     /// Compares the last 53 bits, which are random in every trace id, with a part of their range. A
@@ -64,11 +95,20 @@ impl TraceId {
     }
 }
 
+#[cfg(feature = "export")]
 impl SpanId {
     fn random() -> Self {
         // The low half of a random UUID has two bits that are constant, so it is not zero.
-        let (_, low) = Uuid::new_v4().as_u64_pair();
+        let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
         Self(low)
+    }
+}
+
+/// The header `traceparent` of version 0.
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { trace, span, is_sampled } = self;
+        write!(f, "00-{trace}-{span}-{:02x}", u8::from(*is_sampled))
     }
 }
 
@@ -127,6 +167,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_context_is_written_as_its_header() {
+        for header in [EXAMPLE, &EXAMPLE.replace("-01", "-00")] {
+            assert_eq!(TraceContext::parse(header).unwrap().to_string(), header);
+        }
+    }
+
+    #[cfg(feature = "export")]
     #[test]
     fn the_ratio_decides_on_traces_without_a_caller() {
         assert!(TraceContext::root(1.0).is_sampled);

@@ -5,25 +5,40 @@
 
 use serde_json::{Value, json};
 
-use super::finished_span::{AttributeValue, FinishedSpan};
+use super::finished_span::{AttributeValue, FinishedSpan, SpanKind};
+use crate::TraceContext;
 
-/// Kinds of spans, by the numbers of the protocol.
-const KIND_INTERNAL: u8 = 1;
-const KIND_SERVER: u8 = 2;
+/// The scope of all spans: this crate makes them of those of `tracing`.
+const SCOPE: &str = env!("CARGO_PKG_NAME");
+const SCOPE_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The status of a span that has failed.
 const STATUS_ERROR: u8 = 2;
 
-/// Returns the body of one request to a collector.
-pub(super) fn request(spans: &[FinishedSpan], instance: &str) -> Value {
-    let version = env!("CARGO_PKG_VERSION");
+/// The program whose spans are exported, as a collector shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    name: String,
+    version: String,
+}
+
+impl Service {
+    /// Creates the service of this `service.name` and `service.version`.
+    pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
+        Self { name: name.into(), version: version.into() }
+    }
+}
+
+/// Returns the body of one request to a collector. `instance` is an id of this run of the program.
+pub(super) fn request(spans: &[FinishedSpan], service: &Service, instance: &str) -> Value {
+    let text = |name, text: &str| attribute(name, &AttributeValue::Text(text.to_owned()));
     json!({ "resourceSpans": [{
         "resource": { "attributes": [
-            attribute("service.name", &AttributeValue::Text("gesta".to_owned())),
-            attribute("service.version", &AttributeValue::Text(version.to_owned())),
-            attribute("service.instance.id", &AttributeValue::Text(instance.to_owned())),
+            text("service.name", &service.name),
+            text("service.version", &service.version),
+            text("service.instance.id", instance),
         ] },
         "scopeSpans": [{
-            "scope": { "name": "gesta-server", "version": version },
+            "scope": { "name": SCOPE, "version": SCOPE_VERSION },
             "spans": spans.iter().map(span).collect::<Vec<_>>(),
         }],
     }] })
@@ -36,7 +51,7 @@ fn span(span: &FinishedSpan) -> Value {
         "traceId": context.trace.to_string(),
         "spanId": context.span.to_string(),
         "name": fields.name,
-        "kind": if fields.is_server { KIND_SERVER } else { KIND_INTERNAL },
+        "kind": number_of(fields.kind),
         "startTimeUnixNano": started_nanos.to_string(),
         "endTimeUnixNano": ended_nanos.to_string(),
         "attributes": attributes.collect::<Vec<_>>(),
@@ -50,10 +65,28 @@ fn span(span: &FinishedSpan) -> Value {
     if let Some(state) = &fields.trace_state {
         set("traceState", state.as_str().into());
     }
+    if !fields.links.is_empty() {
+        set("links", fields.links.iter().map(link).collect());
+    }
     if let Some(reason) = &fields.failure {
         set("status", json!({ "code": STATUS_ERROR, "message": reason }));
     }
     message
+}
+
+fn link(context: &TraceContext) -> Value {
+    json!({ "traceId": context.trace.to_string(), "spanId": context.span.to_string() })
+}
+
+/// Kinds of spans, by the numbers of the protocol.
+const fn number_of(kind: SpanKind) -> u8 {
+    match kind {
+        SpanKind::Internal => 1,
+        SpanKind::Server => 2,
+        SpanKind::Client => 3,
+        SpanKind::Producer => 4,
+        SpanKind::Consumer => 5,
+    }
 }
 
 fn attribute(name: &str, value: &AttributeValue) -> Value {

@@ -1,31 +1,32 @@
 //! Sends finished spans to a collector, on a thread of its own.
 //!
-//! Owns: [`Endpoint`], [`Exporter`] and the queue before it. Invariants:
-//! - A call never waits for a collector: spans that do not fit into the queue are dropped and
-//!   counted.
+//! Owns: [`Endpoint`] and [`TraceExporter`]. Invariants:
 //! - A collector that does not answer costs one line in the log a minute.
 //! - The end waits at most [`FINISH_MAX`] for the spans that are left.
 
 use std::{
-    fmt,
+    fmt, io,
     str::FromStr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
 use ureq::Agent;
 use uuid::Uuid;
 
-use super::{finished_span::FinishedSpan, otlp};
+use super::{
+    finished_span::FinishedSpan,
+    otlp::{self, Service},
+    sample_ratio::SampleRatio,
+    span_layer::SpanLayer,
+    span_queue::{Message, SpanQueue},
+};
 
-/// Maximum number of spans that wait.
-const QUEUE_MAX: usize = 8_192;
 /// Maximum number of spans in one request.
 const BATCH_MAX: usize = 512;
 /// Maximum time that a span waits for others.
@@ -42,30 +43,51 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 const FINISH_MAX: Duration = Duration::from_secs(5);
 
 /// The URL to which spans are sent.
+///
+/// ```
+/// use gesta_telemetry::Endpoint;
+///
+/// let endpoint: Endpoint = "http://127.0.0.1:4318".parse()?;
+/// assert_eq!(endpoint.to_string(), "http://127.0.0.1:4318/v1/traces");
+/// # Ok::<(), gesta_telemetry::InvalidEndpoint>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Endpoint(String);
+pub struct Endpoint(String);
+
+/// A text that is not the URL of a collector. No error repeats the text, which may have a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidEndpoint {
+    /// Another form.
+    #[error("the endpoint must be the http:// URL of a collector, such as http://127.0.0.1:4318")]
+    NotHttp,
+    /// A URL that needs TLS.
+    #[error(
+        "TLS to a collector is not supported; use the http:// URL of a collector on this machine, \
+         which forwards traces"
+    )]
+    NeedsTls,
+    /// A URL with credentials.
+    #[error("the endpoint must have no user and no password")]
+    HasCredentials,
+}
 
 impl FromStr for Endpoint {
-    type Err = String;
+    type Err = InvalidEndpoint;
 
-    /// Takes the base URL of a collector, or the URL of its traces. No error repeats the URL, which
-    /// may have a password.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = "the endpoint must be the http:// URL of a collector, such as \
-                     http://127.0.0.1:4318";
+    /// Takes the base URL of a collector, or the URL of its traces.
+    fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
         if text.starts_with("https://") {
-            let text = "TLS to a collector is not supported; use the http:// URL of a collector on \
-                        this machine, which forwards traces";
-            return Err(text.to_owned());
+            return Err(InvalidEndpoint::NeedsTls);
         }
-        let uri = text.parse::<ureq::http::Uri>().map_err(|_| wrong.to_owned())?;
+        let uri = text.parse::<ureq::http::Uri>().map_err(|_| InvalidEndpoint::NotHttp)?;
         let authority = uri.authority().filter(|one| !one.host().is_empty());
         let has_user = uri.authority().is_some_and(|one| one.as_str().contains('@'));
         if uri.scheme_str() != Some("http") || authority.is_none() || uri.query().is_some() {
-            return Err(wrong.to_owned());
+            return Err(InvalidEndpoint::NotHttp);
         }
         if has_user {
-            return Err("the endpoint must have no user and no password".to_owned());
+            return Err(InvalidEndpoint::HasCredentials);
         }
         let base = text.trim_end_matches('/');
         const PATH: &str = "/v1/traces";
@@ -79,23 +101,9 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The sending half of the queue. Clones share it.
-#[derive(Clone, Debug)]
-pub(super) struct SpanQueue {
-    messages: SyncSender<Message>,
-    dropped: Arc<AtomicU64>,
-}
-
+/// The thread that sends spans to a collector.
 #[derive(Debug)]
-enum Message {
-    Span(Box<FinishedSpan>),
-    /// Wakes the thread, so that it sees that the end was asked for.
-    Finish,
-}
-
-/// The thread that sends.
-#[derive(Debug)]
-pub(super) struct Exporter {
+pub struct TraceExporter {
     queue: SpanQueue,
     is_ending: Arc<AtomicBool>,
     ended: Receiver<()>,
@@ -105,6 +113,7 @@ pub(super) struct Exporter {
 struct Sending {
     endpoint: Endpoint,
     agent: Agent,
+    service: Service,
     instance: String,
     dropped: Arc<AtomicU64>,
     logged: Option<Instant>,
@@ -112,59 +121,45 @@ struct Sending {
     is_ending: Arc<AtomicBool>,
 }
 
-impl SpanQueue {
-    pub(super) fn push(&self, span: FinishedSpan) {
-        match self.messages.try_send(Message::Span(Box::new(span))) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-}
-
-impl Message {
-    fn span(self) -> Option<FinishedSpan> {
-        match self {
-            Self::Span(span) => Some(*span),
-            Self::Finish => None,
-        }
-    }
-}
-
-impl Exporter {
-    pub(super) fn start(endpoint: Endpoint) -> Result<Self> {
-        let (messages, received) = sync_channel(QUEUE_MAX);
+impl TraceExporter {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the system starts no thread.
+    pub fn start(endpoint: Endpoint, service: Service) -> io::Result<Self> {
+        let (queue, received) = SpanQueue::new();
         let (done, ended) = sync_channel(1);
-        let (dropped, is_ending) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let is_ending = Arc::new(AtomicBool::new(false));
         let mut sending = Sending {
             endpoint,
             agent: agent(),
+            service,
             instance: Uuid::new_v4().to_string(),
-            dropped: Arc::clone(&dropped),
+            dropped: queue.dropped(),
             logged: None,
             is_ending: Arc::clone(&is_ending),
         };
         let thread = thread::Builder::new().name("gesta-traces".to_owned());
-        let started = thread.spawn(move || {
+        thread.spawn(move || {
             sending.run(&received);
             // The receiver is gone if nothing waits for the end.
             let _ = done.send(());
-        });
-        started.context("cannot start the thread that sends traces")?;
-        Ok(Self { queue: SpanQueue { messages, dropped }, is_ending, ended })
+        })?;
+        Ok(Self { queue, is_ending, ended })
     }
 
-    pub(super) fn queue(&self) -> SpanQueue {
-        self.queue.clone()
+    /// Returns the layer whose spans are sent.
+    #[must_use]
+    pub fn layer(&self, ratio: SampleRatio) -> SpanLayer {
+        SpanLayer::new(self.queue.clone(), ratio)
     }
 
-    /// Sends what waits.
-    pub(super) fn finish(self) {
+    /// Sends the spans that wait, and ends the thread.
+    ///
+    /// Blocks for at most five seconds. Spans that are not sent by then are lost.
+    pub fn finish(self) {
         self.is_ending.store(true, Ordering::Release);
-        // A thread whose queue is full does not wait for a message.
-        drop(self.queue.messages.try_send(Message::Finish));
-        // Spans that are not sent in time are lost.
+        self.queue.wake();
         let _ = self.ended.recv_timeout(FINISH_MAX);
     }
 }
@@ -227,7 +222,7 @@ impl Sending {
         if batch.is_empty() {
             return;
         }
-        let body = otlp::request(batch, &self.instance).to_string();
+        let body = otlp::request(batch, &self.service, &self.instance).to_string();
         let attempts = if self.is_ending() { 1 } else { ATTEMPTS_MAX };
         for attempt in 1..=attempts {
             let request = self.agent.post(&self.endpoint.0).content_type("application/json");
@@ -284,7 +279,7 @@ mod tests {
     fn an_endpoint_that_is_not_plain_http_is_refused_without_its_secrets() {
         for text in ["https://a:secret@b", "127.0.0.1:4318", "http://a:secret@b/", "grpc://secret"]
         {
-            let refused = text.parse::<Endpoint>().unwrap_err();
+            let refused = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(!refused.contains("secret"), "{refused}");
         }
     }

@@ -2,29 +2,21 @@
 //!
 //! Owns: their options, and the subscriber of `tracing`. Invariants: log lines go to standard
 //! error, because standard output has results; wrong options are refused before anything is opened;
-//! spans of calls are made only if they are exported.
-
-mod exporter;
-mod finished_span;
-mod otlp;
-mod span_layer;
-mod trace_context;
+//! spans of calls are made only if they are exported. Not here: the export itself
+//! (`gesta-telemetry`).
 
 use std::io;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use gesta_server::SPAN_TARGET;
+use gesta_telemetry::{Endpoint, SampleRatio, Service, TraceExporter};
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     Layer, filter::Targets, fmt, layer::SubscriberExt as _, registry::LookupSpan,
     util::SubscriberInitExt as _,
 };
 
-use self::{
-    exporter::{Endpoint, Exporter},
-    span_layer::SpanLayer,
-};
 use crate::exit::Refusal;
 
 /// Default levels. A name covers all targets that begin with it: `gesta` includes the server and
@@ -66,13 +58,13 @@ enum LogFormat {
 pub(super) struct Telemetry {
     targets: Targets,
     format: LogFormat,
-    traces: Option<(Endpoint, f64)>,
+    traces: Option<(Endpoint, SampleRatio)>,
 }
 
 /// The installed telemetry. Spans that wait are sent by [`finish`](Self::finish).
 #[derive(Debug)]
 pub(super) struct RunningTelemetry {
-    exporter: Option<Exporter>,
+    exporter: Option<TraceExporter>,
 }
 
 impl TelemetryOptions {
@@ -123,12 +115,9 @@ impl TelemetryOptions {
             Refusal::usage("log-levels", message)
         })?;
         self.check_targets(&targets)?;
-        if !(0.0..=1.0).contains(&self.trace_ratio) {
-            let message =
-                format!("--trace-ratio must be between 0 and 1; got {}", self.trace_ratio);
-            return Err(Refusal::usage("trace-ratio", message).into());
-        }
-        let traces = self.otlp_endpoint.clone().map(|endpoint| (endpoint, self.trace_ratio));
+        let ratio = SampleRatio::new(self.trace_ratio)
+            .map_err(|invalid| Refusal::usage("trace-ratio", format!("--trace-ratio {invalid}")))?;
+        let traces = self.otlp_endpoint.clone().map(|endpoint| (endpoint, ratio));
         Ok(Telemetry { targets, format: self.log_format, traces })
     }
 }
@@ -136,7 +125,7 @@ impl TelemetryOptions {
 impl Telemetry {
     /// Returns the part of the traces that is sent, if any is.
     pub(super) fn ratio(&self) -> Option<f64> {
-        self.traces.as_ref().map(|(_, ratio)| *ratio)
+        self.traces.as_ref().map(|(_, ratio)| ratio.get())
     }
 
     /// Returns the address of the collector.
@@ -149,8 +138,10 @@ impl Telemetry {
         let (exporter, spans) = match self.traces {
             None => (None, None),
             Some((endpoint, ratio)) => {
-                let exporter = Exporter::start(endpoint)?;
-                let layer = SpanLayer::new(exporter.queue(), ratio);
+                let service = Service::new("gesta", env!("CARGO_PKG_VERSION"));
+                let exporter = TraceExporter::start(endpoint, service);
+                let exporter = exporter.context("cannot start the thread that sends traces")?;
+                let layer = exporter.layer(ratio);
                 let of_calls = Targets::new().with_target(SPAN_TARGET, LevelFilter::INFO);
                 (Some(exporter), Some(layer.with_filter(of_calls)))
             }
