@@ -11,6 +11,7 @@ use crate::{
     masking,
     serve::ListenOptions,
     store::{InvalidPlace, PlaceArguments, Places},
+    telemetry::TelemetryOptions,
     tenant_urls::of_tenant,
 };
 
@@ -24,6 +25,8 @@ pub(crate) struct Arguments {
     /// are neither given nor in the environment; by default `shop.toml`, if there is one
     #[arg(long, global = true, value_name = "FILE", env = "GESTA_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryOptions,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

@@ -9,13 +9,13 @@ mod engines;
 #[cfg(feature = "everything")]
 mod everything;
 mod importing;
-mod log;
 mod masking;
 mod progress;
 mod relay;
 mod serve;
 mod settings;
 mod store;
+mod telemetry;
 mod tenant_urls;
 
 use std::{
@@ -62,15 +62,23 @@ async fn run() -> Result<ExitCode> {
              --release -p shop --features everything`"
         );
     }
+    let telemetry = settings.arguments.telemetry.start()?;
+    let outcome = carry_out(&settings).await;
+    telemetry.finish();
+    outcome
+}
+
+/// Carries out the verb.
+async fn carry_out(settings: &Settings) -> Result<ExitCode> {
     match &settings.arguments.command {
-        Command::Serve { serve } => run_server(&settings, serve).await,
+        Command::Serve { serve } => run_server(settings, serve).await,
         Command::ApiKey { actor, roles } => {
             print_api_key(actor, roles, settings.arguments.places.tenant()?)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Demo { demo } => run_demo(places_of(&settings)?, demo).await,
+        Command::Demo { demo } => run_demo(places_of(settings), demo).await,
         Command::Import { file, relay } => {
-            let store = places_of(&settings)?;
+            let store = places_of(settings);
             let relay = relay.place(&store).unwrap_or_else(usage_error);
             let table =
                 File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
@@ -86,7 +94,7 @@ async fn run() -> Result<ExitCode> {
             Ok(outcome)
         }
         Command::Balances { source, follow } => {
-            let tenant = places_of(&settings)?.tenant;
+            let tenant = places_of(settings).tenant;
             let source = Place::parse(Purpose::Relay, source).map_err(InvalidPlace::Source);
             let source = source.unwrap_or_else(usage_error).feed()?;
             let places = &settings.arguments.places;
@@ -102,17 +110,15 @@ async fn run() -> Result<ExitCode> {
             printed.map(|()| ExitCode::SUCCESS)
         }
         Command::Report { json } => {
-            print_report(&places_of(&settings)?, *json).await?;
+            print_report(&places_of(settings), *json).await?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-/// Returns the places of a verb that works on one store, and starts the log.
-fn places_of(settings: &Settings) -> Result<Places> {
-    let places = settings.arguments.places.places().unwrap_or_else(usage_error);
-    log::start()?;
-    Ok(places)
+/// Returns the places of a verb that works on one store.
+fn places_of(settings: &Settings) -> Places {
+    settings.arguments.places.places().unwrap_or_else(usage_error)
 }
 
 async fn print_report(store: &Places, json: bool) -> Result<()> {
@@ -153,7 +159,6 @@ async fn run_server(settings: &Settings, serve: &ServeOptions) -> Result<ExitCod
     serve.listen.check_tenants(&all)?;
     let relays: Result<Vec<_>, _> = all.iter().map(|places| serve.relay.place(places)).collect();
     let relays = relays.unwrap_or_else(usage_error);
-    log::start()?;
     if serve.check_config {
         let address = serve.listen.check().await?;
         let stores: Vec<_> = all.iter().map(|places| places.store.to_string()).collect();

@@ -51,9 +51,10 @@ use crate::{
 /// existing resource takes [`UpdateCommands`]. Works in every router whose state has a
 /// [`GestaState`] (axum's `FromRef`).
 ///
-/// The metadata of the commands' events have the request's trace context: the entries `traceparent`
-/// and `tracestate`, from the headers of these names (W3C Trace Context). Headers of another form
-/// are ignored, as the standard says; a long `tracestate` is shortened to 512 characters. Processes
+/// The metadata of the commands' events have a trace context: the entries `traceparent` and
+/// `tracestate`, from the headers of these names (W3C Trace Context), and in a program that exports
+/// spans, with the span of the append in place of the caller's. Headers of another form are
+/// ignored, as the standard says; a long `tracestate` is shortened to 512 characters. Processes
 /// pass the context on to their commands.
 #[derive(Clone, Debug)]
 pub struct Commands {

@@ -25,6 +25,7 @@ use crate::{
         expect::expectations,
         measure::measure,
         preconditions::conditional,
+        trace::trace,
     },
     wire::headers::single,
 };
@@ -32,6 +33,7 @@ use crate::{
 /// A tower layer with the rules of HTTP that every response of an [`Api`](crate::Api) follows.
 ///
 /// - Each request is counted, for the metrics.
+/// - Each request has a span, if the program [enables](gesta::SPAN_TARGET) them.
 /// - Every response carries the request's `X-Correlation-Id`, or a new one.
 /// - A panic is answered with a problem (500).
 /// - Conditional reads are answered with 304 or 412, and entity tags name the store's incarnation.
@@ -90,6 +92,8 @@ where
         let service = ServiceBuilder::new()
             // Outermost, so that what the other layers refuse is counted, too.
             .layer(from_fn_with_state(state(), measure))
+            // Around all others, whose lines in the log have its correlation id.
+            .layer(from_fn(trace))
             .layer(from_fn_with_state(state(), cross_origin))
             .layer(from_fn(correlate))
             .layer(from_fn_with_state(state(), same_site))

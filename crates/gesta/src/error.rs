@@ -178,6 +178,29 @@ impl<R> ExecuteError<R> {
         }
     }
 
+    /// Returns whether the caller was answered as the domain foresees it, so that nothing is at
+    /// fault but the request.
+    pub(crate) const fn is_of_the_domain(&self) -> bool {
+        match self {
+            Self::Rejected(_)
+            | Self::Invalid(_)
+            | Self::Unauthorized(_)
+            | Self::NotFound { .. }
+            | Self::AlreadyExists { .. }
+            | Self::RevisionMismatch { .. } => true,
+            Self::CommandIdReused { .. }
+            | Self::Conflict(_)
+            | Self::Overloaded { .. }
+            | Self::Unavailable { .. }
+            | Self::Undecodable(_)
+            | Self::Truncated(_)
+            | Self::Unencodable(_)
+            | Self::Store(_)
+            | Self::Closed
+            | Self::OtherRole(_) => false,
+        }
+    }
+
     /// Converts the rejection and keeps every other variant.
     fn map_rejection<S>(self, map: impl FnOnce(R) -> ExecuteError<S>) -> ExecuteError<S> {
         match self {

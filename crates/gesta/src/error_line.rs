@@ -2,14 +2,7 @@
 
 use std::error::Error;
 
-/// Formats an error with its causes in one line.
-pub(crate) fn in_one_line(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
+/// Formats an error with its causes in one line, without the values of payloads that it quotes.
+pub(crate) fn in_one_line(error: &(dyn Error + 'static)) -> String {
+    gesta_telemetry::error_text(error)
 }

@@ -129,6 +129,7 @@ mod event;
 mod metadata;
 mod payload;
 mod recorded;
+mod spans;
 mod tenancy;
 
 // Traits of domain code.
@@ -247,6 +248,7 @@ pub use recorded::Recorded;
 pub use rejection::{AnyRejection, Rejection};
 pub use role::{OtherRole, ParseRoleError, Role};
 pub use snapshot::SnapshotPolicy;
+pub use spans::SPAN_TARGET;
 pub use tenancy::TenantError;
 pub use tenant_id::{ParseTenantIdError, TenantId};
 pub use type_shape::TypeShape;

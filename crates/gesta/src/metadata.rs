@@ -322,6 +322,11 @@ impl CustomMetadata {
         self.0.is_empty()
     }
 
+    /// Sets an entry whose key is not the framework's.
+    pub(crate) fn set_text(&mut self, key: &str, text: String) {
+        self.0.insert(key.to_owned(), Value::String(text));
+    }
+
     /// Returns the entries with these keys.
     pub(crate) fn only(mut self, keys: &[&str]) -> Self {
         self.0.retain(|key, _| keys.contains(&key.as_str()));

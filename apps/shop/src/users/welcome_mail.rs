@@ -37,6 +37,7 @@ impl Reactor for WelcomeMail {
         let (outbox, key) = (self.outbox.clone(), effect.key());
         // Files are written next to the runtime, which must not wait for the disk.
         tokio::task::spawn_blocking(move || outbox.write(key, &mail)).await??;
+        tracing::debug!(%key, "the welcome mail is written");
         Ok(())
     }
 }

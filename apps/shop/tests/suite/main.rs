@@ -23,4 +23,5 @@ mod orders;
 mod partitions;
 mod processes;
 mod strategies;
+mod traces;
 mod users;

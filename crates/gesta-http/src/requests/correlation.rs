@@ -11,6 +11,7 @@ use axum::{
 };
 use gesta::{CorrelationId, EventId};
 
+use super::trace::record_correlation;
 use crate::{
     Problem,
     wire::headers::{self, CORRELATION_ID},
@@ -25,6 +26,7 @@ pub(crate) async fn correlate(mut request: Request, next: Next) -> Response {
         // Even the refusal of an invalid id gets an id, to find it in the log.
         Err(problem) => (fresh(), Some(problem)),
     };
+    record_correlation(&id);
     let mut response = match problem {
         Some(problem) => problem.into_response(),
         None => {

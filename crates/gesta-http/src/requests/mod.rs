@@ -17,5 +17,6 @@ pub(crate) mod measure;
 pub(crate) mod operator;
 pub(crate) mod preconditions;
 pub(crate) mod socket_token;
+pub(crate) mod trace;
 pub(crate) mod trace_context;
 pub(crate) mod unexpected;

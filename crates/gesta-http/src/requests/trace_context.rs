@@ -3,7 +3,7 @@
 //! Invariants: a header that the standard calls invalid is ignored, and never refused; without a
 //! valid `traceparent` there is no `tracestate`.
 //!
-//! Not here: spans. An application that traces creates its own, from the same headers.
+//! Not here: the span of the request ([`trace`](super::trace)).
 
 use std::collections::BTreeSet;
 

@@ -26,6 +26,7 @@ mod sockets;
 mod tenants;
 #[cfg(feature = "tls")]
 mod tls;
+mod traces;
 mod unread;
 mod upgrades;
 

@@ -2,7 +2,8 @@
 //!
 //! Owns: the conditions of an append. Invariants: an append checks every stream and query that its
 //! decision read; a rejection is based on a state that existed at one moment; a decision that a
-//! repeat must find leaves an event or a receipt. Not here: retries, detection of repeats.
+//! repeat must find leaves an event or a receipt; the events have the trace context of the append
+//! that records them. Not here: retries, detection of repeats.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -11,6 +12,7 @@ use gesta_store::{
     ExpectedRevision, NewEvent, Position, RecordedEvent, Revision, StoreError, StreamAppend,
     StreamName,
 };
+use tracing::{Instrument as _, Span};
 
 use super::{
     CommandContext, CommandIdFrom, CommandRequest,
@@ -26,6 +28,7 @@ use crate::{
     metrics::PipelineCounters,
     read::ReadProgress,
     snapshot::{AnyAggregate, EventFold, Snapshots},
+    spans::{append_span, record_failure, with_context},
 };
 
 /// The innermost step.
@@ -63,11 +66,9 @@ impl DecisionStep {
         if let Some(check) = &self.check_event {
             events.iter().flatten().try_for_each(|event| check.check(event))?;
         }
-        let refused = |error| loaded.refused(&request.context, error);
         let command_id = request.context.command_id.clone();
         if events.iter().any(|of_one| !of_one.is_empty()) {
-            let append = loaded.append(&request, events, None)?;
-            let appended = self.append(append).await.map_err(refused)?;
+            let appended = self.append(&loaded, &request, events, None).await?;
             return Ok(Receipt::new(command_id, appended));
         }
         // No events: the append still checks the reads, and leaves a receipt if the command may
@@ -75,23 +76,37 @@ impl DecisionStep {
         let heads = loaded.heads();
         let answered = CommandAnswered::at(&heads).encode()?;
         let receipt = Some(answered).filter(|_| self.may_come_again(&request));
-        let append = loaded.append(&request, events, receipt)?;
-        let appended = self.append(append).await.map_err(refused)?;
+        let appended = self.append(&loaded, &request, events, receipt).await?;
         Ok(Receipt::without_events(command_id, appended, heads))
     }
 
-    /// Appends, and counts the append with its time.
-    async fn append(&self, append: Append) -> Result<Appended, StoreError> {
+    /// Appends what was decided, and counts the append with its time.
+    async fn append(
+        &self,
+        loaded: &LoadedBoundary<'_>,
+        request: &CommandRequest,
+        decided: Vec<Vec<EncodedEvent>>,
+        receipt: Option<EncodedEvent>,
+    ) -> Result<Appended, CommandError> {
+        let events: usize = decided.iter().map(Vec::len).sum();
+        let events = events + usize::from(receipt.is_some());
+        // Before the append is built, because its events carry the context of this span.
+        let span = append_span(loaded.first_stream().map(StreamName::as_str), events);
+        let append = loaded.append(request, decided, receipt, &span)?;
         let begun = self.clock.now();
-        let events: usize = append.streams.iter().map(|part| part.events.len()).sum();
-        let outcome = self.store.append(append).await;
+        let outcome = self.store.append(append).instrument(span.clone()).await;
         // The system clock may have been set back.
         let time = self.clock.now().duration_since(begun).unwrap_or_default();
         self.counters.appends.record(time);
-        if outcome.is_ok() {
+        if let Ok(appended) = &outcome {
             self.counters.events.fetch_add(events as u64, Ordering::Relaxed);
+            span.record("gesta.position", appended.position.number());
         }
-        outcome
+        outcome.map_err(|error| {
+            let refused = loaded.refused(&request.context, error);
+            record_failure(&span, refused.kind());
+            refused
+        })
     }
 
     /// Returns the rejection, after checking that the state it is based on existed at one moment.
@@ -107,9 +122,7 @@ impl DecisionStep {
             Some(json) => {
                 let answered = CommandAnswered::at(&loaded.heads()).rejected(&json).encode()?;
                 let nothing = loaded.reads.iter().map(|_| Vec::new()).collect();
-                let append = loaded.append(request, nothing, Some(answered))?;
-                let appended = self.append(append).await;
-                appended.map_err(|error| loaded.refused(&request.context, error))?;
+                self.append(loaded, request, nothing, Some(answered)).await?;
             }
         }
         Ok(CommandError::Rejected(rejection))
@@ -236,8 +249,9 @@ impl LoadedBoundary<'_> {
         request: &CommandRequest,
         events: Vec<Vec<EncodedEvent>>,
         receipt: Option<EncodedEvent>,
+        span: &Span,
     ) -> Result<Append, CommandError> {
-        let mut recording = Recording::of(request)?;
+        let mut recording = Recording::of(request, span)?;
         let expected = request.context.expected_revision.map(ExpectedRevision::Exact);
         let mut streams = Vec::with_capacity(self.reads.len());
         for (place, ((read, seen), events)) in self.reads.iter().zip(events).enumerate() {
@@ -338,7 +352,7 @@ struct Recording<'c> {
 }
 
 impl<'c> Recording<'c> {
-    fn of(request: &'c CommandRequest) -> Result<Self, CommandError> {
+    fn of(request: &'c CommandRequest, span: &Span) -> Result<Self, CommandError> {
         let metadata = EventMetadata {
             command_id: Some(request.context.command_id.clone()),
             command: Some(request.name().to_owned()),
@@ -347,7 +361,7 @@ impl<'c> Recording<'c> {
             begins_anew: false,
             // The store of the tenant writes it.
             tenant: None,
-            custom: request.context.metadata.clone(),
+            custom: with_context(request.context.metadata.clone(), span),
         };
         Ok(Self { request, metadata, ordinal: 0 })
     }

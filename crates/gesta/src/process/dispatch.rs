@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use gesta_store::{Append, CausationId, ExpectedRevision, StoreError, StreamName};
+use gesta_store::{Append, CausationId, CorrelationId, ExpectedRevision, StoreError, StreamName};
 use tower::ServiceExt as _;
 
 use super::{
@@ -27,6 +27,8 @@ use crate::{
 pub(super) struct Sent {
     pub(super) stream: StreamName,
     pub(super) command: EffectId,
+    /// The correlation of the command, for the log.
+    pub(super) correlation_id: Option<CorrelationId>,
     pub(super) verdict: Verdict,
 }
 
@@ -48,6 +50,7 @@ pub(super) async fn send<P: ProcessManager>(
     id: EffectId,
     command: PendingCommand,
 ) -> Sent {
+    let correlation_id = command.from.correlation_id.clone();
     let verdict = match execute(&deps, &stream, id, command).await {
         Ok(verdict) => verdict,
         Err(trouble) if trouble.is_of_the_instance() => {
@@ -55,7 +58,7 @@ pub(super) async fn send<P: ProcessManager>(
         }
         Err(trouble) => Verdict::Again { reason: in_one_line(&trouble) },
     };
-    Sent { stream, command: id, verdict }
+    Sent { stream, command: id, correlation_id, verdict }
 }
 
 async fn execute<P: ProcessManager>(
@@ -65,6 +68,7 @@ async fn execute<P: ProcessManager>(
     command: PendingCommand,
 ) -> Result<Verdict, InputError> {
     let PendingCommand { name, payload, from, .. } = command;
+    let correlation = from.correlation_id.clone();
     let context = CommandContext {
         actor: Some(deps.identity.actor()),
         correlation_id: from.correlation_id,
@@ -79,7 +83,11 @@ async fn execute<P: ProcessManager>(
     let request = match request {
         Ok(request) => request,
         Err(unreadable) if P::NOT_UNDERSTOOD == NotUnderstood::Ignore => {
-            tracing::debug!(process = P::NAME, %stream, command = %id, %unreadable, "not sent");
+            let correlation_id = correlation.as_ref().map(CorrelationId::as_str);
+            tracing::debug!(
+                process = P::NAME, %stream, command = %id, %unreadable, correlation_id,
+                "not sent"
+            );
             return settle(deps, stream, id, CommandOutcome::Skipped).await;
         }
         Err(source) => {

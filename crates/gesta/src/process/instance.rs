@@ -12,6 +12,7 @@ use gesta_store::{
     Append, Capability, CausationId, CorrelationId, EventId, EventStore, ExpectedRevision,
     NewEvent, ReadStream, RecordedAt, RecordedEvent, Revision, StoreError, StreamName,
 };
+use tracing::{Instrument as _, Span};
 
 use super::{
     AfterEnd, CommandSet as _, Effects, Input, NotUnderstood, ProcessManager, RefusalKind,
@@ -29,7 +30,9 @@ use super::{
 };
 use crate::{
     CommandContext, CommandIdFrom, CustomMetadata, EventData, EventMetadata, EventSet, Recorded,
-    audit, event::decode_each,
+    audit,
+    event::decode_each,
+    spans::{TRACE_PARENT, continue_trace, process_span, record_failure, with_context},
 };
 
 /// An input for a process.
@@ -49,6 +52,16 @@ pub(super) enum Incoming {
         command: EffectId,
         refusal: Refusal,
     },
+}
+
+impl Incoming {
+    /// Returns the event, if the input is one.
+    pub(super) const fn event(&self) -> Option<&RecordedEvent> {
+        match self {
+            Self::Event { event, .. } => Some(event),
+            Self::Timer(_) | Self::Fire { .. } | Self::Refused { .. } => None,
+        }
+    }
 }
 
 /// Result of an input.
@@ -108,11 +121,30 @@ impl<P: ProcessManager> Instance<P> {
         deps: &ProcessDeps<P>,
         incoming: &Incoming,
     ) -> Result<Handled, InputError> {
+        let span = process_span(P::NAME, incoming.event());
+        let outcome = self.handle_once(deps, incoming).instrument(span.clone()).await;
+        outcome.inspect_err(|trouble| record_failure(&span, trouble.kind()))
+    }
+
+    /// Returns the correlation id of an input, for the log.
+    pub(super) fn correlation_of(&self, incoming: &Incoming) -> Option<CorrelationId> {
+        let Outstanding { timers, commands, .. } = &self.outstanding;
+        match incoming {
+            Incoming::Event { event, .. } => event.correlation_id.clone(),
+            Incoming::Timer(timer) | Incoming::Fire { timer, .. } => {
+                timers.get(timer)?.from.correlation_id.clone()
+            }
+            Incoming::Refused { command, .. } => commands.get(command)?.from.correlation_id.clone(),
+        }
+    }
+
+    async fn handle_once(
+        &mut self,
+        deps: &ProcessDeps<P>,
+        incoming: &Incoming,
+    ) -> Result<Handled, InputError> {
         let store = deps.store.as_ref();
-        let arrived = match incoming {
-            Incoming::Event { event, .. } => Some(event),
-            Incoming::Timer(_) | Incoming::Fire { .. } | Incoming::Refused { .. } => None,
-        };
+        let arrived = incoming.event();
         let mut refused_at = None;
         loop {
             self.catch_up(store).await?;
@@ -332,6 +364,12 @@ impl<P: ProcessManager> Instance<P> {
         }
         match self.arriving(incoming) {
             Ok(arriving) => {
+                // The span of an event is below it already. That of a timer, or of a refused
+                // command, is below the decision, which is known only now.
+                if incoming.event().is_none() {
+                    let correlation = arriving.correlation_id.as_ref().map(|id| id.as_str());
+                    continue_trace(&arriving.metadata, correlation);
+                }
                 let event = self.react(deps, arriving)?;
                 Ok(Response::Append(event, Handled::Recorded))
             }
@@ -411,8 +449,17 @@ impl<P: ProcessManager> Instance<P> {
         let at = times.handled.micros();
         let reacted = ProcessReacted { input: stored, at, effects, begins };
         let event: ProcessEvent = reacted.into();
-        let event = encoded_with(&deps.identity, id, &event, metadata)?;
+        let event = encoded_with(&deps.identity, id, &event, Self::traced(metadata))?;
         Ok(event.causation_id(cause).correlation_id(correlation_id))
+    }
+
+    /// Returns metadata with the context of the current span, from which the commands go on; as it
+    /// is if the definition passes on no context.
+    fn traced(metadata: CustomMetadata) -> CustomMetadata {
+        match P::PASSED_ON.contains(&TRACE_PARENT) {
+            true => with_context(metadata, &Span::current()),
+            false => metadata,
+        }
     }
 
     /// Returns the kind of run that the next input starts, if it starts one.

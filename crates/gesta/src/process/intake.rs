@@ -5,20 +5,23 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use gesta_store::{Position, RecordedEvent, StreamName};
+use gesta_store::{CorrelationId, Position, RecordedEvent, StreamName};
 
 use super::{
     EffectId, ProcessError, ProcessManager, Subject,
-    aside::{AsideRef, bounded},
+    aside::AsideRef,
     deps::Routed,
     dispatch::{Sent, Verdict, send},
     instance::{Handled, Incoming},
     journal::Failing,
-    lanes::{Item, Worked, work},
+    lanes::{FailedInput, Item, Worked, work},
     session::{ProcessRunner, Session},
     trouble::InputError,
 };
-use crate::error_line::in_one_line;
+use crate::{
+    error_line::in_one_line,
+    spans::{correlation_of, trace_of},
+};
 
 /// Maximum number of commands in flight, each of a different process.
 const SENDING_MAX: usize = 64;
@@ -38,7 +41,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         sent: Sent,
         session: &mut Session<P>,
     ) -> Result<(), InputError> {
-        let Sent { stream, command, verdict } = sent;
+        let Sent { stream, command, correlation_id, verdict } = sent;
         match verdict {
             Verdict::Settled => session.schedule.settle(&stream, command),
             Verdict::Refused(refusal) => {
@@ -47,7 +50,11 @@ impl<P: ProcessManager> ProcessRunner<P> {
                 self.take_input(stream, input, incoming, session).await?;
             }
             Verdict::Again { reason } => {
-                tracing::warn!(process = P::NAME, %stream, %reason, "a command is sent again");
+                let correlation_id = correlation_id.as_ref().map(CorrelationId::as_str);
+                tracing::warn!(
+                    process = P::NAME, %stream, %reason, correlation_id,
+                    "a command is sent again"
+                );
                 session.reason = Some(reason);
                 // The command stays in `sending`, so no later one of its process overtakes it.
                 session.schedule.rest(&stream, self.deps.now());
@@ -55,7 +62,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
             Verdict::Faulty { error } => {
                 if let Some(id) = self.deps.identity.id_of(&stream) {
                     let input = AsideRef::Command { command };
-                    let failing = Failing { input, error: Some(bounded(error)), attempts: 1 };
+                    let failing = Failing::because(input, error).of_correlation(correlation_id);
                     self.set_aside(&Subject::Instance(id), vec![failing], session).await?;
                 }
                 session.schedule.sent(&stream);
@@ -129,6 +136,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
             Ok(None) => return Ok(true),
             Err(trouble) => {
                 let failing = Failing::tried(AsideRef::event(&event), &trouble);
+                let failing = failing.of_correlation(event.correlation_id.clone());
                 self.set_aside(&source, vec![failing], session).await?;
                 return Ok(true);
             }
@@ -196,19 +204,18 @@ impl<P: ProcessManager> ProcessRunner<P> {
         for (item, how) in handled {
             self.finish(&stream, item, how, session);
         }
-        if let Some((item, trouble)) = failed {
-            if !trouble.is_of_the_instance() {
-                return Err(trouble);
+        if let Some(failed) = failed {
+            if !failed.trouble.is_of_the_instance() {
+                return Err(failed.trouble);
             }
-            let Item { incoming, reply } = item;
-            match reply {
+            match failed.item.reply {
                 // A timer fired by an operator stays pending if it fails.
                 Some(reply) => {
                     let id = self.id_of(&stream);
-                    let error = in_one_line(&trouble);
+                    let error = in_one_line(&failed.trouble);
                     let _ = reply.send(Err(ProcessError::Unusable { id, error }));
                 }
-                None => return self.put_aside(&stream, (incoming, trouble), left, session).await,
+                None => return self.put_aside(&stream, failed, left, session).await,
             }
         }
         let lane = session.lanes.0.get_mut(&stream);
@@ -230,6 +237,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
                     let (id, event_type) = (event.id, &event.event_type);
                     tracing::info!(
                         process = P::NAME, %stream, event = %id, %event_type,
+                        correlation_id = correlation_of(event), trace_id = trace_of(event),
                         "input ignored: the process has ended and does not restart"
                     );
                 }
@@ -252,14 +260,16 @@ impl<P: ProcessManager> ProcessRunner<P> {
     async fn put_aside(
         &mut self,
         stream: &StreamName,
-        (failed, trouble): (Incoming, InputError),
+        failed: FailedInput,
         left: VecDeque<Item>,
         session: &mut Session<P>,
     ) -> Result<(), InputError> {
         let subject = Subject::Instance(self.id_of(stream));
+        let FailedInput { item: Item { incoming: failed, .. }, trouble, correlation_id } = failed;
         let error = in_one_line(&trouble);
         // The failed input first, then the inputs that arrived after it, in the order of arrival.
-        let mut failing = vec![Failing::tried(reference(&failed), &trouble)];
+        let first = Failing::tried(reference(&failed), &trouble).of_correlation(correlation_id);
+        let mut failing = vec![first];
         let mut events: Vec<_> = position_of(&failed).into_iter().collect();
         let lane = session.lanes.0.get_mut(stream).map(std::mem::take).unwrap_or_default();
         for Item { incoming, reply } in left.into_iter().chain(lane) {

@@ -16,8 +16,9 @@ use std::{
 };
 
 use gesta_store::{
-    Append, Capability, EventId, EventStore, ExpectedRevision, Incarnation, NewEvent, Position,
-    ReadStream, Revision, SetStreamMetadata, StoreError, StreamAppend, StreamMetadata, StreamName,
+    Append, Capability, CorrelationId, EventId, EventStore, ExpectedRevision, Incarnation,
+    NewEvent, Position, ReadStream, Revision, SetStreamMetadata, StoreError, StreamAppend,
+    StreamMetadata, StreamName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -149,6 +150,8 @@ pub(super) struct Failing {
     pub(super) input: AsideRef,
     pub(super) error: Option<String>,
     pub(super) attempts: u32,
+    /// The correlation of the input, for the log. It is not stored.
+    pub(super) correlation_id: Option<CorrelationId>,
 }
 
 /// The state of one manager's journal, as far as it was read.

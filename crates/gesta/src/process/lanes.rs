@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use gesta_store::StreamName;
+use gesta_store::{CorrelationId, StreamName};
 
 use super::{
     ProcessManager,
@@ -59,9 +59,16 @@ pub(super) struct Worked<P> {
     /// `None` after an error: the instance is loaded again.
     pub(super) instance: Option<Instance<P>>,
     pub(super) handled: Vec<(Item, Handled)>,
-    pub(super) failed: Option<(Item, InputError)>,
+    pub(super) failed: Option<FailedInput>,
     /// Inputs after the one that failed.
     pub(super) left: VecDeque<Item>,
+}
+
+/// An input that failed.
+pub(super) struct FailedInput {
+    pub(super) item: Item,
+    pub(super) trouble: InputError,
+    pub(super) correlation_id: Option<CorrelationId>,
 }
 
 /// Handles the inputs of an instance in order, up to the first that fails.
@@ -77,7 +84,8 @@ pub(super) async fn work<P: ProcessManager>(
         match instance.handle(&deps, &item.incoming).await {
             Ok(how) => handled.push((item, how)),
             Err(trouble) => {
-                let failed = Some((item, trouble));
+                let correlation_id = instance.correlation_of(&item.incoming);
+                let failed = Some(FailedInput { item, trouble, correlation_id });
                 let worked = Worked { stream, instance: None, handled, failed, left };
                 return Done::Worked(Box::new(worked));
             }

@@ -13,7 +13,8 @@ use std::{
 };
 
 use gesta_store::{
-    Delivery, Incarnation, NewEvent, Position, RecordedAt, RecordedEvent, StreamName, Subscription,
+    CorrelationId, Delivery, Incarnation, NewEvent, Position, RecordedAt, RecordedEvent,
+    StreamName, Subscription,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -102,8 +103,13 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let room = self.deps.set_aside_max.saturating_sub(session.journal.asides.count());
         // Store what fits, then halt: the remaining inputs lie after the position and are reread.
         let (fitting, left) = inputs.split_at(room.min(inputs.len()));
-        for error in fitting.iter().filter_map(|failing| failing.error.as_deref()) {
-            tracing::warn!(process = P::NAME, %subject, error, "an input is set aside");
+        for failing in fitting {
+            let Some(error) = failing.error.as_deref() else { continue };
+            let correlation_id = failing.correlation_id.as_ref().map(CorrelationId::as_str);
+            tracing::warn!(
+                process = P::NAME, %subject, error, correlation_id,
+                "an input is set aside"
+            );
         }
         let delivered = self.delivered(subject, left, session);
         let (store, since) = (self.deps.store.as_ref(), self.deps.now().micros());
@@ -236,12 +242,22 @@ impl<P> Session<P> {
 impl Failing {
     /// Creates an input that failed.
     pub(super) fn tried(input: AsideRef, trouble: &InputError) -> Self {
-        Self { input, error: Some(bounded(in_one_line(trouble))), attempts: 1 }
+        Self::because(input, in_one_line(trouble))
+    }
+
+    /// The same, for an error in one line.
+    pub(super) fn because(input: AsideRef, error: String) -> Self {
+        Self { input, error: Some(bounded(error)), attempts: 1, correlation_id: None }
+    }
+
+    /// Adds the correlation of the input.
+    pub(super) fn of_correlation(self, correlation_id: Option<CorrelationId>) -> Self {
+        Self { correlation_id, ..self }
     }
 
     /// Creates an input that waits behind another one.
     pub(super) const fn waits(input: AsideRef) -> Self {
-        Self { input, error: None, attempts: 0 }
+        Self { input, error: None, attempts: 0, correlation_id: None }
     }
 }
 

@@ -82,6 +82,11 @@ impl From<PlaceError> for InputError {
 }
 
 impl InputError {
+    /// Returns a name for the reaction to the error, for traces.
+    pub(super) fn kind(&self) -> &'static str {
+        if self.is_of_the_instance() { "instance" } else { "infrastructure" }
+    }
+
     /// Returns whether the instance is at fault, rather than the store or the manager.
     ///
     /// The instance is then set aside, and the manager continues. Damage is assumed to concern one

@@ -16,6 +16,7 @@ mod catch_panic;
 mod dead_letters;
 mod deliveries;
 mod deps;
+mod event_run;
 mod follower;
 mod handle;
 mod inline;
@@ -297,6 +298,17 @@ impl ApplyError {
     /// Creates an error of the projection's own, from a text or another error.
     pub fn because(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(reason.into())
+    }
+
+    /// Returns a name for the variant, for traces.
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Database(_) => "database",
+            Self::Unreadable(_) => "undecodable",
+            Self::Json(_) => "json",
+            Self::Failed(_) => "failed",
+            Self::Panicked { .. } => "panicked",
+        }
     }
 
     /// Returns whether the same event always fails: decoding depends on its bytes alone.

@@ -7,7 +7,7 @@
 //! Not here: retrying and discarding dead letters (`dead_letters`), transactions and their tokens
 //! (`deps`).
 
-use std::{collections::HashMap, future, ops::Range, sync::Arc, time::Duration};
+use std::{collections::HashMap, future, sync::Arc, time::Duration};
 
 use gesta_store::{
     Advance, Checkpoint, DatabaseError, DeadLetter, DeadLetterReason, Delivery, Filter, Head,
@@ -15,18 +15,24 @@ use gesta_store::{
     StoreError, StreamName, Subscribe, Visibility,
 };
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use super::{
     Apply, ApplyError, FailurePolicy, Projection,
     catch_panic::catch_panic,
     deliveries::{Deliveries, Fetched, FetchedEvents},
     deps::{ProjectionDeps, ReadModelWork},
+    event_run::EventRun,
     provenance::{self, HistoryMarker, Outdated, Provenance},
     run_error::RunError,
     status::InlineReadModel,
     stream_end,
 };
-use crate::{Clock, EventSet, Recorded, Sleep, error_line::in_one_line};
+use crate::{
+    Clock, EventSet, Recorded, Sleep,
+    error_line::in_one_line,
+    spans::{BatchSpans, correlation_of, trace_of},
+};
 
 /// Attempts at an event before it becomes a dead letter. There are no pauses: only this projection
 /// changes the rows, so waiting would not change the result.
@@ -88,46 +94,6 @@ enum WriterState<E> {
     Damaged(String),
     /// Could not be opened. Retried after the pause.
     Failing(String, Sleep),
-}
-
-/// Neighbouring events of a page.
-#[derive(Clone)]
-struct EventRun {
-    page: Arc<Vec<RecordedEvent>>,
-    range: Range<usize>,
-}
-
-impl EventRun {
-    /// Splits a page. System events change a single stream and get a run of their own; ordinary
-    /// events share one.
-    fn split(page: Vec<RecordedEvent>) -> Vec<Self> {
-        let is_systems = |event: &RecordedEvent| event.stream.is_system();
-        let runs = page.chunk_by(|one, next| !is_systems(one) && !is_systems(next));
-        let lengths: Vec<usize> = runs.map(<[_]>::len).collect();
-        let (page, mut end) = (Arc::new(page), 0);
-        let run_of = |length| {
-            let start = end;
-            end += length;
-            Self { page: Arc::clone(&page), range: start..end }
-        };
-        lengths.into_iter().map(run_of).collect()
-    }
-
-    fn events(&self) -> &[RecordedEvent] {
-        self.page.get(self.range.clone()).unwrap_or_default()
-    }
-
-    /// Leaves out the events up to a position. Returns `true` if there were some.
-    fn begin_after(&mut self, position: Position) -> bool {
-        let applied = self.events().iter().take_while(|event| event.position <= position).count();
-        self.range.start += applied;
-        applied > 0
-    }
-
-    /// Returns a run for each event.
-    fn one_by_one(&self) -> impl Iterator<Item = Self> {
-        self.range.clone().map(|one| Self { page: Arc::clone(&self.page), range: one..one + 1 })
-    }
 }
 
 /// A transaction that applies a run of ordinary events.
@@ -454,15 +420,20 @@ where
             dead_letter_changes: self.dead_letter_changes,
             advance,
         };
-        let applying = self.deps.run(&self.id, apply_batch(Arc::clone(&self.deps.work), batch));
-        let behind = match &mut self.state {
-            WriterState::Subscribed(deliveries) => deliveries.beside(applying).await??,
+        let spans = BatchSpans::of(P::NAME, run.events(), self.caught_up);
+        let work = apply_batch(Arc::clone(&self.deps.work), batch).instrument(spans.main());
+        let applying = self.deps.run(&self.id, work);
+        let applied = match &mut self.state {
+            WriterState::Subscribed(deliveries) => deliveries.beside(applying).await,
             WriterState::Supervised(_)
             | WriterState::Retired
             | WriterState::Halted(_)
             | WriterState::Damaged(_)
-            | WriterState::Failing(..) => applying.await??,
+            | WriterState::Failing(..) => applying.await,
         };
+        let applied = applied.map_err(ApplyError::from).flatten();
+        let behind = applied.inspect_err(|error| spans.record_failure(error.kind()))?;
+        drop(spans);
         self.moved_to(advance.to);
         self.dead_letters += behind;
         if self.dead_letters > DEAD_LETTERS_MAX {
@@ -586,6 +557,7 @@ where
         let (position, stream) = (event.position, &event.stream);
         tracing::warn!(
             projection = P::NAME, read_model = %self.id, %position, %stream, %error, attempts,
+            correlation_id = correlation_of(event), trace_id = trace_of(event),
             "an event is a dead letter now: correct the projection and retry it, or discard it"
         );
         let reason = DeadLetterReason::Failed { error: error.clone(), attempts };

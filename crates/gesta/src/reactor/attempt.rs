@@ -5,13 +5,20 @@
 use std::{sync::Arc, time::Duration};
 
 use gesta_store::{EventStore, RecordedEvent};
+use tracing::Instrument as _;
 
 use super::{
     EffectContext, EffectError, EffectKey, Reactor,
     effect::StateSource,
     setup::{EffectLimits, ReactorIdentity},
 };
-use crate::{Begin, Clock, Recorded, error_line::in_one_line, panics, snapshot::Snapshots};
+use crate::{
+    Begin, Clock, Recorded,
+    error_line::in_one_line,
+    panics,
+    snapshot::Snapshots,
+    spans::{reactor_span, record_failure},
+};
 
 /// Dependencies of a reactor's tasks.
 pub(super) struct ReactorDeps<R> {
@@ -54,6 +61,19 @@ impl FailedAttempt {
 
 /// Attempts the effects of an event, within the time limit.
 pub(super) async fn attempt<R: Reactor>(
+    deps: &ReactorDeps<R>,
+    event: &RecordedEvent,
+    attempt: u32,
+) -> Result<(), FailedAttempt> {
+    let span = reactor_span(R::NAME, event, attempt);
+    let outcome = attempt_once(deps, event, attempt).instrument(span.clone()).await;
+    if let Err(failed) = &outcome {
+        record_failure(&span, if failed.is_permanent { "permanent" } else { "failed" });
+    }
+    outcome
+}
+
+async fn attempt_once<R: Reactor>(
     deps: &ReactorDeps<R>,
     event: &RecordedEvent,
     attempt: u32,

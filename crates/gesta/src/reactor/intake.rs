@@ -15,6 +15,7 @@ use super::{
     session::{ReactorRunner, ReactorSession, Reading},
     tasks::{HeldPage, ReactorTask, Tried, load},
 };
+use crate::spans::{correlation_of, trace_of};
 
 /// Maximum number of events taken up beyond the first unfinished one.
 pub(super) const OPEN_MAX: usize = 1_024;
@@ -85,7 +86,11 @@ impl<R: Reactor> ReactorRunner<R> {
         };
         if attempt < self.deps.limits.attempts && !failed.is_permanent {
             let (stream, error) = (&event.stream, &failed.error);
-            tracing::debug!(reactor = R::NAME, %stream, %error, "an effect is attempted again");
+            tracing::debug!(
+                reactor = R::NAME, %stream, %error, attempt,
+                correlation_id = correlation_of(&event), trace_id = trace_of(&event),
+                "an effect is attempted again"
+            );
             session.lanes.rest(stream, self.deps.clock.now(), failed.retry_after);
             session.failing = Some(format!("stream {stream}: {error}"));
         } else if session.letters() >= self.deps.limits.dead_letters {
@@ -126,6 +131,7 @@ impl<R: Reactor> ReactorRunner<R> {
         let (stream, id) = (&event.stream, event.id);
         tracing::warn!(
             reactor = R::NAME, %stream, event = %id, %error,
+            correlation_id = correlation_of(event), trace_id = trace_of(event),
             "an event is a dead letter: its effect failed at every attempt"
         );
         let mut held = HeldStream::of_letter(event, (error, attempts), self.now());

@@ -52,6 +52,7 @@ mod scripted;
 mod selections;
 mod snapshots;
 mod tenants;
+mod traces;
 mod turns;
 mod unblocked;
 mod watched;
