@@ -142,7 +142,7 @@ static ENGINES: [Engine; 12] = [
     Engine {
         kind: Kind::Mongo,
         name: "MongoDB",
-        schemes: &["mongodb"],
+        schemes: &["mongodb", "mongodb+srv"],
         form: "mongodb://USER:PASSWORD@HOST:PORT/DATABASE",
         purposes: &[Purpose::ReadModels, Purpose::Snapshots],
         driver: with_feature!("mongodb", mongodb::MongoDriver),
@@ -257,8 +257,14 @@ impl Place {
         };
         if !engine.purposes.contains(&purpose) {
             let purposes: Vec<_> = engine.purposes.iter().map(|it| it.argument()).collect();
+            let reason = match (engine.kind, purpose) {
+                (Kind::Kafka, Purpose::Store) => {
+                    ": it is no event store, because a topic has no expected revision"
+                }
+                _ => "",
+            };
             return Err(format!(
-                "{} is for {}; expected {}",
+                "{} can be given to {}{reason}; expected {}",
                 engine.name,
                 purposes.join(" and "),
                 forms(purpose),
@@ -361,7 +367,8 @@ mod tests {
     #[test]
     fn an_engine_for_another_purpose_is_refused_with_its_own() {
         let error = Place::parse(Purpose::Store, "sqlite:ann:secret@db").unwrap_err();
-        let expected = "SQLite is for --read-models; expected `gesta:DIRECTORY`, `postgres://";
+        let expected =
+            "SQLite can be given to --read-models; expected `gesta:DIRECTORY`, `postgres://";
         assert!(error.starts_with(expected) && !error.contains("secret"), "{error}");
     }
 

@@ -205,7 +205,10 @@ impl OpenShop {
     /// Publishes all events to a Kafka cluster until the shop is closed.
     pub(crate) fn relay_to(&mut self, place: &Place) -> Result<()> {
         let store = Arc::clone(self.gesta.store());
-        self.relay = Some(RelayTask::start(place, store).context("--relay")?);
+        let relay = RelayTask::start(place, store).context("--relay")?;
+        let watch = Arc::clone(relay.watch());
+        self.gesta.watch_part("relay", move || watch.trouble());
+        self.relay = Some(relay);
         Ok(())
     }
 

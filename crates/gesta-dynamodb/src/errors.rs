@@ -6,6 +6,7 @@
 
 use std::{collections::HashMap, error::Error, io, sync::Arc};
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
@@ -57,6 +58,15 @@ impl CallError {
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         match error {
+            _ if lacks_credentials(&error) => {
+                let reason = format!(
+                    "there are no usable credentials: {}; set them where AWS's client looks, such \
+                     as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or add `emulator=yes` to the \
+                     URL of an emulator",
+                    causes(&error)
+                );
+                Self::Unreachable(reason, Some(Arc::new(error)))
+            }
             SdkError::ServiceError(context) => {
                 let item = taken(context.err());
                 Self::of_code(context.err(), item)
@@ -163,6 +173,11 @@ fn was_refused(error: &(dyn Error + 'static)) -> bool {
     })
 }
 
+/// Returns `true` for the error of a request that no credentials were found for.
+pub(crate) fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
+    chain(error).any(|cause| cause.is::<CredentialsError>())
+}
+
 /// The texts of an error and its causes. The client's first text is general, the last one specific.
 fn causes(error: &(dyn Error + 'static)) -> String {
     let texts: Vec<String> = chain(error).map(ToString::to_string).collect();
@@ -174,4 +189,24 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
         let cause: &'a (dyn Error + 'static) = *cause;
         cause.source()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::operation::get_item::GetItemError;
+
+    use super::*;
+
+    #[test]
+    fn missing_credentials_are_named_and_are_no_silence_of_the_server() {
+        let missing = CredentialsError::not_loaded("nothing in the environment");
+        let error: SdkError<GetItemError, HttpResponse> = SdkError::construction_failure(missing);
+        let CallError::Unreachable(reason, Some(source)) = CallError::of(error, |_| None) else {
+            panic!("nothing was sent");
+        };
+        assert!(lacks_credentials(&*source));
+        for part in ["no usable credentials", "AWS_ACCESS_KEY_ID", "emulator=yes"] {
+            assert!(reason.contains(part), "{reason}");
+        }
+    }
 }

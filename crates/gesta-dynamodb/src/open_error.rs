@@ -5,7 +5,7 @@ use std::io;
 use gesta_store::{SharedError, StoreError};
 
 use crate::{
-    errors::CallError,
+    errors::{CallError, lacks_credentials},
     url::{DynamoUrl, InvalidUrl},
 };
 
@@ -82,6 +82,9 @@ impl OpenError {
             CallError::Condition(_) => {
                 let reason = "another process has changed the store; try again".to_owned();
                 Self::Unreachable { server, reason, source: None }
+            }
+            CallError::Unreachable(reason, Some(source)) if lacks_credentials(&*source) => {
+                Self::Denied { server, table, reason }
             }
             CallError::Unreachable(reason, source) | CallError::Unknown(reason, source) => {
                 Self::Unreachable { server, reason, source }

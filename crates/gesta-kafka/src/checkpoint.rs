@@ -213,11 +213,19 @@ fn scan(
     let limit = Instant::now() + REQUEST_MAX;
     loop {
         match reader.poll(Duration::from_millis(100)) {
+            // Other programs may write there by mistake; what a relay writes has its name.
+            Some(Ok(record)) if record.key() != Some(relay.as_bytes()) => {
+                let offset = record.offset();
+                tracing::warn!(%topic, offset, "a record that no relay has written is left out");
+            }
             Some(Ok(record)) => {
                 let offset = record.offset();
                 let parsed = RelayCheckpoint::parse(record.payload().unwrap_or_default());
                 let unread = |reason| {
-                    let reason = format!("the record at offset {offset} of {topic}: {reason}");
+                    let reason = format!(
+                        "the record at offset {offset} of {topic} is no checkpoint: {reason}; start \
+                         a relay of another name, with another topic"
+                    );
                     cluster.reasoned(doing(), reason)
                 };
                 take(StoredCheckpoint { offset, checkpoint: parsed.map_err(unread)? });

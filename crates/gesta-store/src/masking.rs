@@ -10,8 +10,8 @@ use std::borrow::Cow;
 const MASK: &str = "…";
 /// The parameter of a URL that has a password.
 const PARAMETER: &str = "password=";
-/// The login and the port of the form of a URL, which help and errors show.
-const FORM: &str = "USER:PASSWORD@";
+/// The password and the port of the form of a URL, which help and errors show.
+const FORM: &str = ":PASSWORD@";
 const FORM_PORT: &str = "PORT";
 
 /// Returns a value for messages and logs. If it may be a URL with a password, mistyped or not, the
@@ -81,7 +81,11 @@ fn masks_of(value: &str) -> Vec<(String, String)> {
     add(value);
     if let Some((name, rest)) = value.split_once('=') {
         add(name);
-        add(rest);
+        match rest.split_once('&').filter(|_| name.contains('?') && !rest.contains('@')) {
+            // A URL as the parameter of another one ends before the next parameter.
+            Some((url, others)) if without_password(url) == url => add(others),
+            _ => add(rest),
+        }
         // The parser of arguments repeats a name that it does not know, up to the first `=`.
         if let Some(kept) = rest.contains('@').then(|| without_login(name)).flatten() {
             masks.push((name.to_owned(), format!("{kept}{MASK}")));
@@ -196,7 +200,17 @@ mod tests {
         ] {
             assert_eq!(without_passwords(text, none), shown);
         }
+        for url in
+            ["dynamodb://eu/shop?endpoint=http://127.0.0.1:8000&emulator=yes", "a?b=c://d:1&e"]
+        {
+            let text = format!("no store at '{url}'");
+            assert_eq!(without_passwords(&text, [url]), text);
+        }
+        let url = "dynamodb://eu/shop?endpoint=http://ann:PW&emulator=yes";
+        let masked = without_passwords(&format!("no store at '{url}'"), [url]);
+        assert!(!masked.contains("PW"), "{masked}");
         for plain in [
+            "expected redis://:PASSWORD@HOST:PORT?prefix=NAME",
             "expected postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME\n  or 'gesta:DIR'",
             "listening on 'http://127.0.0.1:3000', stop with Ctrl-C",
             "no event has the tag customer:ann@example",

@@ -4,9 +4,10 @@
 //! snapshot is used only if it was taken in the store's current incarnation, by the same fold, from
 //! events and into a state of the same shapes, and if its last event is still at its revision or is
 //! the last one hidden by a truncation. Any other snapshot is ignored and replaced. Losing a
-//! snapshot, or failing to read or write one, costs time only. Not here: storage
+//! snapshot, or failing to read or write one, costs time only, and not much ([`limited`]). Not here: storage
 //! ([`SnapshotStore`]).
 
+mod limited;
 mod selected;
 
 use std::{
@@ -18,14 +19,15 @@ use std::{
 
 use bytes::Bytes;
 use gesta_store::{
-    Category, DatabaseError, EventId, EventStore, Filter, Fingerprint, Incarnation, Position,
-    ReadAll, ReadStream, RecordedEvent, Revision, Snapshot, SnapshotStore, StoreError, StreamName,
+    Category, EventId, EventStore, Filter, Fingerprint, Incarnation, Position, ReadAll, ReadStream,
+    RecordedEvent, Revision, Snapshot, SnapshotStore, StoreError, StreamName,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+use self::limited::LimitedSnapshots;
 use crate::{
-    Aggregate, AsOf, Boundary as _, BoundaryRead, EncodeError, EventSet, EventVersion, LoadError,
-    Registry, TypeShape, UndecodableEvent, json,
+    Aggregate, AsOf, Boundary as _, BoundaryRead, Clock, EncodeError, EventSet, EventVersion,
+    LoadError, Registry, TypeShape, UndecodableEvent, json,
     read::{ReadFailure, ReadProgress, begins_anew, read},
 };
 
@@ -81,7 +83,7 @@ pub(crate) struct Snapshots {
 
 /// Storage and validity of one aggregate's snapshots.
 struct Rule {
-    store: Arc<dyn SnapshotStore>,
+    store: LimitedSnapshots,
     every: u64,
     fingerprint: Fingerprint,
     /// Replaces the aggregate by a stored state; returns false if it does not decode.
@@ -105,7 +107,7 @@ impl Rule {
         shapes: &Shapes,
     ) -> Self {
         Self {
-            store,
+            store: LimitedSnapshots::new(store),
             every: policy.every.max(1),
             fingerprint: shapes.fingerprint(policy.fold_version),
             restore: restore::<A>,
@@ -265,6 +267,18 @@ impl Snapshots {
         Ok(differences)
     }
 
+    /// Sets the clock that limits the answers of snapshot stores.
+    pub(crate) fn timed_by(&self, clock: &Arc<dyn Clock>) {
+        for rule in self.rules.values() {
+            rule.store.timed_by(clock);
+        }
+    }
+
+    /// Returns why snapshots are left out now, once for each reason.
+    pub(crate) fn troubles(&self) -> BTreeSet<String> {
+        self.rules.values().filter_map(|rule| rule.store.trouble()).collect()
+    }
+
     /// Reads a boundary, starting from a snapshot if a valid one exists.
     pub(crate) async fn read(
         &self,
@@ -318,18 +332,11 @@ impl Rule {
                 && snapshot.incarnation == incarnation
         };
         // Check the cheap conditions first; the last event needs a read of the store.
-        let Some(snapshot) = self.find(stream).await.filter(usable) else { return Ok(None) };
+        let found = self.store.load(stream).await;
+        let Some(snapshot) = found.filter(usable) else { return Ok(None) };
         let Some(position) = self.standing(store, &snapshot).await? else { return Ok(None) };
         let restored = (self.restore)(fold.aggregate(), &snapshot.state);
         Ok(restored.then_some((snapshot.revision, position)))
-    }
-
-    async fn find(&self, stream: &StreamName) -> Option<Snapshot> {
-        let found = self.store.load_snapshot(stream).await;
-        found.unwrap_or_else(|error| {
-            warn(stream, &error, "cannot read a snapshot");
-            None
-        })
     }
 
     async fn keep(
@@ -347,10 +354,7 @@ impl Rule {
             }
         };
         let (stream, fingerprint) = (stream.clone(), bound_to(self.fingerprint, event));
-        let snapshot = Snapshot::new(stream.clone(), revision, incarnation, fingerprint, state);
-        if let Err(error) = self.store.save_snapshot(snapshot).await {
-            warn(&stream, &error, "cannot save a snapshot");
-        }
+        self.store.save(Snapshot::new(stream, revision, incarnation, fingerprint, state)).await;
     }
 
     /// Returns the position of a snapshot's last event, if the snapshot belongs to the stream's
@@ -457,10 +461,6 @@ impl Rule {
         let state = (self.state)(fold.aggregate()).map_err(|error| error.to_string())?;
         serde_json::from_slice(&state).map_err(|error| error.to_string())
     }
-}
-
-fn warn(stream: &StreamName, error: &DatabaseError, what: &str) {
-    tracing::warn!(%stream, %error, "{what}");
 }
 
 /// Asserts that a load from a snapshot at any point of a history yields the state of a full replay,

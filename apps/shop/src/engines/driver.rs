@@ -110,6 +110,9 @@ pub(crate) struct NewRelay {
 
 /// A view of a relay.
 pub(crate) trait RelayWatch: Send + Sync {
+    /// Returns the failure for which it starts again, or has ended.
+    fn trouble(&self) -> Option<String>;
+
     #[cfg(feature = "everything")]
     fn look(&self) -> RelayLook;
 

@@ -47,6 +47,10 @@ impl Driver for KafkaDriver {
 }
 
 impl RelayWatch for RelayProgress {
+    fn trouble(&self) -> Option<String> {
+        self.status().trouble
+    }
+
     #[cfg(feature = "everything")]
     fn look(&self) -> RelayLook {
         let status = self.status();

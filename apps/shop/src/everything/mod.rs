@@ -13,7 +13,11 @@ mod picture;
 mod survey;
 mod topic;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use gesta::{redis::Redis, search::SearchStore, sqlite::Sqlite, store::EventStore};
@@ -70,6 +74,7 @@ pub(crate) async fn demo(mut places: Places, options: &DemoOptions) -> Result<Ex
     let survey = Arc::new(Survey::new(parts));
     samples::prepare(&shop.gesta).await?;
     let outcome = import_sample(&shop.gesta, &places).await?;
+    writeln!(io::stdout(), "everything {}{}", server.url(), page::PATH)?;
     server.serve(shop, page::routes(&survey)).await?;
     survey.close().await;
     Ok(outcome)

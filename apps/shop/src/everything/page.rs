@@ -29,6 +29,9 @@ const SCRIPT: &str = include_str!("refresh.js");
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// Path of the page.
+pub(super) const PATH: &str = "/everything";
+
 /// Returns the routes of the page.
 pub(super) fn routes(survey: &Arc<Survey>) -> Vec<ApiRoute> {
     let (html, values) = (Arc::clone(survey), Arc::clone(survey));
@@ -44,7 +47,7 @@ pub(super) fn routes(survey: &Arc<Survey>) -> Vec<ApiRoute> {
         async move { StateOfAll(survey.picture().await) }
     };
     vec![
-        ApiRoute::get("/everything", "Shows the state of all parts")
+        ApiRoute::get(PATH, "Shows the state of all parts")
             .handle(page)
             .operation_id("showEverything"),
         ApiRoute::get("/everything/state.json", "Returns the state of all parts")

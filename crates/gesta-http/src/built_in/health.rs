@@ -12,9 +12,10 @@
 //!
 //! Degraded: a process instance set aside, dead letters, a halted rebuild whose old read model
 //! still answers, an operation being retried, a paused process manager, a reactor that is halted,
-//! paused or has dead letters, a clock behind the store, snapshots that cannot be written. Unready:
-//! a store that is stopped, damaged, full or not answering; a projection that is halted, cannot be
-//! opened or fills its first read model; a corrupt read model; a halted process manager.
+//! paused or has dead letters, a clock behind the store, snapshots that are left out, a cache that
+//! does not answer, a part of the application's own in trouble ([`gesta::Gesta::watch_part`]).
+//! Unready: a store that is stopped, damaged, full or not answering; a projection that is halted,
+//! cannot be opened or fills its first read model; a corrupt read model; a halted process manager.
 
 use axum::{
     Json,

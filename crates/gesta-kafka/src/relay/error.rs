@@ -13,7 +13,7 @@ pub enum RelayError {
     /// one another name.
     #[error(
         "relay {relay} was replaced: another one of this name has started (generation \
-         {generation})"
+         {generation}) and publishes now; leave that one running, or give this one another name"
     )]
     Replaced {
         /// Name of the relay.
@@ -60,8 +60,8 @@ pub enum RelayError {
     /// The store lacks events that the relay has published: an older copy of the store, or another
     /// store. Start a relay of another name.
     #[error(
-        "relay {relay} has published up to position {position}, which the store does not have: \
-         {error}"
+        "relay {relay} has published up to position {position}, which this store does not have: \
+         {error}; if this is another store, or an older copy, give its relay another name"
     )]
     AheadOfStore {
         /// Name of the relay.

@@ -155,6 +155,7 @@ impl Relay {
         has_run: &mut bool,
     ) -> Result<std::convert::Infallible, SessionEnd> {
         let head = self.store.0.head().await.map_err(|error| self.store_end(error, None))?;
+        self.check_store(stop).await?;
         let (cluster, options) = (self.cluster.clone(), Arc::clone(&self.options));
         let opening = blocking(move || Publisher::open(cluster, options, head.incarnation));
         let mut publisher = tokio::select! {
@@ -194,6 +195,30 @@ impl Relay {
             };
             self.progress.running_at(up_to, events as u64);
         }
+    }
+
+    /// Refuses a store that lacks what a relay of this name has published, before this session
+    /// replaces that relay: one that is started with another store by mistake must not stop it.
+    async fn check_store(
+        &self,
+        stop: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<(), SessionEnd> {
+        let (cluster, options) = (self.cluster.clone(), Arc::clone(&self.options));
+        let looking = blocking(move || Publisher::look(&cluster, &options));
+        let last = tokio::select! {
+            () = &mut *stop => return Err(SessionEnd::Stopped),
+            last = looking => last?,
+        };
+        let Some(last) = last else { return Ok(()) };
+        // The store answers a place that it does not have with an error, and any other with its
+        // events or the news that there are none.
+        let first = tokio::select! {
+            () = &mut *stop => return Err(SessionEnd::Stopped),
+            first = async { self.subscribe(&last).next().await } => first,
+        };
+        let ended = || StoreError::unreachable("the subscription ended without an error");
+        let first = first.unwrap_or_else(|| Err(ended()));
+        first.map(drop).map_err(|error| self.store_end(error, Some(&last)))
     }
 
     fn subscribe(&self, begin: &RelayCheckpoint) -> Subscription {

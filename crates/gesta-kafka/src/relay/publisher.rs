@@ -63,6 +63,16 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
+    /// Returns the last checkpoint of a relay of this name, and replaces no session.
+    pub(crate) fn look(
+        cluster: &Cluster,
+        options: &RelayOptions,
+    ) -> Result<Option<RelayCheckpoint>, SessionEnd> {
+        ensure_checkpoint_topic(cluster, &cluster.uncommitted_reader()?, options)?;
+        let last = checkpoint::read_last(cluster, &options.name)?;
+        Ok(last.map(|last| last.checkpoint))
+    }
+
     /// Connects, replaces earlier sessions, and writes the first checkpoint of this one.
     pub(crate) fn open(
         cluster: Cluster,
@@ -71,13 +81,7 @@ impl Publisher {
     ) -> Result<Self, SessionEnd> {
         let reader = cluster.uncommitted_reader()?;
         let checkpoint_topic = checkpoint::topic_of(&options.name);
-        let wanted = WantedTopic {
-            name: &checkpoint_topic,
-            partitions: 1,
-            replication: options.replication,
-            retention: Retention::Compacted,
-        };
-        topics::ensure(&cluster, &reader, &wanted)?;
+        ensure_checkpoint_topic(&cluster, &reader, &options)?;
         let producer = create_producer(&cluster, &options)?;
         if options.guarantee == RelayGuarantee::ExactlyOnce {
             // Completes or aborts the transaction of an earlier session, so that the checkpoint
@@ -350,6 +354,21 @@ fn next_session(stored: Option<StoredCheckpoint>, incarnation: Incarnation) -> R
             topics: BTreeMap::new(),
         },
     }
+}
+
+fn ensure_checkpoint_topic(
+    cluster: &Cluster,
+    reader: &Reader,
+    options: &RelayOptions,
+) -> Result<(), SessionEnd> {
+    let wanted = WantedTopic {
+        name: &checkpoint::topic_of(&options.name),
+        partitions: 1,
+        replication: options.replication,
+        retention: Retention::Compacted,
+    };
+    topics::ensure(cluster, reader, &wanted)?;
+    Ok(())
 }
 
 fn create_producer(

@@ -254,3 +254,21 @@ async fn a_relay_that_is_ahead_of_its_store_stops() {
     assert!(matches!(error, RelayError::AheadOfStore { .. }), "{error}");
     assert!(error.to_string().contains("up to position 10"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_record_among_the_checkpoints_is_left_out() {
+    for guarantee in GUARANTEES {
+        let Some(url) = shared_or_skip() else { return };
+        let store = Arc::new(MemoryStore::new());
+        deposit_in_turns(&store, 5, 20).await;
+        relay_all(&store, &url, options(&url, guarantee)).await;
+        let checkpoints = format!("{}.relay", url.relay().unwrap());
+        block_in_place(|| {
+            produce(&url, &checkpoints, &[("stranger".to_owned(), "garbage".to_owned())]);
+        });
+        deposit_in_turns(&store, 5, 20).await;
+        relay_all(&store, &url, options(&url, guarantee)).await;
+        let stored = all_events(&*store).await;
+        assert_each_once(&stored, &events_of(&url, &topic(&url), stored.len()));
+    }
+}

@@ -45,6 +45,30 @@ async fn the_earlier_of_two_relays_stops_at_its_next_batch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_started_with_another_store_stops_itself_and_not_the_one_that_publishes() {
+    for guarantee in GUARANTEES {
+        let Some(url) = shared_or_skip() else { return };
+        let store = Arc::new(MemoryStore::new());
+        deposit_in_turns(&store, 5, 20).await;
+        let all: Arc<dyn EventStore> = store.clone();
+        let relay = Relay::new(all, &url, options(&url, guarantee));
+        let mut progress = relay.progress();
+        let running = tokio::spawn(relay.run_until(pending()));
+        assert!(timeout(WAIT_MAX, progress.reached(head(&store).await)).await.unwrap());
+        let other = Arc::new(MemoryStore::new());
+        deposit_in_turns(&other, 1, 3).await;
+        let relay = Relay::new(other, &url, options(&url, guarantee));
+        let error = timeout(WAIT_MAX, relay.run_until(pending())).await.unwrap().unwrap_err();
+        assert!(matches!(error, RelayError::AheadOfStore { .. }), "{error}");
+        assert!(error.to_string().ends_with("give its relay another name"), "{error}");
+        deposit_in_turns(&store, 5, 20).await;
+        assert!(timeout(WAIT_MAX, progress.reached(head(&store).await)).await.unwrap());
+        assert_eq!(progress.status().trouble, None);
+        running.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_transactions_a_relay_that_ends_anywhere_repeats_no_event() {
     let Some(url) = shared_or_skip() else { return };
     let store = Arc::new(MemoryStore::new());

@@ -461,6 +461,7 @@ impl Builder {
         };
         self.requirements.check(store.capabilities().supported)?;
         let store = tenancy::opened_for(self.config.tenant.as_ref(), store).await?;
+        self.config.snapshots.timed_by(&self.config.clock);
         // Layers wrap in the order of their registration: the last one is outermost.
         let innermost = self.config.assemble(&store);
         let pipeline = self.layers.into_iter().fold(innermost, |inner, layer| layer(inner));

@@ -13,7 +13,10 @@ use std::{
 
 use gesta_store::{EventStore, LeaseError, LeaseInForce, NodeName};
 
-use super::{process_side::Processes, reactor_side::Reactors, read_side::ReadSide};
+use super::{
+    process_side::Processes, reactor_side::Reactors, read_side::ReadSide,
+    watched_parts::WatchedParts,
+};
 use crate::{
     Clock, Nodes, Pipeline, QueryCacheCounts, Rng, Role, TenantId, cache::AnswerCache,
     metrics::PipelineCounters, nodes::Membership, snapshot::Snapshots,
@@ -38,6 +41,7 @@ pub struct Gesta {
 
 struct Inner {
     parts: Parts,
+    watched: WatchedParts,
     closed: AtomicBool,
 }
 
@@ -68,7 +72,8 @@ pub(super) struct Parts {
 
 impl Gesta {
     pub(super) fn of(parts: Parts) -> Self {
-        Self { inner: Arc::new(Inner { parts, closed: AtomicBool::new(false) }) }
+        let (watched, closed) = (WatchedParts::default(), AtomicBool::new(false));
+        Self { inner: Arc::new(Inner { parts, watched, closed }) }
     }
 
     /// Returns the store.
@@ -81,6 +86,10 @@ impl Gesta {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.parts.clock
+    }
+
+    pub(super) fn watched(&self) -> &WatchedParts {
+        &self.inner.watched
     }
 
     pub(crate) fn snapshots(&self) -> &Snapshots {

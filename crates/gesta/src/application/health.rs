@@ -9,7 +9,8 @@
 //! process manager is stopped. It is *degraded* if it serves requests, but an operator or time must
 //! resolve something: inputs or events are set aside, a rebuild is halted while the previous read
 //! model continues, an operation is being retried, the clock is behind the store, snapshots are
-//! missing. A reactor only degrades: requests do not wait for its effects. A component that another
+//! missing or left out, a part of the application's own is in trouble. A reactor only degrades:
+//! requests do not wait for its effects. A component that another
 //! node runs is a *notice*, with the name of the node.
 
 use std::{
@@ -126,12 +127,16 @@ pub enum Component {
     ReadModels,
     /// The cache of queries.
     QueryCache,
+    /// The storage of snapshots.
+    Snapshots,
     /// A process manager as a whole.
     ProcessManager,
     /// One instance of a process manager.
     Process,
     /// A reactor.
     Reactor,
+    /// A part that the application has added with [`Gesta::watch_part`].
+    Part,
 }
 
 impl Component {
@@ -144,9 +149,11 @@ impl Component {
             Self::Projection => "projection",
             Self::ReadModels => "read-models",
             Self::QueryCache => "query-cache",
+            Self::Snapshots => "snapshots",
             Self::ProcessManager => "process-manager",
             Self::Process => "process",
             Self::Reactor => "reactor",
+            Self::Part => "part",
         }
     }
 
@@ -183,12 +190,14 @@ impl Gesta {
         }
         causes.extend(patience.wait(self.read_models_causes()).await.unwrap_or_default());
         causes.extend(self.query_cache_cause());
+        causes.extend(self.snapshots_causes());
         for handle in self.processes().handles() {
             causes.extend(process_manager_causes(handle));
         }
         for handle in self.reactor_side().handles() {
             causes.extend(reactor_causes(handle));
         }
+        causes.extend(self.part_causes());
         // A stable sort: causes of one severity stay in the order of components.
         causes.sort_by_key(|cause| std::cmp::Reverse(cause.severity));
         Health { causes }
@@ -210,6 +219,19 @@ impl Gesta {
     fn query_cache_cause(&self) -> Option<HealthCause> {
         let trouble = self.answers()?.trouble()?;
         Some(Component::QueryCache.cause("", (Severity::Degraded, "unavailable"), trouble))
+    }
+
+    /// Reports snapshots that are left out: loads take longer without them.
+    fn snapshots_causes(&self) -> Vec<HealthCause> {
+        let state = (Severity::Degraded, "unavailable");
+        let troubles = self.snapshots().troubles().into_iter();
+        troubles.map(|trouble| Component::Snapshots.cause("", state, trouble)).collect()
+    }
+
+    fn part_causes(&self) -> Vec<HealthCause> {
+        let state = (Severity::Degraded, "in-trouble");
+        let cause = |(name, trouble): (String, _)| Component::Part.cause(&name, state, trouble);
+        self.watched().in_trouble().into_iter().map(cause).collect()
     }
 
     async fn store_cause(&self, patience: &mut Patience) -> Option<HealthCause> {

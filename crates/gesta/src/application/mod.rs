@@ -21,6 +21,7 @@ mod reactor_side;
 mod reactors;
 mod read_side;
 mod requirements;
+mod watched_parts;
 
 pub use builder::Builder;
 pub use execute::Execute;

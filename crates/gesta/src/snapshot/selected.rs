@@ -18,7 +18,7 @@ use gesta_store::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{EventFold, Rule, bound_to, warn};
+use super::{EventFold, Rule, bound_to};
 use crate::{
     AsOf, BoundaryRead,
     read::{ReadFailure, ReadProgress, read},
@@ -64,7 +64,7 @@ impl Rule {
         let fingerprint = fingerprint_of(self.fingerprint, query);
         // Read before the snapshot: one from another incarnation may contain events that were lost.
         let head = store.head().await?;
-        let snapshot = self.find(&planned.stream).await.filter(|snapshot| {
+        let snapshot = self.store.load(&planned.stream).await.filter(|snapshot| {
             snapshot.fingerprint.fold() == fingerprint.fold()
                 && snapshot.incarnation == head.incarnation
         });
@@ -147,9 +147,7 @@ impl Rule {
             bound_to(fingerprint, last.id),
             state.into(),
         );
-        if let Err(error) = self.store.save_snapshot(snapshot).await {
-            warn(stream, &error, "cannot save a snapshot");
-        }
+        self.store.save(snapshot).await;
     }
 
     fn selected_state(
