@@ -53,3 +53,8 @@ pub use export::{
     TraceExporter,
 };
 pub use trace_context::{SpanId, TraceContext, TraceId};
+
+// The example of the README is compiled, and run if it needs no server.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
