@@ -200,12 +200,9 @@ mod tests {
         ] {
             assert_eq!(without_passwords(text, none), shown);
         }
-        for url in
-            ["dynamodb://eu/shop?endpoint=http://127.0.0.1:8000&emulator=yes", "a?b=c://d:1&e"]
-        {
-            let text = format!("no store at '{url}'");
-            assert_eq!(without_passwords(&text, [url]), text);
-        }
+        let url = "dynamodb://eu/shop?endpoint=http://127.0.0.1:8000&emulator=yes";
+        let text = format!("no store at '{url}'");
+        assert_eq!(without_passwords(&text, [url]), text);
         let url = "dynamodb://eu/shop?endpoint=http://ann:PW&emulator=yes";
         let masked = without_passwords(&format!("no store at '{url}'"), [url]);
         assert!(!masked.contains("PW"), "{masked}");

@@ -46,13 +46,15 @@ impl LimitedSnapshots {
 
     /// Returns the snapshot of a stream, or `None` if the store has none, fails or is left out.
     pub(super) async fn load(&self, stream: &StreamName) -> Option<Snapshot> {
-        self.ask(stream, "cannot read a snapshot", self.store.load_snapshot(stream)).await.flatten()
+        let question = || self.store.load_snapshot(stream);
+        self.ask(stream, "cannot read a snapshot", question).await.flatten()
     }
 
     /// Saves a snapshot, unless the store fails or is left out.
     pub(super) async fn save(&self, snapshot: Snapshot) {
         let stream = snapshot.stream.clone();
-        self.ask(&stream, "cannot save a snapshot", self.store.save_snapshot(snapshot)).await;
+        let question = || self.store.save_snapshot(snapshot);
+        self.ask(&stream, "cannot save a snapshot", question).await;
     }
 
     /// Returns the reason why the store is left out, if it is.
@@ -60,19 +62,22 @@ impl LimitedSnapshots {
         self.lock().as_ref().map(|failure| failure.reason.clone())
     }
 
-    async fn ask<T>(
+    async fn ask<T, Question>(
         &self,
         stream: &StreamName,
         what: &str,
-        question: impl Future<Output = Result<T, DatabaseError>>,
-    ) -> Option<T> {
+        question: impl FnOnce() -> Question,
+    ) -> Option<T>
+    where
+        Question: Future<Output = Result<T, DatabaseError>>,
+    {
         if !self.may_ask() {
             return None;
         }
         let answer = tokio::select! {
             // Prefer an answer that arrives together with the limit.
             biased;
-            answer = question => answer.map_err(|error| error.to_string()),
+            answer = question() => answer.map_err(|error| error.to_string()),
             () = self.limit() => Err(format!("no answer within {} second", ANSWER_MAX.as_secs())),
         };
         let reason = match answer {
