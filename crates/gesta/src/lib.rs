@@ -224,13 +224,13 @@ pub use pipeline::{
     Authorize, CommandContext, CommandIdFrom, CommandRequest, Pipeline, RetryPolicy,
 };
 pub use process::{
-    AfterEnd, CommandSet, EffectId, Effects, Includes, Input, InstanceCommand, InstanceCounts,
-    InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary, InstanceTimer,
-    NotUnderstood, NotUnderstoodInstance, ParseEffectIdError, ParseInstanceStateError,
-    ParseSubjectError, ProcessError, ProcessManager, ProcessNotRegistered, ProcessSetup,
-    ProcessState, ProcessStatus, RefusalKind, RefusedCommand, RejectedCommand, Routing, SetAside,
-    SetAsideInput, Subject, TimerVersions, UnreadableCommand, UnreadableTimer, WaitingInput,
-    stored_processes,
+    AfterEnd, CommandSet, DueTimer, EffectId, Effects, Includes, Input, InstanceCommand,
+    InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary,
+    InstanceTimer, NotUnderstood, NotUnderstoodInstance, ParseEffectIdError,
+    ParseInstanceStateError, ParseSubjectError, ProcessError, ProcessManager, ProcessNotRegistered,
+    ProcessSetup, ProcessState, ProcessStatus, RefusalKind, RefusedCommand, RejectedCommand,
+    Routing, SetAside, SetAsideInput, Subject, TimerVersions, UnreadableCommand, UnreadableTimer,
+    WaitingInput, stored_processes,
 };
 pub use projection::{
     Apply, ApplyError, FailurePolicy, InvalidProjectionName, Lag, OldRows, OnRead, OnReadRow,

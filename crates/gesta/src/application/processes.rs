@@ -4,7 +4,7 @@
 
 use super::Gesta;
 use crate::{
-    EffectId, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, ProcessError,
+    DueTimer, EffectId, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, ProcessError,
     ProcessStatus, SetAside, Subject,
     audit::Operator,
     process::{ProcessHandle, ProcessOperation},
@@ -45,6 +45,22 @@ impl Gesta {
     /// [`ProcessError`] if there is no such manager, or the store could not be read.
     pub async fn process_counts(&self, process: &str) -> Result<InstanceCounts, ProcessError> {
         self.processes().named(process)?.counts().await
+    }
+
+    /// Returns the pending timers of a process manager that fire first, in order of their times, at
+    /// most `limit`. Reads nothing from the store.
+    ///
+    /// Only the node that runs the manager has its timers; others return none. Timers of set-aside
+    /// inputs have had their time.
+    ///
+    /// # Errors
+    /// [`ProcessError::ProcessNotRegistered`] if no manager has this name.
+    pub async fn process_timers(
+        &self,
+        process: &str,
+        limit: usize,
+    ) -> Result<Vec<DueTimer>, ProcessError> {
+        Ok(self.processes().named(process)?.timers(limit).await)
     }
 
     /// Finds instances of a process manager, in order of id. Reads the stream of each instance

@@ -3,8 +3,8 @@
 use gesta_store::{ListStreams, StreamName};
 
 use super::{
-    InstanceCommand, InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary,
-    InstanceTimer, ProcessError, RefusalKind, RefusedCommand, Subject,
+    DueTimer, InstanceCommand, InstanceDetails, InstancePage, InstanceQuery, InstanceState,
+    InstanceSummary, InstanceTimer, ProcessError, RefusalKind, RefusedCommand, Subject,
     aside::Asides,
     handle::{ProcessHandle, operation_error},
     outstanding::{EndedBy, Outstanding},
@@ -54,6 +54,15 @@ impl ProcessHandle {
             }
         }
         Ok(InstancePage { instances, next: after })
+    }
+
+    /// Returns the earliest pending timers of all instances, at most so many.
+    pub(crate) async fn timers(&self, limit: usize) -> Vec<DueTimer> {
+        let queued = self.started().await.timer_queue.first(limit);
+        let due = queued.into_iter().filter_map(|(due, stream, timer)| {
+            Some(DueTimer { instance: self.identity.id_of(&stream)?, timer, due })
+        });
+        due.collect()
     }
 
     async fn names(

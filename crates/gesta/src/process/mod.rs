@@ -84,9 +84,10 @@ pub(crate) use instance::react;
 pub(crate) use operation::ProcessOperation;
 pub use refusal::RefusalKind;
 pub use report::{
-    InstanceCommand, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState,
-    InstanceSummary, InstanceTimer, ParseInstanceStateError, ParseSubjectError, ProcessError,
-    ProcessNotRegistered, RefusedCommand, SetAside, SetAsideInput, Subject, WaitingInput,
+    DueTimer, InstanceCommand, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery,
+    InstanceState, InstanceSummary, InstanceTimer, ParseInstanceStateError, ParseSubjectError,
+    ProcessError, ProcessNotRegistered, RefusedCommand, SetAside, SetAsideInput, Subject,
+    WaitingInput,
 };
 pub use setup::ProcessSetup;
 pub(crate) use setup::is_of_processes;

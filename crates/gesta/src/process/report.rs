@@ -175,6 +175,18 @@ pub struct InstanceSummary {
     pub error: Option<String>,
 }
 
+/// A pending timer of an instance, in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DueTimer {
+    /// Id of the instance.
+    pub instance: String,
+    /// Effect id of the timer.
+    pub timer: EffectId,
+    /// Time at which it fires.
+    pub due: RecordedAt,
+}
+
 /// One instance in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
