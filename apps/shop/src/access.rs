@@ -31,7 +31,7 @@ pub const ROLES: [&str; 3] = [CUSTOMER, CLERK, OPERATOR];
 /// | --- | --- |
 /// | customer | see products; the own user, orders and credit notes; place and cancel orders |
 /// | clerk | every command and query, histories, and the feed without internal streams |
-/// | operator | projections, process managers, reactors, rebuilds, and the whole feed |
+/// | operator | projections, process managers, reactors, rebuilds, the whole feed, stored events |
 #[must_use]
 pub fn rules() -> AccessRules {
     let customer = AccessRole::named(CUSTOMER)
@@ -47,6 +47,7 @@ pub fn rules() -> AccessRules {
         Right::Rebuild,
         Right::Feed,
         Right::RawFeed,
+        Right::Inspect,
     ]);
     AccessRules::new([customer, clerk, operator])
 }

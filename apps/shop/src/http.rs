@@ -105,6 +105,7 @@ fn interface(catalogue: Vec<ApiRoute>, orders: Vec<ApiRoute>) -> Api {
         .description(DESCRIPTION)
         .events(&registry::with_examples())
         .operated_under("/v1")
+        .console("/v1", registry::events())
         .area("users", "Customers by name and e-mail address")
         .with("users", users::routes())
         .area("catalogue", "Products with their prices and stock")

@@ -37,6 +37,9 @@ pub(crate) struct ListenOptions {
     /// a container whose port is published on loopback
     #[arg(long, env = "GESTA_ALLOW_REMOTE")]
     pub(crate) allow_remote: bool,
+    /// Name of the environment, which the console shows; one that begins with `prod` is red
+    #[arg(long, value_name = "NAME", env = "GESTA_ENVIRONMENT")]
+    environment: Option<String>,
     /// Origin of web pages that may call the API, such as https://shop.example, or `*` for every
     /// origin; may be repeated
     #[arg(long, value_name = "ORIGIN", env = "GESTA_ALLOW_ORIGIN", value_delimiter = ',')]
@@ -58,6 +61,7 @@ pub(crate) struct BoundServer {
     address: SocketAddr,
     allowed_origins: Vec<Origin>,
     access: Option<Access>,
+    environment: Option<String>,
 }
 
 impl ListenOptions {
@@ -122,8 +126,8 @@ impl ListenOptions {
         let listener = listener.with_context(|| format!("cannot listen on {wanted}"))?;
         let allowed_origins = self.allow_origin.clone();
         // With port 0 the system chooses one, and only the listener knows it.
-        let address = listener.local_addr()?;
-        Ok(BoundServer { listener, tls, address, allowed_origins, access })
+        let (address, environment) = (listener.local_addr()?, self.environment.clone());
+        Ok(BoundServer { listener, tls, address, allowed_origins, access, environment })
     }
 }
 
@@ -173,7 +177,10 @@ impl BoundServer {
         let interrupted = interrupted()?;
         self.print_addresses()?;
         tracing::info!(address = %self.address, "serving");
-        let api = shop.api().with("operations", further);
+        let mut api = shop.api().with("operations", further);
+        if let Some(name) = self.environment {
+            api = api.environment(name);
+        }
         let mut state = GestaState::new(shop.gesta.clone()).allow_origins(self.allowed_origins);
         if let Some(access) = self.access {
             api.check_access(&access)?;
@@ -215,6 +222,7 @@ impl BoundServer {
         let url = self.url();
         // The line that scripts wait for comes last and is flushed with the others.
         let mut out = io::stdout().lock();
+        writeln!(out, "console    {url}/console/")?;
         writeln!(out, "docs       {url}/docs")?;
         writeln!(out, "events     {url}/v1/events")?;
         #[cfg(feature = "graphql")]

@@ -1,4 +1,5 @@
-// Requests to the server: its HTTP interface under `/v1/`, and the user who makes them.
+// Requests to the program: its HTTP interface, and the user who makes them. Paths begin with `v1/`
+// here, whatever the prefix of the program's routes is.
 //
 // The proof of the user is a variable of this page: it is in no storage and no cookie, and it is
 // gone when the page is reloaded. Requests omit the browser's own credentials, so that a refusal
@@ -9,18 +10,32 @@ import { readAnswer } from "./json.js";
 const BASE = new URL("../", document.baseURI.replace(/[?#].*$/, ""));
 
 let proof = null;
+let prefix = "v1";
+let isApplication = false;
 
 /** Events: `proof-changed`, and `sign-in-needed` with a `reason`, which is empty at first. */
 export const signIn = new EventTarget();
 
 /** A refusal by the server, or a failure to reach it. */
 export class Problem extends Error {
-  constructor(status, { code, detail, advice, title } = {}) {
+  constructor(status, { code, detail, advice, title, right, causes } = {}) {
     super(detail || title || `the server answered with status ${status}`);
     this.status = status;
     this.code = code;
-    this.advice = advice;
+    this.advice = advice ?? (right && `It needs the right “${right}”.`);
+    this.causes = causes;
   }
+}
+
+/** Sets the prefix of the program's routes, and whether it is an application. */
+export function setProgram(next) {
+  prefix = next.api;
+  isApplication = next.kind === "application";
+}
+
+/** Makes a path of parts, each of which may have any characters. */
+export function pathOf(...parts) {
+  return ["v1", ...parts.map(encodeURIComponent)].join("/");
 }
 
 /** Sets the proof of later requests: a login and a password, a token, or a certificate. */
@@ -40,12 +55,17 @@ export function tokenProof(token) {
   return { authorization: `Bearer ${token.trim()}` };
 }
 
+/** Returns the proof of an API key. */
+export function keyProof(key) {
+  return { "x-api-key": key.trim() };
+}
+
 /** The proof of a certificate that the browser presents. */
 export const CERTIFICATE_PROOF = { usesBrowser: true };
 
 /** Returns the address of a path, with the parameters that have a value. */
 export function address(path, parameters = {}) {
-  const url = new URL(path, BASE);
+  const url = new URL(path.replace(/^v1(?=\/)/, prefix), BASE);
   for (const [name, value] of Object.entries(parameters)) {
     for (const one of Array.isArray(value) ? value : [value]) {
       if (one !== undefined && one !== null && one !== "") url.searchParams.append(name, one);
@@ -60,6 +80,11 @@ export async function get(path, parameters, signal) {
   return readAnswer(await response.text());
 }
 
+/** Changes something, and waits for the answer. Throws `Problem`. */
+export async function change(method, path, parameters, signal) {
+  await send(address(path, parameters), "application/json", signal, method);
+}
+
 /** Returns `true` if a path answers with success, and else the text of the refusal. */
 export async function isWell(path, signal) {
   try {
@@ -71,26 +96,30 @@ export async function isWell(path, signal) {
   }
 }
 
-async function send(url, accept, signal) {
-  const headers = { accept };
-  if (proof?.authorization) headers.authorization = proof.authorization;
-  const credentials = proof?.usesBrowser ? "same-origin" : "omit";
+async function send(url, accept, signal, method = "GET") {
+  const { usesBrowser, ...own } = proof ?? {};
+  const headers = { accept, ...own };
+  const credentials = usesBrowser ? "same-origin" : "omit";
   let response;
   try {
-    response = await fetch(url, { headers, credentials, cache: "no-store", signal });
+    response = await fetch(url, { method, headers, credentials, cache: "no-store", signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, { detail: "the server cannot be reached" });
   }
   if (response.ok) return response;
   const problem = new Problem(response.status, await problemOf(response));
-  if (response.status === 401) {
-    const event = new Event("sign-in-needed");
-    event.reason = proof ? problem.message : "";
-    proof = null;
-    signIn.dispatchEvent(event);
-  }
+  if (response.status === 401) askForProof(proof ? problem.message : "");
   throw problem;
+}
+
+/** Asks for another proof, with the reason why the last one did not do. */
+export function askForProof(reason) {
+  const event = new Event("sign-in-needed");
+  event.reason = reason;
+  event.isApplication = isApplication;
+  proof = null;
+  signIn.dispatchEvent(event);
 }
 
 async function problemOf(response) {

@@ -5,69 +5,41 @@
 
 import * as api from "./api.js";
 import { el, fill, link } from "./dom.js";
-import { frame, setEnvironment, setPlace, setUser } from "./frame.js";
+import { frame, setEnvironment, setPlace, setPlaces, setUser } from "./frame.js";
 import { listenForKeys } from "./keys.js";
 import { current } from "./route.js";
 import { notice, problemNotice } from "./table.js";
 import { askForSignIn } from "./sign-in.js";
-import * as eventScreen from "./screens/event.js";
-import * as group from "./screens/group.js";
-import * as groups from "./screens/groups.js";
-import * as lanes from "./screens/lanes.js";
-import * as live from "./screens/live.js";
-import * as projection from "./screens/projection.js";
-import * as projections from "./screens/projections.js";
-import * as query from "./screens/query.js";
-import * as start from "./screens/start.js";
-import * as stream from "./screens/stream.js";
-import * as streams from "./screens/streams.js";
+import { describeProgram } from "./program.js";
+import * as application from "./application.js";
+import * as server from "./server.js";
 
-const SCREENS = {
-  start,
-  streams,
-  stream,
-  event: eventScreen,
-  lanes,
-  live,
-  query,
-  groups,
-  group,
-  projections,
-  projection,
-};
+/** The screens of each kind of program, with those of its navigation. */
+const KINDS = { application, server };
 
 const main = el("main", { id: "main", tabindex: "-1" });
 document.body.append(frame(main));
 listenForKeys();
 
 let leaving = new AbortController();
-let server = null;
+let program = null;
 
 async function show() {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
   const { screen, parameters } = current();
-  const module = Object.hasOwn(SCREENS, screen) ? SCREENS[screen] : null;
-  setPlace(screen);
   main.dataset.state = "loading";
-  if (!module) {
-    fill(
-      main,
-      el("h1", {}, "No such screen"),
-      notice("empty", `There is no screen “${screen}”. `, link("#/start", "Start")),
-    );
-    main.dataset.state = "ready";
-    return;
-  }
-  const context = { parameters, signal, server };
-  const heading = typeof module.title === "function" ? module.title(context) : module.title;
-  document.title = `${heading} · Gesta`;
+  let heading = "Gesta";
   try {
-    server ??= await api.get("v1/server", {}, signal);
-    context.server = server;
-    setEnvironment(server);
-    setUser(server.login, signOut);
+    program ??= await describe(signal);
+    const { screens } = KINDS[program.kind];
+    const module = Object.hasOwn(screens, screen) ? screens[screen] : null;
+    setPlace(screen);
+    if (!module) return noSuchScreen(screen);
+    const context = { parameters, signal, program };
+    heading = typeof module.title === "function" ? module.title(context) : module.title;
+    document.title = `${heading} · ${program.name ?? "Gesta"}`;
     const root = el("div", { class: `screen screen-${screen}` });
     const rendered = module.render(root, context);
     if (!signal.aborted) fill(main, root);
@@ -81,6 +53,23 @@ async function show() {
   if (!signal.aborted) main.dataset.state = "ready";
 }
 
+async function describe(signal) {
+  const found = await describeProgram(signal);
+  setPlaces(KINDS[found.kind].places(found));
+  setEnvironment(found);
+  setUser(found.login ?? found.actor, found.login ? signOut : null);
+  return found;
+}
+
+function noSuchScreen(screen) {
+  fill(
+    main,
+    el("h1", {}, "No such screen"),
+    notice("empty", `There is no screen “${screen}”. `, link("#/start", "Start")),
+  );
+  main.dataset.state = "ready";
+}
+
 function signOut() {
   api.setProof(null);
 }
@@ -90,13 +79,15 @@ api.signIn.addEventListener("sign-in-needed", (event) => {
   if (main.dataset.state === "sign-in") return;
   setUser(null);
   main.dataset.state = "sign-in";
-  askForSignIn(main, event.reason);
+  askForSignIn(main, event.reason, event.isApplication);
 });
 api.signIn.addEventListener("proof-changed", () => {
-  // The server says to each user who they are.
-  server = null;
+  // The program says to each user who they are.
+  program = null;
   show();
 });
+// An act has changed what the screen shows.
+addEventListener("acted", () => show());
 addEventListener("hashchange", () => {
   scrollTo({ top: 0 });
   show();

@@ -7,6 +7,7 @@
 import { get, Problem } from "./api.js";
 import { el, fill, link, put } from "./dom.js";
 import { conversationHref, isEventId } from "./events.js";
+import { memberOf, plain } from "./json.js";
 import { eventHref, streamHref, to } from "./route.js";
 import { problemNotice } from "./table.js";
 import { localTime } from "./time.js";
@@ -71,15 +72,21 @@ class CauseView {
     return list;
   }
 
-  /** Returns the causes from the first one down, and the command before them. */
+  /**
+   * Returns the causes from the first one down, and the command before them: its id and, if the
+   * first event says it, its name.
+   */
   async causes() {
     const events = [];
     const seen = new Set([this.event.id]);
     let id = this.event.causationId;
     while (id && events.length < CAUSES_MAX) {
-      if (!isEventId(id) || seen.has(id)) return { command: seen.has(id) ? null : id, events };
+      if (seen.has(id)) return { command: null, events };
+      const name = commandOf(id, events[0] ?? this.event);
+      const command = { id, name };
+      if (!isEventId(id) || name) return { command, events };
       const found = await this.find(id);
-      if (!found) return { command: id, events };
+      if (!found) return { command, events };
       seen.add(found.id);
       events.unshift(found);
       id = found.causationId;
@@ -106,7 +113,7 @@ class CauseView {
 
   /** Adds the other events that the same command caused. */
   async addSiblings(level, command) {
-    const effects = await this.effects(command);
+    const effects = await this.effects(command.id);
     for (const sibling of effects.events.filter((one) => !this.met.has(one.id))) {
       level.append(el("li", {}, this.line(sibling)));
     }
@@ -165,12 +172,18 @@ class CauseView {
   }
 }
 
-function commandLine(id) {
+/** Returns the name of a command, if an event says that it is its own. */
+function commandOf(id, event) {
+  const of = (name) => plain(memberOf(event.metadata?.text, name));
+  return of("commandId") === id ? of("command") : "";
+}
+
+function commandLine({ id, name }) {
   return el(
     "span",
     { class: "event-line" },
-    el("span", { class: "muted" }, "cause "),
-    link(to("query", { causation: id }), id),
-    el("span", { class: "muted" }, " (a command, or an event that is gone)"),
+    el("span", { class: "muted" }, name ? "command " : "cause "),
+    link(to("query", { causation: id }), name || id),
+    !name && el("span", { class: "muted" }, " (a command, or an event that is gone)"),
   );
 }

@@ -4,25 +4,16 @@ import { el, fill, link } from "./dom.js";
 import { to } from "./route.js";
 import { ZONE } from "./time.js";
 
-/** Screens of the navigation, with the key that follows `g`. */
-export const PLACES = [
-  { screen: "start", label: "Start", key: "h" },
-  { screen: "streams", label: "Streams", key: "s", also: ["stream", "event"] },
-  { screen: "query", label: "Query", key: "q" },
-  { screen: "lanes", label: "Timeline", key: "t" },
-  { screen: "live", label: "Live", key: "l" },
-  { screen: "groups", label: "Groups", key: "g", also: ["group"] },
-  { screen: "projections", label: "Projections", key: "p", also: ["projection"] },
-];
+/** Screens of the navigation: those that the program has. */
+let places = [];
+let links = [];
 
 const THEMES = ["auto", "light", "dark"];
 const THEME_KEY = "gesta-theme";
 
 const badge = el("span", { class: "badge", hidden: true });
 const user = el("span", { class: "user" });
-const links = PLACES.map(({ screen, label, key }) =>
-  el("a", { href: to(screen), "aria-keyshortcuts": `g ${key}`, title: `Keys: g ${key}` }, label),
-);
+const screens = el("nav", { "aria-label": "Screens" });
 
 /** Makes the frame around the content. */
 export function frame(main) {
@@ -36,7 +27,7 @@ export function frame(main) {
       { class: "top" },
       link("#/start", el("span", { class: "brand" }, "Gesta")),
       badge,
-      el("nav", { "aria-label": "Screens" }, links),
+      screens,
       el(
         "span",
         { class: "end" },
@@ -59,9 +50,23 @@ export function frame(main) {
   }
 }
 
+/** Sets the screens of the navigation: `{ screen, label, key, also }`, with the key after `g`. */
+export function setPlaces(next) {
+  places = next;
+  links = places.map(({ screen, label, key }) =>
+    el("a", { href: to(screen), "aria-keyshortcuts": `g ${key}`, title: `Keys: g ${key}` }, label),
+  );
+  fill(screens, links);
+}
+
+/** Returns the screen of a key that follows `g`, if there is one. */
+export function placeOf(key) {
+  return places.find((one) => one.key === key)?.screen;
+}
+
 /** Marks the place of a screen in the navigation. */
 export function setPlace(screen) {
-  PLACES.forEach((place, at) => {
+  places.forEach((place, at) => {
     const isHere = place.screen === screen || place.also?.includes(screen);
     if (isHere) links[at].setAttribute("aria-current", "page");
     else links[at].removeAttribute("aria-current");
@@ -82,14 +87,16 @@ function kindOf(name) {
   return /^(stag|pre|uat)/i.test(name) ? "staging" : "other";
 }
 
-/** Shows who is signed in, with a button that signs out. */
+/** Shows who is signed in, with a button that signs out if it can. */
 export function setUser(name, signOut) {
   if (!name) return fill(user);
   return fill(
     user,
     name,
-    " ",
-    el("button", { type: "button", class: "small", onclick: signOut }, "Sign out"),
+    signOut && [
+      " ",
+      el("button", { type: "button", class: "small", onclick: signOut }, "Sign out"),
+    ],
   );
 }
 
@@ -126,8 +133,8 @@ function storedTheme() {
   }
 }
 
-const KEYS = [
-  ["g, then a letter", PLACES.map(({ label, key }) => `${key} ${label}`).join(", ")],
+const keys = () => [
+  ["g, then a letter", places.map(({ label, key }) => `${key} ${label}`).join(", ")],
   ["/", "to the filter, or the first field"],
   ["j, k", "to the next or the previous row"],
   ["Enter", "opens the row"],
@@ -146,7 +153,7 @@ export function showKeys() {
     el(
       "dl",
       { class: "facts" },
-      KEYS.map(([key, text]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, text)]),
+      keys().map(([key, text]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, text)]),
     ),
     el("form", { method: "dialog" }, el("button", { autofocus: true }, "Close")),
   );

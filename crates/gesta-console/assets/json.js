@@ -13,12 +13,12 @@ export class RawJson {
 }
 
 /** Members of answers that hold stored values. */
-const STORED = new Set(["data", "metadata"]);
+const STORED = new Set(["data", "metadata", "upcast", "payload", "timer", "examples"]);
 
 const QUOTE = 34;
 const BACKSLASH = 92;
 
-/** Returns the value of an answer. Members named `data` and `metadata` become `RawJson`. */
+/** Returns the value of an answer. Members that hold stored values become `RawJson`. */
 export function readAnswer(text) {
   const [value, end] = readValue(text, skipSpace(text, 0));
   if (skipSpace(text, end) !== text.length) throw new SyntaxError("text after the value");
@@ -116,6 +116,18 @@ export function split(text, limit = Infinity) {
     if (text[at] === close) return { members, isWhole: true };
     at = skipSpace(text, expect(text, at, ","));
   }
+}
+
+/** Returns the text of a member of an object, or `undefined`. */
+export function memberOf(text, key) {
+  if (text === undefined || kindOf(text) !== "object") return undefined;
+  return split(text).members.find((member) => member.key === key)?.text;
+}
+
+/** Returns a value for people: a JSON string without its quotes, and other JSON as it is. */
+export function plain(text) {
+  if (text === undefined || text === "null") return "";
+  return kindOf(text) === "string" ? stringOf(text) : text;
 }
 
 /** Returns the text of a JSON string. */

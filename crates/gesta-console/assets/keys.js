@@ -1,6 +1,6 @@
 // Keys: everything is reached without a pointer.
 
-import { PLACES, showKeys } from "./frame.js";
+import { placeOf, showKeys } from "./frame.js";
 import { go, to } from "./route.js";
 
 /** Time within which a letter follows `g`, in milliseconds. */
@@ -30,9 +30,9 @@ function take(key) {
   const isSequence = performance.now() - begun < SEQUENCE_MS;
   begun = -Infinity;
   if (isSequence) {
-    const place = PLACES.find((one) => one.key === key);
-    if (place) go(to(place.screen));
-    return Boolean(place);
+    const screen = placeOf(key);
+    if (screen) go(to(screen));
+    return Boolean(screen);
   }
   switch (key) {
     case "g":

@@ -1,11 +1,14 @@
 // The sign-in. What is typed goes to `api.js` and nowhere else.
 
-import { basicProof, CERTIFICATE_PROOF, setProof, tokenProof } from "./api.js";
+import { basicProof, CERTIFICATE_PROOF, keyProof, setProof, tokenProof } from "./api.js";
 import { el, fill } from "./dom.js";
 import { notice } from "./table.js";
 
-/** Shows the form in place of a screen. */
-export function askForSignIn(main, reason) {
+/**
+ * Shows the form in place of a screen: for a server a login and a password first, for an
+ * application an API key.
+ */
+export function askForSignIn(main, reason, isApplication) {
   const login = el("input", { name: "login", autocomplete: "username", required: true });
   const password = el("input", {
     name: "password",
@@ -13,6 +16,7 @@ export function askForSignIn(main, reason) {
     autocomplete: "current-password",
     required: true,
   });
+  const key = el("input", { name: "key", type: "password", autocomplete: "off", required: true });
   const token = el("input", {
     name: "token",
     type: "password",
@@ -40,23 +44,32 @@ export function askForSignIn(main, reason) {
       { class: "screen sign-in" },
       el("h1", {}, "Sign in"),
       reason && notice("error", reason),
-      form(
-        "Sign in",
-        [el("label", {}, "Login", login), el("label", {}, "Password", password)],
-        () => basicProof(login.value, password.value),
-      ),
+      isApplication
+        ? form("Sign in", el("label", {}, "API key", key), () => keyProof(key.value))
+        : form(
+            "Sign in",
+            [el("label", {}, "Login", login), el("label", {}, "Password", password)],
+            () => basicProof(login.value, password.value),
+          ),
       el(
         "details",
         {},
         el("summary", {}, "With a bearer token"),
         form("Use the token", el("label", {}, "Token", token), () => tokenProof(token.value)),
       ),
-      el(
-        "details",
-        {},
-        el("summary", {}, "With a certificate of this browser"),
-        form("Use the certificate", [], () => CERTIFICATE_PROOF),
-      ),
+      isApplication
+        ? el(
+            "details",
+            {},
+            el("summary", {}, "Through a proxy that has signed you in"),
+            form("Go on", [], () => CERTIFICATE_PROOF),
+          )
+        : el(
+            "details",
+            {},
+            el("summary", {}, "With a certificate of this browser"),
+            form("Use the certificate", [], () => CERTIFICATE_PROOF),
+          ),
       el(
         "p",
         { class: "muted" },
@@ -64,5 +77,5 @@ export function askForSignIn(main, reason) {
       ),
     ),
   );
-  login.focus();
+  (isApplication ? key : login).focus();
 }

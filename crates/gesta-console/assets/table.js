@@ -6,7 +6,7 @@
 
 import { el, fill, link } from "./dom.js";
 import { counted, grouped } from "./time.js";
-import { here, keep } from "./route.js";
+import { current, here, keep } from "./route.js";
 
 /** Number of rows that a table shows at once if the server does not page. */
 const ROWS_MAX = 100;
@@ -14,11 +14,13 @@ const ROWS_MAX = 100;
 /**
  * Makes a table of `rows`. A column is `{ name, label, cell, value, kind }`: `cell` makes the
  * content, `value` gives what is sorted and filtered, and `kind` is a class: `number`, `time`,
- * `wide` or `main`. `pages` are `{ label, href }` of the server's pages, and
+ * `wide` or `main`. A column with `isControl` has buttons or boxes, whose label is only spoken. `pages` are `{ label, href }` of the server's pages, and
  * `loaded` is the noun of their rows with the place. `name` tells the second table of a screen
  * from the first in the address.
  */
-export function table({ label, columns, rows, parameters, pages, empty, loaded, name }) {
+export function table({ label, columns, rows, pages, empty, loaded, name }) {
+  // Those of now: a table that is drawn again keeps its filter and order.
+  const { parameters } = current();
   const key = (one) => (name ? `${name}-${one}` : one);
   const state = {
     filter: parameters.get(key("filter")) ?? "",
@@ -46,6 +48,13 @@ export function table({ label, columns, rows, parameters, pages, empty, loaded, 
   });
 
   function head(column) {
+    // A column of buttons has nothing to sort by.
+    if (column.isControl)
+      return el(
+        "th",
+        { scope: "col", class: column.kind },
+        el("span", { class: "only-spoken" }, column.label),
+      );
     const button = el("button", { type: "button" }, column.label);
     button.addEventListener("click", () => {
       state.sort =
@@ -136,6 +145,7 @@ function compare(one, other) {
 function mark(heads, columns, sort) {
   heads.forEach((head, at) => {
     const { name } = columns[at];
+    if (columns[at].isControl) return;
     const order = { [name]: "ascending", [`-${name}`]: "descending" }[sort] ?? "none";
     head.setAttribute("aria-sort", order);
   });

@@ -1,11 +1,15 @@
-//! The web console of a server: its page, scripts and styles, included in the binary.
+//! The web console of a server and of an application: its page, scripts and styles, included in the
+//! binary.
 //!
 //! Owns: everything that a browser runs, in the folder `assets`: plain ES modules and one style
 //! sheet, as they are written. There is no build step and no dependency.
 //!
 //! Invariants:
-//! - The console reads. It asks the server's HTTP interface (`/v1/…`, `/health/ready`, `/stats`)
-//!   and nothing else, so it works without a network and shows what its user may read.
+//! - The console asks the program's own HTTP interface and nothing else, so it works without a
+//!   network and shows what its user may read. It asks first what the program is
+//!   (`console/program`), and has the screens of that kind.
+//! - A server is only read. An application is also changed, by acts of operators: each has a
+//!   reason, and a destructive one needs a name to be typed.
 //! - The assets are public and have no data. The proof of a user is a variable of the page: it is
 //!   in no storage and no cookie, and a reload forgets it.
 //! - Stored texts become text nodes, never markup. The policy ([`CONTENT_SECURITY_POLICY`]) permits
@@ -14,13 +18,16 @@
 //!   their numbers. What is shown at once is bounded, whatever the size and depth of an event.
 //! - Every screen and every choice on it is an address: what follows `#`, which no proxy sees.
 //!
-//! Not here: routes, headers and the access check (`gesta-server`), the data (its HTTP interface),
-//! changes of anything.
+//! Not here: routes, headers and the access check (`gesta-server`, `gesta-http`), the data and the
+//! changes (their HTTP interfaces).
 //!
 //! The modules of the page, lowest first: `json` (JSON without loss), `api` (requests and the
 //! sign-in), `dom` (elements), `time`, `route` (addresses), `table`, `payload` (data as a tree),
-//! `events` (events in tables), `work` (groups and projections), `causes` (the tree of an event),
-//! `frame`, `keys`, `sign-in`, `screens/…` (one for each screen), `app` (which screen is shown).
+//! `events` (events in tables), `work` (groups and projections of a server), `causes` (the tree of
+//! an event), `acts` (changes and their dialog), `watch` (screens that follow what they show),
+//! `program`, `frame`, `keys`, `sign-in`, `screens/…` (one for each screen of a server; those about
+//! events are also an application's), `application/…` (the other screens of an application),
+//! `server` and `application` (the screens of each), `app` (which screen is shown).
 
 /// The value of the header `Content-Security-Policy` that all assets need.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; base-uri 'none'; \
@@ -56,8 +63,25 @@ const PAGE: Asset = Asset {
 };
 
 static ASSETS: &[Asset] = assets![
+    "acts.js",
     "api.js",
     "app.js",
+    "application.js",
+    "application/audit.js",
+    "application/dead-letters.js",
+    "application/instance.js",
+    "application/parts.js",
+    "application/process.js",
+    "application/processes.js",
+    "application/projection.js",
+    "application/projections.js",
+    "application/reactor.js",
+    "application/reactors.js",
+    "application/schema.js",
+    "application/schemas.js",
+    "application/set-aside.js",
+    "application/start.js",
+    "application/story.js",
     "causes.js",
     "dom.js",
     "events.js",
@@ -66,6 +90,7 @@ static ASSETS: &[Asset] = assets![
     "json.js",
     "keys.js",
     "payload.js",
+    "program.js",
     "route.js",
     "screens/event.js",
     "screens/group.js",
@@ -78,10 +103,12 @@ static ASSETS: &[Asset] = assets![
     "screens/start.js",
     "screens/stream.js",
     "screens/streams.js",
+    "server.js",
     "sign-in.js",
     "style.css",
     "table.js",
     "time.js",
+    "watch.js",
     "work.js",
 ];
 

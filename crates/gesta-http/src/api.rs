@@ -5,7 +5,8 @@
 
 use axum::{
     Extension, Router,
-    http::{Method, Uri},
+    http::{HeaderMap, Method, Uri},
+    response::IntoResponse as _,
     routing::MethodRouter,
 };
 use gesta::Registry;
@@ -14,9 +15,12 @@ use serde_json::{Map, Value, json};
 use crate::{
     Access, ApiRoute, GestaState, HttpRules, InvalidRules, Problem, Right, RouteAccess, Schemas,
     built_in::{
+        console,
         docs::{self, AsyncDocument, Document},
         feed::{self, described::async_document},
-        health, metrics, processes, projections, reactors,
+        health, metrics, processes,
+        program::{Program, ProgramParts},
+        projections, reactors,
     },
     routing::route::BUILT_IN,
     wire::{event_schemas::EventSchemas, headers},
@@ -45,6 +49,9 @@ pub struct Api {
     routes: Vec<ApiRoute>,
     /// Paths of WebSockets with their handlers.
     sockets: Vec<(String, MethodRouter<GestaState>)>,
+    environment: Option<String>,
+    /// Path prefix of the operator's routes and the events that the program knows, for the console.
+    console: Option<(String, Registry)>,
 }
 
 /// A tag of the document.
@@ -77,6 +84,8 @@ impl Api {
             feed: None,
             routes,
             sockets: Vec::new(),
+            environment: None,
+            console: None,
         }
     }
 
@@ -172,6 +181,32 @@ impl Api {
         self.sockets.push(feed::socket_route(prefix));
         self.feed = Some(prefix.to_owned());
         self
+    }
+
+    /// Adds the web console at `/console/`, and what it needs besides the routes of
+    /// [`operated_under`](Self::operated_under): under the same prefix, stored events as they are
+    /// ([`Right::Inspect`]), event types of a registry, and timers by their times. Browsers that
+    /// ask [`router`](Self::router) for `/` are led there.
+    ///
+    /// ```
+    /// use gesta::Registry;
+    /// use gesta_http::Api;
+    ///
+    /// let doors = Api::new("Doors", "1.0").operated_under("/v1").console("/v1", Registry::new());
+    /// assert!(doors.document()["paths"]["/v1/all"]["get"].is_object());
+    /// ```
+    #[must_use]
+    pub fn console(mut self, prefix: &str, events: Registry) -> Self {
+        self.routes.push(console::route());
+        self.routes.extend(console::operator_routes(prefix).map(ApiRoute::strict));
+        self.console = Some((prefix.to_owned(), events));
+        self
+    }
+
+    /// Sets the name of the environment, such as `production`, which the console shows.
+    #[must_use]
+    pub fn environment(self, name: impl Into<String>) -> Self {
+        Self { environment: Some(name.into()), ..self }
     }
 
     /// Adds routes; `area` is their tag in the document. The document shows the areas in the order
@@ -278,8 +313,14 @@ impl Api {
     /// [`Access`] do not fit the routes ([`check_access`](Self::check_access)).
     pub fn router(self, state: GestaState) -> Router {
         let rules = HttpRules::new(&state);
+        let has_console = self.console.is_some();
         self.plain_routes(&state)
-            .fallback(no_such_route)
+            .fallback(async move |method: Method, uri: Uri, head: HeaderMap| {
+                match console::root(&uri, &head).filter(|_| has_console) {
+                    Some(to_console) => to_console,
+                    None => no_such_route(&method, &uri).into_response(),
+                }
+            })
             .method_not_allowed_fallback(method_not_allowed)
             .layer(rules)
             .with_state(state)
@@ -326,7 +367,22 @@ impl Api {
         access.rules().check(&operations, access.has_ownership())
     }
 
-    fn plain_routes(self, state: &GestaState) -> Router<GestaState> {
+    /// Takes what the console needs to know, if there is one.
+    fn program(&mut self) -> Option<Program> {
+        let (prefix, events) = self.console.take()?;
+        let operations = self.routes.iter().filter(|route| route.is_built_in());
+        let operations = operations.filter(|route| route.kind() != Right::Open);
+        Some(Program(Arc::new(ProgramParts {
+            name: self.title,
+            version: self.version,
+            environment: self.environment.take(),
+            prefix,
+            operations: operations.map(|route| (route.id().to_owned(), route.kind())).collect(),
+            events,
+        })))
+    }
+
+    fn plain_routes(mut self, state: &GestaState) -> Router<GestaState> {
         if let Some(access) = state.access_in_force()
             && let Err(invalid) = self.check_access(access)
         {
@@ -340,6 +396,10 @@ impl Api {
         let document = Document::new(&document);
         let async_document = AsyncDocument(Arc::new(self.async_document()));
         let mut router = Router::new();
+        let program = self.program();
+        if program.is_some() {
+            router = console::with_files(router);
+        }
         // axum panics on a duplicate method and path.
         for route in self.routes {
             let (path, handler) = route.into_parts(state);
@@ -349,11 +409,14 @@ impl Api {
         for (path, handler) in self.sockets {
             router = router.route(&path, handler.layer(rule.clone()));
         }
+        if let Some(program) = program {
+            router = router.layer(Extension(program));
+        }
         router.layer(Extension(document)).layer(Extension(async_document))
     }
 }
 
-async fn no_such_route(method: Method, uri: Uri) -> Problem {
+fn no_such_route(method: &Method, uri: &Uri) -> Problem {
     // Only `Api::router` has this fallback, and every `Api` has these two routes.
     let detail = format!(
         "no route matches `{method} {}`; /docs shows the routes in a browser, /openapi.json lists \

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Json, Router,
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Redirect, Response},
@@ -15,13 +15,15 @@ use axum::{
 };
 use gesta_console::{Asset, CONTENT_SECURITY_POLICY, assets};
 use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
 
 /// Begin of the paths of files.
 const PREFIX: &str = "/console/";
 
 /// The paths, or patterns of paths, in the table of access.
 #[cfg(test)]
-pub(crate) const PATHS: [&str; 4] = ["/", "/console", "/console/", "/console/{*file}"];
+pub(crate) const PATHS: [&str; 5] =
+    ["/", "/console", "/console/", "/console/program", "/console/{*file}"];
 
 /// The files, each with the tag of its content.
 type Files = Arc<Vec<(Asset, HeaderValue)>>;
@@ -38,6 +40,7 @@ pub(crate) fn routes() -> Router {
         // Addresses in the page are relative to the folder.
         .route("/console", get(async || Redirect::permanent(PREFIX)))
         .route(PREFIX, get(page))
+        .route("/console/program", get(program))
         .route("/console/{*file}", get(any))
         .with_state(files)
 }
@@ -45,6 +48,11 @@ pub(crate) fn routes() -> Router {
 /// Returns `true` for a path, or a pattern, of a file.
 pub(crate) fn is_console(path: &str) -> bool {
     path.starts_with(PREFIX)
+}
+
+/// Tells the console that this is a server. What the server is in particular, its users may ask.
+async fn program() -> Json<Value> {
+    Json(json!({ "kind": "server", "api": "v1" }))
 }
 
 /// Leads browsers to the console. Programs get the answer of a path without anything.

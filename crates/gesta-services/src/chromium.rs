@@ -1,14 +1,23 @@
 //! A headless Chromium, driven over the DevTools protocol.
 //!
-//! Invariants: a test without Chromium says so on standard error and does nothing. A page waits by
-//! promises of its own and never for a time. Errors on its console and its requests are kept.
+//! Owns: [`Page`], and the check of accessibility by axe-core, a script that npm installs at the
+//! first use into the target directory; `AXE_CORE` may name the file.
+//!
+//! Invariants: a test without Chromium, or without axe-core, says so on standard error and skips
+//! that part; it fails under `CI=true`. A page waits by promises of its own and never for a time.
+//! Errors on its console and its requests are kept.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 use std::{
+    fmt, fs,
     io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
+use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -17,30 +26,34 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::oneshot,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, protocol::Role},
 };
 
+use crate::{need::skip, target_directory};
+
 /// Names under which systems have the browser. `CHROMIUM` names another one.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 /// Time for one answer of the browser, on a machine that compiles at the same time.
 const BROWSER_PATIENCE: Duration = Duration::from_secs(120);
+/// Time for a condition on a page, on such a machine.
+const CONDITION_PATIENCE: Duration = Duration::from_secs(90);
 /// Directory for pictures of screens, if there should be some.
 const PICTURES: &str = "GESTA_CONSOLE_PICTURES";
 
 /// A browser with one page. Dropping it ends the browser.
-pub(super) struct Page {
+pub struct Page {
     socket: WebSocketStream<TcpStream>,
     session: String,
     calls: u64,
     console: String,
     /// Errors that the browser or a script has reported.
-    pub(super) errors: Vec<String>,
+    pub errors: Vec<String>,
     /// Addresses of all requests.
-    pub(super) requests: Vec<String>,
+    pub requests: Vec<String>,
     loads: u64,
     _browser: Browser,
     _profile: TempDir,
@@ -75,7 +88,7 @@ fn started(profile: &TempDir) -> Option<Browser> {
             return Some(Browser(browser));
         }
     }
-    gesta_services::skip("Chromium", "it is not on the PATH; CHROMIUM may name it");
+    skip("Chromium", "it is not on the PATH; CHROMIUM may name it");
     None
 }
 
@@ -118,7 +131,7 @@ async fn connect(address: &str) -> WebSocketStream<TcpStream> {
 
 impl Page {
     /// Opens an empty page for the console of a server, such as `http://127.0.0.1:2113`.
-    pub(super) async fn open(server: &str) -> Option<Self> {
+    pub async fn open(server: &str) -> Option<Self> {
         let profile = tempfile::tempdir().unwrap();
         let mut browser = started(&profile)?;
         let socket = connect(&protocol_address(&mut browser).await).await;
@@ -152,9 +165,12 @@ impl Page {
             message["sessionId"] = self.session.clone().into();
         }
         self.socket.send(Message::text(message.to_string())).await.unwrap();
+        // For the answer, whatever the page tells until then: one that looks again and again tells
+        // of its requests for ever.
+        let end = Instant::now() + BROWSER_PATIENCE;
         loop {
-            let next = timeout(BROWSER_PATIENCE, self.socket.next()).await;
-            let next = next.unwrap_or_else(|_| panic!("{method} is answered in time"));
+            let next = timeout_at(end, self.socket.next()).await;
+            let next = next.unwrap_or_else(|_| panic!("{method} is answered in time: {message}"));
             let Message::Text(text) = next.unwrap().unwrap() else { continue };
             let mut message: Value = serde_json::from_str(&text).unwrap();
             if message["id"] == id {
@@ -186,7 +202,7 @@ impl Page {
     }
 
     /// Returns the value of an expression, once its promise is kept.
-    pub(super) async fn value(&mut self, expression: &str) -> Value {
+    pub async fn value(&mut self, expression: &str) -> Value {
         let asked =
             json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
         let mut answer = self.call("Runtime.evaluate", asked).await;
@@ -195,12 +211,15 @@ impl Page {
     }
 
     /// Waits until a condition holds, which is looked at in each frame.
-    pub(super) async fn until(&mut self, condition: &str) {
+    pub async fn until(&mut self, condition: &str) {
+        let patience = CONDITION_PATIENCE.as_millis();
         let waiting = format!(
-            "new Promise((done) => {{ const look = () => ({condition}) ? done(true) : \
-             requestAnimationFrame(look); look(); }})"
+            "new Promise((done) => {{ const end = performance.now() + {patience}; \
+             const look = () => ({condition}) ? done(true) : performance.now() > end \
+             ? done(document.body?.innerText ?? 'no page') : requestAnimationFrame(look); look(); }})"
         );
-        assert_eq!(self.value(&waiting).await, true, "{condition}");
+        let seen = self.value(&waiting).await;
+        assert!(seen == true, "{condition}; the page has: {seen}; errors: {:?}", self.errors);
     }
 
     /// Loads a page, and waits until it is there.
@@ -214,7 +233,7 @@ impl Page {
     }
 
     /// Loads a screen anew, and waits until it is complete.
-    pub(super) async fn load(&mut self, screen: &str) {
+    pub async fn load(&mut self, screen: &str) {
         self.loads += 1;
         // Another query, because the same page with another fragment is not loaded again.
         let url = format!("{}?load={}{screen}", self.console, self.loads);
@@ -223,13 +242,13 @@ impl Page {
     }
 
     /// Returns the text that a reader of the screen sees.
-    pub(super) async fn text(&mut self) -> String {
+    pub async fn text(&mut self) -> String {
         let text = self.value("document.querySelector('main').innerText").await;
         text.as_str().unwrap().to_owned()
     }
 
     /// Sets the width of the window, and the theme of the system.
-    pub(super) async fn look(&mut self, width: u32, theme: &str) {
+    pub async fn look(&mut self, width: u32, theme: &str) {
         let size =
             json!({ "width": width, "height": 1_000, "deviceScaleFactor": 1, "mobile": false });
         self.call("Emulation.setDeviceMetricsOverride", size).await;
@@ -238,7 +257,7 @@ impl Page {
     }
 
     /// Writes a picture, if pictures are asked for.
-    pub(super) async fn picture(&mut self, name: &str) {
+    pub async fn picture(&mut self, name: &str) {
         let Some(directory) = std::env::var_os(PICTURES) else { return };
         let taken = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
         let picture = BASE64_STANDARD.decode(taken["data"].as_str().unwrap()).unwrap();
@@ -247,7 +266,7 @@ impl Page {
     }
 
     /// Presses a key with a character.
-    pub(super) async fn press(&mut self, key: &str) {
+    pub async fn press(&mut self, key: &str) {
         for kind in ["keyDown", "keyUp"] {
             let text = if kind == "keyDown" && key.len() == 1 { key } else { "" };
             let event = json!({ "type": kind, "key": key, "text": text });
@@ -255,8 +274,44 @@ impl Page {
         }
     }
 
+    /// Writes a text into a field, as a user does who leaves it then.
+    pub async fn write(&mut self, field: &str, text: &str) {
+        let (field, text) = (json!(field), json!(text));
+        self.value(&format!(
+            "{{ const field = document.querySelector({field}); field.value = {text}; \
+             field.dispatchEvent(new Event('input', {{ bubbles: true }})); }}"
+        ))
+        .await;
+    }
+
+    /// Clicks the first element that a selector finds and whose text is this.
+    pub async fn click(&mut self, selector: &str, text: &str) {
+        let (selector, text) = (json!(selector), json!(text));
+        let found = format!(
+            "[...document.querySelectorAll({selector})].find((one) => one.innerText === {text})"
+        );
+        self.until(&found).await;
+        self.value(&format!("{found}.click()")).await;
+    }
+
+    /// Returns the serious and critical violations of accessibility that axe-core finds, or `None`
+    /// without axe-core.
+    pub async fn violations(&mut self) -> Option<Vec<String>> {
+        let script = axe_or_skip()?;
+        self.value(&format!("{{ {script}\n; true; }}")).await;
+        let found = self
+            .value(
+                "axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => \
+                 violations.filter(({ impact }) => /serious|critical/.test(impact)).flatMap(\
+                 ({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html.slice(0, 200)}`)))",
+            )
+            .await;
+        let found = found.as_array().expect("axe-core lists violations").iter();
+        Some(found.map(|one| one.as_str().unwrap_or_default().to_owned()).collect())
+    }
+
     /// Checks that nothing failed, and that nothing was asked of another place than the server.
-    pub(super) fn assert_clean(&self) {
+    pub fn assert_clean(&self) {
         assert!(self.errors.is_empty(), "{:#?}", self.errors);
         let server = self.console.trim_end_matches("console/");
         assert!(!self.requests.is_empty(), "requests are watched");
@@ -267,4 +322,63 @@ impl Page {
             assert!(is_within || request.starts_with(server), "{request}");
         }
     }
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page").field("console", &self.console).finish_non_exhaustive()
+    }
+}
+
+/// The version of axe-core.
+const AXE_VERSION: &str = "4.14.1";
+
+/// Returns the script of axe-core, or says why there is none.
+fn axe_or_skip() -> Option<String> {
+    match axe() {
+        Ok(script) => Some(script),
+        Err(error) => {
+            skip("axe-core", &format!("{error:#}; npm installs it, or AXE_CORE names its file"));
+            None
+        }
+    }
+}
+
+fn axe() -> Result<String> {
+    let file = match std::env::var_os("AXE_CORE") {
+        Some(file) => PathBuf::from(file),
+        None => installed_axe()?,
+    };
+    fs::read_to_string(&file).with_context(|| file.display().to_string())
+}
+
+/// Returns the file of axe-core below the target directory, which npm installs if it is missing.
+fn installed_axe() -> Result<PathBuf> {
+    let around = target_directory::around();
+    let target = around.first().context("a test is built into a target directory")?;
+    let folder = target.join(format!("axe-core-{AXE_VERSION}"));
+    let file = folder.join("node_modules/axe-core/axe.min.js");
+    if !file.exists() {
+        // Into a folder of this process, which then takes the place: tests run at the same time.
+        let own = target.join(format!("axe-core-{AXE_VERSION}-{}", std::process::id()));
+        install_axe(&own)?;
+        if fs::rename(&own, &folder).is_err() {
+            fs::remove_dir_all(&own)?;
+        }
+    }
+    Ok(file)
+}
+
+fn install_axe(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let installed = Command::new("npm")
+        .args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"])
+        .arg(folder)
+        .arg(format!("axe-core@{AXE_VERSION}"))
+        .stdin(Stdio::null())
+        .output()
+        .context("npm cannot be run")?;
+    let said = String::from_utf8_lossy(&installed.stderr).into_owned();
+    ensure!(installed.status.success(), "npm has not installed axe-core: {}", said.trim());
+    Ok(())
 }

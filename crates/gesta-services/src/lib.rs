@@ -5,8 +5,9 @@
 //! Owns: the table of services (`rows/`, one file each); the servers that all tests share
 //! ([`SharedServers`], behind `cargo xtask services`); servers of one test ([`OwnServer`]); the way
 //! in which a test asks for one and says its skip ([`url_or_skip`]); [`FaultProxy`], which cuts and
-//! stalls connections at a chosen message; [`TraceSink`], which receives traces; and common parts
-//! of end-to-end tests ([`e2e`]).
+//! stalls connections at a chosen message; [`TraceSink`], which receives traces; common parts of
+//! end-to-end tests ([`e2e`]); and a headless browser for tests of pages (`chromium`, with the
+//! feature of this name).
 //!
 //! Invariants:
 //! - A server listens on loopback only, and keeps its port and data over crashes and restarts.
@@ -23,6 +24,8 @@
 
 mod cache;
 mod catalogue;
+#[cfg(feature = "chromium")]
+pub mod chromium;
 pub mod e2e;
 mod ledger;
 mod log_tail;

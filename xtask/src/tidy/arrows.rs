@@ -48,8 +48,11 @@ const ARROWS: [(&str, &[&str]); 27] = [
             "gesta-search",
         ],
     ),
-    // Its derives for requests and responses.
-    ("gesta-http", &["gesta", "gesta-macros", "gesta-tokens", "gesta-tls"]),
+    // Its derives for requests and responses, and the console's files.
+    (
+        "gesta-http",
+        &["gesta", "gesta-macros", "gesta-tokens", "gesta-tls", "gesta-console"],
+    ),
     // Settings of programs: it takes the rule of passwords in URLs from the contract.
     ("gesta-settings", &["gesta-store"]),
     // Its schema is made from the route table, and its fields are answered by the routes.

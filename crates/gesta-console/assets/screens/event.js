@@ -14,8 +14,10 @@ export const title = ({ parameters }) =>
     ? `${parameters.get("stream")} @ ${parameters.get("revision")}`
     : "Event";
 
-export async function render(root, { parameters, signal }) {
-  const events = await find(parameters, signal);
+export async function render(root, { parameters, program, signal }) {
+  // Only an application knows the types of its events.
+  const upcast = program.kind === "application" ? "true" : null;
+  const events = await find(parameters, upcast, signal);
   if (events.length === 0) {
     const [stream, revision] = [parameters.get("stream"), Number(parameters.get("revision"))];
     fill(
@@ -41,19 +43,26 @@ export async function render(root, { parameters, signal }) {
     root,
     el("h1", { class: "name" }, event.type),
     el("div", { class: "bar" }, neighbours(event)),
-    el("div", { class: "columns" }, eventFacts(event, others), tree),
-    payloadView("Data", event.data, event.dataBase64, event.contentType),
+    el("div", { class: "columns" }, eventFacts(event, others, program), tree),
+    event.unreadable && notice("error", `This program cannot read the event: ${event.unreadable}`),
+    payloadView(
+      event.upcast ? "Data as stored" : "Data",
+      event.data,
+      event.dataBase64,
+      event.contentType,
+    ),
+    event.upcast && payloadView("Data as the program reads it", event.upcast),
     payloadView("Metadata", event.metadata, event.metadataBase64),
   );
   await causeTree(tree, event, signal);
 }
 
-async function find(parameters, signal) {
+async function find(parameters, upcast, signal) {
   const id = parameters.get("id");
-  if (id) return (await get(`v1/events/${encodeURIComponent(id)}`, {}, signal)).events;
+  if (id) return (await get(`v1/events/${encodeURIComponent(id)}`, { upcast }, signal)).events;
   const stream = encodeURIComponent(parameters.get("stream") ?? "");
   const revision = parameters.get("revision") ?? "0";
-  const page = await get(`v1/streams/${stream}`, { from: revision, limit: 1 }, signal);
+  const page = await get(`v1/streams/${stream}`, { from: revision, limit: 1, upcast }, signal);
   // A read skips events that are gone.
   return page.events.filter((event) => String(event.revision) === revision);
 }
@@ -78,7 +87,7 @@ function neighbours(event) {
   );
 }
 
-function eventFacts(event, others) {
+function eventFacts(event, others, program) {
   const category = categoryOf(event.stream);
   return el(
     "section",
@@ -108,7 +117,14 @@ function eventFacts(event, others) {
       [
         "Correlation",
         event.correlationId
-          ? link(conversationHref(event.correlationId), event.correlationId)
+          ? [
+              link(conversationHref(event.correlationId), event.correlationId),
+              program.kind === "application" && [
+                " (",
+                link(to("story", { correlation: event.correlationId }), "the whole story"),
+                ")",
+              ],
+            ]
           : null,
       ],
       [

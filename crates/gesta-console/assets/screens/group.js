@@ -26,7 +26,7 @@ export async function render(root, { parameters, signal }) {
     el("h1", { class: "name" }, name),
     groupFacts(group),
     el("h2", {}, "Consumers"),
-    consumers(group, parameters),
+    consumers(group),
     el("h2", {}, "Parked events"),
     await parked(group, parameters, signal),
   );
@@ -51,12 +51,11 @@ function groupFacts(group) {
   ]);
 }
 
-function consumers(group, parameters) {
+function consumers(group) {
   const column = (name, label, kind, value) => ({ name, label, kind, value, cell: value });
   return table({
     label: "consumers",
     name: "consumers",
-    parameters,
     rows: group.consumers,
     columns: [
       column("consumer", "Name", "name main", (one) => one.name || "–"),
@@ -89,7 +88,6 @@ async function parked(group, parameters, signal) {
   }
   return table({
     label: "parked events",
-    parameters,
     rows: page.events,
     columns: PARKED,
     loaded: ["parked event", " on this page"],

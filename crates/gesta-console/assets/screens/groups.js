@@ -7,14 +7,13 @@ import { table } from "../table.js";
 
 export const title = "Groups";
 
-export async function render(root, { parameters, signal }) {
+export async function render(root, { signal }) {
   const groups = await readGroups(signal);
   fill(
     root,
     el("h1", {}, "Consumer groups"),
     table({
       label: "consumer groups",
-      parameters,
       rows: groups,
       columns: COLUMNS,
       empty: "The store has no consumer groups. `gesta server groups create` makes one.",

@@ -4,7 +4,7 @@
 // events wait until the viewer is back at the top. Both are bounded. A broken feed is followed
 // again from its last event.
 
-import { follow, Problem } from "../api.js";
+import { follow, get, Problem } from "../api.js";
 import { el, fill, link } from "../dom.js";
 import { categoryOf, eventColumns } from "../events.js";
 import { readAnswer } from "../json.js";
@@ -28,7 +28,7 @@ const FILTERS = [
 
 export const title = "Live";
 
-export function render(root, { parameters, signal }) {
+export function render(root, { parameters, program, signal }) {
   const list = new LiveList();
   const filter = filterOf(parameters);
   fill(
@@ -48,8 +48,25 @@ export function render(root, { parameters, signal }) {
   const onScroll = () => list.scrolled(window.scrollY > 40);
   window.addEventListener("scroll", onScroll, { passive: true, signal });
   // The screen is ready before the feed ends.
-  followFeed(list, filter, signal);
+  const feed = program.kind === "application" ? APPLICATION_FEED : SERVER_FEED;
+  followFeed(list, { ...feed, filter }, signal);
 }
+
+/** The feed of a server, which begins at its end if it is asked to. */
+const SERVER_FEED = {
+  path: "v1/subscribe",
+  begin: async () => ({ atEnd: "true" }),
+};
+
+/** The feed of an application, which begins after a position. */
+const APPLICATION_FEED = {
+  path: "v1/events",
+  begin: async (signal) => {
+    const { events } = await get("v1/all", { direction: "backwards", limit: 1 }, signal);
+    return { after: events[0]?.position ?? 0 };
+  },
+  isLiveAtOnce: true,
+};
 
 function filterOf(parameters) {
   for (const [name, ofServer] of FILTERS.toReversed()) {
@@ -71,14 +88,16 @@ function queryOf(parameters) {
   };
 }
 
-async function followFeed(list, filter, signal) {
+async function followFeed(list, { path, begin, filter, isLiveAtOnce }, signal) {
   let after = null;
   while (!signal.aborted) {
     try {
       list.say("Connecting …");
+      const place = after === null ? await begin(signal) : { after };
+      if (isLiveAtOnce) list.caughtUp();
       await follow(
-        "v1/subscribe",
-        { ...filter, ...(after === null ? { atEnd: "true" } : { after }) },
+        path,
+        { ...filter, ...place },
         signal,
         (message) => {
           after = message.id ?? after;
@@ -139,13 +158,16 @@ class LiveList {
     fill(this.problem, problemNotice(problem));
   }
 
+  caughtUp() {
+    this.say(
+      this.received
+        ? `${counted(this.received, "event")} since this screen was opened`
+        : "Waiting for events",
+    );
+  }
+
   take({ name, text }) {
-    if (name === "caught-up")
-      this.say(
-        this.received
-          ? `${counted(this.received, "event")} since this screen was opened`
-          : "Waiting for events",
-      );
+    if (name === "caught-up") this.caughtUp();
     if (name === "problem") this.fail(new Problem(500, readAnswer(text)));
     if (name !== "message") return;
     this.received += 1;

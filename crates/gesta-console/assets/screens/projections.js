@@ -19,7 +19,6 @@ export async function render(root, { parameters, signal }) {
     ]),
     table({
       label: "projections",
-      parameters,
       columns: COLUMNS,
       rows: all.filter((projection) => isAll || !projection.ofSystem),
       empty: "The server has no projections of yours. `gesta server projections create` makes one.",

@@ -37,7 +37,6 @@ export async function render(root, { parameters, signal }) {
       ),
     table({
       label: "events",
-      parameters,
       rows: page.events,
       loaded: ["event", " on this page"],
       columns: columnsFor(page.events, "position", "stream", "type", "recorded", "tags", "data"),

@@ -9,7 +9,7 @@ import { ago, duration, grouped, localTime, size, time } from "../time.js";
 
 export const title = "Start";
 
-export async function render(root, { server, signal }) {
+export async function render(root, { program: server, signal }) {
   const asked = {
     health: isWell("health/ready", signal),
     last: get("v1/all", { direction: "backwards", limit: 1 }, signal),

@@ -121,7 +121,6 @@ function events({ events, next, end }, parameters, isBackward) {
     : ["revision", "type", "recorded", "tags", "data"];
   return table({
     label: "events of the stream",
-    parameters,
     columns: columnsFor(events, ...names),
     rows: events,
     loaded: ["event", " on this page"],

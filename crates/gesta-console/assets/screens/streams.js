@@ -25,7 +25,6 @@ export async function render(root, { parameters, signal }) {
     prefixForm(prefix),
     table({
       label: "streams",
-      parameters,
       columns: COLUMNS,
       loaded: ["name", " on this page"],
       rows: page.names.map((name) => ({ name })),

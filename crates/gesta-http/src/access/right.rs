@@ -25,6 +25,9 @@ pub enum Right {
     Feed,
     /// The event feed with the streams of process managers, of reactors and of the audit.
     RawFeed,
+    /// All stored events as they are, of all streams, with data and metadata: pages and look-ups
+    /// of the console.
+    Inspect,
     /// The state of projections, process managers, reactors and their dead letters.
     Status,
     /// Changes of process managers, reactors and dead letters.
@@ -37,19 +40,20 @@ pub enum Right {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[error(
-    "there is no right `{0}`; the rights are command, query, history, feed, raw-feed, status, \
-     operate and rebuild"
+    "there is no right `{0}`; the rights are command, query, history, feed, raw-feed, inspect, \
+     status, operate and rebuild"
 )]
 pub struct ParseRightError(String);
 
 impl Right {
     /// The rights that a role can have.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Command,
         Self::Query,
         Self::History,
         Self::Feed,
         Self::RawFeed,
+        Self::Inspect,
         Self::Status,
         Self::Operate,
         Self::Rebuild,
@@ -65,6 +69,7 @@ impl Right {
             Self::History => "history",
             Self::Feed => "feed",
             Self::RawFeed => "raw-feed",
+            Self::Inspect => "inspect",
             Self::Status => "status",
             Self::Operate => "operate",
             Self::Rebuild => "rebuild",

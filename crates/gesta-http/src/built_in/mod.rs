@@ -1,14 +1,20 @@
 //! Routes of every application: the OpenAPI document and its page, health, metrics, the event feed,
-//! and the operator's routes for projections, process managers and reactors.
+//! and the operator's routes for projections, process managers and reactors; with a console also
+//! its files, event types and stored events.
 
+pub(crate) mod console;
 pub(crate) mod docs;
+mod due_timers;
+mod event_types;
 pub(crate) mod feed;
 pub(crate) mod health;
 mod identifiers;
 mod leases;
 pub(crate) mod metrics;
 pub(crate) mod processes;
+pub(crate) mod program;
 pub(crate) mod projections;
 pub(crate) mod reactors;
 mod responses;
+mod stored;
 mod swagger_ui;

@@ -11,7 +11,7 @@ use axum::{
 use gesta::{
     DeadLetterId, OldRows, PartitionStatus, PendingSwitch, ProjectionState, ProjectionStatus,
     RebuildProgress,
-    store::{DeadLetter, Position},
+    store::{DeadLetter, DeadLetterReason, Position},
 };
 use serde::Serialize;
 
@@ -323,10 +323,20 @@ struct DeadLetterDetails {
     recorded_at: String,
     /// Error of the last attempt.
     reason: String,
+    /// Number of attempts; absent if it only waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<u32>,
+    /// Position of the dead letter of the same stream behind which it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_behind: Option<u64>,
 }
 
 impl DeadLetterDetails {
     fn of((id, letter): (DeadLetterId, DeadLetter)) -> Self {
+        let (attempts, waits_behind) = match &letter.reason {
+            DeadLetterReason::Failed { attempts, .. } => (Some(*attempts), None),
+            DeadLetterReason::Behind { first } => (None, Some(first.number())),
+        };
         Self {
             id: id.to_string(),
             projection: id.projection,
@@ -336,6 +346,8 @@ impl DeadLetterDetails {
             event_type: letter.event_type.to_string(),
             recorded_at: recorded_at(letter.recorded_at),
             reason: letter.reason.to_string(),
+            attempts,
+            waits_behind,
         }
     }
 }

@@ -60,6 +60,22 @@ impl<T: Schema> Describe for CurrentState<T> {
     }
 }
 
+/// The response with something that is always there: 200.
+#[derive(Debug)]
+pub(crate) struct Shown<T>(pub(crate) T);
+
+impl<T: Serialize> IntoResponse for Shown<T> {
+    fn into_response(self) -> Response {
+        Json(self.0).into_response()
+    }
+}
+
+impl<T: Schema> Describe for Shown<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers::<T>(StatusCode::OK, "success");
+    }
+}
+
 /// The response to a completed operation: 204.
 #[derive(Debug)]
 pub(crate) struct Done;

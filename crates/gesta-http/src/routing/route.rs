@@ -142,6 +142,11 @@ impl ApiRoute {
         self.right
     }
 
+    /// Returns whether the route is one that this crate brings, and not one of the application.
+    pub(crate) fn is_built_in(&self) -> bool {
+        self.area == BUILT_IN
+    }
+
     /// Adds codes of rejections (422) to the documentation.
     #[must_use]
     pub fn rejects(mut self, codes: &[&'static str]) -> Self {

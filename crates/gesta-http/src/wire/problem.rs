@@ -62,6 +62,7 @@ const CODES: [&str; 63] = [
     "no-old-rows",
     "no-such-route",
     "not-found",
+    "not-supported",
     "not-yet-visible",
     "nothing-to-confirm",
     "other-role",

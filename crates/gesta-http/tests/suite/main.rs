@@ -6,6 +6,7 @@ mod access;
 mod assets;
 mod bodies;
 mod connections;
+mod console;
 mod cross_origin;
 mod cross_site;
 mod declared;

@@ -165,6 +165,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("/", "open", "the console", Anyone),
     row("/console", "open", "the console", Anyone),
     row("/console/", "open", "the console", Anyone),
+    row("/console/program", "open", "the console", Anyone),
     row("/console/{*file}", "open", "the console", Anyone),
     row("/stats", "read", "figures", OPERATORS),
     row("/metrics", "read", "figures", OPERATORS),

@@ -1,6 +1,5 @@
 //! The web console: its routes and headers, and its screens in a real browser.
 
-mod browser;
 mod hostile;
 mod routes;
 mod screens;

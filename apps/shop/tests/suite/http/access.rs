@@ -14,8 +14,8 @@ use crate::opened;
 /// The operations that each role may use, and those that need no credentials.
 ///
 /// `own` stands for operations that customers may use for their own only.
-const MATRIX: [(&str, &str); 8] = [
-    ("open", "showAsyncDocument showDocument showPage showFile isLive isReady"),
+const MATRIX: [(&str, &str); 9] = [
+    ("open", "showAsyncDocument showDocument showPage showFile isLive isReady showProgram"),
     ("customer clerk", "listProducts findProduct"),
     (
         "own clerk",
@@ -32,7 +32,13 @@ const MATRIX: [(&str, &str); 8] = [
     (
         "operator",
         "listProjections listDeadLetters listProcesses showProcess listInstances showInstance \
-         listSetAside listReactors showReactor listReactorDeadLetters showMetrics",
+         listSetAside listReactors showReactor listReactorDeadLetters showMetrics listDueTimers \
+         listEventTypes",
+    ),
+    (
+        "operator",
+        "listStreams readStream describeStream listCategories readAll findEvents countEvents \
+         describeStore",
     ),
     (
         "operator",

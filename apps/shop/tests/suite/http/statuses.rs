@@ -12,8 +12,9 @@ use shop::{id::UserId, users::CreateUser};
 
 use super::{Client, account, ann, deposit, mug, operations, order};
 
-/// Statuses that no single request can cause; 408 needs a slow body.
-const OF_OUR_OWN: [u16; 3] = [408, 500, 503];
+/// Statuses that no single request can cause; 408 needs a slow body, 501 a store that lacks a
+/// feature.
+const OF_OUR_OWN: [u16; 4] = [408, 500, 501, 503];
 
 /// One successful request for each operation, in an order in which all succeed.
 fn successes() -> Vec<(Method, &'static str, Option<Value>)> {
@@ -30,6 +31,7 @@ fn successes() -> Vec<(Method, &'static str, Option<Value>)> {
         (get.clone(), "/health/live", None),
         (get.clone(), "/health/ready", None),
         (get.clone(), "/metrics", None),
+        (get.clone(), "/console/program", None),
         (post.clone(), "/v1/users", Some(ann())),
         (get.clone(), "/v1/users", None),
         (get.clone(), "/v1/accounts", None),
@@ -123,6 +125,7 @@ fn rejections() -> Vec<(Method, &'static str, Option<Value>, &'static str)> {
 async fn every_operation_is_answered_with_every_status_that_the_document_says() {
     let client = Client::new().await;
     succeed(&client).await;
+    look_into_the_store(&client).await;
     be_rejected(&client).await;
     operate_dead_letters(&client).await;
     operations::operate_read_models(&client).await;
@@ -181,6 +184,26 @@ async fn succeed(client: &Client) {
             assert_eq!(known.send().await.status, 304, "{path}");
         }
     }
+}
+
+/// Reads of stored events, whose ids no test knows beforehand.
+async fn look_into_the_store(client: &Client) {
+    let stream = client.get("/v1/streams/user-ann").ok().await.json;
+    let id = stream["events"][0]["id"].as_str().unwrap().to_owned();
+    for path in [
+        &format!("/v1/events/{id}"),
+        "/v1/streams",
+        "/v1/streams/user-ann/metadata",
+        "/v1/categories",
+        "/v1/all",
+        "/v1/counts",
+        "/v1/store",
+        "/v1/event-types",
+    ] {
+        client.get(path).ok().await;
+    }
+    let beyond = client.get("/v1/all?after=999999").send().await;
+    assert_eq!(beyond.problem(), (412, "position-beyond-head"));
 }
 
 pub(super) async fn head(client: &Client) -> u64 {
@@ -269,10 +292,10 @@ impl Odd<'_> {
         if self.path.contains('{') {
             let answer = self.asking("%20").send().await;
             let name = self.path.split(['{', '}']).nth(1).unwrap();
-            // Any text may be the name of a projection, process manager or reactor; other ids have
-            // a form.
+            // Any text may be the name of a projection, process manager, reactor or stream; other
+            // ids have a form.
             match self.path.split('/').nth(2) {
-                Some("projections" | "processes" | "reactors") => {
+                Some("projections" | "processes" | "reactors" | "streams") => {
                     assert_eq!(answer.problem(), (404, "not-found"), "{}", self.path);
                 }
                 Some(_) | None => assert_eq!(answer.field(), (400, name), "{}", self.path),
@@ -356,7 +379,11 @@ impl Odd<'_> {
     }
 
     async fn unknown(&self) {
-        let id = if self.path.contains("dead-letters") { "users@1" } else { "nobody" };
+        let id = match self.path.split('/').nth(2) {
+            Some("dead-letters") => "users@1",
+            Some("events") => "0192d3f0-7c1e-7000-8000-3f1c5a7b9e21",
+            Some(_) | None => "nobody",
+        };
         if self.path.starts_with("/docs") {
             return;
         }

@@ -83,7 +83,7 @@ fn access() -> Access {
 }
 
 /// The name and the roles in the header `X-Test`: a hook of the application.
-struct Named;
+pub(crate) struct Named;
 
 impl Authenticate for Named {
     async fn authenticate(

@@ -52,6 +52,8 @@ pub(crate) struct Switches {
     pub(crate) effects_are_refused: AtomicBool,
     /// Reactions of the process manager panic.
     pub(crate) reactions_panic: AtomicBool,
+    /// Timers of the process manager have an hour instead of a minute.
+    pub(crate) timers_are_long: AtomicBool,
     /// Projections wait.
     projections_wait: watch::Sender<bool>,
     /// Time by which the clock is ahead, in seconds.
@@ -227,7 +229,7 @@ impl<Tx: Rows> Apply<Tx> for StrictOpenings {
     }
 }
 
-/// Looks after a door a minute after it was opened.
+/// Looks after a door a minute, or an hour, after it was opened.
 #[derive(Clone)]
 struct Porter(Faults);
 
@@ -246,7 +248,10 @@ impl ProcessManager for Porter {
     fn react(&self, input: &Input<Self>, _: RecordedAt) -> Effects<Self> {
         assert!(!is_set(&self.0.reactions_panic), "the porter fell asleep");
         match input {
-            Input::Event(_) => Effects::none().after(Duration::from_secs(60), ()),
+            Input::Event(_) => {
+                let minutes = if is_set(&self.0.timers_are_long) { 60 } else { 1 };
+                Effects::none().after(Duration::from_secs(60 * minutes), ())
+            }
             _ => Effects::none().end(),
         }
     }

@@ -3,7 +3,8 @@
 
 use serde_json::json;
 
-use super::browser::Page;
+use gesta_services::chromium::Page;
+
 use crate::{
     native::http_client::{Api, JSON},
     scene::Scene,

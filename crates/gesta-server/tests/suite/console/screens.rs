@@ -1,9 +1,11 @@
 //! Every screen on real data: what it shows, its links and keys, without an error on the console
-//! and without a request to another place, in both themes and two widths.
+//! without a request to another place and without a violation of accessibility, in both themes and
+//! two widths.
 
+use gesta_services::chromium::Page;
 use serde_json::Value;
 
-use super::{browser::Page, store};
+use super::store;
 use crate::{native::http_client::Api, scene::Scene};
 
 async fn page_of(scene: &Scene) -> Option<Page> {
@@ -50,6 +52,9 @@ async fn every_screen_shows_its_data_in_both_themes_and_widths() {
             }
             let wide = page.value("document.documentElement.scrollWidth > innerWidth").await;
             assert_eq!(wide, false, "{name} is wider than a window of {width}");
+            if let Some(violations) = page.violations().await {
+                assert!(violations.is_empty(), "{name} {width}: {violations:#?}");
+            }
         }
     }
     page.assert_clean();

@@ -1,6 +1,7 @@
 //! The sign-in at a server with users: what a page keeps, and what each user sees.
 
-use super::browser::Page;
+use gesta_services::chromium::Page;
+
 use crate::secured::Secured;
 
 async fn sign_in(page: &mut Page, login: &str, password: &str) {

@@ -1,0 +1,121 @@
+// Acts: changes by an operator, each with a reason, which the audit stream of the program keeps.
+//
+// An act is asked for in a dialog. A destructive one needs the name of what it changes to be typed.
+// Several acts of one dialog run one after the other, and those that fail are listed.
+
+import { change, pathOf, Problem } from "./api.js";
+import { el, fill } from "./dom.js";
+import { notice, problemNotice } from "./table.js";
+import { counted } from "./time.js";
+
+/** Characters of a reason at most: the program refuses longer ones. */
+const REASON_CHARS_MAX = 1_000;
+
+/** Makes a request of an act: a method and a path, with a name for people. */
+export const request = (method, name, ...parts) => ({ method, name, path: pathOf(...parts) });
+
+/**
+ * Makes the button of an act. `about` says what will happen, `requests` are its requests, or a
+ * function that returns them when the button is pressed. `typed` is the name to be typed, or a
+ * function of the requests that returns it.
+ */
+export function actButton(label, { about, requests, typed, kind = "" }) {
+  return el(
+    "button",
+    {
+      type: "button",
+      class: `act ${kind} ${typed ? "destructive" : ""}`,
+      onclick: () => {
+        const all = typeof requests === "function" ? requests() : requests;
+        const name = typeof typed === "function" ? typed(all) : typed;
+        if (all.length > 0) ask({ label, about, requests: all, typed: name });
+      },
+    },
+    label,
+  );
+}
+
+function ask({ label, about, requests, typed }) {
+  const reason = el("textarea", {
+    name: "reason",
+    required: true,
+    rows: 2,
+    maxlength: REASON_CHARS_MAX,
+    placeholder: "Why, for those who read the audit stream",
+  });
+  const name = el("input", { name: "name", autocomplete: "off", spellcheck: "false" });
+  const state = el("div", { class: "act-state", role: "status" });
+  const go = el("button", { class: typed ? "primary destructive" : "primary" }, label);
+  const close = el("button", { type: "button" }, "Close");
+  const form = el(
+    "form",
+    { class: "act-form" },
+    el("h2", {}, label),
+    el("p", {}, about),
+    what(requests),
+    el("label", {}, "Reason", reason),
+    typed && el("label", {}, el("span", {}, "Type ", el("code", {}, typed), " to go on"), name),
+    state,
+    el("span", { class: "buttons" }, go, close),
+  );
+  const dialog = el("dialog", { class: "act-dialog", "aria-label": label }, form);
+  const leaving = new AbortController();
+  const allow = () => {
+    go.disabled = reason.value.trim() === "" || (Boolean(typed) && name.value !== typed);
+  };
+  form.addEventListener("input", allow);
+  close.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("close", () => {
+    leaving.abort();
+    dialog.remove();
+  });
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    go.disabled = true;
+    const failed = await carryOut(requests, reason.value.trim(), state, leaving.signal);
+    if (leaving.signal.aborted) return;
+    dispatchEvent(new Event("acted"));
+    if (failed.length === 0) dialog.close();
+    else fill(state, failures(failed, requests.length));
+  });
+  allow();
+  document.body.append(dialog);
+  dialog.showModal();
+  reason.focus();
+}
+
+/** Names what the requests change, the first of many. */
+function what(requests) {
+  const shown = requests.slice(0, 5).map(({ name }) => el("li", {}, name));
+  const more = requests.length - shown.length;
+  return el("ul", { class: "act-what" }, shown, more > 0 && el("li", {}, `and ${more} more`));
+}
+
+/** Carries out requests in turn. Returns those that failed. */
+async function carryOut(requests, reason, state, signal) {
+  const failed = [];
+  for (const [at, { method, path, name }] of requests.entries()) {
+    if (requests.length > 1) fill(state, `${at + 1} of ${requests.length}: ${name}`);
+    try {
+      await change(method, path, { reason }, signal);
+    } catch (problem) {
+      if (signal.aborted) return failed;
+      if (!(problem instanceof Problem)) throw problem;
+      failed.push({ name, problem });
+    }
+  }
+  return failed;
+}
+
+function failures(failed, all) {
+  if (all === 1) return problemNotice(failed[0].problem);
+  return notice(
+    "error",
+    el("strong", {}, `${counted(failed.length, "act")} of ${all} failed.`),
+    el(
+      "ul",
+      {},
+      failed.map(({ name, problem }) => el("li", {}, `${name}: ${problem.message}`)),
+    ),
+  );
+}

@@ -1,0 +1,74 @@
+// Projections of an application, with their progress.
+
+import { el, link } from "../dom.js";
+import { to } from "../route.js";
+import { table } from "../table.js";
+import { Rates, watch } from "../watch.js";
+import {
+  column,
+  countLink,
+  lagText,
+  projectionHref,
+  rateText,
+  readProjections,
+  stateMark,
+  timeLeft,
+} from "./parts.js";
+
+export const title = "Projections";
+
+export async function render(root, { signal }) {
+  const rates = new Rates();
+  const rated = (one) => ({
+    ...one,
+    rate: rates.take(one.name, one.rebuild?.position ?? one.position),
+  });
+  await watch(
+    root,
+    signal,
+    () => readProjections(signal),
+    (projections) => [
+      el("h1", {}, "Projections"),
+      table({
+        label: "projections",
+        columns: COLUMNS,
+        rows: projections.map(rated),
+        empty: "The application has no projections.",
+      }),
+    ],
+  );
+}
+
+const COLUMNS = [
+  column(
+    "name",
+    "Projection",
+    "name main",
+    (one) => one.name,
+    (one) => link(projectionHref(one.name), one.name),
+  ),
+  column("version", "Version", "number", (one) => one.version),
+  column("state", "State", "state", (one) => one.state, (one) => stateText(one)),
+  column("position", "Position", "number", (one) => one.position),
+  column("lag", "Lag", "number", (one) => one.lagEvents ?? 0, lagText),
+  column("rate", "Rate", "number", (one) => one.rate ?? 0, (one) => rateText(one.rate)),
+  column("left", "Time left", "number", (one) => one.lagEvents ?? 0, (one) =>
+    timeLeft(one, one.rate),
+  ),
+  column(
+    "deadLetters",
+    "Dead letters",
+    "number",
+    (one) => one.deadLetters,
+    (one) => countLink(one.deadLetters, to("dead-letters", { of: one.name })),
+  ),
+  column("node", "Node", "name", (one) => one.node ?? ""),
+  column("error", "Trouble", "wide", (one) => one.error ?? ""),
+];
+
+/** Makes the state with the progress of a rebuild. */
+export function stateText(projection) {
+  const { rebuild } = projection;
+  if (!rebuild) return stateMark(projection.state);
+  return [stateMark(projection.state), ` ${(rebuild.fraction * 100).toFixed(0)} %`];
+}

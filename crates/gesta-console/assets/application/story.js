@@ -1,0 +1,247 @@
+// The story of one command: everything that happened because of it, in one order.
+//
+// A conversation has one correlation id, which commands pass on to events, and process managers
+// from events to their inputs and commands. So one look-up in the log has all of it: events of
+// aggregates, and of process streams, which name commands, timers and rejections. Dead letters and
+// set-aside inputs belong to these events.
+
+import { get, pathOf } from "../api.js";
+import { el, fill, link } from "../dom.js";
+import { conversationHref } from "../events.js";
+import { kindOf, memberOf, plain, preview, split } from "../json.js";
+import { eventHref, go, here, streamHref, to } from "../route.js";
+import { notice, table } from "../table.js";
+import { counted, localTime, time } from "../time.js";
+import { column, readProcesses } from "./parts.js";
+
+export const title = "Story";
+
+/** Events of a page of the story. */
+const EVENTS_MAX = 300;
+/** Characters of a payload in a row. */
+const PAYLOAD_CHARS = 160;
+
+export async function render(root, { parameters, program, signal }) {
+  const correlation = parameters.get("correlation") ?? "";
+  fill(root, el("h1", {}, "Story"), askForm(correlation));
+  if (!correlation) {
+    root.append(notice("note", "Name a conversation by its correlation id. An event has it."));
+    return;
+  }
+  const [page, stuck] = await Promise.all([
+    get(
+      "v1/all",
+      { correlationId: correlation, after: parameters.get("after"), limit: EVENTS_MAX },
+      signal,
+    ),
+    readStuck(program, signal),
+  ]);
+  const lines = linesOf(page.events, stuck);
+  root.append(
+    el(
+      "div",
+      { class: "bar" },
+      el("span", { class: "muted" }, counted(page.events.length, "event")),
+      link(conversationHref(correlation), "Timeline"),
+    ),
+    table({
+      label: "the story",
+      columns: COLUMNS,
+      rows: lines,
+      loaded: ["line", " on this page"],
+      pages: [
+        {
+          label: "First",
+          href: parameters.has("after") ? here({ after: null }) : null,
+          key: "prev",
+        },
+        { label: "Next", href: page.end ? null : here({ after: page.position }), key: "next" },
+      ],
+      empty: "No event belongs to this conversation.",
+    }),
+  );
+}
+
+/** Returns dead letters and set-aside inputs by the place of their event. */
+async function readStuck({ can }, signal) {
+  const stuck = new Map();
+  const add = (stream, revision, what) => {
+    const key = JSON.stringify([stream, revision]);
+    stuck.set(key, [...(stuck.get(key) ?? []), what]);
+  };
+  if (can("listDeadLetters")) {
+    for (const letter of (await get("v1/dead-letters", {}, signal)).items)
+      add(letter.stream, letter.revision, {
+        kind: "dead letter",
+        what: letter.projection,
+        text: letter.reason,
+        href: to("dead-letters", { of: letter.projection }),
+      });
+  }
+  if (can("listProcesses") && can("listSetAside")) {
+    const troubled = (await readProcesses(signal)).filter((one) => one.setAside > 0);
+    for (const { name } of troubled) {
+      const { items } = await get(pathOf("processes", name, "set-aside"), {}, signal);
+      for (const input of items.flatMap(({ inputs }) => inputs))
+        if (input.stream !== undefined)
+          add(input.stream, input.revision, {
+            kind: "set aside",
+            what: name,
+            text: input.error ?? "waits for the input before it",
+            href: to("process", { name, show: "set-aside" }),
+          });
+    }
+  }
+  return stuck;
+}
+
+function linesOf(events, stuck) {
+  const commands = new Set();
+  return events.flatMap((event) => {
+    const place = { event, at: event.recordedAt, position: event.position };
+    const line = (kind, what, text, more = {}) => ({
+      ...place,
+      kind,
+      what,
+      text,
+      href: eventHref(event),
+      ...more,
+    });
+    const own = event.stream.startsWith("process:")
+      ? processLines(event, line)
+      : eventLines(event, line, commands);
+    const behind = stuck.get(JSON.stringify([event.stream, event.revision])) ?? [];
+    return own.concat(behind.map(({ kind, what, text, href }) => line(kind, what, text, { href })));
+  });
+}
+
+/** Returns the line of an event, after that of its command if it is the first event of it. */
+function eventLines(event, line, commands) {
+  const of = (name) => plain(memberOf(event.metadata?.text, name));
+  const [command, actor] = [of("command"), of("actor")];
+  const key = JSON.stringify([command, event.causationId]);
+  const isFirst = command && !commands.has(key);
+  commands.add(key);
+  const data = event.data ? preview(event.data.text, PAYLOAD_CHARS) : "";
+  return [
+    ...(isFirst ? [line("command", command, actor ? `by ${actor}` : "")] : []),
+    line("event", event.type, data),
+  ];
+}
+
+/** Returns what a process did: the input, then the commands and timers decided on it. */
+function processLines(event, line) {
+  const data = event.data?.text;
+  const process = event.stream.slice("process:".length);
+  if (event.type === "process-reacted") {
+    const [kind] = membersOf(memberOf(data, "input"));
+    const effects = membersOf(memberOf(data, "effects")).map(({ key, text }) => {
+      const [effect] = key === undefined ? membersOf(text) : [];
+      return effect ?? { key: plain(text), text: undefined };
+    });
+    return [inputLine(kind, process, line), ...effects.map((effect) => effectLine(effect, line))];
+  }
+  if (event.type === "process-command-settled") {
+    const outcome = memberOf(data, "outcome");
+    const [refused] = outcome && kindOf(outcome) === "object" ? membersOf(outcome) : [];
+    const id = idOf(memberOf(data, "command"));
+    if (!refused) return [line("process", process, `command ${id}: ${plain(outcome)}`)];
+    return [line("rejection", process, `command ${id}: ${refusalOf(refused.text)}`)];
+  }
+  return [line("process", process, event.type.replace(/^process-/, "").replaceAll("-", " "))];
+}
+
+function inputLine(input, process, line) {
+  if (input?.key === "event")
+    return line("process", process, `handles ${plain(memberOf(input.text, "eventType"))}`);
+  if (input?.key === "timer")
+    return line("timer", process, `the timer ${idOf(memberOf(input.text, "timer"))} has fired`);
+  if (input?.key === "rejected")
+    return line(
+      "rejection",
+      process,
+      `command ${idOf(memberOf(input.text, "command"))}: ${refusalOf(memberOf(input.text, "refusal"))}`,
+    );
+  return line("process", process, input?.key ?? "");
+}
+
+function effectLine({ key, text }, line) {
+  const part = (name) => memberOf(text, name);
+  switch (key) {
+    case "send":
+      return line("command", plain(part("command")), preview(part("payload"), PAYLOAD_CHARS));
+    case "setTimer": {
+      const due = new Date(Number(part("due")) / 1_000).toISOString();
+      const timer = preview(plain(part("timer")), PAYLOAD_CHARS);
+      return line("timer", "is set", `for ${localTime(due)}${timer && `: ${timer}`}`);
+    }
+    case "cancelTimer":
+      return line("timer", "is cancelled", idOf(part("timer")));
+    case "end":
+      return line("process", "ends", "");
+    default:
+      return line("process", key, text === undefined ? "" : preview(text, PAYLOAD_CHARS));
+  }
+}
+
+const membersOf = (text) =>
+  text && (kindOf(text) === "object" || kindOf(text) === "array") ? split(text).members : [];
+
+/** Returns the id of a timer or a command, as acts name it. */
+const idOf = (text) => `${plain(memberOf(text, "revision"))}.${plain(memberOf(text, "ordinal"))}`;
+
+const refusalOf = (text) =>
+  [plain(memberOf(text, "code")), plain(memberOf(text, "reason"))].filter(Boolean).join(": ");
+
+const COLUMNS = [
+  column("at", "Recorded", "time", (one) => localTime(one.at), (one) => time(one.at)),
+  column(
+    "position",
+    "Position",
+    "number",
+    (one) => one.position,
+    (one) => link(eventHref(one.event), one.position),
+  ),
+  column(
+    "kind",
+    "Kind",
+    "name",
+    (one) => one.kind,
+    (one) => el("span", { class: `story ${one.kind.replace(" ", "-")}` }, one.kind),
+  ),
+  column(
+    "what",
+    "What",
+    "name main",
+    (one) => one.what,
+    (one) => link(one.href, one.what),
+  ),
+  column(
+    "stream",
+    "Stream",
+    "name",
+    (one) => one.event.stream,
+    (one) => link(streamHref(one.event.stream), one.event.stream),
+  ),
+  column("text", "Details", "wide", (one) => one.text),
+];
+
+function askForm(correlation) {
+  const input = el("input", {
+    name: "correlation",
+    value: correlation,
+    size: 40,
+    "aria-label": "Correlation id",
+  });
+  const form = el(
+    "form",
+    { class: "line" },
+    el("label", {}, "Conversation ", input),
+    el("button", {}, "Tell"),
+  );
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    go(to("story", { correlation: input.value.trim() }));
+  });
+  return form;
+}

@@ -1,0 +1,81 @@
+// Screens that follow what they show: they read again and again, and replace what has changed.
+//
+// A screen stands still while its reader types in it, moves in it by keys, has marked rows or a
+// selection, or has a dialog open.
+
+import { Problem } from "./api.js";
+import { fill } from "./dom.js";
+import { notice } from "./table.js";
+
+/** Pause between two readings, in milliseconds. */
+const PAUSE_MS = 2_000;
+/** Time over which a rate is measured, in milliseconds. */
+const RATE_MS = 20_000;
+
+/**
+ * Reads and draws, then goes on until the screen is left. The promise ends with the first drawing.
+ * `draw` gets the answers and returns the content.
+ */
+export async function watch(root, signal, read, draw) {
+  const first = await read();
+  if (signal.aborted) return;
+  fill(root, draw(first));
+  goOn(root, signal, read, draw);
+}
+
+async function goOn(root, signal, read, draw) {
+  for (;;) {
+    await pause(signal);
+    if (signal.aborted) return;
+    if (document.hidden || isBusy(root)) continue;
+    try {
+      const answers = await read();
+      if (signal.aborted) return;
+      if (!isBusy(root)) fill(root, draw(answers));
+    } catch (error) {
+      if (signal.aborted || !(error instanceof Problem)) return;
+      // A refusal for want of credentials has asked for others.
+      if (error.status === 401) return;
+      if (!root.querySelector(".stale"))
+        root.prepend(notice("error stale", `This is not up to date: ${error.message}.`));
+    }
+  }
+}
+
+function pause(signal) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, PAUSE_MS);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+function isBusy(root) {
+  return (
+    root.querySelector("input:focus, :focus-visible") !== null ||
+    document.querySelector("dialog") !== null ||
+    root.querySelector("input:checked, details[open]") !== null ||
+    !getSelection().isCollapsed
+  );
+}
+
+/** Rates of positions, from what was read in the last seconds. */
+export class Rates {
+  constructor() {
+    this.seen = new Map();
+  }
+
+  /** Takes a position. Returns the events a second, or `null` at first. */
+  take(name, position, now = performance.now()) {
+    const seen = (this.seen.get(name) ?? []).filter((one) => now - one.now <= RATE_MS);
+    seen.push({ position, now });
+    this.seen.set(name, seen);
+    const [oldest] = seen;
+    const seconds = (now - oldest.now) / 1_000;
+    // A rebuild, or another node, may begin from an earlier position.
+    if (seconds < 1 || position < oldest.position) return null;
+    return (position - oldest.position) / seconds;
+  }
+}

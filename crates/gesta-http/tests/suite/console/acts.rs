@@ -1,0 +1,163 @@
+//! Acts of an operator in a browser: each asks for a reason, and is in the audit stream.
+
+use gesta::testing::drain;
+use gesta_services::chromium::Page;
+use serde_json::{Value, json};
+
+use super::Operated;
+
+/// Presses the button of an act, gives the reason, types the name if one is asked for, and waits
+/// until the act is done.
+async fn act(page: &mut Page, label: &str, reason: &str) {
+    page.click("button.act", label).await;
+    page.until("document.querySelector('dialog')?.open").await;
+    let go = "document.querySelector('dialog button').disabled";
+    assert_eq!(page.value(go).await, true, "{label} needs a reason");
+    page.write("dialog textarea", reason).await;
+    let typed = page.value("document.querySelector('dialog label code')?.innerText").await;
+    if let Some(typed) = typed.as_str() {
+        assert_eq!(page.value(go).await, true, "{label} needs a name");
+        page.write("dialog input", typed).await;
+    }
+    page.click("dialog button", label).await;
+    page.until("!document.querySelector('dialog')").await;
+}
+
+/// Returns the acts that the console lists, from the last one on: who, what, on what, and why.
+async fn audited(page: &mut Page) -> Value {
+    page.load("#/audit").await;
+    let cells = "[...row.cells].slice(1).map((cell) => cell.innerText)";
+    page.value(&format!("[...document.querySelectorAll('tbody tr')].map((row) => {cells})")).await
+}
+
+async fn until_shown(page: &mut Page, text: &str) {
+    let text = json!(text);
+    page.until(&format!("document.querySelector('main').innerText.includes({text})")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_found_from_the_start_page_and_retried_once_its_cause_is_mended() {
+    let doors = Operated::open().await;
+    let Some(mut page) = doors.page().await else { return };
+    page.load("#/start").await;
+    until_shown(&mut page, "No problems").await;
+    doors.set(|faults| &faults.projections_fail, true);
+    doors.open_door(7).await;
+    // The page looks again by itself.
+    page.click("main .notice a", "Projection openings").await;
+    until_shown(&mut page, "Rebuild").await;
+    page.load("#/dead-letters?of=openings").await;
+    until_shown(&mut page, "the wall is full").await;
+    page.value("document.querySelector('td.mark input').click()").await;
+    doors.set(|faults| &faults.projections_fail, false);
+    act(&mut page, "Retry", "the wall has room again").await;
+    until_shown(&mut page, "There are no dead letters").await;
+    let acts = audited(&mut page).await;
+    let target = acts[0][2].as_str().unwrap();
+    assert!(target.starts_with("openings@"), "{acts}");
+    let why = "the wall has room again";
+    assert_eq!(acts, json!([["anonymous", "retry-dead-letter", target, why]]));
+    // The other projection halts, so the application is not ready, which is an error status.
+    page.errors.retain(|error| !error.contains("503"));
+    page.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_dead_letters_are_discarded_at_once_and_an_act_that_fails_says_so() {
+    let doors = Operated::open().await;
+    doors.set(|faults| &faults.effects_fail, true);
+    for door in 1..=3 {
+        doors.open_door(door).await;
+    }
+    drain(&doors.gesta).await;
+    let Some(mut page) = doors.page().await else { return };
+    page.load("#/dead-letters?of=bell").await;
+    page.until("document.querySelectorAll('td.mark').length === 3").await;
+    page.value("document.querySelector('td.mark input').click()").await;
+    page.click("button.act", "Retry").await;
+    page.write("dialog textarea", "once more").await;
+    page.click("dialog button", "Retry").await;
+    page.until("document.querySelector('dialog .notice.error')?.innerText.includes('broken')")
+        .await;
+    page.click("dialog button", "Close").await;
+    page.until("document.querySelectorAll('td.mark').length === 3").await;
+    page.click("button", "Mark all").await;
+    act(&mut page, "Discard and go on", "the guests are gone").await;
+    until_shown(&mut page, "There are no dead letters").await;
+    let acts = audited(&mut page).await;
+    let discards = acts.as_array().unwrap().iter().filter(|act| act[1] == "discard-effect");
+    assert_eq!(discards.count(), 3, "{acts}");
+    // The refusal of the retry is an answer with an error status, which browsers report.
+    page.errors.retain(|error| !error.contains("422"));
+    page.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stuck_process_goes_on_after_its_input_is_skipped() {
+    let doors = Operated::open().await;
+    doors.set(|faults| &faults.reactions_panic, true);
+    doors.open_door(7).await;
+    drain(&doors.gesta).await;
+    let Some(mut page) = doors.page().await else { return };
+    page.load("#/processes").await;
+    page.click("tbody a", "1").await;
+    until_shown(&mut page, "door-7").await;
+    page.load("#/process?name=porter&show=set-aside").await;
+    until_shown(&mut page, "the porter fell asleep").await;
+    act(&mut page, "Skip", "the door is guarded by hand").await;
+    until_shown(&mut page, "No input is set aside").await;
+    assert!(doors.gesta.process_set_aside("porter").await.unwrap().is_empty());
+    act(&mut page, "Pause", "night").await;
+    until_shown(&mut page, "paused").await;
+    act(&mut page, "Resume", "morning").await;
+    until_shown(&mut page, "running").await;
+    let acts = audited(&mut page).await;
+    let acts: Vec<_> = acts.as_array().unwrap().iter().map(|act| act[1].clone()).collect();
+    assert_eq!(acts, ["resume-process", "pause-process", "skip-process-input"]);
+    page.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timer_is_fired_before_its_time_and_an_instance_cancelled() {
+    let doors = Operated::open().await;
+    doors.set(|faults| &faults.timers_are_long, true);
+    for door in [7, 8] {
+        doors.open_door(door).await;
+    }
+    drain(&doors.gesta).await;
+    let Some(mut page) = doors.page().await else { return };
+    page.load("#/instance?process=porter&id=door-7").await;
+    act(&mut page, "Fire now", "the porter is early").await;
+    until_shown(&mut page, "No timer is pending").await;
+    until_shown(&mut page, "ended").await;
+    page.load("#/instance?process=porter&id=door-8").await;
+    act(&mut page, "Cancel the instance", "the door is gone").await;
+    until_shown(&mut page, "cancelled").await;
+    page.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_projection_is_rebuilt_and_its_switch_over_rolled_back() {
+    let doors = Operated::open().await;
+    doors.open_door(7).await;
+    drain(&doors.gesta).await;
+    let Some(mut page) = doors.page().await else { return };
+    page.load("#/projection?name=openings").await;
+    act(&mut page, "Rebuild", "another wall").await;
+    page.until("[...document.querySelectorAll('button.act')].length === 3").await;
+    let kept = "document.querySelector('main').innerText.match(/Build (\\d+) by/)?.[1]";
+    let before = page.value(kept).await;
+    act(&mut page, "Roll back", "the old wall was better").await;
+    let before = before.as_str().unwrap();
+    page.until(&format!("{kept} && {kept} !== '{before}'")).await;
+    act(&mut page, "Drop old rows", "it is good now").await;
+    until_shown(&mut page, "One build").await;
+    let acts = audited(&mut page).await;
+    let expected = json!([
+        ["anonymous", "drop-old-rows", "openings", "it is good now"],
+        ["anonymous", "roll-back-projection", "openings", "the old wall was better"],
+        ["anonymous", "rebuild-projection", "openings", "another wall"],
+    ]);
+    assert_eq!(acts, expected);
+    page.assert_clean();
+}
