@@ -28,7 +28,7 @@ const SCREENS: &[(&str, &str, &[&str])] = &[
     ("projection", "#/projection?name=openings", &["Rebuild", "One build", "running"]),
     ("dead-letters", "#/dead-letters", &["bell", "door-8", "the bell is broken", "None is marked"]),
     ("processes", "#/processes", &["porter", "the porter fell asleep"]),
-    ("process", "#/process?name=porter&show=all", &["Pause", "door-7", "door-8"]),
+    ("process", "#/process?name=porter&show=all", &["Pause", "door-7", "troubled 1"]),
     ("timers", "#/process?name=porter&show=timers", &["door-7", "Fire now"]),
     ("set-aside", "#/process?name=porter&show=set-aside", &["door-8", "Skip", "fell asleep"]),
     ("instance", "#/instance?process=porter&id=door-7", &["process:porter-door-7", "Fire now"]),
