@@ -204,7 +204,10 @@ impl BoundServer {
         let access = self.access.context("tenants need an access")?;
         let mut tenants = shop::http::tenants(access.clone());
         for shop in &shops {
-            let api = shop.api();
+            let mut api = shop.api();
+            if let Some(name) = &self.environment {
+                api = api.environment(name.clone());
+            }
             api.check_access(&access)?;
             let state = GestaState::new(shop.gesta.clone());
             let state = state.allow_origins(self.allowed_origins.iter().cloned());

@@ -49,10 +49,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
         ],
     ),
     // Its derives for requests and responses, and the console's files.
-    (
-        "gesta-http",
-        &["gesta", "gesta-macros", "gesta-tokens", "gesta-tls", "gesta-console"],
-    ),
+    ("gesta-http", &["gesta", "gesta-macros", "gesta-tokens", "gesta-tls", "gesta-console"]),
     // Settings of programs: it takes the rule of passwords in URLs from the contract.
     ("gesta-settings", &["gesta-store"]),
     // Its schema is made from the route table, and its fields are answered by the routes.
