@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use gesta::{Gesta, sqlite::Sqlite};
 use gesta_http::GestaState;
+use gesta_services::chromium::Page;
 use serde_json::Value;
 use shop::{
     outbox::Outbox,
@@ -14,13 +15,7 @@ use shop::{
 };
 use tokio::{net::TcpListener, sync::oneshot};
 
-use self::browser::Page;
 use crate::opened;
-
-// One driver for all tests with a browser.
-#[path = "../../../../../crates/gesta-server/tests/suite/console/browser.rs"]
-#[expect(dead_code, reason = "the console's tests use more of it")]
-mod browser;
 
 /// Adds a function that sends the offered example of an operation, and returns the answer.
 const TRY: &str = r#"
