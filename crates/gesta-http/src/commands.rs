@@ -411,7 +411,7 @@ impl Describe for Commands {
         let description = "Makes retries of a request safe: the command takes effect once, and \
                            every retry gets the same answer. Scoped to the actor and the \
                            operation. Surrounding double quotes are not part of the key.";
-        operation.header("Idempotency-Key", description, headers::token_schema());
+        operation.header("Idempotency-Key", description, headers::key_schema());
         let description = "Fails with 412 if the resource exists (`*`), or if its current ETag is \
                            in this list.";
         operation.header("If-None-Match", description, condition_schema());

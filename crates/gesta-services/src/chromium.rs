@@ -223,16 +223,6 @@ impl Page {
     }
 
     /// Loads a page, and waits until it is there.
-    pub(super) async fn visit(&mut self, url: &str) {
-        self.call("Page.navigate", json!({ "url": url })).await;
-        let url = Value::from(url);
-        // A script of the page may change the fragment.
-        let place = |href: &str| format!("{href}.href.split('#')[0]");
-        let (here, there) = (place("location"), place(&format!("new URL({url})")));
-        self.until(&format!("{here} === {there} && document.readyState === 'complete'")).await;
-    }
-
-    /// Loads a page, and waits until it is there.
     pub async fn visit(&mut self, url: &str) {
         self.call("Page.navigate", json!({ "url": url })).await;
         let url = Value::from(url);

@@ -96,6 +96,16 @@ pub(crate) fn token_schema() -> Value {
     })
 }
 
+/// Returns the schema of an idempotency key: a token, or a quoted string (RFC 8941).
+pub(crate) fn key_schema() -> Value {
+    let mut schema = token_schema();
+    if let Value::Object(members) = &mut schema {
+        let pattern = r#"^([!#-~][!-~]*|"([ !#-\[\]-~]|\\["\\])+")$"#;
+        members.insert("pattern".to_owned(), pattern.into());
+    }
+    schema
+}
+
 /// Returns the position in a header, or `None` if it is absent.
 pub(crate) fn position(
     headers: &HeaderMap,
