@@ -3,6 +3,8 @@
 //! Invariant: an operation is in the document if and only if it is routed. A WebSocket is no
 //! operation: OpenAPI cannot describe it.
 
+use std::sync::Arc;
+
 use axum::{
     Extension, Router,
     http::{HeaderMap, Method, Uri},
@@ -394,7 +396,7 @@ impl Api {
             None => self.document(),
         };
         let document = Document::new(&document);
-        let async_document = AsyncDocument(Arc::new(self.async_document()));
+        let async_document = AsyncDocument::new(&self.async_document());
         let mut router = Router::new();
         let program = self.program();
         if program.is_some() {

@@ -169,7 +169,8 @@ class LiveList {
   take({ name, text }) {
     if (name === "caught-up") this.caughtUp();
     if (name === "problem") this.fail(new Problem(500, readAnswer(text)));
-    if (name !== "message") return;
+    // An application names the message of an event by its type.
+    if (["caught-up", "checkpoint", "problem"].includes(name)) return;
     this.received += 1;
     this.waiting.push(readAnswer(text));
     if (this.waiting.length > WAITING_MAX) this.waiting.shift();

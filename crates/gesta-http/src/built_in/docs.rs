@@ -38,9 +38,13 @@ pub(crate) struct Document(Asset);
 impl Document {
     /// Writes the document, once for all requests.
     pub(crate) fn new(document: &Value) -> Self {
-        let json = serde_json::to_vec(document).expect("a document has a JSON form");
-        Self(Asset::new("application/json", json))
+        Self(written(document))
     }
+}
+
+fn written(document: &Value) -> Asset {
+    let json = serde_json::to_vec(document).expect("a document has a JSON form");
+    Asset::new("application/json", json)
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Document {
@@ -58,7 +62,14 @@ impl Describe for Document {
 
 /// The AsyncAPI document, a request extension set by the router.
 #[derive(Clone, Debug)]
-pub(crate) struct AsyncDocument(pub(crate) Arc<Value>);
+pub(crate) struct AsyncDocument(Asset);
+
+impl AsyncDocument {
+    /// Writes the document, once for all requests.
+    pub(crate) fn new(document: &Value) -> Self {
+        Self(written(document))
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for AsyncDocument {
     type Rejection = Problem;
@@ -78,11 +89,11 @@ async fn show_async_document(document: AsyncDocument) -> AsyncDocumentResponse {
 }
 
 #[derive(Debug)]
-struct AsyncDocumentResponse(Arc<Value>);
+struct AsyncDocumentResponse(Asset);
 
 impl IntoResponse for AsyncDocumentResponse {
     fn into_response(self) -> Response {
-        Json(&*self.0).into_response()
+        self.0.into_response()
     }
 }
 
@@ -96,6 +107,7 @@ impl Describe for AsyncDocumentResponse {
             "application/json",
             document_schema(&members),
         );
+        describe_tag(operation);
     }
 }
 

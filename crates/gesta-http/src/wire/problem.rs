@@ -36,7 +36,7 @@ pub(crate) const RESOURCE_NOT_FOUND: &str = "the resource does not exist";
 const OF_APPLICATION: &str = "rejected:";
 
 /// The codes of this crate's problems.
-const CODES: [&str; 63] = [
+const CODES: [&str; 64] = [
     "already-exists",
     "body-too-late",
     "closed",
