@@ -30,7 +30,7 @@ problem documents (RFC 9457) with a stable `code`. `asyncapi.json` describes the
 The examples name what `shop demo` prepares.";
 
 /// Examples of parameters of built-in operations: operation, parameter, value.
-const SAMPLES: [(&str, &str, &str); 33] = [
+const SAMPLES: [(&str, &str, &str); 36] = [
     ("rebuildProjection", "name", "sales"),
     ("confirmSwitch", "name", "users"),
     ("rollBackProjection", "name", "products"),
@@ -43,6 +43,9 @@ const SAMPLES: [(&str, &str, &str); 33] = [
     ("listInstances", "process", Welcome::NAME),
     ("showInstance", "process", Welcome::NAME),
     ("showInstance", "id", samples::USER),
+    ("listDueTimers", "process", Welcome::NAME),
+    ("readStream", "stream", samples::STREAM),
+    ("describeStream", "stream", samples::STREAM),
     ("listSetAside", "process", Welcome::NAME),
     ("retryProcess", "process", Welcome::NAME),
     ("retryProcess", "subject", faults::SUBJECT_TO_RETRY),
@@ -123,6 +126,7 @@ fn with_samples(api: Api) -> Api {
     let api = SAMPLES.iter().fold(api, |api, (operation, parameter, example)| {
         api.example(operation, parameter, *example)
     });
+    let api = api.example("findEvents", "id", samples::event().to_string());
     api.example("skipProcessInput", "number", faults::INPUT_TO_SKIP).example(
         "listEvents",
         "category",

@@ -8,7 +8,7 @@
 
 pub mod faults;
 
-use gesta::{CommandId, Decide, ExecuteError, Gesta, store::InvalidName};
+use gesta::{CommandId, Decide, EventId, ExecuteError, Gesta, store::InvalidName};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -23,6 +23,8 @@ use crate::{
 
 /// A user, who is also a customer.
 pub const USER: &str = "ann";
+/// The stream of the user's events.
+pub const STREAM: &str = "user-ann";
 /// A user who can be deleted.
 pub const USER_TO_DELETE: &str = "dan";
 /// A product in stock.
@@ -63,6 +65,13 @@ impl SampleError {
         let name = name.to_owned();
         move |source| Self { name, source: source.into() }
     }
+}
+
+/// Returns the id of the first event of the user. A store in a directory finds it with the index
+/// `event-id`.
+#[must_use]
+pub fn event() -> EventId {
+    EventId::derived_from(&format!("sample-user-{USER}"), 0)
 }
 
 /// Business time of all samples. Fixed, because a repeated command must be the same.

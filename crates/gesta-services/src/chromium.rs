@@ -7,7 +7,7 @@
 //! that part; it fails under `CI=true`. A page waits by promises of its own and never for a time.
 //! Errors on its console and its requests are kept.
 
-#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
 
 use std::{
     fmt, fs,

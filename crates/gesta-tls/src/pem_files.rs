@@ -1,7 +1,7 @@
 //! The two files of a certificate, and their contents.
 //!
-//! Not here: what the contents are good for ([`certificate`](crate::certificate)), and when they are
-//! read again ([`files`](crate::files)).
+//! Not here: what the contents are good for ([`certificate`](crate::certificate)), and when they
+//! are read again ([`files`](crate::files)).
 
 use std::{
     fmt,

@@ -16,7 +16,9 @@ const LEFT_OUT: &str = "// …";
 /// Pages with blocks that are compiled in another form, and the reason.
 const FRAGMENTS: &[(&str, &str)] = &[
     ("docs/guide/access.md", "its block is from a program with keys of its own"),
+    ("docs/guide/console.md", "its routes are those of the shop"),
     ("docs/guide/http.md", "its program is compared by a test of gesta-http"),
+    ("docs/guide/traces.md", "its program is that of the shop, in another order"),
     ("docs/guide/tenants.md", "its applications are those of the example of `Tenants`"),
 ];
 

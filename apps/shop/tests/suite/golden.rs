@@ -69,7 +69,18 @@ async fn an_earlier_versions_store_and_read_models_answer_as_they_did() {
         let answer = client.get(path).send().await;
         assert_eq!(u64::from(answer.status), expected["status"], "{path}");
         if let Some(body) = expected.get("body") {
-            assert_eq!(&answer.json, body, "{path}");
+            let (mut shown, mut body) = (answer.json.clone(), body.clone());
+            // Cursors have another form since; those of then are still taken.
+            let next = [&mut shown, &mut body]
+                .map(|page| page.as_object_mut().and_then(|page| page.remove("next")));
+            if let [Some(now), Some(then)] = next {
+                assert_eq!(now.is_null(), then.is_null(), "{path}");
+                if let Some(cursor) = then.as_str() {
+                    let joint = if path.contains('?') { '&' } else { '?' };
+                    client.get(&format!("{path}{joint}cursor={cursor}")).ok().await;
+                }
+            }
+            assert_eq!(shown, body, "{path}");
         }
     }
     shop.close().await;

@@ -308,13 +308,13 @@ fn options_of_traces_are_shown_with_their_origin_and_refused_without_their_secre
     fs::write(directory.path().join("shop.toml"), "trace-ratio = \"0.25\"").unwrap();
     let mut config = shop();
     config.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
-    let shown = config.args(["config", "--log-format", "json"]).output().unwrap();
+    let shown = config.args(["serve", "--print-config", "--log-format", "json"]).output().unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
     for row in [
-        "log-format     json  (argument --log-format)",
-        "otlp-endpoint  http://127.0.0.1:4318/v1/traces  (environment OTEL_EXPORTER_OTLP_ENDPOINT)",
-        "service-name   shop  (default)",
-        "trace-ratio    0.25  (shop.toml)",
+        "log-format = \"json\"  # option --log-format",
+        "otlp-endpoint = \"http://127.0.0.1:4318\"  # environment OTEL_EXPORTER_OTLP_ENDPOINT",
+        "service-name = \"shop\"  # default",
+        "trace-ratio = \"0.25\"  # shop.toml",
     ] {
         assert!(shown.contains(row), "{row} is not in {shown}");
     }
@@ -323,7 +323,7 @@ fn options_of_traces_are_shown_with_their_origin_and_refused_without_their_secre
         ("--otlp-endpoint", "http://ann:secret@collector", "no user and no password"),
         ("--otlp-endpoint", "https://collector", "TLS to a collector"),
     ] {
-        let refused = shop().args(["config", option, value]).output().unwrap();
+        let refused = shop().args(["serve", "--print-config", option, value]).output().unwrap();
         let error = String::from_utf8(refused.stderr).unwrap();
         assert_eq!(refused.status.code(), Some(2), "{error}");
         assert!(error.contains(reason), "{error}");

@@ -54,7 +54,7 @@ use super::{
     encryption::{Encryption, ServedStream},
     host::{HostRule, check_host},
     open_stream::OpenStream,
-    places::{NoPlace, Place, Places},
+    places::{ConnectionPlace, NoPlace, Places},
     unread_heads::{KeepBack, Progress},
     write_deadline::WriteDeadline,
 };
@@ -134,7 +134,7 @@ impl Connections {
         &self,
         stream: TcpStream,
         peer: Option<SocketAddr>,
-        place: Place,
+        place: ConnectionPlace,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (router, limits, encryption) =
             (self.router.clone(), self.limits, self.encryption.clone());

@@ -22,7 +22,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{places::Place, unread_heads::Progress};
+use super::{places::ConnectionPlace, unread_heads::Progress};
 
 /// A stream with the place of its connection.
 pub(crate) struct OpenStream<S> {
@@ -32,7 +32,7 @@ pub(crate) struct OpenStream<S> {
     read_cut: Cut,
     write_cut: Cut,
     /// Last, so that the stream is closed before another connection takes the place.
-    _place: Place,
+    _place: ConnectionPlace,
 }
 
 impl<S> OpenStream<S> {
@@ -40,7 +40,7 @@ impl<S> OpenStream<S> {
         inner: S,
         progress: Progress,
         cut: watch::Receiver<bool>,
-        place: Place,
+        place: ConnectionPlace,
     ) -> Self {
         let (read_cut, write_cut) = (Cut::new(cut.clone()), Cut::new(cut));
         Self { inner, progress, read_cut, write_cut, _place: place }

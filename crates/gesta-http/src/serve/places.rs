@@ -37,7 +37,7 @@ struct PeerCount {
 
 /// The place of an open connection.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ConnectionPlace {
     peer: IpAddr,
     peers: Arc<Mutex<HashMap<IpAddr, PeerCount>>>,
     _permit: OwnedSemaphorePermit,
@@ -79,7 +79,7 @@ impl Places {
     }
 
     /// Takes a place for a connection of this address.
-    pub(crate) fn take(&self, address: IpAddr) -> Result<Place, NoPlace> {
+    pub(crate) fn take(&self, address: IpAddr) -> Result<ConnectionPlace, NoPlace> {
         let peer = peer_of(address);
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         let count = peers.entry(peer).or_default();
@@ -98,7 +98,7 @@ impl Places {
             return Err(NoPlace::Full);
         };
         count.open += 1;
-        Ok(Place { peer, peers: Arc::clone(&self.peers), _permit: permit })
+        Ok(ConnectionPlace { peer, peers: Arc::clone(&self.peers), _permit: permit })
     }
 
     /// Waits until all places are free.
@@ -109,7 +109,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(count) = peers.get_mut(&self.peer) else { return };

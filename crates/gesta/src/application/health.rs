@@ -16,6 +16,7 @@
 use std::{
     collections::BTreeSet,
     future::Future,
+    sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -201,6 +202,35 @@ impl Gesta {
         // A stable sort: causes of one severity stay in the order of components.
         causes.sort_by_key(|cause| std::cmp::Reverse(cause.severity));
         Health { causes }
+    }
+
+    /// Adds a part of the application's own to [`health`](Self::health), such as a relay. Each
+    /// report asks it for its trouble, which degrades the application; `None` means that it is
+    /// well. A part replaces an earlier one with the same name.
+    ///
+    /// The question must not block.
+    ///
+    /// ```
+    /// use gesta::{Component, Gesta};
+    ///
+    /// # gesta::store::conformance::block_on(async {
+    /// let gesta = Gesta::at("memory:").open().await?;
+    /// gesta.watch_part("printer", || Some("out of paper".to_owned()));
+    /// let causes = gesta.health().await.causes;
+    /// assert_eq!(causes[0].component, Component::Part);
+    /// assert_eq!((&*causes[0].name, &*causes[0].detail), ("printer", "out of paper"));
+    /// assert_eq!(causes[0].code(), "part-in-trouble");
+    /// gesta.watch_part("printer", || None);
+    /// assert_eq!(gesta.health().await.worst(), None);
+    /// # Ok::<(), gesta::OpenError>(())
+    /// # }).expect("a memory store opens");
+    /// ```
+    pub fn watch_part(
+        &self,
+        name: impl Into<String>,
+        trouble: impl Fn() -> Option<String> + Send + Sync + 'static,
+    ) {
+        self.watched().insert(name.into(), Arc::new(trouble));
     }
 
     /// Collects the impairments of read model stores. Deduplicated, since projections may share a

@@ -85,6 +85,11 @@ async fn what_the_feed_sends_has_the_schema_of_its_message() {
     let mut events = 0;
     for data in body.lines().filter_map(|line| line.strip_prefix("data: ")) {
         let event: Value = serde_json::from_str(data).unwrap();
+        if event.get("type").is_none() {
+            let progress = &served["components"]["messages"]["feedCaughtUp"]["payload"];
+            assert!(jsonschema::draft202012::new(progress).unwrap().is_valid(&event), "{event}");
+            continue;
+        }
         let name = format!("event.{}.v{}", event["type"].as_str().unwrap(), event["schemaVersion"]);
         let payload = &served["components"]["messages"][&name]["payload"];
         let schema = json!({ "allOf": [payload], "components": served["components"] });

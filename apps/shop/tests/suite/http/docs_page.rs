@@ -60,7 +60,8 @@ impl ServedDemo {
         let planted = opened::in_directory(directory.path()).await;
         assert!(faults::plant(&planted).await.unwrap());
         planted.close().await;
-        let events = Gesta::at(format!("gesta:{}", directory.path().display()));
+        let events = format!("gesta:{}?index=event-id", directory.path().display());
+        let events = Gesta::at(events);
         let read_models = Sqlite::open(directory.path().join("read-models")).await.unwrap();
         let builder = read_side::project_all(events, &read_models.into());
         let builder = processes::run_all(builder, faults::DELAYS);

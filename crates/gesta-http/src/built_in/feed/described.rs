@@ -56,6 +56,8 @@ pub(crate) fn async_document(info: &Value, prefix: Option<&str>, events: &EventS
     })
 }
 
+/// Messages of server-sent events besides those of events.
+const OVER_HTTP: [&str; 3] = ["feedCaughtUp", "feedCheckpoint", "problem"];
 /// Messages that the server sends over a WebSocket besides those of events.
 const TOLD: [&str; 5] =
     ["subscribed", "caughtUp", "checkpoint", "unsubscribed", "subscriptionProblem"];
@@ -63,7 +65,8 @@ const TOLD: [&str; 5] =
 const ASKED: [&str; 3] = ["subscribe", "acknowledge", "unsubscribe"];
 
 fn channels(prefix: &str, events: &[String]) -> Value {
-    let over_http = events.iter().cloned().chain(["problem".to_owned()]);
+    let progress = OVER_HTTP.iter().map(|name| (*name).to_owned());
+    let over_http = events.iter().cloned().chain(progress);
     let over_socket = events.iter().map(|event| framed(event));
     let over_socket = over_socket.chain(TOLD.iter().chain(&ASKED).map(|name| (*name).to_owned()));
     json!({
@@ -72,7 +75,8 @@ fn channels(prefix: &str, events: &[String]) -> Value {
             "title": "The feed as server-sent events",
             "description": "The parameters of a request are those of `GET` in openapi.json. The id \
                             of each event is its position; a reader that reconnects sends it as \
-                            `Last-Event-ID`. Comments say that nothing is left to send.",
+                            `Last-Event-ID`. `caught-up` says that further events are new, and \
+                            `checkpoint` that nothing is selected up to its id.",
             "messages": references(over_http, "components/messages"),
         },
         "eventsSocket": {
@@ -212,6 +216,8 @@ fn frame_messages(
         })
         .collect();
     frames.extend([
+        ("feedCaughtUp".to_owned(), message("caught-up", &place)),
+        ("feedCheckpoint".to_owned(), message("checkpoint", &place)),
         told("subscribed", "subscribed", &nothing),
         told("caughtUp", "caughtUp", &place),
         told("checkpoint", "checkpoint", &place),

@@ -80,6 +80,9 @@ pub(super) fn calls(prefix: &str, words: &Words) -> Vec<Call> {
         }
     });
     let mut calls: Vec<Call> = calls.collect();
+    for call in calls.iter_mut().filter(|call| call.operation == "listCreditNotes") {
+        call.path = format!("{}?customer={prefix}-user", call.path);
+    }
     // Searches, also by an index if the shop has one.
     for (operation, text) in [("listProducts", "obsidian"), ("listOrders", "xanadu")] {
         let list = calls.iter().find(|call| call.operation == operation).cloned();
@@ -113,6 +116,7 @@ fn parameters(prefix: &str, operation: &str, template: &str) -> Vec<(&'static st
                 format!("{prefix}-user")
             },
         ),
+        ("stream", format!("user-{prefix}-user")),
         ("subject", format!("instance:{prefix}-user")),
         ("number", "1".to_owned()),
         ("timer", "1".to_owned()),
@@ -169,6 +173,7 @@ fn bodies(prefix: &str, words: &Words) -> Vec<(&'static str, Value)> {
         ("withdrawMoney", json!({ "amount": "2", "reference": words.reference })),
         ("transferMoney", transfer),
         ("findAccount", Value::Null),
+        ("listAccounts", Value::Null),
         ("listTransactions", Value::Null),
         ("placeOrder", order("order")),
         ("payOrder", json!({ "method": "invoice", "reference": words.reference })),
@@ -182,12 +187,16 @@ fn bodies(prefix: &str, words: &Words) -> Vec<(&'static str, Value)> {
         ("findCustomerStatistics", Value::Null),
         ("issueCreditNote", note),
         ("findCreditNote", Value::Null),
+        ("listCreditNotes", Value::Null),
     ]
 }
 
 /// The operations of the framework. Those whose outcome depends on the time they take come first.
 fn of_operators() -> Vec<(&'static str, Value)> {
-    let operations = "showDocument showPage showFile isLive isReady showMetrics listProjections \
+    let operations = "showDocument showAsyncDocument showPage showFile showProgram isLive isReady \
+                      showMetrics describeStore countEvents listCategories listStreams readAll \
+                      readStream describeStream findEvents listDueTimers listEventTypes \
+                      listProjections \
                       listDeadLetters retryDeadLetter discardDeadLetter confirmSwitch \
                       rollBackProjection dropOldRows listProcesses showProcess listInstances \
                       showInstance listSetAside pauseProcess resumeProcess retryProcess \

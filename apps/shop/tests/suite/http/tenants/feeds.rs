@@ -66,7 +66,7 @@ async fn a_feed_has_the_events_of_the_readers_tenant_alone() {
         let said = said_by_feed(&world, &world.second, &path).await;
         has_nothing_of_alpha(&path, &said, false);
         let is_of_address = path.contains("email");
-        assert_eq!(said.contains("data: "), !is_of_address, "{path}: {said}");
+        assert_eq!(said.contains("\"schemaVersion\":"), !is_of_address, "{path}: {said}");
     }
 }
 
