@@ -16,7 +16,7 @@ use gesta::{
     },
 };
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     event::StoredEvent,
@@ -225,12 +225,11 @@ impl CutPage {
 /// Returns the schema of a page with these members besides its events.
 fn page_schema(schemas: &mut Schemas, name: &str, members: &[(&str, Value)]) -> Value {
     schemas.component(name, |schemas| {
-        let mut properties = json!({ "events": Vec::<StoredEvent>::schema(schemas) });
-        let mut required = vec!["events"];
-        for (member, schema) in members {
-            properties[member] = schema.clone();
-            required.push(member);
-        }
+        let events = ("events", Vec::<StoredEvent>::schema(schemas));
+        let all = || std::iter::once(&events).chain(members);
+        let properties: Map<_, _> =
+            all().map(|(member, schema)| ((*member).to_owned(), schema.clone())).collect();
+        let required: Vec<_> = all().map(|(member, _)| *member).collect();
         json!({
             "type": "object",
             "properties": properties,
