@@ -1,10 +1,11 @@
 //! Snapshots: an aggregate's state at a revision, from which a load continues.
 //!
-//! Owns: [`SnapshotPolicy`], and loads from a snapshot. Invariants: a snapshot is used only if it was
-//! taken in the store's current incarnation, by the same fold, from events and into a state of the
-//! same shapes, and if its last event is still at its revision or is the last one hidden by a
-//! truncation. Any other snapshot is ignored and replaced. Losing a snapshot, or failing to read or
-//! write one, costs time only, and not much ([`limited`]). Not here: storage ([`SnapshotStore`]).
+//! Owns: [`SnapshotPolicy`], and loads from a snapshot. Invariants: a snapshot is used only if it
+//! was taken in the store's current incarnation, by the same fold, from events and into a state
+//! of the same shapes, and if its last event is still at its revision or is the last one hidden
+//! by a truncation. Any other snapshot is ignored and replaced. Losing a snapshot, or failing to
+//! read or write one, costs time only, and not much ([`limited`]). Not here: storage
+//! ([`SnapshotStore`]).
 
 mod limited;
 mod selected;
