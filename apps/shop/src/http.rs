@@ -126,7 +126,7 @@ fn with_samples(api: Api) -> Api {
     let api = SAMPLES.iter().fold(api, |api, (operation, parameter, example)| {
         api.example(operation, parameter, *example)
     });
-    let api = api.example("findEvents", "id", samples::event().to_string());
+    let api = api.example("findEvents", "id", faults::EFFECT_TO_RETRY);
     api.example("skipProcessInput", "number", faults::INPUT_TO_SKIP).example(
         "listEvents",
         "category",

@@ -8,7 +8,7 @@
 
 pub mod faults;
 
-use gesta::{CommandId, Decide, EventId, ExecuteError, Gesta, store::InvalidName};
+use gesta::{CommandId, Decide, ExecuteError, Gesta, store::InvalidName};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -65,13 +65,6 @@ impl SampleError {
         let name = name.to_owned();
         move |source| Self { name, source: source.into() }
     }
-}
-
-/// Returns the id of the first event of the user. A store in a directory finds it with the index
-/// `event-id`.
-#[must_use]
-pub fn event() -> EventId {
-    EventId::derived_from(&format!("sample-user-{USER}"), 0)
 }
 
 /// Business time of all samples. Fixed, because a repeated command must be the same.

@@ -14,7 +14,8 @@ use std::{
 };
 
 use gesta::{
-    DeadLetterId, EffectKey, EventId, EventType, Gesta, Position, ProjectionState, StreamName,
+    DeadLetterId, EffectKey, EventId, EventType, Gesta, Position, ProcessManager as _,
+    ProjectionState, StreamName,
     audit::Operator,
     store::{Append, DeleteStream, ExpectedRevision, NewEvent},
 };
@@ -22,7 +23,10 @@ use serde_json::{Value, json};
 
 use super::{AT, PRODUCT, SampleError, execute};
 use crate::{
-    accounts::OpenAccount, orders::PlaceOrder, processes::ProcessDelays, users::CreateUser,
+    accounts::OpenAccount,
+    orders::{Fulfilment, PlaceOrder},
+    processes::ProcessDelays,
+    users::CreateUser,
 };
 
 /// A dead letter whose retry succeeds.
@@ -209,6 +213,20 @@ async fn append(
 }
 
 /// Waits until a state holds.
+/// Waits until the payment of [`INSTANCE_TO_RESEND`] is refused. Returns the id of the refused
+/// command, which depends on what the process had seen before.
+///
+/// # Errors
+/// [`SampleError`] if it is not refused in time.
+pub async fn refused_command(gesta: &Gesta) -> Result<String, SampleError> {
+    let find = async || {
+        let details = gesta.process_instance(Fulfilment::NAME, INSTANCE_TO_RESEND).await.ok()?;
+        Some(details.refused.first()?.id.to_string())
+    };
+    until("the refused payment", async || find().await.is_some()).await?;
+    find().await.ok_or_else(|| SampleError::of("the refused payment")("it is gone"))
+}
+
 async fn until(name: &str, holds: impl AsyncFn() -> bool) -> Result<(), SampleError> {
     for _ in 0..POLLS_MAX {
         if holds().await {

@@ -15,6 +15,11 @@ mod everything_import;
 #[cfg(feature = "graphql")]
 mod graphql_sockets;
 #[cfg(target_os = "linux")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::unused_io_amount,
+    reason = "clients of a real program have real time, and need not write all of a byte or two"
+)]
 mod hostile;
 mod import;
 #[cfg(feature = "kafka")]

@@ -73,7 +73,10 @@ impl ServedDemo {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let state = GestaState::new(gesta.clone());
-        let router = shop::http::api().router(state.clone());
+        // Its id depends on how the process and the store kept pace.
+        let refused = faults::refused_command(&gesta).await.unwrap();
+        let api = shop::http::api().example("resendProcessCommand", "command", refused);
+        let router = api.router(state.clone());
         let (end, ended) = oneshot::channel::<()>();
         tokio::spawn(async move {
             // The end of the test drops the sender.
