@@ -89,7 +89,8 @@ impl TlsFiles {
         Self { client_authorities: Some(authorities.into()), ..self }
     }
 
-    /// Sets the time between two looks of [`Tls::follow_files`]; the default is 5 s.
+    /// Sets the time between two looks of [`Tls::follow_files`](crate::Tls::follow_files);
+    /// the default is 5 s.
     #[must_use]
     pub fn look_every(self, time: Duration) -> Self {
         Self { look_every: time, ..self }
