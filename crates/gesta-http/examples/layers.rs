@@ -22,7 +22,7 @@ fn layered(router: Router) -> Router {
     router.layer(
         ServiceBuilder::new()
             .layer(SetResponseHeaderLayer::if_not_present(STRICT_TRANSPORT_SECURITY, YEAR))
-            // Until the head of a response: a feed goes on.
+            // The time ends with the head of a response, so a feed goes on.
             .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIME_MAX)),
     )
 }

@@ -92,7 +92,7 @@ impl Bases {
         if whole.exists() {
             return Ok(whole);
         }
-        // What a run that was interrupted has left.
+        // A run that was interrupted has left a part.
         if part.exists() {
             fs::remove_dir_all(&part)?;
         }

@@ -208,8 +208,7 @@ impl Problem {
             (Code::NotFound, _) => ProblemCode::NotFound,
             (Code::FailedPrecondition, _) if !is_archived(status) => ProblemCode::NotNow,
             (Code::Unimplemented, _) => ProblemCode::NotSupported,
-            // Of a read, `ABORTED` is a failure to reach the store; of a change, it may have
-            // happened.
+            // `ABORTED` of a read is a failure to reach the store; a change may have happened.
             (Code::Aborted, _) => ProblemCode::OutcomeUnknown,
             _ => return Self::of_status(status),
         };

@@ -52,7 +52,7 @@ impl Watch {
     /// Begins with the client's first answers.
     pub(super) fn begin(shop: &Served) -> Result<Self> {
         let address = shop.address;
-        // What the first requests load stays in memory.
+        // The first requests load code and pages that stay in memory.
         for number in 0..50 {
             answer(address, &format!("before-{number}")).context("before the attack")?;
         }

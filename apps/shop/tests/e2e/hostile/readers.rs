@@ -48,7 +48,7 @@ fn readers_that_take_nothing_hold_up_nobody() -> Result<()> {
             format!("GET {path} HTTP/1.1\r\nhost: localhost\r\naccept-encoding: {coding}\r\n\r\n");
         let mut reader = shop.connect_from(ATTACKER)?;
         reader.set_nonblocking(true)?;
-        // What does not fit is left out: the server has stopped to read.
+        // The rest is left out once the server has stopped to read.
         let _ = reader.write(request.repeat(REQUESTS).as_bytes());
         readers.push(reader);
     }
