@@ -6,13 +6,15 @@
 //!
 //! Invariants: pages that wait for readers have at most [`OUTGOING_BYTES_MAX`], and small ones
 //! [`SMALL_ROOM_BYTES`] more; those of one feed have at most [`READER_BYTES_MAX`]; a connection
-//! that has as much reads no further page; at most [`TURNS_MAX`] and [`PLACES_MAX`] pages are read
-//! without a part; a part goes back when it is dropped; a reader that holds memory and takes
-//! nothing is cut sooner while others wait for memory.
+//! that has as much reads no further page; at most [`TURNS_MAX`] first pages are read without a
+//! part, and a later one has that of its predecessor's size; a part goes back when it is dropped; a
+//! reader that holds memory and takes nothing is cut sooner while others wait for memory.
 //!
 //! Nobody waits with a turn, so an answer of one small page is not held up by readers that take
-//! nothing of large ones: a first page that finds no memory is dropped, waits for a place, and is
-//! read again. Not here: what is read, and the cut of reads ([`serve`](crate::serve)).
+//! nothing of large ones: a first page that finds no memory is dropped, waits for a place and for
+//! memory of its size, and is read again. Most answers of a small page end after it, so up to
+//! [`ENDS_MAX`] of them look for their end without a wait. Not here: what is read, and the cut of
+//! reads ([`serve`](crate::serve)).
 
 use std::{
     future::Future,
@@ -46,8 +48,10 @@ const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Number of first pages that are read at once, and the same for those of one connection.
 const TURNS_MAX: usize = 8;
 const CONNECTION_TURNS_MAX: usize = 4;
-/// Number of pages that are read, or wait for memory, with a place.
+/// Number of pages that are read with a place, or wait with one for memory.
 const PLACES_MAX: usize = 24;
+/// Number of pages after a small one that are read without a wait for a place.
+const ENDS_MAX: usize = 8;
 /// Maximum size of a small page, and of all small pages that have no other memory.
 const SMALL_BYTES_MAX: usize = 256 << 10;
 const SMALL_ROOM_BYTES: usize = 32 << 20;
@@ -60,6 +64,7 @@ pub(crate) struct OutgoingRoom {
     small_units: Arc<Semaphore>,
     turns: Arc<Semaphore>,
     places: Arc<Semaphore>,
+    ends: Arc<Semaphore>,
     /// Number of readers that wait for units, turns or places.
     waiting: AtomicUsize,
 }
@@ -85,8 +90,8 @@ pub(crate) struct OutgoingPart {
 pub(crate) enum PageTurn {
     /// The page has memory at once, or is dropped.
     Turn { _of_connection: OwnedSemaphorePermit, _of_server: OwnedSemaphorePermit },
-    /// The page waits for memory.
-    Place(OwnedSemaphorePermit),
+    /// The page has memory, and waits for more if that is too little.
+    Place { _place: OwnedSemaphorePermit, held: OwnedSemaphorePermit },
 }
 
 /// The memory of the page that one answer has now, for the body that sends it.
@@ -107,12 +112,13 @@ enum NextPage {
     /// It is the first one, and is read in a turn.
     #[default]
     First,
-    /// It is the first one, was read, and found no memory.
-    Postponed,
+    /// It is the first one, was read, has this number of bytes, and found no memory.
+    Postponed(usize),
     /// It is the first one, and is read again with a place.
-    Again(OwnedSemaphorePermit),
-    /// It is a later one, and waits for a place before it is read.
-    Later,
+    Again(PageTurn),
+    /// It is a later one, and waits for a place, and for memory of its predecessor's size, before
+    /// it is read.
+    Later(usize),
 }
 
 /// Other readers do not take what they have asked for.
@@ -131,7 +137,8 @@ impl Default for OutgoingRoom {
         let small_units = Arc::new(Semaphore::new(SMALL_ROOM_BYTES / UNIT_BYTES));
         let turns = Arc::new(Semaphore::new(TURNS_MAX));
         let places = Arc::new(Semaphore::new(PLACES_MAX));
-        Self { units, small_units, turns, places, waiting: AtomicUsize::new(0) }
+        let ends = Arc::new(Semaphore::new(ENDS_MAX));
+        Self { units, small_units, turns, places, ends, waiting: AtomicUsize::new(0) }
     }
 }
 
@@ -159,9 +166,29 @@ impl OutgoingRoom {
         })
     }
 
-    async fn place(&self) -> Result<OwnedSemaphorePermit, NoRoom> {
-        let _waiting = Waiting::count(&self.waiting);
-        in_time(acquire(&self.places, 1)).await
+    /// Waits for a place, and for memory of this size, which the page is expected to have.
+    async fn place(&self, bytes: usize) -> Result<PageTurn, NoRoom> {
+        let waiting = Waiting::count(&self.waiting);
+        let _place = in_time(acquire(&self.places, 1)).await?;
+        drop(waiting);
+        let held = self.acquire_in_time(units(bytes)).await?;
+        Ok(PageTurn::Place { _place, held })
+    }
+
+    /// Returns a place for the page after a small one, if there are one and memory at once.
+    fn place_after_small(&self, bytes: usize) -> Option<PageTurn> {
+        if bytes > SMALL_BYTES_MAX {
+            return None;
+        }
+        let _place = Arc::clone(&self.ends).try_acquire_owned().ok()?;
+        Some(PageTurn::Place { _place, held: self.try_acquire(units(bytes))? })
+    }
+
+    async fn acquire_in_time(&self, units: u32) -> Result<OwnedSemaphorePermit, NoRoom> {
+        match self.try_acquire(units) {
+            Some(units) => Ok(units),
+            None => in_time(self.acquire(units)).await,
+        }
     }
 }
 
@@ -191,10 +218,19 @@ impl ReaderRoom {
     /// page may not wait.
     async fn keep(&self, turn: PageTurn, bytes: usize) -> Result<Option<OutgoingPart>, NoRoom> {
         let units = units(bytes);
-        let of_server = match (self.server.try_acquire(units), turn) {
-            (Some(of_server), _) => of_server,
-            (None, PageTurn::Turn { .. }) => return Ok(None),
-            (None, PageTurn::Place(_place)) => in_time(self.server.acquire(units)).await?,
+        let of_server = match turn {
+            PageTurn::Turn { .. } => match self.server.try_acquire(units) {
+                Some(of_server) => of_server,
+                None => return Ok(None),
+            },
+            PageTurn::Place { _place, mut held } => match held.split(units as usize) {
+                Some(of_server) => of_server,
+                // Pages that wait for each other's memory would wait for ever.
+                None => {
+                    drop(held);
+                    self.server.acquire_in_time(units).await?
+                }
+            },
         };
         // The last page of a connection may take more than is left of its share: it waits for
         // nothing but what others hold.
@@ -276,25 +312,16 @@ impl PageRoom {
         self.memory.clear();
         self.room.wait_for_share().await?;
         match self.replace_next(NextPage::First) {
-            NextPage::First | NextPage::Postponed => self.room.turn().await,
-            NextPage::Again(place) => Ok(PageTurn::Place(place)),
-            NextPage::Later => {
-                self.replace_next(NextPage::Later);
-                self.room.server.place().await.map(PageTurn::Place)
+            NextPage::First | NextPage::Postponed(_) => self.room.turn().await,
+            NextPage::Again(place) => Ok(place),
+            NextPage::Later(bytes) => {
+                self.replace_next(NextPage::Later(bytes));
+                match self.room.server.place_after_small(bytes) {
+                    Some(place) => Ok(place),
+                    None => self.room.server.place(bytes).await,
+                }
             }
         }
-    }
-
-    /// Returns an error, as [`keep`](Self::keep) does, if a page of this size finds no memory now:
-    /// a check before work on it that would be in vain.
-    pub(crate) fn check(&self, turn: &PageTurn, bytes: usize) -> Result<(), NoRoom> {
-        if matches!(turn, PageTurn::Place(_))
-            || self.room.server.try_acquire(units(bytes)).is_some()
-        {
-            return Ok(());
-        }
-        self.replace_next(NextPage::Postponed);
-        Err(NoRoom)
     }
 
     /// Gives a page that was read its memory. A first page that finds none at once is an error: the
@@ -305,23 +332,21 @@ impl PageRoom {
             Some(part) => {
                 self.memory.set(part);
                 // An empty page sends nothing.
-                self.replace_next(if bytes > 0 { NextPage::Later } else { NextPage::First });
+                self.replace_next(if bytes > 0 { NextPage::Later(bytes) } else { NextPage::First });
                 Ok(())
             }
             None => {
-                self.replace_next(NextPage::Postponed);
+                self.replace_next(NextPage::Postponed(bytes));
                 Err(NoRoom)
             }
         }
     }
 
     /// Returns `true` if the attempt that has failed is to be made again, once there is a place for
-    /// the first page.
+    /// the first page, and memory.
     pub(crate) async fn is_to_be_read_again(&self) -> bool {
-        if !matches!(self.replace_next(NextPage::First), NextPage::Postponed) {
-            return false;
-        }
-        let Ok(place) = self.room.server.place().await else { return false };
+        let NextPage::Postponed(bytes) = self.replace_next(NextPage::First) else { return false };
+        let Ok(place) = self.room.server.place(bytes).await else { return false };
         self.replace_next(NextPage::Again(place));
         true
     }
@@ -340,6 +365,14 @@ impl AnswerMemory {
 
     pub(crate) fn clear(&self) {
         self.change(|current| *current = None);
+    }
+
+    /// Gives back what the page does not need, now that its size is known.
+    pub(crate) fn shrink(&self, bytes: usize) {
+        self.change(|current| {
+            let needed = current.as_mut().map(|part| part.split(bytes));
+            *current = needed;
+        });
     }
 
     /// Takes the memory of bytes that are sent out of that of the page.
@@ -476,6 +509,8 @@ mod tests {
         for _ in 0..SMALL_ROOM_BYTES / SMALL_BYTES_MAX {
             let pages = PageRoom::new(server.of_reader());
             pages.keep(pages.turn().await.expect(ROOM), SMALL_BYTES_MAX).await.expect(ROOM);
+            // It ends.
+            drop(pages.turn().await.expect(ROOM));
             assert!(begun.elapsed().is_zero());
         }
         for reader in waiting {
@@ -489,16 +524,14 @@ mod tests {
         let mut held = readers_with_everything(&server).await;
         let pages = PageRoom::new(server.of_reader());
         assert!(pages.keep(pages.turn().await.expect(ROOM), LARGE).await.is_err());
-        assert!(pages.is_to_be_read_again().await);
-        let turn = pages.turn().await.expect(ROOM);
-        assert!(pages.check(&turn, LARGE).is_ok(), "it has a place");
-        drop(turn);
-        let turn = pages.turn().await.expect(ROOM);
-        assert!(pages.check(&turn, SMALL_BYTES_MAX).is_ok() && pages.check(&turn, LARGE).is_err());
-        assert!(pages.is_to_be_read_again().await);
-        let turn = pages.turn().await.expect(ROOM);
         let waiting = tokio::spawn(async move {
+            assert!(pages.is_to_be_read_again().await);
+            // It has memory before it is read, and waits for more if it has grown.
+            let turn = pages.turn().await?;
+            assert!(matches!(&turn, PageTurn::Place { held, .. } if held.num_permits() > 0));
             pages.keep(turn, READER_BYTES_MAX).await?;
+            pages.memory().shrink(LARGE);
+            assert!(pages.room.try_reserve(LARGE).is_some(), "a part went back");
             // The reader took the page.
             pages.turn().await?;
             Ok::<_, NoRoom>(())

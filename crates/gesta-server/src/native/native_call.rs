@@ -185,18 +185,19 @@ impl NativeCall {
         self.room.turn().await.map_err(no_room)
     }
 
-    /// Answers with JSON that is made of payloads of this size, once there is memory for it.
+    /// Answers with JSON that is made of payloads of this size, once there is memory for it. The
+    /// turn ends before the JSON is made.
     pub(super) async fn payload_answer(
         &self,
         turn: PageTurn,
         bytes: usize,
         make: impl FnOnce() -> Result<Vec<u8>, serde_json::Error> + Send + 'static,
     ) -> Result<Response, Problem> {
-        self.room.check(&turn, bytes).map_err(no_room)?;
+        // Base64 has four characters for three bytes.
+        self.room.keep(turn, bytes.saturating_add(bytes / 3)).await.map_err(no_room)?;
         let json = self.node.large_work().run(bytes, make).await;
-        let bytes = json.as_ref().map_or(0, Vec::len);
+        self.room.memory().shrink(json.as_ref().map_or(0, Vec::len));
         let mut answer = answer_of(json)?;
-        self.room.keep(turn, bytes).await.map_err(no_room)?;
         answer.extensions_mut().insert(self.room.memory().clone());
         Ok(answer)
     }

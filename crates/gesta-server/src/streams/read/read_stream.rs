@@ -24,7 +24,7 @@ pub(super) async fn answer(answers: Answers, read: ReadOne) -> Result<(), Ended>
     let request = ReadStream::towards(direction, stream.clone()).starting(from).limit(limit);
     let mut pages = answers.node.store().read_stream(request);
     let mut count = 0;
-    loop {
+    while count < limit {
         let turn = answers.turn().await?;
         let Some(page) = pages.next().await else { break };
         let page = page?;

@@ -24,7 +24,7 @@ pub(super) async fn answer(
     let store = answers.node.store();
     let mut pages = store.read_ordinals(request.limit(limit));
     let mut count = 0;
-    loop {
+    while count < limit {
         let turn = answers.turn().await?;
         let Some(page) = pages.next().await else { break };
         let page = page?;
