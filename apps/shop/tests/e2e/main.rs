@@ -12,8 +12,6 @@ mod disturbed_import;
 mod dynamodb_import;
 #[cfg(feature = "everything")]
 mod everything_import;
-#[cfg(feature = "graphql")]
-mod graphql_sockets;
 #[cfg(target_os = "linux")]
 #[expect(
     clippy::disallowed_methods,
@@ -39,5 +37,7 @@ mod schemathesis;
 mod search_import;
 mod serve_kills;
 mod server;
+#[cfg(feature = "graphql")]
+mod sockets;
 mod table;
 mod writers;

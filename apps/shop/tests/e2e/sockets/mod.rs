@@ -1,7 +1,10 @@
-//! A thousand subscriptions over GraphQL WebSockets, beside a hundred whose clients take nothing.
+//! A thousand subscriptions over WebSockets, half of them over GraphQL and half to the event feed,
+//! beside a hundred whose clients take nothing.
 //!
 //! Each reader gets each event once and in order, and the memory of the shop does not grow. Run it
 //! with the shop's feature `graphql`; `GESTA_E2E=full` goes on for ten minutes.
+
+mod socket;
 
 use std::{
     fs,
@@ -13,26 +16,17 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use futures_util::{SinkExt as _, StreamExt as _};
 use gesta_bench::load::clock::Stopwatch;
 use gesta_services::e2e::{empty_directory, figures, is_full};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpSocket, TcpStream},
     runtime::Runtime,
     sync::{Semaphore, watch},
     task::JoinSet,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Message,
-        protocol::{Role, WebSocketConfig},
-    },
-};
 
+use self::socket::{Protocol, Socket};
 use crate::client::Client;
 
 const READERS: usize = 1_000;
@@ -41,15 +35,10 @@ const STALLED: usize = 100;
 const EVENTS_PER_SECOND: u32 = 5;
 const SECONDS_FULL: u32 = 600;
 const SECONDS_SHORT: u32 = 20;
-/// Subscriptions of a stalled client, which are more than the buffers of its connection hold.
-const STALLED_SUBSCRIPTIONS: usize = 50;
 /// Time after which a stalled client connects again; the shop gives up earlier or later.
 const STALL: Duration = Duration::from_secs(40);
 /// Sockets that are opened at the same time.
 const OPENING: usize = 50;
-/// Receive buffer of a connection, in bytes.
-const RECEIVE_BYTES: u32 = 16 << 10;
-const READ_BUFFER_BYTES: usize = 4 << 10;
 /// Maximum growth of the shop's memory after the first quarter of the run, in KiB.
 const GROWTH_KIB_MAX: u64 = 48 << 10;
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -66,8 +55,7 @@ struct Shop {
 impl Shop {
     /// Imports the sample, which stalled clients begin with, and serves it.
     fn start() -> Result<Self> {
-        let store =
-            format!("gesta:{}", empty_directory("graphql-sockets")?.join("store").display());
+        let store = format!("gesta:{}", empty_directory("sockets")?.join("store").display());
         let free = TcpListener::bind("127.0.0.1:0")?;
         let address = free.local_addr()?;
         drop(free);
@@ -113,86 +101,34 @@ impl Drop for Shop {
     }
 }
 
-/// A client's end of a WebSocket.
-struct Socket(WebSocketStream<TcpStream>);
-
-impl Socket {
-    async fn open(address: SocketAddr) -> Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        socket.set_recv_buffer_size(RECEIVE_BYTES)?;
-        let mut connection = socket.connect(address).await?;
-        let head = "GET /graphql/ws HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n\
-                    upgrade: websocket\r\nsec-websocket-version: 13\r\n\
-                    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-                    sec-websocket-protocol: graphql-transport-ws\r\n\r\n";
-        connection.write_all(head.as_bytes()).await?;
-        let mut answer = String::new();
-        while !answer.ends_with("\r\n\r\n") {
-            answer.push(char::from(connection.read_u8().await?));
-        }
-        ensure!(answer.starts_with("HTTP/1.1 101"), "{answer}");
-        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES);
-        let stream = WebSocketStream::from_raw_socket(connection, Role::Client, Some(config)).await;
-        let mut socket = Self(stream);
-        socket.say(&json!({ "type": "connection_init" })).await?;
-        let acknowledged = socket.hear().await?;
-        let kind = acknowledged.get("type").and_then(Value::as_str);
-        ensure!(kind == Some("connection_ack"), "{acknowledged}");
-        Ok(socket)
-    }
-
-    async fn say(&mut self, message: &Value) -> Result<()> {
-        Ok(self.0.send(Message::text(message.to_string())).await?)
-    }
-
-    async fn subscribe(&mut self, id: &str, query: &str) -> Result<()> {
-        let payload = json!({ "query": query });
-        self.say(&json!({ "type": "subscribe", "id": id, "payload": payload })).await
-    }
-
-    async fn hear(&mut self) -> Result<Value> {
-        loop {
-            let message = timeout(PATIENCE, self.0.next()).await.context("nothing is said")?;
-            match message.context("the socket was closed")?? {
-                Message::Text(text) => return Ok(serde_json::from_str(text.as_str())?),
-                Message::Close(frame) => bail!("the socket was closed: {frame:?}"),
-                _ => {}
-            }
-        }
-    }
-}
-
 /// Reads deposits until the last one is known and was read. Returns their positions.
 async fn read_all(
-    address: SocketAddr,
+    (address, protocol): (SocketAddr, Protocol),
     after: u64,
     opening: Arc<Semaphore>,
     (opened, mut last): (watch::Sender<usize>, watch::Receiver<Option<u64>>),
 ) -> Result<Vec<u64>> {
     let mut socket = {
         let _turn = opening.acquire().await?;
-        let mut socket = Socket::open(address).await?;
-        let deposits = format!(
-            "subscription {{ events(after: {after}, stream: [\"account-load\"]) {{ position }} }}"
-        );
-        socket.subscribe("1", &deposits).await?;
+        let mut socket = Socket::open(address, protocol).await?;
+        socket.follow("account-load", after).await?;
         socket
     };
     opened.send_modify(|number| *number += 1);
     let mut positions = Vec::new();
     loop {
         // The last position may become known while nothing more is said.
-        let message = tokio::select! {
-            message = socket.hear() => message?,
+        let position = tokio::select! {
+            position = socket.next_position() => position?,
             known = known(&mut last) => {
                 let last = known?;
                 while positions.last().is_none_or(|position| *position < last) {
-                    positions.push(position_in(&socket.hear().await?)?);
+                    positions.push(socket.next_position().await?);
                 }
                 return Ok(positions);
             }
         };
-        positions.push(position_in(&message)?);
+        positions.push(position);
     }
 }
 
@@ -202,14 +138,9 @@ async fn known(last: &mut watch::Receiver<Option<u64>>) -> Result<u64> {
     known.context("it is known")
 }
 
-fn position_in(message: &Value) -> Result<u64> {
-    let position = message.pointer("/payload/data/events/position").and_then(Value::as_u64);
-    position.with_context(|| format!("no event: {message}"))
-}
-
 /// Asks for much and takes nothing, again and again.
 async fn stall(
-    address: SocketAddr,
+    (address, protocol): (SocketAddr, Protocol),
     opening: Arc<Semaphore>,
     opened: watch::Sender<usize>,
 ) -> Result<()> {
@@ -217,12 +148,9 @@ async fn stall(
     loop {
         let mut socket = {
             let _turn = opening.acquire().await?;
-            Socket::open(address).await?
+            Socket::open(address, protocol).await?
         };
-        for number in 0..STALLED_SUBSCRIPTIONS {
-            let query = "subscription { events { position type data metadata } }";
-            socket.subscribe(&number.to_string(), query).await?;
-        }
+        socket.ask_for_everything().await?;
         if is_first {
             opened.send_modify(|number| *number += 1);
             is_first = false;
@@ -268,13 +196,14 @@ async fn run(shop: &Shop, after: u64) -> Result<()> {
     let (opened, mut number) = watch::channel(0_usize);
     let (last, last_known) = watch::channel(None);
     let mut stalled = JoinSet::new();
-    for _ in 0..STALLED {
-        stalled.spawn(stall(shop.address, Arc::clone(&opening), opened.clone()));
+    let ends = Protocol::BOTH.map(|protocol| (shop.address, protocol));
+    for end in ends.into_iter().cycle().take(STALLED) {
+        stalled.spawn(stall(end, Arc::clone(&opening), opened.clone()));
     }
     let mut readers = JoinSet::new();
-    for _ in 0..READERS {
-        let ends = (opened.clone(), last_known.clone());
-        readers.spawn(read_all(shop.address, after, Arc::clone(&opening), ends));
+    for end in ends.into_iter().cycle().take(READERS) {
+        let watched = (opened.clone(), last_known.clone());
+        readers.spawn(read_all(end, after, Arc::clone(&opening), watched));
     }
     let all = number.wait_for(|number| *number == READERS + STALLED);
     let failure = async { stalled.join_next().await };
