@@ -1,6 +1,8 @@
-//! The names by which people tell servers apart.
+//! The names by which people tell servers apart, and the settings by which one was started.
 //!
 //! Invariant: they are shown and mean nothing to the server.
+
+use serde::Serialize;
 
 /// The names of a server and of what it serves, which the console shows.
 ///
@@ -14,6 +16,37 @@
 pub struct ServerLabels {
     pub(crate) environment: Option<String>,
     pub(crate) store: Option<String>,
+    pub(crate) settings: Vec<ServerSetting>,
+}
+
+/// A setting by which a server was started, as operators read it in the console.
+///
+/// ```
+/// use gesta_server::{ServerLabels, ServerSetting};
+///
+/// let listen = ServerSetting::new("listen", "option --listen").value("127.0.0.1:2113");
+/// let labels = ServerLabels::default().settings([listen]);
+/// assert_ne!(labels, ServerLabels::default());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServerSetting {
+    name: String,
+    values: Vec<String>,
+    source: String,
+}
+
+impl ServerSetting {
+    /// Names a setting without a value, and the source that decides on it, such as `default`.
+    pub fn new(name: impl Into<String>, source: impl Into<String>) -> Self {
+        Self { name: name.into(), values: Vec::new(), source: source.into() }
+    }
+
+    /// Adds a value. Members of `$ops` read it, so it must have no password.
+    #[must_use]
+    pub fn value(mut self, value: impl Into<String>) -> Self {
+        self.values.push(value.into());
+        self
+    }
 }
 
 impl ServerLabels {
@@ -27,5 +60,11 @@ impl ServerLabels {
     #[must_use]
     pub fn store(self, name: impl Into<String>) -> Self {
         Self { store: Some(name.into()), ..self }
+    }
+
+    /// Sets the settings in force, in the order in which they are shown.
+    #[must_use]
+    pub fn settings(self, settings: impl IntoIterator<Item = ServerSetting>) -> Self {
+        Self { settings: settings.into_iter().collect(), ..self }
     }
 }

@@ -63,7 +63,7 @@ mod wire;
 pub use access::{FirstPasswords, InvalidTokenKey, TokenRule};
 pub use address::{InvalidServerAddress, ServerAddress};
 pub use gesta_tls::{InvalidTls, Tls, TlsFileError, TlsFiles};
-pub use labels::ServerLabels;
+pub use labels::{ServerLabels, ServerSetting};
 pub use scavenges::{ScavengeFigures, ScavengeRequest, Scavenger};
 pub use serve::{CONNECTIONS_MAX, InvalidListener, Security, ServeError, Server};
 pub use spans::SPAN_TARGET;

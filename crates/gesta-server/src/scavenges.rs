@@ -15,10 +15,11 @@ use std::{
 };
 
 use gesta_store::RecordedAt;
+use serde_json::{Value, json};
 use tokio::{sync::watch, task::spawn_blocking};
 use uuid::Uuid;
 
-use crate::clock::wall_now;
+use crate::clock::{time_text, wall_now};
 
 /// The removal of hidden events from a store, while the store is served.
 ///
@@ -104,6 +105,28 @@ pub(crate) enum ScavengeState {
 impl ScavengeStatus {
     pub(crate) fn is_running(&self) -> bool {
         self.state == ScavengeState::Running
+    }
+
+    /// Returns the scavenge as an answer over HTTP.
+    pub(crate) fn to_json(&self) -> Value {
+        let Self { id, state, started, ended, figures } = self;
+        let (state, error) = match state {
+            ScavengeState::Running => ("running", None),
+            ScavengeState::Completed => ("completed", None),
+            ScavengeState::Stopped => ("stopped", None),
+            ScavengeState::Failed(error) => ("failed", Some(error)),
+        };
+        json!({
+            "scavengeId": id.to_string(),
+            "state": state,
+            "error": error,
+            "startedAt": time_text(*started),
+            "endedAt": ended.map(time_text),
+            "bytesDone": figures.bytes_done,
+            "bytesTotal": figures.bytes_total,
+            "bytesReclaimed": figures.bytes_reclaimed,
+            "eventsRemoved": figures.events,
+        })
     }
 }
 

@@ -31,8 +31,6 @@ mod tokens;
 mod user;
 mod verified;
 
-#[cfg(test)]
-pub(crate) use self::table::ROWS;
 pub(crate) use self::{
     audit::{AuditRecord, CallSubject},
     caller::{ADMINS, Caller, Peer, Sender},
@@ -40,7 +38,7 @@ pub(crate) use self::{
     passwords::refusal_of_password,
     store_view::StoreView,
     stream_rights::Right,
-    table::{Decision, Recorded, Row, has_row, row_of},
+    table::{Decision, ROWS, Recorded, Row, has_row, row_of},
     user::{StoredUser, UserChange, UserRecord, refusal_of_user},
 };
 pub use self::{

@@ -81,6 +81,11 @@ impl Row {
         Self { recorded: Recorded::IfExplained, ..self }
     }
 
+    /// Returns the act in words, such as `delete consumer groups`.
+    pub(crate) fn act(&self) -> String {
+        format!("{} {}", self.operation, self.resource)
+    }
+
     /// Returns `true` for a gRPC call: its first part is the name of a package.
     pub(crate) fn is_grpc(&self) -> bool {
         self.path.split('/').nth(1).is_some_and(|service| service.contains('.'))
@@ -169,7 +174,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("/console/{*file}", "open", "the console", Anyone),
     row("/stats", "read", "figures", OPERATORS),
     row("/metrics", "read", "figures", OPERATORS),
-    on("POST", "/v1/append", "append to", "streams", ByStream),
+    on("POST", "/v1/append", "append to", "streams", ByStream).recorded_if_explained(),
     on("GET", "/v1/streams", "list", "streams", ByStream),
     on("GET", "/v1/categories", "list", "categories", ByStream),
     on("GET", "/v1/streams/{stream}", "read", "streams", ByStream),
@@ -187,7 +192,13 @@ pub(crate) const ROWS: &[Row] = &[
     on("GET", "/v1/store", "read", "features", EveryUser),
     on("GET", "/v1/server", "read", "features", EveryUser),
     on("GET", "/v1/counts", "count", "streams", ByStream),
+    on("GET", "/v1/config", "read settings of", "the server", OPERATORS),
+    on("GET", "/v1/scavenge", "read scavenges of", "the store", OPERATORS),
+    on("POST", "/v1/scavenge", "scavenge", "the store", OPERATORS).recorded(),
+    on("DELETE", "/v1/scavenge/{id}", "stop scavenges of", "the store", OPERATORS).recorded(),
     on("GET", "/v1/groups", "read", "consumer groups", EveryUser),
+    on("POST", "/v1/groups", "create", "consumer groups", OPERATORS).recorded(),
+    on("PUT", "/v1/groups/{source}/{group}", "update", "consumer groups", OPERATORS).recorded(),
     on("DELETE", "/v1/groups/{source}/{group}", "delete", "consumer groups", OPERATORS).recorded(),
     on("POST", "/v1/groups/{source}/{group}/replay-parked", "replay parked events of", "consumer groups", OPERATORS).recorded(),
     on("POST", "/v1/groups/{source}/{group}/truncate-parked", "truncate parked events of", "consumer groups", OPERATORS).recorded(),

@@ -20,7 +20,7 @@ use crate::{
 /// A selection by stream names or event types: by one expression, or by prefixes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct GroupFilter {
+pub(crate) struct GroupFilter {
     on: FilteredName,
     regex: String,
     prefixes: Vec<String>,
@@ -28,12 +28,23 @@ pub(super) struct GroupFilter {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum FilteredName {
+pub(crate) enum FilteredName {
     Stream,
     EventType,
 }
 
 impl GroupFilter {
+    /// Returns a filter by an expression or by prefixes, which must be one that can be evaluated.
+    pub(crate) fn by(
+        on: FilteredName,
+        regex: String,
+        prefixes: Vec<String>,
+    ) -> Result<Self, Status> {
+        let filter = Self { on, regex, prefixes };
+        filter.filter()?;
+        Ok(filter)
+    }
+
     /// Reads the filter of a request, which must be one that can be evaluated.
     pub(super) fn of(options: FilterOptions) -> Result<Self, Status> {
         let (on, expression) = match options.filter {
@@ -41,9 +52,7 @@ impl GroupFilter {
             Some(By::EventType(expression)) => (FilteredName::EventType, expression),
             None => return Err(refused("the filter names neither streams nor event types")),
         };
-        let filter = Self { on, regex: expression.regex, prefixes: expression.prefix };
-        filter.filter()?;
-        Ok(filter)
+        Self::by(on, expression.regex, expression.prefix)
     }
 
     pub(super) fn filter(&self) -> Result<Filter, Status> {

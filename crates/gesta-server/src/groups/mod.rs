@@ -30,8 +30,13 @@ mod source;
 use tonic::{Request, Response, Status, Streaming};
 
 pub(crate) use self::{
-    calls::{GroupAct, GroupStatus, GroupSummary, act_on_named, summaries},
+    calls::{
+        GroupAct, GroupAsker, GroupStatus, GroupSummary, act_on_named, create_named,
+        settings_of_named, summaries, update_named,
+    },
+    group_filter::{FilteredName, GroupFilter},
     registry::Groups,
+    settings::{Contradiction, GroupSettings, StartFrom},
 };
 use crate::proto::{
     persistent_subscriptions::{

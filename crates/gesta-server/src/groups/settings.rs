@@ -18,7 +18,7 @@ use crate::proto::persistent_subscriptions::{create_req, update_req};
 /// The first event of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum StartFrom {
+pub(crate) enum StartFrom {
     Start,
     /// The first event after the creation of the group.
     End,
@@ -29,22 +29,22 @@ pub(super) enum StartFrom {
 /// The settings of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct GroupSettings {
-    pub(super) start_from: StartFrom,
-    pub(super) resolve_links: bool,
-    pub(super) extra_statistics: bool,
+pub(crate) struct GroupSettings {
+    pub(crate) start_from: StartFrom,
+    pub(crate) resolve_links: bool,
+    pub(crate) extra_statistics: bool,
     /// 0 waits forever.
-    pub(super) message_timeout_ms: u32,
-    pub(super) max_retry_count: u32,
-    pub(super) min_checkpoint_count: u32,
-    pub(super) max_checkpoint_count: u32,
-    pub(super) checkpoint_after_ms: u32,
+    pub(crate) message_timeout_ms: u32,
+    pub(crate) max_retry_count: u32,
+    pub(crate) min_checkpoint_count: u32,
+    pub(crate) max_checkpoint_count: u32,
+    pub(crate) checkpoint_after_ms: u32,
     /// 0 has no limit.
-    pub(super) max_subscriber_count: u32,
-    pub(super) live_buffer_size: u32,
-    pub(super) read_batch_size: u32,
-    pub(super) history_buffer_size: u32,
-    pub(super) strategy: String,
+    pub(crate) max_subscriber_count: u32,
+    pub(crate) live_buffer_size: u32,
+    pub(crate) read_batch_size: u32,
+    pub(crate) history_buffer_size: u32,
+    pub(crate) strategy: String,
 }
 
 /// The settings of either request, before they are checked.
@@ -169,7 +169,7 @@ impl AskedSettings {
             history_buffer_size: count("history_buffer_size", self.history_buffer_size)?,
             strategy: self.strategy.name()?,
         };
-        settings.contradiction().map_or(Ok(settings), Err)
+        settings.contradiction().map_or(Ok(settings), |found| Err(found.in_protocol()))
     }
 }
 
@@ -213,22 +213,63 @@ impl AskedStrategy {
     }
 }
 
-impl GroupSettings {
-    /// Returns what makes the settings unusable together.
-    fn contradiction(&self) -> Option<String> {
-        let Self { read_batch_size: batch, history_buffer_size: history, .. } = self;
-        let Self { min_checkpoint_count: min, max_checkpoint_count: max, .. } = self;
-        if batch >= history {
-            return Some(format!(
+/// Two settings that cannot be used together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contradiction {
+    /// A batch must be smaller than the buffer that it goes to.
+    LargeBatch { batch: u32, history: u32 },
+    /// The least number of a checkpoint is beyond the largest one.
+    LargeMinimum { min: u32, max: u32 },
+}
+
+impl Contradiction {
+    /// Returns the reason, with the names that the protocol has.
+    fn in_protocol(self) -> String {
+        match self {
+            Self::LargeBatch { batch, history } => format!(
                 "`read_batch_size` must be less than `history_buffer_size`; got {batch} and \
                  {history}"
-            ));
-        }
-        (min > max).then(|| {
-            format!(
+            ),
+            Self::LargeMinimum { min, max } => format!(
                 "`min_checkpoint_count` must be at most `max_checkpoint_count`; got {min} and {max}"
-            )
-        })
+            ),
+        }
+    }
+}
+
+impl GroupSettings {
+    /// The settings that official clients send by default, of a group that begins at the end.
+    pub(crate) fn usual() -> Self {
+        Self {
+            start_from: StartFrom::End,
+            resolve_links: false,
+            extra_statistics: false,
+            message_timeout_ms: 30_000,
+            max_retry_count: 10,
+            min_checkpoint_count: 10,
+            max_checkpoint_count: 1_000,
+            checkpoint_after_ms: 2_000,
+            max_subscriber_count: 0,
+            live_buffer_size: 500,
+            read_batch_size: 20,
+            history_buffer_size: 500,
+            strategy: Strategy::RoundRobin.name().to_owned(),
+        }
+    }
+
+    /// Returns what makes the settings unusable together.
+    pub(crate) fn contradiction(&self) -> Option<Contradiction> {
+        let Self { read_batch_size: batch, history_buffer_size: history, .. } = *self;
+        let Self { min_checkpoint_count: min, max_checkpoint_count: max, .. } = *self;
+        if batch >= history {
+            return Some(Contradiction::LargeBatch { batch, history });
+        }
+        (min > max).then_some(Contradiction::LargeMinimum { min, max })
+    }
+
+    /// Returns `true` if there is a strategy with this name.
+    pub(crate) fn has_known_strategy(&self) -> bool {
+        Strategy::named(&self.strategy).is_some()
     }
 
     /// Returns the strategy; that of an unknown name is the plainest.

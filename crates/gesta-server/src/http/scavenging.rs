@@ -10,13 +10,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    clock::time_text,
     node::Node,
-    scavenges::{NotStarted, ScavengeRequest, ScavengeState, ScavengeStatus},
+    scavenges::{NotStarted, ScavengeRequest, ScavengeStatus},
 };
 
 /// The parameters of a scavenge.
@@ -39,10 +37,10 @@ pub(super) async fn start(
     match node.scavenges().start(ScavengeRequest { threshold_percent: threshold }) {
         Ok(started) => {
             let place = [(header::LOCATION, format!("/admin/scavenge/{}", started.id))];
-            (StatusCode::ACCEPTED, place, Json(description(&started))).into_response()
+            (StatusCode::ACCEPTED, place, Json(started.to_json())).into_response()
         }
         Err(NotStarted::UnderWay(running)) => {
-            (StatusCode::CONFLICT, Json(description(&running))).into_response()
+            (StatusCode::CONFLICT, Json(running.to_json())).into_response()
         }
         Err(NotStarted::Unsupported) => {
             let text = "only a store in a directory is scavenged; others keep hidden events\n";
@@ -57,7 +55,7 @@ pub(super) async fn start(
 /// Answers with the last scavenge.
 pub(super) async fn last(State(node): State<Node>) -> Response {
     match node.scavenges().last() {
-        Some(scavenge) => Json(description(&scavenge)).into_response(),
+        Some(scavenge) => Json(scavenge.to_json()).into_response(),
         None => {
             let text = "no scavenge was started since the start of the server\n";
             (StatusCode::NOT_FOUND, text).into_response()
@@ -87,28 +85,7 @@ pub(super) async fn shut_down(State(node): State<Node>) -> StatusCode {
 
 fn found(scavenge: Option<ScavengeStatus>) -> Response {
     match scavenge {
-        Some(scavenge) => Json(description(&scavenge)).into_response(),
+        Some(scavenge) => Json(scavenge.to_json()).into_response(),
         None => (StatusCode::NOT_FOUND, "there is no such scavenge\n").into_response(),
     }
-}
-
-fn description(scavenge: &ScavengeStatus) -> Value {
-    let ScavengeStatus { id, state, started, ended, figures } = scavenge;
-    let (state, error) = match state {
-        ScavengeState::Running => ("running", None),
-        ScavengeState::Completed => ("completed", None),
-        ScavengeState::Stopped => ("stopped", None),
-        ScavengeState::Failed(error) => ("failed", Some(error)),
-    };
-    json!({
-        "scavengeId": id.to_string(),
-        "state": state,
-        "error": error,
-        "startedAt": time_text(*started),
-        "endedAt": ended.map(time_text),
-        "bytesDone": figures.bytes_done,
-        "bytesTotal": figures.bytes_total,
-        "bytesReclaimed": figures.bytes_reclaimed,
-        "eventsRemoved": figures.events,
-    })
 }

@@ -2,7 +2,8 @@
 //!
 //! Invariants: one request is one append of the contract, so all of its events are recorded or
 //! none. A part with events needs the right to append, a check the right to read, a condition the
-//! right to read the whole store. An append that takes too long has an unknown outcome.
+//! right to read the whole store. An append that takes too long has an unknown outcome. An append
+//! with a reason is recorded in the audit stream, with the first stream that gets events.
 
 use std::time::Duration;
 
@@ -43,6 +44,10 @@ struct StreamHead<'a> {
 pub(super) async fn append(call: NativeCall) -> Result<Response, Problem> {
     let append = call.read_body(|body| parse::<AppendBody<'_>>(body)?.into_append()).await?;
     check_rights(&call, &append).await?;
+    let subject = call.subject()?;
+    if let Some(part) = append.streams.iter().find(|part| !part.events.is_empty()) {
+        subject.tell("stream", part.stream.as_str());
+    }
     let appended = timeout(APPEND_WAIT_MAX, run_append(&call.node, &call.sender(), append)).await;
     let appended = appended.map_err(|_| {
         let seconds = APPEND_WAIT_MAX.as_secs();

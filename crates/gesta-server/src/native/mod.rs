@@ -3,8 +3,8 @@
 //!
 //! Owns: the paths under `/v1/`. Appends to several streams with checks and a condition over tags
 //! and types, reads, queries, names, metadata, deletions, events by id, subscriptions as
-//! server-sent events and over WebSockets; what the server is and does: figures, consumer groups,
-//! projections, users; their description as OpenAPI.
+//! server-sent events and over WebSockets; what the server is and does: figures, settings,
+//! scavenges, consumer groups, projections, users; their description as OpenAPI.
 //!
 //! Invariants:
 //! - Routes, parameters, the OpenAPI document and the page come from one table. An endpoint without
@@ -21,9 +21,8 @@
 //!
 //! The modules, lowest first: `problem`, `object`, `parameters`, `native_call` (one request),
 //! `rights`, `event_json`, `page`, `selection`, the handlers (`append_body`, `append`,
-//! `read_stream`, `read_all`, `streams_calls`, `store_calls`, `server_calls`, `work_calls`,
-//! `work_acts`, `user_calls`),
-//! subscriptions (`feed`, `sse`, `frames`, `session`, `socket`), `docs`, `endpoint`,
+//! `read_stream`, `read_all`, `streams_calls`, `store_calls`, `server_calls`, `group_bodies`,
+//! `work_calls`, `work_acts`, `user_calls`), subscriptions (`feed`, `sse`, `frames`, `session`, `socket`), `docs`, `endpoint`,
 //! `table`, `schemas`, `openapi`, `docs_page`.
 
 mod append;
@@ -34,6 +33,7 @@ mod endpoint;
 mod event_json;
 mod feed;
 mod frames;
+mod group_bodies;
 mod native_call;
 mod object;
 mod openapi;

@@ -193,6 +193,13 @@ pub(super) const EMITTED_STREAMS: Parameter = query(
 );
 pub(super) const CHECKPOINTS: Parameter =
     query("checkpoints", Flag, "Deletes the streams of its checkpoints and states as well.");
+pub(super) const SCAVENGE_ID: Parameter = path("id", Uuid, "Id of the scavenge.");
+pub(super) const THRESHOLD: Parameter = query(
+    "threshold",
+    Number(0, 100),
+    "Minimum share of a segment that must be reclaimable, in percent. If it is absent, the store \
+     decides.",
+);
 pub(super) const LOGIN: Parameter = path("login", Text, "Login of the user, percent-encoded.");
 
 impl Parameter {

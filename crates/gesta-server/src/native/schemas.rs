@@ -6,9 +6,11 @@ use serde_json::{Map, Value, json};
 
 use super::{
     append_body::STREAMS_MAX,
+    group_bodies::{SETTING_MAX, STRATEGIES},
     parameters::{LIMIT_MAX, NUMBER_MAX},
     problem::ProblemCode,
     server_calls::COUNTED_MAX,
+    streams_calls::RIGHTS,
 };
 
 /// Returns all schemas by their names.
@@ -32,7 +34,13 @@ pub(super) fn components() -> Map<String, Value> {
         ("Store", store()),
         ("Server", server()),
         ("Counts", counts()),
+        ("Config", config()),
+        ("Scavenge", scavenge()),
+        ("LastScavenge", last_scavenge()),
         ("Groups", groups()),
+        ("GroupSettings", group_settings()),
+        ("GroupFilter", group_filter()),
+        ("NewGroup", new_group()),
         ("Projections", projections()),
         ("NewProjection", new_projection()),
         ("ChangedProjection", changed_projection()),
@@ -302,8 +310,12 @@ fn described() -> Value {
                 json!({ "type": ["integer", "null"], "minimum": 0 }),
                 "The `expected` of the next change; `null` if none were set.",
             ),
+            "rights": about(
+                list(json!({ "enum": RIGHTS.map(|(name, _)| name) })),
+                "The rights of the caller to the stream.",
+            ),
         }),
-        &["stream", "state", "metadata", "metadataRevision"],
+        &["stream", "state", "metadata", "metadataRevision", "rights"],
     )
 }
 
@@ -354,8 +366,13 @@ fn server() -> Value {
             "login": about(text(), "The login of the caller."),
             "startedAt": { "type": "string", "format": "date-time" },
             "uptimeSeconds": { "type": "number", "minimum": 0 },
+            "operations": about(
+                list(text()),
+                "Methods and paths that the user of the request may use, such as \
+                 `DELETE /v1/users/{login}`. Paths about streams also need a right to the stream.",
+            ),
         }),
-        &["version", "secure", "startedAt", "uptimeSeconds"],
+        &["version", "secure", "startedAt", "uptimeSeconds", "operations"],
     )
 }
 
@@ -372,6 +389,99 @@ fn counts() -> Value {
         }),
         &["events", "streams", "streamsAreAll", "categories"],
     )
+}
+
+fn config() -> Value {
+    let setting = all_of(json!({
+        "name": text(),
+        "values": about(list(text()), "Empty: it is not set. Passwords are hidden."),
+        "source": about(text(), "Such as `option --listen`, or the path of a settings file."),
+    }));
+    all_of(json!({ "settings": list(setting) }))
+}
+
+fn scavenge() -> Value {
+    all_of(json!({
+        "scavengeId": { "type": "string", "format": "uuid" },
+        "state": { "enum": ["running", "completed", "stopped", "failed"] },
+        "error": about(json!({ "type": ["string", "null"] }), "Why it has failed."),
+        "startedAt": { "type": "string", "format": "date-time" },
+        "endedAt": { "type": ["string", "null"], "format": "date-time" },
+        "bytesDone": about(number(), "Bytes that were examined."),
+        "bytesTotal": about(number(), "Bytes to examine."),
+        "bytesReclaimed": about(number(), "May be known only at the end."),
+        "eventsRemoved": about(number(), "May be known only at the end."),
+    }))
+}
+
+fn last_scavenge() -> Value {
+    all_of(json!({
+        "supported": about(
+            json!({ "type": "boolean" }),
+            "`false`: only a store in a directory is scavenged.",
+        ),
+        "last": { "anyOf": [reference("Scavenge"), { "type": "null" }] },
+    }))
+}
+
+fn setting(description: &str) -> Value {
+    let number = json!({ "type": "integer", "minimum": 0, "maximum": SETTING_MAX });
+    about(number, description)
+}
+
+fn group_settings() -> Value {
+    let start = json!({ "anyOf": [number(), { "enum": ["start", "end"] }] });
+    let flag = || json!({ "type": "boolean" });
+    let schema = object(
+        json!({
+            "startFrom": about(start, "The first event: a revision, a position of `$all`, or a word."),
+            "resolveLinks": about(flag(), "Delivers the targets of links."),
+            "extraStatistics": about(flag(), "Measures how long consumers take."),
+            "messageTimeoutMs": setting("Time for an answer; 0 waits for ever."),
+            "maxRetryCount": setting("Deliveries after the first one, before an event is parked."),
+            "minCheckpointCount": setting("Least number of events between two checkpoints."),
+            "maxCheckpointCount": setting("Largest number of events between two checkpoints."),
+            "checkpointAfterMs": setting("Time between two checkpoints."),
+            "maxSubscriberCount": setting("Consumers at once; 0 has no limit."),
+            "liveBufferSize": setting("Events that wait while the group is live."),
+            "readBatchSize": setting("Events that are read at once; below `historyBufferSize`."),
+            "historyBufferSize": setting("Events that wait while the group catches up."),
+            "strategy": { "enum": STRATEGIES },
+        }),
+        &[],
+    );
+    let schema = about(schema, "In a body, a setting that is left out stays.");
+    with_example(schema, json!({ "maxRetryCount": 3 }))
+}
+
+fn group_filter() -> Value {
+    object(
+        json!({
+            "on": { "enum": ["stream", "eventType"] },
+            "regex": about(text(), "An expression that names must match."),
+            "prefixes": about(list(text()), "Beginnings of names, in place of the expression."),
+        }),
+        &["on"],
+    )
+}
+
+fn new_group() -> Value {
+    let schema = object(
+        json!({
+            "source": about(text(), "The stream that the group reads, or `$all`."),
+            "name": text(),
+            "settings": about(
+                reference("GroupSettings"),
+                "A setting that is left out is that of official clients; the group begins at the \
+                 end.",
+            ),
+            "filter": about(reference("GroupFilter"), "Selects events of `$all`."),
+        }),
+        &["source", "name"],
+    );
+    let example =
+        json!({ "source": "order-1", "name": "mail", "settings": { "startFrom": "start" } });
+    with_example(schema, example)
 }
 
 fn number_or_null() -> Value {
@@ -407,7 +517,8 @@ fn groups() -> Value {
         "inFlight": about(number(), "Events that were delivered and not answered."),
         "delivered": about(number(), "Deliveries since the start of the group here."),
         "deliveredPerSecond": number(),
-        "strategy": text(),
+        "settings": reference("GroupSettings"),
+        "filter": json!({ "anyOf": [reference("GroupFilter"), { "type": "null" }] }),
         "consumers": list(consumer),
     });
     object(json!({ "groups": list(all_of(group)) }), &["groups"])

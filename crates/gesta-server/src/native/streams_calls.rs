@@ -19,7 +19,7 @@ use super::{
     problem::{Problem, ProblemCode},
     rights::{check_names, check_right},
 };
-use crate::access::Right;
+use crate::{access::Right, streams::is_of_index};
 
 /// Maximum size of the body that sets metadata.
 pub(super) const METADATA_BODY_BYTES_MAX: usize = 1 << 20;
@@ -128,6 +128,7 @@ struct Described<'a> {
     state: &'static str,
     metadata: Box<RawValue>,
     metadata_revision: Option<u64>,
+    rights: Vec<&'static str>,
 }
 
 pub(super) async fn describe(call: NativeCall) -> Result<Response, Problem> {
@@ -148,7 +149,33 @@ pub(super) async fn describe(call: NativeCall) -> Result<Response, Problem> {
         state,
         metadata: metadata.expect("metadata have a form in JSON"),
         metadata_revision: described.metadata_revision.map(|revision| revision.number()),
+        rights: rights_to(&call, &stream).await?,
     })
+}
+
+/// The rights to a stream, by the names that the answer has.
+pub(super) const RIGHTS: [(&str, Right); 5] = [
+    ("read", Right::Read),
+    ("append", Right::Append),
+    ("delete", Right::Delete),
+    ("read-metadata", Right::ReadMetadata),
+    ("set-metadata", Right::SetMetadata),
+];
+
+/// Returns the rights that the caller has to a stream.
+async fn rights_to(call: &NativeCall, stream: &StreamName) -> Result<Vec<&'static str>, Problem> {
+    let mut names = Vec::with_capacity(RIGHTS.len());
+    for (name, right) in RIGHTS {
+        // The index alone writes its streams.
+        if right == Right::Append && is_of_index(stream) {
+            continue;
+        }
+        let may = call.node.access().may(&call.caller, stream, right).await;
+        if may.map_err(|error| Problem::of_read(&error))? {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 #[derive(Debug, Deserialize)]

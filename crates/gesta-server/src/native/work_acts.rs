@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
+    group_bodies::{NewGroupBody, SettingsBody},
     native_call::{NativeCall, done, json_answer},
     parameters::{
         ABORT, CHECKPOINTS, EMITTED_STREAMS, GROUP, PARTITION, PROJECTION, SOURCE, STOP_AT,
@@ -15,7 +16,10 @@ use super::{
     problem::{Problem, ProblemCode},
 };
 use crate::{
-    groups::{GroupAct, act_on_named},
+    groups::{
+        GroupAct, GroupAsker, GroupSettings, act_on_named, create_named, settings_of_named,
+        update_named,
+    },
     projections::ProjectionsService,
     proto::projections::{
         CreateReq, DeleteReq, DisableReq, EnableReq, ResetReq, UpdateReq,
@@ -29,8 +33,28 @@ use crate::{
     },
 };
 
+/// Maximum size of the body about a group.
+pub(super) const GROUP_BODY_BYTES_MAX: usize = 64 << 10;
 /// Maximum size of the body with a script.
 pub(super) const SCRIPT_BODY_BYTES_MAX: usize = 1 << 20;
+
+pub(super) async fn create_group(call: NativeCall) -> Result<Response, Problem> {
+    let NewGroupBody { source, name, settings, filter } = call.json()?;
+    let settings = settings.0.over(GroupSettings::usual())?;
+    let filter = filter.map(|filter| filter.0.check()).transpose()?;
+    let asker = GroupAsker::of(&call.change(())?);
+    let named = (source.as_str(), name.as_str());
+    done(create_named(&call.work.groups, &asker, named, settings, filter).await)
+}
+
+pub(super) async fn update_group(call: NativeCall) -> Result<Response, Problem> {
+    let changed: SettingsBody = call.json()?;
+    let asker = GroupAsker::of(&call.change(())?);
+    let (groups, named) = (&call.work.groups, group_names(&call));
+    let kept = settings_of_named(groups, named).await;
+    let settings = changed.over(kept.map_err(|refused| Problem::of_change(&refused))?)?;
+    done(update_named(groups, &asker, named, settings).await)
+}
 
 pub(super) async fn delete_group(call: NativeCall) -> Result<Response, Problem> {
     act_on_group(&call, GroupAct::Delete).await
@@ -47,9 +71,13 @@ pub(super) async fn truncate_parked(call: NativeCall) -> Result<Response, Proble
 }
 
 async fn act_on_group(call: &NativeCall, act: GroupAct) -> Result<Response, Problem> {
+    done(act_on_named(&call.work.groups, call.subject()?, group_names(call), act).await)
+}
+
+/// Returns source and name of the group of the path.
+fn group_names(call: &NativeCall) -> (&str, &str) {
     let text = |parameter| call.arguments.text(parameter).unwrap_or_default();
-    let named = (text(&SOURCE), text(&GROUP));
-    done(act_on_named(&call.work.groups, call.subject()?, named, act).await)
+    (text(&SOURCE), text(&GROUP))
 }
 
 /// The body of a new projection.

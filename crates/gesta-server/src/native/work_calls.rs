@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use super::{
+    group_bodies::settings_json,
     native_call::{NativeCall, json_answer},
     problem::{Problem, ProblemCode},
 };
@@ -70,7 +71,8 @@ fn group_json(group: &GroupSummary) -> Value {
         "inFlight": group.in_flight,
         "delivered": group.delivered,
         "deliveredPerSecond": group.delivered_per_second,
-        "strategy": group.strategy,
+        "settings": settings_json(&group.settings),
+        "filter": group.filter,
         "consumers": consumers.collect::<Vec<_>>(),
     })
 }

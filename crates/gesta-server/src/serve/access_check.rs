@@ -53,7 +53,7 @@ pub(super) async fn check_access(
     let response = next.run(request).await;
     if is_recorded(row, &subject) {
         let record = AuditRecord::new("$call", &caller, peer.as_ref());
-        let record = subject.add_to(record.with("path", row.path));
+        let record = subject.add_to(record.with("path", row.path).with("operation", row.act()));
         guard.record(record.with("outcome", outcome(&response))).await;
     }
     response

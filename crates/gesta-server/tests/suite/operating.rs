@@ -14,6 +14,7 @@ use operations::{
     operations_client::OperationsClient, scavenge_resp::ScavengeResult, start_scavenge_req,
     stop_scavenge_req,
 };
+use serde_json::json;
 use server_features::server_features_client::ServerFeaturesClient;
 use tokio::time::timeout;
 use tonic::{Code, Status, transport::Channel};
@@ -21,11 +22,12 @@ use tonic::{Code, Status, transport::Channel};
 use crate::{
     client::*,
     endpoints::{LOCAL, get},
+    native::http_client::Api,
     scene::Scene,
 };
 
 /// A scavenge that continues until it is stopped.
-struct Endless;
+pub(crate) struct Endless;
 
 impl Scavenger for Endless {
     fn scavenge(
@@ -96,6 +98,38 @@ async fn scavenge_ended(scene: &Scene) {
         }
     };
     timeout(PATIENCE, ended).await.expect("the scavenge ends");
+}
+
+#[tokio::test]
+async fn scavenges_are_started_shown_and_stopped_over_the_http_interface() {
+    let scene = Scene::scavenged(Arc::new(MemoryStore::new()), Arc::new(Endless)).await;
+    let api = Api::of(&scene);
+    let none = api.get("/v1/scavenge").await.done();
+    assert_eq!(none, json!({ "supported": true, "last": null }));
+    let wrong = api.send("POST /v1/scavenge?threshold=101", "", b"").await.refused(400, "invalid");
+    assert_eq!(wrong["field"], "threshold");
+    let started = api.send("POST /v1/scavenge?threshold=50", "", b"").await.done();
+    let id = started["scavengeId"].as_str().unwrap();
+    api.send("POST /v1/scavenge", "", b"").await.refused(409, "not-now");
+    let shown = api.get("/v1/scavenge").await.done();
+    assert_eq!(
+        (&shown["last"]["scavengeId"], &shown["last"]["state"]),
+        (&id.into(), &"running".into())
+    );
+    let other = "/v1/scavenge/0190a0de-7f51-7c9f-8b6b-111111111111";
+    api.delete(other).await.refused(404, "not-found");
+    let stopped = api.delete(&format!("/v1/scavenge/{id}")).await.done();
+    assert_eq!(stopped["state"], "stopped");
+    assert!(stopped["endedAt"].is_string(), "{stopped}");
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_scavenged_says_so() {
+    let scene = Scene::of_memory().await;
+    let api = Api::of(&scene);
+    let answer = api.get("/v1/scavenge").await.done();
+    assert_eq!(answer, json!({ "supported": false, "last": null }));
+    api.send("POST /v1/scavenge", "", b"").await.refused(501, "not-supported");
 }
 
 #[tokio::test]

@@ -15,8 +15,10 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, value_parser};
-use gesta_server::{CONNECTIONS_MAX, InvalidListener, Server, ServerAddress, ServerLabels};
-use gesta_settings::Listing;
+use gesta_server::{
+    CONNECTIONS_MAX, InvalidListener, Server, ServerAddress, ServerLabels, ServerSetting,
+};
+use gesta_settings::{Listing, SettingInForce, SettingValue};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::{
@@ -198,7 +200,7 @@ impl Serve {
             }
         };
         let server = server.connections_max(self.max_connections);
-        let server = server.labelled(labels(url, self.environment));
+        let server = server.labelled(labels(url, self.environment, &self.listing));
         let server = match leases {
             Some(leases) => server.sharing(leases),
             None => server,
@@ -253,12 +255,24 @@ impl Serve {
     }
 }
 
-/// Returns the names that the console shows. The URL is printed without its password.
-fn labels(url: &StoreUrl, environment: Option<String>) -> ServerLabels {
+/// Returns what the console shows. Neither the URL nor a setting is printed with its password.
+fn labels(url: &StoreUrl, environment: Option<String>, listing: &Listing) -> ServerLabels {
     let labels = ServerLabels::default().store(url.to_string());
+    let labels = labels.settings(listing.iter().map(shown));
     match environment {
         Some(name) => labels.environment(name),
         None => labels,
+    }
+}
+
+/// Returns a setting in force as operators of the server read it.
+fn shown(setting: &SettingInForce) -> ServerSetting {
+    let shown = ServerSetting::new(&setting.name, setting.source.to_string());
+    match &setting.value {
+        Some(SettingValue::One(text)) => shown.value(text),
+        Some(SettingValue::List(texts)) => texts.iter().fold(shown, ServerSetting::value),
+        // A later version has values of other forms.
+        Some(_) | None => shown,
     }
 }
 

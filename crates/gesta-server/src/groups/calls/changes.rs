@@ -12,6 +12,7 @@ use super::{
         settings::AskedSettings, source::before_first,
     },
     acts::{GroupAct, act},
+    by_name::replace_settings,
     request::{SourceStart, group_id, parked_end, start_of_create, start_of_update},
     rights::{GroupAsker, check_source},
 };
@@ -72,16 +73,7 @@ pub(in crate::groups) async fn update(
     asker.asks_about(&id);
     let settings = asked.check(&id, start)?;
     check_source(groups.node(), &asker.caller, &id.source).await?;
-    let place = before_first(groups.node(), &id.source, start).await?;
-    groups
-        .update(&id, |group| {
-            // The same start stays where it was: the end has moved since.
-            if group.settings.start_from != start {
-                group.before_first = place;
-            }
-            group.settings = settings.clone();
-        })
-        .await?;
+    replace_settings(groups, &id, settings).await?;
     Ok(UpdateResp {})
 }
 

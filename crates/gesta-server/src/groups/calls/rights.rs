@@ -9,13 +9,13 @@ use crate::{
 };
 
 /// The caller who changes a group, and the place where the audit stream learns which one.
-pub(in crate::groups) struct GroupAsker {
+pub(crate) struct GroupAsker {
     pub(super) caller: Caller,
     pub(super) subject: CallSubject,
 }
 
 impl GroupAsker {
-    pub(in crate::groups) fn of<Message>(request: &Request<Message>) -> Self {
+    pub(crate) fn of<Message>(request: &Request<Message>) -> Self {
         let extensions = request.extensions();
         Self { caller: Caller::of(extensions), subject: CallSubject::of(extensions) }
     }

@@ -4,9 +4,11 @@ use tonic::Status;
 
 use super::{
     super::{
+        group_filter::GroupFilter,
         machine::GroupFigures,
         registry::{Groups, RunningGroup},
         runner::GroupReport,
+        settings::GroupSettings,
     },
     describe::report,
 };
@@ -30,7 +32,8 @@ pub(crate) struct GroupSummary {
     pub(crate) in_flight: usize,
     pub(crate) delivered: u64,
     pub(crate) delivered_per_second: u64,
-    pub(crate) strategy: &'static str,
+    pub(crate) settings: GroupSettings,
+    pub(crate) filter: Option<GroupFilter>,
     pub(crate) consumers: Vec<ConsumerSummary>,
 }
 
@@ -100,7 +103,8 @@ fn summary(group: &RunningGroup, report: GroupReport, parked: u64) -> GroupSumma
         in_flight,
         delivered: delivered.total,
         delivered_per_second: delivered.per_second,
-        strategy: group.config.settings.strategy().name(),
+        settings: group.config.settings.clone(),
+        filter: group.config.filter.clone(),
         consumers: consumers.collect(),
     }
 }

@@ -32,7 +32,13 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET /v1/store", "/v1/store", "?+++"),
     ("GET /v1/server", "/v1/server", "?+++"),
     ("GET /v1/counts", "/v1/counts", "?--+"),
+    ("GET /v1/config", "/v1/config", "?-++"),
+    ("GET /v1/scavenge", "/v1/scavenge", "?-++"),
+    ("POST /v1/scavenge", "/v1/scavenge", "?-++"),
+    ("DELETE /v1/scavenge/{id}", "/v1/scavenge/0190a0de-7f51-7c9f-8b6b-111111111111", "?-++"),
     ("GET /v1/groups", "/v1/groups", "?+++"),
+    ("POST /v1/groups", "/v1/groups", "?-++"),
+    ("PUT /v1/groups/{source}/{group}", "/v1/groups/order-1/mail", "?-++"),
     ("DELETE /v1/groups/{source}/{group}", "/v1/groups/order-1/mail", "?-++"),
     ("POST /v1/groups/{source}/{group}/replay-parked", "/v1/groups/order-1/mail/replay-parked", "?-++"),
     ("POST /v1/groups/{source}/{group}/truncate-parked", "/v1/groups/$all/mail/truncate-parked", "?-++"),
@@ -60,7 +66,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
 const HOST: &str = "host: events.example\r\n";
 
 impl Secured {
-    pub(super) async fn send(&self, line: &str, who: &Credentials, body: &Value) -> Answer {
+    pub(crate) async fn send(&self, line: &str, who: &Credentials, body: &Value) -> Answer {
         let stream = self.connect(b"http/1.1", None).await.unwrap();
         let authorization = who.0.as_ref().map_or_else(String::new, |value| {
             format!("authorization: {}\r\n", value.to_str().unwrap())
@@ -106,6 +112,49 @@ async fn each_caller_may_use_what_the_table_says() {
             });
         }
         assert_eq!(answers, *expected, "{pattern}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_learns_what_they_may_use() {
+    let scene = Secured::start().await;
+    scene.create_user("ann", &[]).await;
+    let callers = [
+        basic("ann", "changeit"),
+        basic("ops", scene.passwords.ops()),
+        basic("admin", scene.passwords.admin()),
+    ];
+    for (at, caller) in callers.iter().enumerate() {
+        let server = scene.send("GET /v1/server", caller, &Value::Null).await.done();
+        let told = server["operations"].as_array().unwrap().iter();
+        let told: BTreeSet<_> = told.map(|one| one.as_str().unwrap()).collect();
+        for (pattern, _, expected) in EXPECTED {
+            let is_granted = &expected[at + 1..at + 2] == "+";
+            // The right to a stream, and whose user it is, are decided by the request.
+            let is_told = told.contains(pattern);
+            assert!(is_told || !is_granted, "{pattern} is missing: {told:?}");
+            let by_user = pattern.contains("groups") || pattern.contains("projections");
+            assert!(!by_user || is_told == is_granted, "{pattern}: {is_told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_tells_the_rights_to_it() {
+    let scene = Secured::start().await;
+    scene.create_user("ann", &[]).await;
+    let (ann, admin) = (basic("ann", "changeit"), basic("admin", scene.passwords.admin()));
+    let metadata = json!({ "metadata": { "$acl": { "$w": "ann", "$d": [], "$mw": [] } } });
+    scene.send("PUT /v1/streams/order-1/metadata", &admin, &metadata).await.done();
+    for (who, stream, expected) in [
+        (&ann, "order-1", json!(["read", "append", "read-metadata"])),
+        (&ann, "order-2", json!(["read", "append", "delete", "read-metadata", "set-metadata"])),
+        (&admin, "order-1", json!(["read", "append", "delete", "read-metadata", "set-metadata"])),
+        (&admin, "$audit", json!(["read", "read-metadata"])),
+    ] {
+        let line = format!("GET /v1/streams/{stream}/metadata");
+        let described = scene.send(&line, who, &Value::Null).await.done();
+        assert_eq!(described["rights"], expected, "{stream}");
     }
 }
 

@@ -13,6 +13,8 @@ use crate::{
 scenarios!(
     parked_events_are_replayed_and_discarded,
     a_deleted_group_is_gone,
+    a_group_is_made_and_changed_setting_by_setting,
+    a_group_that_cannot_be_used_is_refused,
     a_projection_is_made_changed_stopped_begun_again_and_deleted,
     a_wrong_change_says_what_is_wrong,
     an_insecure_server_has_no_users,
@@ -103,6 +105,60 @@ async fn a_deleted_group_is_gone(scene: Scene) {
     for path in ["/v1/groups/order-1/mail/replay-parked", "/v1/groups/$all/mail/truncate-parked"] {
         api.post(path).await.refused(404, "not-found");
     }
+}
+
+async fn a_group_is_made_and_changed_setting_by_setting(scene: Scene) {
+    let api = Api::of(&scene);
+    api.grow(MAIL.0, "a", &[]).await;
+    let settings = json!({ "startFrom": "start", "strategy": "Pinned" });
+    let body = json!({ "source": MAIL.0, "name": MAIL.1, "settings": settings });
+    api.change("POST /v1/groups", &body).await;
+    api.json("POST /v1/groups", &body).await.refused(409, "exists-already");
+    let change = json!({ "maxRetryCount": 3, "strategy": "PinnedByCorrelation" });
+    api.change("PUT /v1/groups/order-1/mail", &change).await;
+    let listed = api.get("/v1/groups").await.done();
+    let group = &listed["groups"][0];
+    let kept = &group["settings"];
+    assert_eq!((&kept["startFrom"], &kept["maxRetryCount"]), (&json!("start"), &json!(3)));
+    assert_eq!((&kept["strategy"], &kept["readBatchSize"]), (&change["strategy"], &json!(20)));
+    assert_eq!(group["filter"], Value::Null);
+    // It delivers what was there before it.
+    let mut groups = scene.groups().await;
+    let mut consumer = GroupConsumer::connect(&mut groups, MAIL, 10).await.unwrap();
+    assert_eq!(place(&consumer.next().await), "0@order-1");
+    let filter = json!({ "on": "eventType", "regex": "^a$" });
+    let of_all = json!({ "source": "$all", "name": "all", "filter": filter });
+    api.change("POST /v1/groups", &of_all).await;
+    let listed = api.get("/v1/groups").await.done();
+    let filter = json!({ "on": "eventType", "regex": "^a$", "prefixes": [] });
+    assert_eq!(listed["groups"][0]["filter"], filter, "{listed}");
+}
+
+async fn a_group_that_cannot_be_used_is_refused(scene: Scene) {
+    let api = Api::of(&scene);
+    let post = async |body: &Value| api.json("POST /v1/groups", body).await.refused(400, "invalid");
+    let with = |name: &str, value: Value| {
+        let mut body = json!({ "source": "order-1", "name": "mail" });
+        body[name] = value;
+        body
+    };
+    for (body, field) in [
+        (json!({ "source": "order-1" }), "name"),
+        (with("settings", json!({ "strategy": "Best" })), "strategy"),
+        (with("settings", json!({ "readBatchSize": 600 })), "readBatchSize"),
+        (with("settings", json!([])), "settings"),
+        (with("filter", json!({ "on": "stream" })), "filter"),
+        (with("filter", json!({ "on": "stream", "regex": "(" })), "filter"),
+    ] {
+        assert_eq!(post(&body).await["field"], field, "{body}");
+    }
+    let filtered = with("filter", json!({ "on": "stream", "prefixes": ["a"] }));
+    let detail = "a group of one stream has no filter: only one of `$all` has";
+    assert_eq!(post(&filtered).await["detail"], detail);
+    post(&with("name", "".into())).await;
+    let none = "PUT /v1/groups/order-1/none";
+    api.json(none, &json!({})).await.refused(404, "not-found");
+    assert_eq!(api.get("/v1/groups").await.done(), json!({ "groups": [] }));
 }
 
 async fn a_projection_is_made_changed_stopped_begun_again_and_deleted(scene: Scene) {
@@ -204,7 +260,8 @@ async fn each_change_is_recorded_with_who_made_it_and_why() {
     let scene = Secured::start().await;
     let admin = basic("admin", scene.passwords.admin());
     let event = json!({ "stream": "order-1", "events": [{ "type": "a" }] });
-    scene.send("POST /v1/append", &admin, &json!({ "streams": [event] })).await.done();
+    let append = json!({ "streams": [event] });
+    scene.send("POST /v1/append", &admin, &append).await.done();
     let body = json!({ "name": "count", "query": COUNT });
     let ann = json!({ "login": "ann", "password": "a long secret" });
     for (line, body) in [
@@ -212,6 +269,7 @@ async fn each_change_is_recorded_with_who_made_it_and_why() {
         ("POST /v1/projections/count/disable", &Value::Null),
         ("POST /v1/groups/order-1/none/replay-parked?reason=mended", &Value::Null),
         ("POST /v1/users?reason=new", &ann),
+        ("POST /v1/append?reason=mended", &append),
         ("DELETE /v1/streams/order-1?reason=a%20test", &Value::Null),
         ("DELETE /v1/streams/order-1", &Value::Null),
     ] {
@@ -230,23 +288,32 @@ async fn each_change_is_recorded_with_who_made_it_and_why() {
     let expected = [
         (
             "$call",
-            json!({ "path": "/v1/projections", "projection": "count",
+            json!({ "operation": "create projections",
+            "path": "/v1/projections", "projection": "count",
             "reason": "asked by sales", "outcome": "done" }),
         ),
         (
             "$call",
-            json!({ "path": "/v1/projections/{projection}/disable", "projection": "count",
+            json!({ "operation": "disable projections",
+            "path": "/v1/projections/{projection}/disable", "projection": "count",
             "outcome": "done" }),
         ),
         (
             "$call",
-            json!({ "path": "/v1/groups/{source}/{group}/replay-parked",
+            json!({ "operation": "replay parked events of consumer groups",
+            "path": "/v1/groups/{source}/{group}/replay-parked",
             "group": "order-1::none", "reason": "mended", "outcome": "refused: 404 Not Found" }),
         ),
         ("$user-created", json!({ "user": "ann", "groups": [], "reason": "new" })),
         (
             "$call",
-            json!({ "path": "/v1/streams/{stream}", "stream": "order-1",
+            json!({ "operation": "append to streams", "path": "/v1/append",
+            "stream": "order-1", "reason": "mended", "outcome": "done" }),
+        ),
+        (
+            "$call",
+            json!({ "operation": "delete streams",
+            "path": "/v1/streams/{stream}", "stream": "order-1",
             "reason": "a test", "outcome": "done" }),
         ),
     ];
