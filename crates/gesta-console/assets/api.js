@@ -80,9 +80,18 @@ export async function get(path, parameters, signal) {
   return readAnswer(await response.text());
 }
 
-/** Changes something, and waits for the answer. Throws `Problem`. */
-export async function change(method, path, parameters, signal) {
-  await send(address(path, parameters), "application/json", signal, method);
+/** Returns the text of the answer to a request, with the digits of all numbers. Throws `Problem`. */
+export async function getText(path, parameters, signal) {
+  const response = await send(address(path, parameters), "application/json", signal);
+  return await response.text();
+}
+
+/**
+ * Changes something, and waits for the answer. `body` is the text of a JSON document, if the request
+ * has one: text, because numbers within keep their digits then. Throws `Problem`.
+ */
+export async function change(method, path, parameters, signal, body) {
+  await send(address(path, parameters), "application/json", signal, method, body);
 }
 
 /** Returns `true` if a path answers with success, and else the text of the refusal. */
@@ -96,13 +105,14 @@ export async function isWell(path, signal) {
   }
 }
 
-async function send(url, accept, signal, method = "GET") {
+async function send(url, accept, signal, method = "GET", body = undefined) {
   const { usesBrowser, ...own } = proof ?? {};
-  const headers = { accept, ...own };
+  const type = body === undefined ? {} : { "content-type": "application/json" };
+  const headers = { accept, ...type, ...own };
   const credentials = usesBrowser ? "same-origin" : "omit";
   let response;
   try {
-    response = await fetch(url, { method, headers, credentials, cache: "no-store", signal });
+    response = await fetch(url, { method, headers, body, credentials, cache: "no-store", signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, { detail: "the server cannot be reached" });

@@ -3,11 +3,12 @@
 // A screen is a module with `title` and `render(root, context)`. It gets a signal that ends with
 // it, so that no answer of an old screen changes a new one.
 
+import { setKeepsReasons } from "./acts.js";
 import * as api from "./api.js";
 import { el, fill, link } from "./dom.js";
 import { frame, setEnvironment, setPlace, setPlaces, setUser } from "./frame.js";
 import { listenForKeys } from "./keys.js";
-import { current } from "./route.js";
+import { current, to } from "./route.js";
 import { notice, problemNotice } from "./table.js";
 import { askForSignIn } from "./sign-in.js";
 import { describeProgram } from "./program.js";
@@ -57,7 +58,9 @@ async function describe(signal) {
   const found = await describeProgram(signal);
   setPlaces(KINDS[found.kind].places(found));
   setEnvironment(found);
-  setUser(found.login ?? found.actor, found.login ? signOut : null);
+  setKeepsReasons(found.kind === "application" || found.secure);
+  const ownHref = found.kind === "server" && found.login ? to("user", { login: found.login }) : null;
+  setUser(found.login ?? found.actor, found.login ? signOut : null, ownHref);
   return found;
 }
 

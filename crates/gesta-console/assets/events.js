@@ -60,7 +60,11 @@ const COLUMNS = {
     label: "Data",
     kind: "wide",
     value: (event) => payloadPreview(event),
-    cell: (event) => link(eventHref(event), payloadPreview(event)),
+    // A link without a text would have no name.
+    cell: (event) => {
+      const text = payloadPreview(event);
+      return text ? link(eventHref(event), text) : "";
+    },
   },
 };
 

@@ -87,12 +87,12 @@ function kindOf(name) {
   return /^(stag|pre|uat)/i.test(name) ? "staging" : "other";
 }
 
-/** Shows who is signed in, with a button that signs out if it can. */
-export function setUser(name, signOut) {
+/** Shows who is signed in, as a link to their own screen and with a button that signs out. */
+export function setUser(name, signOut, href) {
   if (!name) return fill(user);
   return fill(
     user,
-    name,
+    href ? link(href, name) : name,
     signOut && [
       " ",
       el("button", { type: "button", class: "small", onclick: signOut }, "Sign out"),

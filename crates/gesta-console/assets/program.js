@@ -3,13 +3,17 @@
 import { askForProof, get, Problem, setProgram } from "./api.js";
 
 /**
- * Asks the program what it is. Adds `can`, which says whether the caller may use an operation of an
- * application. A program that needs credentials is asked again after the sign-in: this throws.
+ * Asks the program what it is. Adds `can`, which says whether the caller may use an operation: by its
+ * id for an application, by method and path for a server. A program that needs credentials is asked again after the sign-in: this throws.
  */
 export async function describeProgram(signal) {
   const program = await get("console/program", {}, signal);
   setProgram(program);
-  if (program.kind === "server") return { ...program, ...(await get("v1/server", {}, signal)) };
+  if (program.kind === "server") {
+    const server = await get("v1/server", {}, signal);
+    const operations = new Set(server.operations);
+    return { ...program, ...server, can: (operation) => operations.has(operation) };
+  }
   if (program.secure && !program.login) {
     askForProof("");
     throw new Problem(401);

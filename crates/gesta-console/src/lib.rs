@@ -8,8 +8,9 @@
 //! - The console asks the program's own HTTP interface and nothing else, so it works without a
 //!   network and shows what its user may read. It asks first what the program is
 //!   (`console/program`), and has the screens of that kind.
-//! - A server is only read. An application is also changed, by acts of operators: each has a
-//!   reason, and a destructive one needs a name to be typed.
+//! - Servers and applications are changed by acts of operators: each has a reason, where the
+//!   program keeps one, and a destructive one needs a name to be typed. A button is there only for
+//!   those who have the right.
 //! - The assets are public and have no data. The proof of a user is a variable of the page: it is
 //!   in no storage and no cookie, and a reload forgets it.
 //! - Stored texts become text nodes, never markup. The policy ([`CONTENT_SECURITY_POLICY`]) permits
@@ -24,10 +25,11 @@
 //! The modules of the page, lowest first: `json` (JSON without loss), `api` (requests and the
 //! sign-in), `dom` (elements), `time`, `route` (addresses), `table`, `payload` (data as a tree),
 //! `events` (events in tables), `work` (groups and projections of a server), `causes` (the tree of
-//! an event), `acts` (changes and their dialog), `watch` (screens that follow what they show),
-//! `program`, `frame`, `keys`, `sign-in`, `screens/…` (one for each screen of a server; those about
-//! events are also an application's), `application/…` (the other screens of an application),
-//! `server` and `application` (the screens of each), `app` (which screen is shown).
+//! an event), `acts` (changes and their dialog), `form` (acts with fields), `watch` (screens that
+//! follow what they show), `program`, `frame`, `keys`, `sign-in`, `screens/…` (one for each screen
+//! of a server; those about events are also an application's), `application/…` (the other screens
+//! of an application), `server` and `application` (the screens of each), `app` (which screen is
+//! shown).
 
 /// The value of the header `Content-Security-Policy` that all assets need.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; base-uri 'none'; \
@@ -85,6 +87,7 @@ static ASSETS: &[Asset] = assets![
     "causes.js",
     "dom.js",
     "events.js",
+    "form.js",
     "frame.js",
     "icon.svg",
     "json.js",
@@ -92,17 +95,26 @@ static ASSETS: &[Asset] = assets![
     "payload.js",
     "program.js",
     "route.js",
+    "screens/append.js",
+    "screens/audit.js",
     "screens/event.js",
+    "screens/group-form.js",
     "screens/group.js",
     "screens/groups.js",
     "screens/lanes.js",
     "screens/live.js",
+    "screens/operations.js",
+    "screens/projection-form.js",
     "screens/projection.js",
     "screens/projections.js",
     "screens/query.js",
     "screens/start.js",
+    "screens/stream-metadata.js",
     "screens/stream.js",
     "screens/streams.js",
+    "screens/user-form.js",
+    "screens/user.js",
+    "screens/users.js",
     "server.js",
     "sign-in.js",
     "style.css",

@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::scene::{Running, Scene, program, run};
 
@@ -58,6 +58,24 @@ fn an_event_that_was_appended_by_http_is_in_the_store() {
     assert_eq!(server.terminate(), Some(0));
     let read = scene.run(&["read", "order-9"]);
     assert!(read.stdout().contains("order-placed"), "{read:?}");
+}
+
+#[test]
+fn operators_read_the_settings_of_the_running_server_and_their_sources() {
+    let scene = Scene::of_two_orders();
+    let mut command = scene.command(&[&ANYWHERE[..], &["--environment", "<b>test</b>"]].concat());
+    command.env("GESTA_DRAIN_SECONDS", "1");
+    let server = Running::start(command);
+    let started: Value = serde_json::from_str(&server.line()).unwrap();
+    let told = send(started["address"].as_str().unwrap(), "GET /v1/config", "");
+    let settings = told["settings"].as_array().unwrap();
+    let named = |name: &str| settings.iter().find(|setting| setting["name"] == name).unwrap();
+    let environment = named("environment");
+    assert_eq!(environment["values"], json!(["<b>test</b>"]));
+    assert_eq!(environment["source"], "option --environment");
+    assert_eq!(named("drain-seconds")["source"], "environment GESTA_DRAIN_SECONDS");
+    assert_eq!(named("max-connections")["source"], "default");
+    assert_eq!(named("tls-cert")["values"], json!([]));
 }
 
 #[test]

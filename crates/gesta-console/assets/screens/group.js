@@ -1,34 +1,84 @@
-// One consumer group: its consumers, and its parked events with their reasons.
+// One consumer group: its consumers, its parked events with their reasons, its settings, and acts on
+// all of these.
 
+import { actButton, request, withContent } from "../acts.js";
 import { get, Problem } from "../api.js";
-import { el, fill, link } from "../dom.js";
+import { el, link } from "../dom.js";
+import { arrive, formLink } from "../form.js";
 import { kindOf, split, stringOf } from "../json.js";
 import { groupLag, groupState, readGroups } from "../work.js";
 import { eventHref, here, streamHref, to } from "../route.js";
 import { facts, notice, problemNotice, table } from "../table.js";
-import { localTime, time } from "../time.js";
+import { counted, localTime, time } from "../time.js";
+import { watch } from "../watch.js";
 import { sourceHref } from "./groups.js";
 
 const PAGE_PARKED = 100;
 
 export const title = ({ parameters }) => `Group ${parameters.get("name")}`;
 
-export async function render(root, { parameters, signal }) {
+export async function render(root, { parameters, program, signal }) {
+  await watch(
+    root,
+    signal,
+    () => read(parameters, signal),
+    ({ group, page }) => {
+      const name = parameters.get("name");
+      if (!group) {
+        const text = `There is no group ${name} of ${parameters.get("source")}.`;
+        return [el("h1", {}, name), notice("empty", text)];
+      }
+      return [
+        el("h1", { class: "name" }, name),
+        groupFacts(group),
+        acts(group, program),
+        el("h2", {}, "Consumers"),
+        consumers(group),
+        el("h2", {}, "Parked events"),
+        parked(group, page, parameters, program),
+        el("h2", {}, "Settings"),
+        settings(group),
+      ];
+    },
+  );
+}
+
+async function read(parameters, signal) {
   const [source, name] = [parameters.get("source"), parameters.get("name")];
   const groups = await readGroups(signal);
   const group = groups.find((one) => one.source === source && one.name === name);
-  if (!group) {
-    fill(root, el("h1", {}, name), notice("empty", `There is no group ${name} of ${source}.`));
-    return;
+  const page = group && group.parked > 0 ? await readParked(group, parameters, signal) : null;
+  return { group, page };
+}
+
+/** Reads a page of parked events. A refusal is its problem. */
+async function readParked(group, parameters, signal) {
+  try {
+    return await get(
+      `v1/streams/${encodeURIComponent(group.parkedStream)}`,
+      { limit: PAGE_PARKED, direction: "backwards", from: parameters.get("from") },
+      signal,
+    );
+  } catch (problem) {
+    if (!(problem instanceof Problem) || problem.status === 401) throw problem;
+    return problem;
   }
-  fill(
-    root,
-    el("h1", { class: "name" }, name),
-    groupFacts(group),
-    el("h2", {}, "Consumers"),
-    consumers(group),
-    el("h2", {}, "Parked events"),
-    await parked(group, parameters, signal),
+}
+
+function acts({ source, name }, { can }) {
+  return el(
+    "div",
+    { class: "bar acts" },
+    can("PUT /v1/groups/{source}/{group}") &&
+      formLink("group-form", { source, name }, "Change settings"),
+    can("DELETE /v1/groups/{source}/{group}") &&
+      actButton("Delete the group", {
+        about:
+          "Its checkpoint and its parked events are lost, and its consumers are disconnected. The events of its source stay.",
+        requests: [request("DELETE", `group ${name} of ${source}`, "groups", source, name)],
+        typed: name,
+        then: () => arrive(to("groups")),
+      }),
   );
 }
 
@@ -47,7 +97,6 @@ function groupFacts(group) {
     ["Waiting", String(group.waiting)],
     ["Retried", String(group.retried)],
     ["Delivered", `${group.delivered}, ${group.deliveredPerSecond} each second now`],
-    ["Strategy", group.strategy],
   ]);
 }
 
@@ -69,38 +118,92 @@ function consumers(group) {
   });
 }
 
-async function parked(group, parameters, signal) {
-  if (group.parked === 0) return notice("empty", "No event is parked.");
-  let page;
-  try {
-    page = await get(
-      `v1/streams/${encodeURIComponent(group.parkedStream)}`,
-      {
-        limit: PAGE_PARKED,
-        direction: "backwards",
-        from: parameters.get("from"),
-      },
-      signal,
-    );
-  } catch (problem) {
-    if (!(problem instanceof Problem) || problem.status === 401) throw problem;
-    return problemNotice(problem);
-  }
-  return table({
-    label: "parked events",
-    rows: page.events,
-    columns: PARKED,
-    loaded: ["parked event", " on this page"],
-    pages: [
-      { label: "Newest", href: parameters.has("from") ? here({ from: null }) : null, key: "prev" },
-      {
-        label: "Next",
-        href: page.next === null || page.end ? null : here({ from: page.next }),
-        key: "next",
-      },
-    ],
-    empty: "No event is parked.",
-  });
+function parked(group, page, parameters, program) {
+  if (page === null) return notice("empty", "No event is parked.");
+  if (page instanceof Problem) return [allActs(group, program), problemNotice(page)];
+  const hasActs = program.can(REPLAY) || program.can(TRUNCATE);
+  return [
+    allActs(group, program),
+    table({
+      label: "parked events",
+      rows: page.events,
+      columns: hasActs ? [...PARKED, upTo(group, program)] : PARKED,
+      loaded: ["parked event", " on this page"],
+      pages: [
+        {
+          label: "Newest",
+          href: parameters.has("from") ? here({ from: null }) : null,
+          key: "prev",
+        },
+        {
+          label: "Next",
+          href: page.next === null || page.end ? null : here({ from: page.next }),
+          key: "next",
+        },
+      ],
+      empty: "No event is parked.",
+    }),
+  ];
+}
+
+const REPLAY = "POST /v1/groups/{source}/{group}/replay-parked";
+const TRUNCATE = "POST /v1/groups/{source}/{group}/truncate-parked";
+
+/** Makes the acts on all parked events. */
+function allActs(group, { can }) {
+  const { source, name, parked: number } = group;
+  const what = `${counted(number, "parked event")} of ${name}`;
+  return el(
+    "div",
+    { class: "bar acts" },
+    can(REPLAY) &&
+      actButton("Retry all", {
+        about: "They are delivered to the consumers again, the oldest first.",
+        requests: [request("POST", what, "groups", source, name, "replay-parked")],
+        kind: "primary",
+      }),
+    can(TRUNCATE) &&
+      actButton("Discard all", {
+        about: "The group never delivers them again. The events themselves stay in their streams.",
+        requests: [request("POST", what, "groups", source, name, "truncate-parked")],
+        typed: name,
+      }),
+  );
+}
+
+/** Makes the column of acts on a parked event and all older ones: a group takes them in order. */
+function upTo({ source, name }, { can }) {
+  const act = (verb, parked) => {
+    const what = `parked events up to ${linkText(parked)}`;
+    const made = request("POST", what, "groups", source, name, verb);
+    return [withContent(made, { parameters: { stopAt: parked.revision + 1 } })];
+  };
+  return {
+    name: "acts",
+    label: "Acts",
+    kind: "acts",
+    isControl: true,
+    value: () => "",
+    cell: (parked) =>
+      el(
+        "span",
+        { class: "buttons" },
+        can(REPLAY) &&
+          actButton("Retry to here", {
+            about: "This event and all that were parked before it are delivered again.",
+            requests: act("replay-parked", parked),
+            kind: "small",
+          }),
+        can(TRUNCATE) &&
+          actButton("Discard to here", {
+            about:
+              "The group never delivers this event and those that were parked before it again. The events themselves stay in their streams.",
+            requests: act("truncate-parked", parked),
+            typed: name,
+            kind: "small",
+          }),
+      ),
+  };
 }
 
 const PARKED = [
@@ -144,4 +247,35 @@ function reasonOf(parked) {
   const { members } = split(parked.metadata.text);
   const reason = members.find((member) => /reason/i.test(member.key))?.text;
   return reason && kindOf(reason) === "string" ? stringOf(reason) : (reason ?? "");
+}
+
+function settings({ settings: kept, filter }) {
+  const least = kept.minCheckpointCount;
+  return facts([
+    ["Strategy", kept.strategy],
+    ["Began at", startText(kept.startFrom)],
+    ["Filter", filter && filterText(filter)],
+    ["Time for an answer", kept.messageTimeoutMs ? `${kept.messageTimeoutMs} ms` : "no limit"],
+    ["Retries before an event is parked", String(kept.maxRetryCount)],
+    ["Consumers at most", kept.maxSubscriberCount ? String(kept.maxSubscriberCount) : "no limit"],
+    [
+      "Checkpoint",
+      `after ${kept.checkpointAfterMs} ms, with ${least} to ${kept.maxCheckpointCount} events`,
+    ],
+    [
+      "Buffers",
+      `${kept.liveBufferSize} live, ${kept.historyBufferSize} while it catches up, read ${kept.readBatchSize} at once`,
+    ],
+    ["Targets of links", kept.resolveLinks ? "are delivered" : "are not looked up"],
+  ]);
+}
+
+function startText(start) {
+  if (start === "start") return "the first event";
+  return start === "end" ? "the end of that moment" : String(start);
+}
+
+function filterText({ on, regex, prefixes }) {
+  const what = on === "stream" ? "streams" : "event types";
+  return regex ? `${what} that match ${regex}` : `${what} that begin with ${prefixes.join(", ")}`;
 }

@@ -1,16 +1,18 @@
-// One stream: its events both ways, and its metadata.
+// One stream: its events both ways, its metadata, and acts on it.
 
+import { actButton, request, withContent } from "../acts.js";
 import { get, Problem } from "../api.js";
 import { el, fill, link } from "../dom.js";
 import { categoryOf, columnsFor, PAGE_EVENTS } from "../events.js";
+import { arrive, formLink } from "../form.js";
 import { payloadView } from "../payload.js";
-import { categoryHref, go, here, to } from "../route.js";
+import { categoryHref, go, here, streamHref, to } from "../route.js";
 import { choice, facts, notice, problemNotice, table } from "../table.js";
 import { ofInput } from "../time.js";
 
 export const title = ({ parameters }) => parameters.get("name") ?? "Stream";
 
-export async function render(root, { parameters, signal }) {
+export async function render(root, { parameters, program, signal }) {
   const name = parameters.get("name") ?? "";
   const isBackward = parameters.get("direction") !== "forwards";
   const path = `v1/streams/${encodeURIComponent(name)}`;
@@ -33,6 +35,7 @@ export async function render(root, { parameters, signal }) {
     root,
     el("h1", { class: "name" }, name),
     streamFacts(name, described),
+    acts(name, described, program),
     el(
       "div",
       { class: "bar" },
@@ -69,6 +72,41 @@ function streamFacts(name, described) {
     ["Category", category && !name.startsWith("$") ? link(categoryHref(category), category) : null],
     ["State", described instanceof Problem ? null : described.state],
   ]);
+}
+
+/** Makes the acts that the caller has the rights to. An application changes streams by commands. */
+function acts(name, described, { kind }) {
+  if (kind !== "server" || described instanceof Problem) return null;
+  const { state } = described;
+  const may = (right) => described.rights.includes(right);
+  const isUsable = state !== "tombstoned" && may("append");
+  const request_ = () => request("DELETE", `stream ${name}`, "streams", name);
+  return el(
+    "div",
+    { class: "bar acts" },
+    isUsable && formLink("append", { stream: name }, "Append an event"),
+    isUsable &&
+      may("set-metadata") &&
+      formLink("stream-metadata", { name }, "Change the metadata"),
+    state === "live" &&
+      may("delete") &&
+      actButton("Delete", {
+        about:
+          "Its events are hidden, and a scavenge removes them for ever. A later append goes on with the next revision.",
+        requests: [request_()],
+        typed: name,
+        then: () => arrive(streamHref(name)),
+      }),
+    isUsable &&
+      may("delete") &&
+      actButton("Tombstone", {
+        about:
+          "Its events are hidden, and the name can never be used again. This cannot be taken back.",
+        requests: [withContent(request_(), { parameters: { tombstone: "true" } })],
+        typed: name,
+        then: () => arrive(streamHref(name)),
+      }),
+  );
 }
 
 function directions(isBackward) {

@@ -3,6 +3,7 @@
 import { get } from "../api.js";
 import { el, fill, link } from "../dom.js";
 import { categoryOf } from "../events.js";
+import { formLink } from "../form.js";
 import { categoryHref, go, here, streamHref, to } from "../route.js";
 import { choice, table } from "../table.js";
 
@@ -10,7 +11,7 @@ const PAGE_NAMES = 100;
 
 export const title = "Streams";
 
-export async function render(root, { parameters, signal }) {
+export async function render(root, { parameters, program, signal }) {
   const prefix = parameters.get("prefix") ?? "";
   const after = parameters.get("after") ?? "";
   const [page, categories] = await Promise.all([
@@ -20,7 +21,12 @@ export async function render(root, { parameters, signal }) {
   fill(
     root,
     el("h1", {}, "Streams"),
-    openForm(),
+    el(
+      "div",
+      { class: "bar" },
+      openForm(),
+      program.kind === "server" && formLink("append", {}, "Append an event"),
+    ),
     categoryChoice(categories, prefix),
     prefixForm(prefix),
     table({

@@ -17,6 +17,9 @@ use super::{
     problem::Problem,
 };
 
+/// Begin of all paths.
+pub(super) const OWN_PATHS: &str = "/v1/";
+
 /// The result of a handler.
 pub(super) type Handled = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send>>;
 

@@ -22,8 +22,8 @@
 //! The modules, lowest first: `problem`, `object`, `parameters`, `native_call` (one request),
 //! `rights`, `event_json`, `page`, `selection`, the handlers (`append_body`, `append`,
 //! `read_stream`, `read_all`, `streams_calls`, `store_calls`, `server_calls`, `group_bodies`,
-//! `work_calls`, `work_acts`, `user_calls`), subscriptions (`feed`, `sse`, `frames`, `session`, `socket`), `docs`, `endpoint`,
-//! `table`, `schemas`, `openapi`, `docs_page`.
+//! `work_calls`, `work_acts`, `user_calls`), subscriptions (`feed`, `sse`, `frames`, `session`,
+//! `socket`), `docs`, `endpoint`, `table`, `schemas`, `openapi`, `docs_page`.
 
 mod append;
 mod append_body;
@@ -66,14 +66,12 @@ use axum::{
 use tonic::Status;
 
 use self::{
+    endpoint::OWN_PATHS,
     native_call::{Documents, NativeState, Work},
     problem::{Problem, ProblemCode},
     table::ENDPOINTS,
 };
 use crate::{groups::Groups, node::Node, projections::Projections};
-
-/// Begin of all paths.
-const PREFIX: &str = "/v1/";
 
 /// Returns the routes of this node.
 pub(crate) fn routes((node, groups, projections): (Node, Groups, Projections)) -> Router {
@@ -92,7 +90,7 @@ pub(crate) fn routes((node, groups, projections): (Node, Groups, Projections)) -
 
 /// Returns `true` for a path, or a pattern, of this interface.
 pub(crate) fn is_native(path: &str) -> bool {
-    path.starts_with(PREFIX)
+    path.starts_with(OWN_PATHS)
 }
 
 /// Refuses a caller, for the reason that the access check gives.

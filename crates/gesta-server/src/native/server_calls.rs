@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    PREFIX,
+    endpoint::OWN_PATHS,
     native_call::{NativeCall, json_answer},
     parameters::{SCAVENGE_ID, THRESHOLD},
     problem::{Problem, ProblemCode},
@@ -63,7 +63,7 @@ fn operations(call: &NativeCall) -> Vec<String> {
         // An insecure server has no users.
         None => !row.path.starts_with("/v1/users"),
     };
-    let own = ROWS.iter().filter(|row| row.path.starts_with(PREFIX)).filter(is_permitted);
+    let own = ROWS.iter().filter(|row| row.path.starts_with(OWN_PATHS)).filter(is_permitted);
     own.filter_map(|row| Some(format!("{} {}", row.method?, row.path))).collect()
 }
 

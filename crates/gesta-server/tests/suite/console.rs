@@ -1,5 +1,6 @@
 //! The web console: its routes and headers, and its screens in a real browser.
 
+mod acting;
 mod hostile;
 mod routes;
 mod screens;

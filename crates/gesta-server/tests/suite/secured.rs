@@ -90,6 +90,14 @@ impl Secured {
     }
 
     pub(crate) async fn over(store: Arc<dyn EventStore>) -> Self {
+        Self::made(store, |server| server).await
+    }
+
+    /// A server over a store, with what the scenario adds.
+    pub(crate) async fn made(
+        store: Arc<dyn EventStore>,
+        add: impl FnOnce(Server) -> Server,
+    ) -> Self {
         let authority = Authority::new();
         let (certificate, key) = authority.issue("localhost");
         let tls = Tls::with_client_certificates(
@@ -100,7 +108,7 @@ impl Secured {
         let security = Security::new(tls.unwrap()).tokens(TokenRule::new(TOKEN_SECRET).unwrap());
         let listener = security.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::secure(Arc::clone(&store), security);
+        let server = add(Server::secure(Arc::clone(&store), security));
         let passwords = FirstPasswords::random();
         server.create_first_users(&passwords).await.unwrap();
         let (stop, stopped) = oneshot::channel();

@@ -1,7 +1,7 @@
 //! Creation and change of groups for the HTTP interface, which has checked their settings.
 //!
-//! Invariant: rights, places and records are those of the calls of the protocol. Not here: names and
-//! limits of settings over HTTP (`native`).
+//! Invariant: rights, places and records are those of the calls of the protocol. Not here: names
+//! and limits of settings over HTTP (`native`).
 
 use tonic::Status;
 use uuid::Uuid;

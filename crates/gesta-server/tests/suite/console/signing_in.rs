@@ -4,7 +4,7 @@ use gesta_services::chromium::Page;
 
 use crate::secured::Secured;
 
-async fn sign_in(page: &mut Page, login: &str, password: &str) {
+pub(super) async fn sign_in(page: &mut Page, login: &str, password: &str) {
     let script = format!(
         "document.querySelector('[name=login]').value = '{login}'; \
          document.querySelector('[name=password]').value = '{password}'; \
