@@ -124,7 +124,7 @@ const SETTINGS = [
   {
     name: "source",
     label: "Source",
-    kind: "words",
+    kind: "words source",
     value: (setting) => setting.source,
     cell: (setting) => setting.source,
   },
