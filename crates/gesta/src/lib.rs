@@ -226,7 +226,7 @@ pub use pipeline::{
 pub use process::{
     AfterEnd, CommandSet, DueTimer, EffectId, Effects, Includes, Input, InstanceCommand,
     InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, InstanceState, InstanceSummary,
-    InstanceTimer, NotUnderstood, NotUnderstoodInstance, ParseEffectIdError,
+    InstanceTimer, NotUnderstood, NotUnderstoodInstance, OutstandingCommand, ParseEffectIdError,
     ParseInstanceStateError, ParseSubjectError, ProcessError, ProcessManager, ProcessNotRegistered,
     ProcessSetup, ProcessState, ProcessStatus, RefusalKind, RefusedCommand, RejectedCommand,
     Routing, SetAside, SetAsideInput, Subject, TimerVersions, UnreadableCommand, UnreadableTimer,
@@ -236,7 +236,7 @@ pub use projection::{
     Apply, ApplyError, FailurePolicy, InvalidProjectionName, Lag, OldRows, OnRead, OnReadRow,
     OperationError, PARTITIONS_MAX, PROJECTION_NAME_BYTES_MAX, PartitionStatus, PendingSwitch,
     Projection, ProjectionState, ProjectionStatus, ReadOnDemandError, ReadTypedRows,
-    RebuildProgress, TypedRows, check_projection_name,
+    RebuildProgress, Rehearsal, TypedRows, check_projection_name,
 };
 pub use reactor::{
     EffectContext, EffectDeadLetter, EffectError, EffectKey, Reactor, ReactorError, ReactorSetup,

@@ -396,6 +396,10 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
                 runs_elsewhere(progress.runs_on.as_ref()),
             );
         }
+        ProjectionState::Paused => {
+            let paused = "the projection is paused; resume it to continue";
+            report((Degraded, "paused"), paused.to_owned());
+        }
         ProjectionState::Corrupt { .. } | ProjectionState::Starting | ProjectionState::Running => {}
     }
     // Reported in addition to the state: queries would miss rows.

@@ -274,6 +274,7 @@ fn projection_state(progress: &ProjectionProgress) -> &'static str {
         ProjectionState::AwaitingConfirmation(_) => "awaiting-confirmation",
         ProjectionState::Waiting => "waiting",
         ProjectionState::Starting => "starting",
+        ProjectionState::Paused => "paused",
         ProjectionState::Rebuilding(_) | ProjectionState::Running if is_retrying => "retrying",
         ProjectionState::Rebuilding(_) => "rebuilding",
         ProjectionState::Running => "running",

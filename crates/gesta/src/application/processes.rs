@@ -4,8 +4,8 @@
 
 use super::Gesta;
 use crate::{
-    DueTimer, EffectId, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery, ProcessError,
-    ProcessStatus, SetAside, Subject,
+    DueTimer, EffectId, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery,
+    OutstandingCommand, ProcessError, ProcessStatus, SetAside, Subject,
     audit::Operator,
     process::{ProcessHandle, ProcessOperation},
 };
@@ -61,6 +61,21 @@ impl Gesta {
         limit: usize,
     ) -> Result<Vec<DueTimer>, ProcessError> {
         Ok(self.processes().named(process)?.timers(limit).await)
+    }
+
+    /// Returns the commands of a process manager that are decided and not executed yet, in order of
+    /// their instances, at most `limit`. Reads nothing from the store.
+    ///
+    /// Only the node that runs the manager has them; others return none.
+    ///
+    /// # Errors
+    /// [`ProcessError::ProcessNotRegistered`] if no manager has this name.
+    pub async fn process_commands(
+        &self,
+        process: &str,
+        limit: usize,
+    ) -> Result<Vec<OutstandingCommand>, ProcessError> {
+        Ok(self.processes().named(process)?.commands(limit).await)
     }
 
     /// Finds instances of a process manager, in order of id. Reads the stream of each instance

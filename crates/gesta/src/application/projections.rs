@@ -4,16 +4,21 @@
 //! does not run a projection, its operations are refused and leave no record. Not here: the
 //! execution of projections ([`Projection`]), queries ([`Query`](crate::Query)).
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, OnceLock},
+};
 
+use bytes::Bytes;
 use gesta_store::{DatabaseError, DeadLetter, Position, StoreError};
 
 use super::{Gesta, lag::lag};
 use crate::{
     AsOf, OldRows, OnRead, OnReadRow, OperationError, Projection, ProjectionState,
-    ProjectionStatus, ReadOnDemandError,
+    ProjectionStatus, ReadOnDemandError, Rehearsal,
     audit::{self, Operator},
-    projection::{Operation, ProjectionHandle, ProjectionProgress},
+    projection::{Operation, ProjectionHandle, ProjectionProgress, SwitchOver},
 };
 
 /// The id of a dead letter among all projections: `openings@42`.
@@ -93,9 +98,10 @@ impl Gesta {
             ..
         } = progress;
         // A query may meet damage that the projection has not touched.
-        let damage = handle
-            .damage_found()
-            .filter(|_| matches!(state, ProjectionState::Running | ProjectionState::Waiting));
+        let damage = handle.damage_found().filter(|_| {
+            use ProjectionState::{Paused, Running, Waiting};
+            matches!(state, Running | Waiting | Paused)
+        });
         let state = match damage {
             Some(error) => ProjectionState::Corrupt { error },
             None => state,
@@ -134,17 +140,78 @@ impl Gesta {
         projection: &str,
         operator: &Operator,
     ) -> Result<(), OperationError> {
+        let audited = ("rebuild-projection", projection);
+        self.begin_rebuild(audited, SwitchOver::WhenComplete, operator).await
+    }
+
+    /// Rebuilds a projection as [`rebuild`](Self::rebuild), and holds the switch-over: the fresh
+    /// read model becomes active only once it is [confirmed](Self::confirm_switch), also if it has
+    /// no dead letters, and also after a restart. Active rows that are damaged are replaced at once.
+    ///
+    /// # Errors
+    /// The same as [`rebuild`](Self::rebuild).
+    pub async fn rebuild_and_hold(
+        &self,
+        projection: &str,
+        operator: &Operator,
+    ) -> Result<(), OperationError> {
+        let audited = ("rebuild-projection-and-hold", projection);
+        self.begin_rebuild(audited, SwitchOver::WhenConfirmed, operator).await
+    }
+
+    async fn begin_rebuild(
+        &self,
+        (operation, projection): (&str, &str),
+        switch: SwitchOver,
+        operator: &Operator,
+    ) -> Result<(), OperationError> {
         // Without leases a rebuild is accepted before the read models are loaded: it may replace
         // one that cannot be opened.
         let handle = match self.read_side().named(projection)? {
             handle if handle.lease.is_none() => handle,
             _ => self.operated(projection).await?,
         };
-        self.record(handle, operator, ("rebuild-projection", projection)).await?;
-        handle.execute(Operation::Rebuild).await
+        self.record(handle, operator, (operation, projection)).await?;
+        handle.execute(Operation::Rebuild(switch)).await
     }
 
-    /// Activates a rebuild that reached the head with dead letters.
+    /// Pauses a projection after the event that it is applying: it applies none until it is
+    /// resumed, and a rebuild of it stands still. Queries go on to be answered by the rows as they
+    /// are; a wait for a later position fails with [`WaitError::Halted`](crate::WaitError::Halted).
+    ///
+    /// The pause is not stored: it ends when the application is opened again, or when another node
+    /// takes the projection over.
+    ///
+    /// # Errors
+    /// [`OperationError::CannotPause`] for a projection that is inline or divided into partitions.
+    pub async fn pause_projection(
+        &self,
+        projection: &str,
+        operator: &Operator,
+    ) -> Result<(), OperationError> {
+        let handle = self.operated(projection).await?;
+        if let Some(reason) = handle.cannot_pause() {
+            return Err(OperationError::CannotPause { projection: handle.name, reason });
+        }
+        self.record(handle, operator, ("pause-projection", projection)).await?;
+        handle.execute(Operation::Pause).await
+    }
+
+    /// Resumes a projection that was paused. One that was not goes on as it does.
+    ///
+    /// # Errors
+    /// [`OperationError`] if the projection is not registered or does not run on this node.
+    pub async fn resume_projection(
+        &self,
+        projection: &str,
+        operator: &Operator,
+    ) -> Result<(), OperationError> {
+        let handle = self.operated(projection).await?;
+        self.record(handle, operator, ("resume-projection", projection)).await?;
+        handle.execute(Operation::Resume).await
+    }
+
+    /// Activates a rebuild that reached the head with dead letters, or that was held.
     ///
     /// # Errors
     /// [`OperationError::NothingToConfirm`] unless the projection's state is
@@ -262,6 +329,25 @@ impl Gesta {
         let handle = self.dead_letter(id).await?;
         self.record(handle, operator, ("retry-dead-letter", &id.to_string())).await?;
         handle.execute(Operation::Retry(id.position)).await
+    }
+
+    /// Applies a dead letter with other data in place of its event's, and the events that wait behind
+    /// it, and rolls all of it back: neither the rows nor the event change. The data are decoded as
+    /// those of the event are, in its version. Nothing is recorded in the audit stream.
+    ///
+    /// # Errors
+    /// [`OperationError::NoSuchDeadLetter`] if it does not exist, and
+    /// [`OperationError::EventGone`] if its event was deleted.
+    pub async fn rehearse_dead_letter(
+        &self,
+        id: &DeadLetterId,
+        data: impl Into<Bytes> + Send,
+    ) -> Result<Rehearsal, OperationError> {
+        let handle = self.dead_letter(id).await?;
+        let slot = Arc::new(OnceLock::new());
+        let rehearse = Operation::Rehearse(id.position, data.into(), Arc::clone(&slot));
+        handle.execute(rehearse).await?;
+        Ok(slot.get().expect("a rehearsal that has succeeded has a result").clone())
     }
 
     /// Discards a dead letter: its event never takes effect in this read model.

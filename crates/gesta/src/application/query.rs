@@ -211,8 +211,11 @@ pub enum WaitError {
         /// Name of the projection.
         projection: &'static str,
     },
-    /// The projection stopped at an event that it cannot apply. Inspect its dead letters.
-    #[error("projection {projection} is halted at position {reached}, before position {wanted}")]
+    /// The projection stopped at an event that it cannot apply, or is paused. Inspect its state and
+    /// its dead letters.
+    #[error(
+        "projection {projection} is halted or paused at position {reached}, before position {wanted}"
+    )]
     Halted {
         /// Name of the projection.
         projection: &'static str,

@@ -10,7 +10,7 @@ use gesta_store::Position;
 use tokio::sync::watch;
 
 use super::{
-    ProcessManager, ProcessState, handle::refusal, journal::Journal,
+    ProcessManager, ProcessState, command_queue::CommandQueue, handle::refusal, journal::Journal,
     operation::ProcessControlMessage, session::ProcessRunner, timer_queue::TimerQueue,
     trouble::InputError,
 };
@@ -79,6 +79,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
             progress.timers = journal.entries().iter().map(|entry| entry.timers.len()).sum();
             // Another node fires them.
             progress.timer_queue = TimerQueue::default();
+            progress.command_queue = CommandQueue::default();
             progress.commands = 0;
             progress.publish_asides(journal);
         });

@@ -1,10 +1,13 @@
 //! Search and display of a manager's instances, from their streams and the set-aside inputs.
 
+use std::collections::HashSet;
+
 use gesta_store::{ListStreams, StreamName};
 
 use super::{
     DueTimer, InstanceCommand, InstanceDetails, InstancePage, InstanceQuery, InstanceState,
-    InstanceSummary, InstanceTimer, ProcessError, RefusalKind, RefusedCommand, Subject,
+    InstanceSummary, InstanceTimer, OutstandingCommand, ProcessError, RefusalKind, RefusedCommand,
+    Subject,
     aside::Asides,
     handle::{ProcessHandle, operation_error},
     outstanding::{EndedBy, Outstanding},
@@ -63,6 +66,19 @@ impl ProcessHandle {
             Some(DueTimer { instance: self.identity.id_of(&stream)?, timer, due })
         });
         due.collect()
+    }
+
+    /// Returns the commands of all instances that are not executed yet, at most so many.
+    pub(crate) async fn commands(&self, limit: usize) -> Vec<OutstandingCommand> {
+        let progress = self.started().await;
+        let troubled: HashSet<_> = progress.asides.instance_ids().collect();
+        let queued = progress.command_queue.first(limit).into_iter();
+        let outstanding = queued.filter_map(|(stream, command, name)| {
+            let instance = self.identity.id_of(&stream)?;
+            let troubled = troubled.contains(&instance);
+            Some(OutstandingCommand { instance, command, name, troubled })
+        });
+        outstanding.collect()
     }
 
     async fn names(

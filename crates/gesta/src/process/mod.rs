@@ -36,6 +36,7 @@
 mod aside;
 mod census;
 mod checkpoint;
+mod command_queue;
 mod command_set;
 mod control;
 mod deps;
@@ -85,9 +86,9 @@ pub(crate) use operation::ProcessOperation;
 pub use refusal::RefusalKind;
 pub use report::{
     DueTimer, InstanceCommand, InstanceCounts, InstanceDetails, InstancePage, InstanceQuery,
-    InstanceState, InstanceSummary, InstanceTimer, ParseInstanceStateError, ParseSubjectError,
-    ProcessError, ProcessNotRegistered, RefusedCommand, SetAside, SetAsideInput, Subject,
-    WaitingInput,
+    InstanceState, InstanceSummary, InstanceTimer, OutstandingCommand, ParseInstanceStateError,
+    ParseSubjectError, ProcessError, ProcessNotRegistered, RefusedCommand, SetAside, SetAsideInput,
+    Subject, WaitingInput,
 };
 pub use setup::ProcessSetup;
 pub(crate) use setup::is_of_processes;

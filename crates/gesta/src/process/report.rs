@@ -187,6 +187,20 @@ pub struct DueTimer {
     pub due: RecordedAt,
 }
 
+/// A command of an instance that is not executed yet, in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OutstandingCommand {
+    /// Id of the instance.
+    pub instance: String,
+    /// Effect id of the command.
+    pub command: EffectId,
+    /// Name of the command.
+    pub name: String,
+    /// The instance has inputs that are set aside, which may hold the command.
+    pub troubled: bool,
+}
+
 /// One instance in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

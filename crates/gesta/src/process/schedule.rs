@@ -14,6 +14,7 @@ use gesta_store::{RecordedAt, Revision, StreamName};
 
 use super::{
     aside::Queue,
+    command_queue::CommandQueue,
     effects::later,
     history::EffectId,
     journal::Entry,
@@ -31,6 +32,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub(super) struct Schedule {
     known: BTreeMap<StreamName, Known>,
     commands: usize,
+    command_queue: CommandQueue,
     timer_count: usize,
     timers: TimerQueue,
     /// Processes whose next command can be sent.
@@ -111,6 +113,7 @@ impl Schedule {
         self.forget(stream);
         self.commands += known.commands.len();
         self.timer_count += known.timers.len();
+        self.command_queue.extend(stream, &known.commands);
         // A held timer has fired and waits in the queue. It stays known, so that a checkpoint lists
         // it, but it must not fire a second time.
         let held = self.held.get(stream);
@@ -129,6 +132,7 @@ impl Schedule {
         let before = self.known.remove(stream)?;
         self.commands -= before.commands.len();
         self.timer_count -= before.timers.len();
+        self.command_queue.remove(stream, before.commands.keys().copied());
         for (id, due) in &before.timers {
             self.timers.remove(&(*due, stream.clone(), *id));
         }
@@ -166,6 +170,7 @@ impl Schedule {
     /// Removes a settled command.
     pub(super) fn settle(&mut self, stream: &StreamName, command: EffectId) {
         if let Some(known) = self.known.get_mut(stream) {
+            self.command_queue.remove(stream, std::iter::once(command));
             self.commands -= usize::from(known.commands.remove(&command).is_some());
             if known.is_nothing() {
                 self.known.remove(stream);
@@ -233,6 +238,11 @@ impl Schedule {
     /// Returns the timers that wait for their time.
     pub(super) const fn timer_queue(&self) -> &TimerQueue {
         &self.timers
+    }
+
+    /// Returns the commands that are not executed yet.
+    pub(super) const fn command_queue(&self) -> &CommandQueue {
+        &self.command_queue
     }
 
     pub(super) fn commands(&self) -> usize {

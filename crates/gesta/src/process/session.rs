@@ -208,6 +208,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
             progress.position = session.flow.done().position;
             progress.timers = schedule.timers();
             progress.timer_queue = schedule.timer_queue().clone();
+            progress.command_queue = schedule.command_queue().clone();
             progress.commands = schedule.commands();
             progress.trouble = self.halted.clone().or(resting);
             progress.ignored = self.ignored;

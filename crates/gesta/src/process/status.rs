@@ -6,6 +6,7 @@ use gesta_store::{LeaseName, NodeName, Position};
 
 use super::{
     aside::Asides,
+    command_queue::CommandQueue,
     journal::{Census, Journal},
     timer_queue::TimerQueue,
 };
@@ -74,6 +75,8 @@ pub(crate) struct ProcessProgress {
     /// Timers that wait for their time on this node. Those of set-aside inputs have had theirs.
     pub(crate) timer_queue: TimerQueue,
     pub(crate) commands: usize,
+    /// The same commands on this node, for lists.
+    pub(crate) command_queue: CommandQueue,
     pub(crate) trouble: Option<String>,
     pub(crate) asides: Arc<Asides>,
     asides_version: u64,
@@ -98,6 +101,7 @@ impl ProcessProgress {
             timers: 0,
             timer_queue: TimerQueue::default(),
             commands: 0,
+            command_queue: CommandQueue::default(),
             trouble: None,
             asides: Arc::new(Asides::default()),
             asides_version: 0,

@@ -6,13 +6,14 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use bytes::Bytes;
 use gesta_store::{
     DatabaseError, DeadLetter, DeadLetterReason, EventStore, Partition, Position, ReadAll,
     ReadModelStore, ReadModelTx, RecordedEvent, StreamName, StreamState, Visibility,
 };
 
 use super::{
-    Apply, ApplyError, OperationError, provenance,
+    Apply, ApplyError, OperationError, Rehearsal, provenance,
     run_error::RunError,
     writer::{BlockedStreams, ReadModelWriter},
 };
@@ -143,6 +144,39 @@ where
         let behind = if is_first { letters.skip(1).collect() } else { Vec::new() };
         self.release(Some(position), behind).await?;
         self.after_operation().await
+    }
+
+    /// Applies a dead letter with other data, then the letters behind it up to the first that fails,
+    /// and rolls all of it back.
+    pub(super) async fn rehearse(
+        &mut self,
+        position: Position,
+        data: &Bytes,
+    ) -> Result<Rehearsal, OperationError> {
+        let letters = self.letters_of_stream(position).await?;
+        let mut waiting = Vec::new();
+        for letter in letters.into_iter().skip_while(|letter| letter.position != position) {
+            let mut event = event_at(self.deps.store.as_ref(), &letter).await?;
+            if letter.position == position {
+                let found = event.as_mut().ok_or(OperationError::EventGone { position })?;
+                found.data = data.clone();
+            }
+            waiting.push((letter, event));
+        }
+        let tx = self.deps.work.begin(&self.id).await?;
+        let (tx, failed) = self.apply_waiting(tx, waiting.iter()).await?;
+        tx.rollback().await?;
+        let behind = waiting.len().saturating_sub(1);
+        Ok(match failed {
+            None => Rehearsal { error: None, behind, behind_error: None },
+            Some(FirstFailure { place: 0, error }) => {
+                Rehearsal { error: Some(error), behind: 0, behind_error: None }
+            }
+            Some(FirstFailure { place, error }) => {
+                let failing = waiting.get(place).map(|(letter, _)| (letter.position, error));
+                Rehearsal { error: None, behind: place - 1, behind_error: failing }
+            }
+        })
     }
 
     /// Applies letters of one stream in order and deletes them, together with the discarded one.

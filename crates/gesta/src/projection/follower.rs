@@ -107,12 +107,15 @@ where
         let outcome = match operation {
             // The handle remembers it for the status. The node that runs it will meet it, too.
             Operation::Damaged(..) => Ok(()),
-            Operation::Rebuild
+            Operation::Rebuild(_)
             | Operation::Retry(_)
             | Operation::Discard(_)
+            | Operation::Rehearse(..)
             | Operation::ConfirmSwitch
             | Operation::RollBack
-            | Operation::DropOld => {
+            | Operation::DropOld
+            | Operation::Pause
+            | Operation::Resume => {
                 let node = progress.borrow().runs_on.clone();
                 Err(refusal(P::NAME, node).into())
             }

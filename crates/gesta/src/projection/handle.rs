@@ -213,6 +213,15 @@ impl ProjectionHandle {
         self.partitions.iter().map(PartitionHandle::status).collect()
     }
 
+    /// Returns why the projection cannot be paused, or `None` if it can.
+    pub(crate) fn cannot_pause(&self) -> Option<&'static str> {
+        match (self.is_inline, self.partitions.is_empty()) {
+            (true, _) => Some("it is inline, so its rows change with each append"),
+            (false, false) => Some("it is divided into partitions, which may run on other nodes"),
+            (false, true) => None,
+        }
+    }
+
     /// Returns the refusal of operations while the projection does not run on this node.
     pub(crate) fn runs_elsewhere(&self) -> Option<RunsElsewhere> {
         let progress = self.progress.borrow();
@@ -427,6 +436,7 @@ where
             control: messages,
             closing: closed,
             post,
+            is_paused: false,
             last_error: None,
         };
         let task = tokio::spawn(Box::pin(runner.run()) as Pin<Box<dyn Future<Output = ()> + Send>>);

@@ -12,7 +12,7 @@ use gesta_store::{
 use tokio::sync::watch;
 
 use super::{
-    Apply, OperationError, ProjectionProgress,
+    Apply, OperationError, ProjectionProgress, SwitchOver,
     deps::ProjectionDeps,
     provenance::{self, Outdated, Provenance},
     read_models::{OperationResult, ReadModels, Rebuild, RebuildState, RebuildStep},
@@ -296,7 +296,25 @@ where
         let writer = self.open_writer(id).await?;
         let head = self.deps.store.head().await?.position;
         let began = (self.deps.clock.now(), writer.position);
-        Ok(Rebuild { writer, head, began, is_confirmed: false, is_resumed: false })
+        let is_held = self.is_held(&writer.id).await?;
+        Ok(Rebuild { writer, head, began, is_confirmed: false, is_held, is_resumed: false })
+    }
+
+    /// Keeps a new rebuild from going live before it is confirmed, also after a restart.
+    async fn hold(&self, id: &ReadModelId, switch: SwitchOver) -> Result<(), RunError> {
+        if switch == SwitchOver::WhenConfirmed {
+            let mut tx = self.deps.work.begin(id).await?;
+            provenance::keep_held(&mut tx).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn is_held(&self, id: &ReadModelId) -> Result<bool, RunError> {
+        let mut tx = self.deps.work.read_models.begin(id).await?;
+        let is_held = provenance::is_held(&mut tx).await?;
+        tx.rollback().await?;
+        Ok(is_held)
     }
 
     fn retry_rebuild_later(
@@ -435,9 +453,14 @@ where
     }
 
     /// Starts a rebuild. Drops one in progress.
-    pub(super) async fn rebuild(&self, models: &mut ReadModels<P, S>) -> Result<(), RunError> {
+    pub(super) async fn rebuild(
+        &self,
+        models: &mut ReadModels<P, S>,
+        switch: SwitchOver,
+    ) -> Result<(), RunError> {
         self.drop_rebuild(models).await?;
         let id = self.create(Stage::Rebuilding).await?;
+        self.hold(&id, switch).await?;
         self.resume_rebuild(models, id).await
     }
 
@@ -486,11 +509,11 @@ where
     }
 
     /// Creates a rebuild that the next session of the runner will fill.
-    pub(super) async fn schedule_rebuild(&self) -> Result<(), RunError> {
+    pub(super) async fn schedule_rebuild(&self, switch: SwitchOver) -> Result<(), RunError> {
         let ListedReadModels { rebuilding, .. } = self.list().await?;
         self.drop_unfinished(rebuilding).await?;
-        self.create(Stage::Rebuilding).await?;
-        Ok(())
+        let id = self.create(Stage::Rebuilding).await?;
+        self.hold(&id, switch).await
     }
 }
 

@@ -45,8 +45,8 @@ pub(crate) use handle::{
 pub use name::{InvalidProjectionName, PROJECTION_NAME_BYTES_MAX, check_projection_name};
 pub use on_read::{OnRead, OnReadRow, ReadOnDemandError};
 pub(crate) use on_read::{OnReadRows, OnReadStorage};
-pub use operation::OperationError;
-pub(crate) use operation::{ControlMessage, Operation};
+pub(crate) use operation::{ControlMessage, Operation, SwitchOver};
+pub use operation::{OperationError, Rehearsal};
 pub(crate) use status::ProjectionProgress;
 pub use status::{
     Lag, OldRows, PartitionStatus, PendingSwitch, ProjectionState, ProjectionStatus,

@@ -1,5 +1,8 @@
 //! Operations on a running projection, and their errors.
 
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
 use gesta_store::{DatabaseError, Position, ReadModelId, StoreError};
 use tokio::sync::oneshot;
 
@@ -15,19 +18,46 @@ pub(crate) struct ControlMessage {
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
     /// Fills a new read model. Replaces a rebuild in progress.
-    Rebuild,
+    Rebuild(SwitchOver),
     /// Applies all dead letters of the stream of the one at this position, in order.
     Retry(Position),
     /// Deletes the dead letter at this position and applies the events behind it.
     Discard(Position),
+    /// Applies the dead letter at this position with other data, and those behind it, and takes it
+    /// all back. The slot gets what happened.
+    Rehearse(Position, Bytes, Arc<OnceLock<Rehearsal>>),
     /// Makes a rebuild with dead letters live.
     ConfirmSwitch,
     /// Resumes the retired read model and makes it live once it has caught up.
     RollBack,
     /// Drops the retired read model.
     DropOld,
+    /// Applies no events until it is resumed.
+    Pause,
+    Resume,
     /// Records damage that a query met in this read model.
     Damaged(ReadModelId, String),
+}
+
+/// What applying a dead letter with other data would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rehearsal {
+    /// Error of the event with the other data. `None` if it applies.
+    pub error: Option<String>,
+    /// Number of the events of its stream that wait behind it and apply after it.
+    pub behind: usize,
+    /// The first event behind it that fails then, with its error.
+    pub behind_error: Option<(Position, String)>,
+}
+
+/// The moment at which a rebuild goes live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SwitchOver {
+    /// Once it has caught up, unless it has dead letters.
+    WhenComplete,
+    /// Once an operator confirms it.
+    WhenConfirmed,
 }
 
 /// The reason why an operation on a projection failed.
@@ -89,6 +119,14 @@ pub enum OperationError {
         old: u32,
         /// Version of this program.
         program: u32,
+    },
+    /// The projection cannot be paused: it is inline, or divided into partitions.
+    #[error("projection {projection} cannot be paused: {reason}")]
+    CannotPause {
+        /// Name of the projection.
+        projection: &'static str,
+        /// The reason.
+        reason: &'static str,
     },
     /// The read model's database failed.
     #[error(transparent)]

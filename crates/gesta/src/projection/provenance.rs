@@ -26,6 +26,9 @@ const LETTERS_CHANGED: &str = "dead-letters-changed";
 /// Property with the head of the store when the read model was created.
 const FILLS_TO: &str = "fills-to";
 
+/// Property of a rebuild that an operator wants to confirm before it goes live.
+const HELD: &str = "held";
+
 /// Property with the number of partitions. Absent from read models of earlier versions, which are
 /// not divided.
 const PARTITIONS: &str = "partitions";
@@ -271,6 +274,16 @@ pub(super) async fn keep_partitions(
     partitions: u32,
 ) -> Result<(), DatabaseError> {
     tx.set_property(PARTITIONS, &partitions.to_string()).await
+}
+
+/// Records that a rebuild goes live only once it is confirmed.
+pub(super) async fn keep_held(tx: &mut impl ReadModelTx) -> Result<(), DatabaseError> {
+    tx.set_property(HELD, "yes").await
+}
+
+/// Returns whether a rebuild goes live only once it is confirmed.
+pub(super) async fn is_held(tx: &mut impl ReadModelTx) -> Result<bool, DatabaseError> {
+    Ok(tx.property(HELD).await?.is_some())
 }
 
 /// Returns the number of operator changes to dead letters.

@@ -3,8 +3,8 @@
 //! Invariants:
 //! - A rebuild becomes live only once it has reached the head and the position of the live read
 //!   model, so no reader ever sees less than before.
-//! - A rebuild with dead letters becomes live only after an operator's confirmation, unless the
-//!   live read model is damaged or belongs to another history.
+//! - A rebuild with dead letters, or one that was held, becomes live only after an operator's
+//!   confirmation, unless the live read model is damaged or belongs to another history.
 //! - An error of the rebuild does not affect the live read model.
 //!
 //! Not here: the transactions of one read model (`writer`), changes of the set (`lifecycle`) and
@@ -12,11 +12,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use gesta_store::{Position, ReadModel, ReadModelId, ReadModelStore};
 
 use super::{
     Apply, OldRows, OperationError, PendingSwitch, Projection, ProjectionState, RebuildProgress,
-    deliveries::Fetched, run_error::RunError, writer::ReadModelWriter,
+    Rehearsal, deliveries::Fetched, run_error::RunError, writer::ReadModelWriter,
 };
 use crate::{Sleep, backoff::Backoff};
 
@@ -45,8 +46,10 @@ pub(super) struct Rebuild<P: Projection, S> {
     pub(super) head: Position,
     /// Time and position of its start in this run, for the estimate.
     pub(super) began: (SystemTime, Position),
-    /// An operator has confirmed the switch-over despite dead letters.
+    /// An operator has confirmed the switch-over.
     pub(super) is_confirmed: bool,
+    /// An operator wants to confirm it even without dead letters.
+    pub(super) is_held: bool,
     /// Resumes rows from before a switch-over.
     pub(super) is_resumed: bool,
 }
@@ -99,6 +102,21 @@ where
         outcome
     }
 
+    /// Rehearses a dead letter in the first read model that has it: the live one, then the rebuild.
+    pub(super) async fn rehearse(
+        &mut self,
+        position: Position,
+        data: &Bytes,
+    ) -> Result<Rehearsal, OperationError> {
+        for writer in self.filled() {
+            match writer.rehearse(position, data).await {
+                Err(OperationError::NoSuchDeadLetter { .. }) => {}
+                rehearsed => return rehearsed,
+            }
+        }
+        Err(OperationError::NoSuchDeadLetter { position })
+    }
+
     /// Confirms the switch-over. Returns false if none awaits confirmation.
     pub(super) fn confirm(&mut self) -> bool {
         let awaits = self.awaits_confirmation();
@@ -116,9 +134,9 @@ where
     fn awaits_confirmation(&self) -> bool {
         let RebuildState::Running(rebuild) = &self.rebuild_state else { return false };
         rebuild.is_complete()
-            && rebuild.writer.dead_letters > 0
+            && (rebuild.writer.dead_letters > 0 || rebuild.is_held)
             && !rebuild.is_confirmed
-            // Dead letters are no reason to keep a live read model that is damaged or belongs to
+            // Neither dead letters nor a hold are a reason to keep a live read model that is damaged or belongs to
             // another history.
             && self.answering.trouble().is_none()
             && self.answering.has_valid_rows
@@ -160,6 +178,7 @@ where
                     position: rebuild.writer.position,
                     dead_letters: rebuild.writer.dead_letters,
                     dead_letters_before: self.answering.dead_letters,
+                    held: rebuild.is_held,
                 })
             }
             RebuildState::Running(rebuild) => ProjectionState::Rebuilding(rebuild.progress(now)),

@@ -33,6 +33,8 @@ pub(super) struct ProjectionRunner<P, S> {
     pub(super) control: mpsc::Receiver<ControlMessage>,
     pub(super) closing: watch::Receiver<Closing>,
     pub(super) post: Post,
+    /// An operator has paused it: no events are applied. Not stored.
+    pub(super) is_paused: bool,
     /// The error that ended the previous session. Cleared by the first step of the current one.
     pub(super) last_error: Option<String>,
 }
@@ -66,6 +68,7 @@ where
     }
 
     async fn put_down(&mut self) {
+        self.is_paused = false;
         self.last_error = None;
     }
 }
@@ -120,7 +123,8 @@ where
 
     /// Waits for the back-off and refuses control messages with the error that caused it.
     ///
-    /// A rebuild is accepted: it replaces a read model that cannot be opened.
+    /// A rebuild is accepted: it replaces a read model that cannot be opened. A pause by an operator
+    /// is accepted, too: it holds for the next session.
     async fn pause(&mut self, backoff: &mut Backoff, trouble: &str) {
         let clock = Arc::clone(&self.lifecycle.deps.clock);
         let mut pause = pin!(backoff.pause(clock.as_ref()));
@@ -131,9 +135,17 @@ where
             };
             // Without a live read model the next session creates one anyway.
             let has_answering = self.lifecycle.progress.borrow().answering.is_some();
-            if matches!(operation, Operation::Rebuild) && has_answering {
-                let _ = reply.send(self.lifecycle.schedule_rebuild().await.map_err(unavailable));
+            if let Operation::Rebuild(switch) = operation
+                && has_answering
+            {
+                let scheduled = self.lifecycle.schedule_rebuild(switch).await;
+                let _ = reply.send(scheduled.map_err(unavailable));
                 return;
+            }
+            if let Operation::Pause | Operation::Resume = operation {
+                self.is_paused = matches!(operation, Operation::Pause);
+                let _ = reply.send(Ok(()));
+                continue;
             }
             let reason = trouble.to_owned();
             let _ = reply.send(Err(OperationError::Unavailable { reason }));
@@ -144,13 +156,15 @@ where
     async fn session(&mut self, backoff: &mut Backoff) -> Result<(), RunError> {
         let mut models = self.lifecycle.open().await?;
         // A crash may have come between the last committed event and the switch-over.
-        self.lifecycle.switch_if_due(&mut models).await?;
+        if !self.is_paused {
+            self.lifecycle.switch_if_due(&mut models).await?;
+        }
         self.publish_status(&models);
         loop {
             // Both branches are cancel-safe: a delivery is handled after the select, not in it.
             let next = tokio::select! {
                 message = self.control.recv() => NextAction::Control(message),
-                next = models.next() => NextAction::Work(next),
+                next = models.next(), if !self.is_paused => NextAction::Work(next),
             };
             let is_step = matches!(next, NextAction::Work(_));
             match next {
@@ -193,14 +207,22 @@ where
     }
 
     async fn handle_control(
-        &self,
+        &mut self,
         message: ControlMessage,
         models: &mut ReadModels<P, S>,
     ) -> Result<(), RunError> {
         let outcome = match message.operation {
-            Operation::Rebuild => self.lifecycle.rebuild(models).await.map_err(unavailable),
+            Operation::Rebuild(switch) => {
+                self.lifecycle.rebuild(models, switch).await.map_err(unavailable)
+            }
             Operation::Retry(position) => models.retry(position).await,
             Operation::Discard(position) => models.discard(position).await,
+            Operation::Rehearse(position, data, slot) => {
+                models.rehearse(position, &data).await.map(|rehearsal| {
+                    // Each message has a slot of its own.
+                    let _ = slot.set(rehearsal);
+                })
+            }
             Operation::ConfirmSwitch if models.confirm() => {
                 self.lifecycle.switch_if_due(models).await.map_err(unavailable)
             }
@@ -209,6 +231,10 @@ where
             }
             Operation::RollBack => self.lifecycle.roll_back(models).await,
             Operation::DropOld => self.lifecycle.drop_old(models).await,
+            Operation::Pause | Operation::Resume => {
+                self.is_paused = matches!(message.operation, Operation::Pause);
+                Ok(())
+            }
             Operation::Damaged(read_model, damage) => {
                 if models.answering.id == read_model {
                     models.answering.mark_damaged(damage);
@@ -252,15 +278,19 @@ where
             projection = P::NAME,
             dead_letters,
             dead_letters_before,
-            "a rebuild has dead letters and is not live yet: retry or discard its dead letters, \
-             or confirm the switch-over"
+            held = pending.held,
+            "a rebuild has dead letters, or was held, and is not live yet: retry or discard its \
+             dead letters, or confirm the switch-over"
         );
     }
 
     /// Publishes the committed state to waiting queries, health and operators.
     fn publish_status(&self, models: &ReadModels<P, S>) {
         let answering = &models.answering;
-        let state = models.state(self.lifecycle.deps.clock.now());
+        let state = match self.is_paused {
+            true => ProjectionState::Paused,
+            false => models.state(self.lifecycle.deps.clock.now()),
+        };
         self.warn_of_confirmation(&state);
         let rebuild = models.rebuild();
         // Dead letters of a read model of another version cannot be retried, so they do not count.
@@ -276,7 +306,8 @@ where
             inline_into: inline.collect(),
             inline_reached: None,
             filled: filled.map(|writer: &ReadModelWriter<P, S>| writer.id.clone()).collect(),
-            halted: models.is_stuck(),
+            // A caller that waits for a position would wait for the operator.
+            halted: models.is_stuck() || self.is_paused,
             position: answering.position,
             incarnation: Some(answering.incarnation),
             checkpoint: Some(answering.checkpoint),

@@ -25,10 +25,12 @@ pub enum ProjectionState {
     Waiting,
     /// Applying events as they are recorded.
     Running,
+    /// Paused by an operator until resumed, or until the application is opened again.
+    Paused,
     /// Filling a new read model while the previous one answers queries.
     Rebuilding(RebuildProgress),
-    /// A rebuild has reached the head with dead letters. It becomes live once an operator confirms
-    /// it; until then the previous read model answers queries.
+    /// A rebuild has reached the head with dead letters, or was held. It becomes live once an
+    /// operator confirms it; until then the previous read model answers queries.
     AwaitingConfirmation(PendingSwitch),
     /// The live read model is damaged or cannot be opened. Start a rebuild.
     Corrupt {
@@ -54,6 +56,8 @@ pub struct PendingSwitch {
     pub dead_letters: usize,
     /// Number of dead letters of the live read model.
     pub dead_letters_before: usize,
+    /// An operator wants to confirm it even without dead letters.
+    pub held: bool,
 }
 
 /// The rows from before the last switch-over, kept until they are dropped.

@@ -102,6 +102,16 @@ async fn each_command_is_seen_while_the_projection_is_rebuilt() {
 }
 
 #[tokio::test]
+async fn an_inline_projection_cannot_be_paused() {
+    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
+    let gesta = open(&store, &Controls::free()).await;
+    let refused = gesta.pause_projection(Balances::NAME, &operator()).await;
+    let expected = "projection balances cannot be paused: it is inline, so its rows change with \
+                    each append";
+    assert_eq!(refused.unwrap_err().to_string(), expected);
+}
+
+#[tokio::test]
 async fn events_from_before_the_projection_are_applied_with_the_next_append() {
     let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
     let before = Gesta::on(Arc::clone(&store)).open().await.unwrap();

@@ -213,6 +213,8 @@ async fn a_projection_in_partitions_is_rebuilt_beside_the_rows_that_answer() {
     deposit_to_all(&one, 2).await;
     drain(&one).await;
     let before = group.controls.applied.load(Ordering::SeqCst);
+    let paused = one.pause_projection("balances", &operator()).await.unwrap_err().to_string();
+    assert!(paused.contains("it is divided into partitions"), "{paused}");
     one.rebuild("balances", &operator()).await.unwrap();
     assert_ne!(status(&one).await.state, ProjectionState::Running);
     deposit_to_all(&one, 1).await;

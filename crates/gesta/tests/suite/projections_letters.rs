@@ -10,8 +10,8 @@ use gesta::{
 };
 use gesta_sqlite::{Reader, Sqlite};
 use gesta_store::{
-    Append, DeadLetter, DeadLetterReason, EventStore, ExpectedRevision, NewEvent, ReadModelStore,
-    ReadModelTx, ReadStream,
+    Append, DeadLetter, DeadLetterReason, DeleteStream, EventStore, ExpectedRevision, NewEvent,
+    ReadModelStore, ReadModelTx, ReadStream,
 };
 
 use crate::bank::{
@@ -143,6 +143,45 @@ async fn a_discarded_dead_letter_never_takes_effect() {
     let nobody = DeadLetterId { projection: "nobody".to_owned(), ..letters[0].0.clone() };
     let unknown = bank.gesta.discard_dead_letter(&nobody, &operator()).await;
     assert!(matches!(unknown, Err(OperationError::NotRegistered { .. })));
+}
+
+#[tokio::test]
+async fn a_letter_is_tried_with_other_data_and_nothing_is_stored() {
+    let bank = Bank::failing().await;
+    bank.deposit("ann", &[1, UNLUCKY, 100, UNLUCKY, 200]).await;
+    let letters = bank.letters().await;
+    let with = async |nth: usize, data: &'static str| {
+        bank.gesta.rehearse_dead_letter(&letters[nth].0, data.as_bytes()).await
+    };
+    let same = with(0, r#"{"amount":13}"#).await.unwrap();
+    assert_eq!(same.error.as_deref(), Some("thirteen is unlucky"));
+    let unreadable = with(0, r#"{"amount":"a lot"}"#).await.unwrap();
+    assert!(unreadable.error.unwrap().contains("a lot"), "it is decoded as the event is");
+    let other = with(0, r#"{"amount":14}"#).await.unwrap();
+    assert_eq!((other.error, other.behind), (None, 1), "it, and the one behind it");
+    let error = "thirteen is unlucky".to_owned();
+    assert_eq!(other.behind_error, Some((letters[2].0.position, error)));
+    let later = with(2, r#"{"amount":14}"#).await.unwrap();
+    assert_eq!((later.error, later.behind, later.behind_error), (None, 1, None));
+    assert_eq!(bank.letters().await, letters);
+    assert_eq!(bank.balance("ann").await, 1, "the rows are as they were");
+    assert!(audited(&bank.store).await.is_empty());
+    bank.controls.fix();
+    bank.gesta.retry_dead_letter(&letters[0].0, &operator()).await.unwrap();
+    assert_eq!(bank.balance("ann").await, 301 + 2 * UNLUCKY, "the events are as they were");
+    let gone = with(0, "{}").await;
+    assert!(matches!(gone, Err(OperationError::NoSuchDeadLetter { .. })), "{gone:?}");
+}
+
+#[tokio::test]
+async fn a_letter_whose_event_was_deleted_cannot_be_tried() {
+    let bank = Bank::failing().await;
+    bank.deposit("ann", &[UNLUCKY]).await;
+    let id = bank.letters().await.remove(0).0;
+    let stream = StreamName::new("account-ann").unwrap();
+    bank.store.delete_stream(DeleteStream::new(stream, ExpectedRevision::Any)).await.unwrap();
+    let gone = bank.gesta.rehearse_dead_letter(&id, "{}").await;
+    assert!(matches!(gone, Err(OperationError::EventGone { .. })), "{gone:?}");
 }
 
 #[tokio::test]

@@ -448,3 +448,69 @@ async fn damaged_snapshots_rows_on_read_and_unused_read_models_keep_nothing_from
         assert!(row.is_some(), "{damage:?}: the row is kept again");
     }
 }
+
+// ---- a hold and a pause
+
+#[tokio::test]
+async fn a_rebuild_that_is_held_awaits_confirmation_without_dead_letters_and_over_restarts() {
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
+    let gesta = open(&store, Balances(Controls::free()), &models).await;
+    deposit(&gesta, "ann", 3).await;
+    settled(&gesta).await;
+    gesta.rebuild_and_hold("balances", &operator()).await.unwrap();
+    let ProjectionState::AwaitingConfirmation(pending) = until(&gesta, is_awaiting).await.state
+    else {
+        panic!("it awaits confirmation")
+    };
+    assert!(pending.held && pending.dead_letters == 0, "{pending:?}");
+    gesta.close().await;
+    let gesta = open(&store, Balances(Controls::free()), &models).await;
+    until(&gesta, is_awaiting).await;
+    let more = deposit(&gesta, "ann", 1).await;
+    gesta.wait_for::<Balances>(&more).await.unwrap();
+    assert_eq!(balances(&gesta).await, names(&[("ann", 4)]), "the present rows go on");
+    assert_eq!(status(&gesta).await.old_rows, None);
+    gesta.confirm_switch("balances", &operator()).await.unwrap();
+    let switched = until(&gesta, is_running).await;
+    assert!(matches!(switched.old_rows, Some(OldRows { build: 1, .. })), "{switched:?}");
+    assert_eq!(balances(&gesta).await, names(&[("ann", 4)]));
+    // The next rebuild is not held.
+    gesta.rebuild("balances", &operator()).await.unwrap();
+    let again = loop {
+        let now = until(&gesta, is_running).await;
+        if matches!(now.old_rows, Some(OldRows { build: 2, .. })) {
+            break now;
+        }
+    };
+    assert_eq!(again.dead_letters, 0);
+}
+
+#[tokio::test]
+async fn a_paused_projection_applies_nothing_until_it_is_resumed() {
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
+    let gesta = open(&store, Balances(Controls::free()), &models).await;
+    deposit(&gesta, "ann", 3).await;
+    settled(&gesta).await;
+    gesta.pause_projection("balances", &operator()).await.unwrap();
+    assert_eq!(status(&gesta).await.state, ProjectionState::Paused);
+    let later = deposit(&gesta, "ann", 1).await;
+    let wait = gesta.wait_for::<Balances>(&later).await;
+    assert!(matches!(wait, Err(WaitError::Halted { .. })), "it fails at once: {wait:?}");
+    gesta.rebuild("balances", &operator()).await.unwrap();
+    gesta::testing::drain(&gesta).await;
+    assert_eq!(status(&gesta).await.state, ProjectionState::Paused, "the rebuild stands still");
+    assert_eq!(balances(&gesta).await, names(&[("ann", 3)]), "the rows answer as they are");
+    let health = gesta.health().await;
+    let states: Vec<_> = health.causes.iter().map(|cause| cause.state).collect();
+    assert_eq!((states, health.worst()), (vec!["paused"], Some(Severity::Degraded)));
+    gesta.resume_projection("balances", &operator()).await.unwrap();
+    gesta.wait_for::<Balances>(&later).await.unwrap();
+    assert_eq!(balances(&gesta).await, names(&[("ann", 4)]));
+    let switched = until(&gesta, is_running).await;
+    assert_eq!(switched.dead_letters, 0);
+    // A pause ends with the application.
+    gesta.pause_projection("balances", &operator()).await.unwrap();
+    gesta.close().await;
+    let gesta = open(&store, Balances(Controls::free()), &models).await;
+    until(&gesta, is_running).await;
+}
