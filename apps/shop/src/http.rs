@@ -13,11 +13,12 @@ use gesta_graphql::{GraphQl, Introspection};
 use gesta_http::{Access, Api, ApiRoute, Tenants};
 
 use crate::{
-    accounts, catalogue,
-    orders::{self, Fulfilment},
+    accounts::{self, Account},
+    catalogue::{self, Product},
+    orders::{self, Fulfilment, Order, credit_notes::CreditNote},
     registry,
     samples::{self, faults},
-    users::{self, User, Welcome, WelcomeMail},
+    users::{self, EmailOwners, Greeting, User, Welcome, WelcomeMail},
 };
 
 /// Description of the shop in the documents.
@@ -30,11 +31,14 @@ problem documents (RFC 9457) with a stable `code`. `asyncapi.json` describes the
 The examples name what `shop demo` prepares.";
 
 /// Examples of parameters of built-in operations: operation, parameter, value.
-const SAMPLES: [(&str, &str, &str); 36] = [
+const SAMPLES: [(&str, &str, &str); 42] = [
     ("rebuildProjection", "name", "sales"),
     ("confirmSwitch", "name", "users"),
     ("rollBackProjection", "name", "products"),
     ("dropOldRows", "name", "credit-notes"),
+    ("pauseProjection", "name", "users"),
+    ("resumeProjection", "name", "users"),
+    ("tryDeadLetter", "id", faults::LETTER_TO_RETRY),
     ("retryDeadLetter", "id", faults::LETTER_TO_RETRY),
     ("discardDeadLetter", "id", faults::LETTER_TO_DISCARD),
     ("showProcess", "process", Welcome::NAME),
@@ -44,6 +48,9 @@ const SAMPLES: [(&str, &str, &str); 36] = [
     ("showInstance", "process", Welcome::NAME),
     ("showInstance", "id", samples::USER),
     ("listDueTimers", "process", Welcome::NAME),
+    ("listOutstandingCommands", "process", Fulfilment::NAME),
+    ("showAggregate", "category", User::CATEGORY),
+    ("showAggregate", "id", samples::USER),
     ("readStream", "stream", samples::STREAM),
     ("describeStream", "stream", samples::STREAM),
     ("listSetAside", "process", Welcome::NAME),
@@ -109,6 +116,13 @@ fn interface(catalogue: Vec<ApiRoute>, orders: Vec<ApiRoute>) -> Api {
         .events(&registry::with_examples())
         .operated_under("/v1")
         .console("/v1", registry::events())
+        .aggregate::<Account>()
+        .aggregate::<CreditNote>()
+        .aggregate::<EmailOwners>()
+        .aggregate::<Greeting>()
+        .aggregate::<Order>()
+        .aggregate::<Product>()
+        .aggregate::<User>()
         .area("users", "Customers by name and e-mail address")
         .with("users", users::routes())
         .area("catalogue", "Products with their prices and stock")

@@ -94,6 +94,13 @@ export async function change(method, path, parameters, signal, body) {
   await send(address(path, parameters), "application/json", signal, method, body);
 }
 
+/** Sends a value as JSON to an operation that changes nothing. Returns the answer. */
+export async function ask(path, value, signal) {
+  const body = JSON.stringify(value);
+  const response = await send(address(path), "application/json", signal, "POST", body);
+  return readAnswer(await response.text());
+}
+
 /** Returns `true` if a path answers with success, and else the text of the refusal. */
 export async function isWell(path, signal) {
   try {

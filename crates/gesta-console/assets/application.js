@@ -6,6 +6,8 @@ import * as live from "./screens/live.js";
 import * as query from "./screens/query.js";
 import * as stream from "./screens/stream.js";
 import * as streams from "./screens/streams.js";
+import * as aggregate from "./application/aggregate.js";
+import * as aggregates from "./application/aggregates.js";
 import * as audit from "./application/audit.js";
 import * as deadLetters from "./application/dead-letters.js";
 import * as instance from "./application/instance.js";
@@ -32,6 +34,8 @@ export const screens = {
   reactor,
   streams,
   stream,
+  aggregates,
+  aggregate,
   event,
   query,
   lanes,
@@ -67,6 +71,13 @@ const PLACES = [
     key: "s",
     also: ["stream", "event"],
     needs: "listStreams",
+  },
+  {
+    screen: "aggregates",
+    label: "Aggregates",
+    key: "g",
+    also: ["aggregate"],
+    needs: "showAggregate",
   },
   { screen: "query", label: "Query", key: "q", needs: "readAll" },
   { screen: "lanes", label: "Timeline", key: "t", also: ["story"], needs: "readAll" },

@@ -24,12 +24,12 @@
 //!
 //! The modules of the page, lowest first: `json` (JSON without loss), `api` (requests and the
 //! sign-in), `dom` (elements), `time`, `route` (addresses), `table`, `payload` (data as a tree),
-//! `events` (events in tables), `work` (groups and projections of a server), `causes` (the tree of
-//! an event), `acts` (changes and their dialog), `form` (acts with fields), `watch` (screens that
-//! follow what they show), `program`, `frame`, `keys`, `sign-in`, `screens/…` (one for each screen
-//! of a server; those about events are also an application's), `application/…` (the other screens
-//! of an application), `server` and `application` (the screens of each), `app` (which screen is
-//! shown).
+//! `events` (events in tables), `states` (links to states of aggregates), `differences`, `work`
+//! (groups and projections of a server), `causes` (the tree of an event), `acts` (changes and their
+//! dialog), `form` (acts with fields), `watch` (screens that follow what they show), `program`,
+//! `frame`, `keys`, `sign-in`, `screens/…` (one for each screen of a server; those about events are
+//! also an application's), `application/…` (the other screens of an application), `server` and
+//! `application` (the screens of each), `app` (which screen is shown).
 
 /// The value of the header `Content-Security-Policy` that all assets need.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; base-uri 'none'; \
@@ -69,6 +69,8 @@ static ASSETS: &[Asset] = assets![
     "api.js",
     "app.js",
     "application.js",
+    "application/aggregate.js",
+    "application/aggregates.js",
     "application/audit.js",
     "application/dead-letters.js",
     "application/instance.js",
@@ -84,7 +86,9 @@ static ASSETS: &[Asset] = assets![
     "application/set-aside.js",
     "application/start.js",
     "application/story.js",
+    "application/try-letter.js",
     "causes.js",
+    "differences.js",
     "dom.js",
     "events.js",
     "form.js",
@@ -117,6 +121,7 @@ static ASSETS: &[Asset] = assets![
     "screens/users.js",
     "server.js",
     "sign-in.js",
+    "states.js",
     "style.css",
     "table.js",
     "time.js",

@@ -3,7 +3,7 @@
 //! Invariant: an operation is in the document if and only if it is routed. A WebSocket is no
 //! operation: OpenAPI cannot describe it.
 
-use std::sync::Arc;
+use std::{fmt::Display, mem, str::FromStr, sync::Arc};
 
 use axum::{
     Extension, Router,
@@ -11,12 +11,14 @@ use axum::{
     response::IntoResponse as _,
     routing::MethodRouter,
 };
-use gesta::Registry;
+use gesta::{Aggregate, Registry};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
     Access, ApiRoute, GestaState, HttpRules, InvalidRules, Problem, Right, RouteAccess, Schemas,
     built_in::{
+        aggregates::Aggregates,
         console,
         docs::{self, AsyncDocument, Document},
         feed::{self, described::async_document},
@@ -54,6 +56,8 @@ pub struct Api {
     environment: Option<String>,
     /// Path prefix of the operator's routes and the events that the program knows, for the console.
     console: Option<(String, Registry)>,
+    /// Aggregates whose state the console shows.
+    aggregates: Aggregates,
 }
 
 /// A tag of the document.
@@ -88,6 +92,7 @@ impl Api {
             sockets: Vec::new(),
             environment: None,
             console: None,
+            aggregates: Aggregates::default(),
         }
     }
 
@@ -202,6 +207,48 @@ impl Api {
         self.routes.push(console::route());
         self.routes.extend(console::operator_routes(prefix).map(ApiRoute::strict));
         self.console = Some((prefix.to_owned(), events));
+        self
+    }
+
+    /// Shows the state of these aggregates in the [`console`](Self::console), now and at each
+    /// earlier moment ([`Right::Inspect`]). Their state is serialized for it, and never stored.
+    ///
+    /// ```
+    /// use gesta::{Registry, prelude::*};
+    /// use gesta_http::Api;
+    ///
+    /// # #[derive(Event, Serialize, Deserialize, Clone)]
+    /// # #[event(name = "door-opened")]
+    /// # struct DoorOpened;
+    /// # #[derive(EventSet, Clone)]
+    /// # enum DoorEvent {
+    /// #     Opened(DoorOpened),
+    /// # }
+    /// #[derive(Default, Serialize)]
+    /// struct Door {
+    ///     opened: u32,
+    /// }
+    /// # impl Aggregate for Door {
+    /// #     const CATEGORY: &'static str = "door";
+    /// #     type Id = u32;
+    /// #     type Event = DoorEvent;
+    /// #     fn evolve(&mut self, _: &DoorEvent) { self.opened += 1 }
+    /// # }
+    ///
+    /// let doors = Api::new("Doors", "1.0").operated_under("/v1");
+    /// let doors = doors.console("/v1", Registry::of::<DoorEvent>()).aggregate::<Door>();
+    /// assert!(doors.document()["paths"]["/v1/aggregates/{category}/{id}"]["get"].is_object());
+    /// ```
+    ///
+    /// # Panics
+    /// If an aggregate of the same category is shown.
+    #[must_use]
+    pub fn aggregate<A>(mut self) -> Self
+    where
+        A: Aggregate + Serialize,
+        A::Id: FromStr<Err: Display>,
+    {
+        self.aggregates.add::<A>();
         self
     }
 
@@ -381,6 +428,7 @@ impl Api {
             prefix,
             operations: operations.map(|route| (route.id().to_owned(), route.kind())).collect(),
             events,
+            aggregates: mem::take(&mut self.aggregates),
         })))
     }
 

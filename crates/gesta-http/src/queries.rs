@@ -67,9 +67,9 @@ pub(crate) async fn check_reached(gesta: &Gesta, position: Position) -> Result<(
 }
 
 /// Refuses a point in the future: its state is not final, and a later query would differ.
-async fn check_moment(gesta: &Gesta, as_of: AsOf) -> Result<(), Problem> {
+pub(crate) async fn check_moment(gesta: &Gesta, as_of: AsOf) -> Result<(), Problem> {
     match as_of {
-        // `Queries::read` checks the revision against the stream's head.
+        // Callers check the revision against the stream's head.
         AsOf::Now | AsOf::Revision(_) => Ok(()),
         AsOf::Position(position) => check_reached(gesta, position).await,
         AsOf::Time(time) => check_past(gesta, time).await,

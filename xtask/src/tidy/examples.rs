@@ -35,8 +35,16 @@ const EXEMPT: &[Exempt] = &[
     Exempt { of: "gesta", name: "ComponentLag", reason: "received, in `RunningMetrics`" },
     Exempt { of: "gesta", name: "ComponentMetrics", reason: "received, in `Metrics`" },
     Exempt { of: "gesta", name: "DueTimer", reason: "received, from `Gesta::process_timers`" },
-    Exempt { of: "gesta", name: "OutstandingCommand", reason: "received, from `Gesta::process_commands`" },
-    Exempt { of: "gesta", name: "Rehearsal", reason: "received, from `Gesta::rehearse_dead_letter`" },
+    Exempt {
+        of: "gesta",
+        name: "OutstandingCommand",
+        reason: "received, from `Gesta::process_commands`",
+    },
+    Exempt {
+        of: "gesta",
+        name: "Rehearsal",
+        reason: "received, from `Gesta::rehearse_dead_letter`",
+    },
     Exempt { of: "gesta", name: "HealthCause", reason: "received, in `Health`" },
     Exempt { of: "gesta", name: "InstanceCommand", reason: "received, in `InstanceDetails`" },
     Exempt {

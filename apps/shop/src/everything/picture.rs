@@ -152,6 +152,7 @@ impl FollowerState {
             ProjectionState::Starting => "starting",
             ProjectionState::Waiting => "on another node",
             ProjectionState::Running => "running",
+            ProjectionState::Paused => "paused",
             ProjectionState::Rebuilding(_) => "rebuilding",
             ProjectionState::AwaitingConfirmation(_) => "awaiting confirmation",
             ProjectionState::Corrupt { .. } => "corrupt",

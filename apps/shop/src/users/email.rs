@@ -1,6 +1,6 @@
 //! E-mail addresses. They are compared without regard to case.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use gesta::prelude::*;
 
@@ -44,6 +44,14 @@ impl Email {
             return Err(InvalidEmail);
         }
         Ok(Self(lower.into()))
+    }
+}
+
+impl FromStr for Email {
+    type Err = InvalidEmail;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEmail> {
+        Self::new(text)
     }
 }
 

@@ -24,7 +24,7 @@ pub enum EmailEvent {
 /// The owner of an e-mail address.
 ///
 /// An event that carries the address may also carry a second one, so owners are kept by address.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct EmailOwners(BTreeMap<Email, UserId>);
 
 impl EmailOwners {

@@ -10,7 +10,7 @@ use super::UserWelcomed;
 use crate::id::UserId;
 
 /// State of one user's welcome.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Greeting {
     pub(super) sent: bool,
 }

@@ -6,7 +6,7 @@ use super::{Email, UserEvent};
 use crate::id::UserId;
 
 /// State of one user.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct User {
     pub(super) profile: Profile,
     pub(super) welcomed: bool,
@@ -14,7 +14,7 @@ pub struct User {
 }
 
 /// The fields that an update replaces.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Profile {
     pub(super) first_name: String,
     pub(super) last_name: String,

@@ -21,6 +21,7 @@ mod repeats;
 mod search;
 mod standards;
 mod statuses;
+mod story;
 mod tenants;
 
 use std::{

@@ -17,7 +17,9 @@ const HINT: &str = "\
 Examples:
   gesta projections list
   gesta projections rebuild orders --reason 'totals were rounded wrongly'
-  gesta projections confirm orders          switch to a rebuild with dead letters
+  gesta projections rebuild orders --hold   wait for confirm before the switch
+  gesta projections confirm orders          switch to a rebuild with dead letters, or a held one
+  gesta projections pause orders            apply no events until it is resumed
   gesta projections roll-back orders        switch back to the previous read model
   gesta projections drop-old orders         delete the previous read model
 
@@ -42,9 +44,19 @@ enum ProjectionsCommand {
     /// List projections with their progress
     List,
     /// Build a new read model while the current one serves queries
-    Rebuild(Order),
-    /// Switch to a rebuilt read model that has dead letters
+    Rebuild {
+        #[command(flatten)]
+        order: Order,
+        /// Switch to it only once it is confirmed, also if it has no dead letters
+        #[arg(long)]
+        hold: bool,
+    },
+    /// Switch to a rebuilt read model that has dead letters or is held
     Confirm(Order),
+    /// Pause a projection until it is resumed or the application restarts
+    Pause(Order),
+    /// Resume a projection after a pause
+    Resume(Order),
     /// Switch back to the previous read model
     RollBack(Order),
     /// Delete the previous read model. Asks for confirmation
@@ -82,7 +94,10 @@ impl Projections {
                 PROJECTIONS.show(&at.items(&Path::new("/projections"))?, output)?;
                 return Ok(Outcome::Done);
             }
-            ProjectionsCommand::Rebuild(order) => (order, "/rebuild"),
+            ProjectionsCommand::Rebuild { order, hold: false } => (order, "/rebuild"),
+            ProjectionsCommand::Rebuild { order, hold: true } => (order, "/rebuild?hold=true"),
+            ProjectionsCommand::Pause(order) => (order, "/pause"),
+            ProjectionsCommand::Resume(order) => (order, "/resume"),
             ProjectionsCommand::Confirm(order) => (order, "/confirm-switch"),
             ProjectionsCommand::RollBack(order) => (order, "/roll-back"),
             ProjectionsCommand::DropOld { order, confirm } => {

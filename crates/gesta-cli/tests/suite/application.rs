@@ -201,6 +201,12 @@ fn orders_name_their_target_escaped_and_carry_the_reason() {
             "POST /v1/processes/welcome/instances/ann/commands/1.0/resend",
         ),
         (&["projections", "rebuild", "orders"], "POST /v1/projections/orders/rebuild"),
+        (
+            &["projections", "rebuild", "orders", "--hold"],
+            "POST /v1/projections/orders/rebuild?hold=true",
+        ),
+        (&["projections", "pause", "orders"], "POST /v1/projections/orders/pause"),
+        (&["projections", "resume", "orders"], "POST /v1/projections/orders/resume"),
         (&["projections", "roll-back", "orders"], "POST /v1/projections/orders/roll-back"),
         (
             &["projections", "drop-old", "orders", "--yes"],
@@ -227,7 +233,8 @@ fn orders_name_their_target_escaped_and_carry_the_reason() {
             application.run(&[arguments, &["--reason", "ann & co"]].concat()).stdout(),
             "done\n"
         );
-        let with_reason = format!("{asked}?reason=ann%20%26%20co");
+        let also = if asked.contains('?') { '&' } else { '?' };
+        let with_reason = format!("{asked}{also}reason=ann%20%26%20co");
         assert_eq!(application.asked(), [asked.to_owned(), with_reason], "{arguments:?}");
     }
 }

@@ -7,6 +7,7 @@ import { eventHref, here, streamHref } from "../route.js";
 import { choice, table } from "../table.js";
 import { counted, localTime, time } from "../time.js";
 import { watch } from "../watch.js";
+import { tryButton } from "./try-letter.js";
 import { column, controlColumn, errorText, projectionHref, reactorHref, readReactors } from "./parts.js";
 
 export const title = "Dead letters";
@@ -138,7 +139,7 @@ export function letterTable(letters, program) {
   const all = el("button", { type: "button", class: "small" }, "Mark all");
   const made = table({
     label: "dead letters",
-    columns: [controlColumn("mark", "Mark", mark), ...COLUMNS],
+    columns: [controlColumn("mark", "Mark", mark), ...COLUMNS, ...tries(program)],
     rows: letters,
     empty: "There are no dead letters.",
   });
@@ -148,6 +149,13 @@ export function letterTable(letters, program) {
   });
   if (letters.length > 1) acts.append(all);
   return [acts, made];
+}
+
+/** The column of tries, for those who may read events and try them. */
+function tries({ can }) {
+  if (!can("tryDeadLetter") || !can("readStream")) return [];
+  const cell = (letter) => (letter.kind === "projection" ? tryButton(letter) : "");
+  return [controlColumn("try", "Try", cell)];
 }
 
 const nameOf = (letter) => `${letter.of}: ${letter.type} at ${letter.position}`;

@@ -47,21 +47,44 @@ export async function render(root, { parameters, program, signal }) {
   );
 }
 
-function acts({ name, oldRows, pendingSwitch, rebuild }, { can }) {
+function acts({ name, state, inline, partitions, oldRows, pendingSwitch, rebuild }, { can }) {
   const order = (verb) => [request("POST", name, "projections", name, verb)];
+  const isPausable = !inline && partitions.length === 0;
+  const begin = rebuild ? "Begin the rebuild again" : "Rebuild";
+  const about =
+    "The projection runs from the first event into new rows, while the present ones answer queries.";
   const made = [
     can("confirmSwitch") &&
       pendingSwitch &&
       actButton("Switch over", {
-        about: `Queries will be answered by the new rows, without the events of ${counted(pendingSwitch.deadLetters, "dead letter")}. The present rows are kept.`,
+        about: `Queries will be answered by the new rows${without(pendingSwitch)}. The present rows are kept.`,
         requests: order("confirm-switch"),
         kind: "primary",
       }),
     can("rebuildProjection") &&
-      actButton(rebuild ? "Begin the rebuild again" : "Rebuild", {
-        about:
-          "The projection runs from the first event into new rows, while the present ones answer queries. Then it switches over to the new ones, and keeps the present ones.",
+      actButton(begin, {
+        about: `${about} Then it switches over to the new ones, and keeps the present ones.`,
         requests: order("rebuild"),
+      }),
+    can("rebuildProjection") &&
+      actButton(`${begin} and hold`, {
+        about: `${about} The new ones wait for “Switch over” when they have caught up.`,
+        requests: order("rebuild").map((one) => ({ ...one, path: `${one.path}?hold=true` })),
+      }),
+    can("pauseProjection") &&
+      isPausable &&
+      state !== "paused" &&
+      actButton("Pause", {
+        about:
+          "No event is applied until it is resumed, and a rebuild stands still. Queries are answered by the rows as they are; those that wait for a later event fail at once.",
+        requests: order("pause"),
+      }),
+    can("resumeProjection") &&
+      state === "paused" &&
+      actButton("Resume", {
+        about: "It goes on from its position.",
+        requests: order("resume"),
+        kind: "primary",
       }),
     can("rollBackProjection") &&
       oldRows &&
@@ -79,6 +102,11 @@ function acts({ name, oldRows, pendingSwitch, rebuild }, { can }) {
       }),
   ].filter(Boolean);
   return made.length > 0 && el("div", { class: "bar acts" }, made);
+}
+
+/** Names what new rows lack. */
+function without({ deadLetters }) {
+  return deadLetters > 0 ? `, without the events of ${counted(deadLetters, "dead letter")}` : "";
 }
 
 function progress(projection, rate) {
@@ -122,9 +150,13 @@ function builds({ oldRows, pendingSwitch }) {
     [
       "Waiting",
       pendingSwitch && [
-        `A new build at position ${grouped(pendingSwitch.position)} waits for confirmation: it has `,
-        errorText(counted(pendingSwitch.deadLetters, "dead letter")),
-        `, the present one has ${grouped(pendingSwitch.deadLettersBefore)}.`,
+        `A new build at position ${grouped(pendingSwitch.position)} waits for “Switch over”: `,
+        pendingSwitch.held && "it is held, and ",
+        "it has ",
+        pendingSwitch.deadLetters > 0
+          ? errorText(counted(pendingSwitch.deadLetters, "dead letter"))
+          : "no dead letters",
+        `. The present one has ${grouped(pendingSwitch.deadLettersBefore)}.`,
       ],
     ],
     [

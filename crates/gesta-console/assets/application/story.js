@@ -12,7 +12,7 @@ import { kindOf, memberOf, plain, preview, split } from "../json.js";
 import { eventHref, go, here, streamHref, to } from "../route.js";
 import { notice, table } from "../table.js";
 import { counted, localTime, time } from "../time.js";
-import { column, readProcesses } from "./parts.js";
+import { column, readProcesses, readReactors } from "./parts.js";
 
 export const title = "Story";
 
@@ -82,17 +82,39 @@ async function readStuck({ can }, signal) {
     const troubled = (await readProcesses(signal)).filter((one) => one.setAside > 0);
     for (const { name } of troubled) {
       const { items } = await get(pathOf("processes", name, "set-aside"), {}, signal);
-      for (const input of items.flatMap(({ inputs }) => inputs))
-        if (input.stream !== undefined)
-          add(input.stream, input.revision, {
-            kind: "set aside",
-            what: name,
-            text: input.error ?? "waits for the input before it",
-            href: to("process", { name, show: "set-aside" }),
-          });
+      for (const [subject, input] of items.flatMap((one) => one.inputs.map((it) => [one.subject, it]))) {
+        const [stream, revision] = placeOf(name, subject, input);
+        add(stream, revision, {
+          kind: "set aside",
+          what: name,
+          text: input.error ?? "waits for the input before it",
+          href: to("process", { name, show: "set-aside" }),
+        });
+      }
+    }
+  }
+  if (can("listReactors") && can("listReactorDeadLetters")) {
+    const troubled = (await readReactors(signal)).filter((one) => one.deadLetters > 0);
+    for (const { name } of troubled) {
+      const { items } = await get(pathOf("reactors", name, "dead-letters"), {}, signal);
+      for (const letter of items)
+        add(letter.stream, letter.revision, {
+          kind: "dead letter",
+          what: name,
+          text: letter.error,
+          href: to("reactor", { name }),
+        });
     }
   }
   return stuck;
+}
+
+/** Returns the place of the event that an input is, or in which its timer or command was decided. */
+function placeOf(process, subject, input) {
+  if (input.stream !== undefined) return [input.stream, input.revision];
+  const instance = subject.replace(/^instance:/, "");
+  const [revision] = (input.effect ?? "0").split(".");
+  return [`process:${process}-${instance}`, Number(revision)];
 }
 
 function linesOf(events, stuck) {
@@ -148,6 +170,10 @@ function processLines(event, line) {
     if (!refused) return [line("process", process, `command ${id}: ${plain(outcome)}`)];
     return [line("rejection", process, `command ${id}: ${refusalOf(refused.text)}`)];
   }
+  if (event.type === "process-timer-skipped")
+    return [line("timer", process, `the timer ${idOf(memberOf(data, "timer"))} is skipped`)];
+  if (event.type === "process-command-resent")
+    return [line("command", process, `command ${idOf(memberOf(data, "refused"))} is sent again`)];
   return [line("process", process, event.type.replace(/^process-/, "").replaceAll("-", " "))];
 }
 

@@ -8,6 +8,7 @@ import { arrive, formLink } from "../form.js";
 import { payloadView } from "../payload.js";
 import { categoryHref, go, here, streamHref, to } from "../route.js";
 import { choice, facts, notice, problemNotice, table } from "../table.js";
+import { shownCategories, stateHref } from "../states.js";
 import { ofInput } from "../time.js";
 
 export const title = ({ parameters }) => parameters.get("name") ?? "Stream";
@@ -16,7 +17,7 @@ export async function render(root, { parameters, program, signal }) {
   const name = parameters.get("name") ?? "";
   const isBackward = parameters.get("direction") !== "forwards";
   const path = `v1/streams/${encodeURIComponent(name)}`;
-  const [page, described] = await Promise.all([
+  const [page, described, shown] = await Promise.all([
     orProblem(
       get(
         path,
@@ -30,6 +31,7 @@ export async function render(root, { parameters, program, signal }) {
       ),
     ),
     orProblem(get(`${path}/metadata`, {}, signal)),
+    shownCategories(program, signal),
   ]);
   fill(
     root,
@@ -44,6 +46,7 @@ export async function render(root, { parameters, program, signal }) {
       el(
         "span",
         { class: "links" },
+        stateHref(name, shown) && link(stateHref(name, shown), "State"),
         link(to("live", { of: name }), "Live"),
         link(to("lanes", { stream: name }), "Timeline"),
       ),

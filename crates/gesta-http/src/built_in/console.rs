@@ -17,7 +17,7 @@ use gesta_console::{Asset, CONTENT_SECURITY_POLICY, assets};
 use serde::Serialize;
 
 use super::{
-    due_timers, event_types,
+    aggregates, due_timers, event_types, outstanding_commands,
     program::{Program, ProgramParts},
     responses::Shown,
     stored,
@@ -35,8 +35,12 @@ pub(crate) fn route() -> ApiRoute {
 
 /// Returns the routes under a path prefix that only an application with a console has.
 pub(crate) fn operator_routes(prefix: &str) -> impl Iterator<Item = ApiRoute> {
-    let further = [event_types::route(prefix), due_timers::route(prefix)];
-    stored::routes(prefix).into_iter().chain(further)
+    let further = [
+        event_types::route(prefix),
+        due_timers::route(prefix),
+        outstanding_commands::route(prefix),
+    ];
+    stored::routes(prefix).into_iter().chain(aggregates::routes(prefix)).chain(further)
 }
 
 /// Adds the files to a router. They are no operations, so the document does not list them.

@@ -1,7 +1,8 @@
 //! Routes of every application: the OpenAPI document and its page, health, metrics, the event feed,
 //! and the operator's routes for projections, process managers and reactors; with a console also
-//! its files, event types and stored events.
+//! its files, event types, stored events and states of aggregates.
 
+pub(crate) mod aggregates;
 pub(crate) mod console;
 pub(crate) mod docs;
 mod due_timers;
@@ -11,6 +12,7 @@ pub(crate) mod health;
 mod identifiers;
 mod leases;
 pub(crate) mod metrics;
+mod outstanding_commands;
 pub(crate) mod processes;
 pub(crate) mod program;
 pub(crate) mod projections;

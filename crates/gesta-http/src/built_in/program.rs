@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use gesta::Registry;
 
+use super::aggregates::Aggregates;
 use crate::{Describe, Operation, Problem, Right};
 
 /// A program with a console: a request extension that the router sets.
@@ -23,6 +24,7 @@ pub(crate) struct ProgramParts {
     /// Operations that the console may use, with their rights.
     pub(crate) operations: Vec<(String, Right)>,
     pub(crate) events: Registry,
+    pub(crate) aggregates: Aggregates,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Program {

@@ -5,12 +5,13 @@
 //! answered with 404.
 
 use axum::{
+    Json,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use gesta::{
     DeadLetterId, OldRows, PartitionStatus, PendingSwitch, ProjectionState, ProjectionStatus,
-    RebuildProgress,
+    RebuildProgress, Rehearsal,
     store::{DeadLetter, DeadLetterReason, Position},
 };
 use serde::Serialize;
@@ -21,17 +22,22 @@ use super::{
     responses::{Accepted, Done, Listed},
 };
 use crate::{
-    ApiRoute, Describe, GestaState, Operation, PathOf, Problem, RequestFields, Right, Schema,
-    requests::operator::RequestOperator, wire::event::recorded_at,
+    ApiRoute, Describe, GestaState, JsonBody, Operation, PathOf, Problem, RequestFields, Right,
+    Schema,
+    requests::operator::{RebuildOrder, RequestOperator},
+    wire::{event::recorded_at, problem::RESOURCE_NOT_FOUND},
 };
 
 /// Returns the routes under a path prefix.
-pub(crate) fn routes(prefix: &str) -> [ApiRoute; 8] {
+pub(crate) fn routes(prefix: &str) -> [ApiRoute; 11] {
     let under = |path: &str| format!("{prefix}{path}");
     let rebuild = under("/projections/{name}/rebuild");
     let confirm = under("/projections/{name}/confirm-switch");
     let roll_back = under("/projections/{name}/roll-back");
     let drop_old = under("/projections/{name}/drop-old-rows");
+    let pause = under("/projections/{name}/pause");
+    let resume = under("/projections/{name}/resume");
+    let try_one = under("/dead-letters/{id}/try");
     let retry = under("/dead-letters/{id}/retry");
     [
         ApiRoute::get(&under("/projections"), "Lists all projections with their status")
@@ -40,18 +46,32 @@ pub(crate) fn routes(prefix: &str) -> [ApiRoute; 8] {
         ApiRoute::post(&rebuild, "Rebuilds a read model while the current one answers queries")
             .handle(rebuild_projection)
             .right(Right::Rebuild),
-        ApiRoute::post(&confirm, "Confirms the switch to a rebuild that has new dead letters")
-            .handle(confirm_switch)
-            .right(Right::Rebuild),
+        ApiRoute::post(
+            &confirm,
+            "Confirms the switch to a rebuild that has new dead letters or is held",
+        )
+        .handle(confirm_switch)
+        .right(Right::Rebuild),
         ApiRoute::post(&roll_back, "Switches back to the rows that a rebuild replaced")
             .handle(roll_back_projection)
             .right(Right::Rebuild),
         ApiRoute::post(&drop_old, "Drops the rows that a rebuild replaced")
             .handle(drop_old_rows)
             .right(Right::Rebuild),
+        ApiRoute::post(&pause, "Pauses a projection until it is resumed")
+            .handle(pause_projection)
+            .right(Right::Operate)
+            .rejects(&["cannot-pause"]),
+        ApiRoute::post(&resume, "Resumes a paused projection")
+            .handle(resume_projection)
+            .right(Right::Operate),
         ApiRoute::get(&under("/dead-letters"), "Lists dead letters")
             .handle(list_dead_letters)
             .right(Right::Status),
+        ApiRoute::post(&try_one, "Tries a dead letter with other data, and changes nothing")
+            .handle(try_dead_letter)
+            .right(Right::Operate)
+            .rejects(&["event-gone"]),
         ApiRoute::post(&retry, "Retries a dead letter")
             .handle(retry_dead_letter)
             .right(Right::Operate)
@@ -70,8 +90,8 @@ struct ProjectionDetails {
     name: &'static str,
     /// Version in the running program.
     version: u32,
-    /// State: `starting`, `running`, `rebuilding`, `awaiting-confirmation`, `halted`, `corrupt`, or
-    /// `waiting` while another node runs it.
+    /// State: `starting`, `running`, `paused`, `rebuilding`, `awaiting-confirmation`, `halted`,
+    /// `corrupt`, or `waiting` while another node runs it.
     state: &'static str,
     /// Position up to which the current read model reflects all events.
     position: u64,
@@ -144,7 +164,7 @@ struct RebuildDetails {
     remaining_seconds: Option<f64>,
 }
 
-/// A switch-over that awaits confirmation because the rebuild has new dead letters.
+/// A switch-over that awaits confirmation: the rebuild has new dead letters, or is held.
 #[derive(Debug, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
 struct PendingSwitchDetails {
@@ -154,6 +174,8 @@ struct PendingSwitchDetails {
     dead_letters: u64,
     /// Number of dead letters of the current read model.
     dead_letters_before: u64,
+    /// The rebuild was asked to wait for its confirmation, also without dead letters.
+    held: bool,
 }
 
 /// Rows that a switch-over replaced.
@@ -185,6 +207,7 @@ impl PendingSwitchDetails {
             position: pending.position.number(),
             dead_letters: pending.dead_letters as u64,
             dead_letters_before: pending.dead_letters_before as u64,
+            held: pending.held,
         }
     }
 }
@@ -201,6 +224,7 @@ impl ProjectionDetails {
             ProjectionState::Starting => ("starting", None),
             ProjectionState::Waiting => ("waiting", None),
             ProjectionState::Running => ("running", None),
+            ProjectionState::Paused => ("paused", None),
             ProjectionState::AwaitingConfirmation(_) => ("awaiting-confirmation", None),
             ProjectionState::Halted { error, .. } => ("halted", Some(error.clone())),
             ProjectionState::Corrupt { error } => ("corrupt", Some(error.clone())),
@@ -268,11 +292,33 @@ struct ProjectionPath {
 async fn rebuild_projection(
     state: GestaState,
     path: PathOf<ProjectionPath>,
-    operator: RequestOperator,
+    order: RebuildOrder,
 ) -> Result<Accepted, Problem> {
+    let (gesta, Name(name)) = (state.gesta(), &path.name);
     // Answered once the rebuild has begun: it may take hours, and the list shows its progress.
-    state.gesta().rebuild(&path.name.0, &operator.0).await?;
+    match order.is_held {
+        true => gesta.rebuild_and_hold(name, &order.operator).await?,
+        false => gesta.rebuild(name, &order.operator).await?,
+    }
     Ok(Accepted)
+}
+
+async fn pause_projection(
+    state: GestaState,
+    path: PathOf<ProjectionPath>,
+    operator: RequestOperator,
+) -> Result<Done, Problem> {
+    state.gesta().pause_projection(&path.name.0, &operator.0).await?;
+    Ok(Done)
+}
+
+async fn resume_projection(
+    state: GestaState,
+    path: PathOf<ProjectionPath>,
+    operator: RequestOperator,
+) -> Result<Done, Problem> {
+    state.gesta().resume_projection(&path.name.0, &operator.0).await?;
+    Ok(Done)
 }
 
 async fn confirm_switch(
@@ -362,6 +408,64 @@ async fn list_dead_letters(state: GestaState) -> Result<Listed<DeadLetterDetails
 struct DeadLetterPath {
     /// Id of the dead letter.
     id: LetterId,
+}
+
+/// The data to try in place of those of a dead letter's event.
+#[derive(RequestFields, Clone, Debug)]
+struct TryData {
+    /// The data, as a text of JSON, so that each digit is kept.
+    #[request(example = "{}")]
+    data: String,
+}
+
+/// What the event would do with these data. The rows are as they were.
+#[derive(Debug, Serialize, Schema)]
+#[serde(rename_all = "camelCase")]
+struct TriedDetails {
+    /// The event applies with these data.
+    applies: bool,
+    /// Error of the event with these data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// Number of the events of its stream that wait behind it and apply after it.
+    behind: u64,
+    /// Position of the first event behind it that fails then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fails_behind: Option<u64>,
+    /// Error of that event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_behind: Option<String>,
+}
+
+async fn try_dead_letter(
+    state: GestaState,
+    path: PathOf<DeadLetterPath>,
+    JsonBody(body): JsonBody<TryData>,
+) -> Result<Tried, Problem> {
+    let Rehearsal { error, behind, behind_error, .. } =
+        state.gesta().rehearse_dead_letter(&path.id.0, body.data).await?;
+    let (fails_behind, error_behind) =
+        behind_error.map(|(position, error)| (position.number(), error)).unzip();
+    let (applies, behind) = (error.is_none(), behind as u64);
+    Ok(Tried(TriedDetails { applies, error, behind, fails_behind, error_behind }))
+}
+
+/// The response to a try: 200, also if the event fails.
+#[derive(Debug)]
+struct Tried(TriedDetails);
+
+impl IntoResponse for Tried {
+    fn into_response(self) -> Response {
+        Json(self.0).into_response()
+    }
+}
+
+impl Describe for Tried {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers::<TriedDetails>(StatusCode::OK, "tried, and nothing has changed");
+        operation.problem(404, RESOURCE_NOT_FOUND);
+        operation.problem(409, "another node runs it: `detail` names the node");
+    }
 }
 
 async fn retry_dead_letter(

@@ -69,6 +69,48 @@ where
     }
 }
 
+/// The query parameters of the order of a rebuild.
+#[derive(RequestFields, Clone, Debug)]
+struct RebuildQuery {
+    /// Reason, recorded in the stream `audit-operations`.
+    #[request(example = "a try")]
+    reason: Option<Reason>,
+    /// Hold the switch-over: the rebuild waits for its confirmation, also without dead letters.
+    hold: Option<bool>,
+}
+
+/// An extractor of the operator of a rebuild, with the moment of its switch-over.
+#[derive(Clone, Debug)]
+pub(crate) struct RebuildOrder {
+    pub(crate) operator: Operator,
+    pub(crate) is_held: bool,
+}
+
+impl<S> FromRequestParts<S> for RebuildOrder
+where
+    GestaState: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let operator = Operator::new(GestaState::from_ref(state).request_actor(parts)?);
+        // Each of two extractors of query parameters would refuse those of the other.
+        let QueryOf(query) = QueryOf::<RebuildQuery>::from_request_parts(parts, state).await?;
+        let operator = match query.reason {
+            Some(Reason(reason)) => operator.because(reason),
+            None => operator,
+        };
+        Ok(Self { operator, is_held: query.hold.unwrap_or(false) })
+    }
+}
+
+impl Describe for RebuildOrder {
+    fn describe(operation: &mut Operation<'_>) {
+        QueryOf::<RebuildQuery>::describe(operation);
+    }
+}
+
 impl Describe for RequestOperator {
     fn describe(operation: &mut Operation<'_>) {
         QueryOf::<OrderQuery>::describe(operation);

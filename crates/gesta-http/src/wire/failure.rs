@@ -240,7 +240,7 @@ impl From<LoadError> for Problem {
             LoadError::Name(error) => Self::invalid("id", error.to_string()),
             LoadError::Undecodable(error) => undecodable(&error),
             LoadError::Truncated(error) => truncated(&error),
-            LoadError::NoRevision { .. } => Self::internal(&error),
+            LoadError::NoRevision { .. } => Self::invalid("asOf", error.to_string()),
             LoadError::Store(error) => error.into(),
             // `LoadError` is non-exhaustive.
             other => Self::internal(&other),
@@ -258,6 +258,7 @@ impl From<OperationError> for Problem {
             OperationError::RunsElsewhere(_) => conflict("runs-elsewhere", detail),
             OperationError::EventGone { .. } => Self::unprocessable("event-gone", detail),
             OperationError::StillFails { .. } => Self::unprocessable("still-fails", detail),
+            OperationError::CannotPause { .. } => Self::unprocessable("cannot-pause", detail),
             OperationError::Database(error) => error.into(),
             OperationError::Store(error) => error.into(),
             OperationError::NothingToConfirm { .. } => conflict("nothing-to-confirm", detail),

@@ -1,6 +1,7 @@
 //! The web console of an application: its routes, and its screens and acts in a real browser.
 
 mod acts;
+mod aggregates;
 mod routes;
 mod screens;
 mod stored;
@@ -14,13 +15,13 @@ use gesta_services::chromium::Page;
 use tokio::{net::TcpListener, sync::oneshot};
 
 use crate::{
-    DoorEvent, OpenDoor, api,
+    Door, DoorEvent, OpenDoor, api,
     metrics::faults::{self, Faults, Switches},
 };
 
 /// Returns the doors with a console.
 fn with_console() -> Api {
-    api().console("/v1", Registry::of::<DoorEvent>())
+    api().console("/v1", Registry::of::<DoorEvent>()).aggregate::<Door>()
 }
 
 /// An application whose parts fail on demand, with its console, on a real socket. Dropping it ends

@@ -53,8 +53,10 @@ enum DoorEvent {
     Opened(DoorOpened),
 }
 
-#[derive(Default)]
-struct Door;
+#[derive(Default, Serialize)]
+struct Door {
+    opened: u32,
+}
 
 impl Aggregate for Door {
     const CATEGORY: &'static str = "door";
@@ -63,7 +65,7 @@ impl Aggregate for Door {
 
     fn evolve(&mut self, event: &DoorEvent) {
         match event {
-            DoorEvent::Opened(_) => {}
+            DoorEvent::Opened(_) => self.opened += 1,
         }
     }
 }

@@ -156,7 +156,7 @@ async fn a_letter_is_tried_with_other_data_and_nothing_is_stored() {
     let same = with(0, r#"{"amount":13}"#).await.unwrap();
     assert_eq!(same.error.as_deref(), Some("thirteen is unlucky"));
     let unreadable = with(0, r#"{"amount":"a lot"}"#).await.unwrap();
-    assert!(unreadable.error.unwrap().contains("a lot"), "it is decoded as the event is");
+    assert!(unreadable.error.unwrap().contains("cannot be read"), "it is decoded as the event is");
     let other = with(0, r#"{"amount":14}"#).await.unwrap();
     assert_eq!((other.error, other.behind), (None, 1), "it, and the one behind it");
     let error = "thirteen is unlucky".to_owned();
@@ -178,6 +178,8 @@ async fn a_letter_whose_event_was_deleted_cannot_be_tried() {
     let bank = Bank::failing().await;
     bank.deposit("ann", &[UNLUCKY]).await;
     let id = bank.letters().await.remove(0).0;
+    // It would drop the letters of a deleted stream.
+    bank.gesta.pause_projection("balances", &operator()).await.unwrap();
     let stream = StreamName::new("account-ann").unwrap();
     bank.store.delete_stream(DeleteStream::new(stream, ExpectedRevision::Any)).await.unwrap();
     let gone = bank.gesta.rehearse_dead_letter(&id, "{}").await;

@@ -45,8 +45,8 @@ pub enum CreditNoteEvent {
 }
 
 /// State of one credit note. Decisions only need to know that it exists.
-#[derive(Debug, Default)]
-pub struct CreditNote;
+#[derive(Debug, Default, Serialize)]
+pub struct CreditNote {}
 
 impl Aggregate for CreditNote {
     const CATEGORY: &'static str = "creditNote";

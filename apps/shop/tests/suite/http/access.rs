@@ -33,16 +33,17 @@ const MATRIX: [(&str, &str); 9] = [
         "operator",
         "listProjections listDeadLetters listProcesses showProcess listInstances showInstance \
          listSetAside listReactors showReactor listReactorDeadLetters showMetrics listDueTimers \
+         listOutstandingCommands \
          listEventTypes",
     ),
     (
         "operator",
         "listStreams readStream describeStream listCategories readAll findEvents countEvents \
-         describeStore",
+         describeStore listAggregates showAggregate",
     ),
     (
         "operator",
-        "retryDeadLetter discardDeadLetter pauseProcess resumeProcess retryProcess \
+        "pauseProjection resumeProjection tryDeadLetter retryDeadLetter discardDeadLetter pauseProcess resumeProcess retryProcess \
          skipProcessInput cancelProcess fireProcessTimer resendProcessCommand pauseReactor \
          resumeReactor retryEffect discardEffect",
     ),

@@ -26,7 +26,7 @@ async fn the_operations_of_the_document_are_those_of_the_route_table() {
 }
 
 /// Routes that the document must have.
-fn table() -> [&'static str; 60] {
+fn table() -> [&'static str; 66] {
     [
         "POST /v1/users",
         "GET /v1/users",
@@ -63,7 +63,11 @@ fn table() -> [&'static str; 60] {
         "POST /v1/projections/{name}/confirm-switch",
         "POST /v1/projections/{name}/roll-back",
         "POST /v1/projections/{name}/drop-old-rows",
+        "POST /v1/projections/{name}/pause",
+        "POST /v1/projections/{name}/resume",
+        "GET /v1/processes/{process}/commands",
         "GET /v1/dead-letters",
+        "POST /v1/dead-letters/{id}/try",
         "POST /v1/dead-letters/{id}/retry",
         "DELETE /v1/dead-letters/{id}",
         "GET /v1/processes",
@@ -80,6 +84,8 @@ fn table() -> [&'static str; 60] {
         "GET /v1/processes/{process}/set-aside",
         "POST /v1/processes/{process}/set-aside/{subject}/retry",
         "POST /v1/processes/{process}/set-aside/{subject}/{number}/skip",
+        "GET /v1/aggregates",
+        "GET /v1/aggregates/{category}/{id}",
         "GET /v1/events",
         "GET /metrics",
         "GET /openapi.json",

@@ -9,7 +9,7 @@ use gesta::{
     store::{MemoryReadModels, ReadStream, Rows},
 };
 use gesta_http::{GestaState, Problem};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shop::read_side;
 
 use super::{
@@ -49,6 +49,10 @@ fn conflict(code: &str) -> (u16, String) {
 /// Calls every operation on the versions of a projection, with success and failure.
 pub(super) async fn operate_read_models(client: &Client) {
     until(client, "users", "running").await;
+    assert_eq!(order(client, "users/pause").await, done(204));
+    until(client, "users", "paused").await;
+    assert_eq!(order(client, "users/resume").await, done(204));
+    until(client, "users", "running").await;
     put_by_hand(client, "user-broken", "user-updated", "{}").await;
     client.get("/v1/users").header("gesta-position", head(client).await).ok().await;
     assert_eq!(order(client, "users/confirm-switch").await, conflict("nothing-to-confirm"));
@@ -76,6 +80,20 @@ async fn a_rebuild_without_dead_letters_takes_over_by_itself_and_can_be_rolled_b
     let running = until(&client, "users", "running").await;
     assert!(running["oldRows"]["build"].is_u64(), "{running}");
     assert_eq!(order(&client, "users/roll-back").await, done(202));
+    until(&client, "users", "running").await;
+    assert_eq!(client.get("/v1/users/ann").ok().await.json["firstName"], "Ann");
+}
+
+#[tokio::test]
+async fn a_rebuild_without_dead_letters_that_is_held_waits_until_it_is_accepted() {
+    let client = Client::new().await;
+    client.post("/v1/users", ann()).ok().await;
+    client.get("/v1/users").header("gesta-position", head(&client).await).ok().await;
+    assert_eq!(order(&client, "users/rebuild?hold=true").await, done(202));
+    let waits = until(&client, "users", "awaiting-confirmation").await;
+    let pending = &waits["pendingSwitch"];
+    assert_eq!((&pending["held"], &pending["deadLetters"]), (&json!(true), &json!(0)));
+    assert_eq!(order(&client, "users/confirm-switch?reason=fine").await, done(204));
     until(&client, "users", "running").await;
     assert_eq!(client.get("/v1/users/ann").ok().await.json["firstName"], "Ann");
 }

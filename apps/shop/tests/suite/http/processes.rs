@@ -169,6 +169,7 @@ async fn find(client: &Client) {
 async fn fire_and_cancel(client: &Client) {
     let ann = "/v1/processes/welcome/instances/ann";
     let timer = client.get(ann).ok().await.json["timers"][0]["id"].as_str().unwrap().to_owned();
+    client.get("/v1/processes/welcome/commands").ok().await;
     let due = client.get("/v1/processes/welcome/timers").ok().await.json;
     let is_of_ann = |due: &Value| due["instance"] == "ann" && due["id"] == *timer;
     assert!(due["items"].as_array().unwrap().iter().any(is_of_ann), "{due}");

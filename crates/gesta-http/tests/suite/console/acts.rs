@@ -1,10 +1,12 @@
 //! Acts of an operator in a browser: each asks for a reason, and is in the audit stream.
 
-use gesta::testing::drain;
+use gesta::{audit::Operator, testing::drain};
+use gesta_http::GestaState;
 use gesta_services::chromium::Page;
 use serde_json::{Value, json};
 
 use super::Operated;
+use crate::{asked, send};
 
 /// Presses the button of an act, gives the reason, types the name if one is asked for, and waits
 /// until the act is done.
@@ -59,6 +61,49 @@ async fn a_dead_letter_is_found_from_the_start_page_and_retried_once_its_cause_i
     assert_eq!(acts, json!([["anonymous", "retry-dead-letter", target, why]]));
     // The other projection halts, so the application is not ready, which is an error status.
     page.errors.retain(|error| !error.contains("503"));
+    page.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_tried_with_other_data_and_stays_as_it_is() {
+    let doors = Operated::open().await;
+    doors.set(|faults| &faults.projections_fail, true);
+    for _ in 0..2 {
+        doors.open_door(7).await;
+    }
+    drain(&doors.gesta).await;
+    let Some(mut page) = doors.page().await else { return };
+    for (width, theme) in [(1_400, "light"), (800, "dark")] {
+        page.look(width, theme).await;
+        doors.set(|faults| &faults.projections_fail, true);
+        page.load("#/dead-letters?of=openings").await;
+        page.click("td.try button", "Edit and try").await;
+        page.until("document.querySelector('dialog textarea')?.value === 'null'").await;
+        page.write("dialog textarea", "null ").await;
+        page.click("dialog button", "Try").await;
+        let says = async |page: &mut Page, text: &str| {
+            let text = json!(text);
+            let said = format!("document.querySelector('dialog').innerText.includes({text})");
+            page.until(&said).await;
+        };
+        says(&mut page, "It still fails: the wall is full").await;
+        doors.set(|faults| &faults.projections_fail, false);
+        page.write("dialog textarea", "{").await;
+        page.click("dialog button", "Try").await;
+        says(&mut page, "It still fails: the event at revision 0 of door-7 cannot be read").await;
+        page.picture(&format!("try-fails-{width}-{theme}")).await;
+        page.write("dialog textarea", "null").await;
+        page.click("dialog button", "Try").await;
+        says(&mut page, "It applies with these data. 1 event behind it would follow.").await;
+        page.picture(&format!("try-applies-{width}-{theme}")).await;
+        if let Some(violations) = page.violations().await {
+            assert!(violations.is_empty(), "{violations:#?}");
+        }
+        page.click("dialog button", "Close").await;
+        page.until("document.querySelectorAll('td.mark').length === 2").await;
+    }
+    page.load("#/audit").await;
+    until_shown(&mut page, "No operator has done anything yet").await;
     page.assert_clean();
 }
 
@@ -118,6 +163,47 @@ async fn a_stuck_process_goes_on_after_its_input_is_skipped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_outstanding_commands_of_all_instances_are_one_list() {
+    let doors = Operated::open().await;
+    let operator = Operator::new("olga");
+    doors.gesta.pause_process("porter", &operator).await.unwrap();
+    doors.set(|faults| &faults.opens_side_door, true);
+    for door in [7, 8] {
+        doors.open_door(door).await;
+    }
+    doors.set(|faults| &faults.refuses_appends, true);
+    doors.gesta.resume_process("porter", &operator).await.unwrap();
+    let router = super::with_console().router(GestaState::new(doors.gesta.clone()));
+    let listed = async |query: &str| {
+        let path = format!("/v1/processes/porter/commands{query}");
+        send(router.clone(), asked("GET", &path)).await
+    };
+    let Some(mut page) = doors.page().await else { return };
+    page.load("#/processes").await;
+    page.until(
+        "document.querySelectorAll('[aria-label=\"commands to send\"] tbody a').length === 4",
+    )
+    .await;
+    let rows = "[...document.querySelectorAll('[aria-label=\"commands to send\"] tbody tr')]\
+                .map((row) => [...row.cells].map((cell) => cell.innerText))";
+    let waits = "is sent, or waits for its next try";
+    let expected = json!([
+        ["porter", "door-7", "open-door", "0.0", waits],
+        ["porter", "door-8", "open-door", "0.0", waits],
+    ]);
+    assert_eq!(page.value(rows).await, expected);
+    let (status, _, first) = listed("?limit=1").await;
+    let one = json!({ "instance": "door-7", "id": "0.0", "name": "open-door", "troubled": false });
+    assert_eq!((status, first), (200, json!({ "items": [one] })));
+    doors.set(|faults| &faults.opens_side_door, false);
+    doors.set(|faults| &faults.refuses_appends, false);
+    until_shown(&mut page, "No command is outstanding").await;
+    let (_, _, none) = listed("").await;
+    assert_eq!(none, json!({ "items": [] }));
+    page.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_timer_is_fired_before_its_time_and_an_instance_cancelled() {
     let doors = Operated::open().await;
     doors.set(|faults| &faults.timers_are_long, true);
@@ -137,6 +223,32 @@ async fn a_timer_is_fired_before_its_time_and_an_instance_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_projection_is_paused_and_a_rebuild_is_held_until_it_is_accepted() {
+    let doors = Operated::open().await;
+    doors.open_door(7).await;
+    drain(&doors.gesta).await;
+    let Some(mut page) = doors.page().await else { return };
+    page.load("#/projection?name=openings").await;
+    act(&mut page, "Pause", "the wall is painted").await;
+    until_shown(&mut page, "paused").await;
+    act(&mut page, "Resume", "it is dry").await;
+    page.until(
+        "[...document.querySelectorAll('button.act')].some((it) => it.innerText === 'Pause')",
+    )
+    .await;
+    act(&mut page, "Rebuild and hold", "another wall").await;
+    until_shown(&mut page, "it is held, and it has no dead letters").await;
+    act(&mut page, "Switch over", "the other wall is fine").await;
+    until_shown(&mut page, "Roll back").await;
+    let acts = audited(&mut page).await;
+    let acts: Vec<_> = acts.as_array().unwrap().iter().map(|act| act[1].clone()).collect();
+    let expected =
+        ["confirm-switch", "rebuild-projection-and-hold", "resume-projection", "pause-projection"];
+    assert_eq!(acts, expected);
+    page.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_projection_is_rebuilt_and_its_switch_over_rolled_back() {
     let doors = Operated::open().await;
     doors.open_door(7).await;
@@ -144,7 +256,7 @@ async fn a_projection_is_rebuilt_and_its_switch_over_rolled_back() {
     let Some(mut page) = doors.page().await else { return };
     page.load("#/projection?name=openings").await;
     act(&mut page, "Rebuild", "another wall").await;
-    page.until("[...document.querySelectorAll('button.act')].length === 3").await;
+    page.until("[...document.querySelectorAll('button.act')].length === 5").await;
     let kept = "document.querySelector('main').innerText.match(/Build (\\d+) by/)?.[1]";
     let before = page.value(kept).await;
     act(&mut page, "Roll back", "the old wall was better").await;

@@ -37,6 +37,8 @@ const SCREENS: &[(&str, &str, &[&str])] = &[
     ("streams", "#/streams", &["door-7", "process:porter-door-7"]),
     ("stream", "#/stream?name=door-7", &["door-opened"]),
     ("event", "#/event?stream=door-7&revision=0", &["door-opened", "open-door", "Causes"]),
+    ("aggregates", "#/aggregates", &["Streams of door"]),
+    ("aggregate", "#/aggregate?category=door&id=7", &["Revision 0 of 0", "opened", "State"]),
     ("query", "#/query?category=door", &["2 events", "door-opened"]),
     ("lanes", "#/lanes?stream=door-7&stream=door-8", &["2 events in 2 streams"]),
     ("live", "#/live", &["Waiting for events"]),
@@ -120,7 +122,7 @@ async fn a_user_signs_in_by_an_api_key_and_sees_what_it_permits() {
     assert_eq!(page.value("document.querySelectorAll('button.act').length").await, 0);
     page.click("button", "Sign out").await;
     sign_in(&mut page, operator.secret()).await;
-    page.until("[...document.querySelectorAll('button.act')].length === 1").await;
+    page.until("[...document.querySelectorAll('button.act')].length === 3").await;
     assert!(
         page.value("document.querySelector('.user').innerText").await.to_string().contains("olga")
     );

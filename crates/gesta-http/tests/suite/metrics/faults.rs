@@ -25,6 +25,9 @@ use crate::{DoorEvent, OpenDoor};
 /// Time that a slow append takes.
 const SLOW: Duration = Duration::from_millis(1_500);
 
+/// The door that the process manager opens besides another one.
+pub(crate) const SIDE_DOOR: u8 = 99;
+
 /// The space that the store says it takes.
 pub(crate) const STORED_BYTES: u64 = 4_096;
 
@@ -52,6 +55,8 @@ pub(crate) struct Switches {
     pub(crate) effects_are_refused: AtomicBool,
     /// Reactions of the process manager panic.
     pub(crate) reactions_panic: AtomicBool,
+    /// The process manager opens [`SIDE_DOOR`] as well.
+    pub(crate) opens_side_door: AtomicBool,
     /// Timers of the process manager have an hour instead of a minute.
     pub(crate) timers_are_long: AtomicBool,
     /// Projections wait.
@@ -248,6 +253,10 @@ impl ProcessManager for Porter {
     fn react(&self, input: &Input<Self>, _: RecordedAt) -> Effects<Self> {
         assert!(!is_set(&self.0.reactions_panic), "the porter fell asleep");
         match input {
+            // Also for the side door itself: whoever sets it unsets it before that one opens.
+            Input::Event(_) if is_set(&self.0.opens_side_door) => {
+                Effects::none().send(OpenDoor { door: SIDE_DOOR })
+            }
             Input::Event(_) => {
                 let minutes = if is_set(&self.0.timers_are_long) { 60 } else { 1 };
                 Effects::none().after(Duration::from_secs(60 * minutes), ())

@@ -117,6 +117,7 @@ fn parameters(prefix: &str, operation: &str, template: &str) -> Vec<(&'static st
             },
         ),
         ("stream", format!("user-{prefix}-user")),
+        ("category", "user".to_owned()),
         ("subject", format!("instance:{prefix}-user")),
         ("number", "1".to_owned()),
         ("timer", "1".to_owned()),
@@ -195,9 +196,9 @@ fn bodies(prefix: &str, words: &Words) -> Vec<(&'static str, Value)> {
 fn of_operators() -> Vec<(&'static str, Value)> {
     let operations = "showDocument showAsyncDocument showPage showFile showProgram isLive isReady \
                       showMetrics describeStore countEvents listCategories listStreams readAll \
-                      readStream describeStream findEvents listDueTimers listEventTypes \
+                      readStream describeStream findEvents listAggregates showAggregate listOutstandingCommands listDueTimers listEventTypes \
                       listProjections \
-                      listDeadLetters retryDeadLetter discardDeadLetter confirmSwitch \
+                      listDeadLetters tryDeadLetter retryDeadLetter discardDeadLetter pauseProjection resumeProjection confirmSwitch \
                       rollBackProjection dropOldRows listProcesses showProcess listInstances \
                       showInstance listSetAside pauseProcess resumeProcess retryProcess \
                       skipProcessInput fireProcessTimer resendProcessCommand cancelProcess \
