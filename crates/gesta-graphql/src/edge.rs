@@ -23,7 +23,11 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use futures_util::{FutureExt as _, Stream, StreamExt as _, stream::once};
+use futures_util::{
+    FutureExt as _, Stream, StreamExt as _,
+    future::BoxFuture,
+    stream::{BoxStream, once, unfold},
+};
 use gesta_http::{GestaState, JsonBody, Problem, Schema, Schemas};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -149,12 +153,13 @@ pub(crate) async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> R
         Err(problem) => return problem.into_response(),
     };
     let headers = caller.headers.clone();
+    let stream = accepts(&headers, EVENT_STREAM).then(|| edge.state.credentials_end(&caller));
     let ready = match edge.ready(body, variables, caller) {
         Ok(ready) => ready,
         Err(error) => return written(&headers, &GraphResponse::from_errors(vec![*error])),
     };
-    if accepts(&headers, EVENT_STREAM) {
-        return event_stream(&edge, ready);
+    if let Some(ended) = stream {
+        return event_stream(&edge, ready, ended.boxed());
     }
     if ready.operation == OperationType::Subscription {
         let detail = "a subscription needs the header `Accept: text/event-stream`";
@@ -220,8 +225,8 @@ pub(crate) fn is_refused(graph: &GraphResponse) -> bool {
 
 /// Writes responses as server-sent events: `next` for each, `complete` at the end (the protocol
 /// graphql-sse, distinct connections). A subscription that ends because the server shuts down ends
-/// without it.
-fn event_stream(edge: &Edge, ready: ReadyRequest) -> Response {
+/// without it. One whose credentials have ended has this as its last response.
+fn event_stream(edge: &Edge, ready: ReadyRequest, ended: BoxFuture<'static, Problem>) -> Response {
     let next = |response: GraphResponse| {
         let json = serde_json::to_string(&response).expect("a response has a JSON form");
         Event::default().event("next").data(json)
@@ -234,8 +239,28 @@ fn event_stream(edge: &Edge, ready: ReadyRequest) -> Response {
         (!is_cut).then(|| Event::default().event("complete").data(""))
     });
     let end = end.filter_map(std::future::ready);
-    let events = edge.stream(ready).map(next).chain(end).map(Ok::<_, Infallible>);
+    let responses = until_ended(edge.stream(ready).boxed(), ended);
+    let events = responses.map(next).chain(end).map(Ok::<_, Infallible>);
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()
+}
+
+/// Returns responses as long as the credentials hold.
+fn until_ended(
+    responses: BoxStream<'static, GraphResponse>,
+    ended: BoxFuture<'static, Problem>,
+) -> impl Stream<Item = GraphResponse> + Send {
+    unfold(Some((responses, ended)), async |open| {
+        let (mut responses, mut ended) = open?;
+        tokio::select! {
+            // A busy subscription must not postpone the end.
+            biased;
+            problem = &mut ended => {
+                let refused = Failure::from(problem).at(None);
+                Some((GraphResponse::from_errors(vec![refused]), None))
+            }
+            response = responses.next() => Some((response?, Some((responses, ended)))),
+        }
+    })
 }
 
 fn accepts(headers: &HeaderMap, media_type: &str) -> bool {

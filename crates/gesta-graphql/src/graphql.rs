@@ -16,7 +16,7 @@ use crate::{
     edge::{Edge, answer},
     page,
     schema::{GraphSchema, Introspection},
-    socket::open_socket,
+    socket::{described, open_socket},
 };
 
 /// The GraphQL interface of an application, over its HTTP interface.
@@ -73,7 +73,7 @@ impl GraphQl {
     /// that GraphQL cannot tell apart.
     pub fn router(self, state: GestaState) -> Router {
         let Self { api, document, limits, introspection } = self;
-        let routes = api.router(state.clone());
+        let routes = api.describe_socket(described()).router(state.clone());
         routes.clone().merge(edge(routes, &document, limits, introspection, state))
     }
 
@@ -84,7 +84,7 @@ impl GraphQl {
     /// As [`router`](Self::router).
     pub fn nested<S: Clone + Send + Sync + 'static>(self, state: GestaState) -> Router<S> {
         let Self { api, document, limits, introspection } = self;
-        let routes: Router = api.nested(state.clone());
+        let routes: Router = api.describe_socket(described()).nested(state.clone());
         routes.clone().merge(edge(routes, &document, limits, introspection, state)).with_state(())
     }
 }

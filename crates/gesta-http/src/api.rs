@@ -16,7 +16,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Access, ApiRoute, GestaState, HttpRules, InvalidRules, Problem, Right, RouteAccess, Schemas,
+    Access, ApiRoute, DescribedSocket, GestaState, HttpRules, InvalidRules, Problem, Right,
+    RouteAccess, Schemas,
     built_in::{
         aggregates::Aggregates,
         console,
@@ -53,6 +54,8 @@ pub struct Api {
     routes: Vec<ApiRoute>,
     /// Paths of WebSockets with their handlers.
     sockets: Vec<(String, MethodRouter<GestaState>)>,
+    /// WebSockets whose routes are elsewhere.
+    described: Vec<DescribedSocket>,
     environment: Option<String>,
     /// Path prefix of the operator's routes and the events that the program knows, for the console.
     console: Option<(String, Registry)>,
@@ -90,6 +93,7 @@ impl Api {
             feed: None,
             routes,
             sockets: Vec::new(),
+            described: Vec::new(),
             environment: None,
             console: None,
             aggregates: Aggregates::default(),
@@ -149,10 +153,22 @@ impl Api {
         Self { events: EventSchemas::of(registry), ..self }
     }
 
-    /// Returns the AsyncAPI 3.0 document of the feed of events.
+    /// Returns the AsyncAPI 3.0 document of the feed of events, and of the described sockets.
+    ///
+    /// # Panics
+    /// If two described sockets have the same name.
     #[must_use]
     pub fn async_document(&self) -> Value {
-        async_document(&self.info(), self.feed.as_deref(), &self.events)
+        let mut document = async_document(&self.info(), self.feed.as_deref(), &self.events);
+        self.described.iter().for_each(|socket| socket.add_to(&mut document));
+        document
+    }
+
+    /// Adds a WebSocket, whose route is elsewhere, to the AsyncAPI document.
+    #[must_use]
+    pub fn describe_socket(mut self, socket: DescribedSocket) -> Self {
+        self.described.push(socket);
+        self
     }
 
     /// Sets the example of a parameter of an operation, such as one of the operator's; otherwise as

@@ -131,11 +131,12 @@ pub use routing::{
 pub use rules::HttpRules;
 pub use serve::{HttpListener, ServeError, serve};
 pub use sockets::{
+    described::DescribedSocket,
     handshake::SocketRequest,
     text_socket::{SocketEnd, TextSocket},
 };
 pub use state::{ActorExtractor, GestaState, Limits};
-pub use tenants::{InvalidTenants, Tenants};
+pub use tenants::{HandOver, InvalidTenants, LateCredentials, Tenants};
 pub use wire::{
     asset::Asset,
     cross_origin::CrossOrigin,

@@ -9,6 +9,8 @@
 //!   wrong choice here would answer nothing.
 //! - A request without credentials reaches pages and documents that are the same for all tenants,
 //!   and the health of all applications together, which names none of them.
+//! - A WebSocket whose credentials come in its first message belongs to no application before, and
+//!   to that of its tenant afterwards ([`LateCredentials`]).
 //!
 //! Not here: the separation of the tenants' data. Each application has a store, read models,
 //! caches and counters of its own, and shares none of them.
@@ -76,6 +78,8 @@ pub struct Tenants {
     access: Access,
     closing: Arc<watch::Sender<bool>>,
     public: Vec<String>,
+    /// Paths of WebSockets whose credentials may come in their first message.
+    late: Vec<String>,
     /// The state that the server has: that of the application that was added first.
     first: Option<(TenantId, GestaState)>,
     applications: BTreeMap<TenantId, Application>,
@@ -115,6 +119,7 @@ impl Tenants {
             access,
             closing: Arc::new(watch::Sender::new(false)),
             public: PUBLIC.map(str::to_owned).to_vec(),
+            late: Vec::new(),
             first: None,
             applications: BTreeMap::new(),
         }
@@ -150,6 +155,15 @@ impl Tenants {
         self
     }
 
+    /// Opens paths of WebSockets for handshakes without credentials, which come in the first message
+    /// of the socket, such as `/graphql/ws`. The application that was added first opens the socket,
+    /// and hands it over to that of the tenant by [`LateCredentials`].
+    #[must_use]
+    pub fn late_sockets<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
+        self.late.extend(paths.into_iter().map(Into::into));
+        self
+    }
+
     /// Returns the router of all applications, and the state to [`serve`](fn@crate::serve) it with:
     /// the limits, hosts and origins in it are those of the application that was added first. Its
     /// close ends the feeds of all.
@@ -171,6 +185,7 @@ impl Tenants {
         let edge = Edge {
             access: self.access,
             public: self.public.into(),
+            late: self.late.into(),
             first,
             server: state.clone(),
             applications,
@@ -192,6 +207,7 @@ impl fmt::Debug for Tenants {
 struct Edge {
     access: Access,
     public: Arc<[String]>,
+    late: Arc<[String]>,
     first: TenantId,
     server: GestaState,
     applications: Arc<BTreeMap<TenantId, Application>>,
@@ -203,15 +219,52 @@ struct Edge {
 #[derive(Clone)]
 struct RefusedCredentials(Problem);
 
+/// A request extension: the request opens a WebSocket whose credentials come in its first message,
+/// so its tenant is not known yet. A handler that finds it answers nothing of its own application.
+#[derive(Clone)]
+pub struct LateCredentials(Edge);
+
+impl LateCredentials {
+    /// Sends a request with the credentials, once they are known, to the application of their
+    /// tenant, and returns its answer: that application's handler of the same path hands over what
+    /// the socket needs, as an extension of its response. A request without credentials is refused.
+    pub async fn ask(&self, mut request: Request) -> Response {
+        request.extensions_mut().remove::<Self>();
+        request.extensions_mut().insert(HandOver(()));
+        let Self(edge) = self;
+        // Without paths, so that no request gets here again.
+        let edge = Edge { late: Arc::default(), ..edge.clone() };
+        answer(State(edge), request).await
+    }
+}
+
+impl fmt::Debug for LateCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LateCredentials").finish_non_exhaustive()
+    }
+}
+
+/// A request extension: the request is not of a client, but of an open socket that gets the
+/// application of its tenant ([`LateCredentials::ask`]).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HandOver(());
+
 impl Edge {
     /// Returns the router for a request with this principal.
     fn router_for(&self, principal: Option<&Principal>, request: &Request) -> Option<&Router> {
         let tenant = match principal {
             Some(principal) => principal.tenant()?,
             None if self.is_public(request.method(), request.uri()) => &self.first,
+            None if self.is_late(request) => &self.first,
             None => return Some(&self.own),
         };
         self.applications.get(tenant).map(|application| &application.router)
+    }
+
+    /// Returns whether a request without credentials opens a socket that gets them later.
+    fn is_late(&self, request: &Request) -> bool {
+        self.late.iter().any(|path| request.uri().path() == path)
     }
 
     fn is_public(&self, method: &Method, uri: &Uri) -> bool {
@@ -234,6 +287,9 @@ async fn answer(State(edge): State<Edge>, request: Request) -> Response {
         Err(problem) => Err(problem),
     };
     let mut request = Request::from_parts(parts, body);
+    if matches!(found, Ok(None)) && edge.is_late(&request) {
+        request.extensions_mut().insert(LateCredentials(edge.clone()));
+    }
     let router = match found {
         Ok(principal) => edge.router_for(principal.as_ref(), &request).ok_or_else(no_tenant_here),
         Err(problem) => Err(problem),

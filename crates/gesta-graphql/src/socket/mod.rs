@@ -12,6 +12,7 @@
 //! clients that take nothing ([`TextSocket`](gesta_http::TextSocket)).
 
 mod credentials;
+mod described;
 mod messages;
 mod session;
 
@@ -19,11 +20,12 @@ use std::sync::Arc;
 
 use axum::{
     extract::{FromRequestParts as _, Request, State},
-    http::HeaderMap,
-    response::Response,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse as _, Response},
 };
-use gesta_http::{Problem, SocketRequest};
+use gesta_http::{HandOver, Problem, SocketRequest};
 
+pub(crate) use self::described::described;
 use crate::{edge::Edge, socket::session::Session};
 
 /// The subprotocol of the library `graphql-ws`, whose name is not that of the protocol before it.
@@ -38,6 +40,12 @@ pub(crate) async fn open_socket(
     request: Request,
 ) -> Result<Response, Problem> {
     let (mut parts, _) = request.into_parts();
+    if parts.extensions.get::<HandOver>().is_some() {
+        // An open socket of another tenant's application asks, with the credentials of this one.
+        let mut handed_over = StatusCode::NO_CONTENT.into_response();
+        handed_over.extensions_mut().insert(edge);
+        return Ok(handed_over);
+    }
     let request = SocketRequest::from_request_parts(&mut parts, &edge.state).await?;
     let request = request.protocol(PROTOCOL)?;
     check_headers(&parts.headers)?;

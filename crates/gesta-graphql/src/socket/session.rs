@@ -9,17 +9,20 @@
 //! - When the server shuts down, commands and queries are answered first. Subscriptions get no
 //!   `complete`, by which clients would take them for ended: they subscribe again elsewhere.
 
-use std::{collections::HashMap, future::pending, pin::pin, sync::Arc};
+use std::{collections::HashMap, pin::pin, sync::Arc};
 
 use async_graphql::{ServerError, parser::types::OperationType};
-use axum::http::{StatusCode, request::Parts};
+use axum::{
+    body::{Body, to_bytes},
+    http::{Request, StatusCode, request::Parts},
+};
 use futures_util::{
     FutureExt as _, StreamExt as _,
-    future::{AbortHandle, Abortable},
+    future::{AbortHandle, Abortable, BoxFuture},
     stream::{BoxStream, SelectAll, once, unfold},
 };
-use gesta::{CorrelationId, EventId, Sleep};
-use gesta_http::{GestaState, Principal, Problem, SocketEnd, TextSocket};
+use gesta::{CorrelationId, EventId};
+use gesta_http::{GestaState, LateCredentials, Problem, SocketEnd, TextSocket};
 use serde_json::Value;
 use tokio::{select, time::sleep};
 
@@ -35,6 +38,9 @@ use crate::{
 /// The code of a socket whose credentials are refused.
 const FORBIDDEN: u16 = 4403;
 const CORRELATION_ID: &str = "x-correlation-id";
+
+/// Maximum size of a refusal, which is this program's own.
+const PROBLEM_BYTES_MAX: usize = 64 << 10;
 
 /// The state of one socket.
 pub(super) struct Session {
@@ -82,12 +88,16 @@ impl Session {
         loop {
             let text = select! {
                 received = socket.receive() => {
+                    let was_acknowledged = self.is_acknowledged;
                     let reply = match received {
                         Ok(text) => self.take(&text).await,
                         Err(end) => Err(end),
                     };
-                    // The message may have brought credentials.
-                    ended = self.end_of_credentials();
+                    // The first message may have brought credentials. Others must not, because each
+                    // would postpone the next check.
+                    if self.is_acknowledged != was_acknowledged {
+                        ended = self.end_of_credentials();
+                    }
                     match reply {
                         Ok(reply) => reply,
                         Err(end) => return end,
@@ -104,7 +114,7 @@ impl Session {
                 () = &mut too_late, if !self.is_acknowledged => {
                     return SocketEnd::told(4408, "Connection initialisation timeout");
                 }
-                () = &mut ended => {
+                _ = &mut ended => {
                     let reason = "Unauthorized: the credentials have ended; connect with new ones";
                     return SocketEnd::told(SocketEnd::UNAUTHENTICATED, reason);
                 }
@@ -162,26 +172,21 @@ impl Session {
     /// Checks the credentials of `connection_init`, which hold from here on.
     async fn identify(&mut self, payload: Option<Value>) -> Result<(), SocketEnd> {
         let credentials = credentials_of(payload)?;
-        if credentials.is_empty() {
+        self.parts.headers.extend(credentials.clone());
+        if let Some(late) = self.parts.extensions.remove::<LateCredentials>() {
+            // Also without credentials: no tenant is answered then.
+            self.edge = edge_of_tenant(&self.parts, &late).await?;
+        } else if credentials.is_empty() {
             // Those of the handshake were checked there.
             return Ok(());
         }
-        self.parts.headers.extend(credentials);
         let identified = self.edge.state.identify(&mut self.parts).await;
-        identified.map_err(|problem| {
-            let problem = problem.to_json();
-            let detail = problem.get("detail").and_then(Value::as_str).unwrap_or_default();
-            SocketEnd::told(FORBIDDEN, format!("Forbidden: {detail}"))
-        })
+        identified.map_err(|problem| forbidden(&problem.to_json()))
     }
 
     /// Returns a future that is ready when the credentials have ended.
-    fn end_of_credentials(&self) -> Sleep {
-        let principal = self.parts.extensions.get::<Principal>();
-        match principal.and_then(Principal::ends) {
-            Some(ends) => self.edge.state.gesta().clock().sleep_until(ends),
-            None => Box::pin(pending()),
-        }
+    fn end_of_credentials(&self) -> BoxFuture<'static, Problem> {
+        self.edge.state.credentials_end(&self.parts).boxed()
     }
 
     fn begin(&mut self, id: &str, mut body: GraphBody) -> Result<(), Box<ServerError>> {
@@ -259,4 +264,20 @@ fn operation_messages(
         Some((message, (!is_last).then_some((responses, id))))
     });
     messages.boxed()
+}
+
+/// Returns the end of a socket whose credentials are refused by a problem.
+fn forbidden(problem: &Value) -> SocketEnd {
+    let detail = problem.get("detail").and_then(Value::as_str).unwrap_or_default();
+    SocketEnd::told(FORBIDDEN, format!("Forbidden: {detail}"))
+}
+
+/// Asks for the application of the tenant whose credentials a request has.
+async fn edge_of_tenant(parts: &Parts, late: &LateCredentials) -> Result<Arc<Edge>, SocketEnd> {
+    let mut answer = late.ask(Request::from_parts(parts.clone(), Body::empty())).await;
+    if let Some(edge) = answer.extensions_mut().remove::<Arc<Edge>>() {
+        return Ok(edge);
+    }
+    let body = to_bytes(answer.into_body(), PROBLEM_BYTES_MAX).await.unwrap_or_default();
+    Err(forbidden(&serde_json::from_slice(&body).unwrap_or_default()))
 }

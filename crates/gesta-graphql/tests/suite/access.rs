@@ -7,7 +7,7 @@ use std::{
 
 use axum::http::request::Parts;
 use futures_util::StreamExt as _;
-use gesta::{Gesta, testing::VirtualClock};
+use gesta::{Clock as _, Gesta, testing::VirtualClock};
 use gesta_graphql::{GraphQl, Introspection};
 use gesta_http::{
     Access, AccessRole, AccessRules, Authenticate, GestaState, Principal, Problem, Right,
@@ -20,6 +20,8 @@ use crate::{Client, library, posted, sockets::Server};
 /// Time for the first response of a subscription.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+const HALF: Duration = Duration::from_secs(30);
+
 /// The role in the header `X-Role`, or in `X-Api-Key`, which pages send with a WebSocket.
 struct ByRole;
 
@@ -31,10 +33,13 @@ impl Authenticate for ByRole {
     ) -> Result<Option<Principal>, Problem> {
         let text = |name| request.headers.get(name).and_then(|value| value.to_str().ok());
         let Some(role) = text("x-role").or(text("x-api-key")) else { return Ok(None) };
-        if role == "unknown" {
+        // A key that is withdrawn half a minute after the beginning of virtual time.
+        let is_withdrawn = role.ends_with(" withdrawn") && now > VirtualClock::new().now() + HALF;
+        if role == "unknown" || is_withdrawn {
             return Err(Problem::unauthenticated("the API key is not known"));
         }
-        let principal = Principal::new("ann", [role.trim_end_matches(" brief")]).ok();
+        let name = role.split(' ').next().unwrap_or_default();
+        let principal = Principal::new("ann", [name]).ok();
         let ends = now + Duration::from_secs(60);
         Ok(principal.map(|it| if role.ends_with(" brief") { it.until(ends) } else { it }))
     }
@@ -301,28 +306,62 @@ async fn wrong_credentials_in_the_first_message_end_the_socket() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_socket_ends_with_its_credentials() {
-    let clock = VirtualClock::new();
-    let client = guarded_over(library::open_at(clock.clone()).await);
-    let server = Server::over(client).await;
-    let mut socket = server.raw("").await;
-    let payload = json!({ "x-api-key": "query brief" });
-    socket.say(json!({ "type": "connection_init", "payload": payload })).await;
-    assert_eq!(socket.hear().await, json!({ "type": "connection_ack" }));
-    // The session answers, so its timer runs.
-    socket.say(json!({ "type": "ping" })).await;
-    assert_eq!(socket.hear().await, json!({ "type": "pong" }));
-    let ended = async {
-        tokio::select! {
-            code = socket.close_code() => code,
-            () = async {
-                loop {
-                    clock.advance(Duration::from_secs(60));
-                    tokio::task::yield_now().await;
-                }
-            } => unreachable!("time does not end"),
+/// Lets time pass in steps until something has happened.
+async fn over_time<T>(clock: &VirtualClock, step: Duration, happens: impl Future<Output = T>) -> T {
+    let passing = async {
+        loop {
+            clock.advance(step);
+            tokio::task::yield_now().await;
         }
     };
-    assert_eq!(timeout(PATIENCE, ended).await.unwrap(), 4401);
+    let either = async {
+        tokio::select! {
+            outcome = happens => outcome,
+            () = passing => unreachable!("time does not end"),
+        }
+    };
+    timeout(PATIENCE, either).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_ends_with_its_credentials_and_soon_after_they_are_withdrawn() {
+    for key in ["query brief", "query withdrawn"] {
+        let clock = VirtualClock::new();
+        let client = guarded_over(library::open_at(clock.clone()).await);
+        let server = Server::over(client).await;
+        let mut socket = server.raw("").await;
+        let payload = json!({ "x-api-key": key });
+        socket.say(json!({ "type": "connection_init", "payload": payload })).await;
+        assert_eq!(socket.hear().await, json!({ "type": "connection_ack" }));
+        // The session answers, so its timer runs. Messages do not set it back.
+        for _ in 0..3 {
+            socket.say(json!({ "type": "ping" })).await;
+            assert_eq!(socket.hear().await, json!({ "type": "pong" }));
+            clock.advance(Duration::from_secs(9));
+        }
+        let code = over_time(&clock, Duration::from_secs(60), socket.close_code()).await;
+        assert_eq!(code, 4401, "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_ends_with_its_credentials_and_soon_after_they_are_withdrawn() {
+    for (subscription, role) in [
+        ("subscription { events { position } }", "feed"),
+        ("subscription { books { items { title } } }", "query"),
+    ] {
+        for end in ["brief", "withdrawn"] {
+            let clock = VirtualClock::new();
+            let client = guarded_over(library::open_at(clock.clone()).await);
+            let key = format!("{role} {end}");
+            let headers = [("accept", "text/event-stream"), ("x-role", &*key)];
+            let answer = client.raw(posted(subscription, json!({}), &headers)).await;
+            let chunks = answer.into_body().into_data_stream();
+            let text = chunks.map(|chunk| String::from_utf8(chunk.unwrap().to_vec()).unwrap());
+            let text = over_time(&clock, Duration::from_secs(10), text.collect::<String>()).await;
+            let ends = text.matches("\"code\":\"unauthenticated\"").count();
+            assert_eq!(ends, 1, "{subscription} by {key}: {text}");
+            assert!(text.trim_end().ends_with("event: complete"), "{text}");
+        }
+    }
 }

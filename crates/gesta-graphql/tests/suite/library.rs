@@ -2,6 +2,7 @@
 
 use gesta::{
     Answer, Apply, ApplyError, Clock, Gesta, Projection, Query, QueryError, Revision, SystemClock,
+    TenantId,
     prelude::*,
     store::{MemoryReadModels, MemoryReader, Rows},
 };
@@ -269,6 +270,12 @@ pub(crate) fn book(name: &str) -> impl Decide {
 
 pub(crate) async fn open() -> Gesta {
     open_at(SystemClock).await
+}
+
+/// Opens the library of a tenant.
+pub(crate) async fn open_for(tenant: TenantId) -> Gesta {
+    let library = Gesta::at("memory:").tenant(tenant).project(Books, &MemoryReadModels::new());
+    library.open().await.unwrap()
 }
 
 /// Opens a library with this clock.

@@ -10,6 +10,7 @@ mod queries;
 mod schema;
 mod sockets;
 mod subscriptions;
+mod tenants;
 
 use axum::{
     Router,

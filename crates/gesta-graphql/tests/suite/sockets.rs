@@ -119,7 +119,7 @@ impl Socket {
     }
 
     /// Returns the payload of the next message, which is a response of this operation.
-    async fn response(&mut self, id: &str) -> Value {
+    pub(crate) async fn response(&mut self, id: &str) -> Value {
         let message = self.hear().await;
         assert_eq!((&message["type"], &message["id"]), (&json!("next"), &json!(id)), "{message}");
         message["payload"].clone()

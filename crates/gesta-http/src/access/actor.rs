@@ -67,7 +67,7 @@ impl Principal {
         Self { tenant: Some(tenant), ..self }
     }
 
-    /// Sets the time at which the credentials end. Feeds that are open then end, too.
+    /// Sets the time at which the credentials end. Feeds and sockets that are open then end, too.
     #[must_use]
     pub fn until(self, ends: SystemTime) -> Self {
         Self { ends: Some(ends), ..self }
@@ -96,6 +96,11 @@ impl Principal {
         self.tenant.as_ref()
     }
 
+    /// Returns whether another principal may do the same as the same actor, for however long.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        (&self.actor, &self.roles, &self.tenant) == (&other.actor, &other.roles, &other.tenant)
+    }
+
     /// Returns the time at which the credentials end.
     #[must_use]
     pub fn ends(&self) -> Option<SystemTime> {
@@ -117,7 +122,6 @@ impl fmt::Debug for Principal {
 #[derive(Clone, Debug)]
 pub(crate) struct Permit {
     pub(crate) actor: String,
-    pub(crate) ends: Option<SystemTime>,
     /// The streams of the framework are part of feeds.
     pub(crate) sees_internal: bool,
 }

@@ -1,8 +1,15 @@
-//! The principal of a request, found once for all handlers.
+//! The principal of a request, found once for all handlers, and looked for again while a feed or a
+//! socket of the request is open.
 //!
 //! Invariants: the principal in a request's extensions is one that was found here; wrong
-//! credentials, and those of another tenant, refuse the request, whatever its route. Not here: the
-//! rule of the route ([`guard`](super::guard)).
+//! credentials, and those of another tenant, refuse the request, whatever its route; what stays
+//! open after a request learns within [`CHECK_EVERY`] that its credentials do not count any more.
+//! Not here: the rule of the route ([`guard`](super::guard)).
+
+use std::{
+    future::{Future, pending},
+    time::Duration,
+};
 
 use axum::{
     extract::{Request, State},
@@ -10,9 +17,13 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use hyper::upgrade::OnUpgrade;
 
 use super::{guard::check_tenant, socket_token::take_socket_token};
 use crate::{GestaState, Principal, Problem, access::Permit};
+
+/// Interval between two checks of the credentials behind what stays open.
+const CHECK_EVERY: Duration = Duration::from_secs(10);
 
 /// Middleware that puts the principal into the request's extensions.
 pub(crate) async fn authenticate(
@@ -52,5 +63,52 @@ impl GestaState {
             request.extensions.insert(principal);
         }
         Ok(())
+    }
+    /// Returns a future that is ready when the credentials of a request have ended, with the
+    /// [`Problem`] to tell the client: at the time at which they expire, and within 10 seconds
+    /// after they were withdrawn or got another actor, other roles or another tenant. For what
+    /// stays open after a request, such as a feed. It is never ready for a request without
+    /// credentials.
+    ///
+    /// The ways to find a principal are asked every 10 seconds of the application's clock, with the
+    /// head of the request. A check that fails for another reason than the credentials, such as a
+    /// database that cannot be reached, ends nothing.
+    pub fn credentials_end(
+        &self,
+        request: &Parts,
+    ) -> impl Future<Output = Problem> + Send + 'static + use<> {
+        let principal = request.extensions.get::<Principal>().cloned();
+        let standing = principal.zip(self.access_in_force().cloned());
+        let standing = standing.map(|it| {
+            let mut request = request.clone();
+            // The head is kept; the connection must not be.
+            request.extensions.remove::<OnUpgrade>();
+            (it, request)
+        });
+        let clock = self.gesta().clock().clone();
+        async move {
+            let Some(((principal, access), request)) = standing else { return pending().await };
+            let ended =
+                || Problem::unauthenticated("the credentials have ended; connect with new ones");
+            loop {
+                let check = clock.now() + CHECK_EVERY;
+                clock.sleep_until(principal.ends().map_or(check, |ends| ends.min(check))).await;
+                let now = clock.now();
+                if principal.ends().is_some_and(|ends| ends <= now) {
+                    return ended();
+                }
+                match access.principal(&request, now).await {
+                    Ok(Some(found)) if found.is_same_as(&principal) => {}
+                    Ok(_) => return ended(),
+                    Err(problem) if problem.status().is_client_error() => return ended(),
+                    Err(problem) => {
+                        tracing::warn!(
+                            code = problem.code(),
+                            "cannot check the credentials of an open feed or socket"
+                        );
+                    }
+                }
+            }
+        }
     }
 }

@@ -96,7 +96,6 @@ impl RouteAccess {
         }
         parts.extensions.insert(Permit {
             actor: principal.map_or(ANONYMOUS, Principal::actor).to_owned(),
-            ends: principal.and_then(Principal::ends),
             sees_internal: access.rules().grants(Right::RawFeed, principal),
         });
         Ok(Request::from_parts(parts, body))

@@ -7,8 +7,8 @@
 //! - A reader that reconnects with `Last-Event-ID`, or with `after`, continues without gaps and
 //!   duplicates.
 //! - Nothing is buffered for a slow reader beyond one delivery.
-//! - Every feed ends when the server shuts down, and when the credentials of its reader end; one
-//!   with `follow=false` also when it has caught up.
+//! - Every feed ends when the server shuts down, and when the credentials of its reader end or are
+//!   withdrawn; one with `follow=false` also when it has caught up.
 //! - A reader without the right to the raw feed sees no event of the framework's own streams.
 //! - The end of a feed is never the end of its events: it ends with a `problem`, or without a word
 //!   when the server shuts down, after which readers connect again.
@@ -35,7 +35,7 @@ use futures_util::{Stream, stream::unfold};
 use gesta::{EventType, Position, StreamName, Tag, store::Category};
 use serde_json::json;
 
-use self::reader::{FeedItem, FeedReader, FeedView, Selection};
+use self::reader::{CredentialsEnd, FeedItem, FeedReader, FeedView, Selection};
 use crate::{
     ApiRoute, Describe, EventDetails, Field, GestaState, Operation, Problem, Right, Schema as _,
     SocketRequest,
@@ -68,6 +68,7 @@ pub(crate) fn socket_route(prefix: &str) -> (String, MethodRouter<GestaState>) {
 async fn open_socket(
     State(state): State<GestaState>,
     view: FeedView,
+    ended: CredentialsEnd,
     uri: Uri,
     request: SocketRequest,
 ) -> Result<Response, Problem> {
@@ -79,7 +80,7 @@ async fn open_socket(
         true => request.protocol(PROTOCOL)?,
         false => request,
     };
-    Ok(request.open(move |socket| session::run(socket, state, view)))
+    Ok(request.open(move |socket| session::run(socket, state, view, ended)))
 }
 
 async fn list_events(feed: Feed) -> Result<EventStream, Problem> {
@@ -87,12 +88,12 @@ async fn list_events(feed: Feed) -> Result<EventStream, Problem> {
 }
 
 /// The request for a feed.
-#[derive(Debug)]
 struct Feed {
     state: GestaState,
     after: Position,
     selection: Selection,
     view: FeedView,
+    ended: CredentialsEnd,
     end: FeedEnd,
 }
 
@@ -115,6 +116,7 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let state = GestaState::from_ref(state);
         let view = FeedView::of(&state, parts)?;
+        let ended = CredentialsEnd::of(&state, parts);
         let mut selection = Selection::default();
         let (mut after, mut end) = (None, None);
         // Not `QueryOf`: these parameters may be given several times.
@@ -140,7 +142,8 @@ where
         // A browser reconnects with the same URL and adds the id of the last event (HTML standard,
         // section 9.2), which is later than `after`.
         let after = seen.or(after).unwrap_or(Position::START);
-        Ok(Self { state, after, selection, view, end: end.unwrap_or(FeedEnd::Never) })
+        let end = end.unwrap_or(FeedEnd::Never);
+        Ok(Self { state, after, selection, view, ended, end })
     }
 }
 
@@ -154,10 +157,10 @@ fn read_follow(value: &str) -> Result<FeedEnd, Problem> {
 
 impl Feed {
     async fn begin(self) -> Result<EventStream, Problem> {
-        let Self { state, after, selection, view, end } = self;
+        let Self { state, after, selection, view, ended, end } = self;
         Ok(EventStream {
             end,
-            reader: FeedReader::begin(&state, after, selection, view).await?,
+            reader: FeedReader::begin(&state, after, selection, view, ended).await?,
             // Proxies close silent connections, and only a write shows that the reader is gone.
             keep_alive: KeepAlive::new()
                 .interval(state.request_limits().keep_alive)

@@ -6,14 +6,15 @@
 //! - A reader that goes on after the position of the last item misses nothing and sees nothing
 //!   twice.
 
-use std::{collections::VecDeque, future::pending, time::SystemTime};
+use std::{collections::VecDeque, convert::Infallible};
 
 use axum::{
     extract::{FromRef, FromRequestParts},
     http::{StatusCode, request::Parts},
 };
+use futures_util::{FutureExt as _, future::BoxFuture};
 use gesta::{
-    EventType, Position, Sleep, StreamName, Tag, is_internal,
+    EventType, Position, StreamName, Tag, is_internal,
     store::{
         Category, Delivery, EventQuery, Filter, QueryItem, RecordedEvent, Subscribe, Subscription,
     },
@@ -32,28 +33,17 @@ pub(super) struct Selection {
     pub(super) tags: Vec<Tag>,
 }
 
-/// The events that the reader of a feed may see, and the time until which it may.
+/// The events that the reader of a feed may see.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FeedView {
     /// Events of the framework's own streams are shown, too.
     sees_internal: bool,
-    /// Time at which the reader's credentials end.
-    ends: Option<SystemTime>,
 }
 
 impl FeedView {
     pub(super) fn of(state: &GestaState, request: &Parts) -> Result<Self, Problem> {
         let permit = state.permit(request)?;
-        let sees_internal = permit.is_none_or(|permit| permit.sees_internal);
-        Ok(Self { sees_internal, ends: permit.and_then(|permit| permit.ends) })
-    }
-
-    /// Returns a future that is ready when the reader's credentials have ended.
-    pub(super) fn ended(self, state: &GestaState) -> Sleep {
-        match self.ends {
-            Some(ends) => state.gesta().clock().sleep_until(ends),
-            None => Box::pin(pending()),
-        }
+        Ok(Self { sees_internal: permit.is_none_or(|permit| permit.sees_internal) })
     }
 }
 
@@ -66,6 +56,27 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         Self::of(&GestaState::from_ref(state), parts)
+    }
+}
+
+/// A future that is ready when the credentials of the reader have ended.
+pub(super) struct CredentialsEnd(pub(super) BoxFuture<'static, Problem>);
+
+impl CredentialsEnd {
+    pub(super) fn of(state: &GestaState, request: &Parts) -> Self {
+        Self(state.credentials_end(request).boxed())
+    }
+}
+
+impl<S> FromRequestParts<S> for CredentialsEnd
+where
+    GestaState: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&GestaState::from_ref(state), parts))
     }
 }
 
@@ -120,8 +131,7 @@ pub(super) struct FeedReader {
     remaining: Vec<Filter>,
     view: FeedView,
     closing: watch::Receiver<bool>,
-    /// Ready when the reader's credentials have ended.
-    ended: Sleep,
+    ended: CredentialsEnd,
     /// Items of the current delivery.
     ready: VecDeque<FeedItem>,
     /// Nothing follows what is ready.
@@ -139,6 +149,7 @@ impl FeedReader {
         after: Position,
         selection: Selection,
         view: FeedView,
+        ended: CredentialsEnd,
     ) -> Result<Self, Problem> {
         if !view.sees_internal && selection.names_internal() {
             let detail = "the selected streams are internal, which needs the right `raw-feed`";
@@ -150,7 +161,7 @@ impl FeedReader {
         let (indexed, remaining) = selection.filters();
         let subscribe = Subscribe::to_all().after(after).filter(indexed);
         let subscription = state.gesta().store().subscribe(subscribe.into());
-        let (closing, ended) = (state.closing(), view.ended(state));
+        let closing = state.closing();
         let (ready, has_ended) = (VecDeque::new(), false);
         Ok(Self { subscription, remaining, view, closing, ended, ready, has_ended })
     }
@@ -162,13 +173,8 @@ impl FeedReader {
                 // A busy store must not postpone the end of the feed.
                 biased;
                 _ = self.closing.wait_for(|closing| *closing) => return None,
-                () = &mut self.ended => None,
-                delivery = self.subscription.next() => Some(delivery?),
-            };
-            let Some(delivery) = delivery else {
-                let reason = "the credentials have ended; connect with new ones";
-                self.fail(Problem::unauthenticated(reason));
-                break;
+                problem = &mut self.ended.0 => Err(problem),
+                delivery = self.subscription.next() => delivery?.map_err(Problem::from),
             };
             match delivery {
                 Ok(Delivery::Events(page)) => self.select(page),
@@ -180,7 +186,7 @@ impl FeedReader {
                 }
                 // Neither events nor progress.
                 Ok(_) => {}
-                Err(error) => self.fail(error.into()),
+                Err(problem) => self.fail(problem),
             }
         }
         self.ready.pop_front()

@@ -8,6 +8,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    future::pending,
     num::NonZeroU32,
     pin::pin,
 };
@@ -24,7 +25,7 @@ use super::{
     frames::{
         ClientFrame, RefusedFrame, SubscribeFrame, confirmation_frame, item_frame, problem_frame,
     },
-    reader::{FeedItem, FeedReader, FeedView},
+    reader::{CredentialsEnd, FeedItem, FeedReader, FeedView},
 };
 use crate::{GestaState, Problem, SocketEnd, TextSocket};
 
@@ -54,17 +55,22 @@ struct FeedMessage {
 }
 
 /// Serves a socket until it ends.
-pub(super) async fn run(mut socket: TextSocket, state: GestaState, view: FeedView) {
+pub(super) async fn run(
+    mut socket: TextSocket,
+    state: GestaState,
+    view: FeedView,
+    ended: CredentialsEnd,
+) {
     let session = FeedSession { state, view, running: HashMap::new(), messages: SelectAll::new() };
-    let end = session.serve(&mut socket).await;
+    let end = session.serve(&mut socket, ended).await;
     socket.end(end).await;
 }
 
 impl FeedSession {
-    async fn serve(mut self, socket: &mut TextSocket) -> SocketEnd {
+    async fn serve(mut self, socket: &mut TextSocket, ended: CredentialsEnd) -> SocketEnd {
         let state = self.state.clone();
         let mut closed = pin!(state.closed());
-        let mut ended = self.view.ended(&state);
+        let CredentialsEnd(mut ended) = ended;
         loop {
             let text = select! {
                 // A busy store must not postpone the end.
@@ -72,7 +78,7 @@ impl FeedSession {
                 () = &mut closed => {
                     return SocketEnd::told(SocketEnd::GOING_AWAY, "the server is shutting down");
                 }
-                () = &mut ended => {
+                _ = &mut ended => {
                     let reason = "the credentials have ended; connect with new ones";
                     return SocketEnd::told(SocketEnd::UNAUTHENTICATED, reason);
                 }
@@ -167,7 +173,9 @@ fn feed_messages(
 ) -> BoxStream<'static, FeedMessage> {
     let SubscribeFrame { id, after, selection, window } = frame;
     let begun = async move {
-        match FeedReader::begin(&state, after, selection, view).await {
+        // The socket ends with the credentials, and so do all its subscriptions.
+        let never = CredentialsEnd(Box::pin(pending()));
+        match FeedReader::begin(&state, after, selection, view, never).await {
             Ok(reader) => {
                 let text = confirmation_frame(&id, "subscribed");
                 let feed =

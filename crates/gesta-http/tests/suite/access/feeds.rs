@@ -1,10 +1,11 @@
 //! Feeds: which events a reader sees, and for how long.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use axum::body::BodyDataStream;
 use futures_util::StreamExt as _;
-use gesta_http::{Access, AccessRole, AccessRules, Right};
+use gesta_http::{Access, AccessRole, AccessRules, ApiKeyFile, NewApiKey, Right};
+use tempfile::TempDir;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
@@ -14,15 +15,29 @@ use crate::asked;
 /// Time for the next bytes, which is long for a machine under load only.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn guarded() -> Guarded {
+/// Time within which an open feed notices that its credentials were withdrawn.
+const NOTICE: Duration = Duration::from_secs(10);
+
+fn rules() -> AccessRules {
     let reader = AccessRole::named("reader").has([Right::Feed]);
     let raw = AccessRole::named("auditor").has([Right::Feed, Right::RawFeed]);
-    let keeper = AccessRole::named("keeper").has(Right::ALL);
-    Guarded::by(Access::new(AccessRules::new([reader, raw, keeper])).by(Named)).await
+    AccessRules::new([reader, raw, AccessRole::named("keeper").has(Right::ALL)])
+}
+
+async fn guarded() -> Guarded {
+    Guarded::by(Access::new(rules()).by(Named)).await
 }
 
 async fn feed(doors: &Guarded, query: &str, who: &str) -> (u16, BodyDataStream) {
-    let request = with_headers(asked("GET", &format!("/v1/events{query}")), &[("x-test", who)]);
+    feed_by(doors, query, ("x-test", who)).await
+}
+
+async fn feed_by(
+    doors: &Guarded,
+    query: &str,
+    header: (&'static str, &str),
+) -> (u16, BodyDataStream) {
+    let request = with_headers(asked("GET", &format!("/v1/events{query}")), &[header]);
     let response = doors.router.clone().oneshot(request).await.unwrap();
     (response.status().as_u16(), response.into_body().into_data_stream())
 }
@@ -84,4 +99,56 @@ async fn a_feed_ends_with_the_credentials_of_its_reader() {
     doors.ask("POST", "/doors/7/open", &[("x-test", "cid keeper")]).await;
     let chunk = timeout(PATIENCE, long.next()).await.unwrap().unwrap().unwrap();
     assert!(str::from_utf8(&chunk).unwrap().contains("door-7"), "the other one goes on");
+}
+
+/// Reads the end of a feed whose credentials have ended.
+async fn is_refused(body: &mut BodyDataStream) -> bool {
+    let problem = timeout(PATIENCE, body.next()).await.unwrap().unwrap().unwrap();
+    let problem = str::from_utf8(&problem).unwrap();
+    problem.starts_with("event: problem\ndata: ")
+        && problem.contains("unauthenticated")
+        && timeout(PATIENCE, body.next()).await.unwrap().is_none()
+}
+
+#[tokio::test]
+async fn a_feed_ends_soon_after_its_key_is_withdrawn_or_gets_other_roles() {
+    let keys = [NewApiKey::random(), NewApiKey::random(), NewApiKey::random()];
+    let line = |key: &NewApiKey, role: &str| key.line("till", &[role]);
+    let lines = |roles: [&str; 3]| {
+        let all = keys.iter().zip(roles).filter(|(_, role)| !role.is_empty());
+        all.map(|(key, role)| line(key, role)).collect::<Vec<_>>().join("\n")
+    };
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("keys");
+    fs::write(&path, lines(["reader"; 3])).unwrap();
+    let access = Access::new(rules()).by(ApiKeyFile::open(&path).unwrap()).by(Named);
+    let doors = Guarded::by(access).await;
+    let mut feeds = Vec::new();
+    for key in &keys {
+        let (status, mut feed) = feed_by(&doors, "", ("x-api-key", key.secret())).await;
+        assert_eq!(status, 200);
+        until_live(&mut feed).await;
+        feeds.push(feed);
+    }
+    let [withdrawn, changed, kept] = &mut feeds[..] else { unreachable!("three keys") };
+    fs::write(&path, lines(["", "auditor", "reader"])).unwrap();
+    doors.clock.advance(NOTICE);
+    assert!(is_refused(withdrawn).await && is_refused(changed).await);
+    doors.ask("POST", "/doors/7/open", &[("x-test", "cid keeper")]).await;
+    let chunk = timeout(PATIENCE, kept.next()).await.unwrap().unwrap().unwrap();
+    assert!(str::from_utf8(&chunk).unwrap().contains("door-7"), "the other one goes on");
+    // It is looked at again and again.
+    fs::write(&path, "").unwrap();
+    let ended = async {
+        loop {
+            // Its next look begins when it is read.
+            doors.clock.advance(NOTICE);
+            tokio::select! {
+                biased;
+                is_refused = is_refused(kept) => return is_refused,
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    };
+    assert!(timeout(PATIENCE, ended).await.unwrap());
 }

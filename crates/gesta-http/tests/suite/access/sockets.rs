@@ -1,10 +1,13 @@
 //! The credentials of WebSockets: headers, or a subprotocol for pages in browsers.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use futures_util::StreamExt as _;
-use gesta_http::{Access, AccessRole, AccessRules, ApiKeys, GestaState, NewApiKey, Right, serve};
+use gesta_http::{
+    Access, AccessRole, AccessRules, ApiKeyFile, GestaState, NewApiKey, Right, serve,
+};
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -25,6 +28,8 @@ struct Served {
     doors: Guarded,
     address: SocketAddr,
     keys: Vec<(Right, NewApiKey)>,
+    /// Has the file `keys`.
+    folder: TempDir,
     signer: Signer,
 }
 
@@ -36,15 +41,18 @@ impl Served {
             keys.iter().map(|(right, key)| key.line(right.as_str(), &[right.as_str()])).collect();
         let roles = Right::ALL.map(|right| AccessRole::named(right.as_str()).has([right]));
         let signer = Signer::new();
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("keys");
+        fs::write(&path, lines.join("\n")).unwrap();
         let access = Access::new(AccessRules::new(roles))
-            .by(ApiKeys::parse(&lines.join("\n")).unwrap())
+            .by(ApiKeyFile::open(path).unwrap())
             .by(tokens(&signer));
         let doors = Guarded::by(access.clone()).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = GestaState::new(doors.gesta.clone()).access(access);
         tokio::spawn(serve(listener, api().router(state.clone()), state, std::future::pending()));
-        Self { doors, address, keys, signer }
+        Self { doors, address, keys, folder, signer }
     }
 
     /// Sends a handshake with further headers and returns the connection with the answer's head.
@@ -61,6 +69,26 @@ impl Served {
             answer.push(char::from(connection.read_u8().await.unwrap()));
         }
         (connection, answer)
+    }
+
+    /// Lets time pass until a socket is closed. Returns the code of the close frame.
+    async fn close_code(&self, connection: TcpStream) -> u16 {
+        let mut socket = WebSocketStream::from_raw_socket(connection, Role::Client, None).await;
+        let closed = async {
+            loop {
+                // The session may not have begun when the time advances.
+                self.doors.clock.advance(Duration::from_secs(90));
+                tokio::select! {
+                    message = socket.next() => {
+                        if let Message::Close(frame) = message.unwrap().unwrap() {
+                            return u16::from(frame.unwrap().code);
+                        }
+                    }
+                    () = tokio::task::yield_now() => {}
+                }
+            }
+        };
+        timeout(PATIENCE, closed).await.unwrap()
     }
 
     fn token_of_reader(&self) -> String {
@@ -142,20 +170,16 @@ async fn a_socket_ends_with_the_token_of_its_page() {
     let offered = offering(&format!("gesta-events, bearer.{}", served.token_of_reader()));
     let (connection, answer) = served.shake_hands(&offered).await;
     assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
-    let mut socket = WebSocketStream::from_raw_socket(connection, Role::Client, None).await;
-    let closed = async {
-        loop {
-            // The session may not have begun when the time advances.
-            served.doors.clock.advance(Duration::from_secs(90));
-            tokio::select! {
-                message = socket.next() => {
-                    if let Message::Close(frame) = message.unwrap().unwrap() {
-                        return u16::from(frame.unwrap().code);
-                    }
-                }
-                () = tokio::task::yield_now() => {}
-            }
-        }
-    };
-    assert_eq!(timeout(PATIENCE, closed).await.unwrap(), 4401);
+    assert_eq!(served.close_code(connection).await, 4401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_ends_soon_after_its_key_is_withdrawn() {
+    let served = Served::new().await;
+    let (_, key) = served.keys.iter().find(|(right, _)| *right == Right::Feed).unwrap();
+    let header = format!("x-api-key: {}\r\n", key.secret());
+    let (connection, answer) = served.shake_hands(&header).await;
+    assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+    fs::write(served.folder.path().join("keys"), "").unwrap();
+    assert_eq!(served.close_code(connection).await, 4401);
 }
