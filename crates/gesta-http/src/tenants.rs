@@ -155,9 +155,9 @@ impl Tenants {
         self
     }
 
-    /// Opens paths of WebSockets for handshakes without credentials, which come in the first message
-    /// of the socket, such as `/graphql/ws`. The application that was added first opens the socket,
-    /// and hands it over to that of the tenant by [`LateCredentials`].
+    /// Opens paths of WebSockets, such as `/graphql/ws`, for handshakes without credentials, which
+    /// come in the first message of the socket. The application that was added first opens the
+    /// socket, and hands it over to that of the tenant by [`LateCredentials`].
     #[must_use]
     pub fn late_sockets<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.late.extend(paths.into_iter().map(Into::into));
