@@ -62,10 +62,10 @@ const SAMPLES: [(&str, &str, &str); 42] = [
     ("cancelProcess", "id", faults::INSTANCE_TO_CANCEL),
     ("fireProcessTimer", "process", Welcome::NAME),
     ("fireProcessTimer", "id", faults::INSTANCE_TO_FIRE),
-    ("fireProcessTimer", "timer", "0.0"),
+    ("fireProcessTimer", "timer", faults::TIMER_TO_FIRE),
     ("resendProcessCommand", "process", Fulfilment::NAME),
     ("resendProcessCommand", "id", faults::INSTANCE_TO_RESEND),
-    ("resendProcessCommand", "command", "1.0"),
+    ("resendProcessCommand", "command", faults::COMMAND_TO_RESEND),
     ("showReactor", "reactor", WelcomeMail::NAME),
     ("pauseReactor", "reactor", WelcomeMail::NAME),
     ("resumeReactor", "reactor", WelcomeMail::NAME),
@@ -106,7 +106,7 @@ pub fn graphql(api: Api) -> GraphQl {
 pub fn tenants(access: Access) -> Tenants {
     let tenants = Tenants::new(access);
     #[cfg(feature = "graphql")]
-    let tenants = tenants.public(["/graphiql", "/graphiql/*"]);
+    let tenants = tenants.public(["/graphiql", "/graphiql/*"]).late_sockets(["/graphql/ws"]);
     tenants
 }
 

@@ -229,7 +229,7 @@ async fn run_demo(places: Places, options: &DemoOptions) -> Result<ExitCode> {
     let outcome = import_sample(&shop.gesta, &places).await?;
     if options.faults {
         let outbox = places.outbox().context("--faults needs a directory of mails: --local")?;
-        faults::prepare(&shop.gesta, &outbox).await?;
+        shop.examples = faults::prepare(&shop.gesta, &outbox).await?;
     }
     server.serve(shop, Vec::new()).await?;
     Ok(outcome)

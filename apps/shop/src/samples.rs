@@ -1,7 +1,7 @@
 //! Entities that the examples of the HTTP interface name, so that each can be sent as it is.
 //!
-//! Owns: their ids, and [`prepare`], by which `shop demo` creates them. Invariant: preparing them
-//! again changes nothing, whatever has happened to them since.
+//! Owns: their ids, [`prepare`], by which `shop demo` creates them, and the form of an [`Example`].
+//! Invariant: preparing them again changes nothing, whatever has happened to them since.
 //!
 //! Not here: the examples themselves, which are with the types of requests and with the routes; the
 //! faults for the operator's examples ([`faults`]).
@@ -9,6 +9,7 @@
 pub mod faults;
 
 use gesta::{CommandId, Decide, ExecuteError, Gesta, store::InvalidName};
+use gesta_http::Api;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -64,6 +65,26 @@ impl SampleError {
     {
         let name = name.to_owned();
         move |source| Self { name, source: source.into() }
+    }
+}
+
+/// The example of a parameter of an operation.
+#[derive(Clone, Debug)]
+pub struct Example {
+    operation: &'static str,
+    parameter: &'static str,
+    value: Value,
+}
+
+impl Example {
+    fn new(operation: &'static str, parameter: &'static str, value: impl Into<Value>) -> Self {
+        Self { operation, parameter, value: value.into() }
+    }
+
+    /// Puts this example in place of the one that an interface has.
+    #[must_use]
+    pub fn of(self, api: Api) -> Api {
+        api.example(self.operation, self.parameter, self.value)
     }
 }
 

@@ -27,6 +27,7 @@ use shop::{
     reactors,
     read_models::ReadModels,
     read_side,
+    samples::Example,
 };
 use tokio::task::JoinSet;
 
@@ -57,7 +58,7 @@ pub(crate) struct PlaceArguments {
         long,
         global = true,
         value_name = "URL",
-        default_value = "gesta:./shop-data",
+        default_value = "gesta:./shop-data?index=event-id",
         env = "GESTA_STORE",
         hide_env_values = true,
         help = format!(
@@ -189,6 +190,8 @@ pub(crate) struct OpenShop {
     read_models: ReadModels,
     indexes: Option<Box<dyn Indexes>>,
     relay: Option<RelayTask>,
+    /// Examples that name what is in this store.
+    pub(crate) examples: Vec<Example>,
 }
 
 /// The parts of an open shop, for a look at them.
@@ -234,7 +237,8 @@ impl OpenShop {
 
     /// Returns the HTTP interface of the shop.
     pub(crate) fn api(&self) -> Api {
-        self.indexes.as_ref().map_or_else(http::api, |indexes| indexes.api())
+        let api = self.indexes.as_ref().map_or_else(http::api, |indexes| indexes.api());
+        self.examples.iter().cloned().fold(api, |api, example| example.of(api))
     }
 
     /// Closes the application, then the files or connections of its read models.
@@ -493,7 +497,8 @@ impl Places {
         };
         let opened = self.open_on(&read_models, node, change).await;
         let (gesta, shared) = opened.with_context(|| format!("cannot open {}", self.store))?;
-        Ok(OpenShop { gesta, shared, read_models, indexes, relay: None })
+        let examples = Vec::new();
+        Ok(OpenShop { gesta, shared, read_models, indexes, relay: None, examples })
     }
 
     async fn open_on(

@@ -2,8 +2,10 @@
 //! timers, refused commands, and rebuilds that await a decision.
 //!
 //! The examples of the operator's operations name them. No command leads to most of them, so events
-//! are appended that another, faulty program could have written. They need the first positions of a
-//! store, which the ids of dead letters consist of.
+//! are appended that another, faulty program could have written.
+//!
+//! Invariant: ids that the store and the pace of its readers decide on are looked up, and given to
+//! the examples by [`prepare`].
 //!
 //! Not here: the mends, which the operator makes.
 
@@ -21,30 +23,34 @@ use gesta::{
 };
 use serde_json::{Value, json};
 
-use super::{AT, PRODUCT, SampleError, execute};
+use super::{AT, Example, PRODUCT, SampleError, execute};
 use crate::{
     accounts::OpenAccount,
     orders::{Fulfilment, PlaceOrder},
     processes::ProcessDelays,
-    users::CreateUser,
+    users::{CreateUser, Welcome},
 };
 
-/// A dead letter whose retry succeeds.
+/// A dead letter whose retry succeeds, in most stores.
 pub const LETTER_TO_RETRY: &str = "accounts@1";
-/// A dead letter that nothing mends.
+/// A dead letter that nothing mends, in most stores.
 pub const LETTER_TO_DISCARD: &str = "users@2";
 /// A subject whose set-aside inputs can be handled.
 pub const SUBJECT_TO_RETRY: &str = "instance:mended";
 /// A subject with an event that cannot be read.
 pub const SUBJECT_TO_SKIP: &str = "stream:user-poison";
-/// The number of that event among the set-aside inputs.
+/// The number of that event among the set-aside inputs, in most stores.
 pub const INPUT_TO_SKIP: u64 = 1;
 /// An instance of the welcome process that runs.
 pub const INSTANCE_TO_CANCEL: &str = "to-cancel";
 /// An instance of the welcome process with a pending timer.
 pub const INSTANCE_TO_FIRE: &str = "to-fire";
+/// Its timer, in most stores.
+pub const TIMER_TO_FIRE: &str = "0.0";
 /// An instance of the fulfilment process with a refused command.
 pub const INSTANCE_TO_RESEND: &str = "sample-to-resend";
+/// Its refused command, in many stores: the inputs of a process come in an order of their own.
+pub const COMMAND_TO_RESEND: &str = "1.0";
 /// An event whose mail can be written.
 pub const EFFECT_TO_RETRY: &str = "00000000-0000-4000-8000-000000000011";
 /// An event that the reactor cannot read.
@@ -58,16 +64,16 @@ pub const DELAYS: ProcessDelays = ProcessDelays {
 
 /// Projections whose replaced rows are kept.
 const REBUILT: [&str; 2] = ["products", "credit-notes"];
-/// The dead letter that a rebuild of its projection finds again.
-const FOUND_AGAIN: (&str, u64) = ("users", 3);
+/// A projection with a dead letter that a retry mends.
+const MENDED: &str = "accounts";
+/// A projection with dead letters that nothing mends. Its rebuild finds a discarded one again.
+const FAULTY: &str = "users";
 /// Number of subjects that the welcome process sets aside.
 const SET_ASIDE: usize = 2;
 /// Number of events whose effect fails.
 const EFFECTS: usize = 2;
 /// Name of the reactor.
 const REACTOR: &str = "welcome-mail";
-/// Name of the process manager whose inputs are set aside.
-const PROCESS: &str = "welcome";
 
 /// Pause between two looks at a state.
 const POLL: Duration = Duration::from_millis(50);
@@ -103,12 +109,16 @@ pub async fn plant(gesta: &Gesta) -> Result<bool, SampleError> {
 
 /// Brings the faults about, in a shop whose store [`plant`] has prepared, after the
 /// [samples](super::prepare). `outbox` is the directory of mails. Takes about half a minute: a
-/// reactor attempts an effect several times.
+/// reactor attempts an effect several times. Returns the examples that name what only this store
+/// knows.
 ///
 /// # Errors
 /// [`SampleError`] if a command is refused, or a fault does not show in time.
-pub async fn prepare(gesta: &Gesta, outbox: &Path) -> Result<(), SampleError> {
+pub async fn prepare(gesta: &Gesta, outbox: &Path) -> Result<Vec<Example>, SampleError> {
     let blocked = append_effects_that_fail(gesta, outbox).await?;
+    // Two changes of users that were never created, a user and a welcome that cannot be read.
+    let [letter_to_discard, found_again, _, _] = letters_of(gesta, FAULTY).await?;
+    let [letter_to_retry] = letters_of(gesta, MENDED).await?;
     for id in ["mended", INSTANCE_TO_CANCEL, INSTANCE_TO_FIRE] {
         create_user(gesta, id, None).await?;
     }
@@ -124,13 +134,53 @@ pub async fn prepare(gesta: &Gesta, outbox: &Path) -> Result<(), SampleError> {
     });
     execute::<PlaceOrder>(gesta, "place-to-resend", order).await?;
     mend_instance(gesta).await?;
-    rebuild(gesta).await?;
+    rebuild(gesta, &found_again).await?;
+    let mut examples = process_examples(gesta).await?;
+    examples.push(Example::new("retryDeadLetter", "id", letter_to_retry.to_string()));
+    examples.push(Example::new("discardDeadLetter", "id", letter_to_discard.to_string()));
     until("the dead letters of the reactor", async || {
         let letters = gesta.reactor_dead_letters(REACTOR).await;
         letters.is_ok_and(|letters| letters.len() == EFFECTS)
     })
     .await?;
-    fs::remove_dir(blocked).map_err(SampleError::of("the place of a mail"))
+    fs::remove_dir(blocked).map_err(SampleError::of("the place of a mail"))?;
+    Ok(examples)
+}
+
+/// Waits for the ids of all dead letters of a projection. Returns them by their positions.
+async fn letters_of<const COUNT: usize>(
+    gesta: &Gesta,
+    projection: &str,
+) -> Result<[DeadLetterId; COUNT], SampleError> {
+    until_found("the dead letters", async || {
+        let letters = gesta.dead_letters().await.ok()?.into_iter().map(|(id, _)| id);
+        let mut ids: Vec<_> = letters.filter(|id| id.projection == projection).collect();
+        ids.sort_by_key(|id| id.position);
+        ids.try_into().ok()
+    })
+    .await
+}
+
+/// Waits for what the process managers have for an operator. Returns the examples that name it.
+async fn process_examples(gesta: &Gesta) -> Result<Vec<Example>, SampleError> {
+    let refused = until_found("the refused payment", async || {
+        let details = gesta.process_instance(Fulfilment::NAME, INSTANCE_TO_RESEND).await.ok()?;
+        Some(details.refused.first()?.id)
+    });
+    let timer = until_found("the pending timer", async || {
+        let details = gesta.process_instance(Welcome::NAME, INSTANCE_TO_FIRE).await.ok()?;
+        Some(details.timers.first()?.id)
+    });
+    let input = until_found("the input to skip", async || {
+        let set_aside = gesta.process_set_aside(Welcome::NAME).await.ok()?;
+        let of_subject = set_aside.iter().find(|it| it.subject.to_string() == SUBJECT_TO_SKIP);
+        Some(of_subject?.inputs.first()?.number)
+    });
+    Ok(vec![
+        Example::new("resendProcessCommand", "command", refused.await?.to_string()),
+        Example::new("fireProcessTimer", "timer", timer.await?.to_string()),
+        Example::new("skipProcessInput", "number", input.await?),
+    ])
 }
 
 async fn create_user(gesta: &Gesta, id: &str, email: Option<&str>) -> Result<(), SampleError> {
@@ -158,7 +208,7 @@ async fn append_effects_that_fail(gesta: &Gesta, outbox: &Path) -> Result<PathBu
 /// Waits until the inputs of an unreadable instance are set aside, and makes it readable.
 async fn mend_instance(gesta: &Gesta) -> Result<(), SampleError> {
     until("the inputs that are set aside", async || {
-        let set_aside = gesta.process_set_aside(PROCESS).await;
+        let set_aside = gesta.process_set_aside(Welcome::NAME).await;
         set_aside.is_ok_and(|set_aside| set_aside.len() == SET_ASIDE)
     })
     .await?;
@@ -168,27 +218,19 @@ async fn mend_instance(gesta: &Gesta) -> Result<(), SampleError> {
     Ok(())
 }
 
-/// Rebuilds projections: some keep the rows that were replaced, one finds a dead letter again.
-async fn rebuild(gesta: &Gesta) -> Result<(), SampleError> {
+/// Rebuilds projections: some keep the rows that were replaced, one finds this dead letter again.
+async fn rebuild(gesta: &Gesta, found_again: &DeadLetterId) -> Result<(), SampleError> {
     let operator = Operator::new("demo").because("samples");
-    let (projection, position) = FOUND_AGAIN;
-    let position = Position::new(position);
-    let letter = DeadLetterId { projection: projection.to_owned(), position };
-    until("the dead letters", async || {
-        let letters = gesta.dead_letters().await;
-        letters.is_ok_and(|letters| letters.iter().any(|(id, _)| *id == letter))
-    })
-    .await?;
-    let discarded = gesta.discard_dead_letter(&letter, &operator).await;
+    let discarded = gesta.discard_dead_letter(found_again, &operator).await;
     discarded.map_err(SampleError::of("discard"))?;
-    for name in REBUILT.into_iter().chain([projection]) {
+    for name in REBUILT.into_iter().chain([FAULTY]) {
         gesta.rebuild(name, &operator).await.map_err(SampleError::of("rebuild"))?;
     }
     until("the rebuilds", async || {
         let Ok(all) = gesta.projections().await else { return false };
         all.iter().all(|status| match status.name {
             name if REBUILT.contains(&name) => status.old_rows.is_some(),
-            name if name == projection => {
+            FAULTY => {
                 matches!(status.state, ProjectionState::AwaitingConfirmation(_))
             }
             _ => true,
@@ -212,27 +254,18 @@ async fn append(
     Ok(())
 }
 
-/// Waits until a state holds.
-/// Waits until the payment of [`INSTANCE_TO_RESEND`] is refused. Returns the id of the refused
-/// command, which depends on what the process had seen before.
-///
-/// # Errors
-/// [`SampleError`] if it is not refused in time.
-pub async fn refused_command(gesta: &Gesta) -> Result<String, SampleError> {
-    let find = async || {
-        let details = gesta.process_instance(Fulfilment::NAME, INSTANCE_TO_RESEND).await.ok()?;
-        Some(details.refused.first()?.id.to_string())
-    };
-    until("the refused payment", async || find().await.is_some()).await?;
-    find().await.ok_or_else(|| SampleError::of("the refused payment")("it is gone"))
-}
-
-async fn until(name: &str, holds: impl AsyncFn() -> bool) -> Result<(), SampleError> {
+/// Waits until something can be found.
+async fn until_found<T>(name: &str, find: impl AsyncFn() -> Option<T>) -> Result<T, SampleError> {
     for _ in 0..POLLS_MAX {
-        if holds().await {
-            return Ok(());
+        if let Some(found) = find().await {
+            return Ok(found);
         }
         tokio::time::sleep(POLL).await;
     }
     Err(SampleError::of(name)("it does not show in time"))
+}
+
+/// Waits until a state holds.
+async fn until(name: &str, holds: impl AsyncFn() -> bool) -> Result<(), SampleError> {
+    until_found(name, async || holds().await.then_some(())).await
 }

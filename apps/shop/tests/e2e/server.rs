@@ -124,23 +124,25 @@ impl Shop {
         self.start(store)?.once_ready()
     }
 
-    /// Serves a store whose users are welcomed `seconds` after they were created.
+    /// Serves a store whose users are welcomed `seconds` after they were created, and which finds
+    /// events by every id that a request may name.
     pub(super) fn serve_with_late_welcomes(&self, store: &Path, seconds: u64) -> Result<Server> {
-        self.start_with(store, &["--welcome-after", &seconds.to_string()])?.once_ready()
+        let url = format!("{}?index=event-id,correlation,causation", url(store));
+        self.start_with(&url, &["--welcome-after", &seconds.to_string()])?.once_ready()
     }
 
     /// Starts serving a store on a free port, without waiting.
     pub(super) fn start(&self, store: &Path) -> Result<Server> {
-        self.start_with(store, &[])
+        self.start_with(&url(store), &[])
     }
 
-    fn start_with(&self, store: &Path, options: &[&str]) -> Result<Server> {
+    fn start_with(&self, url: &str, options: &[&str]) -> Result<Server> {
         // The system picks a free port; a race for it is unlikely on a test machine.
         let free = TcpListener::bind("127.0.0.1:0")?;
         let address = free.local_addr()?;
         drop(free);
         let child = Command::new(&self.program)
-            .args(["serve", "--listen", &address.to_string(), "--store", &url(store)])
+            .args(["serve", "--listen", &address.to_string(), "--store", url])
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -14,6 +14,8 @@ use std::{
 use gesta::postgres::tokio_postgres::{self, Client, NoTls};
 use tempfile::TempDir;
 
+use crate::{http::mug, strategies::program::Program};
+
 const TABLE: &str =
     "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
 1,mug,Mug,2,2011-01-04T10:00:00Z,2.50,17850,France
@@ -266,6 +268,20 @@ fn a_second_program_on_the_same_directory_is_refused() {
     assert_eq!(outcome.status.code(), Some(1));
     assert!(text(&outcome.stderr).contains("gesta:./shop-data"), "{outcome:?}");
     drop(held);
+}
+
+#[test]
+fn the_default_directory_finds_events_by_id_also_if_it_is_older() {
+    let directory = TempDir::new().unwrap();
+    let shop = Program::start(directory.path(), &["serve", "--store", "gesta:./shop-data"]);
+    shop.command("/v1/products", &mug());
+    let read = |shop: &Program| shop.get("/v1/streams/product-mug").json();
+    let id = read(&shop)["events"][0]["id"].as_str().unwrap().to_owned();
+    let found = format!("/v1/events/{id}");
+    assert_eq!(shop.get(&found).status, 501);
+    drop(shop);
+    let shop = Program::start(directory.path(), &["serve"]);
+    assert_eq!(shop.get(&found).json()["events"][0]["id"], id.as_str());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! The commands are those of `docs/guide/strategies.md`.
 
-mod program;
+pub(crate) mod program;
 #[cfg(feature = "redis")]
 mod recorded_reads;
 

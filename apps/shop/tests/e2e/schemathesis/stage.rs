@@ -122,7 +122,8 @@ fn mend_effects(client: &mut Client, store: &Path) -> Result<()> {
 /// A product, accounts, orders at each step, and dead letters of which half can be mended.
 pub(super) fn prepare(server: &Server, store: &Path) -> Result<()> {
     let mut client = Client::connect(server.address)?;
-    dead_letters::until_set_aside(&mut client, 3 * LETTERS)?;
+    // Deposits, changes of users, users, and welcomes that cannot be read.
+    dead_letters::until_set_aside(&mut client, 4 * LETTERS)?;
     mend_effects(&mut client, store)?;
     for number in 1..=LETTERS {
         open_account(&mut client, &format!("early-{number}"))?;

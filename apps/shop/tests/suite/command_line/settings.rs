@@ -91,7 +91,8 @@ fn a_configuration_is_checked_without_a_server() {
     };
     let (is_good, said) = check(&[]);
     assert!(is_good, "{said}");
-    assert!(said.contains("would serve gesta:./shop-data at http://127.0.0.1:0, open to all"));
+    let would = "would serve gesta:./shop-data?index=event-id at http://127.0.0.1:0, open to all";
+    assert!(said.contains(would), "{said}");
     fs::write(directory.path().join("access.toml"), "[api-keys]\nfile = \"keys.txt\"\n").unwrap();
     let (is_good, said) = check(&["--access", "access.toml"]);
     assert!(!is_good && said.contains("cannot read keys.txt"), "{said}");

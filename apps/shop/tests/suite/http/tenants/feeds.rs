@@ -138,6 +138,15 @@ impl Socket {
             }
         }
     }
+
+    /// Returns the code of the close frame, which comes next.
+    #[cfg(feature = "graphql")]
+    pub(super) async fn close_code(&mut self) -> u16 {
+        match timeout(PATIENCE, self.0.next()).await.expect("it is closed in time") {
+            Some(Ok(Message::Close(Some(frame)))) => frame.code.into(),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
