@@ -4,17 +4,26 @@
 //! Owns: the client's settings, the limit of each request ([`within`]), and the look at the
 //! deployment. Reads go to the primary. Not here: requests on documents.
 
-use std::{future::IntoFuture, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::IntoFuture,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use mongodb::{
     Client, Database,
     bson::{Document, doc},
+    event::{EventHandler, sdam::SdamEvent},
     options::{
         Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
     },
 };
 
-use crate::{errors::CallError, url::MongoUrl};
+use crate::{
+    errors::{CallError, words},
+    url::MongoUrl,
+};
 
 /// Time in which a connection has to be there.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
@@ -43,6 +52,47 @@ pub(crate) struct Deployment {
     pub(crate) has_nested_arrays: bool,
 }
 
+/// The last failure of each server that the client looks at in the background. Clones share it.
+///
+/// A request that finds no server fails without the reason, which only the client's looks have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heartbeats {
+    failures: Arc<Mutex<BTreeMap<String, String>>>,
+}
+
+impl Heartbeats {
+    fn handler(&self) -> EventHandler<SdamEvent> {
+        let own = self.clone();
+        EventHandler::callback(move |event| match event {
+            SdamEvent::ServerHeartbeatFailed(failed) => {
+                let server = failed.server_address.to_string();
+                own.failures().insert(server, words(&failed.failure));
+            }
+            SdamEvent::ServerHeartbeatSucceeded(succeeded) => {
+                own.failures().remove(&succeeded.server_address.to_string());
+            }
+            _ => {}
+        })
+    }
+
+    /// Adds to an error what the client's looks have met, if it is about that.
+    pub(crate) fn explain(&self, error: CallError) -> CallError {
+        if !matches!(error, CallError::NoServer) {
+            return error;
+        }
+        let seconds = SELECTION_TIME_MAX.as_secs();
+        let mut reason = format!("no server takes requests after {seconds} seconds");
+        for (server, failure) in self.failures().iter() {
+            reason.push_str(&format!("; {server}: {failure}"));
+        }
+        CallError::Unreachable(reason)
+    }
+
+    fn failures(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Runs one request within its limit of time.
 pub(crate) async fn within<T>(
     request: impl IntoFuture<Output = Result<T, mongodb::error::Error>>,
@@ -52,14 +102,18 @@ pub(crate) async fn within<T>(
         Err(_) => {
             let seconds = REQUEST_TIME_MAX.as_secs();
             let reason = format!("the server has not answered within {seconds} seconds");
-            Err(CallError::Unreachable(reason, None))
+            Err(CallError::Unreachable(reason))
         }
     }
 }
 
 /// Connects, and asks the server what it can do.
-pub(crate) async fn connect(url: &MongoUrl) -> Result<(Database, Deployment), CallError> {
+pub(crate) async fn connect(
+    url: &MongoUrl,
+    heartbeats: &Heartbeats,
+) -> Result<(Database, Deployment), CallError> {
     let mut options = ClientOptions::parse(url.parsed.clone()).await?;
+    options.sdam_event_handler = Some(heartbeats.handler());
     options.connect_timeout = Some(CONNECT_TIME_MAX);
     options.server_selection_timeout = Some(SELECTION_TIME_MAX);
     // Read models are read right after they were written, so no secondary will do.

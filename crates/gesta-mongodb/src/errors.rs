@@ -1,12 +1,12 @@
 //! Errors of requests, sorted by what they mean for the caller.
 //!
 //! Owns: [`CallError`], and its translation to the errors of derived data, which name the server.
-//! No text is parsed: the server's codes and the client's kinds decide. Not here: retries, which
-//! are the client's.
+//! No text is parsed: the server's codes and the client's kinds decide. The client's own texts list
+//! its structures, so each kind has words of this module. Not here: retries, which are the client's.
 
-use std::{fmt::Display, sync::Arc};
+use std::fmt::Display;
 
-use gesta_store::{DatabaseError, SharedError};
+use gesta_store::DatabaseError;
 use mongodb::error::{
     Error, ErrorKind, InsertManyError, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR,
     WriteFailure,
@@ -35,7 +35,9 @@ pub(crate) enum CallError {
     /// The collection is there already.
     Exists,
     /// No clear answer. The request may have taken effect, or may do so later.
-    Unreachable(String, Option<SharedError>),
+    Unreachable(String),
+    /// No server was found that takes requests. The request was not sent.
+    NoServer,
     /// The server has failed inside, which may pass. The outcome is unknown.
     Internal(String),
     /// The server refuses the user or the password, or the user lacks a right.
@@ -75,16 +77,47 @@ impl From<Error> for CallError {
                 Self::of_code(write.code, &write.message, is_transient)
             }
             ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => {
-                Self::Unreachable(concern.message.clone(), None)
+                Self::Unreachable(concern.message.clone())
             }
             ErrorKind::InsertMany(many) => Self::of_insert(many, is_transient),
-            ErrorKind::InvalidArgument { message, .. } => Self::Invalid(message.clone()),
-            ErrorKind::Bson(damage) => Self::Damaged(damage.to_string()),
-            kind => {
-                let reason = kind.to_string();
-                Self::Unreachable(reason, Some(Arc::new(error)))
+            ErrorKind::ServerSelection { .. } => Self::NoServer,
+            ErrorKind::InvalidArgument { .. } | ErrorKind::InvalidTlsConfig { .. } => {
+                Self::Invalid(words(&error))
             }
+            ErrorKind::Bson(damage) => Self::Damaged(damage.to_string()),
+            _ => Self::Unreachable(words(&error)),
         }
+    }
+}
+
+/// Describes an error of the client in words.
+pub(crate) fn words(error: &Error) -> String {
+    match &*error.kind {
+        ErrorKind::Authentication { message, .. }
+        | ErrorKind::InvalidArgument { message, .. }
+        | ErrorKind::InvalidTlsConfig { message, .. } => message.clone(),
+        ErrorKind::Io(cause) => format!("the connection failed: {cause}"),
+        ErrorKind::DnsResolve { message, .. } => {
+            format!("the name of the host cannot be resolved: {message}")
+        }
+        // The text of the client repeats the whole error of the other request.
+        ErrorKind::ConnectionPoolCleared { .. } => {
+            "the connection was closed because another one to this server has failed".to_owned()
+        }
+        ErrorKind::ServerSelection { .. } => "no server takes requests".to_owned(),
+        ErrorKind::InvalidResponse { message, .. } => {
+            format!("the answer is not that of a server of MongoDB: {message}")
+        }
+        ErrorKind::IncompatibleServer { message, .. } => {
+            format!("the server lacks what the client needs: {message}")
+        }
+        ErrorKind::Command(command) => format!("{} (code {})", command.message, command.code),
+        ErrorKind::SessionsNotSupported => "the server has no sessions".to_owned(),
+        ErrorKind::Shutdown => "the client was shut down".to_owned(),
+        ErrorKind::Internal { message, .. } | ErrorKind::Transaction { message, .. } => {
+            format!("the client has failed: {message}")
+        }
+        kind => format!("the client has failed: {kind}"),
     }
 }
 
@@ -97,7 +130,7 @@ impl CallError {
             INTERNAL_ERROR => Self::Internal(format!("{message} (code {code})")),
             code if DENIED.contains(&code) => Self::Denied(message.to_owned()),
             code if is_transient || TRANSIENT.contains(&code) => {
-                Self::Unreachable(format!("{message} (code {code})"), None)
+                Self::Unreachable(format!("{message} (code {code})"))
             }
             code => Self::Invalid(format!("{message} (code {code})")),
         }
@@ -106,7 +139,7 @@ impl CallError {
     /// The worst error of an insertion of many documents: a duplicate only if there is no other.
     fn of_insert(many: &InsertManyError, is_transient: bool) -> Self {
         if let Some(concern) = &many.write_concern_error {
-            return Self::Unreachable(concern.message.clone(), None);
+            return Self::Unreachable(concern.message.clone());
         }
         let errors = many.write_errors.iter().flatten();
         let sorted = errors.map(|one| Self::of_code(one.code, &one.message, is_transient));
@@ -121,22 +154,18 @@ impl CallError {
 
     /// Returns the error for a caller of derived data.
     pub(crate) fn into_database(self, server: &impl Display) -> DatabaseError {
-        let unavailable = |reason: &dyn Display, source| DatabaseError::Unavailable {
-            reason: format!("{server}: {reason}"),
-            source,
-        };
+        let unavailable =
+            |reason: &dyn Display| DatabaseError::unavailable(format!("{server}: {reason}"));
         match self {
             Self::Duplicate | Self::Overtaken | Self::Exists => unavailable(
                 &"another process has changed the same document; nothing was changed here: retry",
-                None,
             ),
-            Self::Unreachable(reason, source) => unavailable(&reason, source),
-            Self::Internal(reason) => unavailable(&reason, None),
-            Self::Denied(reason) => unavailable(
-                &format!("access denied: {reason}; check user, password and rights"),
-                None,
-            ),
-            Self::Closed => unavailable(&"the store was closed", None),
+            Self::Unreachable(reason) | Self::Internal(reason) => unavailable(&reason),
+            Self::NoServer => unavailable(&"no server takes requests"),
+            Self::Denied(reason) => {
+                unavailable(&format!("access denied: {reason}; check user, password and rights"))
+            }
+            Self::Closed => unavailable(&"the store was closed"),
             Self::Invalid(reason) => DatabaseError::rejected(format!("{server}: {reason}")),
             Self::Damaged(reason) => {
                 DatabaseError::Corrupt { reason: format!("{server}: {reason}"), source: None }

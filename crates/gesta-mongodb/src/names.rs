@@ -23,14 +23,18 @@ pub(crate) const OWN: [&str; 5] = [CATALOGUE, HEADS, STAGED, CONSUMERS, SNAPSHOT
 /// Bytes of the name of a collection. The server allows 255 with the name of the database.
 const NAME_BYTES_MAX: usize = 190;
 
+/// Returns the text that the names of all collections of a projection begin with.
+pub(crate) fn of_projection(projection: &str) -> String {
+    // Names that begin with `system.` belong to the server.
+    match projection {
+        "system" => "%73ystem.".to_owned(),
+        name => format!("{}.", escaped(name)),
+    }
+}
+
 /// Returns the text that the names of all collections of a read model begin with.
 pub(crate) fn of_read_model(id: &ReadModelId) -> String {
-    // Names that begin with `system.` belong to the server.
-    let projection = match id.projection.as_str() {
-        "system" => "%73ystem".to_owned(),
-        name => escaped(name),
-    };
-    format!("{projection}.{}.", id.build)
+    format!("{}{}.", of_projection(&id.projection), id.build)
 }
 
 /// Returns the `_id` of a read model's head.

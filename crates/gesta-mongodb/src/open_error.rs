@@ -2,8 +2,6 @@
 
 use std::io;
 
-use gesta_store::SharedError;
-
 use crate::{errors::CallError, url::InvalidUrl};
 
 /// The reason why a store in MongoDB did not open. Texts have no password.
@@ -20,9 +18,6 @@ pub enum OpenError {
         server: String,
         /// Description of the failure.
         reason: String,
-        /// Error of the client.
-        #[source]
-        source: Option<SharedError>,
     },
     /// The server refuses the user or the password. Correct them in the URL; `authSource` names the
     /// database that has the user.
@@ -54,16 +49,20 @@ impl OpenError {
             CallError::Invalid(reason) | CallError::Damaged(reason) => {
                 Self::Server { server, reason }
             }
-            CallError::Unreachable(reason, source) => Self::Unreachable { server, reason, source },
-            CallError::Internal(reason) => Self::Unreachable { server, reason, source: None },
+            CallError::Unreachable(reason) | CallError::Internal(reason) => {
+                Self::Unreachable { server, reason }
+            }
+            CallError::NoServer => {
+                Self::Unreachable { server, reason: "no server takes requests".to_owned() }
+            }
             CallError::Final(error) => Self::Server { server, reason: error.to_string() },
             CallError::Closed => {
                 let reason = "the thread of the store has ended".to_owned();
-                Self::Unreachable { server, reason, source: None }
+                Self::Unreachable { server, reason }
             }
             CallError::Duplicate | CallError::Overtaken | CallError::Exists => {
                 let reason = "another process has changed the store; try again".to_owned();
-                Self::Unreachable { server, reason, source: None }
+                Self::Unreachable { server, reason }
             }
         }
     }

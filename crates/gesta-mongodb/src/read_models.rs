@@ -28,6 +28,8 @@
 //! - The rows of a version are written before the head has it.
 //! - A row keeps the value before its last change. A reader whose version is further back gets an
 //!   error, never another moment's value.
+//! - A collection that another program has dropped is damage, and never taken for one without rows
+//!   (`marks.rs`).
 //!
 //! Not here: events. The reasons are in decision 61.
 
@@ -40,6 +42,7 @@ mod consumers;
 mod fields;
 mod head;
 mod lookup;
+mod marks;
 mod purge;
 mod reader;
 mod rows;

@@ -16,9 +16,10 @@ use mongodb::{
 use super::{
     connection::Place,
     fields::{Fields as _, ID, number},
+    marks,
     rows::{Cell, RowChange, StoredRow, VERSION},
 };
-use crate::{client::within, clock, errors::CallError, names};
+use crate::{client::within, clock, errors::CallError};
 
 /// Rows of one round, and bytes of their new values.
 const ROWS_MAX: usize = 500;
@@ -37,7 +38,7 @@ pub(super) async fn apply(
     mut session: Option<&mut ClientSession>,
 ) -> Result<(), CallError> {
     for (area, rows) in changes.areas() {
-        place.ensure(&names::of_area(id, area)).await?;
+        marks::ensure(place, id, area).await?;
         let collection = place.rows(id, area);
         let rows = rows.iter().map(|(key, json)| (key.as_str(), json.as_deref()));
         for chunk in chunks(rows) {
@@ -89,6 +90,10 @@ impl Target<'_> {
         for _ in 0..ROUNDS_MAX {
             let keys: Vec<&str> = chunk.iter().map(|(key, _)| *key).collect();
             let stored = self.stored(&keys, session.as_deref_mut()).await?;
+            if stored.is_empty() {
+                // An insertion would create a collection that another program has dropped.
+                marks::require(self.place, self.collection.name()).await?;
+            }
             let round = self.plan(chunk, stored)?;
             let is_done = self.write_round(round, session.as_deref_mut()).await?;
             if is_done {
@@ -100,7 +105,7 @@ impl Target<'_> {
             }
         }
         let reason = "other processes write the same rows all the time; the batch stays decided";
-        Err(CallError::Unreachable(reason.to_owned(), None))
+        Err(CallError::Unreachable(reason.to_owned()))
     }
 
     async fn stored(
@@ -196,7 +201,7 @@ impl Target<'_> {
         for field in ["writeErrors", "writeConcernError"] {
             if let Some(error) = reply.get(field) {
                 let reason = format!("a row could not be written: {error}");
-                return Err(CallError::Unreachable(reason, None));
+                return Err(CallError::Unreachable(reason));
             }
         }
         reply.number("n")

@@ -10,10 +10,12 @@
 
 use gesta_store::{DatabaseError, staged::BuildList};
 use mongodb::bson::{Bson, doc};
+use serde_json::json;
 
 use super::{
     connection::Place,
     fields::{Fields as _, ID, number},
+    head,
 };
 use crate::{client::within, errors::CallError, json, names};
 
@@ -23,6 +25,12 @@ const ROUNDS_MAX: u32 = 50;
 
 pub(super) async fn load(place: &Place, projection: &str) -> Result<BuildList, CallError> {
     Ok(load_with_revision(place, projection).await?.1)
+}
+
+/// Returns the list, or `None` if there is none: no read model was created, or another program has
+/// removed the document.
+pub(super) async fn find(place: &Place, projection: &str) -> Result<Option<BuildList>, CallError> {
+    Ok(find_with_revision(place, projection).await?.map(|(_, list)| list))
 }
 
 /// Changes the list. The change is repeated on the newest list if another process was faster. A
@@ -48,15 +56,41 @@ async fn load_with_revision(
     place: &Place,
     projection: &str,
 ) -> Result<(u64, BuildList), CallError> {
+    if let Some(found) = find_with_revision(place, projection).await? {
+        return Ok(found);
+    }
+    // The document may have been removed by another program. No number is given again that this
+    // process knows.
+    let used = place.greatest_build(projection);
+    let list = json!({ "lastBuild": used, "readModels": [], "dropped": [] });
+    Ok((0, BuildList::from_json(&list).unwrap_or_default()))
+}
+
+/// Returns the number of the next build.
+pub(super) async fn next_build(place: &Place, projection: &str) -> Result<u64, CallError> {
+    if let Some(list) = find(place, projection).await? {
+        return Ok(list.next_build());
+    }
+    // Heads that are left without a list have numbers that were given before.
+    place.note_build(projection, head::greatest_build(place, projection).await?);
+    Ok(place.greatest_build(projection) + 1)
+}
+
+async fn find_with_revision(
+    place: &Place,
+    projection: &str,
+) -> Result<Option<(u64, BuildList)>, CallError> {
     let lists = place.documents(names::CATALOGUE);
     let Some(document) = within(lists.find_one(doc! { ID: projection })).await? else {
-        return Ok((0, BuildList::default()));
+        return Ok(None);
     };
     let revision = document.number(REVISION)?;
     let object = json::decode(&Bson::Document(document));
     let list = object.and_then(|object| BuildList::from_json(&object));
     let damaged = || CallError::Damaged(format!("the list of builds of {projection}"));
-    Ok((revision, list.ok_or_else(damaged)?))
+    let list = list.ok_or_else(damaged)?;
+    place.note_build(projection, list.next_build() - 1);
+    Ok(Some((revision, list)))
 }
 
 /// Returns `false` if another process has changed the list since it was read.

@@ -11,11 +11,11 @@ use super::{
     batch::{Pending, remove_parts},
     connection::Place,
     head::{self, Head},
+    marks,
 };
 use crate::{
     client::{Commits, within},
     errors::CallError,
-    names,
 };
 
 /// Tries of the last request of a transaction, which may be repeated.
@@ -50,6 +50,9 @@ async fn by_batch(
     version: u64,
     (changes, moved): (&StagedRows, Option<Checkpoint>),
 ) -> Result<(), CallError> {
+    for (area, _) in changes.areas() {
+        marks::ensure(place, id, area).await?;
+    }
     let (batch, parts) = Pending::split(version + 1, changes, moved);
     batch.stage(place, id, parts).await?;
     head::decide(place, id, version, &batch).await?;
@@ -79,7 +82,7 @@ async fn in_transaction(
 ) -> Result<(), CallError> {
     // A transaction creates no collections.
     for (area, _) in changes.areas() {
-        place.ensure(&names::of_area(id, area)).await?;
+        marks::ensure(place, id, area).await?;
     }
     let mut session = within(place.database.client().start_session()).await?;
     within(session.start_transaction()).await?;
@@ -99,7 +102,10 @@ async fn in_transaction(
 async fn finish(session: &mut ClientSession) -> Result<(), CallError> {
     let mut outcome = within(session.commit_transaction()).await;
     for _ in 1..COMMIT_TRIES_MAX {
-        if !matches!(outcome, Err(CallError::Unreachable(..) | CallError::Internal(_))) {
+        if !matches!(
+            outcome,
+            Err(CallError::Unreachable(_) | CallError::NoServer | CallError::Internal(_))
+        ) {
             break;
         }
         outcome = within(session.commit_transaction()).await;
@@ -109,8 +115,11 @@ async fn finish(session: &mut ClientSession) -> Result<(), CallError> {
 
 /// Reads the head of a read model that was not dropped.
 pub(super) async fn live_head(place: &Place, id: &ReadModelId) -> Result<Head, CallError> {
-    let head = head::load(place, id).await?.filter(|head| !head.is_dropped);
-    head.ok_or_else(|| DatabaseError::Missing { read_model: id.clone() }.into())
+    match head::load(place, id).await? {
+        Some(head) if !head.is_dropped => Ok(head),
+        Some(_) => Err(DatabaseError::Missing { read_model: id.clone() }.into()),
+        None => Err(marks::absence(place, id).await?),
+    }
 }
 
 /// Reads the head for a transaction. Completes a batch that was decided before.
@@ -147,9 +156,9 @@ async fn overtaken(
     id: &ReadModelId,
     before: Option<Checkpoint>,
 ) -> Result<DatabaseError, CallError> {
-    let head = head::load(place, id).await?;
-    let pending = head.as_ref().and_then(|head| head.pending.as_ref()?.checkpoint);
-    let stored = pending.or_else(|| head.and_then(|head| head.checkpoint));
+    let head = live_head(place, id).await?;
+    let pending = head.pending.as_ref().and_then(|pending| pending.checkpoint);
+    let stored = pending.or(head.checkpoint);
     if stored == before {
         return Ok(DatabaseError::unavailable(
             "another process has committed to this read model at the same time; nothing was \

@@ -11,7 +11,7 @@ use mongodb::{Collection, Database, bson::Document};
 use uuid::Uuid;
 
 use crate::{
-    client::{Commits, Deployment, within},
+    client::{Commits, Deployment, Heartbeats, within},
     clock,
     errors::CallError,
     names,
@@ -32,6 +32,7 @@ pub(super) struct Place {
     pub(super) commits: Commits,
     /// The server for messages, without user and password.
     pub(super) server: Arc<str>,
+    heartbeats: Heartbeats,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -39,17 +40,25 @@ pub(super) struct Place {
 #[derive(Default)]
 struct Seen {
     created: HashSet<String>,
-    /// Epoch seconds of the last removal of remains.
-    swept: HashMap<String, u64>,
+    /// Epoch seconds of what is done now and then.
+    done_at: HashMap<String, u64>,
+    /// The greatest build of each projection.
+    builds: HashMap<String, u64>,
 }
 
 impl Place {
     pub(super) fn new(
         (database, deployment): (Database, Deployment),
         commits: Commits,
-        server: &str,
+        (server, heartbeats): (&str, &Heartbeats),
     ) -> Self {
-        Self { database, deployment, commits, server: server.into(), seen: Arc::default() }
+        let (server, heartbeats) = (server.into(), heartbeats.clone());
+        Self { database, deployment, commits, server, heartbeats, seen: Arc::default() }
+    }
+
+    /// Returns the error for a caller of derived data.
+    fn describe(&self, error: CallError) -> DatabaseError {
+        self.heartbeats.explain(error).into_database(&self.server)
     }
 
     pub(super) fn documents(&self, name: &str) -> Collection<Document> {
@@ -64,24 +73,19 @@ impl Place {
     ///
     /// Fails with [`CallError::Damaged`] if the server creates other collections and never this
     /// one. The writes would fail for ever, each with an error that might pass.
-    pub(super) async fn ensure(&self, name: &str) -> Result<(), CallError> {
-        if self.has_created(name) {
-            return Ok(());
-        }
-        let mut created = self.create(name).await;
+    pub(super) async fn create(&self, name: &str) -> Result<(), CallError> {
+        let mut created = self.try_create(name).await;
         if matches!(created, Err(CallError::Internal(_))) && self.creates_others().await? {
             // The failure may have passed before the other collection was created.
-            created = self.create(name).await;
+            created = self.try_create(name).await;
             if let Err(CallError::Internal(reason)) = created {
                 return Err(CallError::Damaged(remnant(name, &reason)));
             }
         }
-        created?;
-        self.note_created(name.to_owned());
-        Ok(())
+        created
     }
 
-    async fn create(&self, name: &str) -> Result<(), CallError> {
+    async fn try_create(&self, name: &str) -> Result<(), CallError> {
         match within(self.database.create_collection(name)).await {
             // A user without this right may write to collections that are there.
             Ok(()) | Err(CallError::Exists | CallError::Denied(_)) => Ok(()),
@@ -92,7 +96,7 @@ impl Place {
     /// Returns whether the server creates a collection with a new name.
     async fn creates_others(&self) -> Result<bool, CallError> {
         let name = format!("gesta.probe-{}", Uuid::new_v4().simple());
-        match self.create(&name).await {
+        match self.try_create(&name).await {
             Ok(()) => within(self.documents(&name).drop()).await.map(|()| true),
             Err(CallError::Internal(_)) => Ok(false),
             Err(error) => Err(error),
@@ -108,21 +112,41 @@ impl Place {
         self.seen().created.insert(name);
     }
 
+    pub(super) fn forget_created(&self, name: &str) {
+        self.seen().created.remove(name);
+    }
+
+    /// Returns the greatest build of a projection that this process has seen, or 0.
+    pub(super) fn greatest_build(&self, projection: &str) -> u64 {
+        self.seen().builds.get(projection).copied().unwrap_or(0)
+    }
+
+    pub(super) fn note_build(&self, projection: &str, build: u64) {
+        let mut seen = self.seen();
+        let greatest = seen.builds.entry(projection.to_owned()).or_default();
+        *greatest = build.max(*greatest);
+    }
+
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns `true` once in this time for each collection.
+    /// Returns `true` once in this time for each of these works.
     pub(super) fn is_due(&self, name: &str, every_seconds: u64) -> bool {
         let mut seen = self.seen();
         let now = clock::epoch_seconds();
-        match seen.swept.get(name) {
+        match seen.done_at.get(name) {
             Some(last) if now < last.saturating_add(every_seconds) => false,
             _ => {
-                seen.swept.insert(name.to_owned(), now);
+                seen.done_at.insert(name.to_owned(), now);
                 true
             }
         }
+    }
+
+    /// Makes a work due before its time.
+    pub(super) fn make_due(&self, name: &str) {
+        self.seen().done_at.remove(name);
     }
 }
 
@@ -151,7 +175,7 @@ impl Connection {
         async move {
             let ended = self.worker.run(work).await.map_err(CallError::from);
             let outcome = ended.and_then(|outcome| outcome);
-            outcome.map_err(|error| error.into_database(&self.place.server))
+            outcome.map_err(|error| self.place.describe(error))
         }
     }
 
@@ -161,10 +185,10 @@ impl Connection {
         what: &'static str,
         work: impl Future<Output = Result<(), CallError>> + Send + 'static,
     ) {
-        let server = Arc::clone(&self.place.server);
+        let place = self.place.clone();
         self.worker.spawn(async move {
             if let Err(error) = work.await {
-                let error = error.into_database(&server);
+                let error = place.describe(error);
                 tracing::warn!(%error, "{what} in MongoDB failed and is tried again later");
             }
         });

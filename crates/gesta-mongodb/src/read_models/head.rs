@@ -3,6 +3,7 @@
 //! Owns: the document and the conditional updates that change it. Not here: the order of the steps
 //! (`commit.rs`).
 
+use futures_util::TryStreamExt as _;
 use gesta_store::{Checkpoint, ReadModelId};
 use mongodb::{
     ClientSession,
@@ -12,7 +13,7 @@ use mongodb::{
 use super::{
     batch::Pending,
     connection::Place,
-    fields::{Fields as _, ID, checkpoint_document, number},
+    fields::{Fields as _, ID, checkpoint_document, damaged, number},
 };
 use crate::{client::within, errors::CallError, names};
 
@@ -21,6 +22,7 @@ const CHECKPOINT: &str = "checkpoint";
 const PENDING: &str = "pending";
 const PENDING_BY: &str = "pending.by";
 const DROPPED: &str = "dropped";
+const COLLECTIONS: &str = "collections";
 
 /// The head, as it was read.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub(super) struct Head {
     pub(super) version: u64,
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) is_dropped: bool,
+    /// Names of the collections that were created.
+    pub(super) collections: Vec<String>,
     /// A batch that is decided and not yet completed.
     pub(super) pending: Option<Pending>,
 }
@@ -40,6 +44,27 @@ pub(super) async fn create(place: &Place, id: &ReadModelId) -> Result<(), CallEr
         Ok(_) | Err(CallError::Duplicate) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Returns the greatest build of a projection that has a head, or 0.
+pub(super) async fn greatest_build(place: &Place, projection: &str) -> Result<u64, CallError> {
+    let prefix = names::of_projection(projection);
+    let own = doc! { ID: { "$regex": format!("^{}[0-9]+$", prefix.replace('.', "\\.")) } };
+    let heads = place.documents(names::HEADS);
+    let found: Vec<Document> = within(async { heads.find(own).await?.try_collect().await }).await?;
+    let builds = found.iter().filter_map(|head| head.get_str(ID).ok()?.rsplit('.').next());
+    Ok(builds.filter_map(|build| build.parse().ok()).max().unwrap_or(0))
+}
+
+/// Adds a collection to those that were created.
+pub(super) async fn list_collection(
+    place: &Place,
+    id: &ReadModelId,
+    name: &str,
+) -> Result<(), CallError> {
+    let change = doc! { "$addToSet": { COLLECTIONS: name } };
+    let heads = place.documents(names::HEADS);
+    within(heads.update_one(doc! { ID: names::of_head(id) }, change)).await.map(drop)
 }
 
 /// Reads the head. `None` if there is no such read model, or it was dropped long ago.
@@ -122,6 +147,15 @@ fn moved(version: u64, checkpoint: Option<Checkpoint>) -> Document {
     moved
 }
 
+/// Heads of earlier versions have no list.
+fn collections_in(document: &Document) -> Result<Vec<String>, CallError> {
+    let Some(listed) = document.get(COLLECTIONS) else { return Ok(Vec::new()) };
+    let names = listed
+        .as_array()
+        .and_then(|listed| listed.iter().map(|name| name.as_str().map(str::to_owned)).collect());
+    names.ok_or_else(|| damaged(document, COLLECTIONS))
+}
+
 impl Head {
     fn parse(document: &Document) -> Result<Self, CallError> {
         let checkpoint = document.opt_document(CHECKPOINT)?;
@@ -130,6 +164,7 @@ impl Head {
             version: document.number(VERSION)?,
             checkpoint: checkpoint.map(Document::checkpoint).transpose()?,
             is_dropped: document.contains_key(DROPPED),
+            collections: collections_in(document)?,
             pending: pending.map(Pending::parse).transpose()?,
         })
     }

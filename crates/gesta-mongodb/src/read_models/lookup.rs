@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::{
     connection::Place,
     fields::ID,
-    head,
+    head, marks,
     rows::{Passed, StoredRow},
 };
 use crate::{client::within, errors::CallError};
@@ -196,12 +196,20 @@ pub(super) async fn look_up(
         let moment = match next.take() {
             Some(moment) => moment,
             None => {
-                let missing = || DatabaseError::Missing { read_model: id.clone() };
-                head::load(place, id).await?.ok_or_else(missing)?.version
+                // A reader that is open goes on after a drop.
+                match head::load(place, id).await? {
+                    Some(head) => head.version,
+                    None => return Err(marks::absence(place, id).await?),
+                }
             }
         };
         match lookup.at(place, id, moment).await {
-            Ok(found) => return Ok((found, moment)),
+            Ok(found) => {
+                if found.is_empty() {
+                    marks::confirm_absence(place, id, &lookup.area).await?;
+                }
+                return Ok((found, moment));
+            }
             Err(LookupError::Passed) => {}
             Err(error) => return Err(error.into()),
         }

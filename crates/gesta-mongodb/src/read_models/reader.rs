@@ -14,6 +14,7 @@ use super::{
     connection::Connection,
     fields::ID,
     lookup::{Found, Lookup, look_up},
+    marks,
     rows::{StoredRow, VALUE, check_key, check_keys},
 };
 use crate::{client::within, errors::CallError};
@@ -101,7 +102,9 @@ impl MongoReader {
         if find.limit == 0 {
             return Ok(Vec::new());
         }
-        let rows = self.shared.place.rows(&self.id, &Area::Table(find.table.to_owned()));
+        let (place, id) = (self.shared.place.clone(), self.id.clone());
+        let area = Area::Table(find.table.to_owned());
+        let rows = place.rows(&id, &area);
         // Remains of deleted rows have no value.
         let filter = doc! { "$and": [{ VALUE: { "$exists": true } }, find.filter] };
         // No limit is 0 for the server.
@@ -112,6 +115,9 @@ impl MongoReader {
                 rows.find(filter).sort(sort).limit(limit).await?.try_collect().await
             })
             .await?;
+            if found.is_empty() {
+                marks::confirm_absence(&place, &id, &area).await?;
+            }
             found.iter().map(current).collect()
         };
         self.shared.call(work).await
@@ -125,7 +131,11 @@ impl MongoReader {
             if is_first {
                 return look_up(&place, &id, Some(moment), &lookup).await;
             }
-            Ok((lookup.at(&place, &id, moment).await?, moment))
+            let found = lookup.at(&place, &id, moment).await?;
+            if found.is_empty() {
+                marks::confirm_absence(&place, &id, &lookup.area).await?;
+            }
+            Ok((found, moment))
         });
         let (found, moment) = read.await?;
         (self.moment, self.has_answered) = (moment, true);

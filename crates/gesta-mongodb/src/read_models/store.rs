@@ -13,13 +13,13 @@ use super::{
     connection::{Connection, Place},
     head,
     lookup::{Lookup, look_up},
-    purge,
+    marks, purge,
     reader::MongoReader,
     turns,
     tx::MongoTx,
 };
 use crate::{
-    client::{Commits, connect},
+    client::{Commits, Heartbeats, connect},
     clock,
     errors::CallError,
     names,
@@ -143,7 +143,17 @@ impl MongoReadModels {
 }
 
 async fn open(url: MongoUrl, commits: Option<Commits>) -> Result<Place, CallError> {
-    let (database, deployment) = connect(&url).await?;
+    let heartbeats = Heartbeats::default();
+    let opened = open_with(&url, commits, &heartbeats).await;
+    opened.map_err(|error| heartbeats.explain(error))
+}
+
+async fn open_with(
+    url: &MongoUrl,
+    commits: Option<Commits>,
+    heartbeats: &Heartbeats,
+) -> Result<Place, CallError> {
+    let (database, deployment) = connect(url, heartbeats).await?;
     let commits = match commits {
         Some(Commits::Transactions) if !deployment.has_transactions => {
             let reason = "it has no transactions, which need a replica set of MongoDB";
@@ -153,9 +163,9 @@ async fn open(url: MongoUrl, commits: Option<Commits>) -> Result<Place, CallErro
         None if deployment.has_transactions => Commits::Transactions,
         None => Commits::StagedBatches,
     };
-    let place = Place::new((database, deployment), commits, &url.server);
+    let place = Place::new((database, deployment), commits, (&url.server, heartbeats));
     for name in names::OWN {
-        place.ensure(name).await?;
+        place.create(name).await?;
     }
     Ok(place)
 }
@@ -200,7 +210,7 @@ impl ReadModelStore for MongoReadModels {
         let work = async move {
             loop {
                 // The head first: a read model that is listed can be used.
-                let build = catalogue::load(&place, &name).await?.next_build();
+                let build = catalogue::next_build(&place, &name).await?;
                 let id = ReadModelId { projection: name.clone(), build };
                 head::create(&place, &id).await?;
                 let listed = catalogue::change(&place, &name, |list| {
@@ -263,7 +273,12 @@ impl ReadModelStore for MongoReadModels {
 
     async fn reader(&self, read_model: &ReadModelId) -> Result<MongoReader, DatabaseError> {
         let (place, id) = (self.shared.place.clone(), read_model.clone());
-        let head = self.shared.call(async move { live_head(&place, &id).await }).await?;
+        let opened = async move {
+            let head = live_head(&place, &id).await?;
+            marks::look(&place, &id, &head).await?;
+            Ok(head)
+        };
+        let head = self.shared.call(opened).await?;
         Ok(MongoReader::new(Arc::clone(&self.shared), read_model.clone(), head.version))
     }
 

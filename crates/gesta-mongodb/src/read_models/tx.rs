@@ -18,11 +18,11 @@ use super::{
     connection::Connection,
     head::Head,
     lookup::{Found, Lookup},
-    purge,
+    marks, purge,
     rows::{check_key, check_keys, text_of},
     turns::Held,
 };
-use crate::{client::within, errors::CallError, names};
+use crate::{client::within, names};
 
 /// A transaction on a read model in [`MongoReadModels`](super::MongoReadModels).
 ///
@@ -49,6 +49,8 @@ pub struct MongoTx {
     head: Head,
     changes: StagedRows,
     checkpoint: Option<Checkpoint>,
+    /// Areas that were there when this transaction first read them.
+    confirmed: Vec<Area>,
     /// Dropped last: the next transaction begins then.
     turn: Held,
 }
@@ -56,7 +58,8 @@ pub struct MongoTx {
 impl MongoTx {
     pub(super) fn new(shared: Arc<Connection>, id: ReadModelId, head: Head, turn: Held) -> Self {
         let checkpoint = head.checkpoint;
-        Self { shared, id, head, changes: StagedRows::default(), checkpoint, turn }
+        let (changes, confirmed) = (StagedRows::default(), Vec::new());
+        Self { shared, id, head, changes, checkpoint, confirmed, turn }
     }
 
     /// Creates an index of a table unless it is there, for queries by
@@ -72,23 +75,24 @@ impl MongoTx {
     pub async fn ensure_index(&mut self, table: &str, keys: Document) -> Result<(), DatabaseError> {
         check_key(&self.id, table, "")?;
         let place = self.shared.place.clone();
-        let name = names::of_table(&self.id, table);
+        let (id, area) = (self.id.clone(), Area::Table(table.to_owned()));
         self.shared
             .call(async move {
-                let mark = format!("{name} {keys}");
-                if place.has_created(&mark) {
+                let name = names::of_area(&id, &area);
+                let created = format!("{name} {keys}");
+                if place.has_created(&created) {
                     return Ok(());
                 }
-                place.ensure(&name).await?;
+                marks::ensure(&place, &id, &area).await?;
                 let index = IndexModel::builder().keys(keys).build();
                 within(place.documents(&name).create_index(index)).await?;
-                place.note_created(mark);
+                place.note_created(created);
                 Ok(())
             })
             .await
     }
 
-    async fn get(&self, area: Area, key: &str) -> Result<Option<Value>, DatabaseError> {
+    async fn get(&mut self, area: Area, key: &str) -> Result<Option<Value>, DatabaseError> {
         if let Some(changed) = self.changes.get(&area, key)? {
             return Ok(changed);
         }
@@ -97,11 +101,22 @@ impl MongoTx {
     }
 
     /// Reads rows as they were when the transaction began.
-    async fn look_up(&self, area: Area, wanted: Wanted) -> Result<Found, DatabaseError> {
-        let lookup = Lookup { area, wanted };
+    async fn look_up(&mut self, area: Area, wanted: Wanted) -> Result<Found, DatabaseError> {
+        let lookup = Lookup { area: area.clone(), wanted };
         let (place, id, moment) = (self.shared.place.clone(), self.id.clone(), self.head.version);
-        let read = async move { lookup.at(&place, &id, moment).await.map_err(CallError::from) };
-        self.shared.call(read).await
+        let is_confirmed = self.confirmed.contains(&area);
+        let read = async move {
+            let found = lookup.at(&place, &id, moment).await?;
+            if found.is_empty() && !is_confirmed {
+                marks::confirm_absence(&place, &id, &lookup.area).await?;
+            }
+            Ok(found)
+        };
+        let found = self.shared.call(read).await?;
+        if !is_confirmed {
+            self.confirmed.push(area);
+        }
+        Ok(found)
     }
 }
 
@@ -158,7 +173,7 @@ impl ReadModelTx for MongoTx {
     }
 
     async fn commit(self) -> Result<(), DatabaseError> {
-        let Self { shared, id, head, changes, checkpoint, turn } = self;
+        let Self { shared, id, head, changes, checkpoint, turn, .. } = self;
         let moved = checkpoint.filter(|to| Some(*to) != head.checkpoint);
         if changes.is_empty() && moved.is_none() {
             return Ok(());

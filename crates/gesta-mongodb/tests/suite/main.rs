@@ -6,6 +6,7 @@
 mod commits;
 mod cut_off;
 mod documents;
+mod dropped;
 mod failures;
 mod logins;
 mod pretender;
