@@ -117,10 +117,17 @@ impl CallError {
                 DatabaseError::Unavailable { reason, source }
             }
             Self::Closed => DatabaseError::unavailable("the store was closed"),
-            Self::Denied(reason) => DatabaseError::rejected(format!("access denied: {reason}")),
-            Self::NoTable(reason) => DatabaseError::rejected(format!(
-                "the table is gone: {reason}; open the store again, which creates it"
+            // No event is at fault, and other credentials or rights end it.
+            Self::Denied(reason) => DatabaseError::unavailable(format!(
+                "access denied: {reason}; check credentials and rights"
             )),
+            Self::NoTable(reason) => DatabaseError::Corrupt {
+                reason: format!(
+                    "{reason}: another program has deleted the table; rebuild the projection, \
+                     which creates it again"
+                ),
+                source: None,
+            },
             Self::Invalid(reason) => DatabaseError::rejected(reason),
             Self::Damaged(reason) => DatabaseError::Corrupt { reason, source: None },
         }

@@ -112,12 +112,16 @@ impl Table {
         Self { client, name: url.table(kind).into(), server: url.server().into(), meter }
     }
 
-    /// Adds the server to an error without a clear answer.
+    /// Adds the server to an error without a clear answer, and the table to one about it.
     fn named(&self, error: CallError) -> CallError {
         let named = |reason: String| format!("{}: {reason}", self.server);
         match error {
             CallError::Unreachable(reason, source) => CallError::Unreachable(named(reason), source),
             CallError::Unknown(reason, source) => CallError::Unknown(named(reason), source),
+            CallError::Denied(reason) => CallError::Denied(named(reason)),
+            CallError::NoTable(reason) => {
+                CallError::NoTable(named(format!("table {}: {reason}", self.name)))
+            }
             other => other,
         }
     }

@@ -3,7 +3,11 @@
 //! Owns: the item and its optimistic change. Not here: the list itself ([`BuildList`]), and the
 //! heads of read models.
 
-use gesta_store::staged::BuildList;
+use gesta_store::{
+    DatabaseError, ReadModelId,
+    staged::{BuildList, ListedBuild},
+};
+use serde_json::json;
 
 use crate::{
     errors::CallError,
@@ -18,6 +22,36 @@ const ROUNDS_MAX: u32 = 50;
 
 pub(super) async fn load(table: &Table, projection: &str) -> Result<BuildList, CallError> {
     Ok(load_with_revision(table, projection).await?.1)
+}
+
+/// Returns the error for a read model without a head: it was dropped, or another program has removed
+/// what the store knows of it.
+pub(super) async fn absence(
+    table: &Table,
+    id: &ReadModelId,
+) -> Result<DatabaseError, DatabaseError> {
+    let list = load(table, &id.projection).await.map_err(CallError::into_database)?;
+    let is_listed = list.builds().iter().any(|listed| listed.build == id.build);
+    if list != BuildList::default() && !is_listed {
+        return Ok(DatabaseError::Missing { read_model: id.clone() });
+    }
+    let reason = format!(
+        "another program has removed {id} from table {}, or has deleted the table and created it \
+         again; rebuild the projection",
+        table.name()
+    );
+    Ok(DatabaseError::Corrupt { reason, source: None })
+}
+
+/// Adds a build with a number after all that are known. Returns `None` if another process was
+/// faster.
+pub(super) fn add(list: &mut BuildList, listed: ListedBuild) -> Option<()> {
+    if *list == BuildList::default() {
+        // The list may have been removed with the table. No number is given again.
+        let known = json!({ "lastBuild": listed.build - 1, "readModels": [], "dropped": [] });
+        *list = BuildList::from_json(&known).unwrap_or_default();
+    }
+    list.add(listed).then_some(())
 }
 
 /// Changes the list. The change is repeated on the newest list if another process was faster. A

@@ -1,6 +1,10 @@
 //! The connection of a store of read models: its table, and the thread on which its calls run.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use gesta_store::DatabaseError;
 
@@ -12,6 +16,30 @@ pub(super) struct Connection {
     pub(super) table: Table,
     pub(super) meter: Arc<Meter>,
     pub(super) url: DynamoUrl,
+    pub(super) builds: KnownBuilds,
+}
+
+/// The greatest build of each projection that this process has seen. The table may be deleted.
+#[derive(Clone, Default)]
+pub(super) struct KnownBuilds {
+    greatest: Arc<Mutex<HashMap<String, u64>>>,
+}
+
+impl KnownBuilds {
+    pub(super) fn note(&self, projection: &str, build: u64) {
+        let mut greatest = self.greatest();
+        let known = greatest.entry(projection.to_owned()).or_default();
+        *known = build.max(*known);
+    }
+
+    /// Returns the next build of a list, or a later one if the list lacks what this process knows.
+    pub(super) fn after(&self, projection: &str, next: u64) -> u64 {
+        self.greatest().get(projection).map_or(next, |known| next.max(known + 1))
+    }
+
+    fn greatest(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+        self.greatest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Connection {

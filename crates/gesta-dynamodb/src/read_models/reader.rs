@@ -9,6 +9,7 @@ use gesta_store::{
 use serde_json::Value;
 
 use super::{
+    catalogue,
     connection::Connection,
     head::{self, Head, Moment},
     rows::{self, Found, Lookup, RowError},
@@ -71,8 +72,10 @@ pub(super) async fn look_up(
             Some(moment) => moment,
             None => {
                 let head = head::load(table, id).await.map_err(CallError::into_database)?;
-                let missing = || DatabaseError::Missing { read_model: id.clone() };
-                head.ok_or_else(missing)?.moment()
+                match head {
+                    Some(head) => head.moment(),
+                    None => return Err(catalogue::absence(table, id).await?),
+                }
             }
         };
         match lookup.at(table, &moment).await {

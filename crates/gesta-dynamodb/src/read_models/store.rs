@@ -4,12 +4,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use gesta_store::{
     CreateReadModel, DatabaseError, DeadLetter, ReadModel, ReadModelId, ReadModelStore,
-    staged::{Area, BuildChange, ListedBuild, RowRange, Wanted},
+    staged::{Area, BuildChange, BuildList, ListedBuild, RowRange, Wanted},
 };
 
 use super::{
     catalogue,
-    connection::Connection,
+    connection::{Connection, KnownBuilds},
     head::{self, Head},
     purge,
     reader::{DynamoReader, look_up},
@@ -139,13 +139,16 @@ async fn open(url: DynamoUrl, worker: Worker) -> Result<Connection, OpenError> {
         let error = error.into_database();
         tracing::warn!(%error, table = table.name(), "remains of deleted rows are not removed");
     }
-    Ok(Connection { worker, table: table.clone(), meter, url })
+    let builds = KnownBuilds::default();
+    Ok(Connection { worker, table: table.clone(), meter, url, builds })
 }
 
 async fn live_head(table: &Table, id: &ReadModelId) -> Result<Head, DatabaseError> {
-    let head = head::load(table, id).await.map_err(CallError::into_database)?;
-    let missing = || DatabaseError::Missing { read_model: id.clone() };
-    head.filter(|head| !head.is_dropped).ok_or_else(missing)
+    match head::load(table, id).await.map_err(CallError::into_database)? {
+        Some(head) if !head.is_dropped => Ok(head),
+        Some(_) => Err(DatabaseError::Missing { read_model: id.clone() }),
+        None => Err(catalogue::absence(table, id).await?),
+    }
 }
 
 /// Reads the head for a transaction. Waits for a commit of another process that is in progress.
@@ -183,6 +186,7 @@ impl ReadModelStore for DynamoReadModels {
 
     async fn list_read_models(&self, projection: &str) -> Result<Vec<ReadModel>, DatabaseError> {
         let (table, projection) = (self.shared.table.clone(), projection.to_owned());
+        let known = self.shared.builds.clone();
         let work = async move {
             let mut listed = Vec::new();
             for listed_build in catalogue::load(&table, &projection).await?.builds() {
@@ -193,6 +197,7 @@ impl ReadModelStore for DynamoReadModels {
                     Err(CallError::Damaged(_)) => None,
                     head => head?.and_then(|head| head.checkpoint),
                 };
+                known.note(&projection, build);
                 listed.push(ReadModel::new(id, version, stage).checkpoint(checkpoint));
             }
             Ok::<_, CallError>(listed)
@@ -206,17 +211,24 @@ impl ReadModelStore for DynamoReadModels {
     ) -> Result<ReadModelId, DatabaseError> {
         let (version, stage) = (create.version, create.stage);
         let (table, projection) = (self.shared.table.clone(), create.projection.to_owned());
-        let name = projection.clone();
+        let (name, known) = (projection.clone(), self.shared.builds.clone());
         let work = async move {
+            // Another program may have deleted the table since the store was opened.
+            table.open(OpenMode::Create).await?;
             loop {
                 // The head first: a read model that is listed can be used.
-                let build = catalogue::load(&table, &name).await?.next_build();
+                let list = catalogue::load(&table, &name).await?;
+                let build = match list == BuildList::default() {
+                    true => known.after(&name, list.next_build()),
+                    false => list.next_build(),
+                };
                 let id = ReadModelId { projection: name.clone(), build };
                 head::create(&table, &id).await?;
                 let listed = catalogue::change(&table, &name, |list| {
-                    list.add(ListedBuild { build, version, stage }).then_some(())
+                    catalogue::add(list, ListedBuild { build, version, stage })
                 });
                 if listed.await?.is_some() {
+                    known.note(&name, build);
                     return Ok(id);
                 }
             }

@@ -15,6 +15,7 @@ use gesta_store::{
 use serde_json::Value;
 
 use super::{
+    catalogue,
     connection::Connection,
     head::{self, ABORTED_MAX, Head},
     rows::{self, Found, Lookup, RowError},
@@ -210,7 +211,8 @@ fn each_row<'a>(
 /// The error of a commit that another process was faster than. Nothing of it is seen.
 async fn overtaken(table: &Table, id: &ReadModelId, before: Option<Checkpoint>) -> DatabaseError {
     let stored = match head::load(table, id).await {
-        Ok(head) => head.and_then(|head| head.checkpoint),
+        Ok(Some(head)) => head.checkpoint,
+        Ok(None) => return catalogue::absence(table, id).await.unwrap_or_else(|error| error),
         Err(error) => return error.into_database(),
     };
     if stored == before {

@@ -5,6 +5,7 @@
 mod conformance;
 mod costs;
 mod cut_off;
+mod deleted;
 mod failures;
 mod leases;
 mod opening;
