@@ -7,20 +7,29 @@ use std::{
     collections::BTreeMap,
     future::{Future, IntoFuture as _},
     io::{self, Write as _},
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::Result;
-use gesta::{Gesta, OpenError, Position, WaitError, store::EventStore};
+use gesta::{
+    Gesta, OpenError, Position, WaitError,
+    store::{EventStore, ReadAll, StoreError},
+};
 use shop::{
     accounts::{AccountBalance, Accounts, ListBalances},
     read_models::ReadModels,
 };
-use tokio::{pin, select, time::sleep};
+use tokio::{select, time::sleep};
 
 /// Maximum time for the balances to reach the end of the source.
 const CATCH_UP_MAX: Duration = Duration::from_secs(3_600);
+/// Pause between two looks at a source that the projection cannot read.
+const LOOK: Duration = Duration::from_secs(5);
+/// Looks in a row that the source refuses before the program gives up: a broker that has just
+/// started does not know all topics yet.
+const REFUSALS_MAX: u32 = 6;
 /// Time after which a source that is silent is waited for anew.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Pause before a source that could not be opened is opened again.
@@ -39,11 +48,41 @@ pub(crate) async fn open(
 /// Prints all balances after everything that the source has now.
 pub(crate) async fn print(source: Arc<dyn EventStore>, read_models: &ReadModels) -> Result<()> {
     let head = source.head().await?.position;
-    let gesta = open(source, read_models).await?;
-    let listed = gesta.ask(ListBalances).at_least_position(head).within(CATCH_UP_MAX).await;
+    let gesta = open(Arc::clone(&source), read_models).await?;
+    let listed = gesta.ask(ListBalances).at_least_position(head).within(CATCH_UP_MAX);
+    let listed = select! {
+        listed = listed.into_future() => listed.map_err(anyhow::Error::from),
+        refusal = refusal(&gesta, source.as_ref()) => Err(refused(refusal)),
+    };
     gesta.close().await;
     print_lines(&listed?)?;
     Ok(())
+}
+
+fn refused(refusal: StoreError) -> anyhow::Error {
+    anyhow::Error::new(refusal).context("the source cannot be read any more")
+}
+
+/// Returns once the source has refused to be read for some time, and waiting does not help: a topic
+/// was deleted, or has lost records. A source that is away is waited for.
+async fn refusal(gesta: &Gesta, source: &dyn EventStore) -> StoreError {
+    let mut refusals = 0;
+    loop {
+        sleep(LOOK).await;
+        // A projection without trouble reads the source.
+        let known = gesta.projections().await;
+        let in_trouble = known.map_or(true, |all| all.iter().any(|one| one.trouble.is_some()));
+        let look = source.read_all(ReadAll::backwards().limit(1)).collect_events();
+        match if in_trouble { look.await } else { Ok(Vec::new()) } {
+            Err(error) if !error.is_transient() => {
+                refusals += 1;
+                if refusals == REFUSALS_MAX {
+                    return error;
+                }
+            }
+            Ok(_) | Err(_) => refusals = 0,
+        }
+    }
 }
 
 /// Prints the balances, and each one that changes, until `stop` is ready. A source that is away is
@@ -53,7 +92,7 @@ pub(crate) async fn follow(
     read_models: &ReadModels,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
-    pin!(stop);
+    let mut stop = pin!(stop);
     let gesta = loop {
         let error = match open(Arc::clone(&source), read_models).await {
             Ok(gesta) => break gesta,
@@ -65,6 +104,18 @@ pub(crate) async fn follow(
             () = sleep(PAUSE) => {}
         }
     };
+    let outcome = print_changes(&gesta, source.as_ref(), stop).await;
+    gesta.close().await;
+    outcome
+}
+
+/// Prints the balances, and each one that changes, until `stop` is ready or the source refuses.
+async fn print_changes(
+    gesta: &Gesta,
+    source: &dyn EventStore,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+) -> Result<()> {
+    let mut refusal = pin!(refusal(gesta, source));
     let mut known = BTreeMap::new();
     loop {
         let reached = gesta.reached::<Accounts>().unwrap_or(Position::START);
@@ -76,19 +127,15 @@ pub(crate) async fn follow(
         let next = Position::new(reached.number() + 1);
         let moved = gesta.wait_for_position::<Accounts>(next).within(SILENCE_MAX);
         let moved = select! {
-            () = &mut stop => break,
+            () = &mut stop => return Ok(()),
+            refusal = &mut refusal => return Err(refused(refusal)),
             moved = moved.into_future() => moved,
         };
         match moved {
             Ok(()) | Err(WaitError::TimedOut { .. }) => {}
-            Err(error) => {
-                gesta.close().await;
-                return Err(error.into());
-            }
+            Err(error) => return Err(error.into()),
         }
     }
-    gesta.close().await;
-    Ok(())
 }
 
 /// Returns the balances that differ from the known ones, and makes them known.

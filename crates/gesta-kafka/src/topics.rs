@@ -68,6 +68,17 @@ pub(crate) fn ensure(
     }
 }
 
+/// The state of a topic, as brokers tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TopicState {
+    /// No broker knows it. One that has just started may not know it yet.
+    Missing,
+    /// Some of its partitions have no leader.
+    WithoutLeader,
+    /// It can be used, and has this number of partitions.
+    Ready(usize),
+}
+
 /// Returns the number of partitions of a topic whose partitions all have a leader. `None` if there
 /// is no such topic.
 pub(crate) fn partitions(
@@ -75,10 +86,22 @@ pub(crate) fn partitions(
     reader: &Reader,
     topic: &str,
 ) -> Result<Option<usize>, BrokerError> {
+    Ok(match state(cluster, reader, topic)? {
+        TopicState::Ready(partitions) => Some(partitions),
+        TopicState::Missing | TopicState::WithoutLeader => None,
+    })
+}
+
+/// Returns the state of a topic.
+pub(crate) fn state(
+    cluster: &Cluster,
+    reader: &Reader,
+    topic: &str,
+) -> Result<TopicState, BrokerError> {
     let doing = || format!("look up topic {topic}");
     let metadata = match reader.fetch_metadata(Some(topic), REQUEST_MAX) {
         Ok(metadata) => metadata,
-        Err(error) if is_missing(&error) => return Ok(None),
+        Err(error) if is_missing(&error) => return Ok(TopicState::Missing),
         Err(error) => {
             return Err(match reader.failed_connection() {
                 Some(seen) => cluster.reasoned(doing(), format!("{error}; {seen}")),
@@ -87,19 +110,23 @@ pub(crate) fn partitions(
         }
     };
     let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
-        return Ok(None);
+        return Ok(TopicState::Missing);
     };
     if let Some(error) = found.error() {
         let code = RDKafkaErrorCode::from(error);
         return match code {
-            RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::LeaderNotAvailable => Ok(None),
+            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
+                Ok(TopicState::Missing)
+            }
+            RDKafkaErrorCode::LeaderNotAvailable => Ok(TopicState::WithoutLeader),
             _ => Err(cluster.reasoned(doing(), code.to_string())),
         };
     }
     let has_leaders = found.partitions().iter().all(|partition| partition.leader() >= 0);
-    Ok((!found.partitions().is_empty() && has_leaders).then(|| found.partitions().len()))
+    if found.partitions().is_empty() || !has_leaders {
+        return Ok(TopicState::WithoutLeader);
+    }
+    Ok(TopicState::Ready(found.partitions().len()))
 }
 
 fn create(cluster: &Cluster, wanted: &WantedTopic<'_>) -> Result<(), BrokerError> {

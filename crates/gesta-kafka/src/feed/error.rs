@@ -24,7 +24,10 @@ pub(crate) fn reading(cluster: &Cluster, relay: &str, error: &KafkaError) -> Sto
         ));
     }
     if is_missing(error) {
-        return refused(format!("{cluster} has no topic of relay {relay} anymore: {error}"));
+        return refused(format!(
+            "a topic of relay {relay} is missing at {cluster}, as after its deletion: {error}; \
+             start a relay of another name, which publishes all events, and read that one"
+        ));
     }
     cluster.error(format!("read the topics of relay {relay}"), error).into()
 }

@@ -42,6 +42,8 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// The first pause after a failure, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Time without events after which a relay looks whether its topics are still there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Pause after another producer has taken this one's place, so that it can write its checkpoint.
 const FENCED_PAUSE: Duration = Duration::from_secs(2);
 
@@ -171,6 +173,14 @@ impl Relay {
                 biased;
                 () = &mut *stop => return Err(SessionEnd::Stopped),
                 delivery = subscription.next() => delivery,
+                () = sleep(LOOK_INTERVAL) => {
+                    publisher = blocking(move || {
+                        publisher.look_at_topics()?;
+                        Ok(publisher)
+                    })
+                    .await?;
+                    continue;
+                }
             };
             let known = publisher.checkpoint().position;
             let mut batch = Batch { up_to: known, ..Batch::default() };

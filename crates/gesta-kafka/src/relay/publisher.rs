@@ -32,7 +32,7 @@ use crate::{
     checkpoint::{self, RelayCheckpoint, StoredCheckpoint},
     cluster::{BrokerError, Cluster, REQUEST_MAX, Reader, close_in_background},
     envelope, partition_of,
-    topics::{self, Retention, WantedTopic},
+    topics::{self, Retention, TopicState, WantedTopic},
 };
 
 /// Time after which the cluster aborts the transaction of a relay that has stopped. Also the
@@ -153,7 +153,13 @@ impl Publisher {
             let partition = usize::try_from(partition).unwrap_or(usize::MAX);
             let offsets = self.checkpoint.topics.get_mut(&topic);
             if let Some(known) = offsets.and_then(|offsets| offsets.get_mut(partition)) {
-                *known = end.max(*known);
+                if end <= *known {
+                    // A broker that creates topics by itself has created a deleted one anew.
+                    let (relay, published) = (self.options.name.clone(), *known);
+                    let lost = RelayError::RecordsLost { relay, topic, partition, end, published };
+                    return Err(lost.into());
+                }
+                *known = end;
             }
         }
         self.checkpoint.position = batch.up_to;
@@ -246,13 +252,7 @@ impl Publisher {
     fn check_topics(&self) -> Result<(), SessionEnd> {
         let relay = || self.options.name.clone();
         for (topic, offsets) in &self.checkpoint.topics {
-            // A broker that has just started may not know the topic yet, or not lead it.
-            let found = topics::partitions(&self.cluster, &self.reader, topic)?;
-            let found = found.ok_or_else(|| {
-                let reason = "it does not exist, or has no leader; if it was deleted, start a \
-                              relay of another name";
-                self.cluster.reasoned(format!("use topic {topic}"), reason)
-            })?;
+            let found = self.partitions_of(topic)?;
             let (topic, known) = (topic.clone(), offsets.len());
             if found != known {
                 let relay = relay();
@@ -268,6 +268,28 @@ impl Publisher {
             }
         }
         Ok(())
+    }
+
+    /// Looks whether the topics are still there.
+    pub(crate) fn look_at_topics(&self) -> Result<(), SessionEnd> {
+        for topic in self.checkpoint.topics.keys() {
+            self.partitions_of(topic)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the number of partitions of a topic that this relay has published to. A broker that
+    /// has just started may not know the topic yet, or not lead it, so the error may pass.
+    fn partitions_of(&self, topic: &str) -> Result<usize, BrokerError> {
+        let reason = match topics::state(&self.cluster, &self.reader, topic)? {
+            TopicState::Ready(partitions) => return Ok(partitions),
+            TopicState::WithoutLeader => "a partition has no leader",
+            TopicState::Missing => {
+                "the topic does not exist; if it was deleted, start a relay of another name, which \
+                 publishes all events"
+            }
+        };
+        Err(self.cluster.reasoned(format!("use topic {topic}"), reason))
     }
 
     /// Returns the end of a partition, once it is at least this offset or some seconds are over: a

@@ -109,6 +109,15 @@ pub(crate) async fn create_replicated_topic(
     }
 }
 
+/// Deletes a topic.
+pub(crate) async fn delete_topic(url: &KafkaUrl, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> = config(url).create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(WAIT_MAX));
+    for outcome in admin.delete_topics(&[topic], &options).await.unwrap() {
+        outcome.unwrap();
+    }
+}
+
 /// Deletes a consumer group with its offsets.
 pub(crate) async fn forget_group(url: &KafkaUrl, group: &str) {
     let admin: AdminClient<DefaultClientContext> = config(url).create().unwrap();

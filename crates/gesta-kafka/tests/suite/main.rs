@@ -5,6 +5,7 @@
 mod bank;
 mod broker;
 mod cluster;
+mod deleted;
 mod failures;
 mod feed;
 mod projection;
