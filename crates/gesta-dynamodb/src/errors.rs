@@ -113,8 +113,9 @@ impl CallError {
             Self::Throttled => DatabaseError::unavailable(
                 "DynamoDB limits the rate of requests; back off, or raise the table's throughput",
             ),
-            Self::Unreachable(reason, source) | Self::Unknown(reason, source) => {
-                DatabaseError::Unavailable { reason, source }
+            // The reason has the texts of all causes.
+            Self::Unreachable(reason, _) | Self::Unknown(reason, _) => {
+                DatabaseError::unavailable(reason)
             }
             Self::Closed => DatabaseError::unavailable("the store was closed"),
             // No event is at fault, and other credentials or rights end it.
@@ -138,8 +139,8 @@ impl CallError {
     pub(crate) fn into_store(self) -> StoreError {
         match self {
             Self::Throttled => Overload::Throttled { retry_after: None }.into_store(),
-            Self::Unreachable(reason, source) => StoreError::Unreachable { reason, source },
-            Self::Unknown(reason, source) => StoreError::Unavailable { reason, source },
+            Self::Unreachable(reason, _) => StoreError::unreachable(reason),
+            Self::Unknown(reason, _) => StoreError::unavailable(reason),
             Self::Condition(_) => StoreError::unavailable("another process has written first"),
             Self::Closed => StoreError::closed(),
             Self::Denied(reason) => StoreError::Denied { reason },

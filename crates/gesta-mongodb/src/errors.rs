@@ -2,7 +2,8 @@
 //!
 //! Owns: [`CallError`], and its translation to the errors of derived data, which name the server.
 //! No text is parsed: the server's codes and the client's kinds decide. The client's own texts list
-//! its structures, so each kind has words of this module. Not here: retries, which are the client's.
+//! its structures, so each kind has words of this module. Not here: retries, which are the
+//! client's.
 
 use std::fmt::Display;
 

@@ -24,8 +24,8 @@ pub(super) async fn load(table: &Table, projection: &str) -> Result<BuildList, C
     Ok(load_with_revision(table, projection).await?.1)
 }
 
-/// Returns the error for a read model without a head: it was dropped, or another program has removed
-/// what the store knows of it.
+/// Returns the error for a read model without a head: it was dropped, or another program has
+/// removed what the store knows of it.
 pub(super) async fn absence(
     table: &Table,
     id: &ReadModelId,
