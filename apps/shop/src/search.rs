@@ -5,13 +5,14 @@
 use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
 
 /// A search for rows that have all of its words; each may be a prefix. Case and diacritics do not
-/// matter.
+/// matter. A text that has neither letters nor digits finds nothing.
 ///
 /// ```
 /// use shop::search::SearchText;
 ///
 /// assert!(SearchText::new("white lantern").is_some());
-/// assert!(SearchText::new(" -- ").is_none(), "no word");
+/// assert!(SearchText::new(" -- ").is_some(), "it finds nothing");
+/// assert!(SearchText::new("  ").is_none(), "no text is no condition");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchText(Vec<String>);
@@ -23,15 +24,19 @@ const WORDS_MAX: usize = 16;
 const WORD_CHARS_MAX: usize = 255;
 
 impl SearchText {
-    /// Splits a text into words; `None` if it has none.
+    /// Splits a text into words; `None` if it is empty or has spaces only.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
-        let words: Vec<_> = split(text).take(WORDS_MAX).map(str::to_owned).collect();
-        if words.is_empty() { None } else { Some(Self(words)) }
+        let words = split(text).take(WORDS_MAX).map(str::to_owned).collect();
+        (!text.trim().is_empty()).then_some(Self(words))
     }
 
     /// Returns the query of FTS5, the full-text index of SQLite.
     pub(crate) fn as_fts5(&self) -> String {
+        if self.0.is_empty() {
+            // A phrase without words, which no row has.
+            return "\"\"".to_owned();
+        }
         // A quoted word has no meaning in the syntax; the asterisk asks for a prefix.
         joined(&self.0, " ", |word| format!("\"{word}\"*"))
     }
@@ -40,10 +45,11 @@ impl SearchText {
     /// [`folded_words`].
     pub(crate) fn is_in(&self, folded: &[String]) -> bool {
         let wanted = folded_words(&self.0.join(" "));
-        wanted.iter().all(|word| folded.iter().any(|other| other.starts_with(word)))
+        let is_in = |word: &String| folded.iter().any(|other| other.starts_with(word));
+        !wanted.is_empty() && wanted.iter().all(is_in)
     }
 
-    /// Returns the text of PostgreSQL's `tsquery`.
+    /// Returns the text of PostgreSQL's `tsquery`. An empty one finds nothing.
     pub(crate) fn as_tsquery(&self) -> String {
         joined(&folded_words(&self.0.join(" ")), " & ", |word| format!("'{word}':*"))
     }
@@ -88,6 +94,7 @@ mod tests {
         let is_found = |text: &str| SearchText::new(text).unwrap().is_in(&folded);
         assert!(is_found("lant WHITE") && is_found("cafe\u{301}"));
         assert!(!is_found("white lanterns") && !is_found("antern"));
+        assert!(!is_found("--"), "a text without words finds nothing");
     }
 
     #[test]

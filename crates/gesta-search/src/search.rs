@@ -41,6 +41,8 @@ pub const FACET_VALUES_MAX: usize = 1_000;
 pub struct Search {
     /// Words of the text; none for a search without text.
     pub(crate) words: Vec<String>,
+    /// A text without a word was given, so nothing is found.
+    pub(crate) is_wordless: bool,
     pub(crate) typos: bool,
     pub(crate) filters: Vec<Filter>,
     pub(crate) facets: Vec<Facet>,
@@ -255,6 +257,7 @@ impl Search {
     pub const fn new() -> Self {
         Self {
             words: Vec::new(),
+            is_wordless: false,
             typos: true,
             filters: Vec::new(),
             facets: Vec::new(),
@@ -268,11 +271,13 @@ impl Search {
     /// Requires every word of this text in some text field: as it is, as the beginning of a longer
     /// word, or with a typo ([`without_typos`](Self::without_typos)).
     ///
-    /// Case and diacritics do not matter. A text without words, such as `--`, is no condition. At
-    /// most 16 words count.
+    /// Case and diacritics do not matter. At most 16 words count. A text that has neither letters
+    /// nor digits, such as `--`, finds nothing; an empty one, or one of spaces, is no condition.
     #[must_use]
     pub fn text(self, text: &str) -> Self {
-        Self { words: words::searched(text), ..self }
+        let words = words::searched(text);
+        let is_wordless = words.is_empty() && !text.trim().is_empty();
+        Self { words, is_wordless, ..self }
     }
 
     /// Finds words as they are or by a prefix only.

@@ -23,7 +23,6 @@ pub(crate) fn routes() -> [ApiRoute; 5] {
         ApiRoute::get("/v1/products", "Lists products, by code").list(
             "products",
             |search: ProductSearch, (), page| ListProducts {
-                // A text without a word, such as `--`, is no condition and finds all products.
                 text: search.text.and_then(|words| SearchText::new(&words.0)),
                 page,
             },

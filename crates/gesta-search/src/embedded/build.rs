@@ -34,6 +34,9 @@ use crate::{
     state::BuildState,
 };
 
+/// File with the last commit of an index.
+const META: &str = "meta.json";
+
 /// Memory for documents that are not committed yet.
 const WRITER_BYTES: usize = 64 * 1024 * 1024;
 
@@ -112,6 +115,26 @@ impl Build {
     /// Returns the moment of the last commit.
     pub(super) fn moment(&self) -> Arc<Moment> {
         Arc::clone(&self.published())
+    }
+
+    /// Fails if the files of the last commit are gone. Searches would go on with the open ones, and
+    /// the next commit would begin an index without the documents before it.
+    pub(super) fn check_files(&self) -> Result<(), DatabaseError> {
+        if self.moment().index.is_none() {
+            return Ok(());
+        }
+        match self.folder.join(META).try_exists() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(DatabaseError::Corrupt {
+                reason: format!(
+                    "{}: another program has deleted the files of the index; rebuild the \
+                     projection",
+                    self.folder.display()
+                ),
+                source: None,
+            }),
+            Err(error) => Err(unavailable(&self.folder, error)),
+        }
     }
 
     fn published(&self) -> MutexGuard<'_, Arc<Moment>> {
@@ -199,7 +222,7 @@ fn open_reader(index: &Index) -> tantivy::Result<IndexReader> {
 
 /// Opens an index with its state. `None` if there is none, or it has no commit.
 fn open_index(folder: &Path) -> Result<Option<StoredIndex>, DatabaseError> {
-    let meta = folder.join("meta.json");
+    let meta = folder.join(META);
     match meta.try_exists() {
         Ok(true) => {}
         Ok(false) => return Ok(None),

@@ -121,6 +121,7 @@ impl Directory {
         let mut state = self.lock()?;
         state.catalogue.check(id)?;
         if let Some(build) = state.builds.get(id) {
+            build.check_files()?;
             return Ok(Arc::clone(build));
         }
         let build = Arc::new(Build::open(folder(&self.path, id.build))?);
@@ -136,6 +137,7 @@ impl Directory {
         let mut state = self.lock()?;
         let mut catalogue = state.catalogue.clone();
         let outcome = change(&mut catalogue)?;
+        state.create_again(&self.path).map_err(|error| unavailable(&self.path, error))?;
         catalogue.save(&self.path).map_err(|error| unavailable(&self.path, error))?;
         state.catalogue = catalogue;
         let DirectoryState { catalogue, builds, .. } = &mut *state;
@@ -183,6 +185,26 @@ impl Directory {
         builds.iter().for_each(|build| build.end());
         // Last, so that another store finds no files in use.
         state.lock = None;
+    }
+}
+
+impl DirectoryState {
+    /// Creates the directory and its lock again if another program has deleted them.
+    fn create_again(&mut self, path: &Path) -> io::Result<()> {
+        let lock = path.join(LOCK);
+        if lock.try_exists()? {
+            return Ok(());
+        }
+        fs::create_dir_all(path)?;
+        let file = File::create(lock)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                io::Error::other("another process has opened the directory since it was deleted")
+            }
+            TryLockError::Error(error) => error,
+        })?;
+        self.lock = Some(file);
+        Ok(())
     }
 }
 

@@ -25,6 +25,9 @@ use crate::{
 
 pub(super) fn of(search: &CheckedSearch, fields: &Fields) -> Box<dyn Query> {
     let request = &search.search;
+    if request.is_wordless {
+        return Box::new(EmptyQuery);
+    }
     let mut clauses: Vec<Box<dyn Query>> =
         request.words.iter().map(|word| of_word(word, search, fields)).collect();
     let filters = request.filters.iter().map(|filter| of_filter(filter, search, fields));

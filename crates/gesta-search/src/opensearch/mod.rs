@@ -19,9 +19,9 @@ mod names;
 mod query;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -62,6 +62,8 @@ struct Server {
     names: Names,
     /// Fields of builds, which never change once they are set.
     definitions: Mutex<HashMap<ReadModelId, Arc<IndexDefinition>>>,
+    /// Builds that this process has dropped.
+    dropped: Mutex<HashSet<ReadModelId>>,
 }
 
 impl OpenSearch {
@@ -69,7 +71,12 @@ impl OpenSearch {
         let url = url.as_server().expect("directories have an engine of their own");
         let worker = Arc::new(Worker::start("gesta-search").map_err(OpenError::Threads)?);
         let (http, names) = (Http::new(url.clone())?, Names::new(url.prefix.clone()));
-        let server = Arc::new(Server { http, names, definitions: Mutex::default() });
+        let server = Arc::new(Server {
+            http,
+            names,
+            definitions: Mutex::default(),
+            dropped: Mutex::default(),
+        });
         let checked = Arc::clone(&server);
         worker.run(async move { checked.check().await }).await.map_err(OpenError::Server)?;
         Ok(Self { server, worker, is_closed: AtomicBool::new(false) })
@@ -250,8 +257,9 @@ impl Server {
             self.change_aliases(vec![remove]).await?;
         }
         self.forget(build);
+        self.dropped().insert(build.clone());
         let answer = self.http.post_change(&format!("/{name}/_close"), &Value::Null).await?;
-        self.of_build(build, answer)?;
+        self.of_build(build, answer).await?;
         Ok(Some(format!("the closed index {name} of {}", self.http)))
     }
 
@@ -259,8 +267,13 @@ impl Server {
         self.definitions.lock().unwrap_or_else(PoisonError::into_inner).remove(build);
     }
 
+    fn dropped(&self) -> MutexGuard<'_, HashSet<ReadModelId>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn drop_build(&self, build: &ReadModelId) -> Result<(), DatabaseError> {
         self.forget(build);
+        self.dropped().insert(build.clone());
         let name = self.names.index(build)?;
         let answer = self.http.delete(&format!("/{name}")).await?;
         if answer.is_missing_index() {
@@ -275,7 +288,7 @@ impl Server {
         if answer.status == 404 && part(&answer.body, "/found").as_bool() == Some(false) {
             return Ok(StoredState::default());
         }
-        let found = self.of_build(build, answer)?;
+        let found = self.of_build(build, answer).await?;
         let text = part(&found, mapping::SOURCE_POINTER).as_str();
         let token = (part(&found, "/_seq_no").as_u64(), part(&found, "/_primary_term").as_u64());
         let (Some(text), (Some(number), Some(term))) = (text, token) else {
@@ -284,12 +297,62 @@ impl Server {
         Ok(StoredState { text: Some(text.to_owned()), token: StateToken(number, term) })
     }
 
-    /// Returns the body of a success. A missing index is a missing read model.
-    fn of_build(&self, build: &ReadModelId, answer: Answer) -> Result<Value, DatabaseError> {
+    /// Returns the body of a success.
+    async fn of_build(&self, build: &ReadModelId, answer: Answer) -> Result<Value, DatabaseError> {
         if answer.is_missing_index() {
-            return Err(DatabaseError::Missing { read_model: build.clone() });
+            return Err(self.missing(build).await);
         }
         answer.ok(&self.http)
+    }
+
+    /// Returns the error for a missing index. It was dropped if this process has done so, or
+    /// another one is live: a switch-over leaves no projection without a live index. Otherwise
+    /// another program has deleted it.
+    async fn missing(&self, build: &ReadModelId) -> DatabaseError {
+        self.forget(build);
+        if self.dropped().contains(build) {
+            return DatabaseError::Missing { read_model: build.clone() };
+        }
+        let (all, name) = match (self.list(&build.projection).await, self.names.index(build)) {
+            (Ok(all), Ok(name)) => (all, name),
+            (Err(error), _) | (_, Err(error)) => return error,
+        };
+        if all.iter().any(|index| index.build.stage == Stage::Live) {
+            return DatabaseError::Missing { read_model: build.clone() };
+        }
+        let reason = format!(
+            "{}: another program has deleted or closed the index {name}; rebuild the projection",
+            self.http
+        );
+        DatabaseError::Corrupt { reason, source: None }
+    }
+
+    /// Returns an outcome, with the reason why an index is missing.
+    async fn if_there<T>(
+        &self,
+        build: &ReadModelId,
+        outcome: Result<T, DatabaseError>,
+    ) -> Result<T, DatabaseError> {
+        match outcome {
+            Err(DatabaseError::Missing { .. }) => Err(self.missing(build).await),
+            outcome => outcome,
+        }
+    }
+
+    /// Looks at the indexes that this process has used. The next reader of a missing one fails.
+    async fn look(&self) -> Vec<String> {
+        let known: Vec<ReadModelId> = {
+            let known = self.definitions.lock().unwrap_or_else(PoisonError::into_inner);
+            known.keys().cloned().collect()
+        };
+        let mut troubles = Vec::new();
+        for build in known {
+            match self.state(&build).await {
+                Ok(_) | Err(DatabaseError::Missing { .. }) => {}
+                Err(error) => troubles.push(error.to_string()),
+            }
+        }
+        troubles
     }
 
     async fn definition(
@@ -322,7 +385,7 @@ impl Server {
             let ids: Vec<_> = ids.iter().map(|id| mapping::document_id(id)).collect();
             let count = ids.len();
             let answer = self.http.post(&path, &json!({ "ids": ids })).await?;
-            let found = self.of_build(build, answer)?;
+            let found = self.of_build(build, answer).await?;
             let found = part(&found, "/docs").as_array().map(Vec::as_slice).unwrap_or_default();
             if found.len() != count {
                 return Err(self
@@ -330,7 +393,8 @@ impl Server {
                     .unexpected("answered for other documents than were asked for"));
             }
             for document in found {
-                loaded.push(self.stored(build, document)?);
+                let stored = self.stored(build, document);
+                loaded.push(self.if_there(build, stored).await?);
             }
         }
         Ok(loaded)
@@ -364,19 +428,20 @@ impl Server {
         if batch.is_defined {
             let fields = mapping::fields(&batch.definition);
             let answer = self.http.put(&format!("/{index}/_mapping"), &fields).await?;
-            self.of_build(build, answer)?;
+            self.of_build(build, answer).await?;
         }
         let alias = self.names.writes(build)?;
         for body in bulk::bodies(&batch.writes, &batch.definition) {
             let path = format!("/{alias}/_bulk?require_alias=true");
             let answer = self.http.bulk(&path, body).await?;
-            let answer = self.of_build(build, answer)?;
-            bulk::check(&answer, build, &self.http)?;
+            let answer = self.of_build(build, answer).await?;
+            let checked = bulk::check(&answer, build, &self.http);
+            self.if_there(build, checked).await?;
         }
         if !batch.writes.is_empty() {
             // Before the checkpoint: what it covers can be found.
             let answer = self.http.post_change(&format!("/{index}/_refresh"), &Value::Null).await?;
-            self.of_build(build, answer)?;
+            self.of_build(build, answer).await?;
         }
         self.write_state(build, &alias, batch).await
     }
@@ -396,7 +461,7 @@ impl Server {
         if answer.status == 409 {
             return Ok(Written::StateChanged);
         }
-        self.of_build(build, answer)?;
+        self.of_build(build, answer).await?;
         Ok(Written::Stored)
     }
 
@@ -407,7 +472,7 @@ impl Server {
     ) -> Result<SearchResults, DatabaseError> {
         let path = format!("/{}/_search", self.names.index(build)?);
         let answer = self.http.post(&path, &query::body(search)).await?;
-        let found = self.of_build(build, answer)?;
+        let found = self.of_build(build, answer).await?;
         query::results(&found, search, &self.http)
     }
 }
@@ -416,7 +481,10 @@ impl SearchEngine for OpenSearch {
     fn troubles(&self) -> DatabaseFuture<'_, Vec<String>> {
         Box::pin(self.run(|server| async move {
             // An answer of any kind is enough; what a call needs is an error of its own.
-            Ok(server.check().await.err().map(|error| error.to_string()).into_iter().collect())
+            match server.check().await {
+                Ok(_) => Ok(server.look().await),
+                Err(error) => Ok(vec![error.to_string()]),
+            }
         }))
     }
 

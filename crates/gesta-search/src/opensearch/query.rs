@@ -22,7 +22,10 @@ use crate::{
 /// Builds the body of a search.
 pub(super) fn body(search: &CheckedSearch) -> Value {
     let request = &search.search;
-    let words: Vec<_> = request.words.iter().map(|word| of_word(word, search)).collect();
+    let mut words: Vec<_> = request.words.iter().map(|word| of_word(word, search)).collect();
+    if request.is_wordless {
+        words.push(json!({ "match_none": {} }));
+    }
     let mut filters: Vec<_> =
         request.filters.iter().map(|filter| of_filter(filter, search)).collect();
     if words.is_empty() && filters.is_empty() {

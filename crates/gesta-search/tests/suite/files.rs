@@ -121,3 +121,41 @@ fn damage_is_reported_with_what_to_do() {
         Ok(())
     });
 }
+
+#[test]
+fn deleted_files_are_damage_and_a_rebuild_mends_them() {
+    for deletes_all in [false, true] {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("search");
+        engines::run(async {
+            let store = SearchStore::tantivy(&directory).await?;
+            let id = filled(&store).await?;
+            let gone = match deletes_all {
+                true => directory.clone(),
+                false => directory.join(format!("build-{}", id.build)),
+            };
+            fs::remove_dir_all(gone)?;
+            let is_damage = |error: DatabaseError| {
+                let text = error.to_string();
+                assert!(matches!(error, DatabaseError::Corrupt { .. }), "{text}");
+                let named = text.contains(&directory.display().to_string());
+                assert!(named && text.contains("rebuild the projection"), "{text}");
+            };
+            is_damage(store.reader(&id).await.unwrap_err());
+            is_damage(store.begin(&id).await.unwrap_err());
+            let rebuilt = CreateReadModel::new("orders", 1, Stage::Rebuilding);
+            let rebuilt = store.create_read_model(rebuilt).await?;
+            write(&store, &rebuilt, |tx| {
+                tx.define(definition())?;
+                Ok(tx.put(Document::new("1").text("name", "lantern"), Position::new(7))?)
+            })
+            .await?;
+            store.switch_to(&rebuilt).await?;
+            let found = store.reader(&rebuilt).await?;
+            assert_eq!(found.search(&Search::new().text("lantern")).await?.total, 1);
+            let other = SearchStore::tantivy(&directory).await;
+            assert!(matches!(other, Err(OpenError::InUse { .. })), "{other:?}");
+            Ok(())
+        });
+    }
+}

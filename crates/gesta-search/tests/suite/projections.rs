@@ -3,6 +3,8 @@
 
 use std::{
     convert::Infallible,
+    io::{Read as _, Write as _},
+    net::TcpStream,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +13,7 @@ use std::{
 
 use gesta::{
     Answer, Apply, ApplyError, Gesta, Projection, ProjectionState, ProjectionStatus, Query,
-    QueryError, Receipt, audit::Operator, prelude::*,
+    QueryError, Receipt, Severity, audit::Operator, prelude::*,
 };
 use gesta_search::{
     Document, IndexDefinition, Search, SearchReader, SearchStore, SearchTx, TextField,
@@ -297,4 +299,55 @@ fn every_event_counts_once_when_the_server_crashes_again_and_again() {
         gesta.close().await;
         store.close().await;
     });
+}
+
+/// Deletes an index, as another program does it.
+fn delete_index(url: &str, name: &str) {
+    let server = url.strip_prefix("opensearch://").unwrap().split('/').next().unwrap();
+    let mut connection = TcpStream::connect(server).unwrap();
+    let request = format!("DELETE /{name} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+fn an_index_that_was_deleted_is_named_in_health_and_a_rebuild_mends_it() {
+    let Some(url) = engines::server_url("opensearch") else { return };
+    let prefix = url.rsplit('/').next().unwrap();
+    Runtime::new().unwrap().block_on(async {
+        let store = SearchStore::open(&url).await.unwrap();
+        let gesta = open(&store, Notes::default()).await;
+        let receipt = note(&gesta, 1, "lantern").await;
+        let asked = gesta.ask::<_, SearchReader>(FindNotes("lantern")).at_least(&receipt);
+        assert_eq!(asked.within(engines::WITHIN).await.unwrap().len(), 1);
+
+        let index = format!("{prefix}.notes.1");
+        tokio::task::block_in_place(|| delete_index(&url, &index));
+        let is_named =
+            |text: &str| text.contains(&index) && text.contains("rebuild the projection");
+        // The first report notices it, the next one has it as damage.
+        let health = gesta.health().await;
+        assert!(health.causes.iter().any(|cause| is_named(&cause.detail)), "{health:?}");
+        let health = gesta.health().await;
+        assert_eq!(health.worst(), Some(Severity::Unready), "{health:?}");
+        assert!(health.causes.iter().any(|cause| is_named(&cause.detail)), "{health:?}");
+        let error = gesta.ask::<_, SearchReader>(FindNotes("lantern")).await.unwrap_err();
+        assert!(is_named(&with_causes(&error)), "{error}");
+
+        gesta.rebuild("notes", &operator()).await.unwrap();
+        until(&gesta, |status| status.state == ProjectionState::Running).await;
+        caught_up(&gesta).await;
+        let found = gesta.ask::<_, SearchReader>(FindNotes("lantern")).await.unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(gesta.health().await.worst(), None);
+        gesta.close().await;
+    });
+}
+
+/// The text of an error with its causes.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -44,7 +44,7 @@ async fn search_products(
 ) -> Result<QueryResponse<FoundPage<ProductDetails>>, Problem> {
     let ProductWords { text, cursor, limit } = asked;
     let limit = limit.unwrap_or_default();
-    // A text without a word, such as `--`, is no condition.
+    // A text of spaces is no condition; one without words, such as `--`, finds nothing.
     let Some(text) = text.filter(|words| SearchText::new(&words.0).is_some()) else {
         let after = cursor.map(|cursor| cursor.at(LISTED, |key| key.parse().ok())).transpose()?;
         let mut page = PageRequest::first(limit.number().into());

@@ -60,7 +60,7 @@ async fn search_orders(
     let OrderWords { customer, status, from, to, text, cursor, limit } = asked;
     let (customer, from, to) = (customer.map(Into::into), from.map(Into::into), to.map(Into::into));
     let limit = u64::from(limit.unwrap_or_default().number());
-    // A text without a word, such as `--`, is no condition.
+    // A text of spaces is no condition; one without words, such as `--`, finds nothing.
     let text = text.filter(|words| SearchText::new(&words.0).is_some());
     let Some(text) = text else {
         let after = cursor.map(|cursor| cursor.at(LISTED, |key| key.parse().ok())).transpose()?;

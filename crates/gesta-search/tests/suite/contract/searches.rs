@@ -60,7 +60,10 @@ pub(super) async fn words_are_found_by_prefix_typo_and_without_diacritics(
         ("lantern lamp", &[]),
         ("lantern OR lamp", &[]),
         ("xx", &[]),
-        ("\"*:{}[]~\\", &["1", "2", "3"]),
+        ("\"*:{}[]~\\", &[]),
+        ("--", &[]),
+        ("", &["1", "2", "3"]),
+        (" \t", &["1", "2", "3"]),
     ] {
         let found = search(store, &id, &Search::new().text(text).sort(Sort::Id)).await?;
         assert_eq!(
@@ -69,6 +72,8 @@ pub(super) async fn words_are_found_by_prefix_typo_and_without_diacritics(
             "{text}"
         );
     }
+    let wordless = Search::new().text("!?").filter(Filter::numbers("total", ..)).limit(0);
+    assert_eq!(search(store, &id, &wordless).await?.total, 0);
     let exact = Search::new().text("lantren").without_typos();
     assert_eq!(search(store, &id, &exact).await?.total, 0);
     Ok(())
