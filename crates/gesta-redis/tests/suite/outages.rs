@@ -1,6 +1,8 @@
 //! A server that is down, slow, full or refuses the password: slower, and never wrong.
 
 use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -218,4 +220,53 @@ async fn a_change_while_the_server_stands_still_ends_answers_of_all_nodes() {
     shop.until_cached().await;
     assert_eq!(other.trouble(), None, "it has noticed nothing");
     assert_eq!(find(&shop.gesta, "ann", Position::START).await, shop.sold);
+}
+
+/// Removes everything from a server, as an operator does it.
+fn flush(url: &str) {
+    let server = url.rsplit("//").next().unwrap();
+    let mut connection = TcpStream::connect(server).unwrap();
+    for command in ["FLUSHALL", "SCRIPT FLUSH"] {
+        connection.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+        let mut reply = [0; 5];
+        connection.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"+OK\r\n");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_emptied_makes_queries_slower_and_never_wrong() {
+    let Some(server) = OwnServer::start_or_skip("redis") else { return };
+    let mut shop = Shop::at(&server.url()).await;
+    for _ in 0..3 {
+        shop.work().await;
+        shop.until_cached().await;
+        flush(&server.url());
+        assert_eq!(find(&shop.gesta, "ann", Position::START).await, shop.sold);
+    }
+    shop.work().await;
+    shop.until_cached().await;
+}
+
+/// The marks that the load has begun with are gone, and a change in between has made none.
+#[tokio::test]
+async fn an_answer_whose_load_began_before_the_server_was_emptied_is_not_returned() {
+    let Some(server) = OwnServer::start_or_skip("redis") else { return };
+    let cache = connect(&server.url()).await.query_cache();
+    let read_model = ReadModelId { projection: "sales".to_owned(), build: 1 };
+    let scope = CacheScope { read_model, incarnation: Incarnation::new(Uuid::nil()) };
+    let key = CacheKey::new(scope.clone(), "report", ["*"]);
+    let ttl = Duration::from_secs(600);
+    let begin = BeginLoad::new(Position::START, ttl);
+    let LoadTurn::Load(ticket) = cache.begin_load(&key, begin).await.unwrap() else {
+        panic!("nothing is loaded");
+    };
+    flush(&server.url());
+    cache.mark(&scope, &key.marks, Position::new(9)).await.unwrap();
+    let old = CachedAnswer { position: Position::new(8), bytes: "eight".into() };
+    cache.store(&key, ticket, old, ttl).await;
+    assert_eq!(cache.get(&key, Position::START).await, Ok(None));
+    let next = cache.begin_load(&key, BeginLoad::new(Position::START, ttl)).await.unwrap();
+    assert!(matches!(next, LoadTurn::Load(_)), "{next:?}");
+    assert_eq!(cache.get(&key, Position::START).await, Ok(None));
 }
