@@ -1,19 +1,15 @@
 //! States of aggregates, now and at earlier moments, for the console.
 //!
-//! Owns: [`Aggregates`] and their routes. Invariants:
-//! - A state is folded by the aggregate itself from its events, as commands find it.
+//! Owns: their routes. Invariants:
 //! - Only aggregates that the application has registered are shown; the others are a 404.
 //! - A moment that is not past is refused, because its state is not final.
 //!
-//! Not here: the events ([`stored`](super::stored)), and the differences between two states, which
-//! the console computes.
-
-use std::{fmt, fmt::Display, future::Future, pin::Pin, str::FromStr};
+//! Not here: the fold of a state ([`states`](super::states)), the events
+//! ([`stored`](super::stored)), and the differences between two states, which the console computes.
 
 use gesta::{
-    Aggregate, AsOf, Gesta, Position, Reads, Revision, StreamName,
+    AsOf, Gesta, Position, Revision, StreamName,
     store::{ReadAll, ReadStream, RecordedEvent},
-    stream_of,
 };
 use serde::Serialize;
 
@@ -41,78 +37,6 @@ pub(crate) fn routes(prefix: &str) -> [ApiRoute; 2] {
     .map(|route| route.right(Right::Inspect))
 }
 
-/// The aggregates whose state the console shows, by category.
-#[derive(Debug, Default)]
-pub(crate) struct Aggregates(Vec<ShownKind>);
-
-struct ShownKind {
-    category: &'static str,
-    load: for<'g> fn(&'g Gesta, &'g str, AsOf) -> StateFuture<'g>,
-}
-
-type StateFuture<'g> = Pin<Box<dyn Future<Output = Result<Folded, Problem>> + Send + 'g>>;
-
-/// A state that was folded, without its type.
-struct Folded {
-    stream: StreamName,
-    /// The events are those of its own stream, so each state has a revision.
-    has_revisions: bool,
-    state: StoredJson,
-    position: Position,
-}
-
-impl Aggregates {
-    /// Adds a kind of aggregates.
-    ///
-    /// # Panics
-    /// If another one has the same category.
-    pub(crate) fn add<A>(&mut self)
-    where
-        A: Aggregate + Serialize,
-        A::Id: FromStr<Err: Display>,
-    {
-        let category = A::CATEGORY;
-        assert!(self.find(category).is_none(), "two aggregates have the category `{category}`");
-        self.0.push(ShownKind {
-            category,
-            load: |gesta, id, as_of| Box::pin(fold::<A>(gesta, id, as_of)),
-        });
-    }
-
-    fn find(&self, category: &str) -> Option<&ShownKind> {
-        self.0.iter().find(|shown| shown.category == category)
-    }
-}
-
-impl fmt::Debug for ShownKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ShownKind").field("category", &self.category).finish_non_exhaustive()
-    }
-}
-
-async fn fold<A>(gesta: &Gesta, id: &str, as_of: AsOf) -> Result<Folded, Problem>
-where
-    A: Aggregate + Serialize,
-    A::Id: FromStr<Err: Display>,
-{
-    let id: A::Id = id.parse().map_err(|error: <A::Id as FromStr>::Err| {
-        Problem::invalid("id", format!("is not one of `{}`: {error}", A::CATEGORY))
-    })?;
-    let stream = stream_of::<A>(&id).map_err(|error| Problem::invalid("id", error.to_string()))?;
-    let has_revisions = matches!(A::reads(&id), Reads::Stream);
-    if let (AsOf::Revision(_), false) = (as_of, has_revisions) {
-        let detail = "must be no revision: this aggregate reads several streams, so it has no \
-                      revision; use a time or a position";
-        return Err(Problem::invalid("asOf", detail));
-    }
-    let loaded = gesta.load::<A>(&id).as_of(as_of).await?;
-    let loaded =
-        loaded.ok_or_else(|| Problem::not_found("event of the aggregate at that moment"))?;
-    let state = serde_json::to_vec(&loaded.state).map_err(|error| Problem::internal(&error))?;
-    let state = StoredJson::of(&state).expect("what was written as JSON is JSON");
-    Ok(Folded { stream, has_revisions, state, position: loaded.position })
-}
-
 /// A kind of aggregates.
 #[derive(Debug, Serialize, Schema)]
 struct AggregateKind {
@@ -121,8 +45,8 @@ struct AggregateKind {
 }
 
 async fn list_aggregates(program: Program) -> Listed<AggregateKind> {
-    let kinds = program.0.aggregates.0.iter();
-    Listed { items: kinds.map(|shown| AggregateKind { category: shown.category }).collect() }
+    let kinds = program.0.aggregates.categories();
+    Listed { items: kinds.map(|category| AggregateKind { category }).collect() }
 }
 
 /// The path of an aggregate.

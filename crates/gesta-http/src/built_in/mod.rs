@@ -2,7 +2,7 @@
 //! and the operator's routes for projections, process managers and reactors; with a console also
 //! its files, event types, stored events and states of aggregates.
 
-pub(crate) mod aggregates;
+mod aggregates;
 pub(crate) mod console;
 pub(crate) mod docs;
 mod due_timers;
@@ -18,5 +18,6 @@ pub(crate) mod program;
 pub(crate) mod projections;
 pub(crate) mod reactors;
 mod responses;
+pub(crate) mod states;
 mod stored;
 mod swagger_ui;

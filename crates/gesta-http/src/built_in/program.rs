@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use gesta::Registry;
 
-use super::aggregates::Aggregates;
+use super::states::Aggregates;
 use crate::{Describe, Operation, Problem, Right};
 
 /// A program with a console: a request extension that the router sets.

@@ -418,7 +418,7 @@ struct TryData {
     data: String,
 }
 
-/// What the event would do with these data. The rows are as they were.
+/// Outcome of a try. The rows are as they were.
 #[derive(Debug, Serialize, Schema)]
 #[serde(rename_all = "camelCase")]
 struct TriedDetails {

@@ -391,14 +391,11 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
             report((Unready, "starting"), "the read model is being opened".to_owned());
         }
         ProjectionState::Waiting => {
-            report(
-                waiting(progress.answering.is_some()),
-                runs_elsewhere(progress.runs_on.as_ref()),
-            );
+            let severity = waiting(progress.answering.is_some());
+            report(severity, runs_elsewhere(progress.runs_on.as_ref()));
         }
         ProjectionState::Paused => {
-            let paused = "the projection is paused; resume it to continue";
-            report((Degraded, "paused"), paused.to_owned());
+            report((Degraded, "paused"), "it is paused; resume it to continue".to_owned());
         }
         ProjectionState::Corrupt { .. } | ProjectionState::Starting | ProjectionState::Running => {}
     }

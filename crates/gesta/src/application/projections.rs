@@ -146,7 +146,7 @@ impl Gesta {
 
     /// Rebuilds a projection as [`rebuild`](Self::rebuild), and holds the switch-over: the fresh
     /// read model becomes active only once it is [confirmed](Self::confirm_switch), also if it has
-    /// no dead letters, and also after a restart. Active rows that are damaged are replaced at once.
+    /// no dead letters, and also after a restart. Damaged rows are replaced at once.
     ///
     /// # Errors
     /// The same as [`rebuild`](Self::rebuild).
@@ -331,9 +331,9 @@ impl Gesta {
         handle.execute(Operation::Retry(id.position)).await
     }
 
-    /// Applies a dead letter with other data in place of its event's, and the events that wait behind
-    /// it, and rolls all of it back: neither the rows nor the event change. The data are decoded as
-    /// those of the event are, in its version. Nothing is recorded in the audit stream.
+    /// Applies a dead letter with other data in place of its event's, and the events that wait
+    /// behind it, and rolls all of it back: neither the rows nor the event change. The data are
+    /// decoded as those of the event are, in its version. Nothing is recorded in the audit stream.
     ///
     /// # Errors
     /// [`OperationError::NoSuchDeadLetter`] if it does not exist, and

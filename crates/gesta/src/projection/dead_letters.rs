@@ -146,8 +146,8 @@ where
         self.after_operation().await
     }
 
-    /// Applies a dead letter with other data, then the letters behind it up to the first that fails,
-    /// and rolls all of it back.
+    /// Applies a dead letter with other data, then the letters behind it up to the first that
+    /// fails, and rolls all of it back.
     pub(super) async fn rehearse(
         &mut self,
         position: Position,

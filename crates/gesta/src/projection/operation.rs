@@ -39,7 +39,7 @@ pub(crate) enum Operation {
     Damaged(ReadModelId, String),
 }
 
-/// What applying a dead letter with other data would do.
+/// Outcome of a try of a dead letter with other data, which changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rehearsal {

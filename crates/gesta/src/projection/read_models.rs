@@ -136,8 +136,8 @@ where
         rebuild.is_complete()
             && (rebuild.writer.dead_letters > 0 || rebuild.is_held)
             && !rebuild.is_confirmed
-            // Neither dead letters nor a hold are a reason to keep a live read model that is damaged or belongs to
-            // another history.
+            // Neither dead letters nor a hold are a reason to keep a live read model that is
+            // damaged or belongs to another history.
             && self.answering.trouble().is_none()
             && self.answering.has_valid_rows
     }

@@ -123,8 +123,8 @@ where
 
     /// Waits for the back-off and refuses control messages with the error that caused it.
     ///
-    /// A rebuild is accepted: it replaces a read model that cannot be opened. A pause by an operator
-    /// is accepted, too: it holds for the next session.
+    /// A rebuild is accepted: it replaces a read model that cannot be opened. A pause by an
+    /// operator is accepted, too: it holds for the next session.
     async fn pause(&mut self, backoff: &mut Backoff, trouble: &str) {
         let clock = Arc::clone(&self.lifecycle.deps.clock);
         let mut pause = pin!(backoff.pause(clock.as_ref()));

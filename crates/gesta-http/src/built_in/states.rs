@@ -1,0 +1,94 @@
+//! Kinds of aggregates whose state the console shows, and the fold of a state without its type.
+//!
+//! Owns: [`Aggregates`]. Invariant: a state is folded by the aggregate itself from its events, as
+//! commands find it. Not here: the routes ([`aggregates`](super::aggregates)).
+
+use std::{
+    fmt::{self, Display},
+    future::Future,
+    pin::Pin,
+    str::FromStr,
+};
+
+use gesta::{Aggregate, AsOf, Gesta, Position, Reads, StreamName, stream_of};
+use serde::Serialize;
+
+use crate::{Problem, StoredJson};
+
+/// The aggregates whose state the console shows, by category.
+#[derive(Debug, Default)]
+pub(crate) struct Aggregates(Vec<ShownKind>);
+
+pub(super) struct ShownKind {
+    pub(super) category: &'static str,
+    pub(super) load: for<'g> fn(&'g Gesta, &'g str, AsOf) -> StateFuture<'g>,
+}
+
+pub(super) type StateFuture<'g> =
+    Pin<Box<dyn Future<Output = Result<Folded, Problem>> + Send + 'g>>;
+
+/// A state that was folded, without its type.
+pub(super) struct Folded {
+    pub(super) stream: StreamName,
+    /// The events are those of its own stream, so each state has a revision.
+    pub(super) has_revisions: bool,
+    pub(super) state: StoredJson,
+    pub(super) position: Position,
+}
+
+impl Aggregates {
+    /// Adds a kind of aggregates.
+    ///
+    /// # Panics
+    /// If another one has the same category.
+    pub(crate) fn add<A>(&mut self)
+    where
+        A: Aggregate + Serialize,
+        A::Id: FromStr<Err: Display>,
+    {
+        let category = A::CATEGORY;
+        assert!(self.find(category).is_none(), "two aggregates have the category `{category}`");
+        self.0.push(ShownKind {
+            category,
+            load: |gesta, id, as_of| Box::pin(fold::<A>(gesta, id, as_of)),
+        });
+    }
+
+    /// Returns the categories.
+    pub(super) fn categories(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|shown| shown.category)
+    }
+
+    pub(super) fn find(&self, category: &str) -> Option<&ShownKind> {
+        self.0.iter().find(|shown| shown.category == category)
+    }
+}
+
+impl fmt::Debug for ShownKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShownKind").field("category", &self.category).finish_non_exhaustive()
+    }
+}
+
+async fn fold<A>(gesta: &Gesta, id: &str, as_of: AsOf) -> Result<Folded, Problem>
+where
+    A: Aggregate + Serialize,
+    A::Id: FromStr<Err: Display>,
+{
+    let id: A::Id = id.parse().map_err(|error: <A::Id as FromStr>::Err| {
+        Problem::invalid("id", format!("is not one of `{}`: {error}", A::CATEGORY))
+    })?;
+    let stream = stream_of::<A>(&id).map_err(|error| Problem::invalid("id", error.to_string()))?;
+    let has_revisions = matches!(A::reads(&id), Reads::Stream);
+    if let (AsOf::Revision(_), false) = (as_of, has_revisions) {
+        let detail = "must be no revision: this aggregate reads several streams, so it has no \
+                      revision; use a time or a position";
+        return Err(Problem::invalid("asOf", detail));
+    }
+    let loaded = gesta.load::<A>(&id).as_of(as_of).await?;
+    let loaded =
+        loaded.ok_or_else(|| Problem::not_found("event of the aggregate at that moment"))?;
+    let state = serde_json::to_vec(&loaded.state).map_err(|error| Problem::internal(&error))?;
+    let state = StoredJson::of(&state).expect("what was written as JSON is JSON");
+    Ok(Folded { stream, has_revisions, state, position: loaded.position })
+}
