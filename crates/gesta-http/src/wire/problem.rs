@@ -36,9 +36,10 @@ pub(crate) const RESOURCE_NOT_FOUND: &str = "the resource does not exist";
 const OF_APPLICATION: &str = "rejected:";
 
 /// The codes of this crate's problems.
-const CODES: [&str; 64] = [
+const CODES: [&str; 65] = [
     "already-exists",
     "body-too-late",
+    "cannot-pause",
     "closed",
     "closing",
     "command-id-reused",
