@@ -38,7 +38,7 @@ const SAMPLES: [(&str, &str, &str); 42] = [
     ("dropOldRows", "name", "credit-notes"),
     ("pauseProjection", "name", "users"),
     ("resumeProjection", "name", "users"),
-    ("tryDeadLetter", "id", faults::LETTER_TO_RETRY),
+    ("tryDeadLetter", "id", faults::LETTER_TO_TRY),
     ("retryDeadLetter", "id", faults::LETTER_TO_RETRY),
     ("discardDeadLetter", "id", faults::LETTER_TO_DISCARD),
     ("showProcess", "process", Welcome::NAME),

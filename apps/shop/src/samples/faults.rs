@@ -35,6 +35,8 @@ use crate::{
 pub const LETTER_TO_RETRY: &str = "accounts@1";
 /// A dead letter that nothing mends, in most stores.
 pub const LETTER_TO_DISCARD: &str = "users@2";
+/// A dead letter that stays, in most stores.
+pub const LETTER_TO_TRY: &str = "users@4";
 /// A subject whose set-aside inputs can be handled.
 pub const SUBJECT_TO_RETRY: &str = "instance:mended";
 /// A subject with an event that cannot be read.
@@ -117,7 +119,7 @@ pub async fn plant(gesta: &Gesta) -> Result<bool, SampleError> {
 pub async fn prepare(gesta: &Gesta, outbox: &Path) -> Result<Vec<Example>, SampleError> {
     let blocked = append_effects_that_fail(gesta, outbox).await?;
     // Two changes of users that were never created, a user and a welcome that cannot be read.
-    let [letter_to_discard, found_again, _, _] = letters_of(gesta, FAULTY).await?;
+    let [letter_to_discard, found_again, letter_to_try, _] = letters_of(gesta, FAULTY).await?;
     let [letter_to_retry] = letters_of(gesta, MENDED).await?;
     for id in ["mended", INSTANCE_TO_CANCEL, INSTANCE_TO_FIRE] {
         create_user(gesta, id, None).await?;
@@ -136,6 +138,7 @@ pub async fn prepare(gesta: &Gesta, outbox: &Path) -> Result<Vec<Example>, Sampl
     mend_instance(gesta).await?;
     rebuild(gesta, &found_again).await?;
     let mut examples = process_examples(gesta).await?;
+    examples.push(Example::new("tryDeadLetter", "id", letter_to_try.to_string()));
     examples.push(Example::new("retryDeadLetter", "id", letter_to_retry.to_string()));
     examples.push(Example::new("discardDeadLetter", "id", letter_to_discard.to_string()));
     until("the dead letters of the reactor", async || {
