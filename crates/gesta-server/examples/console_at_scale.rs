@@ -6,6 +6,8 @@
 //! first answer of its requests, and the time until the screen is complete, both in milliseconds,
 //! as the median of the five, with the greatest in brackets; and its number of requests.
 
+#![expect(clippy::disallowed_methods, reason = "it measures real time")]
+
 use std::{
     env,
     io::{self, Write as _},
