@@ -108,7 +108,7 @@ fn screens(streams: u64) -> Vec<(&'static str, String)> {
         ("query of a tag", "#/query?tag=customer:77".to_owned()),
         ("query of a stream", format!("#/query?stream={stream}")),
         ("query of a conversation", format!("#/query?correlation={conversation}")),
-        ("query from a time", "#/query?from=2020-01-01T00:00&direction=forwards".to_owned()),
+        ("query from a time", "#/query?from=2020-01-01T00:00:00Z&direction=forwards".to_owned()),
         ("live", "#/live".to_owned()),
         ("groups", "#/groups".to_owned()),
         ("projections", "#/projections".to_owned()),
