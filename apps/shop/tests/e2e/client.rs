@@ -70,6 +70,13 @@ impl Client {
         Ok(reply)
     }
 
+    /// Deletes something that is there.
+    pub(super) fn delete(&mut self, path: &str) -> Result<()> {
+        let reply = self.request("DELETE", path, &[], &[])?;
+        ensure!((200..300).contains(&reply.status), "{path}: {} {}", reply.status, reply.text());
+        Ok(())
+    }
+
     fn request(
         &mut self,
         method: &str,

@@ -124,6 +124,7 @@ pub(super) fn prepare(server: &Server, store: &Path) -> Result<()> {
     let mut client = Client::connect(server.address)?;
     // Deposits, changes of users, users, and welcomes that cannot be read.
     dead_letters::until_set_aside(&mut client, 4 * LETTERS)?;
+    await_confirmation(&mut client)?;
     mend_effects(&mut client, store)?;
     for number in 1..=LETTERS {
         open_account(&mut client, &format!("early-{number}"))?;
@@ -156,6 +157,25 @@ pub(super) fn prepare(server: &Server, store: &Path) -> Result<()> {
         client.command("/v1/orders", &order)?;
     }
     Ok(())
+}
+
+/// Rebuilds a projection whose rebuild finds a discarded dead letter again, and so waits for an
+/// operator's confirmation.
+fn await_confirmation(client: &mut Client) -> Result<()> {
+    client.delete(&format!("/v1/dead-letters/users@{}", LETTERS + 1))?;
+    client.command("/v1/projections/users/rebuild", &json!({}))?;
+    for _ in 0..POLLS_MAX {
+        let reply = client.get("/v1/projections", &[])?;
+        let listed: Value = serde_json::from_slice(&reply.body)?;
+        let all = listed.get("items").and_then(Value::as_array).context("a list of them")?;
+        let users = all.iter().find(|it| it.get("name").is_some_and(|name| name == "users"));
+        let state = users.and_then(|users| users.get("state")).and_then(Value::as_str);
+        if state == Some("awaiting-confirmation") {
+            return Ok(());
+        }
+        thread::park_timeout(POLL);
+    }
+    bail!("expected a rebuild that awaits its confirmation, timed out")
 }
 
 fn create_user(client: &mut Client, id: &str) -> Result<()> {
