@@ -196,9 +196,14 @@ fn three_nodes_apply_every_event_once_while_one_of_them_is_killed() {
     }
     assert_eq!(one.counts(), one.recomputed());
     assert_eq!(two.counts(), two.recomputed());
-    let spread = two.spread();
+    // A node learns of a lease that another one took over at its next look, within a second.
+    let mut spread = two.spread();
+    while spread.contains_key(&killed) {
+        two.count(numbers.next().expect("the node learns who has taken over"));
+        spread = two.spread();
+    }
     assert_eq!(spread.values().sum::<usize>(), PARTITIONS, "{spread:?}");
-    assert!(spread.len() <= 2 && !spread.contains_key(&killed), "{spread:?}");
+    assert!(spread.len() <= 2, "{spread:?}");
     for node in [one, two] {
         let Node { gesta, runtime } = node;
         runtime.block_on(gesta.close());
