@@ -76,14 +76,20 @@ impl FromStr for RedisOptions {
             Some(_) | None => return Err(InvalidRedisUrl::Scheme),
         };
         let (mut prefix, mut authorities) = (Self::PREFIX.to_owned(), None);
+        // A password with a `?` would become a part of the parameters, which errors repeat.
+        let of_login = parameters.contains('@');
+        let refused = |error| if of_login { InvalidRedisUrl::Address } else { error };
         for parameter in parameters.split('&').filter(|it| !it.is_empty()) {
             match parameter.split_once('=') {
-                Some(("prefix", value)) => prefix = checked_prefix(value)?,
+                Some(("prefix", value)) => prefix = checked_prefix(value).map_err(refused)?,
                 Some(("ca", file)) if is_encrypted => authorities = Some(file),
                 Some((name, _)) => {
-                    return Err(InvalidRedisUrl::Parameter { name: name.to_owned() });
+                    return Err(refused(InvalidRedisUrl::Parameter { name: name.to_owned() }));
                 }
-                None => return Err(InvalidRedisUrl::Parameter { name: parameter.to_owned() }),
+                None => {
+                    let name = parameter.to_owned();
+                    return Err(refused(InvalidRedisUrl::Parameter { name }));
+                }
             }
         }
         let client = match is_encrypted {
@@ -145,6 +151,9 @@ mod tests {
             ("http://:secret@db", InvalidRedisUrl::Scheme),
             ("redis://:secret@db?ca=x", InvalidRedisUrl::Parameter { name: "ca".to_owned() }),
             ("redis://:secret@db:port", InvalidRedisUrl::Address),
+            ("redis://:se?secret@db/0", InvalidRedisUrl::Address),
+            ("redis://:se?secret=x&secret@db", InvalidRedisUrl::Address),
+            ("redis://:se?prefix=secret@db", InvalidRedisUrl::Address),
             ("redis://:secret@db/first", InvalidRedisUrl::Address),
             ("redis://db?ttl=5", InvalidRedisUrl::Parameter { name: "ttl".to_owned() }),
             ("redis://db?prefix=a{b", InvalidRedisUrl::Prefix { prefix: "a{b".to_owned() }),
