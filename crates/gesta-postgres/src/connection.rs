@@ -39,9 +39,9 @@ use tokio_postgres::{
 use self::tls::{Tls, refused_certificate};
 pub(crate) use self::{pool::Pool, prepared::Prepared};
 use crate::{
-    errors::{Failure, of_connecting},
+    errors::{Failure, at_server, of_connecting},
     passwords::{self, PasswordOrigin},
-    url::{InvalidUrl, PostgresUrl},
+    url::{InvalidUrl, PostgresUrl, addresses},
 };
 
 /// Without the feature `tls` no connection is encrypted.
@@ -101,6 +101,8 @@ pub(crate) struct Connector {
     /// Set once the store is open.
     introduction: OnceLock<Arc<dyn Introduction>>,
     tls: Tls,
+    /// The server with its address, for error texts.
+    server: Arc<str>,
 }
 
 impl Connector {
@@ -134,6 +136,7 @@ impl Connector {
         ));
         let (through_pooler, connections_max) = (AtomicBool::new(false), AtomicUsize::new(0));
         let introduction = OnceLock::new();
+        let server = format!("PostgreSQL at {}", addresses(&plain)).into();
         Ok(Self {
             direct,
             plain,
@@ -143,6 +146,7 @@ impl Connector {
             limits,
             introduction,
             tls,
+            server,
         })
     }
 
@@ -194,7 +198,8 @@ impl Connector {
 
     fn late(&self) -> StoreError {
         StoreError::unreachable(format!(
-            "no connection within {} s; check the address, and the load of the server",
+            "{}: no connection within {} s; check the address, and the load of the server",
+            self.server,
             self.limits.connect.as_secs()
         ))
     }
@@ -213,6 +218,10 @@ impl Connector {
     }
 
     fn refused(&self, error: tokio_postgres::Error) -> StoreError {
+        at_server(self.refused_by_server(error), &self.server)
+    }
+
+    fn refused_by_server(&self, error: tokio_postgres::Error) -> StoreError {
         #[cfg(feature = "tls")]
         if let Some(reason) = refused_certificate(&error) {
             let reason = format!(
@@ -231,7 +240,8 @@ impl Connector {
         let through_pooler = self.through_pooler();
         let answer_timeout = self.limits.answer;
         let (tls, prepared) = (self.tls.clone(), Mutex::default());
-        Ok(Connection { client, through_pooler, answer_timeout, tls, prepared })
+        let server = Arc::clone(&self.server);
+        Ok(Connection { client, through_pooler, answer_timeout, tls, prepared, server })
     }
 
     /// Waits for work of any length, for as long as the server answers others.
@@ -246,7 +256,9 @@ impl Connector {
         let mut work = pin!(work);
         loop {
             match timeout(self.limits.answer, &mut work).await {
-                Ok(done) => return done.map_err(Failure::of_statement),
+                Ok(done) => {
+                    return done.map_err(|error| Failure::of_statement(error).at(&self.server));
+                }
                 Err(_) => self.probe().await?,
             }
         }
@@ -256,10 +268,12 @@ impl Connector {
     async fn probe(&self) -> Result<(), Failure> {
         match timeout(self.limits.connect, self.negotiate()).await {
             Ok(Ok(connection)) => match connection.execute("SELECT 1").await {
-                Err(Failure::Lost(_)) => Err(Failure::late()),
+                Err(Failure::Lost(_)) => Err(Failure::late().at(&self.server)),
                 Ok(()) | Err(_) => Ok(()),
             },
-            Ok(Err(StoreError::Unreachable { .. })) | Err(_) => Err(Failure::late()),
+            Ok(Err(StoreError::Unreachable { .. })) | Err(_) => {
+                Err(Failure::late().at(&self.server))
+            }
             // A refusal is an answer, such as that of a server without a free connection.
             Ok(Err(_)) => Ok(()),
         }
@@ -309,11 +323,21 @@ pub(crate) struct Connection {
     tls: Tls,
     /// By text.
     prepared: Mutex<HashMap<String, Statement>>,
+    server: Arc<str>,
 }
 
 impl Connection {
     pub(crate) fn is_closed(&self) -> bool {
         self.client.is_closed()
+    }
+
+    /// Returns the server with its address, for error texts.
+    pub(crate) fn server(&self) -> &Arc<str> {
+        &self.server
+    }
+
+    fn failure(&self, error: tokio_postgres::Error) -> Failure {
+        Failure::of_statement(error).at(&self.server)
     }
 
     /// Returns the driver's client, for statements of users.
@@ -360,11 +384,11 @@ impl Connection {
     ) -> BoxFuture<'a, Result<Vec<Row>, Failure>> {
         Box::pin(async move {
             match timeout(self.answer_timeout, self.query_untimed(text, values)).await {
-                Ok(rows) => rows.map_err(Failure::of_statement),
+                Ok(rows) => rows.map_err(|error| self.failure(error)),
                 Err(_) => {
                     let (cancel, tls) = (self.client.cancel_token(), self.tls.clone());
                     tokio::spawn(async move { drop(cancel.cancel_query(tls).await) });
-                    Err(Failure::late())
+                    Err(Failure::late().at(&self.server))
                 }
             }
         })
@@ -407,8 +431,8 @@ impl Connection {
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Failure> {
         match timeout(self.answer_timeout, work).await {
-            Ok(done) => done.map_err(Failure::of_statement),
-            Err(_) => Err(Failure::late()),
+            Ok(done) => done.map_err(|error| self.failure(error)),
+            Err(_) => Err(Failure::late().at(&self.server)),
         }
     }
 

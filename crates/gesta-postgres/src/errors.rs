@@ -193,6 +193,16 @@ impl Failure {
         Self::Refused(refused(error))
     }
 
+    /// Names the server in the text of the error.
+    pub(crate) fn at(self, server: &str) -> Self {
+        match self {
+            Self::Refused(error) => Self::Refused(at_server(error, server)),
+            Self::Yielded(error) => Self::Yielded(at_server(error, server)),
+            Self::Promoted(error) => Self::Promoted(at_server(error, server)),
+            Self::Lost(error) => Self::Lost(at_server(error, server)),
+        }
+    }
+
     /// The error of a statement whose answer did not come in time.
     pub(crate) fn late() -> Self {
         Self::Lost(StoreError::unreachable(NO_ANSWER))
@@ -288,7 +298,7 @@ fn refused(error: tokio_postgres::Error) -> StoreError {
 #[must_use]
 pub fn remedy(error: &StoreError) -> Option<&'static str> {
     let StoreError::Unreachable { source: Some(source), .. } = error else { return None };
-    let code = source.downcast_ref::<tokio_postgres::Error>()?.code()?;
+    let code = source.downcast_ref::<DriverError>()?.error.code()?;
     Some(remedy_of(code))
 }
 
@@ -331,17 +341,50 @@ pub(crate) fn invalid_row(what: impl Into<String>) -> StoreError {
 }
 
 fn unreachable(summary: &str, error: tokio_postgres::Error) -> StoreError {
-    let mut reason = summary.to_owned();
-    let mut cause: Option<&dyn Error> = Some(&error);
+    let error = DriverError::new(error);
+    StoreError::Unreachable { reason: format!("{summary}: {error}"), source: Some(Arc::new(error)) }
+}
+
+/// Names the server in an error of the server, or of the way to it.
+pub(crate) fn at_server(mut error: StoreError, server: &str) -> StoreError {
+    if let StoreError::Unreachable { reason, .. }
+    | StoreError::Denied { reason }
+    | StoreError::ReadOnly { reason }
+    | StoreError::Stopped { reason }
+    | StoreError::Overloaded(Overload::System { reason }) = &mut error
+    {
+        *reason = format!("{server}: {reason}");
+    }
+    error
+}
+
+/// An error of the driver in one line, with its causes. They are not sources as well, because the
+/// server's error would then be printed again, with details that may repeat values.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct DriverError {
+    text: String,
+    error: tokio_postgres::Error,
+}
+
+impl DriverError {
+    pub(crate) fn new(error: tokio_postgres::Error) -> Self {
+        Self { text: described(&error), error }
+    }
+}
+
+fn described(error: &tokio_postgres::Error) -> String {
+    if let Some(refusal) = error.as_db_error() {
+        return text_of(refusal);
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
     while let Some(error) = cause {
-        reason.push_str(": ");
-        match error.downcast_ref::<DbError>() {
-            Some(refusal) => reason.push_str(&text_of(refusal)),
-            None => reason.push_str(&error.to_string()),
-        }
+        text.push_str(": ");
+        text.push_str(&error.to_string());
         cause = error.source();
     }
-    StoreError::Unreachable { reason, source: Some(Arc::new(error)) }
+    text
 }
 
 /// The server's message and its code. Details and hints may repeat values, so they are left out.

@@ -242,27 +242,30 @@ impl fmt::Display for PostgresUrl {
         if let Some(user) = self.config.get_user() {
             write!(f, "{user}@")?;
         }
-        let ports = self.config.get_ports();
-        for (nth, host) in self.config.get_hosts().iter().enumerate() {
-            if nth > 0 {
-                f.write_str(",")?;
-            }
-            match host {
-                Host::Tcp(name) if name.contains(':') => write!(f, "[{name}]")?,
-                Host::Tcp(name) => f.write_str(name)?,
-                // As a URL has it: a slash would begin the database.
-                #[cfg(unix)]
-                Host::Unix(path) => f.write_str(&path.to_string_lossy().replace('/', "%2F"))?,
-            }
-            // One port holds for all hosts.
-            write!(f, ":{}", ports.get(nth).or(ports.first()).unwrap_or(&5_432))?;
-        }
+        f.write_str(&addresses(&self.config))?;
         // Without one, the server takes the database with the name of the user.
         if let Some(database) = self.config.get_dbname() {
             write!(f, "/{database}")?;
         }
         write!(f, "?schema={}", self.schema)
     }
+}
+
+/// Returns `HOST:PORT` of each host, joined by commas.
+pub(crate) fn addresses(config: &Config) -> String {
+    let ports = config.get_ports();
+    let address = |(nth, host): (usize, &Host)| {
+        let name = match host {
+            Host::Tcp(name) if name.contains(':') => format!("[{name}]"),
+            Host::Tcp(name) => name.clone(),
+            // As a URL has it: a slash would begin the database.
+            #[cfg(unix)]
+            Host::Unix(path) => path.to_string_lossy().replace('/', "%2F"),
+        };
+        // One port holds for all hosts.
+        format!("{name}:{}", ports.get(nth).or(ports.first()).unwrap_or(&5_432))
+    };
+    config.get_hosts().iter().enumerate().map(address).collect::<Vec<_>>().join(",")
 }
 
 impl fmt::Debug for PostgresUrl {

@@ -18,8 +18,12 @@ pub fn error_text(error: &(dyn Error + 'static)) -> String {
     let mut line = text_of(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&text_of(error));
+        let text = text_of(error);
+        // Errors whose own text has that of their cause would print it twice.
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
         cause = error.source();
     }
     line
@@ -56,6 +60,16 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("the payload is not an order")]
     struct NoOrder(#[source] serde_json::Error);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the server is away: {0}")]
+    struct Away(#[source] std::io::Error);
+
+    #[test]
+    fn a_cause_that_the_text_has_is_printed_once() {
+        let away = Away(std::io::Error::other("connection refused"));
+        assert_eq!(error_text(&away), "the server is away: connection refused");
+    }
 
     #[test]
     fn causes_follow_in_one_line() {

@@ -9,7 +9,7 @@ use std::{error::Error, io, sync::Arc};
 use gesta_store::{DatabaseError, StoreError};
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use crate::errors::Failure;
+use crate::errors::{DriverError, Failure};
 
 /// Sorts an error of a statement of a transaction or reader.
 pub(super) fn of_statement(error: tokio_postgres::Error) -> DatabaseError {
@@ -33,7 +33,8 @@ pub(super) fn of_statement(error: tokio_postgres::Error) -> DatabaseError {
         }
         "XX001" | "XX002" => {
             let reason = text_of(refusal);
-            return DatabaseError::Corrupt { reason, source: Some(Arc::new(error)) };
+            let source = Some(Arc::new(DriverError::new(error)) as _);
+            return DatabaseError::Corrupt { reason, source };
         }
         // Resources, operator intervention, and errors of the system.
         code if ["53", "57", "58", "08", "XX"].contains(&code.get(..2).unwrap_or_default()) => {
@@ -79,28 +80,23 @@ pub(super) fn is_undefined(error: &tokio_postgres::Error) -> bool {
 }
 
 fn unavailable(summary: &str, error: tokio_postgres::Error) -> DatabaseError {
-    let reason = format!("{summary}: {}", described(&error));
+    let error = DriverError::new(error);
+    let reason = format!("{summary}: {error}");
     DatabaseError::Unavailable { reason, source: Some(Arc::new(error)) }
 }
 
 fn rejected(summary: &str, error: tokio_postgres::Error) -> DatabaseError {
-    let described = described(&error);
-    let reason = if summary.is_empty() { described } else { format!("{summary}: {described}") };
+    let error = DriverError::new(error);
+    let reason = if summary.is_empty() { error.to_string() } else { format!("{summary}: {error}") };
     DatabaseError::Rejected { reason, source: Some(Arc::new(error)) }
 }
 
-fn described(error: &tokio_postgres::Error) -> String {
-    if let Some(refusal) = error.as_db_error() {
-        return text_of(refusal);
+/// Names the server in an error that passes with time.
+pub(super) fn at_server(mut error: DatabaseError, server: &str) -> DatabaseError {
+    if let DatabaseError::Unavailable { reason, .. } = &mut error {
+        *reason = format!("{server}: {reason}");
     }
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+    error
 }
 
 fn text_of(refusal: &DbError) -> String {

@@ -24,7 +24,7 @@ use tokio_postgres::{
 
 use super::{
     core::{Purpose, ReadModelsCore, Server, TURN_TIMEOUT, Turn, late_turn},
-    errors::{is_undefined, of_statement},
+    errors::{at_server, is_undefined, of_statement},
     replica::LogPosition,
 };
 use crate::{
@@ -210,12 +210,12 @@ impl Session {
             }
             Some(Err(error)) if error.as_db_error().is_none() => {
                 self.state = SessionState::Broken;
-                return Err(Begin::Again(of_statement(error)));
+                return Err(Begin::Again(self.at_server(of_statement(error))));
             }
             Some(Err(error)) => {
                 let writes = matches!(purpose, Purpose::Write | Purpose::WritePartition);
                 let late = is_late(&error) && writes;
-                return Err(match of_statement(error) {
+                return Err(match self.at_server(of_statement(error)) {
                     _ if late => Begin::Failed(late_turn(&self.read_model)),
                     // A session that the server ended while it was idle.
                     error @ DatabaseError::Unavailable { .. } => Begin::Again(error),
@@ -224,7 +224,7 @@ impl Session {
             }
             None => {
                 self.state = SessionState::Broken;
-                return Err(Begin::Failed(no_answer()));
+                return Err(Begin::Failed(self.at_server(no_answer())));
             }
         };
         let is_there = messages.iter().any(|message| matches!(message, SimpleQueryMessage::Row(_)));
@@ -342,11 +342,12 @@ impl Session {
         let Some(open) = open else {
             return Err(DatabaseError::rejected("the transaction has ended"));
         };
+        let server = Arc::clone(open.prepared.connection.server());
         let answered = limited(time_limit, send(&mut open.prepared)).await;
         match answered {
             Some(answer) => {
                 let is_lost = answer.as_ref().is_err_and(is_of_connection);
-                let answer = answer.map_err(of_statement);
+                let answer = answer.map_err(|error| at_server(of_statement(error), &server));
                 let is_unavailable = matches!(answer, Err(DatabaseError::Unavailable { .. }));
                 let is_broken = match &open.origin {
                     Origin::Server(_) => is_unavailable,
@@ -362,7 +363,7 @@ impl Session {
             }
             None => {
                 *state = SessionState::Broken;
-                Err(no_answer())
+                Err(at_server(no_answer(), &server))
             }
         }
     }
@@ -531,12 +532,21 @@ impl Session {
         Ok(sink)
     }
 
+    fn at_server(&self, error: DatabaseError) -> DatabaseError {
+        match &self.open {
+            Some(open) => at_server(error, open.prepared.connection.server()),
+            None => error,
+        }
+    }
+
     /// Waits for a step of a `COPY`.
     pub(super) async fn copy_step<T>(
         &mut self,
         step: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, DatabaseError> {
-        limited(&mut self.time_limit, step).await.ok_or_else(no_answer)?.map_err(of_statement)
+        let answered = limited(&mut self.time_limit, step).await;
+        let answer = answered.ok_or_else(no_answer).and_then(|it| it.map_err(of_statement));
+        answer.map_err(|error| self.at_server(error))
     }
 
     /// Admits further statements after a `COPY`.

@@ -115,6 +115,8 @@ fn an_unknown_user_is_denied_and_no_password_is_printed() {
         panic!("expected `denied`, got: {error}");
     };
     assert!(reason.contains("check user and password"), "{reason}");
+    let (address, _) = address.split_once('/').expect("the URL has a database");
+    assert!(reason.starts_with(&format!("PostgreSQL at {address}: ")), "{reason}");
     for printed in [error.to_string(), format!("{error:?}")] {
         assert!(!printed.contains("hunter2"), "{printed}");
     }
@@ -130,8 +132,17 @@ fn a_missing_database_and_a_missing_server_are_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let error = refused(&format!("postgres://ann@127.0.0.1:{port}/shop")).to_string();
-    assert!(error.contains("check that the server runs at this address"), "{error}");
+    let error = refused(&format!("postgres://ann:hunter2@127.0.0.1:{port}/shop"));
+    let OpenError::Server { error, .. } = &error else { panic!("expected no server: {error}") };
+    let text = error.to_string();
+    let named =
+        format!("PostgreSQL at 127.0.0.1:{port}: no connection; check that the server runs");
+    assert!(text.contains(&named), "{text}");
+    assert_eq!(text.matches("Connection refused").count(), 1, "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    // Logs and health add each cause that the text does not have.
+    let cause = std::error::Error::source(error).expect("the driver's error");
+    assert!(text.contains(&cause.to_string()) && cause.source().is_none(), "{text}: {cause}");
 }
 
 #[test]
