@@ -172,10 +172,20 @@ class CauseView {
   }
 }
 
-/** Returns the name of a command, if an event says that it is its own. */
+/** Returns the name of a command, if an event says that it is its own, or tells its outcome. */
 function commandOf(id, event) {
   const of = (name) => plain(memberOf(event.metadata?.text, name));
-  return of("commandId") === id ? of("command") : "";
+  return of("commandId") === id ? of("command") : commandOfOutcome(event);
+}
+
+/** Names the command of a process manager whose outcome an event of its stream records. */
+function commandOfOutcome({ stream, type, data }) {
+  if (!stream.startsWith("process:")) return "";
+  const refused = memberOf(memberOf(data?.text, "input"), "rejected");
+  const outcome = type === "process-command-settled" ? data?.text : refused;
+  const command = memberOf(outcome, "command");
+  if (command === undefined) return "";
+  return `${memberOf(command, "revision")}.${memberOf(command, "ordinal")} of ${stream}`;
 }
 
 function commandLine({ id, name }) {

@@ -44,6 +44,10 @@ const CONDITION_PATIENCE: Duration = Duration::from_secs(90);
 /// Directory for pictures of screens, if there should be some.
 const PICTURES: &str = "GESTA_CONSOLE_PICTURES";
 
+/// The widths and themes in which screens are looked at, for [`Page::look`].
+pub const LOOKS: [(u32, &str); 4] =
+    [(1_400, "light"), (800, "dark"), (1_400, "dark"), (800, "light")];
+
 /// A browser with one page. Dropping it ends the browser.
 pub struct Page {
     socket: WebSocketStream<TcpStream>,
@@ -55,6 +59,7 @@ pub struct Page {
     /// Addresses of all requests.
     pub requests: Vec<String>,
     loads: u64,
+    look: String,
     _browser: Browser,
     _profile: TempDir,
 }
@@ -143,6 +148,7 @@ impl Page {
             errors: Vec::new(),
             requests: Vec::new(),
             loads: 0,
+            look: "default".to_owned(),
             _browser: browser,
             _profile: profile,
         };
@@ -249,6 +255,7 @@ impl Page {
 
     /// Sets the width of the window, and the theme of the system.
     pub async fn look(&mut self, width: u32, theme: &str) {
+        self.look = format!("{width}-{theme}");
         let size =
             json!({ "width": width, "height": 1_000, "deviceScaleFactor": 1, "mobile": false });
         self.call("Emulation.setDeviceMetricsOverride", size).await;
@@ -263,6 +270,49 @@ impl Page {
         let picture = BASE64_STANDARD.decode(taken["data"].as_str().unwrap()).unwrap();
         std::fs::write(std::path::Path::new(&directory).join(format!("{name}.png")), picture)
             .unwrap();
+    }
+
+    /// Checks that the screen is not wider than the window, and has no violation of accessibility.
+    /// Writes a picture, if pictures are asked for.
+    pub async fn assert_readable(&mut self, name: &str) {
+        let name = format!("{name}-{}", self.look);
+        self.picture(&name).await;
+        let wide = self.value("document.documentElement.scrollWidth > innerWidth").await;
+        assert_eq!(wide, false, "{name} is wider than the window");
+        if let Some(violations) = self.violations().await {
+            assert!(violations.is_empty(), "{name}: {violations:#?}");
+        }
+    }
+
+    /// Does the same for all [`LOOKS`] of the screen that is there.
+    pub async fn assert_readable_in_all_looks(&mut self, name: &str) {
+        for (width, theme) in LOOKS {
+            self.look(width, theme).await;
+            self.assert_readable(name).await;
+        }
+    }
+
+    /// Waits until the screen shows a text.
+    pub async fn until_shown(&mut self, text: &str) {
+        let text = json!(text);
+        self.until(&format!("document.querySelector('main').innerText.includes({text})")).await;
+    }
+
+    /// Presses the button of an act, gives the reason, types the name if one is asked for, and
+    /// waits until the act is done.
+    pub async fn act(&mut self, label: &str, reason: &str) {
+        self.click("button.act", label).await;
+        self.until("document.querySelector('dialog')?.open").await;
+        let disabled = "document.querySelector('dialog button').disabled";
+        assert_eq!(self.value(disabled).await, true, "{label} needs a reason");
+        self.write("dialog textarea", reason).await;
+        let typed = self.value("document.querySelector('dialog label code')?.innerText").await;
+        if let Some(typed) = typed.as_str() {
+            assert_eq!(self.value(disabled).await, true, "{label} needs a name");
+            self.write("dialog input", typed).await;
+        }
+        self.click("dialog button", label).await;
+        self.until("!document.querySelector('dialog')").await;
     }
 
     /// Presses a key with a character.

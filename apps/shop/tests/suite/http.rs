@@ -12,6 +12,7 @@ mod freshness;
 mod graphql;
 mod identifiers;
 mod lists;
+mod newcomer;
 mod operations;
 mod orders;
 mod processes;

@@ -212,8 +212,8 @@ const cellOf = (text) =>
 
 const COLUMNS = [
   column("place", "Place", "name main", (one) => one.place, (one) => el("code", {}, one.place)),
-  column("before", "Before", "wide", (one) => valueOf(one.before), (one) => cellOf(one.before)),
-  column("after", "After", "wide", (one) => valueOf(one.after), (one) => cellOf(one.after)),
+  column("before", "Before", "wide half", (one) => valueOf(one.before), (one) => cellOf(one.before)),
+  column("after", "After", "wide half", (one) => valueOf(one.after), (one) => cellOf(one.after)),
 ];
 
 function timeForm(parameters) {

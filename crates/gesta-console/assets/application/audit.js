@@ -67,7 +67,7 @@ const COLUMNS = [
   column("actor", "Who", "name", (event) => member(event.metadata, "actor")),
   column("operation", "What", "name", (event) => member(event.data, "operation")),
   column("target", "On", "name", (event) => member(event.data, "target")),
-  column("reason", "Why", "wide", (event) => member(event.data, "reason")),
+  column("reason", "Why", "words most", (event) => member(event.data, "reason")),
 ];
 
 /** Returns a member of a stored object, for people. */

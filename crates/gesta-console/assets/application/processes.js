@@ -71,7 +71,7 @@ const COMMAND_COLUMNS = [
   ),
   column("command", "Command", "name", (one) => one.name),
   column("id", "Decided at", "number", (one) => one.id),
-  column("waits", "State", "wide", waitsFor),
+  column("waits", "State", "words most", waitsFor),
 ];
 
 const shows = (show) => (one) => processHref(one.name, { show });
@@ -97,5 +97,5 @@ const COLUMNS = [
     countLink(one.setAside, shows("set-aside")(one)),
   ),
   column("node", "Node", "name", (one) => one.node ?? ""),
-  column("error", "Trouble", "wide", (one) => one.trouble ?? one.error ?? ""),
+  column("error", "Trouble", "words most", (one) => one.trouble ?? one.error ?? ""),
 ];

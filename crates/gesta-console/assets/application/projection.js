@@ -177,7 +177,7 @@ function partitions({ partitions }) {
         column("index", "Partition", "number main", (one) => one.index),
         column("position", "Position", "number", (one) => one.position ?? "–"),
         column("node", "Node", "name", (one) => one.node ?? ""),
-        column("error", "Trouble", "wide", (one) => one.error ?? ""),
+        column("error", "Trouble", "words most", (one) => one.error ?? ""),
       ],
       empty: "It is not divided.",
     }),

@@ -63,7 +63,7 @@ const COLUMNS = [
     (one) => countLink(one.deadLetters, to("dead-letters", { of: one.name })),
   ),
   column("node", "Node", "name", (one) => one.node ?? ""),
-  column("error", "Trouble", "wide", (one) => one.error ?? ""),
+  column("error", "Trouble", "words most", (one) => one.error ?? ""),
 ];
 
 /** Makes the state with the progress of a rebuild. */

@@ -56,5 +56,5 @@ const COLUMNS = [
     (one) => countLink(one.deadLetters, to("dead-letters", { of: one.name })),
   ),
   column("node", "Node", "name", (one) => one.node ?? ""),
-  column("trouble", "Trouble", "wide", (one) => one.trouble ?? ""),
+  column("trouble", "Trouble", "words most", (one) => one.trouble ?? ""),
 ];

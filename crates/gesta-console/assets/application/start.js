@@ -76,6 +76,9 @@ function screen(answers, program, rates) {
   ];
 }
 
+/** States whose details name them. */
+const NAMED_STATES = new Set(["dead-letters", "set-aside"]);
+
 const PLACE_OF = {
   projection: projectionHref,
   "read-models": () => to("projections"),
@@ -98,7 +101,8 @@ function trouble(causes) {
         const words = `${component.replace("-", " ")} ${name ?? ""}`.trim();
         const place = PLACE_OF[component]?.(name);
         const shown = words[0].toUpperCase() + words.slice(1);
-        return el("li", {}, place ? link(place, shown) : shown, ` is ${state}: ${detail}`);
+        const says = NAMED_STATES.has(state) ? `: ${detail}` : ` is ${state}: ${detail}`;
+        return el("li", {}, place ? link(place, shown) : shown, says);
       }),
     ),
   );
@@ -179,7 +183,7 @@ const COLUMNS = [
     (one) => one.stuck,
     (one) => countLink(one.stuck, one.stuckHref),
   ),
-  column("trouble", "Trouble", "wide", (one) => one.trouble ?? ""),
+  column("trouble", "Trouble", "words most", (one) => one.trouble ?? ""),
 ];
 
 function programFacts({ name, version, environment, secure, actor }) {

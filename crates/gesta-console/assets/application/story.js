@@ -249,7 +249,7 @@ const COLUMNS = [
     (one) => one.event.stream,
     (one) => link(streamHref(one.event.stream), one.event.stream),
   ),
-  column("text", "Details", "wide", (one) => one.text),
+  column("text", "Details", "words most", (one) => one.text),
 ];
 
 function askForm(correlation) {

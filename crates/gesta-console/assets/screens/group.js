@@ -224,7 +224,7 @@ const PARKED = [
     value: (parked) => localTime(parked.recordedAt),
     cell: (parked) => time(parked.recordedAt),
   },
-  { name: "reason", label: "Reason", kind: "wide", value: reasonOf, cell: reasonOf },
+  { name: "reason", label: "Reason", kind: "words most", value: reasonOf, cell: reasonOf },
 ];
 
 /** Returns the data of a link: `REVISION@STREAM`. */

@@ -43,7 +43,7 @@ const COLUMNS = [
   {
     name: "status",
     label: "State",
-    kind: "wide",
+    kind: "words most",
     value: (one) => projectionState(one).text,
     cell: (one) =>
       el(

@@ -10,7 +10,7 @@ import { categoryOf, columnsFor, PAGE_EVENTS } from "../events.js";
 import { payloadPreview } from "../payload.js";
 import { go, here, to } from "../route.js";
 import { choice, notice, table } from "../table.js";
-import { counted, ofInput, toInput } from "../time.js";
+import { counted, grouped, ofInput, toInput } from "../time.js";
 
 /** Events of one answer where some may be left out. */
 const ANSWER_EVENTS = 500;
@@ -23,8 +23,9 @@ export const title = "Query";
 
 export async function render(root, { parameters, signal }) {
   const wish = wishOf(parameters);
-  fill(root, el("h1", {}, "Query"), queryForm(wish), el("p", { class: "muted" }, "Reading …"));
-  const page = await readPage(wish, startOf(parameters), PAGE, signal);
+  const progress = el("p", { class: "muted", role: "status" }, "Reading …");
+  fill(root, el("h1", {}, "Query"), queryForm(wish), progress);
+  const page = await readPage(wish, startOf(parameters), PAGE, signal, tellIn(progress));
   fill(
     root,
     el("h1", {}, "Query"),
@@ -97,8 +98,14 @@ function isPast(event, wish) {
   return wish.isBackward ? time < limit : time > limit;
 }
 
-/** Reads events that match, within the bounds of `size`. */
-async function readPage(wish, start, size, signal) {
+/** Returns what tells in an element how many events a page or an export has read so far. */
+function tellIn(element) {
+  return ({ read, events }) =>
+    fill(element, `Read ${counted(read, "event")} so far, ${grouped(events.length)} match …`);
+}
+
+/** Reads events that match, within the bounds of `size`. Tells of each answer but the last. */
+async function readPage(wish, start, size, signal, tell) {
   const filter = serverFilter(wish);
   const page = { events: [], place: null, end: false, isCut: false, read: 0 };
   let place = wish.isBackward ? start.before : start.after;
@@ -125,6 +132,7 @@ async function readPage(wish, start, size, signal) {
     if (answer.end) return { ...page, end: true };
     place = answer.position;
     page.place = place;
+    tell(page);
   }
   return { ...page, isCut: true };
 }
@@ -230,7 +238,7 @@ function exportButtons(wish, signal) {
   const save = (name, type, lay) => async () => {
     fill(note, "Reading …");
     try {
-      const page = await readPage(wish, {}, EXPORT, signal);
+      const page = await readPage(wish, {}, EXPORT, signal, tellIn(note));
       download(name, type, lay(page.events));
       fill(note, `${counted(page.events.length, "event")}${page.end ? "" : ", the first of more"}`);
     } catch (problem) {

@@ -1,11 +1,19 @@
 // Start: what this server is, how much is in its store, and what is wrong.
+//
+// Counting streams reads their names, so the screen begins with a bounded number of them. All are
+// counted on request, with the progress of it.
 
 import { get, isWell, Problem } from "../api.js";
 import { el, fill, link } from "../dom.js";
 import { groupState, projectionState, readGroups, readProjections } from "../work.js";
 import { streamHref, eventHref, to } from "../route.js";
 import { card, facts, notice, problemNotice } from "../table.js";
-import { ago, duration, grouped, localTime, size, time } from "../time.js";
+import { ago, counted, duration, grouped, localTime, size, time } from "../time.js";
+
+/** Streams, and categories, that the screen counts unasked. */
+const COUNTED_MAX = 1_000;
+/** Names of one answer while all are counted. */
+const ANSWER_NAMES = 1_000;
 
 export const title = "Start";
 
@@ -13,7 +21,7 @@ export async function render(root, { program: server, signal }) {
   const asked = {
     health: isWell("health/ready", signal),
     last: get("v1/all", { direction: "backwards", limit: 1 }, signal),
-    counts: get("v1/counts", {}, signal),
+    counts: get("v1/counts", { limit: COUNTED_MAX }, signal),
     store: get("v1/store", {}, signal),
     groups: readGroups(signal),
     projections: readProjections(signal),
@@ -25,6 +33,7 @@ export async function render(root, { program: server, signal }) {
     el("h1", {}, "Start"),
     trouble(answers),
     cards(answers),
+    given(answers.counts)?.streamsAreAll === false && countOfAll(root, signal),
     el(
       "div",
       { class: "columns" },
@@ -90,16 +99,18 @@ function trouble({ health, groups, projections, figures }) {
 }
 
 function cards({ counts, groups, projections, figures }) {
-  const counted = given(counts);
-  const streams = counted && `${grouped(counted.streams)}${counted.streamsAreAll ? "" : "+"}`;
+  const held = given(counts);
+  const atLeast = (number, areAll) => `${grouped(number)}${areAll ? "" : "+"}`;
+  const streams = held && atLeast(held.streams, held.streamsAreAll);
+  const categories = held && atLeast(held.categories, held.categoriesAreAll);
   const parked = given(groups)?.reduce((sum, group) => sum + group.parked, 0);
   const own = given(projections)?.filter((projection) => !projection.ofSystem);
   return el(
     "div",
     { class: "cards" },
-    card("Events", counted ? grouped(counted.events) : "–", to("query")),
+    card("Events", held ? grouped(held.events) : "–", to("query")),
     card("Streams", streams ?? "–", to("streams")),
-    card("Categories", counted ? grouped(counted.categories) : "–", to("streams")),
+    card("Categories", categories ?? "–", to("streams")),
     card("Consumer groups", given(groups) ? grouped(groups.length) : "–", to("groups")),
     card(
       "Parked events",
@@ -114,6 +125,38 @@ function cards({ counts, groups, projections, figures }) {
       "open now",
     ),
   );
+}
+
+/** Makes the line that offers to count all streams, tells how far that is, and is left with it. */
+function countOfAll(root, signal) {
+  const line = el("p", { class: "muted count-all", role: "status" });
+  const button = el("button", { type: "button", class: "small" }, "Count all");
+  button.addEventListener("click", async () => {
+    try {
+      const all = await countStreams(signal, (number) =>
+        fill(line, `Counting reads the name of each stream: ${grouped(number)} so far …`),
+      );
+      fill(root.querySelector(`a.card[href="${to("streams")}"] strong`), grouped(all));
+      fill(line, `All ${counted(all, "stream")} are counted.`);
+    } catch (problem) {
+      if (signal.aborted) return;
+      if (!(problem instanceof Problem)) throw problem;
+      fill(line, `The streams are not counted: ${problem.message}.`);
+    }
+  });
+  return fill(line, `The first ${grouped(COUNTED_MAX)} streams are counted. `, button);
+}
+
+async function countStreams(signal, tell) {
+  let number = 0;
+  let after = null;
+  for (;;) {
+    const page = await get("v1/streams", { after, limit: ANSWER_NAMES }, signal);
+    number += page.names.length;
+    if (!page.next) return number;
+    after = page.next;
+    tell(number);
+  }
 }
 
 function serverFacts(server, { figures }) {

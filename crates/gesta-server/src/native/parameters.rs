@@ -120,6 +120,14 @@ pub(super) const LIMIT: Parameter = query(
     "Maximum number of items in the answer; 100 if it is absent. An answer has fewer if its \
      events are large.",
 );
+/// Maximum number of names that are counted. Counting them reads them.
+pub(super) const COUNTED_MAX: u64 = 100_000;
+pub(super) const COUNT_LIMIT: Parameter = query(
+    "limit",
+    Number(1, COUNTED_MAX),
+    "Maximum number of streams, and of categories, that are counted, because counting reads their \
+     names; 100000 if it is absent.",
+);
 pub(super) const TYPE: Parameter = query("type", Texts, "Selects events of any of these types.");
 pub(super) const TAG: Parameter =
     query("tag", Texts, "Selects events that have all of these tags.");

@@ -9,7 +9,6 @@ use super::{
     group_bodies::{SETTING_MAX, STRATEGIES},
     parameters::{LIMIT_MAX, NUMBER_MAX},
     problem::ProblemCode,
-    server_calls::COUNTED_MAX,
     streams_calls::RIGHTS,
 };
 
@@ -383,11 +382,15 @@ fn counts() -> Value {
             "streams": about(number(), "Streams that have events, without those of the system."),
             "streamsAreAll": about(
                 json!({ "type": "boolean" }),
-                &format!("`false`: there are more than the {COUNTED_MAX} that are counted."),
+                "`false`: there are more than `limit`, which alone are counted.",
             ),
             "categories": number(),
+            "categoriesAreAll": about(
+                json!({ "type": "boolean" }),
+                "`false`: there are more than `limit`, which alone are counted.",
+            ),
         }),
-        &["events", "streams", "streamsAreAll", "categories"],
+        &["events", "streams", "streamsAreAll", "categories", "categoriesAreAll"],
     )
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     endpoint::OWN_PATHS,
     native_call::{NativeCall, json_answer},
-    parameters::{SCAVENGE_ID, THRESHOLD},
+    parameters::{COUNT_LIMIT, COUNTED_MAX, SCAVENGE_ID, THRESHOLD},
     problem::{Problem, ProblemCode},
     rights::check_names,
 };
@@ -19,8 +19,6 @@ use crate::{
     scavenges::{NotStarted, ScavengeRequest},
 };
 
-/// Maximum number of names that are counted. Counting them reads them.
-pub(super) const COUNTED_MAX: usize = 100_000;
 /// Names that are read together.
 const NAMES_PER_READ: usize = 1_000;
 
@@ -118,30 +116,36 @@ pub(super) async fn counts(call: NativeCall) -> Result<Response, Problem> {
     check_names(&call.node, &call.caller).await?;
     let store = call.node.store();
     let head = store.head().await.map_err(|error| Problem::of_read(&error))?;
-    let streams = count_streams(store).await;
-    let (streams, are_all) = streams.map_err(|error| Problem::of_read(&error))?;
-    let list = ListCategories::all().limit(COUNTED_MAX);
+    let limit = call.arguments.number(&COUNT_LIMIT)?.unwrap_or(COUNTED_MAX) as usize;
+    let streams = count_streams(store, limit).await;
+    let (streams, streams_are_all) = streams.map_err(|error| Problem::of_read(&error))?;
+    let list = ListCategories::all().limit(limit + 1);
     let categories = store.list_categories(list).await;
     let categories = categories.map_err(|error| Problem::of_read(&error))?.len();
     json_answer(&json!({
         "events": head.position.number(),
         "streams": streams,
-        "streamsAreAll": are_all,
-        "categories": categories,
+        "streamsAreAll": streams_are_all,
+        "categories": categories.min(limit),
+        "categoriesAreAll": categories <= limit,
     }))
 }
 
-/// Returns the number of streams, and whether it is that of all.
-async fn count_streams(store: &dyn EventStore) -> Result<(usize, bool), StoreError> {
+/// Returns the number of streams, at most `limit`, and whether it is that of all.
+async fn count_streams(store: &dyn EventStore, limit: usize) -> Result<(usize, bool), StoreError> {
     let mut counted = 0;
     let mut after = None;
     loop {
-        let list = ListStreams::all().after(after).limit(NAMES_PER_READ);
+        // One more than is counted tells whether there are others.
+        let wanted = NAMES_PER_READ.min(limit + 1 - counted);
+        let list = ListStreams::all().after(after).limit(wanted);
         let names = store.list_streams(list).await?;
-        let is_last = names.len() < NAMES_PER_READ;
         counted += names.len();
-        if is_last || counted >= COUNTED_MAX {
-            return Ok((counted, is_last));
+        if names.len() < wanted {
+            return Ok((counted, true));
+        }
+        if counted > limit {
+            return Ok((limit, false));
         }
         after = names.last().cloned();
     }

@@ -2,28 +2,11 @@
 
 use gesta::{audit::Operator, testing::drain};
 use gesta_http::GestaState;
-use gesta_services::chromium::Page;
+use gesta_services::chromium::{LOOKS, Page};
 use serde_json::{Value, json};
 
 use super::Operated;
 use crate::{asked, send};
-
-/// Presses the button of an act, gives the reason, types the name if one is asked for, and waits
-/// until the act is done.
-async fn act(page: &mut Page, label: &str, reason: &str) {
-    page.click("button.act", label).await;
-    page.until("document.querySelector('dialog')?.open").await;
-    let go = "document.querySelector('dialog button').disabled";
-    assert_eq!(page.value(go).await, true, "{label} needs a reason");
-    page.write("dialog textarea", reason).await;
-    let typed = page.value("document.querySelector('dialog label code')?.innerText").await;
-    if let Some(typed) = typed.as_str() {
-        assert_eq!(page.value(go).await, true, "{label} needs a name");
-        page.write("dialog input", typed).await;
-    }
-    page.click("dialog button", label).await;
-    page.until("!document.querySelector('dialog')").await;
-}
 
 /// Returns the acts that the console lists, from the last one on: who, what, on what, and why.
 async fn audited(page: &mut Page) -> Value {
@@ -32,28 +15,23 @@ async fn audited(page: &mut Page) -> Value {
     page.value(&format!("[...document.querySelectorAll('tbody tr')].map((row) => {cells})")).await
 }
 
-async fn until_shown(page: &mut Page, text: &str) {
-    let text = json!(text);
-    page.until(&format!("document.querySelector('main').innerText.includes({text})")).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_is_found_from_the_start_page_and_retried_once_its_cause_is_mended() {
     let doors = Operated::open().await;
     let Some(mut page) = doors.page().await else { return };
     page.load("#/start").await;
-    until_shown(&mut page, "No problems").await;
+    page.until_shown("No problems").await;
     doors.set(|faults| &faults.projections_fail, true);
     doors.open_door(7).await;
     // The page looks again by itself.
     page.click("main .notice a", "Projection openings").await;
-    until_shown(&mut page, "Rebuild").await;
+    page.until_shown("Rebuild").await;
     page.load("#/dead-letters?of=openings").await;
-    until_shown(&mut page, "the wall is full").await;
+    page.until_shown("the wall is full").await;
     page.value("document.querySelector('td.mark input').click()").await;
     doors.set(|faults| &faults.projections_fail, false);
-    act(&mut page, "Retry", "the wall has room again").await;
-    until_shown(&mut page, "There are no dead letters").await;
+    page.act("Retry", "the wall has room again").await;
+    page.until_shown("There are no dead letters").await;
     let acts = audited(&mut page).await;
     let target = acts[0][2].as_str().unwrap();
     assert!(target.starts_with("openings@"), "{acts}");
@@ -73,7 +51,7 @@ async fn a_dead_letter_is_tried_with_other_data_and_stays_as_it_is() {
     }
     drain(&doors.gesta).await;
     let Some(mut page) = doors.page().await else { return };
-    for (width, theme) in [(1_400, "light"), (800, "dark")] {
+    for (width, theme) in LOOKS {
         page.look(width, theme).await;
         doors.set(|faults| &faults.projections_fail, true);
         page.load("#/dead-letters?of=openings").await;
@@ -91,19 +69,16 @@ async fn a_dead_letter_is_tried_with_other_data_and_stays_as_it_is() {
         page.write("dialog textarea", "{").await;
         page.click("dialog button", "Try").await;
         says(&mut page, "It still fails: the event at revision 0 of door-7 cannot be read").await;
-        page.picture(&format!("try-fails-{width}-{theme}")).await;
+        page.assert_readable("try-fails").await;
         page.write("dialog textarea", "null").await;
         page.click("dialog button", "Try").await;
         says(&mut page, "It applies with these data. 1 event behind it would follow.").await;
-        page.picture(&format!("try-applies-{width}-{theme}")).await;
-        if let Some(violations) = page.violations().await {
-            assert!(violations.is_empty(), "{violations:#?}");
-        }
+        page.assert_readable("try-applies").await;
         page.click("dialog button", "Close").await;
         page.until("document.querySelectorAll('td.mark').length === 2").await;
     }
     page.load("#/audit").await;
-    until_shown(&mut page, "No operator has done anything yet").await;
+    page.until_shown("No operator has done anything yet").await;
     page.assert_clean();
 }
 
@@ -127,8 +102,8 @@ async fn many_dead_letters_are_discarded_at_once_and_an_act_that_fails_says_so()
     page.click("dialog button", "Close").await;
     page.until("document.querySelectorAll('td.mark').length === 3").await;
     page.click("button", "Mark all").await;
-    act(&mut page, "Discard and go on", "the guests are gone").await;
-    until_shown(&mut page, "There are no dead letters").await;
+    page.act("Discard and go on", "the guests are gone").await;
+    page.until_shown("There are no dead letters").await;
     let acts = audited(&mut page).await;
     let discards = acts.as_array().unwrap().iter().filter(|act| act[1] == "discard-effect");
     assert_eq!(discards.count(), 3, "{acts}");
@@ -146,16 +121,16 @@ async fn a_stuck_process_goes_on_after_its_input_is_skipped() {
     let Some(mut page) = doors.page().await else { return };
     page.load("#/processes").await;
     page.click("tbody a", "1").await;
-    until_shown(&mut page, "door-7").await;
+    page.until_shown("door-7").await;
     page.load("#/process?name=porter&show=set-aside").await;
-    until_shown(&mut page, "the porter fell asleep").await;
-    act(&mut page, "Skip", "the door is guarded by hand").await;
-    until_shown(&mut page, "No input is set aside").await;
+    page.until_shown("the porter fell asleep").await;
+    page.act("Skip", "the door is guarded by hand").await;
+    page.until_shown("No input is set aside").await;
     assert!(doors.gesta.process_set_aside("porter").await.unwrap().is_empty());
-    act(&mut page, "Pause", "night").await;
-    until_shown(&mut page, "paused").await;
-    act(&mut page, "Resume", "morning").await;
-    until_shown(&mut page, "running").await;
+    page.act("Pause", "night").await;
+    page.until_shown("paused").await;
+    page.act("Resume", "morning").await;
+    page.until_shown("running").await;
     let acts = audited(&mut page).await;
     let acts: Vec<_> = acts.as_array().unwrap().iter().map(|act| act[1].clone()).collect();
     assert_eq!(acts, ["resume-process", "pause-process", "skip-process-input"]);
@@ -192,12 +167,13 @@ async fn the_outstanding_commands_of_all_instances_are_one_list() {
         ["porter", "door-8", "open-door", "0.0", waits],
     ]);
     assert_eq!(page.value(rows).await, expected);
+    page.assert_readable_in_all_looks("commands").await;
     let (status, _, first) = listed("?limit=1").await;
     let one = json!({ "instance": "door-7", "id": "0.0", "name": "open-door", "troubled": false });
     assert_eq!((status, first), (200, json!({ "items": [one] })));
     doors.set(|faults| &faults.opens_side_door, false);
     doors.set(|faults| &faults.refuses_appends, false);
-    until_shown(&mut page, "No command is outstanding").await;
+    page.until_shown("No command is outstanding").await;
     let (_, _, none) = listed("").await;
     assert_eq!(none, json!({ "items": [] }));
     page.assert_clean();
@@ -213,12 +189,12 @@ async fn a_timer_is_fired_before_its_time_and_an_instance_cancelled() {
     drain(&doors.gesta).await;
     let Some(mut page) = doors.page().await else { return };
     page.load("#/instance?process=porter&id=door-7").await;
-    act(&mut page, "Fire now", "the porter is early").await;
-    until_shown(&mut page, "No timer is pending").await;
-    until_shown(&mut page, "ended").await;
+    page.act("Fire now", "the porter is early").await;
+    page.until_shown("No timer is pending").await;
+    page.until_shown("ended").await;
     page.load("#/instance?process=porter&id=door-8").await;
-    act(&mut page, "Cancel the instance", "the door is gone").await;
-    until_shown(&mut page, "cancelled").await;
+    page.act("Cancel the instance", "the door is gone").await;
+    page.until_shown("cancelled").await;
     page.assert_clean();
 }
 
@@ -229,17 +205,19 @@ async fn a_projection_is_paused_and_a_rebuild_is_held_until_it_is_accepted() {
     drain(&doors.gesta).await;
     let Some(mut page) = doors.page().await else { return };
     page.load("#/projection?name=openings").await;
-    act(&mut page, "Pause", "the wall is painted").await;
-    until_shown(&mut page, "paused").await;
-    act(&mut page, "Resume", "it is dry").await;
+    page.act("Pause", "the wall is painted").await;
+    page.until_shown("paused").await;
+    page.assert_readable_in_all_looks("paused").await;
+    page.act("Resume", "it is dry").await;
     page.until(
         "[...document.querySelectorAll('button.act')].some((it) => it.innerText === 'Pause')",
     )
     .await;
-    act(&mut page, "Rebuild and hold", "another wall").await;
-    until_shown(&mut page, "it is held, and it has no dead letters").await;
-    act(&mut page, "Switch over", "the other wall is fine").await;
-    until_shown(&mut page, "Roll back").await;
+    page.act("Rebuild and hold", "another wall").await;
+    page.until_shown("it is held, and it has no dead letters").await;
+    page.assert_readable_in_all_looks("held").await;
+    page.act("Switch over", "the other wall is fine").await;
+    page.until_shown("Roll back").await;
     let acts = audited(&mut page).await;
     let acts: Vec<_> = acts.as_array().unwrap().iter().map(|act| act[1].clone()).collect();
     let expected =
@@ -255,15 +233,15 @@ async fn a_projection_is_rebuilt_and_its_switch_over_rolled_back() {
     drain(&doors.gesta).await;
     let Some(mut page) = doors.page().await else { return };
     page.load("#/projection?name=openings").await;
-    act(&mut page, "Rebuild", "another wall").await;
+    page.act("Rebuild", "another wall").await;
     page.until("[...document.querySelectorAll('button.act')].length === 5").await;
     let kept = "document.querySelector('main').innerText.match(/Build (\\d+) by/)?.[1]";
     let before = page.value(kept).await;
-    act(&mut page, "Roll back", "the old wall was better").await;
+    page.act("Roll back", "the old wall was better").await;
     let before = before.as_str().unwrap();
     page.until(&format!("{kept} && {kept} !== '{before}'")).await;
-    act(&mut page, "Drop old rows", "it is good now").await;
-    until_shown(&mut page, "One build").await;
+    page.act("Drop old rows", "it is good now").await;
+    page.until_shown("One build").await;
     let acts = audited(&mut page).await;
     let expected = json!([
         ["anonymous", "drop-old-rows", "openings", "it is good now"],

@@ -3,7 +3,7 @@
 
 use gesta::testing::drain;
 use gesta_http::{Access, AccessRole, AccessRules, ApiKeys, NewApiKey, Right};
-use gesta_services::chromium::Page;
+use gesta_services::chromium::{LOOKS, Page};
 
 use super::Operated;
 
@@ -51,21 +51,14 @@ const SCREENS: &[(&str, &str, &[&str])] = &[
 async fn every_screen_shows_its_data_in_both_themes_and_widths() {
     let doors = troubled().await;
     let Some(mut page) = doors.page().await else { return };
-    for (width, theme) in [(1_400, "light"), (800, "dark")] {
+    for (width, theme) in LOOKS {
         page.look(width, theme).await;
         for (name, address, texts) in SCREENS {
             page.load(address).await;
             for expected in *texts {
-                let shown =
-                    format!("document.querySelector('main').innerText.includes('{expected}')");
-                page.until(&shown).await;
+                page.until_shown(expected).await;
             }
-            page.picture(&format!("{name}-{width}-{theme}")).await;
-            let wide = page.value("document.documentElement.scrollWidth > innerWidth").await;
-            assert_eq!(wide, false, "{name} is wider than a window of {width}");
-            if let Some(violations) = page.violations().await {
-                assert!(violations.is_empty(), "{name} {width}: {violations:#?}");
-            }
+            page.assert_readable(name).await;
         }
     }
     assert_eq!(page.value("document.querySelector('.badge').innerText").await, "staging");

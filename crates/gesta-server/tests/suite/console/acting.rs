@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use gesta_server::{Server, ServerLabels, ServerSetting};
-use gesta_services::chromium::Page;
+use gesta_services::chromium::{LOOKS, Page};
 use gesta_store::memory::MemoryStore;
 use serde_json::{Value, json};
 
@@ -646,24 +646,16 @@ async fn every_screen_of_acts_is_readable_in_both_themes_and_widths() {
     at.scene
         .send("POST /v1/groups/order-1/none/replay-parked?reason=mended", &at.admin, &Value::Null)
         .await;
-    for (width, theme) in [(1_400, "light"), (800, "dark"), (1_400, "dark"), (800, "light")] {
+    for (width, theme) in LOOKS {
         at.page.look(width, theme).await;
         for (name, address, part) in screens() {
             at.go("#/none", "main").await;
             at.go(&address, part).await;
-            at.page.picture(&format!("{name}-{width}-{theme}")).await;
-            let wide = at.page.value("document.documentElement.scrollWidth > innerWidth").await;
-            assert_eq!(wide, false, "{name} is wider than a window of {width}");
-            if let Some(violations) = at.page.violations().await {
-                assert!(violations.is_empty(), "{name} {width}: {violations:#?}");
-            }
+            at.page.assert_readable(name).await;
         }
         at.go("#/stream?name=order-1", "main button.destructive").await;
         at.press("Tombstone").await;
-        at.page.picture(&format!("dialog-{width}-{theme}")).await;
-        if let Some(violations) = at.page.violations().await {
-            assert!(violations.is_empty(), "dialog {width}: {violations:#?}");
-        }
+        at.page.assert_readable("dialog").await;
         at.page.click(".act-form button", "Close").await;
     }
     at.page.assert_clean();

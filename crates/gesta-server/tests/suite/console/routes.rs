@@ -1,5 +1,7 @@
 //! Routes, headers and media types of the files, and the endpoints that the console needs.
 
+use serde_json::json;
+
 use crate::{
     client::Credentials,
     native::http_client::Api,
@@ -95,7 +97,19 @@ async fn streams_are_counted_without_those_of_the_system() {
     Driver::of(&scene).await.create("totals", "fromAll().when({ $any: s => s })").await;
     let counts = api.get("/v1/counts").await.done();
     assert_eq!((&counts["streams"], &counts["categories"]), (&3.into(), &2.into()), "{counts}");
-    assert_eq!(counts["streamsAreAll"], true);
+    assert_eq!(
+        (&counts["streamsAreAll"], &counts["categoriesAreAll"]),
+        (&true.into(), &true.into())
+    );
+    for (limit, streams, streams_are_all, categories, categories_are_all) in
+        [(1, 1, false, 1, false), (2, 2, false, 2, true), (3, 3, true, 2, true)]
+    {
+        let counts = api.get(&format!("/v1/counts?limit={limit}")).await.done();
+        let names = json!({ "streams": streams, "streamsAreAll": streams_are_all,
+            "categories": categories, "categoriesAreAll": categories_are_all,
+            "events": counts["events"] });
+        assert_eq!(counts, names, "{limit}");
+    }
     let head = api.get("/v1/head").await.done();
     assert!(counts["events"].as_u64().unwrap() <= head["position"].as_u64().unwrap());
     let all = api.get("/v1/projections").await.done();

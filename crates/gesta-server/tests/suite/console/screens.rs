@@ -2,8 +2,8 @@
 //! without a request to another place and without a violation of accessibility, in both themes and
 //! two widths.
 
-use gesta_services::chromium::Page;
-use serde_json::Value;
+use gesta_services::chromium::{LOOKS, Page};
+use serde_json::{Value, json};
 
 use super::store;
 use crate::{native::http_client::Api, scene::Scene};
@@ -35,7 +35,7 @@ const SCREENS: &[(&str, &str, &[&str])] = &[
 async fn every_screen_shows_its_data_in_both_themes_and_widths() {
     let scene = store::filled().await;
     let Some(mut page) = page_of(&scene).await else { return };
-    for (width, theme) in [(1_400, "light"), (800, "dark")] {
+    for (width, theme) in LOOKS {
         page.look(width, theme).await;
         for (name, address, texts) in SCREENS {
             page.load(address).await;
@@ -45,16 +45,11 @@ async fn every_screen_shows_its_data_in_both_themes_and_widths() {
                 )
                 .await;
             }
-            page.picture(&format!("{name}-{width}-{theme}")).await;
             let text = page.text().await;
             for expected in *texts {
                 assert!(text.contains(expected), "{name} lacks {expected}: {text}");
             }
-            let wide = page.value("document.documentElement.scrollWidth > innerWidth").await;
-            assert_eq!(wide, false, "{name} is wider than a window of {width}");
-            if let Some(violations) = page.violations().await {
-                assert!(violations.is_empty(), "{name} {width}: {violations:#?}");
-            }
+            page.assert_readable(name).await;
         }
     }
     page.assert_clean();
@@ -130,5 +125,29 @@ async fn live_events_arrive_and_stand_still_while_a_reader_scrolls() {
     assert_eq!(page.value(newest).await, before, "the list stands still");
     page.value("document.querySelector('.resume').click()").await;
     page.until("document.querySelectorAll('tbody tr').length === 81").await;
+    page.assert_clean();
+}
+
+#[tokio::test]
+async fn all_streams_are_counted_when_their_reader_asks_for_it() {
+    let scene = Scene::of_log().await;
+    let api = Api::of(&scene);
+    for hundred in 0..10 {
+        let named =
+            |number: u64| json!({ "stream": format!("s-{number}"), "events": [{ "type": "a" }] });
+        let streams: Vec<_> = (hundred * 100..hundred * 100 + 100).map(named).collect();
+        api.append(&json!({ "streams": streams })).await.done();
+    }
+    let Some(mut page) = page_of(&scene).await else { return };
+    page.load("#/start").await;
+    let text = page.text().await;
+    assert!(text.contains("\n1,000\n") && !text.contains("Count all"), "{text}");
+    api.grow("s-1000", "a", &[]).await;
+    page.load("#/start").await;
+    let text = page.text().await;
+    assert!(text.contains("\n1,000+\n"), "{text}");
+    page.click("button", "Count all").await;
+    page.until_shown("All 1,001 streams are counted.").await;
+    page.until_shown("\n1,001\n").await;
     page.assert_clean();
 }
