@@ -1,8 +1,8 @@
 //! `#[event(personal)]`: the names in JSON of the fields with personal data.
 //!
 //! Invariants: a field is recorded under every name that serde writes or reads it by; a struct or
-//! field whose names cannot be told from its source is refused. Not here: the masking, which readers
-//! of stored events do.
+//! field whose names cannot be told from its source is refused. Not here: the masking, which is
+//! that of answers.
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;

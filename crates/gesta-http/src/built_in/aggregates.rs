@@ -17,7 +17,6 @@ use serde::Serialize;
 
 use super::{
     identifiers::Name,
-    personal::PersonalView,
     program::Program,
     responses::{CurrentState, Listed},
 };
@@ -25,6 +24,7 @@ use crate::{
     ApiRoute, GestaState, Moment, PathOf, Problem, QueryOf, RequestFields, Right, Schema,
     StoredJson,
     queries::check_moment,
+    requests::personal::PersonalView,
     wire::{event::recorded_at, failure::beyond_head},
 };
 

@@ -7,8 +7,8 @@ use gesta::Registry;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{personal, program::Program, responses::Listed};
-use crate::{ApiRoute, Right, Schema};
+use super::{program::Program, responses::Listed};
+use crate::{ApiRoute, Right, Schema, requests::personal};
 
 /// Returns the route under a path prefix.
 pub(crate) fn route(prefix: &str) -> ApiRoute {

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ApiRoute, Describe, GestaState, Operation, Problem, Right, Schema, Schemas,
-    built_in::personal::PersonalView, wire::cause::CauseDetails,
+    requests::personal::PersonalView, wire::cause::CauseDetails,
 };
 
 /// Returns the health routes.

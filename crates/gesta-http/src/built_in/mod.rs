@@ -13,7 +13,6 @@ mod identifiers;
 mod leases;
 pub(crate) mod metrics;
 mod outstanding_commands;
-pub(crate) mod personal;
 pub(crate) mod processes;
 pub(crate) mod program;
 pub(crate) mod projections;

@@ -19,13 +19,15 @@ use serde::Serialize;
 use super::{
     identifiers::{LetterId, Name},
     leases::{LeaseDetails, LeasesInForce},
-    personal::PersonalView,
     responses::{Accepted, Done, Listed},
 };
 use crate::{
     ApiRoute, Describe, GestaState, JsonBody, Operation, PathOf, Problem, RequestFields, Right,
     Schema,
-    requests::operator::{RebuildOrder, RequestOperator},
+    requests::{
+        operator::{RebuildOrder, RequestOperator},
+        personal::PersonalView,
+    },
     wire::{event::recorded_at, problem::RESOURCE_NOT_FOUND},
 };
 

@@ -10,12 +10,12 @@ use serde::Serialize;
 use super::{
     identifiers::{EventName, Name},
     leases::{LeaseDetails, LeasesInForce},
-    personal::PersonalView,
     responses::{CurrentState, Done, Listed},
 };
 use crate::{
     ApiRoute, GestaState, PathOf, Problem, RequestFields, Right, Schema,
-    requests::operator::RequestOperator, wire::event::recorded_at,
+    requests::{operator::RequestOperator, personal::PersonalView},
+    wire::event::recorded_at,
 };
 
 /// Returns the routes under a path prefix.

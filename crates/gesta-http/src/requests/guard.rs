@@ -19,11 +19,11 @@ use tower::{Layer, Service, ServiceBuilder, util::BoxCloneSyncService};
 use super::{
     cross_site::is_safe,
     extract::{decoded_body, path_parameters, query_pairs},
+    personal::PersonalView,
 };
 use crate::{
     Access, GestaState, OwnedRequest, Principal, Problem, Right,
     access::{ANONYMOUS, Extent, Permit},
-    built_in::personal::PersonalView,
 };
 
 /// A tower layer that checks the rule of one route.

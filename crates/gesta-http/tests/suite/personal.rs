@@ -354,6 +354,9 @@ async fn a_refused_state_names_the_right() {
     assert_eq!((status, &problem["right"]), (403, &json!("personal")));
 }
 
+/// A request that is sent several times.
+type MakeRequest<'a> = Box<dyn Fn() -> Request<Body> + 'a>;
+
 /// Returns an operator's request with data to try.
 fn tried(path: &str, data: &str) -> Request<Body> {
     let body = json!({ "data": data }).to_string();
@@ -386,7 +389,7 @@ async fn acts_of_operators_quote_nothing_and_take_no_mask() {
     let effect = effect["id"].as_str().unwrap();
     let retry_effect = format!("/v1/reactors/postman/dead-letters/{effect}/retry");
     let other = r#"{"user":1,"mailAddress":"ann@example.com"}"#;
-    let acts: [(&str, Box<dyn Fn() -> Request<Body>>); 4] = [
+    let acts: [(&str, MakeRequest<'_>); 4] = [
         ("the try", Box::new(|| tried(&path, other))),
         ("the retry", Box::new(|| asked("POST", &format!("/v1/dead-letters/{id}/retry")))),
         (

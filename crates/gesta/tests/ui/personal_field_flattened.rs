@@ -11,8 +11,8 @@ struct FullName {
 #[event(name = "user-joined")]
 struct UserJoined {
     #[event(personal)]
-    //~ ERROR `personal` cannot follow `#[serde(flatten)]`, which gives the field no name of its own;
-    //~ write its fields out
+    //~ ERROR `personal` cannot follow `#[serde(flatten)]`, which gives the field no name of its
+    //~ own; write its fields out
     #[serde(flatten)]
     name: FullName,
 }

@@ -22,7 +22,7 @@ use gesta::{
 };
 use tokio::sync::watch;
 
-use crate::{GestaState, Problem, Right, built_in::personal::PersonalView, queries::check_reached};
+use crate::{GestaState, Problem, Right, queries::check_reached, requests::personal::PersonalView};
 
 /// The requested events: of any of the streams, any of the categories and any of the types, with
 /// all of the tags. An empty list selects everything.

@@ -9,10 +9,8 @@ use serde_json::{json, value::RawValue};
 
 use crate::{
     Schema,
-    built_in::{
-        leases::{LeaseDetails, LeasesInForce},
-        personal::PersonalView,
-    },
+    built_in::leases::{LeaseDetails, LeasesInForce},
+    requests::personal::PersonalView,
     wire::event::recorded_at,
 };
 

@@ -20,10 +20,9 @@ use crate::{
     built_in::{
         identifiers::{EffectName, Name, StateName, SubjectName},
         leases::LeasesInForce,
-        personal::PersonalView,
         responses::{CurrentState, Done, Listed},
     },
-    requests::operator::RequestOperator,
+    requests::{operator::RequestOperator, personal::PersonalView},
 };
 
 /// Returns the routes under a path prefix.

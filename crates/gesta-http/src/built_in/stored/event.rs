@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     Schema, StoredJson,
-    built_in::personal::PersonalView,
+    requests::personal::PersonalView,
     wire::event::{Payload, recorded_at},
 };
 

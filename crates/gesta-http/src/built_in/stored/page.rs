@@ -28,8 +28,9 @@ use super::{
 use crate::{
     Describe, GestaState, Operation, PageLimit, PathOf, Problem, QueryOf, RequestFields, Schema,
     Schemas, Time,
-    built_in::{identifiers::EventName, personal::PersonalView, program::Program},
+    built_in::{identifiers::EventName, program::Program},
     queries::check_reached,
+    requests::personal::PersonalView,
     wire::problem::RESOURCE_NOT_FOUND,
 };
 

@@ -66,7 +66,7 @@ impl PersonalData {
 /// The personal data that the reader of an operator's route may see.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PersonalView(
-    /// What is masked; `None` shows everything.
+    /// The marks by which values are masked; `None` shows everything.
     Option<PersonalData>,
 );
 
@@ -249,7 +249,7 @@ fn masked_internal(json: &[u8]) -> Option<String> {
     Some(without_own(value, "").to_string())
 }
 
-/// `of` is the name of the member that has the value.
+/// Masks the application's own in the value of the member `of`.
 fn without_own(value: Value, of: &str) -> Value {
     match value {
         Value::Object(members) => {
@@ -310,7 +310,7 @@ impl Serialize for Members {
 }
 
 /// Returns the names of an event's personal fields, sorted.
-pub(super) fn names(registry: &Registry, event_type: &str) -> Vec<&'static str> {
+pub(crate) fn names(registry: &Registry, event_type: &str) -> Vec<&'static str> {
     let fields = registry.personal_fields(event_type).iter();
     fields.map(|field| field.name).collect::<BTreeSet<_>>().into_iter().collect()
 }
