@@ -15,6 +15,8 @@ const TEXT_CHARS_MAX = 20_000;
 const OPEN_CHARS_MAX = 20_000;
 /** Levels that are open at first. */
 const OPEN_LEVELS = 4;
+/** The text in place of a masked value. */
+const MASK = "[personal]";
 /** Bytes of binary data that are shown. */
 const HEX_BYTES_MAX = 1_024;
 
@@ -77,6 +79,8 @@ function node(text, level) {
 }
 
 function stringNode(text) {
+  if (text.trim() === JSON.stringify(MASK))
+    return el("span", { class: "muted", title: "Personal data: your roles do not show it" }, MASK);
   if (text.length <= OPEN_CHARS_MAX)
     return el("span", { class: "string" }, JSON.stringify(stringOf(text)));
   return el("span", { class: "string" }, longText(stringOf(text)));

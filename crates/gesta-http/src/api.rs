@@ -27,6 +27,7 @@ use crate::{
         projections, reactors,
         states::Aggregates,
     },
+    requests::personal::PersonalData,
     routing::route::BUILT_IN,
     wire::{event_schemas::EventSchemas, headers},
 };
@@ -49,6 +50,8 @@ pub struct Api {
     areas: Vec<Area>,
     servers: Vec<Value>,
     events: EventSchemas,
+    /// Personal fields of all events that a registry told.
+    personal: PersonalData,
     /// Path prefix of the feed, if there is one.
     feed: Option<String>,
     routes: Vec<ApiRoute>,
@@ -90,6 +93,7 @@ impl Api {
             areas: Vec::new(),
             servers: Vec::new(),
             events: EventSchemas::default(),
+            personal: PersonalData::default(),
             feed: None,
             routes,
             sockets: Vec::new(),
@@ -125,7 +129,8 @@ impl Api {
     }
 
     /// Adds the JSON schemas of all versions of these events to both documents, as components such
-    /// as `event.order-placed.v1`, with the registry's examples.
+    /// as `event.order-placed.v1`, with the registry's examples. Their personal fields are masked
+    /// for operators without [`Right::Personal`].
     ///
     /// ```
     /// use gesta::{Registry, prelude::*};
@@ -150,7 +155,8 @@ impl Api {
     /// ```
     #[must_use]
     pub fn events(self, registry: &Registry) -> Self {
-        Self { events: EventSchemas::of(registry), ..self }
+        let personal = self.personal.and(registry);
+        Self { events: EventSchemas::of(registry), personal, ..self }
     }
 
     /// Returns the AsyncAPI 3.0 document of the feed of events, and of the described sockets.
@@ -222,6 +228,7 @@ impl Api {
     pub fn console(mut self, prefix: &str, events: Registry) -> Self {
         self.routes.push(console::route());
         self.routes.extend(console::operator_routes(prefix).map(ApiRoute::strict));
+        self.personal = self.personal.and(&events);
         self.console = Some((prefix.to_owned(), events));
         self
     }
@@ -478,6 +485,7 @@ impl Api {
         if let Some(program) = program {
             router = router.layer(Extension(program));
         }
+        let router = router.layer(Extension(self.personal));
         router.layer(Extension(document)).layer(Extension(async_document))
     }
 }

@@ -1,16 +1,20 @@
 //! `derive(Event)`.
 //!
 //! Owns: the stored name and version, the chain of upcasters, tags, and the shape for lock files.
+//! Not here: the names of personal fields ([`personal`](crate::personal)).
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{
     Data, DeriveInput, Error, ExprPath, Field, Fields, GenericArgument, Ident, LitInt, LitStr,
     Member, PathArguments, Result, Type, spanned::Spanned,
 };
 
-use crate::attributes::{
-    attribute_span, check_name, compact, for_each_entry, required, serde_tokens, set_once,
+use crate::{
+    attributes::{
+        attribute_span, check_name, compact, for_each_entry, required, serde_tokens, set_once,
+    },
+    personal::{self, PersonalMark},
 };
 
 /// The entries of `#[event(…)]` on the struct.
@@ -31,7 +35,10 @@ struct Predecessor {
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let fields = fields_of(input)?;
     let EventHeader { name, version, from, codec } = header(input)?;
-    let tags = tags(fields)?;
+    let fields_marked = marks(fields)?;
+    let tags = tags(fields, &fields_marked);
+    let old = from.as_ref().map(|old| &old.event);
+    let personal = personal::method(input, fields, &personal_marks(&fields_marked), old)?;
     let shape = shape(input, fields);
     let upcast = from.as_ref().map(|old| if old.splits { split(old) } else { upcast(old) });
     let coding = codec.as_ref().map(coding);
@@ -49,6 +56,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             #coding
             #upcast
             #tags
+            #personal
         }
         #chain
     })
@@ -205,25 +213,11 @@ fn chain_check(new: &Ident, old: &Type) -> TokenStream {
     }
 }
 
-fn tags(fields: &Fields) -> Result<Option<TokenStream>> {
-    let mut pushes = Vec::new();
-    for (member, field) in fields.members().zip(fields) {
-        if let Some(key) = tag_key(&member, field)? {
-            pushes.push(push(&member, field, &key));
-        }
-    }
-    if pushes.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(quote! {
-        fn tags(
-            &self,
-        ) -> ::core::result::Result<::std::vec::Vec<::gesta::Tag>, ::gesta::InvalidName> {
-            let mut tags = ::std::vec::Vec::new();
-            #(#pushes)*
-            ::core::result::Result::Ok(tags)
-        }
-    }))
+/// The entries of `#[event(…)]` on a field.
+struct FieldMarks {
+    tag: Option<KeyOfTag>,
+    /// The place of `personal`.
+    personal: Option<Span>,
 }
 
 /// The key of a field's tag.
@@ -234,16 +228,20 @@ enum KeyOfTag {
     Constant(ExprPath),
 }
 
-fn tag_key(member: &Member, field: &Field) -> Result<Option<KeyOfTag>> {
-    let mut key = None;
+fn marks(fields: &Fields) -> Result<Vec<FieldMarks>> {
+    fields.members().zip(fields).map(|(member, field)| marks_of(&member, field)).collect()
+}
+
+fn marks_of(member: &Member, field: &Field) -> Result<FieldMarks> {
+    let (mut key, mut personal) = (None, None);
     for_each_entry(&field.attrs, "event", |meta| {
         if meta.path.is_ident("personal") {
-            return Err(meta.error("`personal` is reserved and not supported yet; remove it"));
+            return set_once(&mut personal, &meta, meta.path.span());
         }
         if !meta.path.is_ident("tag") {
             return Err(meta.error(
                 "unknown attribute of an event's field; expected `tag`, `tag = KEY` (a constant of \
-                 type `TagKey`) or `tag = \"key\"`",
+                 type `TagKey`), `tag = \"key\"` or `personal`",
             ));
         }
         let given = match meta.value() {
@@ -256,7 +254,38 @@ fn tag_key(member: &Member, field: &Field) -> Result<Option<KeyOfTag>> {
         }
         set_once(&mut key, &meta, given)
     })?;
-    Ok(key)
+    Ok(FieldMarks { tag: key, personal })
+}
+
+/// Returns for each field the code of its tag's key and the place of its mark, if it is personal.
+fn personal_marks(marks: &[FieldMarks]) -> Vec<Option<PersonalMark>> {
+    let mark = |marks: &FieldMarks| {
+        let tag = marks.tag.as_ref().map(|key| match key {
+            KeyOfTag::Text(key) => quote!(#key),
+            KeyOfTag::Constant(key) => quote!(::gesta::TagKey::as_str(#key)),
+        });
+        marks.personal.map(|span| PersonalMark { span, tag })
+    };
+    marks.iter().map(mark).collect()
+}
+
+fn tags(fields: &Fields, marks: &[FieldMarks]) -> Option<TokenStream> {
+    let tagged = fields.members().zip(fields).zip(marks);
+    let pushes: Vec<_> = tagged
+        .filter_map(|((member, field), marks)| Some(push(&member, field, marks.tag.as_ref()?)))
+        .collect();
+    if pushes.is_empty() {
+        return None;
+    }
+    Some(quote! {
+        fn tags(
+            &self,
+        ) -> ::core::result::Result<::std::vec::Vec<::gesta::Tag>, ::gesta::InvalidName> {
+            let mut tags = ::std::vec::Vec::new();
+            #(#pushes)*
+            ::core::result::Result::Ok(tags)
+        }
+    })
 }
 
 fn own_key(member: &Member, field: &Field) -> Result<LitStr> {

@@ -14,6 +14,7 @@ mod command;
 mod event;
 mod event_set;
 mod fields;
+mod personal;
 mod query;
 mod rejection;
 mod request_fields;
@@ -39,9 +40,9 @@ use syn::{DeriveInput, parse_macro_input};
 ///                                           type `TagKey`; one per value of `Option` or `Vec`
 /// #[event(tag)]  customer: CustomerId       tag `customer:…`
 /// #[event(tag = "buyer")] customer: …       tag `buyer:…`
+/// #[event(personal)] email: Email           personal data: operators without the right to see them
+///                                           get a mask. Goes with a tag: `tag, personal`
 /// ```
-///
-/// `#[event(personal)]` is reserved for the erasure of personal data, and an error so far.
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

@@ -120,6 +120,58 @@ fn an_unknown_attribute_is_answered_with_the_known_ones() {
     assert!(error.contains("`new`, `existing`, `either`"), "{error}");
 }
 
+fn error_of_event(input: &DeriveInput) -> String {
+    error(event::derive, input)
+}
+
+#[test]
+fn a_personal_field_without_a_name_of_its_own_in_json_is_refused() {
+    let flattened = parse_quote! {
+        #[event(name = "user-joined")]
+        struct UserJoined {
+            #[event(personal)]
+            #[serde(flatten)]
+            name: Name,
+        }
+    };
+    assert!(error_of_event(&flattened).contains("cannot follow `#[serde(flatten)]`"));
+    let unnamed = parse_quote! {
+        #[event(name = "user-joined")]
+        struct UserJoined(#[event(personal)] String);
+    };
+    assert!(error_of_event(&unnamed).contains("needs a field with a name"));
+    let foreign = ["transparent", "into = \"Old\"", "from = \"Old\"", "try_from = \"Old\""];
+    for attribute in foreign {
+        let attribute: proc_macro2::TokenStream = attribute.parse().unwrap();
+        let input = parse_quote! {
+            #[event(name = "user-joined")]
+            #[serde(#attribute)]
+            struct UserJoined {
+                #[event(personal)]
+                name: String,
+            }
+        };
+        assert!(error_of_event(&input).contains("stores the struct in another form"));
+    }
+    let twice = parse_quote! {
+        #[event(name = "user-joined")]
+        struct UserJoined {
+            #[event(personal, personal)]
+            name: String,
+        }
+    };
+    assert_eq!(error_of_event(&twice), "`personal` is given twice; remove one");
+    let unknown = parse_quote! {
+        #[event(name = "user-joined")]
+        #[serde(rename_all = "Train-Case")]
+        struct UserJoined {
+            #[event(personal)]
+            name: String,
+        }
+    };
+    assert!(error_of_event(&unknown).contains("does not know serde's rule `Train-Case`"));
+}
+
 #[test]
 fn an_attribute_that_is_given_twice_is_named() {
     let input = parse_quote! {

@@ -2,7 +2,7 @@
 
 use crate::{
     DecodeError, EncodeError, Event, EventCodec, EventData, EventSet, EventShape, EventVersion,
-    event::own_version, store::ContentType,
+    PersonalField, event::own_version, store::ContentType,
 };
 
 /// The type of a command's id fields, which must be that of its boundary.
@@ -134,6 +134,16 @@ pub fn shapes_from<Old: Event, New: Event>() -> Vec<EventShape> {
     let mut shapes = Old::shapes();
     shapes.push(EventShape { version: New::VERSION, shape: New::SHAPE });
     shapes
+}
+
+/// Returns the personal fields of older versions together with the own ones, each once.
+#[must_use]
+pub fn personal_with(older: Vec<PersonalField>, own: &[PersonalField]) -> Vec<PersonalField> {
+    let mut all = older;
+    all.extend_from_slice(own);
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// Rejects at compile time an upcaster from another event or from a newer version.

@@ -187,8 +187,8 @@ pub use domain::{
 pub use error::{CommandError, ExecuteError, LoadError, Unauthorized};
 pub use event::{
     CodecError, DecodeError, DuplicateEventName, EncodeError, EncodedEvent, Event, EventCodec,
-    EventData, EventSet, EventShape, EventTypes, EventVersion, Events, HasEvent, ReadError,
-    Registry, TagKey, UndecodableEvent,
+    EventData, EventSet, EventShape, EventTypes, EventVersion, Events, HasEvent, PersonalField,
+    ReadError, Registry, TagKey, UndecodableEvent,
 };
 pub use following::Begin;
 #[cfg(feature = "dynamodb")]

@@ -124,4 +124,6 @@ pub(crate) struct Permit {
     pub(crate) actor: String,
     /// The streams of the framework are part of feeds.
     pub(crate) sees_internal: bool,
+    /// Personal data are shown in what operators read.
+    pub(crate) sees_personal: bool,
 }

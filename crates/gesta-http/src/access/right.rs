@@ -2,7 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
-/// A kind of operation. Every route has one, and no right has another one in it.
+/// A kind of operation, or [`Personal`](Self::Personal). Every route has a kind, and no right has
+/// another one in it.
 ///
 /// ```
 /// use gesta_http::Right;
@@ -34,6 +35,9 @@ pub enum Right {
     Operate,
     /// Rebuilds of read models, and the switch to and from their rows.
     Rebuild,
+    /// Personal data in what the other rights show to operators, which is masked without it. No
+    /// operation needs it.
+    Personal,
 }
 
 /// The error for a text that is not a right.
@@ -41,13 +45,13 @@ pub enum Right {
 #[non_exhaustive]
 #[error(
     "there is no right `{0}`; the rights are command, query, history, feed, raw-feed, inspect, \
-     status, operate and rebuild"
+     status, operate, rebuild and personal"
 )]
 pub struct ParseRightError(String);
 
 impl Right {
     /// The rights that a role can have.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Command,
         Self::Query,
         Self::History,
@@ -57,6 +61,7 @@ impl Right {
         Self::Status,
         Self::Operate,
         Self::Rebuild,
+        Self::Personal,
     ];
 
     /// Returns the name.
@@ -73,6 +78,7 @@ impl Right {
             Self::Status => "status",
             Self::Operate => "operate",
             Self::Rebuild => "rebuild",
+            Self::Personal => "personal",
         }
     }
 }

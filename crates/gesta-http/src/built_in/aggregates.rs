@@ -2,6 +2,8 @@
 //!
 //! Owns: their routes. Invariants:
 //! - Only aggregates that the application has registered are shown; the others are a 404.
+//! - A state of events with personal fields is refused without the right to see these: its fields
+//!   are the application's, so none of them can be masked.
 //! - A moment that is not past is refused, because its state is not final.
 //!
 //! Not here: the fold of a state ([`states`](super::states)), the events
@@ -22,6 +24,7 @@ use crate::{
     ApiRoute, GestaState, Moment, PathOf, Problem, QueryOf, RequestFields, Right, Schema,
     StoredJson,
     queries::check_moment,
+    requests::personal::PersonalView,
     wire::{event::recorded_at, failure::beyond_head},
 };
 
@@ -119,12 +122,16 @@ impl StateEvent {
 async fn show_aggregate(
     state: GestaState,
     program: Program,
+    view: PersonalView,
     path: PathOf<AggregatePath>,
     query: QueryOf<StateQuery>,
 ) -> Result<CurrentState<AggregateState>, Problem> {
     let (Name(category), Name(id)) = (&path.category, &path.id);
     let shown = program.0.aggregates.find(category);
     let shown = shown.ok_or_else(|| Problem::not_found("aggregate with a shown state"))?;
+    if shown.is_personal {
+        view.check_sees(&format!("the state of `{category}`"))?;
+    }
     let (gesta, as_of) = (state.gesta(), query.as_of.map_or(AsOf::Now, |moment| moment.0));
     check_moment(gesta, as_of).await?;
     let folded = (shown.load)(gesta, id, as_of).await?;

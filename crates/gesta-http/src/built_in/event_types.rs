@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{program::Program, responses::Listed};
-use crate::{ApiRoute, Right, Schema};
+use crate::{ApiRoute, Right, Schema, requests::personal};
 
 /// Returns the route under a path prefix.
 pub(crate) fn route(prefix: &str) -> ApiRoute {
@@ -27,6 +27,8 @@ struct EventTypeDetails {
     /// Versions that the program reads, oldest first. The last one is written, and events of older
     /// ones are upcast to it.
     versions: Vec<VersionDetails>,
+    /// Names of its fields with personal data, in any version.
+    personal: Vec<&'static str>,
     /// Examples in the current version.
     examples: Vec<Value>,
 }
@@ -72,6 +74,7 @@ fn details(events: &Registry) -> Vec<EventTypeDetails> {
     let all = events.names().map(|name| EventTypeDetails {
         event_type: name,
         versions: versions(name),
+        personal: personal::names(events, name),
         examples: events.examples(name).to_vec(),
     });
     all.collect()

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ApiRoute, Describe, GestaState, Operation, Problem, Right, Schema, Schemas,
-    wire::cause::CauseDetails,
+    requests::personal::PersonalView, wire::cause::CauseDetails,
 };
 
 /// Returns the health routes.
@@ -43,14 +43,24 @@ async fn is_live() -> Live {
     Live
 }
 
-async fn is_ready(state: GestaState) -> Result<Ready, Problem> {
+async fn is_ready(state: GestaState, view: PersonalView) -> Result<Ready, Problem> {
     let causes = state.gesta().health().await.causes;
+    let causes: Vec<_> = causes.into_iter().map(|cause| shown(cause, &view)).collect();
     let details = causes.iter().map(CauseDetails::of).collect();
     match causes.first() {
         // Sorted by severity, the worst first. Load balancers look only at the status.
         Some(worst) if worst.severity == Severity::Unready => Err(unready(worst, details)),
         Some(_) | None => Ok(Ready(details)),
     }
+}
+
+/// Returns a cause as its reader may see it: parts of the application quote errors.
+fn shown(mut cause: HealthCause, view: &PersonalView) -> HealthCause {
+    use gesta::Component::{Part, Process, ProcessManager, Projection, Reactor};
+    if matches!(cause.component, Part | Process | ProcessManager | Projection | Reactor) {
+        cause.detail = view.error(cause.detail);
+    }
+    cause
 }
 
 /// Returns a problem with the code of the worst cause, listing all causes.

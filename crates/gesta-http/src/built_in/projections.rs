@@ -24,7 +24,10 @@ use super::{
 use crate::{
     ApiRoute, Describe, GestaState, JsonBody, Operation, PathOf, Problem, RequestFields, Right,
     Schema,
-    requests::operator::{RebuildOrder, RequestOperator},
+    requests::{
+        operator::{RebuildOrder, RequestOperator},
+        personal::PersonalView,
+    },
     wire::{event::recorded_at, problem::RESOURCE_NOT_FOUND},
 };
 
@@ -219,7 +222,7 @@ impl OldRowsDetails {
 }
 
 impl ProjectionDetails {
-    fn of(status: ProjectionStatus, leases: &LeasesInForce) -> Self {
+    fn of(status: ProjectionStatus, leases: &LeasesInForce, view: &PersonalView) -> Self {
         let (state, error) = match &status.state {
             ProjectionState::Starting => ("starting", None),
             ProjectionState::Waiting => ("waiting", None),
@@ -240,7 +243,7 @@ impl ProjectionDetails {
             _ => (None, None),
         };
         let partitions = status.partitions.into_iter();
-        let partitions = partitions.map(|partition| PartitionDetails::of(partition, leases));
+        let partitions = partitions.map(|partition| PartitionDetails::of(partition, leases, view));
         Self {
             name: status.name,
             version: status.version,
@@ -255,7 +258,7 @@ impl ProjectionDetails {
             pending_switch,
             old_rows: status.old_rows.as_ref().map(OldRowsDetails::of),
             // The error that halts it, or else the one that it is retrying.
-            error: error.or(status.trouble),
+            error: error.or(status.trouble).map(|error| view.error(error)),
             node: status.runs_on.map(|node| node.to_string()),
             lease: leases.of(status.lease.as_ref()),
             partitions: partitions.collect(),
@@ -264,21 +267,24 @@ impl ProjectionDetails {
 }
 
 impl PartitionDetails {
-    fn of(status: PartitionStatus, leases: &LeasesInForce) -> Self {
+    fn of(status: PartitionStatus, leases: &LeasesInForce, view: &PersonalView) -> Self {
         Self {
             index: status.index,
             position: status.position.map(Position::number),
-            error: status.trouble,
+            error: status.trouble.map(|error| view.error(error)),
             node: status.runs_on.map(|node| node.to_string()),
             lease: leases.of(status.lease.as_ref()),
         }
     }
 }
 
-async fn list_projections(state: GestaState) -> Result<Listed<ProjectionDetails>, Problem> {
+async fn list_projections(
+    state: GestaState,
+    view: PersonalView,
+) -> Result<Listed<ProjectionDetails>, Problem> {
     let all = state.gesta().projections().await?;
     let leases = LeasesInForce::read(&state).await;
-    let details = all.into_iter().map(|status| ProjectionDetails::of(status, &leases));
+    let details = all.into_iter().map(|status| ProjectionDetails::of(status, &leases, &view));
     Ok(Listed { items: details.collect() })
 }
 
@@ -378,7 +384,7 @@ struct DeadLetterDetails {
 }
 
 impl DeadLetterDetails {
-    fn of((id, letter): (DeadLetterId, DeadLetter)) -> Self {
+    fn of((id, letter): (DeadLetterId, DeadLetter), view: &PersonalView) -> Self {
         let (attempts, waits_behind) = match &letter.reason {
             DeadLetterReason::Failed { attempts, .. } => (Some(*attempts), None),
             DeadLetterReason::Behind { first } => (None, Some(first.number())),
@@ -391,16 +397,26 @@ impl DeadLetterDetails {
             revision: letter.revision.number(),
             event_type: letter.event_type.to_string(),
             recorded_at: recorded_at(letter.recorded_at),
-            reason: letter.reason.to_string(),
+            reason: match &letter.reason {
+                DeadLetterReason::Failed { .. } => {
+                    view.error_of(&letter.event_type, letter.reason.to_string())
+                }
+                DeadLetterReason::Behind { .. } => letter.reason.to_string(),
+            },
             attempts,
             waits_behind,
         }
     }
 }
 
-async fn list_dead_letters(state: GestaState) -> Result<Listed<DeadLetterDetails>, Problem> {
+async fn list_dead_letters(
+    state: GestaState,
+    view: PersonalView,
+) -> Result<Listed<DeadLetterDetails>, Problem> {
     let all = state.gesta().dead_letters().await?;
-    Ok(Listed { items: all.into_iter().map(DeadLetterDetails::of).collect() })
+    Ok(Listed {
+        items: all.into_iter().map(|letter| DeadLetterDetails::of(letter, &view)).collect(),
+    })
 }
 
 /// The path of a dead letter.
@@ -439,14 +455,18 @@ struct TriedDetails {
 
 async fn try_dead_letter(
     state: GestaState,
+    view: PersonalView,
     path: PathOf<DeadLetterPath>,
     JsonBody(body): JsonBody<TryData>,
 ) -> Result<Tried, Problem> {
+    view.check_unmasked("data", &body.data)?;
     let Rehearsal { error, behind, behind_error, .. } =
         state.gesta().rehearse_dead_letter(&path.id.0, body.data).await?;
     let (fails_behind, error_behind) =
-        behind_error.map(|(position, error)| (position.number(), error)).unzip();
+        behind_error.map(|(position, error)| (position.number(), view.error(error))).unzip();
     let (applies, behind) = (error.is_none(), behind as u64);
+    // The rows that it quotes may be those of other events.
+    let error = error.map(|error| view.error(error));
     Ok(Tried(TriedDetails { applies, error, behind, fails_behind, error_behind }))
 }
 

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     ApiRoute, GestaState, PathOf, Problem, RequestFields, Right, Schema,
-    requests::operator::RequestOperator, wire::event::recorded_at,
+    requests::{operator::RequestOperator, personal::PersonalView},
+    wire::event::recorded_at,
 };
 
 /// Returns the routes under a path prefix.
@@ -76,7 +77,7 @@ struct ReactorDetails {
 }
 
 impl ReactorDetails {
-    fn of(status: ReactorStatus, leases: &LeasesInForce) -> Self {
+    fn of(status: ReactorStatus, leases: &LeasesInForce, view: &PersonalView) -> Self {
         Self {
             name: status.name,
             state: match status.state {
@@ -93,7 +94,7 @@ impl ReactorDetails {
             lag_seconds: status.lag.time.as_secs_f64(),
             retrying: status.retrying as u64,
             dead_letters: status.dead_letters as u64,
-            trouble: status.trouble,
+            trouble: status.trouble.map(|error| view.error(error)),
             node: status.runs_on.map(|node| node.to_string()),
             lease: leases.of(status.lease.as_ref()),
         }
@@ -124,24 +125,27 @@ struct EffectDetails {
 }
 
 impl EffectDetails {
-    fn of(letter: EffectDeadLetter) -> Self {
+    fn of(letter: EffectDeadLetter, view: &PersonalView) -> Self {
         Self {
             id: letter.id.to_string(),
             event_type: letter.event_type.to_string(),
             stream: letter.stream.to_string(),
             revision: letter.revision.number(),
             position: letter.position.number(),
-            error: letter.error,
+            error: view.error_of(&letter.event_type, letter.error),
             attempts: letter.attempts,
             since: recorded_at(letter.since),
         }
     }
 }
 
-async fn list_reactors(state: GestaState) -> Result<Listed<ReactorDetails>, Problem> {
+async fn list_reactors(
+    state: GestaState,
+    view: PersonalView,
+) -> Result<Listed<ReactorDetails>, Problem> {
     let all = state.gesta().reactors().await?;
     let leases = LeasesInForce::read(&state).await;
-    let details = all.into_iter().map(|status| ReactorDetails::of(status, &leases));
+    let details = all.into_iter().map(|status| ReactorDetails::of(status, &leases, &view));
     Ok(Listed { items: details.collect() })
 }
 
@@ -154,6 +158,7 @@ struct ReactorPath {
 
 async fn show_reactor(
     state: GestaState,
+    view: PersonalView,
     path: PathOf<ReactorPath>,
 ) -> Result<CurrentState<ReactorDetails>, Problem> {
     let all = state.gesta().reactors().await?;
@@ -161,7 +166,7 @@ async fn show_reactor(
     let status =
         named.ok_or_else(|| ReactorError::NotRegistered { reactor: path.reactor.0.clone() })?;
     let leases = LeasesInForce::read(&state).await;
-    Ok(CurrentState(ReactorDetails::of(status, &leases)))
+    Ok(CurrentState(ReactorDetails::of(status, &leases, &view)))
 }
 
 async fn pause_reactor(
@@ -184,10 +189,13 @@ async fn resume_reactor(
 
 async fn list_reactor_dead_letters(
     state: GestaState,
+    view: PersonalView,
     path: PathOf<ReactorPath>,
 ) -> Result<CurrentState<Listed<EffectDetails>>, Problem> {
     let all = state.gesta().reactor_dead_letters(&path.reactor.0).await?;
-    Ok(CurrentState(Listed { items: all.into_iter().map(EffectDetails::of).collect() }))
+    Ok(CurrentState(Listed {
+        items: all.into_iter().map(|letter| EffectDetails::of(letter, &view)).collect(),
+    }))
 }
 
 /// The path of a reactor's dead letter.

@@ -10,7 +10,7 @@ use std::{
     str::FromStr,
 };
 
-use gesta::{Aggregate, AsOf, Gesta, Position, Reads, StreamName, stream_of};
+use gesta::{Aggregate, AsOf, Gesta, Position, Reads, Registry, StreamName, stream_of};
 use serde::Serialize;
 
 use crate::{Problem, StoredJson};
@@ -21,6 +21,8 @@ pub(crate) struct Aggregates(Vec<ShownKind>);
 
 pub(super) struct ShownKind {
     pub(super) category: &'static str,
+    /// Its events have personal fields, so its state may have their values.
+    pub(super) is_personal: bool,
     pub(super) load: for<'g> fn(&'g Gesta, &'g str, AsOf) -> StateFuture<'g>,
 }
 
@@ -48,8 +50,11 @@ impl Aggregates {
     {
         let category = A::CATEGORY;
         assert!(self.find(category).is_none(), "two aggregates have the category `{category}`");
+        let events = Registry::of::<A::Event>();
+        let is_personal = events.names().any(|name| !events.personal_fields(name).is_empty());
         self.0.push(ShownKind {
             category,
+            is_personal,
             load: |gesta, id, as_of| Box::pin(fold::<A>(gesta, id, as_of)),
         });
     }

@@ -19,6 +19,7 @@ use tower::{Layer, Service, ServiceBuilder, util::BoxCloneSyncService};
 use super::{
     cross_site::is_safe,
     extract::{decoded_body, path_parameters, query_pairs},
+    personal::PersonalView,
 };
 use crate::{
     Access, GestaState, OwnedRequest, Principal, Problem, Right,
@@ -71,6 +72,11 @@ impl RouteAccess {
         Self { moment, ..self }
     }
 
+    /// Returns whether the route is one of operators, whose personal data are masked.
+    fn is_of_operators(&self) -> bool {
+        matches!(self.right, Right::Inspect | Right::Status | Right::Operate | Right::Rebuild)
+    }
+
     /// Returns the request with its permit.
     async fn admit(&self, request: Request) -> Result<Request, Problem> {
         let Some(access) = self.state.access_in_force() else { return Ok(request) };
@@ -97,6 +103,7 @@ impl RouteAccess {
         parts.extensions.insert(Permit {
             actor: principal.map_or(ANONYMOUS, Principal::actor).to_owned(),
             sees_internal: access.rules().grants(Right::RawFeed, principal),
+            sees_personal: access.rules().grants(Right::Personal, principal),
         });
         Ok(Request::from_parts(parts, body))
     }
@@ -231,9 +238,23 @@ pub(crate) async fn check_access(
     request: Request,
     next: Next,
 ) -> Response {
-    match access.admit(request).await {
-        Ok(request) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+    let request = match access.admit(request).await {
+        Ok(request) => request,
+        Err(problem) => return problem.into_response(),
+    };
+    let (parts, body) = request.into_parts();
+    let view = match access.is_of_operators() {
+        true => PersonalView::of(&access.state, &parts),
+        false => Ok(PersonalView::default()),
+    };
+    let view = match view {
+        Ok(view) => view,
+        Err(problem) => return problem.into_response(),
+    };
+    let response = next.run(Request::from_parts(parts, body)).await;
+    match response.extensions().get::<Problem>().cloned() {
+        Some(quoting) if view.hides() => view.problem(quoting).into_response(),
+        Some(_) | None => response,
     }
 }
 

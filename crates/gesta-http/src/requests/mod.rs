@@ -15,6 +15,7 @@ pub(crate) mod guard;
 pub(crate) mod keys;
 pub(crate) mod measure;
 pub(crate) mod operator;
+pub(crate) mod personal;
 pub(crate) mod preconditions;
 pub(crate) mod socket_token;
 pub(crate) mod trace;

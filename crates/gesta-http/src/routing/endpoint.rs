@@ -13,7 +13,7 @@ use crate::{Describe, GestaState, Operation};
 
 /// An async handler whose extractors and response [describe themselves](Describe).
 ///
-/// Implemented for functions of up to four arguments. Only the last argument may read the body.
+/// Implemented for functions of up to five arguments. Only the last argument may read the body.
 pub trait Endpoint<Arguments>: Clone + Send + Sync + 'static {
     /// Returns a router that calls the handler for requests with this method.
     fn on(self, method: MethodFilter) -> MethodRouter<GestaState>;
@@ -86,3 +86,4 @@ endpoint!(| A);
 endpoint!(A | B);
 endpoint!(A B | C);
 endpoint!(A B C | D);
+endpoint!(A B C D | E);

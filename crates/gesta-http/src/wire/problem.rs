@@ -104,6 +104,18 @@ const CODES: [&str; 65] = [
     "upgrade-required",
 ];
 
+/// Codes of problems whose detail quotes an error of a projection, process manager or reactor.
+const QUOTING: [&str; 8] = [
+    "instance-unusable",
+    "process-manager-unavailable",
+    "projection-halted",
+    "projection-unavailable",
+    "reactor-unavailable",
+    "read-model-corrupt",
+    "still-fails",
+    "undecodable-event",
+];
+
 /// An unsuccessful response: a status, a stable code, and a detail for people.
 ///
 /// ```
@@ -264,6 +276,17 @@ impl Problem {
         self
     }
 
+    /// Returns whether the detail quotes an error of the application, which may quote its data.
+    pub(crate) fn quotes_error(&self) -> bool {
+        QUOTING.contains(&&*self.0.code)
+    }
+
+    /// Sets the detail.
+    pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.0.detail = detail.into();
+        self
+    }
+
     /// Returns the status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -318,6 +341,7 @@ impl From<InvalidField> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let quoting = self.quotes_error().then(|| self.clone());
         let body = self.to_json().to_string();
         let mut response = (self.0.status, body).into_response();
         let headers = response.headers_mut();
@@ -336,6 +360,10 @@ impl IntoResponse for Problem {
         if self.0.status == StatusCode::UPGRADE_REQUIRED {
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        if let Some(quoting) = quoting {
+            // The guard of an operator's route writes it anew for a reader who may not see it.
+            response.extensions_mut().insert(quoting);
         }
         response
     }

@@ -21,6 +21,7 @@ mod operators;
 mod outage;
 mod own_router;
 mod payloads;
+mod personal;
 mod prometheus;
 mod serving;
 mod sockets;

@@ -6,6 +6,7 @@
 mod codec;
 mod encoded;
 mod error;
+mod personal;
 mod registry;
 mod schema;
 mod set;
@@ -17,6 +18,7 @@ pub use codec::{CodecError, EventCodec, EventData};
 pub(crate) use encoded::CheckEvent;
 pub use encoded::EncodedEvent;
 pub use error::{DecodeError, DuplicateEventName, EncodeError, UndecodableEvent};
+pub use personal::PersonalField;
 pub(crate) use registry::ProcessShapes;
 pub use registry::{ReadError, Registry};
 pub use schema::{Event, EventShape, EventVersion};

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     DecodeError, DuplicateEventName, EncodeError, Event, EventData, EventShape, EventVersion,
+    PersonalField,
 };
 use crate::{TypeShape, json};
 
@@ -51,6 +52,8 @@ struct RegisteredEvent {
     /// Functions, since tracing a whole type takes time.
     versions: Vec<fn() -> Vec<EventVersion>>,
     examples: Vec<Value>,
+    /// Those of all versions.
+    personal: Vec<PersonalField>,
     read: Read,
     /// True if sets only read it, through a replacement.
     is_replaced: bool,
@@ -135,6 +138,9 @@ impl Registry {
             .or_insert_with(|| RegisteredEvent { is_replaced: true, ..RegisteredEvent::of::<E>() });
         // Versions of the replaced type must precede those of the set's member.
         let first = known.shapes.first().map_or(0, |shape| shape.version);
+        if known.type_id != TypeId::of::<E>() {
+            known.personal.extend(E::personal_fields());
+        }
         if known.type_id == TypeId::of::<E>() || E::VERSION >= first {
             return;
         }
@@ -161,6 +167,13 @@ impl Registry {
     #[must_use]
     pub fn versions(&self, name: &str) -> &[EventShape] {
         self.events.get(name).map_or(&[], |known| &known.shapes)
+    }
+
+    /// Returns the fields with personal data of all versions of an event; empty for an unknown
+    /// event, whose [`versions`](Self::versions) are empty, too.
+    #[must_use]
+    pub fn personal_fields(&self, name: &str) -> &[PersonalField] {
+        self.events.get(name).map_or(&[], |known| &known.personal)
     }
 
     /// Returns the versions of an event with the full shapes of their types, oldest first.
@@ -209,6 +222,7 @@ impl RegisteredEvent {
             shapes: E::shapes(),
             versions: vec![E::versions],
             examples: Vec::new(),
+            personal: E::personal_fields(),
             read: read::<E>,
             is_replaced: false,
             replaced: None,

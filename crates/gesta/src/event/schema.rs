@@ -11,7 +11,7 @@ use gesta_store::{ContentType, InvalidName, Tag};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{CodecError, DecodeError, EncodeError, EventCodec, EventData};
+use super::{CodecError, DecodeError, EncodeError, EventCodec, EventData, PersonalField};
 use crate::{TypeShape, json};
 
 /// A fact of the business: a struct with a stable event type and a schema version.
@@ -148,6 +148,12 @@ pub trait Event: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// [`InvalidName`] if a value does not fit into a tag.
     fn tags(&self) -> Result<Vec<Tag>, InvalidName> {
         Ok(Vec::new())
+    }
+
+    /// Returns the fields with personal data, of this version and of all older ones.
+    #[must_use]
+    fn personal_fields() -> Vec<PersonalField> {
+        Vec::new()
     }
 
     /// Decodes stored data into its current events: one, unless an upcaster drops or splits it

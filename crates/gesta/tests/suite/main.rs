@@ -29,6 +29,7 @@ mod on_read;
 mod open;
 mod orders;
 mod partitions;
+mod personal;
 mod pipeline;
 mod poor;
 mod post_office;

@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - A reader without the right to the raw feed sees no event of the framework's own streams.
+//! - A reader with it sees personal data only with the right to these.
 //! - The store is asked for the next page when all items of the last one were taken.
 //! - A reader that goes on after the position of the last item misses nothing and sees nothing
 //!   twice.
@@ -21,7 +22,7 @@ use gesta::{
 };
 use tokio::sync::watch;
 
-use crate::{GestaState, Problem, Right, queries::check_reached};
+use crate::{GestaState, Problem, Right, queries::check_reached, requests::personal::PersonalView};
 
 /// The requested events: of any of the streams, any of the categories and any of the types, with
 /// all of the tags. An empty list selects everything.
@@ -34,16 +35,24 @@ pub(super) struct Selection {
 }
 
 /// The events that the reader of a feed may see.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct FeedView {
     /// Events of the framework's own streams are shown, too.
     sees_internal: bool,
+    personal: PersonalView,
 }
 
 impl FeedView {
     pub(super) fn of(state: &GestaState, request: &Parts) -> Result<Self, Problem> {
         let permit = state.permit(request)?;
-        Ok(Self { sees_internal: permit.is_none_or(|permit| permit.sees_internal) })
+        let sees_internal = permit.is_none_or(|permit| permit.sees_internal);
+        // The right to the raw feed is one of operators. A reader without it is a consumer of the
+        // application, which gives it the data.
+        let personal = match sees_internal {
+            true => PersonalView::of(state, request)?,
+            false => PersonalView::default(),
+        };
+        Ok(Self { sees_internal, personal })
     }
 }
 
@@ -208,7 +217,8 @@ impl FeedReader {
         let wanted = page.into_iter().filter(is_wanted);
         // All of one page. The next is read only when this one is sent, so a slow reader holds up
         // nothing but its own subscription.
-        let items = wanted.map(|event| FeedItem::Event(Box::new(event)));
+        let shown = |event| self.view.personal.event(&event).into_owned();
+        let items = wanted.map(|event| FeedItem::Event(Box::new(shown(event))));
         self.ready = items.chain(passed.map(FeedItem::Passed)).collect();
     }
 }

@@ -138,7 +138,7 @@ impl FeedSession {
         let (abort, registration) = AbortHandle::new_pair();
         let running = RunningFeed { abort, acknowledged };
         self.running.insert(frame.id.clone(), running);
-        let messages = feed_messages(self.state.clone(), self.view, frame, known);
+        let messages = feed_messages(self.state.clone(), self.view.clone(), frame, known);
         self.messages.push(Abortable::new(messages, registration).boxed());
         Ok(())
     }

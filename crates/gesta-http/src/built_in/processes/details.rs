@@ -10,6 +10,7 @@ use serde_json::{json, value::RawValue};
 use crate::{
     Schema,
     built_in::leases::{LeaseDetails, LeasesInForce},
+    requests::personal::PersonalView,
     wire::event::recorded_at,
 };
 
@@ -69,6 +70,7 @@ impl ProcessDetails {
         status: ProcessStatus,
         leases: &LeasesInForce,
         counts: Option<InstanceCounts>,
+        view: &PersonalView,
     ) -> Self {
         Self {
             name: status.name,
@@ -86,8 +88,8 @@ impl ProcessDetails {
             commands: status.commands as u64,
             troubled: status.troubled as u64,
             set_aside: status.set_aside as u64,
-            error: status.error,
-            trouble: status.trouble,
+            error: status.error.map(|error| view.error(error)),
+            trouble: status.trouble.map(|error| view.error(error)),
             node: status.runs_on.map(|node| node.to_string()),
             lease: leases.of(status.lease.as_ref()),
             instances: counts.map(|counts| CountDetails {
@@ -120,13 +122,13 @@ pub(super) struct ListedInstance {
 }
 
 impl ListedInstance {
-    pub(super) fn of(summary: InstanceSummary) -> Self {
+    pub(super) fn of(summary: InstanceSummary, view: &PersonalView) -> Self {
         Self {
             id: summary.id,
             state: summary.state.to_string(),
             revision: summary.revision.map(|revision| revision.number()),
             set_aside: summary.set_aside as u64,
-            error: summary.error,
+            error: summary.error.map(|error| view.error(error)),
         }
     }
 }
@@ -202,23 +204,23 @@ fn json_of(text: &str) -> Box<RawValue> {
 }
 
 impl ShownInstance {
-    pub(super) fn of(details: InstanceDetails) -> Self {
+    pub(super) fn of(details: InstanceDetails, view: &PersonalView) -> Self {
         let timers = details.timers.into_iter().map(|timer| TimerDetails {
             id: timer.id.to_string(),
             due: recorded_at(timer.due),
-            timer: json_of(&timer.timer),
+            timer: view.opaque(json_of(&timer.timer)),
         });
         let commands = details.commands.into_iter().map(|command| CommandDetails {
             id: command.id.to_string(),
             name: command.name,
-            payload: json_of(&command.payload),
+            payload: view.opaque(json_of(&command.payload)),
         });
         let refused = details.refused.into_iter().map(|command| RefusedDetails {
             id: command.id.to_string(),
             name: command.name,
-            payload: json_of(&command.payload),
+            payload: view.opaque(json_of(&command.payload)),
             code: command.kind.to_string(),
-            reason: command.reason,
+            reason: view.error(command.reason),
         });
         Self {
             id: details.id,
@@ -228,8 +230,8 @@ impl ShownInstance {
             timers: timers.collect(),
             commands: commands.collect(),
             refused: refused.collect(),
-            set_aside: details.set_aside.into_iter().map(InputDetails::of).collect(),
-            trouble: details.trouble,
+            set_aside: inputs_of(details.set_aside, view),
+            trouble: details.trouble.map(|error| view.error(error)),
         }
     }
 }
@@ -284,16 +286,17 @@ pub(super) struct InputDetails {
 }
 
 impl SubjectDetails {
-    pub(super) fn of(set_aside: SetAside) -> Self {
-        Self {
-            subject: set_aside.subject.to_string(),
-            inputs: set_aside.inputs.into_iter().map(InputDetails::of).collect(),
-        }
+    pub(super) fn of(set_aside: SetAside, view: &PersonalView) -> Self {
+        Self { subject: set_aside.subject.to_string(), inputs: inputs_of(set_aside.inputs, view) }
     }
 }
 
+fn inputs_of(inputs: Vec<SetAsideInput>, view: &PersonalView) -> Vec<InputDetails> {
+    inputs.into_iter().map(|input| InputDetails::of(input, view)).collect()
+}
+
 impl InputDetails {
-    fn of(set_aside: SetAsideInput) -> Self {
+    fn of(set_aside: SetAsideInput, view: &PersonalView) -> Self {
         let of_input = match set_aside.input {
             WaitingInput::Event { id, event_type, stream, revision, position } => Self {
                 kind: "event",
@@ -306,7 +309,7 @@ impl InputDetails {
             },
             WaitingInput::Timer { timer } => Self::of_effect("timer", timer),
             WaitingInput::Refused { command, code, reason } => Self {
-                refusal: Some(format!("{code}: {reason}")),
+                refusal: Some(format!("{code}: {}", view.error(reason))),
                 ..Self::of_effect("refusal", command)
             },
             WaitingInput::Command { command } => Self::of_effect("command", command),
@@ -316,7 +319,7 @@ impl InputDetails {
         };
         Self {
             number: set_aside.number,
-            error: set_aside.error,
+            error: set_aside.error.map(|error| view.error(error)),
             attempts: set_aside.attempts,
             since: recorded_at(set_aside.since),
             ..of_input

@@ -22,7 +22,7 @@ use crate::{
         leases::LeasesInForce,
         responses::{CurrentState, Done, Listed},
     },
-    requests::operator::RequestOperator,
+    requests::{operator::RequestOperator, personal::PersonalView},
 };
 
 /// Returns the routes under a path prefix.
@@ -83,10 +83,15 @@ pub(crate) fn routes(prefix: &str) -> [ApiRoute; 12] {
     ]
 }
 
-async fn list_processes(state: GestaState) -> Result<Listed<ProcessDetails>, Problem> {
+async fn list_processes(
+    state: GestaState,
+    view: PersonalView,
+) -> Result<Listed<ProcessDetails>, Problem> {
     let leases = LeasesInForce::read(&state).await;
     let all = state.gesta().process_managers().into_iter();
-    Ok(Listed { items: all.map(|status| ProcessDetails::of(status, &leases, None)).collect() })
+    Ok(Listed {
+        items: all.map(|status| ProcessDetails::of(status, &leases, None, &view)).collect(),
+    })
 }
 
 /// The path of a process manager.
@@ -98,6 +103,7 @@ struct ProcessPath {
 
 async fn show_process(
     state: GestaState,
+    view: PersonalView,
     path: PathOf<ProcessPath>,
 ) -> Result<CurrentState<ProcessDetails>, Problem> {
     let name = &path.process.0;
@@ -107,7 +113,7 @@ async fn show_process(
     let status = state.gesta().process_managers().into_iter().find(|status| status.name == name);
     let status = status.expect("a manager with counts is registered");
     let leases = LeasesInForce::read(&state).await;
-    Ok(CurrentState(ProcessDetails::of(status, &leases, Some(counts))))
+    Ok(CurrentState(ProcessDetails::of(status, &leases, Some(counts), &view)))
 }
 
 async fn pause_process(
@@ -143,6 +149,7 @@ struct InstancesQuery {
 
 async fn list_instances(
     state: GestaState,
+    view: PersonalView,
     path: PathOf<ProcessPath>,
     query: QueryOf<InstancesQuery>,
     links: PageLinks,
@@ -158,7 +165,8 @@ async fn list_instances(
     let page = state.gesta().process_instances(&search).await?;
     let next = page.next.map(|id| links.next(&list, &id));
     let links = links.header(next.as_ref());
-    let items = page.instances.into_iter().map(ListedInstance::of).collect();
+    let items = page.instances.into_iter();
+    let items = items.map(|instance| ListedInstance::of(instance, &view)).collect();
     Ok(InstancesPage { page: Paged { items, next }, links })
 }
 
@@ -173,18 +181,22 @@ struct InstancePath {
 
 async fn show_instance(
     state: GestaState,
+    view: PersonalView,
     path: PathOf<InstancePath>,
 ) -> Result<CurrentState<ShownInstance>, Problem> {
     let details = state.gesta().process_instance(&path.process.0, &path.id.0).await?;
-    Ok(CurrentState(ShownInstance::of(details)))
+    Ok(CurrentState(ShownInstance::of(details, &view)))
 }
 
 async fn list_set_aside(
     state: GestaState,
+    view: PersonalView,
     path: PathOf<ProcessPath>,
 ) -> Result<CurrentState<Listed<SubjectDetails>>, Problem> {
     let all = state.gesta().process_set_aside(&path.process.0).await?;
-    Ok(CurrentState(Listed { items: all.into_iter().map(SubjectDetails::of).collect() }))
+    Ok(CurrentState(Listed {
+        items: all.into_iter().map(|one| SubjectDetails::of(one, &view)).collect(),
+    }))
 }
 
 /// The path of a subject's set-aside inputs.

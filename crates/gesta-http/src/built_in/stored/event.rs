@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::{
     Schema, StoredJson,
+    requests::personal::PersonalView,
     wire::event::{Payload, recorded_at},
 };
 
@@ -90,13 +91,23 @@ impl StoredEvent {
     }
 
     /// Adds the payload in the current version of its type.
-    pub(super) fn upcast_by(self, events: &Registry, event: &RecordedEvent) -> Self {
+    pub(super) fn upcast_by(
+        self,
+        events: &Registry,
+        event: &RecordedEvent,
+        view: &PersonalView,
+    ) -> Self {
         let (name, version) = (event.event_type.as_str(), event.schema_version);
         let Some(current) = events.versions(name).last() else { return self };
         match events.read(name, version, event.into()) {
-            Ok(value) if version != current.version => Self { upcast: Some(value), ..self },
+            Ok(value) if version != current.version => {
+                Self { upcast: Some(view.decoded(name, value)), ..self }
+            }
             Ok(_) => self,
-            Err(error) => Self { unreadable: Some(in_words(&error)), ..self },
+            Err(error) => {
+                let words = view.error_of(&event.event_type, in_words(&error));
+                Self { unreadable: Some(words), ..self }
+            }
         }
     }
 }

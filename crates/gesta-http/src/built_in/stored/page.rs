@@ -30,6 +30,7 @@ use crate::{
     Schemas, Time,
     built_in::{identifiers::EventName, program::Program},
     queries::check_reached,
+    requests::personal::PersonalView,
     wire::problem::RESOURCE_NOT_FOUND,
 };
 
@@ -79,6 +80,7 @@ pub(super) struct StreamPage {
 pub(super) async fn read_stream(
     state: GestaState,
     program: Program,
+    view: PersonalView,
     path: PathOf<StreamPath>,
     query: QueryOf<StreamQuery>,
 ) -> Result<StreamPage, Problem> {
@@ -103,7 +105,7 @@ pub(super) async fn read_stream(
         }
     };
     let known = query.upcast.unwrap_or(false).then_some(&program.0.events);
-    Ok(StreamPage { stream: stream.to_string(), events: shown(&events, known), next, end })
+    Ok(StreamPage { stream: stream.to_string(), events: shown(&events, known, &view), next, end })
 }
 
 /// Tells a stream without events in this range from one that does not exist.
@@ -128,6 +130,7 @@ pub(super) struct StorePage {
 
 pub(super) async fn read_all(
     state: GestaState,
+    view: PersonalView,
     request: StoreRequest,
 ) -> Result<StorePage, Problem> {
     check_reached(state.gesta(), request.after()).await?;
@@ -148,7 +151,7 @@ pub(super) async fn read_all(
         (Direction::Forwards, true) => last.max(head),
         (Direction::Forwards | Direction::Backwards, false) => last,
     };
-    Ok(StorePage { events: shown(&events, None), position: position.number(), end })
+    Ok(StorePage { events: shown(&events, None, &view), position: position.number(), end })
 }
 
 /// The path of an event.
@@ -174,6 +177,7 @@ pub(super) struct FoundEvents {
 pub(super) async fn find_events(
     state: GestaState,
     program: Program,
+    view: PersonalView,
     path: PathOf<EventPath>,
     query: QueryOf<LookUpQuery>,
 ) -> Result<FoundEvents, Problem> {
@@ -186,13 +190,20 @@ pub(super) async fn find_events(
         return Err(Problem::new(StatusCode::NOT_FOUND, "not-found", detail));
     }
     let known = query.upcast.unwrap_or(false).then_some(&program.0.events);
-    Ok(FoundEvents { events: shown(&events, known) })
+    Ok(FoundEvents { events: shown(&events, known, &view) })
 }
 
-fn shown(events: &[RecordedEvent], known: Option<&Registry>) -> Vec<StoredEvent> {
-    let shown = events.iter().map(|event| match known {
-        Some(known) => StoredEvent::of(event).upcast_by(known, event),
-        None => StoredEvent::of(event),
+fn shown(
+    events: &[RecordedEvent],
+    known: Option<&Registry>,
+    view: &PersonalView,
+) -> Vec<StoredEvent> {
+    let shown = events.iter().map(|event| {
+        let stored = StoredEvent::of(&view.event(event));
+        match known {
+            Some(known) => stored.upcast_by(known, event, view),
+            None => stored,
+        }
     });
     shown.collect()
 }
