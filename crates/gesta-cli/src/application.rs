@@ -114,6 +114,12 @@ impl Application {
         self.response(request.send_empty()).map(drop)
     }
 
+    /// Sends a POST request that changes nothing, and returns the JSON document of its answer.
+    pub(crate) fn ask(&self, path: &Path) -> Result<String> {
+        let request = self.agent().post(self.url(path)?);
+        self.response(request.send_empty())
+    }
+
     /// Sends a DELETE request.
     pub(crate) fn delete(&self, path: &Path, reason: Option<&str>) -> Result<()> {
         let reason = reason.map(|reason| ("reason", reason));

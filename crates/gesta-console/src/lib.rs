@@ -72,6 +72,7 @@ static ASSETS: &[Asset] = assets![
     "application/aggregate.js",
     "application/aggregates.js",
     "application/audit.js",
+    "application/compare.js",
     "application/dead-letters.js",
     "application/instance.js",
     "application/parts.js",

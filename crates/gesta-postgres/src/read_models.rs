@@ -35,6 +35,7 @@ mod store;
 mod tables;
 mod tx;
 mod views;
+mod walk;
 
 pub(crate) use self::builds::SchemaNames;
 pub use self::{

@@ -35,6 +35,7 @@ mod snapshot_file;
 mod store;
 mod threads;
 mod tx;
+mod walk;
 
 pub use reader::Reader;
 pub use rusqlite;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use gesta_store::{DatabaseError, ListRows, ReadRows, Row};
+use gesta_store::{DatabaseError, ListRows, ReadRows, Row, VisitRows};
 use rusqlite::{Connection, Params};
 use serde_json::Value;
 
@@ -12,11 +12,12 @@ use crate::{
     read_model_file::ReadModelFile,
     rows,
     threads::{Bound, Threads},
+    walk,
 };
 
 /// A read-only connection to one read model.
 ///
-/// All its statements read one snapshot, taken by the first statement.
+/// All its statements read one snapshot, taken when the reader is opened.
 ///
 /// # Blocking
 ///
@@ -53,8 +54,7 @@ pub(crate) struct OpenReader {
 impl OpenReader {
     pub(crate) fn open(file: Arc<ReadModelFile>) -> Result<Self, DatabaseError> {
         let connection = file.take_reader().map_err(|error| file.named(error))?;
-        // A deferred transaction takes its snapshot with the first statement, not here.
-        connection.execute_batch("begin").map_err(|error| file.named(classify(error)))?;
+        begin_at_once(&connection).map_err(|error| file.named(classify(error)))?;
         Ok(Self { connection: Some(connection), file })
     }
 
@@ -66,6 +66,14 @@ impl OpenReader {
     pub(crate) fn connection(&self) -> &Connection {
         self.connection.as_ref().expect("a reader owns its connection until it is dropped")
     }
+}
+
+/// Begins a transaction and takes its snapshot, which is otherwise taken by the first statement that
+/// reads.
+fn begin_at_once(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("begin")?;
+    connection.prepare_cached("select 1 from sqlite_schema limit 1")?.query([])?.next()?;
+    Ok(())
 }
 
 impl Drop for OpenReader {
@@ -114,6 +122,18 @@ impl Reader {
     ) -> Result<Vec<T>, DatabaseError> {
         let open = self.open()?;
         open.named(query(open.connection(), sql, params, read))
+    }
+
+    /// Hands all rows to a visitor, on a database thread.
+    pub(crate) async fn visit_rows<V: VisitRows>(
+        &mut self,
+        mut visitor: V,
+    ) -> Result<V, DatabaseError> {
+        self.on_thread(move |connection| {
+            walk::visit_rows(connection, &mut visitor)?;
+            Ok(visitor)
+        })
+        .await
     }
 
     /// Runs a statement on a database thread.

@@ -14,7 +14,7 @@ use std::{
 use gesta_store::{
     AcquireLease, Checkpoint, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture,
     DeadLetter, Lease, LeaseError, LeaseFuture, LeaseInForce, Leases, ReadModel, ReadModelId,
-    ReadModelStore, Snapshot, SnapshotStore, StreamName,
+    ReadModelStore, Snapshot, SnapshotStore, StreamName, VisitRows,
 };
 
 use crate::{
@@ -328,6 +328,10 @@ impl ReadModelStore for Sqlite {
             Ok(Reader::new(OpenReader::open(directory.file(&id)?)?, readers))
         })
         .await
+    }
+
+    async fn visit_rows<V: VisitRows>(reader: &mut Reader, visitor: V) -> Result<V, DatabaseError> {
+        reader.visit_rows(visitor).await
     }
 
     async fn dead_letters(

@@ -79,7 +79,7 @@ pub use read_model::{
     Advance, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture, DeadLetter,
     DeadLetterReason, Fingerprint, ListRows, MemoryReadModels, MemoryReader, MemoryTx, Partition,
     ReadModel, ReadModelId, ReadModelStore, ReadModelTx, ReadRows, Row, Rows, SharedError,
-    Snapshot, SnapshotStore, Stage,
+    Snapshot, SnapshotStore, Stage, VisitRows, row_by_key,
 };
 pub use regex_filter::{RegexFilter, RegexTarget};
 pub use store::{EventStore, StoreFuture};

@@ -1,7 +1,7 @@
 //! Storage of data that is derived from events: read models, checkpoints, snapshots.
 //!
 //! Owns: [`ReadModelStore`] with its transactions ([`ReadModelTx`]) and portable rows
-//! ([`ReadRows`], [`Rows`]), [`DeadLetter`], [`CheckpointStore`], [`SnapshotStore`], and their
+//! ([`ReadRows`], [`Rows`]), [`VisitRows`], [`DeadLetter`], [`CheckpointStore`], [`SnapshotStore`], and their
 //! error, [`DatabaseError`].
 //!
 //! The rows, checkpoint and dead letters of a read model change in one transaction, so each event
@@ -15,6 +15,7 @@ mod memory;
 mod partition;
 mod rows;
 mod snapshot_store;
+mod visit_rows;
 
 use std::{
     fmt,
@@ -29,6 +30,7 @@ pub use memory::{MemoryReadModels, MemoryReader, MemoryTx};
 pub use partition::Partition;
 pub use rows::{ListRows, ReadRows, Row, Rows};
 pub use snapshot_store::{Fingerprint, Snapshot, SnapshotStore};
+pub use visit_rows::{VisitRows, row_by_key};
 
 use crate::{AppendTransaction, Checkpoint, DatabaseName, Position};
 use partition::PartitionCheckpoints;
@@ -384,6 +386,23 @@ pub trait ReadModelStore: Clone + Send + Sync + 'static {
         &self,
         read_model: &ReadModelId,
     ) -> impl Future<Output = Result<Self::Reader, DatabaseError>> + Send;
+
+    /// Hands all rows of a read model to a visitor, table by table, and returns the visitor. The
+    /// rows are those of the reader's snapshot; their order is the store's. Rows of the store's own
+    /// (checkpoints, dead letters, properties) and views are left out.
+    ///
+    /// By default the store refuses.
+    ///
+    /// # Errors
+    ///
+    /// - [`DatabaseError::Rejected`] if the store cannot walk over rows.
+    fn visit_rows<V: VisitRows>(
+        reader: &mut Self::Reader,
+        visitor: V,
+    ) -> impl Future<Output = Result<V, DatabaseError>> + Send {
+        let _ = (reader, visitor);
+        ready(Err(DatabaseError::rejected("this store of read models cannot walk over all rows")))
+    }
 
     /// Returns the dead letters of a read model, by increasing position.
     ///

@@ -233,10 +233,10 @@ pub use process::{
     WaitingInput, stored_processes,
 };
 pub use projection::{
-    Apply, ApplyError, FailurePolicy, InvalidProjectionName, Lag, OldRows, OnRead, OnReadRow,
-    OperationError, PARTITIONS_MAX, PROJECTION_NAME_BYTES_MAX, PartitionStatus, PendingSwitch,
-    Projection, ProjectionState, ProjectionStatus, ReadOnDemandError, ReadTypedRows,
-    RebuildProgress, Rehearsal, TypedRows, check_projection_name,
+    Apply, ApplyError, Comparison, FailurePolicy, InvalidProjectionName, Lag, OldRows, OnRead,
+    OnReadRow, OperationError, PARTITIONS_MAX, PROJECTION_NAME_BYTES_MAX, PartitionStatus,
+    PendingSwitch, Projection, ProjectionState, ProjectionStatus, ReadOnDemandError, ReadTypedRows,
+    RebuildProgress, Rehearsal, TableComparison, TypedRows, check_projection_name,
 };
 pub use reactor::{
     EffectContext, EffectDeadLetter, EffectError, EffectKey, Reactor, ReactorError, ReactorSetup,

@@ -6,6 +6,7 @@ import { to } from "../route.js";
 import { facts, notice, table } from "../table.js";
 import { counted, duration, grouped } from "../time.js";
 import { Rates, watch } from "../watch.js";
+import { compareButton } from "./compare.js";
 import {
   column,
   countLink,
@@ -54,6 +55,7 @@ function acts({ name, state, inline, partitions, oldRows, pendingSwitch, rebuild
   const about =
     "The projection runs from the first event into new rows, while the present ones answer queries.";
   const made = [
+    can("compareRebuild") && pendingSwitch && isPausable && compareButton(name),
     can("confirmSwitch") &&
       pendingSwitch &&
       actButton("Switch over", {

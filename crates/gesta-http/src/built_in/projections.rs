@@ -11,7 +11,7 @@ use axum::{
 };
 use gesta::{
     DeadLetterId, OldRows, PartitionStatus, PendingSwitch, ProjectionState, ProjectionStatus,
-    RebuildProgress, Rehearsal,
+    RebuildProgress, Rehearsal, TableComparison,
     store::{DeadLetter, DeadLetterReason, Position},
 };
 use serde::Serialize;
@@ -32,9 +32,10 @@ use crate::{
 };
 
 /// Returns the routes under a path prefix.
-pub(crate) fn routes(prefix: &str) -> [ApiRoute; 11] {
+pub(crate) fn routes(prefix: &str) -> [ApiRoute; 12] {
     let under = |path: &str| format!("{prefix}{path}");
     let rebuild = under("/projections/{name}/rebuild");
+    let compare = under("/projections/{name}/compare");
     let confirm = under("/projections/{name}/confirm-switch");
     let roll_back = under("/projections/{name}/roll-back");
     let drop_old = under("/projections/{name}/drop-old-rows");
@@ -49,6 +50,13 @@ pub(crate) fn routes(prefix: &str) -> [ApiRoute; 11] {
         ApiRoute::post(&rebuild, "Rebuilds a read model while the current one answers queries")
             .handle(rebuild_projection)
             .right(Right::Rebuild),
+        ApiRoute::post(
+            &compare,
+            "Compares a rebuild that awaits confirmation with the current rows",
+        )
+        .handle(compare_rebuild)
+        .right(Right::Rebuild)
+        .rejects(&["cannot-compare"]),
         ApiRoute::post(
             &confirm,
             "Confirms the switch to a rebuild that has new dead letters or is held",
@@ -325,6 +333,89 @@ async fn resume_projection(
 ) -> Result<Done, Problem> {
     state.gesta().resume_projection(&path.name.0, &operator.0).await?;
     Ok(Done)
+}
+
+/// Comparison of a rebuild with the current rows. Both reflect the same events.
+#[derive(Debug, Serialize, Schema)]
+#[serde(rename_all = "camelCase")]
+struct ComparisonDetails {
+    /// Both builds have the same rows.
+    equal: bool,
+    /// Number of the build that answers queries.
+    live_build: u64,
+    /// Number of the rebuild.
+    rebuilt_build: u64,
+    /// Position up to which both reflect all events.
+    position: u64,
+    /// The tables of both, by name.
+    tables: Vec<ComparedTable>,
+}
+
+/// Comparison of a table.
+#[derive(Debug, Serialize, Schema)]
+#[serde(rename_all = "camelCase")]
+struct ComparedTable {
+    /// Name.
+    name: String,
+    /// Both builds have the same rows.
+    equal: bool,
+    /// Number of rows that answer queries.
+    live_rows: u64,
+    /// Number of rows of the rebuild.
+    rebuilt_rows: u64,
+    /// Rows that only the current build has, as texts of JSON: up to 20, each cut after 4 KiB.
+    only_live: Vec<String>,
+    /// Rows that only the rebuild has, in the same form.
+    only_rebuilt: Vec<String>,
+    /// There are, or may be, more of either kind.
+    more: bool,
+}
+
+impl ComparedTable {
+    fn of(table: TableComparison) -> Self {
+        Self {
+            name: table.table,
+            equal: table.is_equal,
+            live_rows: table.live_rows,
+            rebuilt_rows: table.rebuilt_rows,
+            only_live: table.only_live,
+            only_rebuilt: table.only_rebuilt,
+            more: table.has_more,
+        }
+    }
+}
+
+/// The response to a comparison: 200.
+#[derive(Debug)]
+struct Compared(ComparisonDetails);
+
+impl IntoResponse for Compared {
+    fn into_response(self) -> Response {
+        Json(self.0).into_response()
+    }
+}
+
+impl Describe for Compared {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers::<ComparisonDetails>(StatusCode::OK, "compared, and nothing has changed");
+        operation.problem(404, RESOURCE_NOT_FOUND);
+        let about = "no rebuild awaits confirmation, or another node runs the projection";
+        operation.problem(409, about);
+    }
+}
+
+async fn compare_rebuild(
+    state: GestaState,
+    path: PathOf<ProjectionPath>,
+) -> Result<Compared, Problem> {
+    let compared = state.gesta().compare_rebuild(&path.name.0).await?;
+    Ok(Compared(ComparisonDetails {
+        equal: compared.is_equal(),
+        live_build: compared.live,
+        rebuilt_build: compared.rebuilt,
+        position: compared.position.number(),
+        tables: compared.tables.into_iter().map(ComparedTable::of).collect(),
+    }))
 }
 
 async fn confirm_switch(

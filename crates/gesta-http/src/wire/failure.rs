@@ -262,6 +262,8 @@ impl From<OperationError> for Problem {
             OperationError::Database(error) => error.into(),
             OperationError::Store(error) => error.into(),
             OperationError::NothingToConfirm { .. } => conflict("nothing-to-confirm", detail),
+            OperationError::NothingToCompare { .. } => conflict("nothing-to-compare", detail),
+            OperationError::CannotCompare { .. } => Self::unprocessable("cannot-compare", detail),
             OperationError::NoOldRows { .. } => conflict("no-old-rows", detail),
             OperationError::OtherVersion { .. } => conflict("other-version", detail),
             OperationError::Unavailable { .. } => {

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use gesta_store::{DatabaseError, ListRows, ReadRows, Row};
+use gesta_store::{DatabaseError, ListRows, ReadRows, Row, VisitRows};
 use serde_json::Value;
 
 use super::{
     rows,
     session::{Parameter, Session},
+    walk,
 };
 
 /// A read-only connection to one read model. All its statements read one snapshot.
@@ -64,6 +65,14 @@ impl Reader {
         read: impl FnMut(&tokio_postgres::Row) -> Result<T, tokio_postgres::Error> + Send,
     ) -> Result<Vec<T>, DatabaseError> {
         self.session.read(sql, values, read).await
+    }
+
+    pub(super) async fn visit_rows<V: VisitRows>(
+        &mut self,
+        mut visitor: V,
+    ) -> Result<V, DatabaseError> {
+        walk::visit_rows(&mut self.session, &mut visitor).await?;
+        Ok(visitor)
     }
 }
 

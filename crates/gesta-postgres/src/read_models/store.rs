@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 use gesta_store::{
     AppendTransaction, Checkpoint, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture,
     DatabaseName, DeadLetter, Partition, Position, ReadModel, ReadModelId, ReadModelStore,
-    Snapshot, SnapshotStore, StoreError, StreamName,
+    Snapshot, SnapshotStore, StoreError, StreamName, VisitRows,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -267,6 +267,10 @@ impl ReadModelStore for PostgresReadModels {
         let id = read_model.clone();
         let begin = |core| Session::begin(core, id, Purpose::Read);
         Ok(Reader::new(self.core.run(begin).await?))
+    }
+
+    async fn visit_rows<V: VisitRows>(reader: &mut Reader, visitor: V) -> Result<V, DatabaseError> {
+        reader.visit_rows(visitor).await
     }
 
     async fn dead_letters(

@@ -113,6 +113,7 @@ macro_rules! __every_read_model_clause {
             contents::only_the_first_of_two_deletions_of_a_dead_letter_reports_it;
             contents::a_property_is_of_its_transaction;
             contents::read_models_keep_apart;
+            contents::a_visitor_gets_each_row_once_or_is_refused;
             consumers::a_consumers_checkpoint_never_goes_back_in_one_incarnation;
             consumers::consumers_keep_apart;
             consumers::an_older_snapshot_does_not_win;

@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::{
     Advance, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture, DeadLetter, ListRows,
     ReadModel, ReadModelId, ReadModelStore, ReadModelTx, ReadRows, Row, Rows, Snapshot,
-    SnapshotStore, Stage,
+    SnapshotStore, Stage, VisitRows, row_by_key,
 };
 use crate::{
     AppendTransaction, Checkpoint, DatabaseName, Position, StreamName,
@@ -241,6 +241,18 @@ impl ReadModelStore for MemoryReadModels {
 
     async fn reader(&self, read_model: &ReadModelId) -> Result<MemoryReader, DatabaseError> {
         Ok(MemoryReader(self.contents(read_model)?))
+    }
+
+    async fn visit_rows<V: VisitRows>(
+        reader: &mut MemoryReader,
+        mut visitor: V,
+    ) -> Result<V, DatabaseError> {
+        for (table, rows) in &reader.0.tables {
+            for (key, value) in rows {
+                visitor.visit(table, &row_by_key(key, &value.to_string()));
+            }
+        }
+        Ok(visitor)
     }
 
     async fn dead_letters(

@@ -7,7 +7,7 @@
 use std::{
     fmt,
     str::FromStr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, PoisonError},
 };
 
 use bytes::Bytes;
@@ -15,10 +15,12 @@ use gesta_store::{DatabaseError, DeadLetter, Position, StoreError};
 
 use super::{Gesta, lag::lag};
 use crate::{
-    AsOf, OldRows, OnRead, OnReadRow, OperationError, Projection, ProjectionState,
+    AsOf, Comparison, OldRows, OnRead, OnReadRow, OperationError, Projection, ProjectionState,
     ProjectionStatus, ReadOnDemandError, Rehearsal,
     audit::{self, Operator},
-    projection::{Operation, ProjectionHandle, ProjectionProgress, SwitchOver},
+    projection::{
+        BothBuilds, BothBuildsSlot, Operation, ProjectionHandle, ProjectionProgress, SwitchOver,
+    },
 };
 
 /// The id of a dead letter among all projections: `openings@42`.
@@ -228,6 +230,36 @@ impl Gesta {
         }
         self.record(handle, operator, ("confirm-switch", projection)).await?;
         handle.execute(Operation::ConfirmSwitch).await
+    }
+
+    /// Compares the rows of a rebuild that awaits confirmation with the active ones, once both
+    /// reflect the same events. Changes nothing, and nothing is recorded in the audit stream.
+    ///
+    /// Reads all rows of both, some at a time, in one snapshot of each; the projection continues
+    /// meanwhile. Rows are compared by their contents, in any order.
+    ///
+    /// # Errors
+    /// [`OperationError::NothingToCompare`] if no rebuild awaits confirmation.
+    /// [`OperationError::CannotCompare`] if the projection is inline or divided into partitions, if
+    /// its read models cannot be walked over, or if one build does not reach the other one within
+    /// five seconds.
+    pub async fn compare_rebuild(&self, projection: &str) -> Result<Comparison, OperationError> {
+        let handle = self.operated(projection).await?;
+        let refused =
+            |reason: String| Err(OperationError::CannotCompare { projection: handle.name, reason });
+        if let Some(reason) = handle.cannot_compare() {
+            return refused(reason.to_owned());
+        }
+        let slot = BothBuildsSlot::default();
+        handle.execute(Operation::OpenBoth(Arc::clone(&slot))).await?;
+        let both = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let BothBuilds { live: (live, live_rows), rebuilt: (rebuilt, rebuilt_rows), position } =
+            both.expect("a projection that has opened both builds leaves them");
+        match handle.read_models.compare(live_rows, rebuilt_rows).await {
+            Ok(tables) => Ok(Comparison { live, rebuilt, position, tables }),
+            Err(DatabaseError::Rejected { reason, .. }) => refused(reason.to_string()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Makes the rows from before the last switch active again. They first catch up with the head,

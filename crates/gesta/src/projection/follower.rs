@@ -111,6 +111,7 @@ where
             | Operation::Retry(_)
             | Operation::Discard(_)
             | Operation::Rehearse(..)
+            | Operation::OpenBoth(_)
             | Operation::ConfirmSwitch
             | Operation::RollBack
             | Operation::DropOld

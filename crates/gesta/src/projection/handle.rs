@@ -23,7 +23,8 @@ use tokio::{
 
 use super::{
     Apply, ControlMessage, FailurePolicy, Operation, OperationError, PARTITIONS_MAX,
-    PartitionStatus, ProjectionProgress, ProjectionState,
+    PartitionStatus, ProjectionProgress, ProjectionState, TableComparison,
+    comparison::compare,
     deps::{ProjectionDeps, ReadModelWork},
     inline::InlineProjection,
     lifecycle::ReadModelLifecycle,
@@ -222,6 +223,16 @@ impl ProjectionHandle {
         }
     }
 
+    /// Returns why a rebuild cannot be compared with the live rows, or `None` if it can.
+    pub(crate) fn cannot_compare(&self) -> Option<&'static str> {
+        // Their rows are not changed by the projection's task alone.
+        match (self.is_inline, self.partitions.is_empty()) {
+            (true, _) => Some("it is inline, so its rows change with each append"),
+            (false, false) => Some("it is divided into partitions, which are filled apart"),
+            (false, true) => None,
+        }
+    }
+
     /// Returns the refusal of operations while the projection does not run on this node.
     pub(crate) fn runs_elsewhere(&self) -> Option<RunsElsewhere> {
         let progress = self.progress.borrow();
@@ -276,6 +287,12 @@ pub(crate) trait AnyReadModels: Send + Sync {
     fn reader(&self, read_model: ReadModelId) -> DatabaseFuture<'_, AnyReader>;
     fn dead_letters(&self, read_model: ReadModelId) -> DatabaseFuture<'_, Vec<DeadLetter>>;
     fn run_read(&self, work: BoxedWork) -> DatabaseFuture<'_, ()>;
+    /// Compares the rows of two builds, of which these are readers.
+    fn compare(
+        &self,
+        live: AnyReader,
+        rebuilt: AnyReader,
+    ) -> DatabaseFuture<'static, Vec<TableComparison>>;
     fn troubles(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send + '_>>;
 }
 
@@ -292,6 +309,19 @@ impl<S: ReadModelStore> AnyReadModels for S {
 
     fn dead_letters(&self, read_model: ReadModelId) -> DatabaseFuture<'_, Vec<DeadLetter>> {
         Box::pin(async move { ReadModelStore::dead_letters(self, &read_model).await })
+    }
+
+    fn compare(
+        &self,
+        live: AnyReader,
+        rebuilt: AnyReader,
+    ) -> DatabaseFuture<'static, Vec<TableComparison>> {
+        Box::pin(async move {
+            let (Ok(live), Ok(rebuilt)) = (live.downcast(), rebuilt.downcast()) else {
+                return Err(DatabaseError::rejected("the readers are of another store"));
+            };
+            compare::<S>(*live, *rebuilt).await
+        })
     }
 
     fn run_read(&self, work: BoxedWork) -> DatabaseFuture<'_, ()> {

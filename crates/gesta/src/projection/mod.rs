@@ -11,8 +11,10 @@
 //!
 //! [`ReadModelStore`]: gesta_store::ReadModelStore
 
+mod both_builds;
 mod cached_answers;
 mod catch_panic;
+mod comparison;
 mod dead_letters;
 mod deliveries;
 mod deps;
@@ -39,6 +41,8 @@ use std::{error::Error, future::Future};
 
 use gesta_store::{DatabaseError, StreamName};
 
+pub(crate) use both_builds::{BothBuilds, BothBuildsSlot};
+pub use comparison::{Comparison, TableComparison};
 pub(crate) use handle::{
     ProjectionContext, ProjectionHandle, ProjectionRegistration, SharedStore, StartProjection,
 };

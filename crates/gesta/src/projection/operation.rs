@@ -6,6 +6,7 @@ use bytes::Bytes;
 use gesta_store::{DatabaseError, Position, ReadModelId, StoreError};
 use tokio::sync::oneshot;
 
+use super::both_builds::BothBuildsSlot;
 use crate::RunsElsewhere;
 
 /// An operation requested from a running projection, with the channel for its result.
@@ -26,6 +27,9 @@ pub(crate) enum Operation {
     /// Applies the dead letter at this position with other data, and those behind it, and takes it
     /// all back. The slot gets what happened.
     Rehearse(Position, Bytes, Arc<OnceLock<Rehearsal>>),
+    /// Opens readers of the live rows and of a rebuild that awaits confirmation, once both reflect
+    /// the same events. The slot gets them.
+    OpenBoth(BothBuildsSlot),
     /// Makes a rebuild with dead letters live.
     ConfirmSwitch,
     /// Resumes the retired read model and makes it live once it has caught up.
@@ -99,6 +103,24 @@ pub enum OperationError {
     NothingToConfirm {
         /// Name of the projection.
         projection: &'static str,
+    },
+    /// No rebuild awaits confirmation, so there is nothing to compare the live rows with. Rebuild
+    /// the projection, and hold the switch-over.
+    #[error(
+        "no rebuild of projection {projection} awaits confirmation; rebuild it and hold the \
+         switch-over, then compare"
+    )]
+    NothingToCompare {
+        /// Name of the projection.
+        projection: &'static str,
+    },
+    /// The rows cannot be compared.
+    #[error("the rows of projection {projection} cannot be compared: {reason}")]
+    CannotCompare {
+        /// Name of the projection.
+        projection: &'static str,
+        /// The reason.
+        reason: String,
     },
     /// No old rows are kept: there was no switch-over, or they were dropped.
     #[error("projection {projection} has no old rows from before a switch-over")]

@@ -131,7 +131,7 @@ where
         }
     }
 
-    fn awaits_confirmation(&self) -> bool {
+    pub(super) fn awaits_confirmation(&self) -> bool {
         let RebuildState::Running(rebuild) = &self.rebuild_state else { return false };
         rebuild.is_complete()
             && (rebuild.writer.dead_letters > 0 || rebuild.is_held)
@@ -169,6 +169,16 @@ where
             },
         };
         NextWork::Answering(delivery)
+    }
+
+    /// Waits for the next delivery of the rebuild. `None` if there is no rebuild.
+    ///
+    /// Cancel-safe.
+    pub(super) async fn next_of_rebuild(&mut self) -> Option<Result<Fetched<P::Event>, RunError>> {
+        match &mut self.rebuild_state {
+            RebuildState::Running(rebuild) => Some(rebuild.writer.next().await),
+            RebuildState::Nothing | RebuildState::Failing { .. } => None,
+        }
     }
 
     pub(super) fn state(&self, now: SystemTime) -> ProjectionState {

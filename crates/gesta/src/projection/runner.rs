@@ -9,7 +9,10 @@
 //!
 //! [`ReadModelWriter`]: super::writer::ReadModelWriter
 
-use std::{pin::pin, sync::Arc};
+use std::{
+    pin::pin,
+    sync::{Arc, PoisonError},
+};
 
 use gesta_store::{FencingToken, ReadModelStore};
 use tokio::sync::{mpsc, watch};
@@ -223,6 +226,10 @@ where
                     let _ = slot.set(rehearsal);
                 })
             }
+            Operation::OpenBoth(slot) => self.lifecycle.open_both(models).await.map(|both| {
+                let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+                *slot = Some(both);
+            }),
             Operation::ConfirmSwitch if models.confirm() => {
                 self.lifecycle.switch_if_due(models).await.map_err(unavailable)
             }

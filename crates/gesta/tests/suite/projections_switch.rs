@@ -514,3 +514,46 @@ async fn a_paused_projection_applies_nothing_until_it_is_resumed() {
     let gesta = open(&store, Balances(Controls::free()), &models).await;
     until(&gesta, is_running).await;
 }
+
+// ---- a rebuild beside the live rows
+
+#[tokio::test]
+async fn a_held_rebuild_is_compared_with_the_live_rows_while_events_come_in() {
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
+    let gesta = open(&store, Balances(Controls::free()), &models).await;
+    deposit(&gesta, "ann", 2).await;
+    let none = gesta.compare_rebuild("balances").await;
+    assert!(matches!(none, Err(OperationError::NothingToCompare { .. })));
+    gesta.rebuild_and_hold("balances", &operator()).await.unwrap();
+    until(&gesta, is_awaiting).await;
+    for more in 1..20 {
+        // Of the two builds one may have the event already.
+        let last = deposit(&gesta, "ben", more).await;
+        let compared = gesta.compare_rebuild("balances").await.unwrap();
+        assert!(compared.is_equal(), "{compared:?}");
+        assert!(compared.live < compared.rebuilt, "{compared:?}");
+        if compared.position >= last.position {
+            let [table] = compared.tables.as_slice() else { panic!("one table: {compared:?}") };
+            assert_eq!((table.live_rows, table.rebuilt_rows), (2, 2));
+        }
+    }
+    until(&gesta, is_awaiting).await;
+    gesta.confirm_switch("balances", &operator()).await.unwrap();
+    let after = gesta.compare_rebuild("balances").await;
+    assert!(matches!(after, Err(OperationError::NothingToCompare { .. })));
+}
+
+#[tokio::test]
+async fn a_comparison_shows_the_rows_that_only_one_build_has() {
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
+    let gesta = broken_since(&store, &models).await;
+    gesta.rebuild("balances", &operator()).await.unwrap();
+    until(&gesta, is_awaiting).await;
+    let compared = gesta.compare_rebuild("balances").await.unwrap();
+    assert!(!compared.is_equal());
+    let [table] = compared.tables.as_slice() else { panic!("one table: {compared:?}") };
+    assert_eq!((table.live_rows, table.rebuilt_rows), (2, 1));
+    let [only] = table.only_live.as_slice() else { panic!("one row: {table:?}") };
+    assert!(only.contains("account-ann"), "{only}");
+    assert!(table.only_rebuilt.is_empty() && !table.has_more, "{table:?}");
+}

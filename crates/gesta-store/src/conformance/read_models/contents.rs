@@ -8,8 +8,20 @@ use super::{
 };
 use crate::{
     Advance, DatabaseError, DeadLetterReason, ListRows, Position, ReadModelTx, ReadRows, Rows,
-    Stage,
+    Stage, VisitRows,
 };
+
+/// Number of rows of the clause about visitors: more than a store reads at once.
+const VISITED: usize = 2_500;
+
+/// Keeps the rows that it is handed.
+struct KeepRows(Vec<(String, String)>);
+
+impl VisitRows for KeepRows {
+    fn visit(&mut self, table: &str, row: &str) {
+        self.0.push((table.to_owned(), row.to_owned()));
+    }
+}
 
 async fn keys(rows: &mut impl ReadRows, list: ListRows<'_>) -> Result<Vec<String>, DatabaseError> {
     Ok(rows.list_json(list).await?.into_iter().map(|row| row.key).collect())
@@ -222,5 +234,46 @@ pub(super) async fn read_models_keep_apart<S: PortableReadModels>(
     tx.commit().await?;
     assert_eq!(store.dead_letters(&rebuilding).await?, []);
     assert_eq!(store.dead_letters(&live).await?, [behind(5)]);
+    Ok(())
+}
+
+pub(super) async fn a_visitor_gets_each_row_once_or_is_refused<S: PortableReadModels>(
+    fixture: &ReadModelFixture<S>,
+) -> Outcome {
+    let store = (fixture.connect)();
+    let id = create(&store, Stage::Live).await?;
+    let other = create(&store, Stage::Rebuilding).await?;
+    put(&store, &other, "1", "of another read model").await?;
+    let mut tx = store.begin(&id).await?;
+    tx.put_dead_letter(behind(3)).await?;
+    tx.set_property("colour", "blue").await?;
+    tx.put_json("customers", "é", &json!({"b": "\" 🦀", "a": 0.1})).await?;
+    let mut expected = vec![("customers".to_owned(), json!({"a": 0.1, "b": "\" 🦀"}))];
+    for number in 0..VISITED {
+        tx.put_json("orders", &number.to_string(), &number.into()).await?;
+        expected.push(("orders".to_owned(), number.into()));
+    }
+    tx.commit().await?;
+
+    let mut reader = store.reader(&id).await?;
+    put(&store, &id, "1", "changed later").await?;
+    let visited = match S::visit_rows(&mut reader, KeepRows(Vec::new())).await {
+        Err(DatabaseError::Rejected { .. }) => return Ok(()),
+        visited => visited?.0,
+    };
+    // Twice with one reader: the same rows, as the same texts.
+    let mut again = S::visit_rows(&mut reader, KeepRows(Vec::new())).await?.0;
+    let mut values = Vec::new();
+    for (table, row) in &visited {
+        let row: serde_json::Value = serde_json::from_str(row).expect("a row is JSON");
+        values.push((table.clone(), row.get("value").cloned().unwrap_or_default()));
+    }
+    let in_order = |(table, value): &(String, serde_json::Value)| (table.clone(), value.as_u64());
+    values.sort_by_key(in_order);
+    assert_eq!(values, expected);
+    let mut visited = visited;
+    visited.sort();
+    again.sort();
+    assert_eq!(visited, again);
     Ok(())
 }

@@ -108,6 +108,7 @@ pub(super) const FAULTS: &[ReadModelFault] = &[
     .also(&["read_models_keep_apart"], "deletes the letter of another read model"),
     fault(Broken::PropertiesOutliveRollback, "a_property_is_of_its_transaction"),
     fault(Broken::MixesDeadLetters, "read_models_keep_apart"),
+    fault(Broken::SkipsFirstRow, "a_visitor_gets_each_row_once_or_is_refused"),
     fault(Broken::ConsumersGoBack, "a_consumers_checkpoint_never_goes_back_in_one_incarnation"),
     fault(Broken::ConsumersIgnoreCase, "consumers_keep_apart"),
     fault(Broken::OlderSnapshotsWin, "an_older_snapshot_does_not_win").also(

@@ -16,7 +16,7 @@ use std::{
 use gesta_store::{
     Checkpoint, CheckpointStore, CreateReadModel, DatabaseError, DatabaseFuture, DeadLetter,
     MemoryReadModels, Partition, ReadModel, ReadModelId, ReadModelStore, ReadModelTx, Snapshot,
-    SnapshotStore, Stage, StreamName,
+    SnapshotStore, Stage, StreamName, VisitRows,
 };
 
 pub(super) use self::transaction::{FaultyReader, FaultyTx};
@@ -28,6 +28,8 @@ pub(super) enum BrokenReadModel {
     ListsBackwards,
     /// The number of a build that is gone is given again.
     GivesNumbersAgain,
+    /// A walk over rows leaves out the first one.
+    SkipsFirstRow,
     /// A switch retires the read model before.
     KeepsOthers,
     /// A switch that keeps drops all others.
@@ -293,6 +295,10 @@ impl ReadModelStore for FaultyReadModels {
         }
         let reader = self.named(read_model, self.inner.reader(&real).await)?;
         Ok(FaultyReader::new(self.clone(), real, reader))
+    }
+
+    async fn visit_rows<V: VisitRows>(reader: &mut FaultyReader, visitor: V) -> Outcome<V> {
+        reader.visit_rows(visitor).await
     }
 
     async fn dead_letters(&self, read_model: &ReadModelId) -> Outcome<Vec<DeadLetter>> {

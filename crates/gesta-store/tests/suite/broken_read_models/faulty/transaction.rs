@@ -3,8 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use gesta_store::{
-    Advance, Checkpoint, DatabaseError, DeadLetter, DeadLetterReason, ListRows, MemoryReader,
-    MemoryTx, Partition, Position, ReadModelId, ReadModelStore, ReadModelTx, ReadRows, Row, Rows,
+    Advance, Checkpoint, DatabaseError, DeadLetter, DeadLetterReason, ListRows, MemoryReadModels,
+    MemoryReader, MemoryTx, Partition, Position, ReadModelId, ReadModelStore, ReadModelTx,
+    ReadRows, Row, Rows, VisitRows,
 };
 use serde_json::Value;
 
@@ -215,6 +216,16 @@ impl FaultyReader {
         Self { store, id, inner }
     }
 
+    pub(super) async fn visit_rows<V: VisitRows>(
+        &mut self,
+        visitor: V,
+    ) -> Result<V, DatabaseError> {
+        let is_first = self.store.has(BrokenReadModel::SkipsFirstRow);
+        let visited =
+            MemoryReadModels::visit_rows(&mut self.inner, AllButFirst { visitor, is_first });
+        Ok(visited.await?.visitor)
+    }
+
     async fn refresh(&mut self) -> Result<(), DatabaseError> {
         if self.store.has(BrokenReadModel::ReadsTheLatest) {
             if let Ok(latest) = self.store.inner.reader(&self.id).await {
@@ -244,5 +255,19 @@ impl ReadRows for FaultyReader {
             false => list,
         };
         self.inner.list_json(list).await
+    }
+}
+
+/// Hands rows on, without the next one if it is the first.
+struct AllButFirst<V> {
+    visitor: V,
+    is_first: bool,
+}
+
+impl<V: VisitRows> VisitRows for AllButFirst<V> {
+    fn visit(&mut self, table: &str, row: &str) {
+        if !std::mem::take(&mut self.is_first) {
+            self.visitor.visit(table, row);
+        }
     }
 }
