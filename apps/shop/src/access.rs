@@ -22,8 +22,11 @@ pub const CLERK: &str = "clerk";
 /// The role of people who run the program.
 pub const OPERATOR: &str = "operator";
 
+/// The role of people who look at what has happened.
+pub const AUDITOR: &str = "auditor";
+
 /// All roles.
-pub const ROLES: [&str; 3] = [CUSTOMER, CLERK, OPERATOR];
+pub const ROLES: [&str; 4] = [CUSTOMER, CLERK, OPERATOR, AUDITOR];
 
 /// Returns the rules of the shop.
 ///
@@ -31,7 +34,8 @@ pub const ROLES: [&str; 3] = [CUSTOMER, CLERK, OPERATOR];
 /// | --- | --- |
 /// | customer | see products; the own user, orders and credit notes; place and cancel orders |
 /// | clerk | every command and query, histories, and the feed without internal streams |
-/// | operator | projections, process managers, reactors, rebuilds, the whole feed, stored events |
+/// | operator | projections, processes, reactors, rebuilds, the whole feed, stored events, names |
+/// | auditor | see what an operator sees, with names and addresses masked |
 #[must_use]
 pub fn rules() -> AccessRules {
     let customer = AccessRole::named(CUSTOMER)
@@ -48,8 +52,15 @@ pub fn rules() -> AccessRules {
         Right::Feed,
         Right::RawFeed,
         Right::Inspect,
+        Right::Personal,
     ]);
-    AccessRules::new([customer, clerk, operator])
+    let auditor = AccessRole::named(AUDITOR).has([
+        Right::Status,
+        Right::Feed,
+        Right::RawFeed,
+        Right::Inspect,
+    ]);
+    AccessRules::new([customer, clerk, operator, auditor])
 }
 
 /// The ownership of customers: of the user, orders and credit notes with the customer's id.

@@ -1,6 +1,7 @@
 //! Events of users.
 //!
-//! Invariant: an event that takes or frees an e-mail address carries that address as a tag.
+//! Invariants: an event that takes or frees an e-mail address carries that address as a tag; names
+//! and addresses are marked as personal.
 
 use gesta::prelude::*;
 
@@ -18,11 +19,13 @@ pub struct UserCreated {
     /// Id of the user.
     pub user_id: UserId,
     /// The given name.
+    #[event(personal)]
     pub first_name: String,
     /// The family name.
+    #[event(personal)]
     pub last_name: String,
     /// E-mail address, now taken by this user.
-    #[event(tag = EMAIL)]
+    #[event(tag = EMAIL, personal)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<Email>,
 }
@@ -35,15 +38,17 @@ pub struct UserUpdated {
     /// Id of the user.
     pub user_id: UserId,
     /// The given name.
+    #[event(personal)]
     pub first_name: String,
     /// The family name.
+    #[event(personal)]
     pub last_name: String,
     /// E-mail address after the change.
-    #[event(tag = EMAIL)]
+    #[event(tag = EMAIL, personal)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<Email>,
     /// Previous e-mail address, if it is free again.
-    #[event(tag = EMAIL)]
+    #[event(tag = EMAIL, personal)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freed_email: Option<Email>,
 }
@@ -65,7 +70,7 @@ pub struct UserDeleted {
     /// Id of the user.
     pub user_id: UserId,
     /// E-mail address that is free again.
-    #[event(tag = EMAIL)]
+    #[event(tag = EMAIL, personal)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freed_email: Option<Email>,
 }

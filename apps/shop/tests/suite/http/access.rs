@@ -28,16 +28,16 @@ const MATRIX: [(&str, &str); 9] = [
          deliverOrder refundOrder issueCreditNote openAccount listAccounts findAccount depositMoney \
          withdrawMoney transferMoney listTransactions listHistory",
     ),
-    ("clerk operator", "listEvents"),
+    ("clerk operator auditor", "listEvents"),
     (
-        "operator",
+        "operator auditor",
         "listProjections listDeadLetters listProcesses showProcess listInstances showInstance \
          listSetAside listReactors showReactor listReactorDeadLetters showMetrics listDueTimers \
          listOutstandingCommands \
          listEventTypes",
     ),
     (
-        "operator",
+        "operator auditor",
         "listStreams readStream describeStream listCategories readAll findEvents countEvents \
          describeStore listAggregates showAggregate",
     ),
@@ -59,8 +59,13 @@ struct Guarded {
 
 impl Guarded {
     async fn new() -> Self {
-        let actors =
-            [("customer", "ann"), ("clerk", "cleo"), ("operator", "olga"), ("stranger", "sam")];
+        let actors = [
+            ("customer", "ann"),
+            ("clerk", "cleo"),
+            ("operator", "olga"),
+            ("auditor", "ada"),
+            ("stranger", "sam"),
+        ];
         let lines = actors.map(|(role, actor)| (role, actor, NewApiKey::random()));
         let file: Vec<_> =
             lines.iter().map(|(role, actor, key)| key.line(actor, &[*role])).collect();
@@ -120,7 +125,7 @@ async fn every_route_is_for_the_roles_of_the_matrix_alone() {
         let path = template.split('/').map(|part| if part.starts_with('{') { "1" } else { part });
         let path = path.collect::<Vec<_>>().join("/");
         let body = if ["POST", "PUT"].contains(&method.as_str()) { json!({}) } else { Value::Null };
-        for role in ["nobody", "stranger", "customer", "clerk", "operator"] {
+        for role in ["nobody", "stranger", "customer", "clerk", "operator", "auditor"] {
             let answer = guarded.ask(role, method.as_str(), &path, &body).await;
             let place = format!("{role}: {} {answer:?}", route.id());
             if allowed.contains("open") || allowed.contains(role) {
@@ -197,6 +202,33 @@ async fn a_customer_changes_the_own_user_only() {
         let path = format!("/v1/users/{user}");
         assert_eq!(shop.status("customer", "PUT", &path, change.clone()).await, status, "{user}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_and_addresses_are_for_operators_and_masked_for_auditors() {
+    let shop = Guarded::new().await;
+    let mut user = ann();
+    user["firstName"] = json!("Personal-First");
+    user["lastName"] = json!("Personal-Last");
+    user["email"] = json!("personal@mail.example");
+    let id = user["userId"].as_str().unwrap().to_owned();
+    assert_eq!(shop.status("clerk", "POST", "/v1/users", user).await, 201);
+    let personal = ["Personal-First", "Personal-Last", "personal@mail.example"];
+    for path in ["/v1/all".to_owned(), format!("/v1/streams/user-{id}?upcast=true")] {
+        let shown = shop.ask("operator", "GET", &path, &Value::Null).await.json.to_string();
+        assert!(personal.iter().all(|text| shown.contains(text)), "{path}: {shown}");
+        let masked = shop.ask("auditor", "GET", &path, &Value::Null).await.json;
+        let event = &masked["events"][0];
+        assert_eq!(event["data"]["firstName"], "[personal]", "{path}: {masked}");
+        assert_eq!(event["data"]["userId"], json!(id), "{path}: {masked}");
+        assert_eq!(event["tags"], json!(["email:[personal]"]), "{path}: {masked}");
+        let masked = masked.to_string();
+        assert!(!personal.iter().any(|text| masked.contains(text)), "{path}: {masked}");
+    }
+    let state = format!("/v1/aggregates/user/{id}");
+    assert_eq!(shop.status("operator", "GET", &state, Value::Null).await, 200);
+    let refused = shop.ask("auditor", "GET", &state, &Value::Null).await;
+    assert_eq!((refused.status, &refused.json["right"]), (403, &json!("personal")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
