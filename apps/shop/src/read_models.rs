@@ -20,6 +20,7 @@ use gesta::{
     store::{
         Advance, Checkpoint, CreateReadModel, DeadLetter, ListRows, MemoryReadModels, Partition,
         Position, ReadModel, ReadModelId, ReadModelStore, ReadModelTx, ReadRows, Row, Rows,
+        VisitRows,
     },
 };
 use serde_json::Value;
@@ -256,6 +257,26 @@ impl ReadModelStore for ReadModels {
             #[cfg(feature = "mongodb")]
             Self::Mongo(store) => Reader::Rows(RowsReader::Mongo(store.reader(read_model).await?)),
         })
+    }
+
+    async fn visit_rows<V: VisitRows>(reader: &mut Reader, visitor: V) -> Result<V> {
+        match reader {
+            Reader::Sql(SqlReader::Sqlite(rows)) => Sqlite::visit_rows(rows, visitor).await,
+            Reader::Sql(SqlReader::Postgres(rows)) => {
+                PostgresReadModels::visit_rows(rows, visitor).await
+            }
+            Reader::Rows(RowsReader::Memory(rows)) => {
+                MemoryReadModels::visit_rows(rows, visitor).await
+            }
+            #[cfg(feature = "dynamodb")]
+            Reader::Rows(RowsReader::Dynamo(rows)) => {
+                DynamoReadModels::visit_rows(rows, visitor).await
+            }
+            #[cfg(feature = "mongodb")]
+            Reader::Rows(RowsReader::Mongo(rows)) => {
+                MongoReadModels::visit_rows(rows, visitor).await
+            }
+        }
     }
 
     async fn dead_letters(&self, read_model: &ReadModelId) -> Result<Vec<DeadLetter>> {

@@ -364,6 +364,7 @@ struct ComparedTable {
     /// Number of rows of the rebuild.
     rebuilt_rows: u64,
     /// Rows that only the current build has, as texts of JSON: up to 20, each cut after 4 KiB.
+    /// Empty without the right to personal data, if events have any.
     only_live: Vec<String>,
     /// Rows that only the rebuild has, in the same form.
     only_rebuilt: Vec<String>,
@@ -372,14 +373,15 @@ struct ComparedTable {
 }
 
 impl ComparedTable {
-    fn of(table: TableComparison) -> Self {
+    fn of(table: TableComparison, shows_rows: bool) -> Self {
+        let rows = |rows: Vec<String>| if shows_rows { rows } else { Vec::new() };
         Self {
             name: table.table,
             equal: table.is_equal,
             live_rows: table.live_rows,
             rebuilt_rows: table.rebuilt_rows,
-            only_live: table.only_live,
-            only_rebuilt: table.only_rebuilt,
+            only_live: rows(table.only_live),
+            only_rebuilt: rows(table.only_rebuilt),
             more: table.has_more,
         }
     }
@@ -406,15 +408,22 @@ impl Describe for Compared {
 
 async fn compare_rebuild(
     state: GestaState,
+    view: PersonalView,
     path: PathOf<ProjectionPath>,
 ) -> Result<Compared, Problem> {
     let compared = state.gesta().compare_rebuild(&path.name.0).await?;
+    // Nothing is known of the fields of rows.
+    let shows_rows = !view.hides();
     Ok(Compared(ComparisonDetails {
         equal: compared.is_equal(),
         live_build: compared.live,
         rebuilt_build: compared.rebuilt,
         position: compared.position.number(),
-        tables: compared.tables.into_iter().map(ComparedTable::of).collect(),
+        tables: compared
+            .tables
+            .into_iter()
+            .map(|table| ComparedTable::of(table, shows_rows))
+            .collect(),
     }))
 }
 

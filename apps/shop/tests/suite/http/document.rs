@@ -60,6 +60,7 @@ fn table() -> [&'static str; 66] {
         "GET /v1/accounts/{accountId}/transactions",
         "GET /v1/projections",
         "POST /v1/projections/{name}/rebuild",
+        "POST /v1/projections/{name}/compare",
         "POST /v1/projections/{name}/confirm-switch",
         "POST /v1/projections/{name}/roll-back",
         "POST /v1/projections/{name}/drop-old-rows",

@@ -56,12 +56,15 @@ pub(super) async fn operate_read_models(client: &Client) {
     put_by_hand(client, "user-broken", "user-updated", "{}").await;
     client.get("/v1/users").header("gesta-position", head(client).await).ok().await;
     assert_eq!(order(client, "users/confirm-switch").await, conflict("nothing-to-confirm"));
+    assert_eq!(order(client, "users/compare").await, conflict("nothing-to-compare"));
     order(client, "users/drop-old-rows").await;
     assert_eq!(order(client, "users/roll-back").await, conflict("no-old-rows"));
     assert_eq!(order(client, "users/drop-old-rows").await, conflict("no-old-rows"));
     assert_eq!(order(client, "users/rebuild").await, done(202));
     let awaiting = until(client, "users", "awaiting-confirmation").await;
     assert_eq!(awaiting["pendingSwitch"]["deadLetters"], awaiting["deadLetters"]);
+    let compared = client.post("/v1/projections/users/compare", json!({})).ok().await.json;
+    assert_eq!(compared["equal"], true, "{compared}");
     assert_eq!(order(client, "users/confirm-switch").await, done(204));
     let running = until(client, "users", "running").await;
     assert_eq!(running["oldRows"]["version"], running["version"]);
@@ -93,6 +96,10 @@ async fn a_rebuild_without_dead_letters_that_is_held_waits_until_it_is_accepted(
     let waits = until(&client, "users", "awaiting-confirmation").await;
     let pending = &waits["pendingSwitch"];
     assert_eq!((&pending["held"], &pending["deadLetters"]), (&json!(true), &json!(0)));
+    let compared = client.post("/v1/projections/users/compare", json!({})).ok().await.json;
+    assert_eq!(compared["equal"], true, "{compared}");
+    let rows = compared["tables"].as_array().unwrap().iter().map(|it| it["liveRows"].as_u64());
+    assert!(rows.flatten().sum::<u64>() >= 1, "{compared}");
     assert_eq!(order(&client, "users/confirm-switch?reason=fine").await, done(204));
     until(&client, "users", "running").await;
     assert_eq!(client.get("/v1/users/ann").ok().await.json["firstName"], "Ann");

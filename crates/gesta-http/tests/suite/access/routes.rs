@@ -31,6 +31,7 @@ async fn an_actor_without_a_right_is_refused_and_told_which_one() {
     for (method, path, right) in [
         ("GET", "/v1/projections", "status"),
         ("POST", "/v1/projections/none/rebuild", "rebuild"),
+        ("POST", "/v1/projections/none/compare", "rebuild"),
         ("POST", "/v1/reactors/none/pause", "operate"),
         ("GET", "/v1/events", "feed"),
     ] {

@@ -216,6 +216,11 @@ async fn a_projection_is_paused_and_a_rebuild_is_held_until_it_is_accepted() {
     page.act("Rebuild and hold", "another wall").await;
     page.until_shown("it is held, and it has no dead letters").await;
     page.assert_readable_in_all_looks("held").await;
+    page.click("button", "Compare").await;
+    let equal = "document.querySelector('dialog')?.innerText.includes('have the same rows')";
+    page.until(equal).await;
+    page.assert_readable_in_all_looks("compared").await;
+    page.click("dialog button", "Close").await;
     page.act("Switch over", "the other wall is fine").await;
     page.until_shown("Roll back").await;
     let acts = audited(&mut page).await;
