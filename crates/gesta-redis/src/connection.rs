@@ -128,6 +128,11 @@ impl Redis {
         }
     }
 
+    /// Returns the address of the server, without secrets.
+    pub(crate) fn server(&self) -> &str {
+        &self.0.options.shown
+    }
+
     /// Returns the key of this name.
     pub(crate) fn key(&self, name: impl fmt::Display) -> String {
         format!("{}:{name}", self.0.options.prefix)
@@ -257,7 +262,7 @@ impl Circuit {
     fn say_open(&self, cause: &str) {
         tracing::warn!(
             server = %self.options.shown, cause,
-            "the cache in Redis does not answer: the application goes on without it"
+            "Redis does not answer: the application goes on without it"
         );
     }
 
@@ -307,7 +312,7 @@ async fn probe_until_closed(circuit: Weak<Circuit>) {
         let Some(circuit) = circuit.upgrade() else { return };
         match circuit.try_to_close().await {
             Ok(()) => {
-                tracing::info!(server = %circuit.options.shown, "the cache in Redis answers again");
+                tracing::info!(server = %circuit.options.shown, "Redis answers again");
                 return;
             }
             Err(cause) => circuit.lock().link = Link::Down { cause },

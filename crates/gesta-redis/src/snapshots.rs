@@ -75,6 +75,10 @@ fn read(stream: &StreamName, fields: StoredFields) -> Option<Snapshot> {
 }
 
 impl SnapshotStore for RedisSnapshots {
+    fn place(&self) -> String {
+        self.redis.server().to_owned()
+    }
+
     fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, Option<Snapshot>> {
         Box::pin(async move {
             let mut get = redis::cmd("HMGET");

@@ -364,6 +364,10 @@ impl CheckpointStore for Sqlite {
 }
 
 impl SnapshotStore for Sqlite {
+    fn place(&self) -> String {
+        self.0.path.display().to_string()
+    }
+
     fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, Option<Snapshot>> {
         let stream = stream.clone();
         Box::pin(self.on_snapshots(move |directory| directory.snapshot_file().snapshot(&stream)))

@@ -173,7 +173,7 @@ impl LeasedTask {
                 return Some(Asked::Held { node, remaining });
             }
             Some(Err(error)) => error,
-            None => LeaseError::unavailable("no answer within the term"),
+            None => LeaseError::unavailable("the store of leases gave no answer within the term"),
         };
         let trouble = in_one_line(&error);
         tracing::warn!(lease = %self.acquire.name, %trouble, "lease not acquired");

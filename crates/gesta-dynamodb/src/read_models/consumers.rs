@@ -55,6 +55,10 @@ impl CheckpointStore for DynamoReadModels {
 }
 
 impl SnapshotStore for DynamoReadModels {
+    fn place(&self) -> String {
+        self.shared.url.to_string()
+    }
+
     fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, Option<Snapshot>> {
         let (table, stream) = (self.shared().table.clone(), stream.clone());
         let work = async move {

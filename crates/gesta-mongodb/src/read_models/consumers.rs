@@ -55,6 +55,10 @@ impl CheckpointStore for MongoReadModels {
 }
 
 impl SnapshotStore for MongoReadModels {
+    fn place(&self) -> String {
+        self.shared.place.server.clone()
+    }
+
     fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, Option<Snapshot>> {
         let (snapshots, stream) = (self.shared().place.documents(names::SNAPSHOTS), stream.clone());
         let work = async move {

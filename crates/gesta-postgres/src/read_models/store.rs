@@ -303,6 +303,10 @@ impl CheckpointStore for PostgresReadModels {
 }
 
 impl SnapshotStore for PostgresReadModels {
+    fn place(&self) -> String {
+        self.core.url.to_string()
+    }
+
     fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, Option<Snapshot>> {
         let stream = stream.clone();
         Box::pin(self.core.run(|core| async move { consumers::load_snapshot(&core, stream).await }))

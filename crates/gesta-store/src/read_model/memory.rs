@@ -490,6 +490,10 @@ impl CheckpointStore for MemoryReadModels {
 }
 
 impl SnapshotStore for MemoryReadModels {
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+
     fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, Option<Snapshot>> {
         Box::pin(async move { Ok(self.state().snapshots.get(stream).cloned()) })
     }

@@ -144,4 +144,10 @@ pub trait SnapshotStore: Send + Sync + 'static {
 
     /// Deletes the snapshot of a stream. Has no effect if there is none.
     fn delete_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, ()>;
+
+    /// Names the place of the snapshots, for texts of errors: the address of a server, without
+    /// secrets, or a directory. By default a text that says no more than what it is.
+    fn place(&self) -> String {
+        "the snapshot store".to_owned()
+    }
 }

@@ -316,7 +316,7 @@ impl Sharing {
         let listed = tokio::select! {
             listed = self.nodes.leases().list() => listed,
             () = self.clock.sleep(self.nodes.lease_term()) => {
-                Err(LeaseError::unavailable("no answer within the term"))
+                Err(LeaseError::unavailable("the store of leases gave no answer within the term"))
             }
         };
         match listed {

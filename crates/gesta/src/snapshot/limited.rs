@@ -78,7 +78,10 @@ impl LimitedSnapshots {
             // Prefer an answer that arrives together with the limit.
             biased;
             answer = question() => answer.map_err(|error| error.to_string()),
-            () = self.limit() => Err(format!("no answer within {} second", ANSWER_MAX.as_secs())),
+            () = self.limit() => {
+                let (place, seconds) = (self.store.place(), ANSWER_MAX.as_secs());
+                Err(format!("{place}: no answer within {seconds} second"))
+            }
         };
         let reason = match answer {
             Ok(answer) => {
@@ -208,7 +211,10 @@ mod tests {
         }
         assert_eq!(begun.elapsed(), ANSWER_MAX, "one of a hundred loads has waited");
         assert_eq!(store.asked.load(Relaxed), 2);
-        assert_eq!(limited.trouble().as_deref(), Some("no answer within 1 second"));
+        assert_eq!(
+            limited.trouble().as_deref(),
+            Some("the snapshot store: no answer within 1 second")
+        );
         advance(PAUSE).await;
         let begun = Instant::now();
         // The probe holds nobody else up.

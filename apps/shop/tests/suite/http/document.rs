@@ -26,7 +26,7 @@ async fn the_operations_of_the_document_are_those_of_the_route_table() {
 }
 
 /// Routes that the document must have.
-fn table() -> [&'static str; 66] {
+fn table() -> [&'static str; 67] {
     [
         "POST /v1/users",
         "GET /v1/users",
