@@ -31,8 +31,9 @@ problem documents (RFC 9457) with a stable `code`. `asyncapi.json` describes the
 The examples name what `shop demo` prepares.";
 
 /// Examples of parameters of built-in operations: operation, parameter, value.
-const SAMPLES: [(&str, &str, &str); 42] = [
+const SAMPLES: [(&str, &str, &str); 43] = [
     ("rebuildProjection", "name", "sales"),
+    ("compareRebuild", "name", "users"),
     ("confirmSwitch", "name", "users"),
     ("rollBackProjection", "name", "products"),
     ("dropOldRows", "name", "credit-notes"),

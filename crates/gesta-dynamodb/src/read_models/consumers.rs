@@ -56,7 +56,7 @@ impl CheckpointStore for DynamoReadModels {
 
 impl SnapshotStore for DynamoReadModels {
     fn place(&self) -> String {
-        self.shared.url.to_string()
+        self.shared().url.to_string()
     }
 
     fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, Option<Snapshot>> {

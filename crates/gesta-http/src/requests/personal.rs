@@ -110,7 +110,7 @@ impl PersonalView {
         masked.data = data.unwrap_or_else(|| mask().get().to_owned()).into();
         masked.content_type = ContentType::JSON;
         let fields = self.fields_of(event.event_type.as_str());
-        masked.tags = event.tags.iter().map(|tag| masked_tag(tag, fields)).collect();
+        masked.tags = event.tags.iter().filter_map(|tag| masked_tag(tag, fields)).collect();
         Cow::Owned(masked)
     }
 
@@ -203,14 +203,15 @@ fn mask() -> Box<RawValue> {
     to_raw_value(MASK).expect("a text has a JSON form")
 }
 
-/// Returns a tag without its value if its key is that of a personal field.
-fn masked_tag(tag: &Tag, fields: Option<&[PersonalField]>) -> Tag {
+/// Returns a tag without its value if its key is that of a personal field. `None` if the mask does
+/// not fit behind the key.
+fn masked_tag(tag: &Tag, fields: Option<&[PersonalField]>) -> Option<Tag> {
     let key = tag.as_str().split_once(':').map_or("", |(key, _)| key);
     let is_personal = fields.is_none_or(|fields| fields.iter().any(|it| it.tag == Some(key)));
     match is_personal {
         // The key of a tag without one is the mask's own.
-        true => Tag::new(format!("{key}:{MASK}")).unwrap_or_else(|_| tag.clone()),
-        false => tag.clone(),
+        true => Tag::new(format!("{key}:{MASK}")).ok(),
+        false => Some(tag.clone()),
     }
 }
 
@@ -332,6 +333,18 @@ mod tests {
         for whole in [r#"["ann"]"#, r#""ann""#, "", "{", r#"{"mail":"ann"} {}"#] {
             assert_eq!(masked(whole), None, "{whole}");
         }
+    }
+
+    #[test]
+    fn a_tag_of_a_personal_field_never_has_its_value() {
+        let key = "k".repeat(Tag::BYTES_MAX - "ann:".len());
+        let long: &'static str = key.leak();
+        let fields =
+            [PersonalField::new("mail", Some("mail")), PersonalField::new("id", Some(long))];
+        let masked = |tag: String| masked_tag(&Tag::new(tag).unwrap(), Some(&fields));
+        assert_eq!(masked("mail:ann".to_owned()).unwrap().as_str(), "mail:[personal]");
+        assert_eq!(masked("order:ann".to_owned()).unwrap().as_str(), "order:ann");
+        assert_eq!(masked(format!("{long}:ann")), None, "the mask does not fit");
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl CheckpointStore for MongoReadModels {
 
 impl SnapshotStore for MongoReadModels {
     fn place(&self) -> String {
-        self.shared.place.server.clone()
+        self.shared().place.server.to_string()
     }
 
     fn load_snapshot<'a>(&'a self, stream: &'a StreamName) -> DatabaseFuture<'a, Option<Snapshot>> {

@@ -47,7 +47,7 @@ const MATRIX: [(&str, &str); 9] = [
          skipProcessInput cancelProcess fireProcessTimer resendProcessCommand pauseReactor \
          resumeReactor retryEffect discardEffect",
     ),
-    ("operator", "rebuildProjection confirmSwitch rollBackProjection dropOldRows"),
+    ("operator", "rebuildProjection compareRebuild confirmSwitch rollBackProjection dropOldRows"),
 ];
 
 /// A shop with an API key for each role. The customer's actor is `ann`.

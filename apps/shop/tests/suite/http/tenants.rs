@@ -44,8 +44,8 @@ const OF_ALPHA: [&str; 5] = ["Alphonsine", "Zuckerbrot", "Obsidian lamp", "Xanad
 const OUTBOX: &str = "outbox";
 
 /// Operations whose outcome depends on how far a rebuild of the second tenant's own has come.
-const OF_A_REBUILD: [&str; 4] =
-    ["rebuildProjection", "confirmSwitch", "rollBackProjection", "dropOldRows"];
+const OF_A_REBUILD: [&str; 5] =
+    ["rebuildProjection", "compareRebuild", "confirmSwitch", "rollBackProjection", "dropOldRows"];
 
 /// A tenant with its shop and the key of a caller who may do everything.
 struct Tenant {
