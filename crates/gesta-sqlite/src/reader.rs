@@ -68,8 +68,8 @@ impl OpenReader {
     }
 }
 
-/// Begins a transaction and takes its snapshot, which is otherwise taken by the first statement that
-/// reads.
+/// Begins a transaction and takes its snapshot. The first statement that reads would take it
+/// otherwise.
 fn begin_at_once(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("begin")?;
     connection.prepare_cached("select 1 from sqlite_schema limit 1")?.query([])?.next()?;

@@ -1,8 +1,8 @@
 //! Storage of data that is derived from events: read models, checkpoints, snapshots.
 //!
 //! Owns: [`ReadModelStore`] with its transactions ([`ReadModelTx`]) and portable rows
-//! ([`ReadRows`], [`Rows`]), [`VisitRows`], [`DeadLetter`], [`CheckpointStore`], [`SnapshotStore`], and their
-//! error, [`DatabaseError`].
+//! ([`ReadRows`], [`Rows`]), [`VisitRows`], [`DeadLetter`], [`CheckpointStore`],
+//! [`SnapshotStore`], and their error, [`DatabaseError`].
 //!
 //! The rows, checkpoint and dead letters of a read model change in one transaction, so each event
 //! takes effect exactly once. Everything here can be derived from events again, so it has to be

@@ -133,7 +133,7 @@ const TABLES: Table = Table(&[
 /// A comparison of a rebuild, of which the tables are printed one by one.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Comparison {
+struct ComparedBuilds {
     equal: bool,
     tables: Vec<Box<RawValue>>,
 }
@@ -150,7 +150,7 @@ struct Differences {
 
 fn compare(at: &Application, name: &str, output: &mut Output) -> Result<Outcome> {
     let text = at.ask(&Path::new("/projections").name(name).then("/compare"))?;
-    let compared: Comparison = serde_json::from_str(&text)?;
+    let compared: ComparedBuilds = serde_json::from_str(&text)?;
     TABLES.show(&compared.tables, output)?;
     if output.style() == Style::Text {
         for table in &compared.tables {

@@ -36,9 +36,10 @@ pub(crate) const RESOURCE_NOT_FOUND: &str = "the resource does not exist";
 const OF_APPLICATION: &str = "rejected:";
 
 /// The codes of this crate's problems.
-const CODES: [&str; 65] = [
+const CODES: [&str; 67] = [
     "already-exists",
     "body-too-late",
+    "cannot-compare",
     "cannot-pause",
     "closed",
     "closing",
@@ -65,6 +66,7 @@ const CODES: [&str; 65] = [
     "not-found",
     "not-supported",
     "not-yet-visible",
+    "nothing-to-compare",
     "nothing-to-confirm",
     "other-role",
     "other-version",

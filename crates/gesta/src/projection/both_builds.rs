@@ -4,16 +4,13 @@
 //! both, so nothing changes between the two readers. Not here: what is read
 //! ([`comparison`](super::comparison)).
 
-use std::{
-    any::Any,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use gesta_store::{Filter, Position, ReadAll, ReadModelStore, StoreError, Visibility};
 
 use super::{
     Apply, OperationError,
+    comparison::BothBuilds,
     lifecycle::{ReadModelLifecycle, unavailable},
     read_models::{ReadModels, RebuildStep},
     stream_end,
@@ -22,20 +19,6 @@ use crate::{EventSet, following::first_event};
 
 /// Maximum time in which the one that is behind reaches the other one.
 const REACH_MAX: Duration = Duration::from_secs(5);
-
-/// Readers of both builds, which reflect the same events.
-#[derive(Debug)]
-pub(crate) struct BothBuilds {
-    /// Number of the live build, and its reader.
-    pub(crate) live: (u64, Box<dyn Any + Send>),
-    /// The same of the rebuild.
-    pub(crate) rebuilt: (u64, Box<dyn Any + Send>),
-    /// Position up to which both reflect all events.
-    pub(crate) position: Position,
-}
-
-/// The place where a projection leaves the readers for the caller.
-pub(crate) type BothBuildsSlot = Arc<Mutex<Option<BothBuilds>>>;
 
 impl<P, S> ReadModelLifecycle<P, S>
 where

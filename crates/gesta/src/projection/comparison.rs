@@ -5,12 +5,13 @@
 //! keeps the rows of some of them, and finds those that only one build has.
 //!
 //! Invariant: memory is bounded by the number of tables, not by that of rows. Not here: the moment
-//! at which both builds reflect the same events ([`both_builds`](super::both_builds)).
+//! at which both builds reflect the same events (`both_builds`).
 
 use std::{
+    any::Any,
     collections::{BTreeMap, BTreeSet, HashMap},
     mem,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use gesta_store::{DatabaseError, Position, ReadModelStore, VisitRows};
@@ -26,7 +27,16 @@ const SHOWN_BYTES_MAX: usize = 4_096;
 
 /// Comparison of the rows that a rebuild has written with the live ones, which reflect the same
 /// events.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// ```
+/// use gesta::{Comparison, TableComparison};
+///
+/// let mut compared = Comparison::default();
+/// assert!(compared.is_equal(), "no table differs");
+/// compared.tables.push(TableComparison::default());
+/// assert!(!compared.is_equal());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Comparison {
     /// Number of the live build.
@@ -40,7 +50,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Returns whether both builds have the same rows.
+    /// Returns `true` if both builds have the same rows.
     #[must_use]
     pub fn is_equal(&self) -> bool {
         self.tables.iter().all(|table| table.is_equal)
@@ -48,7 +58,15 @@ impl Comparison {
 }
 
 /// Comparison of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// ```
+/// use gesta::TableComparison;
+///
+/// let mut orders = TableComparison::default();
+/// (orders.live_rows, orders.rebuilt_rows) = (2, 3);
+/// assert!(!orders.is_equal);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TableComparison {
     /// Name of the table.
@@ -57,7 +75,7 @@ pub struct TableComparison {
     pub live_rows: u64,
     /// Number of rebuilt rows.
     pub rebuilt_rows: u64,
-    /// Whether both builds have the same rows.
+    /// True if both builds have the same rows.
     pub is_equal: bool,
     /// Rows that only the live build has, as texts of JSON, by text: up to 20, cut after 4 KiB.
     pub only_live: Vec<String>,
@@ -66,6 +84,20 @@ pub struct TableComparison {
     /// There are, or may be, more of either kind.
     pub has_more: bool,
 }
+
+/// Readers of both builds, which reflect the same events.
+#[derive(Debug)]
+pub(crate) struct BothBuilds {
+    /// Number of the live build, and its reader.
+    pub(crate) live: (u64, Box<dyn Any + Send>),
+    /// The same of the rebuild.
+    pub(crate) rebuilt: (u64, Box<dyn Any + Send>),
+    /// Position up to which both reflect all events.
+    pub(crate) position: Position,
+}
+
+/// The place where a projection leaves the readers for the caller.
+pub(crate) type BothBuildsSlot = Arc<Mutex<Option<BothBuilds>>>;
 
 /// Compares the tables of two builds.
 pub(super) async fn compare<S: ReadModelStore>(

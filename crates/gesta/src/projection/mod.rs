@@ -41,7 +41,7 @@ use std::{error::Error, future::Future};
 
 use gesta_store::{DatabaseError, StreamName};
 
-pub(crate) use both_builds::{BothBuilds, BothBuildsSlot};
+pub(crate) use comparison::{BothBuilds, BothBuildsSlot};
 pub use comparison::{Comparison, TableComparison};
 pub(crate) use handle::{
     ProjectionContext, ProjectionHandle, ProjectionRegistration, SharedStore, StartProjection,

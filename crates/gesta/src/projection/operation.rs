@@ -6,7 +6,7 @@ use bytes::Bytes;
 use gesta_store::{DatabaseError, Position, ReadModelId, StoreError};
 use tokio::sync::oneshot;
 
-use super::both_builds::BothBuildsSlot;
+use super::comparison::BothBuildsSlot;
 use crate::RunsElsewhere;
 
 /// An operation requested from a running projection, with the channel for its result.
