@@ -66,7 +66,7 @@ impl Service for OpenSearch {
     fn command(&self, programs: &Path, place: &Place) -> Command {
         let mut command = unprivileged::command("java");
         // A small heap and one compiler: tests start it often.
-        command.args(["-Xms256m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+        command.args(["-Xms256m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
         command.args(["-Xss1m", "-Djava.security.manager=allow", "-Dfile.encoding=UTF-8"]);
         command.args(["-Dlog4j.shutdownHookEnabled=false", "-Dlog4j2.disable.jmx=true"]);
         command.args(["-Dio.netty.noUnsafe=true", "-Djna.nosys=true"]);

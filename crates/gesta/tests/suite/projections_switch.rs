@@ -14,7 +14,7 @@ use gesta::{
     QueryError, Severity, SnapshotPolicy, WaitError, prelude::*,
 };
 use gesta_sqlite::{Reader, Sqlite};
-use gesta_store::{DatabaseError, EventStore, ReadModelStore, Stage};
+use gesta_store::{DatabaseError, EventStore, MemoryReadModels, ReadModelStore, Stage};
 
 use crate::bank::{
     AllBalances, Balances, Controls, DoubledBalances, Fault, UNLUCKY, deposit, new_store, operator,
@@ -556,4 +556,14 @@ async fn a_comparison_shows_the_rows_that_only_one_build_has() {
     let [only] = table.only_live.as_slice() else { panic!("one row: {table:?}") };
     assert!(only.contains("account-ann"), "{only}");
     assert!(table.only_rebuilt.is_empty() && !table.has_more, "{table:?}");
+}
+
+#[tokio::test]
+async fn an_inline_projection_is_not_compared() {
+    let (store, models) = (new_store(), MemoryReadModels::new());
+    let builder = Gesta::on(store).project_inline(Balances(Controls::free()), &models);
+    let gesta = builder.open().await.unwrap();
+    let refused = gesta.compare_rebuild("balances").await;
+    let Err(OperationError::CannotCompare { reason, .. }) = refused else { panic!("{refused:?}") };
+    assert!(reason.contains("inline"), "{reason}");
 }

@@ -198,8 +198,8 @@ fn of_operators() -> Vec<(&'static str, Value)> {
                       showMetrics describeStore countEvents listCategories listStreams readAll \
                       readStream describeStream findEvents listAggregates showAggregate listOutstandingCommands listDueTimers listEventTypes \
                       listProjections \
-                      listDeadLetters tryDeadLetter retryDeadLetter discardDeadLetter pauseProjection resumeProjection confirmSwitch \
-                      rollBackProjection dropOldRows listProcesses showProcess listInstances \
+                      listDeadLetters tryDeadLetter retryDeadLetter discardDeadLetter pauseProjection \
+                      resumeProjection compareRebuild confirmSwitch rollBackProjection dropOldRows listProcesses showProcess listInstances \
                       showInstance listSetAside pauseProcess resumeProcess retryProcess \
                       skipProcessInput fireProcessTimer resendProcessCommand cancelProcess \
                       listReactors showReactor listReactorDeadLetters pauseReactor resumeReactor \
