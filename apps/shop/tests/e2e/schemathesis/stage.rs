@@ -32,6 +32,9 @@ const INSTANCES: usize = 8;
 /// Delay of a welcome; longer than the check, so that its timer stays pending.
 pub(super) const WELCOME_SECONDS: u64 = 86_400;
 
+/// The projection whose rebuild is held for comparisons.
+const HELD: &str = "order-summaries";
+
 const POLL: Duration = Duration::from_millis(50);
 const POLLS_MAX: usize = 600;
 
@@ -124,7 +127,7 @@ pub(super) fn prepare(server: &Server, store: &Path) -> Result<()> {
     let mut client = Client::connect(server.address)?;
     // Deposits, changes of users, users, and welcomes that cannot be read.
     dead_letters::until_set_aside(&mut client, 4 * LETTERS)?;
-    await_confirmation(&mut client)?;
+    rebuild_with_a_new_dead_letter(&mut client)?;
     mend_effects(&mut client, store)?;
     for number in 1..=LETTERS {
         open_account(&mut client, &format!("early-{number}"))?;
@@ -156,26 +159,32 @@ pub(super) fn prepare(server: &Server, store: &Path) -> Result<()> {
         let order = json!({ "orderId": id, "paymentAccountId": "poor", "orderItems": items });
         client.command("/v1/orders", &order)?;
     }
-    Ok(())
+    // Its rows are there by now, and the rows that requests add come to both builds.
+    client.command(&format!("/v1/projections/{HELD}/rebuild?hold=true"), &json!({}))?;
+    until_it_awaits_confirmation(&mut client, HELD)
 }
 
 /// Rebuilds a projection whose rebuild finds a discarded dead letter again, and so waits for an
 /// operator's confirmation.
-fn await_confirmation(client: &mut Client) -> Result<()> {
+fn rebuild_with_a_new_dead_letter(client: &mut Client) -> Result<()> {
     client.delete(&format!("/v1/dead-letters/users@{}", LETTERS + 1))?;
     client.command("/v1/projections/users/rebuild", &json!({}))?;
+    until_it_awaits_confirmation(client, "users")
+}
+
+fn until_it_awaits_confirmation(client: &mut Client, projection: &str) -> Result<()> {
     for _ in 0..POLLS_MAX {
         let reply = client.get("/v1/projections", &[])?;
         let listed: Value = serde_json::from_slice(&reply.body)?;
         let all = listed.get("items").and_then(Value::as_array).context("a list of them")?;
-        let users = all.iter().find(|it| it.get("name").is_some_and(|name| name == "users"));
-        let state = users.and_then(|users| users.get("state")).and_then(Value::as_str);
+        let found = all.iter().find(|it| it.get("name").is_some_and(|name| name == projection));
+        let state = found.and_then(|found| found.get("state")).and_then(Value::as_str);
         if state == Some("awaiting-confirmation") {
             return Ok(());
         }
         thread::park_timeout(POLL);
     }
-    bail!("expected a rebuild that awaits its confirmation, timed out")
+    bail!("expected a rebuild of {projection} that awaits its confirmation, timed out")
 }
 
 fn create_user(client: &mut Client, id: &str) -> Result<()> {
