@@ -1,7 +1,7 @@
 //! `derive(Event)`.
 //!
 //! Owns: the stored name and version, the chain of upcasters, tags, and the shape for lock files.
-//! Not here: the names of personal fields ([`personal`](crate::personal)).
+//! Not here: the names of personal fields ([`personal`]).
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
