@@ -4,6 +4,7 @@
 // Several acts of one dialog run one after the other, and those that fail are listed.
 
 import { change, pathOf, Problem } from "./api.js";
+import { openDialog } from "./dialog.js";
 import { el, fill, visible } from "./dom.js";
 import { notice, problemNotice } from "./table.js";
 import { counted } from "./time.js";
@@ -86,23 +87,17 @@ export function ask({ label, about, requests, typed: named, then }) {
     state,
     el("span", { class: "buttons" }, go, close),
   );
-  const dialog = el("dialog", { class: "act-dialog", "aria-label": label }, form);
-  const leaving = new AbortController();
   const allow = () => {
     const isExplained = !keepsReasons || reason.value.trim() !== "";
     go.disabled = !isExplained || (Boolean(typed) && name.value !== typed);
   };
   form.addEventListener("input", allow);
-  close.addEventListener("click", () => dialog.close());
-  dialog.addEventListener("close", () => {
-    leaving.abort();
-    dialog.remove();
-  });
+  const { dialog, signal } = openDialog(label, "act-dialog", form, close);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     go.disabled = true;
-    const failed = await carryOut(requests, reason.value.trim(), state, leaving.signal);
-    if (leaving.signal.aborted) return;
+    const failed = await carryOut(requests, reason.value.trim(), state, signal);
+    if (signal.aborted) return;
     const isDone = failed.length === 0;
     if (isDone && then) then();
     // A form that was refused stays as it is.
@@ -112,8 +107,6 @@ export function ask({ label, about, requests, typed: named, then }) {
     allow();
   });
   allow();
-  document.body.append(dialog);
-  dialog.showModal();
   (keepsReasons ? reason : typed ? name : go).focus();
 }
 

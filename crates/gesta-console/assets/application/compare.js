@@ -1,9 +1,12 @@
 // The comparison of a rebuild that awaits confirmation with the present rows. Nothing changes.
 
 import { ask, pathOf, Problem } from "../api.js";
+import { openDialog } from "../dialog.js";
 import { el, fill } from "../dom.js";
 import { facts, notice, problemNotice } from "../table.js";
 import { counted, grouped } from "../time.js";
+
+const LABEL = "New rows beside the present ones";
 
 /** Makes the button that compares, and shows the outcome in a dialog. */
 export function compareButton(name) {
@@ -13,29 +16,20 @@ export function compareButton(name) {
 }
 
 async function open(name) {
-  const leaving = new AbortController();
   const outcome = el("div", { role: "status" }, "Reading all rows of both builds…");
   const close = el("button", { type: "button" }, "Close");
   const content = el(
     "div",
     { class: "act-form" },
-    el("h2", {}, "New rows beside the present ones"),
+    el("h2", {}, LABEL),
     outcome,
     el("span", { class: "buttons" }, close),
   );
-  const label = "New rows beside the present ones";
-  const dialog = el("dialog", { class: "act-dialog wide", "aria-label": label }, content);
-  close.addEventListener("click", () => dialog.close());
-  dialog.addEventListener("close", () => {
-    leaving.abort();
-    dialog.remove();
-  });
-  document.body.append(dialog);
-  dialog.showModal();
+  const { signal } = openDialog(LABEL, "act-dialog wide", content, close);
   try {
-    fill(outcome, shown(await ask(pathOf("projections", name, "compare"), {}, leaving.signal)));
+    fill(outcome, shown(await ask(pathOf("projections", name, "compare"), {}, signal)));
   } catch (problem) {
-    if (leaving.signal.aborted) return;
+    if (signal.aborted) return;
     if (!(problem instanceof Problem)) throw problem;
     fill(outcome, problemNotice(problem));
   }

@@ -1,6 +1,7 @@
 // A dead letter that is tried with a copy of its event's data, which people edit. Nothing changes.
 
 import { ask, get, pathOf, Problem } from "../api.js";
+import { openDialog } from "../dialog.js";
 import { el, fill } from "../dom.js";
 import { pretty } from "../json.js";
 import { notice, problemNotice } from "../table.js";
@@ -14,7 +15,6 @@ export function tryButton(letter) {
 }
 
 async function open(letter) {
-  const leaving = new AbortController();
   const data = el("textarea", {
     name: "data",
     rows: 14,
@@ -38,30 +38,23 @@ async function open(letter) {
     state,
     el("span", { class: "buttons" }, go, close),
   );
-  const dialog = el("dialog", { class: "act-dialog wide", "aria-label": "Try with other data" }, form);
-  close.addEventListener("click", () => dialog.close());
-  dialog.addEventListener("close", () => {
-    leaving.abort();
-    dialog.remove();
-  });
+  const { signal } = openDialog("Try with other data", "act-dialog wide", form, close);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     go.disabled = true;
     fill(state, "Trying…");
-    const result = await tried(letter, data.value, leaving.signal);
-    if (leaving.signal.aborted) return;
+    const result = await tried(letter, data.value, signal);
+    if (signal.aborted) return;
     fill(state, result);
     go.disabled = false;
   });
-  document.body.append(dialog);
-  dialog.showModal();
   try {
-    data.value = await dataOf(letter, leaving.signal);
+    data.value = await dataOf(letter, signal);
     data.disabled = false;
     go.disabled = false;
     data.focus();
   } catch (problem) {
-    if (leaving.signal.aborted) return;
+    if (signal.aborted) return;
     if (!(problem instanceof Problem)) throw problem;
     fill(state, problemNotice(problem));
   }

@@ -192,7 +192,7 @@ impl Gesta {
         operator: &Operator,
     ) -> Result<(), OperationError> {
         let handle = self.operated(projection).await?;
-        if let Some(reason) = handle.cannot_pause() {
+        if let Some(reason) = handle.changed_by_others() {
             return Err(OperationError::CannotPause { projection: handle.name, reason });
         }
         self.record(handle, operator, ("pause-projection", projection)).await?;
@@ -247,7 +247,7 @@ impl Gesta {
         let handle = self.operated(projection).await?;
         let refused =
             |reason: String| Err(OperationError::CannotCompare { projection: handle.name, reason });
-        if let Some(reason) = handle.cannot_compare() {
+        if let Some(reason) = handle.changed_by_others() {
             return refused(reason.to_owned());
         }
         let slot = BothBuildsSlot::default();

@@ -214,21 +214,12 @@ impl ProjectionHandle {
         self.partitions.iter().map(PartitionHandle::status).collect()
     }
 
-    /// Returns why the projection cannot be paused, or `None` if it can.
-    pub(crate) fn cannot_pause(&self) -> Option<&'static str> {
+    /// Returns the reason if its rows are not changed by its own task alone, so that it can neither
+    /// be paused nor compared with a rebuild.
+    pub(crate) fn changed_by_others(&self) -> Option<&'static str> {
         match (self.is_inline, self.partitions.is_empty()) {
             (true, _) => Some("it is inline, so its rows change with each append"),
             (false, false) => Some("it is divided into partitions, which may run on other nodes"),
-            (false, true) => None,
-        }
-    }
-
-    /// Returns why a rebuild cannot be compared with the live rows, or `None` if it can.
-    pub(crate) fn cannot_compare(&self) -> Option<&'static str> {
-        // Their rows are not changed by the projection's task alone.
-        match (self.is_inline, self.partitions.is_empty()) {
-            (true, _) => Some("it is inline, so its rows change with each append"),
-            (false, false) => Some("it is divided into partitions, which are filled apart"),
             (false, true) => None,
         }
     }

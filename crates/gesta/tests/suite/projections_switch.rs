@@ -527,7 +527,7 @@ async fn a_held_rebuild_is_compared_with_the_live_rows_while_events_come_in() {
     gesta.rebuild_and_hold("balances", &operator()).await.unwrap();
     until(&gesta, is_awaiting).await;
     for more in 1..20 {
-        // Of the two builds one may have the event already.
+        // One of the two builds may have the event already.
         let last = deposit(&gesta, "ben", more).await;
         let compared = gesta.compare_rebuild("balances").await.unwrap();
         assert!(compared.is_equal(), "{compared:?}");
