@@ -261,19 +261,3 @@ fn a_server_without_connections_left_refuses_definitely() {
     block_on(store.append(append_of("order-1", "after"))).unwrap();
     assert_eq!(texts_of(&store, "order-1"), ["before", "after"]);
 }
-
-#[test]
-fn a_pooler_that_takes_no_more_clients_is_named_with_its_reason() {
-    let Some(server) = OwnServer::with_or_skip("pgbouncer", &["max_client_conn = 1"]) else {
-        return;
-    };
-    let error = with_client(&server.url(), async |_| {
-        block_on(PostgresStore::connect(&server.url())).unwrap_err().to_string()
-    });
-    let url = server.url();
-    let (_, address) = url.split_once('@').unwrap();
-    let named = format!("PostgreSQL at {}", address.trim_end_matches("/postgres"));
-    for part in [&*named, "pooler refused the connection", "max_client_conn"] {
-        assert!(error.contains(part), "{part} is not in: {error}");
-    }
-}
