@@ -47,10 +47,28 @@ const BALANCES: &str = "sqlite:./shop-balances";
 async fn main() -> ExitCode {
     run().await.unwrap_or_else(|error| {
         // Paths and arguments in it may be URLs that stand in the wrong place.
-        let text = masking::masked(&format!("Error: {error:?}"));
+        let text = masking::masked(&with_causes(&error));
         drop(writeln!(io::stderr(), "{text}"));
         ExitCode::FAILURE
     })
+}
+
+/// Returns the text of an error, and its causes without those that a text before has in it.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = format!("Error: {error}");
+    let mut causes: Vec<String> = Vec::new();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) && !causes.iter().any(|before| before.contains(&cause)) {
+            causes.push(cause);
+        }
+    }
+    if !causes.is_empty() {
+        text.push_str("\n\nCaused by:");
+    }
+    for cause in &causes {
+        text.push_str(&format!("\n    {}", cause.replace('\n', "\n    ")));
+    }
+    text
 }
 
 async fn run() -> Result<ExitCode> {
@@ -233,4 +251,19 @@ async fn run_demo(places: Places, options: &DemoOptions) -> Result<ExitCode> {
     }
     server.serve(shop, Vec::new()).await?;
     Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_that_an_earlier_text_has_is_printed_once() {
+        let error = anyhow!("refused").context("the server: refused").context("cannot open it");
+        let text = "Error: cannot open it\n\nCaused by:\n    the server: refused";
+        assert_eq!(with_causes(&error), text);
+        assert_eq!(with_causes(&anyhow!("alone")), "Error: alone");
+    }
 }

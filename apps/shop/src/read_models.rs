@@ -159,6 +159,10 @@ impl ReadModelStore for ReadModels {
     type Tx = Tx;
     type Reader = Reader;
 
+    fn place(&self) -> String {
+        hand_on!(self, store => ReadModelStore::place(store))
+    }
+
     async fn troubles(&self) -> Vec<String> {
         hand_on!(self, store => store.troubles().await)
     }

@@ -405,6 +405,7 @@ mod tests {
     fn each_error_of_a_store_has_its_code_and_says_what_to_do() {
         let reason = || "a reason".to_owned();
         let throttled = Overload::Throttled { retry_after: None };
+        let connections = Overload::Connections { reason: "too many".to_owned(), max: 8 };
         for (error, code, hinted) in [
             (StoreError::unreachable("no route"), "unreachable", "address"),
             (StoreError::unavailable("no answer"), "outcome-unknown", ""),
@@ -412,7 +413,7 @@ mod tests {
             (StoreError::ReadOnly { reason: reason() }, "read-only", "primary store"),
             (StoreError::Stopped { reason: reason() }, "stopped", "restart"),
             (StoreError::Overloaded(throttled), "overloaded", "retry later"),
-            (StoreError::Overloaded(Overload::Connections { max: 8 }), "overloaded", "retry later"),
+            (StoreError::Overloaded(connections), "overloaded", "retry later"),
             (StoreError::Overloaded(Overload::DiskFull), "overloaded", "free disk space"),
         ] {
             // Commands add where it happened.

@@ -194,6 +194,10 @@ impl EventStore for KurrentStore {
         })
     }
 
+    fn place(&self) -> String {
+        self.shared.core().cluster.url().to_string()
+    }
+
     fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
         Box::pin(async move {
             self.capabilities().check(CapabilitySet::of(&[Capability::FindAppend]))?;

@@ -159,6 +159,11 @@ impl Connector {
         self
     }
 
+    /// Returns the server with its address, for error texts.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
     pub(crate) fn limits(&self) -> TimeLimits {
         self.limits
     }

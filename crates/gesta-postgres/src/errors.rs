@@ -227,7 +227,12 @@ pub(crate) fn of_connecting(
             StoreError::Denied { reason: format!("{}; {}", text_of(refusal), password.remedy()) }
         }
         code if *code == SqlState::TOO_MANY_CONNECTIONS => {
-            StoreError::Overloaded(Overload::Connections { max: connections_max })
+            let (reason, max) = (text_of(refusal), connections_max);
+            StoreError::Overloaded(Overload::Connections { reason, max })
+        }
+        // PostgreSQL has it for messages that it does not know, which the driver does not send.
+        code if *code == SqlState::PROTOCOL_VIOLATION => {
+            unreachable("the connection pooler refused the connection", error)
         }
         code if *code == SqlState::CANNOT_CONNECT_NOW => {
             unreachable("the server is starting or stopping", error)
@@ -277,7 +282,7 @@ fn refused(error: tokio_postgres::Error) -> StoreError {
             || *code == SqlState::INVALID_SCHEMA_NAME =>
         {
             StoreError::Stopped {
-                reason: format!("{reason}; the store's tables are gone, restore the schema"),
+                reason: format!("{reason}; the tables are gone, restore the schema"),
             }
         }
         code if *code == SqlState::DATA_CORRUPTED || *code == SqlState::INDEX_CORRUPTED => {
@@ -351,7 +356,9 @@ pub(crate) fn at_server(mut error: StoreError, server: &str) -> StoreError {
     | StoreError::Denied { reason }
     | StoreError::ReadOnly { reason }
     | StoreError::Stopped { reason }
-    | StoreError::Overloaded(Overload::System { reason }) = &mut error
+    | StoreError::Overloaded(
+        Overload::System { reason } | Overload::Connections { reason, .. },
+    ) = &mut error
     {
         *reason = format!("{server}: {reason}");
     }

@@ -63,6 +63,10 @@ ORDER BY l.name";
 
 /// In the schema of the store: nodes that share a store share its leases.
 impl Leases for PostgresStore {
+    fn place(&self) -> String {
+        self.shared().core.pool.connector().server().to_owned()
+    }
+
     fn acquire(&self, acquire: AcquireLease) -> LeaseFuture<'_, Lease> {
         Box::pin(self.shared().lease_call(|core| grant(core, acquire)))
     }

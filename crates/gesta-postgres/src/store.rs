@@ -324,6 +324,10 @@ impl EventStore for PostgresStore {
         })
     }
 
+    fn place(&self) -> String {
+        self.shared.core.pool.connector().server().to_owned()
+    }
+
     fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
         Box::pin(async move {
             let found = self.shared.run(|core| async move {

@@ -147,6 +147,10 @@ impl ReadModelStore for SearchStore {
     type Tx = SearchTx;
     type Reader = SearchReader;
 
+    fn place(&self) -> String {
+        self.core.url.to_string()
+    }
+
     async fn troubles(&self) -> Vec<String> {
         self.core.engine.troubles().await.unwrap_or_else(|error| vec![error.to_string()])
     }

@@ -232,6 +232,10 @@ impl ReadModelStore for Sqlite {
     type Tx = Tx;
     type Reader = Reader;
 
+    fn place(&self) -> String {
+        self.0.path.display().to_string()
+    }
+
     async fn troubles(&self) -> Vec<String> {
         let catalogue = self.on_catalogue(|directory| directory.catalogue().map(drop)).await;
         let snapshots =
@@ -388,6 +392,10 @@ impl SnapshotStore for Sqlite {
 }
 
 impl Leases for Sqlite {
+    fn place(&self) -> String {
+        self.0.path.display().to_string()
+    }
+
     fn acquire(&self, acquire: AcquireLease) -> LeaseFuture<'_, Lease> {
         Box::pin(self.on_leases(move |leases| leases.acquire(&acquire)))
     }

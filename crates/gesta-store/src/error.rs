@@ -353,16 +353,18 @@ pub enum Overload {
         /// Time to wait before the next try, if the store says so.
         retry_after: Option<Duration>,
     },
-    /// All connections to the store are in use.
-    #[error("all {}connections to the store are in use", number_text(*max))]
+    /// A server of the store has no connection left for this user.
+    #[error("no connection is left: {reason}{}", connections_text(*max))]
     Connections {
-        /// Maximum number of connections, or 0 if the store has not told it yet.
+        /// The server with its address, and its own words.
+        reason: String,
+        /// Maximum number of connections of the server, or 0 if it has not told it yet.
         max: usize,
     },
 }
 
-fn number_text(max: usize) -> String {
-    if max == 0 { String::new() } else { format!("{max} ") }
+fn connections_text(max: usize) -> String {
+    if max == 0 { String::new() } else { format!("; the server takes {max} in all") }
 }
 
 fn pause_text(retry_after: &Option<Duration>) -> String {

@@ -326,6 +326,12 @@ pub trait Leases: Send + Sync + 'static {
     /// Returns the leases in force, by name.
     fn list(&self) -> LeaseFuture<'_, Vec<LeaseInForce>>;
 
+    /// Names the place of the leases, for texts of errors: the address of a server, without
+    /// secrets, or a directory. By default a text that says no more than what it is.
+    fn place(&self) -> String {
+        "the store of leases".to_owned()
+    }
+
     /// Waits until a lease of any name is released by any node, counted from this call, so a
     /// caller that looks at the leases after it misses no release.
     ///

@@ -215,6 +215,12 @@ pub trait ReadModelStore: Clone + Send + Sync + 'static {
     /// An owned connection for queries on one read model. All its reads see the same snapshot.
     type Reader: Send + 'static;
 
+    /// Names the place of the read models, for texts of errors: the address of a server, without
+    /// secrets, or a directory. By default a text that says no more than what it is.
+    fn place(&self) -> String {
+        "the store of read models".to_owned()
+    }
+
     /// Everything that the store goes without at the moment although it should have it, with the
     /// cause and what to do, for health: nothing unless implemented. What keeps a read model from
     /// being used is an error of its own calls instead.

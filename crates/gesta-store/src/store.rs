@@ -289,6 +289,12 @@ pub trait EventStore: Send + Sync + 'static {
         None
     }
 
+    /// Names the place of the events, for texts of errors: the address of a server, without
+    /// secrets, or a directory. By default a text that says no more than what it is.
+    fn place(&self) -> String {
+        "the event store".to_owned()
+    }
+
     /// Returns the limits and optional features of this store. The value never changes while the
     /// store is open.
     fn capabilities(&self) -> Capabilities;

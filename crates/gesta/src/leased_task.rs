@@ -173,7 +173,7 @@ impl LeasedTask {
                 return Some(Asked::Held { node, remaining });
             }
             Some(Err(error)) => error,
-            None => LeaseError::unavailable("the store of leases gave no answer within the term"),
+            None => no_answer(self.leases.as_ref()),
         };
         let trouble = in_one_line(&error);
         tracing::warn!(lease = %self.acquire.name, %trouble, "lease not acquired");
@@ -264,6 +264,11 @@ impl LeasedTask {
             }
         }
     }
+}
+
+/// The error of a call for leases that takes longer than the term.
+pub(crate) fn no_answer(leases: &dyn Leases) -> LeaseError {
+    LeaseError::unavailable(format!("{}: no answer within the term of a lease", leases.place()))
 }
 
 /// The outcome of one call for a lease.

@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
 
 mod accounts;
+#[cfg(feature = "kafka")]
+mod balances;
 mod catalogue;
 mod command_line;
 mod credit_notes;

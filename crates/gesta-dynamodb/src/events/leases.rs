@@ -32,6 +32,10 @@ const ROUNDS_MAX: u32 = 50;
 ///
 /// Keep the clocks of the nodes synchronized, as the vendor's instances do by default.
 impl Leases for DynamoStore {
+    fn place(&self) -> String {
+        self.shared().url.to_string()
+    }
+
     fn acquire(&self, acquire: AcquireLease) -> LeaseFuture<'_, Lease> {
         Box::pin(self.shared().lease_call(|table| async move {
             let name = acquire.name.clone();

@@ -210,6 +210,10 @@ impl EventStore for DynamoStore {
         })
     }
 
+    fn place(&self) -> String {
+        self.shared.url.to_string()
+    }
+
     fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
         Box::pin(async move {
             let find = async || {

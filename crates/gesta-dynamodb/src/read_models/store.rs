@@ -184,6 +184,10 @@ impl ReadModelStore for DynamoReadModels {
     type Tx = DynamoTx;
     type Reader = DynamoReader;
 
+    fn place(&self) -> String {
+        self.shared.url.to_string()
+    }
+
     async fn list_read_models(&self, projection: &str) -> Result<Vec<ReadModel>, DatabaseError> {
         let (table, projection) = (self.shared.table.clone(), projection.to_owned());
         let known = self.shared.builds.clone();

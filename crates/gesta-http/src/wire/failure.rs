@@ -351,7 +351,7 @@ mod tests {
     fn each_error_of_a_store_has_a_code_and_says_if_a_retry_may_succeed() {
         let reason = || "a reason".to_owned();
         let throttled = Overload::Throttled { retry_after: Some(Duration::from_secs(60)) };
-        let connections = Overload::Connections { max: 8 };
+        let connections = Overload::Connections { reason: "too many".to_owned(), max: 8 };
         for (error, of_read, of_command, pause) in [
             (StoreError::unreachable("no route"), "overloaded", "overloaded", Some("1")),
             (

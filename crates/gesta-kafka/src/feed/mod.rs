@@ -96,6 +96,10 @@ impl EventStore for KafkaFeed {
         Box::pin(async { Err(StoreError::ReadOnly { reason }) })
     }
 
+    fn place(&self) -> String {
+        format!("{}/{}", self.place.cluster, self.place.relay)
+    }
+
     fn read_stream(&self, read: ReadStream) -> Pages {
         if let Err(error) = self.capabilities().check(read.capabilities()) {
             return Pages::failed(error);

@@ -42,7 +42,7 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// The first pause after a failure, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Time without events after which a relay looks whether its topics are still there.
+/// Time without events after which a relay looks whether the brokers and its topics are there.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Pause after another producer has taken this one's place, so that it can write its checkpoint.
 const FENCED_PAUSE: Duration = Duration::from_secs(2);

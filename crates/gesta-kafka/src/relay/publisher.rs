@@ -270,8 +270,11 @@ impl Publisher {
         Ok(())
     }
 
-    /// Looks whether the topics are still there.
+    /// Looks whether the brokers answer, also if nothing was published yet, and whether the topics
+    /// are still there.
     pub(crate) fn look_at_topics(&self) -> Result<(), SessionEnd> {
+        // The next session creates it if it is missing.
+        topics::state(&self.cluster, &self.reader, &self.checkpoint_topic)?;
         for topic in self.checkpoint.topics.keys() {
             self.partitions_of(topic)?;
         }

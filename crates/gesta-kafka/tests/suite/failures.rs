@@ -85,6 +85,28 @@ async fn a_relay_waits_for_a_broker_that_stands_still() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_relay_with_nothing_to_publish_names_a_broker_that_stands_still() {
+    let Some(broker) = block_in_place(|| OwnServer::start_or_skip("kafka")) else { return };
+    let url = url_of(&broker);
+    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
+    let relay = Relay::new(store, &url, options(&url, RelayGuarantee::AtLeastOnce));
+    let mut progress = relay.progress();
+    let running = tokio::spawn(relay.run_until(pending()));
+    let begun = |status: &RelayStatus| status.state == RelayState::Running;
+    assert!(timeout(WAIT_MAX, progress.until(begun)).await.unwrap());
+    broker.pause().unwrap();
+    let noticed = |status: &RelayStatus| {
+        status.trouble.as_deref().is_some_and(|trouble| trouble.contains(url.brokers()))
+    };
+    let named = timeout(WAIT_MAX, progress.until(noticed)).await;
+    assert!(named.is_ok_and(|named| named), "{:?}", progress.status());
+    broker.resume().unwrap();
+    let again = |status: &RelayStatus| status.trouble.is_none() && begun(status);
+    assert!(timeout(WAIT_MAX, progress.until(again)).await.unwrap());
+    running.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_source_survives_crashes_of_the_broker() {
     let Some(mut broker) = block_in_place(|| OwnServer::start_or_skip("kafka")) else { return };
     let url = url_of(&broker);

@@ -180,6 +180,10 @@ impl ReadModelStore for MongoReadModels {
     type Tx = MongoTx;
     type Reader = MongoReader;
 
+    fn place(&self) -> String {
+        self.shared.place.server.to_string()
+    }
+
     async fn list_read_models(&self, projection: &str) -> Result<Vec<ReadModel>, DatabaseError> {
         let (place, projection) = (self.shared.place.clone(), projection.to_owned());
         let work = async move {

@@ -98,9 +98,7 @@ pub(super) async fn create(
             return Err(DatabaseError::rejected(reason));
         }
     };
-    let rows = core.query("SELECT nextval('{schema}.builds')", &[]).await?;
-    let build: i64 = rows.first().map_or(Ok(0), |row| column(row, 0))?;
-    let id = ReadModelId { projection: create.projection.to_owned(), build: from_sql(build) };
+    let (build, id) = new_build(core, create.projection).await?;
     let (version, schema) = (i64::from(create.version), core.names.schema_of(&id));
     let call = "SELECT {schema}.create_read_model($1, $2, $3, $4, $5)";
     let values: [crate::connection::Value<'_>; 5] = [
@@ -123,6 +121,24 @@ pub(super) async fn create(
         )));
     }
     Ok(id)
+}
+
+/// Returns the next build of a projection. Passes over those whose schemas an earlier catalogue has
+/// left, which another program dropped: they belong to nothing.
+async fn new_build(
+    core: &ReadModelsCore,
+    projection: &str,
+) -> Result<(i64, ReadModelId), DatabaseError> {
+    loop {
+        let rows = core.query("SELECT nextval('{schema}.builds')", &[]).await?;
+        let build: i64 = rows.first().map_or(Ok(0), |row| column(row, 0))?;
+        let id = ReadModelId { projection: projection.to_owned(), build: from_sql(build) };
+        let schema = core.names.schema_of(&id);
+        let left = "SELECT 1 FROM pg_namespace n WHERE n.nspname = $1";
+        if core.query(left, &[(&schema, Type::TEXT)]).await?.is_empty() {
+            return Ok((build, id));
+        }
+    }
 }
 
 pub(super) async fn exists(core: &ReadModelsCore, id: &ReadModelId) -> Result<bool, DatabaseError> {

@@ -25,7 +25,7 @@ use tokio_postgres::Row;
 
 use super::{
     builds::SchemaNames,
-    errors::{of_catalogue, of_failure, unreadable},
+    errors::{at_server, of_catalogue, of_failure, unreadable},
     replica::{LogPosition, Replica},
 };
 use crate::{
@@ -178,7 +178,8 @@ impl ReadModelsCore {
                 Purpose::Read | Purpose::Maintain => return None,
             })
         };
-        timeout(TURN_TIMEOUT, turn).await.map_err(|_| late_turn(id))
+        let late = |_| at_server(late_turn(id), self.connector.server());
+        timeout(TURN_TIMEOUT, turn).await.map_err(late)
     }
 
     fn turns(&self, id: &ReadModelId) -> Turns {
@@ -203,8 +204,9 @@ impl ReadModelsCore {
         match timeout(TURN_TIMEOUT, Arc::clone(places).acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) | Err(_) => Err(DatabaseError::unavailable(format!(
-                "all connections of {name} were in use for {} s; end readers sooner, or raise \
+                "{}: all connections of {name} were in use for {} s; end readers sooner, or raise \
                  `readers` in the URL",
+                self.connector.server(),
                 TURN_TIMEOUT.as_secs()
             ))),
         }

@@ -57,15 +57,30 @@ fn of_driver(error: tokio_postgres::Error) -> DatabaseError {
 
 /// Sorts an error of the catalogue's own statements. None of them is at fault.
 pub(super) fn of_catalogue(error: StoreError) -> DatabaseError {
-    let reason = error.to_string();
     match error {
-        StoreError::Corrupt(_) => DatabaseError::Corrupt { reason, source: Some(Arc::new(error)) },
-        _ => DatabaseError::Unavailable { reason, source: Some(Arc::new(error)) },
+        // Their own texts speak of the events and of appends.
+        StoreError::Unreachable { reason, source } | StoreError::Unavailable { reason, source } => {
+            DatabaseError::Unavailable { reason, source }
+        }
+        StoreError::Denied { reason }
+        | StoreError::ReadOnly { reason }
+        | StoreError::Stopped { reason } => DatabaseError::unavailable(reason),
+        StoreError::Corrupt(_) => {
+            DatabaseError::Corrupt { reason: error.to_string(), source: Some(Arc::new(error)) }
+        }
+        _ => {
+            DatabaseError::Unavailable { reason: error.to_string(), source: Some(Arc::new(error)) }
+        }
     }
 }
 
 pub(super) fn of_failure(failure: Failure) -> DatabaseError {
-    of_catalogue(failure.of_read())
+    match failure.of_read() {
+        StoreError::Stopped { reason } => DatabaseError::unavailable(format!(
+            "{reason}, or start the application again, which builds the read models anew"
+        )),
+        error => of_catalogue(error),
+    }
 }
 
 /// The error of a stored value that cannot be read.
@@ -91,9 +106,12 @@ fn rejected(summary: &str, error: tokio_postgres::Error) -> DatabaseError {
     DatabaseError::Rejected { reason, source: Some(Arc::new(error)) }
 }
 
-/// Names the server in an error that passes with time.
+/// Names the server in an error of the server, or of the way to it.
 pub(super) fn at_server(mut error: DatabaseError, server: &str) -> DatabaseError {
-    if let DatabaseError::Unavailable { reason, .. } = &mut error {
+    if let DatabaseError::Unavailable { reason, .. }
+    | DatabaseError::Rejected { reason, .. }
+    | DatabaseError::Corrupt { reason, .. } = &mut error
+    {
         *reason = format!("{server}: {reason}");
     }
     error

@@ -216,7 +216,7 @@ impl Session {
                 let writes = matches!(purpose, Purpose::Write | Purpose::WritePartition);
                 let late = is_late(&error) && writes;
                 return Err(match self.at_server(of_statement(error)) {
-                    _ if late => Begin::Failed(late_turn(&self.read_model)),
+                    _ if late => Begin::Failed(self.at_server(late_turn(&self.read_model))),
                     // A session that the server ended while it was idle.
                     error @ DatabaseError::Unavailable { .. } => Begin::Again(error),
                     error => Begin::Failed(error),
@@ -301,7 +301,7 @@ impl Session {
                      projection",
                     self.schema
                 );
-                DatabaseError::Corrupt { reason, source: None }
+                self.at_server(DatabaseError::Corrupt { reason, source: None })
             }
             Err(error) => error,
         }

@@ -152,6 +152,10 @@ impl ReadModelStore for PostgresReadModels {
     type Tx = Tx;
     type Reader = Reader;
 
+    fn place(&self) -> String {
+        self.core.url.clone()
+    }
+
     async fn troubles(&self) -> Vec<String> {
         self.core.replica.as_ref().and_then(Replica::trouble).into_iter().collect()
     }

@@ -252,10 +252,12 @@ fn a_server_without_connections_left_refuses_definitely() {
         }
         refusal(&store, append_of("order-1", "refused"))
     });
-    assert!(
-        matches!(error, StoreError::Overloaded(Overload::Connections { max: 8 })),
-        "expected no connections: {error}"
-    );
+    let StoreError::Overloaded(Overload::Connections { max: 8, reason }) = &error else {
+        panic!("expected no connections: {error}");
+    };
+    let (named, _) = reason.split_once(": ").unwrap();
+    assert!(server.url().contains(named.trim_start_matches("PostgreSQL at ")), "{error}");
+    assert!(reason.ends_with("(SQLSTATE 53300)"), "{error}");
     block_on(store.append(append_of("order-1", "after"))).unwrap();
     assert_eq!(texts_of(&store, "order-1"), ["before", "after"]);
 }

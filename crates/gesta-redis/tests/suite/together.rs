@@ -12,7 +12,7 @@ use gesta::{
 };
 use gesta_redis::{Redis, RedisOptions};
 use gesta_services::OwnServer;
-use tokio::{sync::watch, task::block_in_place};
+use tokio::{sync::watch, task::block_in_place, time::timeout};
 
 use crate::shop::{find, sell, shop};
 
@@ -22,6 +22,8 @@ const CUSTOMERS: u64 = 8;
 const ON_OTHER_NODE: u64 = 20;
 /// Number of outages while the tasks work.
 const OUTAGES: u64 = 12;
+/// Far more than the cache takes for an answer when its server is there.
+const USED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Number of writes and reads.
 fn operations() -> u64 {
@@ -41,6 +43,21 @@ async fn nodes(url: &str, limit: Duration) -> [Gesta; 2] {
         nodes.push(builder.nodes(shared).open().await.unwrap());
     }
     nodes.try_into().unwrap()
+}
+
+/// Asks both nodes until the cache has answered each of them. A busy machine may take longer than
+/// the limit for some answers, which then come from the rows.
+async fn use_cache(nodes: &[Gesta; 2]) {
+    let hits = || nodes.each_ref().map(|node| node.query_cache_counts().hits);
+    let before = hits();
+    let used = async {
+        while hits().iter().zip(before).any(|(hits, before)| *hits == before) {
+            for node in nodes {
+                assert_eq!(find(node, "nobody", Position::START).await, 0);
+            }
+        }
+    };
+    timeout(USED_WITHIN, used).await.expect("the cache is used while its server answers");
 }
 
 /// Sells to a customer and reads its sum, asking for the position of the sale each time.
@@ -92,6 +109,7 @@ async fn no_answer_is_older_than_asked_for_while_the_cache_evicts_and_restarts()
     let Some(server) = OwnServer::with_or_skip("redis", &settings) else { return };
     let url = server.url();
     let nodes = nodes(&url, Duration::from_millis(100)).await;
+    use_cache(&nodes).await;
     let (done, seen) = watch::channel(0);
     let disturbing = tokio::spawn(disturb(server, seen));
     let tasks =
@@ -100,9 +118,10 @@ async fn no_answer_is_older_than_asked_for_while_the_cache_evicts_and_restarts()
         task.await.unwrap();
     }
     let server = disturbing.await.unwrap();
+    use_cache(&nodes).await;
     let (one, two) = (nodes[0].query_cache_counts(), nodes[1].query_cache_counts());
-    assert!(one.hits > 0 && one.loads > 0 && one.bypasses > 0, "{one:?}");
-    assert!(two.loads > 0, "{two:?}");
+    // The outages were noticed, and are over.
+    assert!(one.bypasses > 0, "{one:?}");
     let client = redis::Client::open(server.url()).unwrap();
     let mut operator = client.get_multiplexed_async_connection().await.unwrap();
     let about: redis::InfoDict = redis::cmd("INFO").query_async(&mut operator).await.unwrap();

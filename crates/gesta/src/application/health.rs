@@ -186,7 +186,8 @@ impl Gesta {
             });
             causes.extend(report.await.unwrap_or_else(|| {
                 let state = (Severity::Unready, UNRESPONSIVE);
-                vec![Component::Projection.cause(handle.name, state, no_answer())]
+                let detail = no_answer(&handle.read_models.place());
+                vec![Component::Projection.cause(handle.name, state, detail)]
             }));
         }
         causes.extend(patience.wait(self.read_models_causes()).await.unwrap_or_default());
@@ -270,7 +271,7 @@ impl Gesta {
         let probe = Append::default().expecting(stream, ExpectedRevision::Any);
         let Some(outcome) = patience.wait(self.store().append(probe)).await else {
             let state = (Severity::Unready, UNRESPONSIVE);
-            return Some(Component::Store.cause("", state, no_answer()));
+            return Some(Component::Store.cause("", state, no_answer(&self.store().place())));
         };
         outcome.err().map(|error| store_cause(&error))
     }
@@ -315,8 +316,8 @@ impl Patience {
     }
 }
 
-fn no_answer() -> String {
-    format!("no answer within {} seconds", WAIT_MAX.as_secs())
+fn no_answer(place: &str) -> String {
+    format!("{place}: no answer within {} seconds", WAIT_MAX.as_secs())
 }
 
 fn store_cause(error: &StoreError) -> HealthCause {

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use gesta_store::{AcquireLease, InvalidName, LeaseError, LeaseInForce, LeaseName, NodeName};
+use gesta_store::{AcquireLease, InvalidName, LeaseInForce, LeaseName, NodeName};
 use tokio::sync::watch;
 
 use super::{
@@ -33,7 +33,7 @@ use crate::{
     Clock, LeasedTask, Sleep,
     backoff::Backoff,
     error_line::in_one_line,
-    leased_task::{Asked, HeldLease, LOOK_MAX, LOOK_MIN},
+    leased_task::{Asked, HeldLease, LOOK_MAX, LOOK_MIN, no_answer},
 };
 
 /// Start of the names of the leases by which nodes know of each other. Each node has the one with
@@ -315,9 +315,7 @@ impl Sharing {
     async fn look(&self) -> Duration {
         let listed = tokio::select! {
             listed = self.nodes.leases().list() => listed,
-            () = self.clock.sleep(self.nodes.lease_term()) => {
-                Err(LeaseError::unavailable("the store of leases gave no answer within the term"))
-            }
+            () = self.clock.sleep(self.nodes.lease_term()) => Err(no_answer(self.nodes.leases())),
         };
         match listed {
             Ok(listed) => {

@@ -97,8 +97,8 @@ impl PipelineConfig {
             rest,
         );
         // Covers the wait for a turn and all attempts.
-        let rest =
-            around(timeout::Timeout { limit: self.timeout, clock: Arc::clone(&self.clock) }, rest);
+        let (limit, clock, place) = (self.timeout, Arc::clone(&self.clock), store.place());
+        let rest = around(timeout::Timeout { limit, clock, place }, rest);
         let rest = around(authorization::Authorization(Arc::clone(&self.authorize)), rest);
         let rest = around(validation::Validation, rest);
         let rest = around(trace::Trace, rest);

@@ -15,6 +15,8 @@ use crate::{Clock, CommandError, Receipt};
 pub(super) struct Timeout {
     pub(super) limit: Duration,
     pub(super) clock: Arc<dyn Clock>,
+    /// The place of the events, for the error.
+    pub(super) place: String,
 }
 
 impl PipelineStep for Timeout {
@@ -32,7 +34,8 @@ impl PipelineStep for Timeout {
             () = self.clock.sleep(self.limit) => {
                 let limit = self.limit.as_millis();
                 if started.is_set() {
-                    return Err(CommandError::unavailable(format!("no answer within {limit} ms")));
+                    let reason = format!("{}: no answer within {limit} ms", self.place);
+                    return Err(CommandError::unavailable(reason));
                 }
                 let reason = format!(
                     "not executed: waited {limit} ms for other commands on the same stream"
@@ -106,7 +109,7 @@ mod tests {
     /// The error of a command that never ends, and whose turn has come or has not.
     async fn timed_out(had_its_turn: bool) -> CommandError {
         let (clock, limit) = (VirtualClock::new(), Duration::from_secs(5));
-        let step = Timeout { limit, clock: Arc::new(clock.clone()) };
+        let step = Timeout { limit, clock: Arc::new(clock.clone()), place: String::new() };
         let id = CommandId::new("request-1").unwrap();
         let context = CommandContext::new(id, CommandIdFrom::Caller);
         let request = CommandRequest::new(context, OpenDoor { door: 1 });

@@ -284,6 +284,7 @@ pub(crate) trait AnyReadModels: Send + Sync {
         live: AnyReader,
         rebuilt: AnyReader,
     ) -> DatabaseFuture<'static, Vec<TableComparison>>;
+    fn place(&self) -> String;
     fn troubles(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send + '_>>;
 }
 
@@ -317,6 +318,10 @@ impl<S: ReadModelStore> AnyReadModels for S {
 
     fn run_read(&self, work: BoxedWork) -> DatabaseFuture<'_, ()> {
         Box::pin(ReadModelStore::run_read(self, work))
+    }
+
+    fn place(&self) -> String {
+        ReadModelStore::place(self)
     }
 
     fn troubles(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send + '_>> {

@@ -79,6 +79,10 @@ impl EventStore for MarkedStore {
         self.store.append(append)
     }
 
+    fn place(&self) -> String {
+        self.store.place()
+    }
+
     fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
         self.store.find_append(first_event)
     }

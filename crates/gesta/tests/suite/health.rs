@@ -62,7 +62,8 @@ async fn a_store_that_takes_no_appends_makes_unready_and_says_why() {
         assert!(detail.contains(says), "{detail}");
     }
     store.next(Scene::Hang);
-    only(&causes(&gesta).await, "store-unresponsive", Severity::Unready);
+    let detail = only(&causes(&gesta).await, "store-unresponsive", Severity::Unready);
+    assert_eq!(detail, "the event store: no answer within 5 seconds");
     assert_eq!(causes(&gesta).await, [], "each was a moment's");
 }
 

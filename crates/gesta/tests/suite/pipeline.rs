@@ -56,7 +56,7 @@ async fn after_the_timeout_the_outcome_is_unknown() {
     clock.advance(limit);
     let outcome = executed.await.unwrap();
     let Err(error @ ExecuteError::Unavailable { .. }) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(error.to_string(), "outcome unknown: no answer within 5000 ms");
+    assert_eq!(error.to_string(), "outcome unknown: the event store: no answer within 5000 ms");
 }
 
 #[tokio::test]
