@@ -262,11 +262,11 @@ pub(crate) enum UpkeepRefusal {
 #[derive(Default)]
 pub(crate) struct StoreUpkeep {
     upkeep: OnceLock<Arc<dyn Upkeep>>,
-    state: Mutex<State>,
+    state: Mutex<UpkeepRuns>,
 }
 
 #[derive(Default)]
-struct State {
+struct UpkeepRuns {
     is_ending: bool,
     verification: Option<UpkeepRun>,
     backup: Option<UpkeepRun>,
@@ -374,12 +374,12 @@ impl StoreUpkeep {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, UpkeepRuns> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl UpkeepRuns {
     fn running(&self) -> Option<UpkeepStatus> {
         let runs = [&self.verification, &self.backup];
         runs.into_iter().flatten().map(UpkeepRun::now).find(UpkeepStatus::is_running)
