@@ -44,13 +44,16 @@ pub use disk::{
 };
 pub use format::{BorrowedEvent, Tags};
 pub use maintenance::{
-    backup::{BackupError, BackupReport, RestoreReport, backup, restore},
+    backup::{
+        BackupError, BackupReport, BackupSummary, RestoreReport, backup, backup_summary,
+        backup_while, restore,
+    },
     scavenge::{ScavengeError, ScavengeOptions, ScavengeReport},
     transfer::{
         ImportError, ImportReport, ImportWriter, Scavenged, ScavengedEvent, StoreExport,
         StoredAppend,
     },
-    verify::verify,
+    verify::{verify, verify_while},
 };
 pub use options::{
     IndexedIds, InvalidIndexedIds, OpenError, OpenReport, Options, RecordedTime, Torn, Unmarked,

@@ -20,13 +20,14 @@
 //! protocol), `clock`, `incoming` (memory for messages in part), `access` (who callers are and what
 //! they may), `spans` and `call_log` (what operators learn of a call),
 //! `address` (where servers are), `labels` (what people call them), `scavenges` (removal of hidden
-//! events), `node` (what all calls share), `tenure` (work that one of several servers does),
-//! `members` (the servers of a store), `streams` (the service of streams), `groups` (the service of
-//! consumer groups), `projections` (the service of projections, and what runs), `users` (the
-//! service of users), `operations` (the service of operators), `appends` (what Gesta adds to the
-//! protocol), `discovery` (what clients ask before they call), `http` (endpoints for operators),
-//! `monitoring` (the service of figures), `native` (the HTTP interface of applications), `console`
-//! (files for browsers), `serve` (connections and the end). Next to them, `admin` is a client for
+//! events), `upkeep` (verifications and backups), `node` (what all calls share), `tenure` (work
+//! that one of several servers does), `members` (the servers of a store), `streams` (the service of
+//! streams), `groups` (the service of consumer groups), `projections` (the service of projections,
+//! and what runs), `users` (the service of users), `operations` (the service of operators),
+//! `appends` (what Gesta adds to the protocol), `discovery` (what clients ask before they call),
+//! `http` (endpoints for operators), `monitoring` (the service of figures), `native` (the HTTP
+//! interface of applications), `console` (files for browsers), `serve` (connections and the end).
+//! Next to them, `admin` is a client for
 //! operators, with the feature `client`.
 
 mod access;
@@ -57,6 +58,7 @@ mod serve;
 mod spans;
 mod streams;
 mod tenure;
+mod upkeep;
 mod users;
 mod wire;
 
@@ -67,6 +69,7 @@ pub use labels::{ServerLabels, ServerSetting};
 pub use scavenges::{ScavengeFigures, ScavengeRequest, Scavenger};
 pub use serve::{CONNECTIONS_MAX, InvalidListener, Security, ServeError, Server};
 pub use spans::SPAN_TARGET;
+pub use upkeep::{BackupFigures, Upkeep, UpkeepProgress, VerifyFindings};
 
 // The example of the README is compiled, and run if it needs no server.
 #[cfg(doctest)]

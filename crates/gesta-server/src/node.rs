@@ -7,7 +7,7 @@
 use std::{
     future::Future,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicI32, AtomicU64, Ordering},
     },
     time::Instant,
@@ -29,7 +29,8 @@ use crate::{
     large_work::LargeWork,
     outgoing::OutgoingRoom,
     recent_events::RecentEvents,
-    scavenges::Scavenges,
+    scavenges::{NotStarted, ScavengeRequest, ScavengeStatus, Scavenges},
+    upkeep::{StoreUpkeep, UpkeepRefusal, UpkeepStatus, UpkeepTask},
 };
 
 /// The version that clients are told, which decides what they try: the first one with all calls of
@@ -57,6 +58,9 @@ struct Shared {
     started_at: RecordedAt,
     counters: Counters,
     scavenges: Scavenges,
+    upkeep: StoreUpkeep,
+    /// Held while work on the store is started, so that no two of its kinds start together.
+    starting: Mutex<()>,
     /// A number that operators set for the elections of a cluster. It is only shown.
     priority: AtomicI32,
     asked_for_end: watch::Sender<bool>,
@@ -133,6 +137,8 @@ impl Node {
             started_at: wall_now(),
             counters: Counters::default(),
             scavenges: Scavenges::default(),
+            upkeep: StoreUpkeep::default(),
+            starting: Mutex::new(()),
             priority: AtomicI32::new(0),
             asked_for_end: watch::Sender::new(false),
             resignations: watch::Sender::new(0),
@@ -255,6 +261,32 @@ impl Node {
 
     pub(crate) fn scavenges(&self) -> &Scavenges {
         &self.shared.scavenges
+    }
+
+    pub(crate) fn upkeep(&self) -> &StoreUpkeep {
+        &self.shared.upkeep
+    }
+
+    /// Starts a scavenge, unless a verification or a backup is running.
+    pub(crate) fn start_scavenge(
+        &self,
+        request: ScavengeRequest,
+    ) -> Result<ScavengeStatus, NotStarted> {
+        let _held = self.shared.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.upkeep().running() {
+            Some(running) => Err(NotStarted::Busy(running.words())),
+            None => self.scavenges().start(request),
+        }
+    }
+
+    /// Starts a verification or a backup, unless other work on the store is running.
+    pub(crate) fn start_upkeep(&self, task: UpkeepTask) -> Result<UpkeepStatus, UpkeepRefusal> {
+        let _held = self.shared.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        // A scavenge replaces segments, which a verification would take for damage.
+        match self.scavenges().last().filter(ScavengeStatus::is_running) {
+            Some(running) => Err(UpkeepRefusal::Busy(format!("the scavenge {}", running.id))),
+            None => self.upkeep().start(task),
+        }
     }
 
     pub(crate) fn priority(&self) -> i32 {

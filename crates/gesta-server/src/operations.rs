@@ -53,12 +53,15 @@ impl Operations for OperationsService {
             let scavenge_id = status.id.to_string();
             Ok(Response::new(ScavengeResp { scavenge_id, scavenge_result: result.into() }))
         };
-        match self.node.scavenges().start(ScavengeRequest::default()) {
+        match self.node.start_scavenge(ScavengeRequest::default()) {
             Ok(started) => answered(&started, ScavengeResult::Started),
             Err(NotStarted::UnderWay(running)) => answered(&running, ScavengeResult::InProgress),
             Err(NotStarted::Unsupported) => Err(Status::unimplemented(
                 "only a store in a directory is scavenged; others keep hidden events",
             )),
+            Err(NotStarted::Busy(what)) => {
+                Err(Status::failed_precondition(format!("{what} is running; stop it, or wait")))
+            }
             Err(NotStarted::Ending) => Err(Status::unavailable("the server is shutting down")),
         }
     }

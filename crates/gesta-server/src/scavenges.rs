@@ -137,6 +137,8 @@ pub(crate) enum NotStarted {
     Unsupported,
     /// This one is running.
     UnderWay(ScavengeStatus),
+    /// Other work on the store is running, in words.
+    Busy(String),
     /// The server ends.
     Ending,
 }
@@ -300,7 +302,7 @@ fn log_end(status: &ScavengeStatus) {
 }
 
 /// Returns an error with its causes, in one line.
-fn chain_text(error: &dyn Error) -> String {
+pub(crate) fn chain_text(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

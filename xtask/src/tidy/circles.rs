@@ -144,6 +144,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "recent_events",
             "access",
             "scavenges",
+            "upkeep",
             "spans",
             "call_log",
             "address",

@@ -51,6 +51,8 @@ const TARGETS = {
     return to("group", { source: id.slice(0, at), name: id.slice(at + 2) });
   },
   scavenge: () => to("operations"),
+  verification: () => to("operations"),
+  backup: () => to("operations"),
 };
 
 /** Reads an event of the stream. */

@@ -17,7 +17,7 @@ pub(crate) mod incarnation_file;
 mod index_files;
 mod verify_all;
 
-use std::{io, sync::Arc};
+use std::{io, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 use gesta_store::{Damage, Incarnation, Position, RecordedAt};
@@ -98,6 +98,9 @@ pub struct Progress {
 
 /// Called after each segment.
 pub(crate) type OnProgress<'a> = &'a mut dyn FnMut(Progress);
+
+/// Called before or after each segment. A break ends the work.
+pub(crate) type WhileProgress<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 /// Options of [`recover`].
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use gesta_store::{Damage, Position, RecordedAt};
 
 use super::{
-    OnProgress, OpenedSegment, ProgressCounter, Recovery, adopt::SegmentContents, failed,
+    OpenedSegment, Progress, Recovery, WhileProgress, adopt::SegmentContents, failed,
     incarnation_of,
 };
 use crate::{
@@ -60,12 +60,13 @@ struct VerifiedLog {
     next: Position,
 }
 
-/// Verifies all segments of the log in a directory.
+/// Verifies all segments of the log in a directory. Returns `None` if `progress`, which is called
+/// after each segment, has ended it before the last one.
 pub(crate) fn verify_all(
     disk: &dyn Disk,
     visitor: &mut dyn SegmentVisitor,
-    progress: OnProgress<'_>,
-) -> Result<OpenReport, OpenError> {
+    progress: WhileProgress<'_>,
+) -> Result<Option<OpenReport>, OpenError> {
     let mut recovery = Recovery {
         disk,
         access: Access::ReadOnly,
@@ -80,8 +81,8 @@ pub(crate) fn verify_all(
     // Only for its errors: an unfinished restore or import is not verified as a store.
     incarnation_file::incarnation(disk, Access::ReadOnly, incarnations)?;
     recovery.report.segments = segments.len();
-    let mut steps = ProgressCounter { done: 0, total: recovery.bytes(&files), progress };
-    let Some(first) = segments.first() else { return Ok(recovery.report) };
+    let (mut bytes_done, bytes_total) = (0, recovery.bytes(&files));
+    let Some(first) = segments.first() else { return Ok(Some(recovery.report)) };
     let genesis = Chain::genesis(first.header.store);
     let mut verified =
         VerifiedLog { chain: Some(genesis), known: genesis, next: Position::START.next() };
@@ -95,11 +96,15 @@ pub(crate) fn verify_all(
             let context =
                 SegmentInContext { segment, successor: segments.get(at + 1), bytes: &bytes };
             recovery.verify_one(&mut verified, &context, visitor)?;
-            steps.advance(bytes.len() as u64);
+            bytes_done += bytes.len() as u64;
+            let is_unwanted = progress(Progress { bytes_done, bytes_total }).is_break();
+            if is_unwanted && at + 1 < segments.len() {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     })
-    .map(|()| recovery.report)
+    .map(|is_whole| is_whole.then_some(recovery.report))
 }
 
 fn read_ahead(

@@ -34,13 +34,16 @@ pub(super) async fn start(
         let text = format!("`threshold` must be between 0 and 100; got {percent}\n");
         return (StatusCode::BAD_REQUEST, text).into_response();
     }
-    match node.scavenges().start(ScavengeRequest { threshold_percent: threshold }) {
+    match node.start_scavenge(ScavengeRequest { threshold_percent: threshold }) {
         Ok(started) => {
             let place = [(header::LOCATION, format!("/admin/scavenge/{}", started.id))];
             (StatusCode::ACCEPTED, place, Json(started.to_json())).into_response()
         }
         Err(NotStarted::UnderWay(running)) => {
             (StatusCode::CONFLICT, Json(running.to_json())).into_response()
+        }
+        Err(NotStarted::Busy(what)) => {
+            (StatusCode::CONFLICT, format!("{what} is running; stop it, or wait\n")).into_response()
         }
         Err(NotStarted::Unsupported) => {
             let text = "only a store in a directory is scavenged; others keep hidden events\n";

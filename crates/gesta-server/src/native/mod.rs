@@ -4,7 +4,8 @@
 //! Owns: the paths under `/v1/`. Appends to several streams with checks and a condition over tags
 //! and types, reads, queries, names, metadata, deletions, events by id, subscriptions as
 //! server-sent events and over WebSockets; what the server is and does: figures, settings,
-//! scavenges, consumer groups, projections, users; their description as OpenAPI.
+//! scavenges, verifications, backups, consumer groups, projections, users;
+//! their description as OpenAPI.
 //!
 //! Invariants:
 //! - Routes, parameters, the OpenAPI document and the page come from one table. An endpoint without
@@ -52,6 +53,7 @@ mod sse;
 mod store_calls;
 mod streams_calls;
 mod table;
+mod upkeep_calls;
 mod user_calls;
 mod work_acts;
 mod work_calls;

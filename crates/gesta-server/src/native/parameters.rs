@@ -202,6 +202,13 @@ pub(super) const EMITTED_STREAMS: Parameter = query(
 pub(super) const CHECKPOINTS: Parameter =
     query("checkpoints", Flag, "Deletes the streams of its checkpoints and states as well.");
 pub(super) const SCAVENGE_ID: Parameter = path("id", Uuid, "Id of the scavenge.");
+pub(super) const UPKEEP_ID: Parameter = path("id", Uuid, "Id of the verification or the backup.");
+pub(super) const BACKUP_NAME: Parameter = query(
+    "name",
+    Text,
+    "Name of the backup: a directory of this name below the one that the operator has set. Letters, \
+     digits, `-`, `_` and `.`.",
+);
 pub(super) const THRESHOLD: Parameter = query(
     "threshold",
     Number(0, 100),

@@ -36,6 +36,9 @@ pub(super) fn components() -> Map<String, Value> {
         ("Config", config()),
         ("Scavenge", scavenge()),
         ("LastScavenge", last_scavenge()),
+        ("Upkeep", upkeep()),
+        ("LastVerification", last_verification()),
+        ("Backups", backups()),
         ("Groups", groups()),
         ("GroupSettings", group_settings()),
         ("GroupFilter", group_filter()),
@@ -424,6 +427,59 @@ fn last_scavenge() -> Value {
             "`false`: only a store in a directory is scavenged.",
         ),
         "last": { "anyOf": [reference("Scavenge"), { "type": "null" }] },
+    }))
+}
+
+fn upkeep() -> Value {
+    let verified = all_of(json!({
+        "sound": { "type": "boolean" },
+        "events": about(number(), "Readable events."),
+        "damage": about(list(text()), "Each damaged place."),
+        "indexDamage": about(list(text()), "Damage of the index, which can be built anew."),
+    }));
+    let backed_up = all_of(json!({
+        "position": about(number(), "Position of the last event in it."),
+        "bytes": number(),
+        "bytesCopied": about(number(), "The others were there and intact."),
+    }));
+    all_of(json!({
+        "id": { "type": "string", "format": "uuid" },
+        "name": about(json!({ "type": ["string", "null"] }), "Name of the backup."),
+        "state": { "enum": ["running", "completed", "stopped", "failed"] },
+        "error": about(json!({ "type": ["string", "null"] }), "Why it has failed."),
+        "startedAt": { "type": "string", "format": "date-time" },
+        "endedAt": { "type": ["string", "null"], "format": "date-time" },
+        "bytesDone": number(),
+        "bytesTotal": number(),
+        "result": { "anyOf": [verified, backed_up, { "type": "null" }] },
+    }))
+}
+
+fn last_verification() -> Value {
+    all_of(json!({
+        "supported": about(
+            json!({ "type": "boolean" }),
+            "`false`: only a store in a directory is verified.",
+        ),
+        "last": { "anyOf": [reference("Upkeep"), { "type": "null" }] },
+    }))
+}
+
+fn backups() -> Value {
+    let backup = all_of(json!({
+        "name": text(),
+        "position": number_or_null(),
+        "bytes": number_or_null(),
+        "takenAt": { "type": ["string", "null"], "format": "date-time" },
+        "error": about(json!({ "type": ["string", "null"] }), "Why it cannot be read."),
+    }));
+    all_of(json!({
+        "supported": about(
+            json!({ "type": "boolean" }),
+            "`false`: the store is in no directory, or the server has none for backups.",
+        ),
+        "last": { "anyOf": [reference("Upkeep"), { "type": "null" }] },
+        "backups": list(backup),
     }))
 }
 

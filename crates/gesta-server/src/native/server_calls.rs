@@ -82,11 +82,14 @@ pub(super) async fn start_scavenge(call: NativeCall) -> Result<Response, Problem
     let threshold = call.arguments.number(&THRESHOLD)?;
     let threshold_percent = threshold.and_then(|percent| u8::try_from(percent).ok());
     call.subject()?;
-    match call.node.scavenges().start(ScavengeRequest { threshold_percent }) {
+    match call.node.start_scavenge(ScavengeRequest { threshold_percent }) {
         Ok(started) => json_answer(&started.to_json()),
         Err(NotStarted::UnderWay(running)) => {
             let detail = format!("the scavenge {} is running; stop it, or wait", running.id);
             Err(Problem::new(ProblemCode::NotNow, detail))
+        }
+        Err(NotStarted::Busy(what)) => {
+            Err(Problem::new(ProblemCode::NotNow, format!("{what} is running; stop it, or wait")))
         }
         Err(NotStarted::Unsupported) => {
             let detail = "only a store in a directory is scavenged; others keep hidden events";

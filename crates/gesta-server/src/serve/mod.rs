@@ -48,6 +48,7 @@ use crate::{
     projections::Projections,
     scavenges::Scavenger,
     tenure::{Tenancy, Tenant as _},
+    upkeep::Upkeep,
 };
 
 /// Default maximum number of connections.
@@ -167,6 +168,13 @@ impl Server {
         self
     }
 
+    /// Lets operators verify the store while it is served, and back it up.
+    #[must_use]
+    pub fn keeping(self, upkeep: Arc<dyn Upkeep>) -> Self {
+        self.node.upkeep().enable(upkeep);
+        self
+    }
+
     /// Sets the address by which clients reach this server, so that the servers of a store name
     /// each other: in the list of members, and in the refusal of calls of groups.
     #[must_use]
@@ -258,7 +266,7 @@ impl Server {
     /// Serves until the future `until` completes or an operator asks for the end by a call, then
     /// ends gracefully: readiness answers 503 for the time of [`drain_for`](Self::drain_for), then
     /// subscriptions end at once with `UNAVAILABLE`, other calls have ten seconds to finish, and a
-    /// scavenge ends after its current step.
+    /// scavenge, a verification or a backup ends after its current step.
     ///
     /// Does not close the store.
     ///
@@ -303,7 +311,8 @@ impl Server {
         };
         drop(listener);
         self.node.stop();
-        join!(connections.shut_down(CLOSING_MAX), self.node.scavenges().end());
+        let upkeep = self.node.upkeep().end();
+        join!(connections.shut_down(CLOSING_MAX), self.node.scavenges().end(), upkeep);
         // The caller may close the store after the last checkpoints.
         groups.ended().await;
         at_work.ended().await;

@@ -31,6 +31,7 @@ mod stream_rights;
 mod subscribing;
 mod system_streams;
 mod traces;
+mod upkeep;
 mod users;
 mod users_at_once;
 #[allow(dead_code, reason = "the end-to-end tests use all of it")]

@@ -10,6 +10,7 @@ mod plan;
 mod protection;
 mod scavenging;
 mod telemetry;
+mod upkeep;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -33,8 +34,10 @@ use self::{
     protection::{Protection, ProtectionOptions},
     scavenging::LogScavenger,
     telemetry::{Telemetry, TelemetryOptions},
+    upkeep::LogUpkeep,
 };
 use crate::{
+    directory,
     exit::{Outcome, Refusal},
     output::{Output, Style},
     store_url::{ServedStore, StoreUrl},
@@ -80,6 +83,10 @@ pub(crate) struct Serve {
     /// 503
     #[arg(long, value_name = "SECONDS", default_value = "0", env = "GESTA_DRAIN_SECONDS")]
     drain_seconds: u16,
+    /// Directory below which operators may back the store up while it is served, each backup in a
+    /// directory of its name. Without it, the server makes no backups
+    #[arg(long, value_name = "DIRECTORY", value_parser = directory::file, env = "GESTA_BACKUPS")]
+    backups: Option<PathBuf>,
     /// Name of the environment, such as production, which the console shows on every screen
     #[arg(long, value_name = "NAME", env = "GESTA_ENVIRONMENT")]
     environment: Option<String>,
@@ -170,6 +177,7 @@ impl Serve {
             admin_password_file: given.admin_password_file.clone(),
             max_connections: self.max_connections,
             drain_seconds: self.drain_seconds,
+            backups: self.backups.clone(),
             environment: self.environment.clone(),
             log: self.telemetry.levels().to_owned(),
             log_format: self.telemetry.format_name(),
@@ -206,7 +214,11 @@ impl Serve {
             None => server,
         };
         let server = match log {
-            Some(log) => server.scavenging(Arc::new(LogScavenger(log))),
+            Some(log) => {
+                let directory = url.log("serve", "")?.path();
+                let server = server.keeping(Arc::new(LogUpkeep::new(directory, self.backups)));
+                server.scavenging(Arc::new(LogScavenger(log)))
+            }
             None => server,
         };
         let server = server.drain_for(Duration::from_secs(self.drain_seconds.into()));

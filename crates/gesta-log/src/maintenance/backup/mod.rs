@@ -20,7 +20,7 @@ pub(crate) mod source;
 mod target;
 
 use std::{
-    ops::RangeInclusive,
+    ops::{ControlFlow, RangeInclusive},
     path::{self, Path},
 };
 
@@ -33,6 +33,7 @@ use self::{
     target::BackupDirectory,
 };
 use crate::{
+    disk::{Access, FileDisk},
     format::Chain,
     recovery::{OnProgress, Progress},
 };
@@ -95,6 +96,23 @@ pub fn backup(
     target: &Path,
     progress: OnProgress<'_>,
 ) -> Result<BackupReport, BackupError> {
+    let copied = backup_while(directory, target, &mut |done| {
+        progress(done);
+        ControlFlow::Continue(())
+    })?;
+    Ok(copied.expect("nothing has ended it early"))
+}
+
+/// Same as [`backup`], until `progress` returns a break before a segment. Returns `None` then: the
+/// directory keeps its earlier backup, and the next one need not copy again what was copied.
+///
+/// # Errors
+/// As [`backup`].
+pub fn backup_while(
+    directory: &Path,
+    target: &Path,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Option<BackupReport>, BackupError> {
     check_outside(target, directory)?;
     let source = Source::open(directory)?;
     let snapshot = source.snapshot()?;
@@ -114,7 +132,9 @@ pub fn backup(
     let mut segments = Vec::new();
     let mut bytes_done = 0;
     for part in &snapshot.parts {
-        progress(Progress { bytes_done, bytes_total: bytes });
+        if progress(Progress { bytes_done, bytes_total: bytes }).is_break() {
+            return Ok(None);
+        }
         segments.push(match target.intact(part)? {
             Some(there) => there,
             None => {
@@ -127,10 +147,38 @@ pub fn backup(
         });
         bytes_done += part.bytes;
     }
-    progress(Progress { bytes_done, bytes_total: bytes });
+    // All is copied: there is nothing left to break.
+    let _ = progress(Progress { bytes_done, bytes_total: bytes });
     // An earlier backup in the directory counts until its manifest is replaced here.
     target.publish(&manifest(&snapshot, segments))?;
-    Ok(report)
+    Ok(Some(report))
+}
+
+/// The contents of a finished backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackupSummary {
+    /// The last event's position.
+    pub end: Position,
+    /// Number of segments.
+    pub segments: usize,
+    /// Total size of the segments, in bytes.
+    pub bytes: u64,
+}
+
+/// Returns what the backup in a directory holds, or `None` if there is no finished one. Reads its
+/// manifest alone.
+///
+/// # Errors
+/// Returns [`BackupError`] if the manifest cannot be read, or is damaged.
+pub fn backup_summary(directory: &Path) -> Result<Option<BackupSummary>, BackupError> {
+    let disk = FileDisk::open(directory, Access::ReadOnly)?;
+    let manifest = target::manifest(&disk)?;
+    Ok(manifest.map(|Manifest { end, segments, .. }| BackupSummary {
+        end,
+        segments: segments.len(),
+        bytes: segments.iter().map(|copied| copied.bytes).sum(),
+    }))
 }
 
 /// Refuses a directory inside of the one that is read. It may not exist yet.

@@ -25,7 +25,7 @@ mod error;
 mod hidden;
 mod rewrite;
 
-use std::{ops::ControlFlow, sync::PoisonError};
+use std::sync::PoisonError;
 
 use self::{error::failed, hidden::HiddenEvents, rewrite::RewrittenSegment};
 use crate::{
@@ -34,7 +34,7 @@ use crate::{
     index::CoveredSegment,
     maintenance::compaction::{Compactor, SharedCompactor},
     read::Reader,
-    recovery::Progress,
+    recovery::{Progress, WhileProgress},
     segment::{segment_file, unfinished_rewrite},
     sync::{Mutex, MutexGuard, TryLockError},
 };
@@ -91,9 +91,6 @@ pub struct ScavengeReport {
     /// `true` if the caller ended the scavenge before all segments were examined.
     pub ended_early: bool,
 }
-
-/// Called before each segment and at the end. A break ends the scavenge.
-pub(crate) type WhileProgress<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 /// Runs scavenges, one at a time.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ mod compared_event;
 mod heads;
 mod index;
 
-use std::{path::Path, sync::Arc, thread};
+use std::{ops::ControlFlow, path::Path, sync::Arc, thread};
 
 use bytes::Bytes;
 use gesta_store::Damage;
@@ -65,10 +65,26 @@ pub fn verify(
     directory: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<OpenReport, OpenError> {
+    let verified = verify_while(directory, &mut |done| {
+        progress(done);
+        ControlFlow::Continue(())
+    })?;
+    Ok(verified.expect("nothing has ended it early"))
+}
+
+/// Same as [`verify`], until `progress` returns a break. Returns `None` if it was ended before the
+/// last segment.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_while(
+    directory: &Path,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Option<OpenReport>, OpenError> {
     let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(directory, Access::ReadOnly)?);
     let mut visitor =
         Verifier { heads: StreamHeads::default(), index: IndexCheck::open(&disk), wrong: None };
-    let mut report = verify_all(&*disk, &mut visitor, progress)?;
+    let Some(mut report) = verify_all(&*disk, &mut visitor, progress)? else { return Ok(None) };
     // Only the index files know of lost segments at the end of the log, or of lost events in them.
     for damage in damage_by_index(&disk)? {
         if !report.damage.iter().any(|known| known.file == damage.file) {
@@ -87,7 +103,7 @@ pub fn verify(
             report.events += last.number() - first.number() + 1;
         }
     }
-    Ok(report)
+    Ok(Some(report))
 }
 
 /// Syncs a file unless a process has the store open. Returns whether that was done.

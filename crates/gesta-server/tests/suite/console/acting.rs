@@ -16,6 +16,7 @@ use crate::{
     operating::Endless,
     scene::Scene,
     secured::{Secured, basic},
+    upkeep::DamagedStore,
 };
 
 const MAIL: (&str, &str) = ("order-1", "mail");
@@ -61,7 +62,8 @@ fn labelled(server: Server) -> Server {
         ServerSetting::new("log", "/etc/gesta/serve.toml").value("warn,gesta=info"),
     ];
     let labels = ServerLabels::default().environment("production").settings(settings);
-    server.labelled(labels).scavenging(Arc::new(Endless))
+    let upkeep = Arc::new(DamagedStore::at(MARKUP));
+    server.labelled(labels).scavenging(Arc::new(Endless)).keeping(upkeep)
 }
 
 impl Operated {
@@ -543,6 +545,24 @@ async fn a_scavenge_is_started_followed_and_stopped_beside_the_settings() {
     for expected in ["scavenge the store", "stop scavenges of the store", REASON, "admin", id] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
+    at.page.assert_clean();
+}
+
+#[tokio::test]
+async fn a_store_is_verified_and_backed_up_and_its_damage_is_shown() {
+    let Some(mut at) = Operated::begin().await else { return };
+    at.go("#/operations", "main [name=backup]").await;
+    at.press("Verify the store").await;
+    at.confirm_and_see(None, "document.querySelector('main').innerText.includes('DAMAGED')").await;
+    at.assert_no_markup().await;
+    assert!(at.page.text().await.contains(MARKUP));
+    at.page.write("main [name=backup]", "monday").await;
+    at.press("Start a backup").await;
+    let is_listed =
+        "[...document.querySelectorAll('main td')].some(td => td.innerText === 'monday')";
+    at.confirm_and_see(None, is_listed).await;
+    at.page.picture("verification-and-backups").await;
+    assert_eq!(at.acts("backup").await, [done("back up the store", "monday")]);
     at.page.assert_clean();
 }
 
