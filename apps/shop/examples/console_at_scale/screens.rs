@@ -1,5 +1,7 @@
 //! Each screen of the console, at places in the midst of the store.
 
+use jiff::Timestamp;
+
 use crate::filling;
 
 /// Returns the screens with their addresses.
@@ -42,6 +44,8 @@ fn of_events(streams: u64) -> Vec<(&'static str, String)> {
     let (order, user, paid) = places(streams);
     let stream = filling::name(order);
     let conversation = format!("case-{order}");
+    // A later time is refused.
+    let now = Timestamp::now();
     let event = |address: &str| format!("#/event?{address}");
     let aggregate = |further: &str| format!("#/aggregate?category=order&id={order}{further}");
     vec![
@@ -59,7 +63,7 @@ fn of_events(streams: u64) -> Vec<(&'static str, String)> {
         ("aggregates", "#/aggregates".to_owned()),
         ("an aggregate", aggregate("")),
         ("at a revision", aggregate("&revision=4")),
-        ("as of a time", aggregate("&asOf=2100-01-01T00:00:00Z")),
+        ("as of a time", aggregate(&format!("&asOf={now}"))),
         ("query", "#/query".to_owned()),
         ("query of a category", "#/query?category=account".to_owned()),
         ("query of a type", "#/query?type=order-delivered".to_owned()),
