@@ -24,12 +24,12 @@ export const title = "Query";
 export async function render(root, { parameters, signal }) {
   const wish = wishOf(parameters);
   const progress = el("p", { class: "muted", role: "status" }, "Reading …");
-  fill(root, el("h1", {}, "Query"), queryForm(wish), progress);
+  const found = el("div", {}, progress);
+  // Drawn once, so that what is typed while events are read stays.
+  fill(root, el("h1", {}, "Query"), queryForm(wish), found);
   const page = await readPage(wish, startOf(parameters), PAGE, signal, tellIn(progress));
   fill(
-    root,
-    el("h1", {}, "Query"),
-    queryForm(wish),
+    found,
     el("div", { class: "bar" }, orders(wish), exportButtons(wish, signal)),
     page.isCut &&
       notice(
