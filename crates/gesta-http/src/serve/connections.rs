@@ -1,11 +1,12 @@
 //! Connections: their number, and their deadlines.
 //!
-//! Owns the tasks of all connections.
+//! Owns the tasks of all connections, and the lanes that share some of them.
 //!
 //! Invariants:
 //! - At most [`Limits::connections_max`] connections are open, and at most half of the process's
 //!   file descriptors, so that the store has enough; at most [`Limits::connections_per_peer_max`]
 //!   are of one peer. An excess one gets a 503 and is closed.
+//! - A peer with many connections has a bounded share of the runtime.
 //! - A handshake of TLS that takes longer than a request's head may is given up.
 //! - A connection whose request head arrives too slowly gets a 408 and is closed. An idle one is
 //!   closed without a response: its client would take that for the answer to its next request.
@@ -18,8 +19,9 @@
 //! Not here: hyper's responses to such heads ([`unread_heads`](super::unread_heads)), the deadlines
 //! of bodies ([`body_deadline`](crate::requests::body_deadline)) and of unread responses
 //! ([`write_deadline`](super::write_deadline)), the count of connections
-//! ([`places`](super::places)), their [`encryption`](super::encryption), the streams of upgraded
-//! ones ([`open_stream`](super::open_stream)), routing and responses.
+//! ([`places`](super::places)), tasks that several of them share ([`lanes`](super::lanes)), their
+//! [`encryption`](super::encryption), the streams of upgraded ones
+//! ([`open_stream`](super::open_stream)), routing and responses.
 
 use std::{
     convert::Infallible,
@@ -53,8 +55,10 @@ use tower::ServiceExt as _;
 use super::{
     encryption::{Encryption, ServedStream},
     host::{HostRule, check_host},
+    lanes::{Lanes, OWN_TASKS_OF_PEER},
     open_stream::OpenStream,
     places::{ConnectionPlace, NoPlace, Places},
+    turns::TurnsBody,
     unread_heads::{KeepBack, Progress},
     write_deadline::WriteDeadline,
 };
@@ -82,6 +86,8 @@ pub(crate) struct Connections {
     /// Set by the first refusal and cleared at half load, so that each overload is logged once.
     is_full: bool,
     tasks: JoinSet<()>,
+    /// The connections beyond their peer's first.
+    lanes: Lanes,
     shutdown: watch::Sender<bool>,
     /// The end of upgraded connections, whose tasks are not among these.
     cut: watch::Sender<bool>,
@@ -106,6 +112,7 @@ impl Connections {
             refusal_permits: Arc::new(Semaphore::new(REFUSALS_MAX)),
             is_full: false,
             tasks: JoinSet::new(),
+            lanes: Lanes::default(),
             shutdown: watch::Sender::new(false),
             cut: watch::Sender::new(false),
         }
@@ -127,7 +134,13 @@ impl Connections {
             tracing::info!("accepting connections again");
             self.is_full = false;
         }
-        self.tasks.spawn(self.serve(stream, peer, place));
+        let number = place.number();
+        let connection = self.serve(stream, peer, place);
+        if number <= OWN_TASKS_OF_PEER {
+            self.tasks.spawn(connection);
+        } else {
+            self.lanes.add(connection, &mut self.tasks);
+        }
     }
 
     fn serve(
@@ -232,6 +245,8 @@ impl Connections {
     /// Closes idle connections and waits for running requests and upgraded connections, up to
     /// [`Limits::closing_max`].
     pub(crate) async fn shut_down(mut self) {
+        // No connection follows, so that lanes end with their last one.
+        self.lanes = Lanes::default();
         // Unlike `send`, this does not fail if there is no connection.
         self.shutdown.send_replace(true);
         let all = async {
@@ -280,7 +295,7 @@ async fn respond(
 ) -> Result<Response<Body>, Infallible> {
     let is_tunnel = request.method() == Method::CONNECT;
     let response = router.oneshot(request).await?;
-    let response = response.map(|body| progress.until_the_end_of(body));
+    let response = response.map(|body| progress.until_the_end_of(Body::new(TurnsBody::new(body))));
     let status = response.status();
     // hyper upgrades after these responses, and no others.
     if status == StatusCode::SWITCHING_PROTOCOLS || (is_tunnel && status.is_success()) {

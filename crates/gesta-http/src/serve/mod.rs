@@ -10,9 +10,11 @@
 mod connections;
 mod encryption;
 mod host;
+mod lanes;
 mod listener;
 mod open_stream;
 mod places;
+mod turns;
 mod unread_heads;
 mod write_deadline;
 

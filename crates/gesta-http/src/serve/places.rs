@@ -39,6 +39,8 @@ struct PeerCount {
 #[derive(Debug)]
 pub(crate) struct ConnectionPlace {
     peer: IpAddr,
+    /// Number of connections that the peer had with this one.
+    number: usize,
     peers: Arc<Mutex<HashMap<IpAddr, PeerCount>>>,
     _permit: OwnedSemaphorePermit,
 }
@@ -98,7 +100,8 @@ impl Places {
             return Err(NoPlace::Full);
         };
         count.open += 1;
-        Ok(ConnectionPlace { peer, peers: Arc::clone(&self.peers), _permit: permit })
+        let number = count.open;
+        Ok(ConnectionPlace { peer, number, peers: Arc::clone(&self.peers), _permit: permit })
     }
 
     /// Waits until all places are free.
@@ -106,6 +109,13 @@ impl Places {
         let max = u32::try_from(self.max).unwrap_or(u32::MAX);
         // The semaphore is never closed.
         drop(self.permits.acquire_many(max).await);
+    }
+}
+
+impl ConnectionPlace {
+    /// Returns how many connections the peer had when it took this one, this one among them.
+    pub(crate) const fn number(&self) -> usize {
+        self.number
     }
 }
 
