@@ -31,6 +31,11 @@ pub use self::listener::HttpListener;
 use self::{connections::Connections, encryption::Encryption, host::HostRule};
 use crate::GestaState;
 
+/// Connections that may wait to be accepted: those of all clients of a server that was restarted.
+/// One that finds no room is tried again by its system after 1, 3, 7 and 15 seconds. The system may
+/// have a lower limit.
+const BACKLOG: i32 = 4_096;
+
 /// First pause after a failed `accept`; each further one is twice as long.
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 /// Maximum pause, and so the maximum delay after the cause is gone.
@@ -74,6 +79,8 @@ pub async fn serve(
     let listener = listener.into();
     let encryption = Encryption::of(&listener);
     let HttpListener { tcp: listener, .. } = listener;
+    // Again, for more room than the caller's listener has. Best effort: it works with less, too.
+    let _ = rustix::net::listen(&listener, BACKLOG);
     let hosts = HostRule::new(listener.local_addr()?.ip(), &state);
     let mut connections = Connections::new(router, hosts, encryption.clone(), &state);
     let mut failures = AcceptFailures::default();

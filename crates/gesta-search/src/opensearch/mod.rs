@@ -8,7 +8,9 @@
 //! - Every write has an external version, the position of its event, which the server compares.
 //! - The state is a document of the index. It is written after the documents, on the condition that
 //!   no other writer has changed it.
+//! - A projection has one live index: of several, the latest one, and the others are dropped.
 //! - A switch-over is one change of aliases, which the server makes as a whole.
+//! - A search has all documents, or fails.
 //! - Every call ends within its time limit, and an error names the server.
 
 mod bulk;
@@ -140,7 +142,26 @@ impl Server {
         let mut listed: Vec<_> =
             indexes.filter_map(|(name, index)| self.listed(projection, name, index)).collect();
         listed.sort_by_key(|index| index.build.id.build);
+        self.drop_overtaken(&mut listed).await?;
         Ok(listed)
+    }
+
+    /// Drops live indexes but the latest one. The server completes a creation whose caller was
+    /// killed, or has given up, so that it may appear beside the one that the next caller made.
+    async fn drop_overtaken(&self, listed: &mut Vec<ListedIndex>) -> Result<(), DatabaseError> {
+        let is_live = |index: &ListedIndex| index.build.stage == Stage::Live;
+        let last = listed.iter().rev().find(|index| is_live(index));
+        let Some(last) = last.map(|index| index.build.id.build) else { return Ok(()) };
+        let is_overtaken = |index: &ListedIndex| is_live(index) && index.build.id.build != last;
+        for index in listed.iter().filter(|index| is_overtaken(index)) {
+            let answer = self.http.delete(&format!("/{}", index.name)).await?;
+            // Another process may have been faster.
+            if !answer.is_missing_index() {
+                answer.ok(&self.http)?;
+            }
+        }
+        listed.retain(|index| !is_overtaken(index));
+        Ok(())
     }
 
     fn listed(&self, projection: &str, name: &str, index: &Value) -> Option<ListedIndex> {
@@ -470,7 +491,9 @@ impl Server {
         build: &ReadModelId,
         search: &CheckedSearch,
     ) -> Result<SearchResults, DatabaseError> {
-        let path = format!("/{}/_search", self.names.index(build)?);
+        // Without it, an index that is not open yet after a restart has no documents.
+        let whole = "allow_partial_search_results=false";
+        let path = format!("/{}/_search?{whole}", self.names.index(build)?);
         let answer = self.http.post(&path, &query::body(search)).await?;
         let found = self.of_build(build, answer).await?;
         query::results(&found, search, &self.http)

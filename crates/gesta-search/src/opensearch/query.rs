@@ -178,6 +178,11 @@ pub(super) fn results(
     http: &Http,
 ) -> Result<SearchResults, DatabaseError> {
     let unreadable = || http.unexpected("gave an answer to a search that cannot be read");
+    let shards = |which: &str| part(answer, &format!("/_shards/{which}")).as_u64();
+    let is_whole = shards("successful").is_some() && shards("successful") == shards("total");
+    if !is_whole || part(answer, "/timed_out").as_bool() == Some(true) {
+        return Err(http.unexpected("searched a part of the index; search again in a moment"));
+    }
     let total = part(answer, "/hits/total/value").as_u64().ok_or_else(unreadable)?;
     let found = part(answer, "/hits/hits").as_array().ok_or_else(unreadable)?;
     let limit = search.search.limit;
@@ -210,5 +215,27 @@ fn score_of(hit: &Value, order: Order) -> f32 {
     match order {
         Order::Relevance => part(hit, "/_score").as_f64().unwrap_or_default() as f32,
         _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_all_shards_is_none() {
+        let url: crate::SearchUrl = "opensearch://localhost:9200".parse().unwrap();
+        let http = Http::new(url.as_server().unwrap().clone()).unwrap();
+        let search = crate::Search::new().checked(&Default::default()).unwrap();
+        let answer = |successful: u64, timed_out: bool| {
+            let shards = json!({ "total": 1, "successful": successful, "failed": 1 - successful });
+            let hits = json!({ "total": { "value": 0 }, "hits": [] });
+            json!({ "_shards": shards, "timed_out": timed_out, "hits": hits })
+        };
+        assert_eq!(results(&answer(1, false), &search, &http).unwrap().total, 0);
+        for part in [answer(0, false), answer(1, true)] {
+            let error = results(&part, &search, &http).unwrap_err();
+            assert!(error.is_transient() && error.to_string().contains("a part"), "{error}");
+        }
     }
 }

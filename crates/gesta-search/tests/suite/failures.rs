@@ -8,7 +8,7 @@ use std::{
 
 use gesta_search::{Document, Search, SearchStore};
 use gesta_services::OwnServer;
-use gesta_store::{DatabaseError, Position, ReadModelId, ReadModelStore as _};
+use gesta_store::{DatabaseError, Position, ReadModelId, ReadModelStore as _, Stage};
 
 use crate::engines::{self, create, write};
 
@@ -68,6 +68,25 @@ fn what_was_committed_survives_a_crash_and_the_store_goes_on_without_a_restart()
         // Written by the call that got no answer, or not; never twice.
         let total = store.reader(&id).await?.search(&Search::new()).await?.total;
         assert!((3..=4).contains(&total), "{total}");
+        Ok(())
+    });
+}
+
+#[test]
+fn of_two_creations_at_the_same_time_the_later_one_remains() {
+    let Some(server) = OwnServer::start_or_skip("opensearch") else { return };
+    let url = server.url();
+    engines::run(async {
+        let store = SearchStore::open(&url).await?;
+        // The caller of the first one was killed before the server had answered.
+        let (overtaken, id) = (create(&store).await?, create(&store).await?);
+        let listed = store.list_read_models(&id.projection).await?;
+        assert_eq!(listed.iter().map(|model| &model.id).collect::<Vec<_>>(), [&id]);
+        assert_eq!(listed[0].stage, Stage::Live);
+        put(&store, &id, 7).await?;
+        assert_eq!(store.reader(&id).await?.search(&Search::new()).await?.total, 1);
+        let missing = store.reader(&overtaken).await.map(drop).unwrap_err();
+        assert!(matches!(missing, DatabaseError::Missing { .. }), "{missing}");
         Ok(())
     });
 }
