@@ -1,8 +1,12 @@
 //! A server that is down, silent, restarted, or refuses.
 
 use std::{
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener},
+    io::{self, Read as _, Write as _},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -70,6 +74,116 @@ fn what_was_committed_survives_a_crash_and_the_store_goes_on_without_a_restart()
         assert!((3..=4).contains(&total), "{total}");
         Ok(())
     });
+}
+
+/// The header of the user `ann` with the password `secret`.
+const OF_ANN: &str = "authorization: Basic YW5uOnNlY3JldA==";
+
+/// A check of users in front of a server, as a security plugin is: connections whose first request
+/// has not the header of a user get the status 401, as all do while `is_closed`.
+struct Guard {
+    address: SocketAddr,
+    is_closed: Arc<AtomicBool>,
+    passed: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Guard {
+    fn before(server: &OwnServer) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (is_closed, passed) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let guard = Self { address, is_closed: Arc::clone(&is_closed), passed: Arc::clone(&passed) };
+        let server = server.url().strip_prefix("opensearch://").unwrap().to_owned();
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let mut client = client.unwrap();
+                let head = head_of(&mut client);
+                let is_ann = head.to_ascii_lowercase().contains(&OF_ANN.to_ascii_lowercase());
+                if is_closed.load(Ordering::Relaxed) || !is_ann {
+                    let refusal = "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Basic\r\n\
+                                   content-length: 12\r\nconnection: close\r\n\r\nUnauthorized";
+                    let _ = client.write_all(refusal.as_bytes());
+                    continue;
+                }
+                let mut inner = TcpStream::connect(&server).unwrap();
+                inner.write_all(head.as_bytes()).unwrap();
+                passed.lock().unwrap().push(client.try_clone().unwrap());
+                for (mut from, mut to) in [
+                    (client.try_clone().unwrap(), inner.try_clone().unwrap()),
+                    (inner, client),
+                ] {
+                    thread::spawn(move || {
+                        let _ = io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+            }
+        });
+        guard
+    }
+
+    /// Takes no user any more, and ends what is open.
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        for client in self.passed.lock().unwrap().drain(..) {
+            let _ = client.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn open(&self) {
+        self.is_closed.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Reads the head of a request, to its empty line. Nothing that follows is lost.
+fn head_of(client: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|count| count == 1) {
+        head.extend(byte);
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+#[test]
+fn a_password_that_the_server_takes_no_more_is_named_and_taken_again_without_a_restart() {
+    let Some(server) = OwnServer::start_or_skip("opensearch") else { return };
+    let guard = Guard::before(&server);
+    let url = |password: &str| format!("opensearch://ann:{password}@{}", guard.address);
+    let expect_refused = |told: &str| {
+        let place = format!("opensearch://ann@{}", guard.address);
+        let reason = "refuses the user or password (status 401)";
+        assert!(told.contains(&place) && told.contains(reason), "{told}");
+        assert!(!told.contains("secret") && !told.contains("hunter"), "{told}");
+    };
+    let store = engines::run(async {
+        let wrong = SearchStore::open(&url("hunter3")).await.unwrap_err();
+        expect_refused(&wrong.to_string());
+        let store = SearchStore::open(&url("secret")).await?;
+        let id = create(&store).await?;
+        put(&store, &id, 7).await?;
+        guard.close();
+        let refused = put(&store, &id, 8).await.unwrap_err();
+        expect_refused(&refused.to_string());
+        let refused = refused.downcast_ref::<DatabaseError>().unwrap();
+        assert!(refused.is_transient(), "no event is set aside for it: {refused}");
+        let searched = store.reader(&id).await;
+        let searched = match searched {
+            Ok(reader) => reader.search(&Search::new().text("lantern")).await.map(drop),
+            Err(error) => Err(error),
+        };
+        expect_refused(&searched.unwrap_err().to_string());
+        let troubles = store.troubles().await;
+        troubles.iter().for_each(|trouble| expect_refused(trouble));
+        assert!(!troubles.is_empty(), "health has it");
+        guard.open();
+        put(&store, &id, 8).await?;
+        let found = store.reader(&id).await?.search(&Search::new().text("lantern")).await?;
+        assert_eq!(found.total, 2, "nothing is lost");
+        assert!(store.troubles().await.is_empty());
+        Ok(store)
+    });
+    drop(store);
 }
 
 /// Answers every request in the same way, as a server with a security plugin does.
