@@ -76,11 +76,11 @@ fn what_was_committed_survives_a_crash_and_the_store_goes_on_without_a_restart()
     });
 }
 
-/// The header of the user `ann` with the password `secret`.
-const OF_ANN: &str = "authorization: Basic YW5uOnNlY3JldA==";
+/// The credentials of the user `ann` with the password `secret`.
+const OF_ANN: &str = "Basic YW5uOnNlY3JldA==";
 
 /// A check of users in front of a server, as a security plugin is: connections whose first request
-/// has not the header of a user get the status 401, as all do while `is_closed`.
+/// has not the credentials of a user get the status 401, as all do while `is_closed`.
 struct Guard {
     address: SocketAddr,
     is_closed: Arc<AtomicBool>,
@@ -98,7 +98,7 @@ impl Guard {
             for client in listener.incoming() {
                 let mut client = client.unwrap();
                 let head = head_of(&mut client);
-                let is_ann = head.to_ascii_lowercase().contains(&OF_ANN.to_ascii_lowercase());
+                let is_ann = head.contains(OF_ANN);
                 if is_closed.load(Ordering::Relaxed) || !is_ann {
                     let refusal = "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Basic\r\n\
                                    content-length: 12\r\nconnection: close\r\n\r\nUnauthorized";
