@@ -3,8 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use gesta_store::{
-    CreateReadModel, DatabaseError, DeadLetter, ReadModel, ReadModelId, ReadModelStore,
-    VisitRows,
+    CreateReadModel, DatabaseError, DeadLetter, ReadModel, ReadModelId, ReadModelStore, VisitRows,
     staged::{Area, BuildChange, BuildList, ListedBuild, RowRange, Wanted},
 };
 

@@ -67,7 +67,9 @@ impl Shortage {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Overload::DiskFull { reason: place.clone() }
             }
-            _ => Overload::System { reason: format!("cannot create a segment in {place}: {error}") },
+            _ => {
+                Overload::System { reason: format!("cannot create a segment in {place}: {error}") }
+            }
         }
     }
 }

@@ -279,7 +279,7 @@ fn reserved_connections_and_a_users_limit_are_named_in_the_words_of_the_server()
     let store = test.open_on(&as_ann);
     block_on(store.append(append_of("order-1", "before"))).unwrap();
     let reserved = "remaining connection slots are reserved";
-    for (limit, said) in [("-1", reserved), ("2", "too many connections for role \"ann\"")] {
+    for (limit, said) in [("-1", reserved), ("4", "too many connections for role \"ann\"")] {
         test.execute(&format!("ALTER ROLE ann CONNECTION LIMIT {limit}"));
         let error = with_client(&server.url(), async |client| {
             let _others = take_every_connection(&as_ann, client).await;

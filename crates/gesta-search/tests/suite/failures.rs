@@ -92,7 +92,8 @@ impl Guard {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let (is_closed, passed) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<_>>>::default());
-        let guard = Self { address, is_closed: Arc::clone(&is_closed), passed: Arc::clone(&passed) };
+        let guard =
+            Self { address, is_closed: Arc::clone(&is_closed), passed: Arc::clone(&passed) };
         let server = server.url().strip_prefix("opensearch://").unwrap().to_owned();
         thread::spawn(move || {
             for client in listener.incoming() {
@@ -108,10 +109,9 @@ impl Guard {
                 let mut inner = TcpStream::connect(&server).unwrap();
                 inner.write_all(head.as_bytes()).unwrap();
                 passed.lock().unwrap().push(client.try_clone().unwrap());
-                for (mut from, mut to) in [
-                    (client.try_clone().unwrap(), inner.try_clone().unwrap()),
-                    (inner, client),
-                ] {
+                for (mut from, mut to) in
+                    [(client.try_clone().unwrap(), inner.try_clone().unwrap()), (inner, client)]
+                {
                     thread::spawn(move || {
                         let _ = io::copy(&mut from, &mut to);
                         let _ = to.shutdown(Shutdown::Both);
@@ -210,6 +210,12 @@ fn a_server_that_refuses_is_named_without_the_password() {
         ("200 OK", "<html>", "is neither OpenSearch nor Elasticsearch"),
         ("200 OK", r#"{"version":{"number":"6.8.23"}}"#, "expected version 7 or later"),
         ("503 Service Unavailable", "", "answered 503"),
+        ("403 Forbidden", "", "refuses the user or password (status 403); check"),
+        (
+            "403 Forbidden",
+            r#"{"error":{"type":"security_exception","reason":"no permissions for [x]"}}"#,
+            "refuses the call (status 403): no permissions for [x]; give the user of its URL this",
+        ),
     ] {
         let address = refusing(status, body);
         let url = format!("opensearch://{address}");
@@ -218,4 +224,45 @@ fn a_server_that_refuses_is_named_without_the_password() {
         assert!(error.contains(reason) && error.contains("opensearch://ann@127.0.0.1"), "{error}");
         assert!(!error.contains("secret"), "{error}");
     }
+}
+
+/// As operators set it for a migration, and the server itself once its disk is nearly full.
+#[test]
+fn an_index_that_takes_no_writes_is_named_with_what_to_do_and_written_again_without_a_restart() {
+    let Some(server) = OwnServer::start_or_skip("opensearch") else { return };
+    let block = |setting: &str, value: &str| {
+        let address = server.url().strip_prefix("opensearch://").unwrap().to_owned();
+        let mut connection = TcpStream::connect(&address).unwrap();
+        let body = format!(r#"{{"{setting}":{value}}}"#);
+        let length = body.len();
+        let head = format!("content-type: application/json\r\ncontent-length: {length}");
+        let host = format!("host: {address}\r\nconnection: close");
+        let request = format!("PUT /_all/_settings HTTP/1.1\r\n{host}\r\n{head}\r\n\r\n{body}");
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    };
+    engines::run(async {
+        let store = SearchStore::open(&server.url()).await?;
+        let id = create(&store).await?;
+        put(&store, &id, 7).await?;
+        for (position, setting) in [
+            (8, "index.blocks.write"),
+            (9, "index.blocks.read_only_allow_delete"),
+            (10, "index.blocks.read_only"),
+        ] {
+            block(setting, "true");
+            let error = put(&store, &id, position).await.unwrap_err();
+            expect_unavailable(&error, &server);
+            let text = error.to_string();
+            assert!(text.contains("blocked by") && text.contains("free disk space"), "{text}");
+            assert!(!text.contains("give a user"), "{setting}: {text}");
+            block(setting, "null");
+            put(&store, &id, position).await?;
+        }
+        let found = store.reader(&id).await?.search(&Search::new().text("lantern")).await?;
+        assert_eq!(found.total, 4);
+        Ok(())
+    });
 }
