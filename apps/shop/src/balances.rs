@@ -5,14 +5,14 @@
 
 use std::{
     collections::BTreeMap,
-    future::{Future, IntoFuture as _},
+    future::{Future, IntoFuture as _, pending},
     io::{self, Write as _},
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use gesta::{
     Gesta, OpenError, Position, WaitError,
     store::{EventStore, ReadAll, StoreError},
@@ -21,10 +21,15 @@ use shop::{
     accounts::{AccountBalance, Accounts, ListBalances},
     read_models::ReadModels,
 };
-use tokio::{select, time::sleep};
+use tokio::{
+    select,
+    time::{sleep, timeout},
+};
 
-/// Maximum time for the balances to reach the end of the source.
-const CATCH_UP_MAX: Duration = Duration::from_secs(3_600);
+/// Maximum time for the balances to reach the end of the source, however well they get on.
+const CATCH_UP_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Time after which balances that do not get on are given up. A broker restarts in less.
+const STANDSTILL_MAX: Duration = Duration::from_secs(60);
 /// Pause between two looks at a source that the projection cannot read.
 const LOOK: Duration = Duration::from_secs(5);
 /// Looks in a row that the source refuses before the program gives up: a broker that has just
@@ -53,10 +58,44 @@ pub(crate) async fn print(source: Arc<dyn EventStore>, read_models: &ReadModels)
     let listed = select! {
         listed = listed.into_future() => listed.map_err(anyhow::Error::from),
         refusal = refusal(&gesta, source.as_ref()) => Err(refused(refusal)),
+        error = standstill(&gesta, source.as_ref(), head) => Err(error),
     };
     gesta.close().await;
     print_lines(&listed?)?;
     Ok(())
+}
+
+/// Returns once the balances have not moved for [`STANDSTILL_MAX`] before they have reached `end`:
+/// the source is away, or the place of the balances is.
+async fn standstill(gesta: &Gesta, source: &dyn EventStore, end: Position) -> anyhow::Error {
+    let mut reached = gesta.reached::<Accounts>();
+    loop {
+        sleep(STANDSTILL_MAX).await;
+        let now = gesta.reached::<Accounts>();
+        if now.is_some_and(|now| now >= end) {
+            // What remains is one query, which has a limit of its own.
+            return pending().await;
+        }
+        if now == reached {
+            break;
+        }
+        reached = now;
+    }
+    // A look that gets no answer either says no more than the position does.
+    let known = timeout(LOOK, gesta.projections()).await;
+    let cause = match known {
+        Ok(Ok(all)) => all.into_iter().find_map(|one| one.trouble),
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => None,
+    };
+    let cause = cause.unwrap_or_else(|| "no error is known".to_owned());
+    anyhow!(
+        "the balances have stood still for {} seconds at position {} of {end} in {}: {cause}; see \
+         that the source and the place of the balances run, and start this again: it continues there",
+        STANDSTILL_MAX.as_secs(),
+        reached.unwrap_or(Position::START),
+        source.place(),
+    )
 }
 
 fn refused(refusal: StoreError) -> anyhow::Error {
@@ -156,4 +195,71 @@ fn print_lines(balances: &[AccountBalance]) -> io::Result<()> {
         writeln!(out, "{}", serde_json::to_string(balance)?)?;
     }
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use gesta::store::{
+        Append, Appended, Capabilities, EventId, EventType, ExpectedRevision, Head,
+        MemoryReadModels, NewEvent, Pages, ReadStream, StoreFuture, StreamDescription, StreamName,
+        Subscribe, Subscription, memory::MemoryStore,
+    };
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Position that the source claims to have.
+    const CLAIMED: Position = Position::new(3);
+
+    /// A source that delivers fewer events than its head promises, as one whose server ends.
+    struct EndsEarly(MemoryStore);
+
+    impl EventStore for EndsEarly {
+        fn append(&self, append: Append) -> StoreFuture<'_, Appended> {
+            self.0.append(append)
+        }
+
+        fn place(&self) -> String {
+            "kafka://broker:9092/shop".to_owned()
+        }
+
+        fn read_stream(&self, read: ReadStream) -> Pages {
+            self.0.read_stream(read)
+        }
+
+        fn read_all(&self, read: ReadAll) -> Pages {
+            self.0.read_all(read)
+        }
+
+        fn subscribe(&self, subscribe: Subscribe) -> Subscription {
+            self.0.subscribe(subscribe)
+        }
+
+        fn describe_stream(&self, stream: &StreamName) -> StoreFuture<'_, StreamDescription> {
+            self.0.describe_stream(stream)
+        }
+
+        fn head(&self) -> StoreFuture<'_, Head> {
+            Box::pin(async move { Ok(Head { position: CLAIMED, ..self.0.head().await? }) })
+        }
+
+        fn capabilities(&self) -> Capabilities {
+            self.0.capabilities()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn balances_that_stand_still_end_with_the_place_and_how_far_they_came() {
+        let store = MemoryStore::new();
+        let event = NewEvent::json(EventId::random(), EventType::new("visited").unwrap(), "{}");
+        let stream = StreamName::new("page-1").unwrap();
+        store.append(Append::to(stream, ExpectedRevision::NoStream, [event])).await.unwrap();
+        let begun = Instant::now();
+        let rows = ReadModels::Memory(MemoryReadModels::new());
+        let error = print(Arc::new(EndsEarly(store)), &rows).await.unwrap_err().to_string();
+        let told = "stood still for 60 seconds at position 1 of 3 in kafka://broker:9092/shop";
+        assert!(error.contains(told), "{error}");
+        assert!(error.ends_with("start this again: it continues there"), "{error}");
+        assert!(begun.elapsed() <= 3 * STANDSTILL_MAX, "{:?}", begun.elapsed());
+    }
 }

@@ -414,7 +414,11 @@ mod tests {
             (StoreError::Stopped { reason: reason() }, "stopped", "restart"),
             (StoreError::Overloaded(throttled), "overloaded", "retry later"),
             (StoreError::Overloaded(connections), "overloaded", "retry later"),
-            (StoreError::Overloaded(Overload::DiskFull), "overloaded", "free disk space"),
+            (
+                StoreError::Overloaded(Overload::DiskFull { reason: "/data".to_owned() }),
+                "overloaded",
+                "free disk space",
+            ),
         ] {
             // Commands add where it happened.
             let error = anyhow::Error::from(error).context("cannot append to order-1");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::cluster::{BrokerError, Cluster, REQUEST_MAX, Reader, is_missing, is_passing};
+use crate::cluster::{BrokerError, Cluster, REQUEST_MAX, Reader, is_passing};
 
 /// Version of the form of a record.
 const FORMAT: u64 = 1;
@@ -149,10 +149,7 @@ fn marks(cluster: &Cluster, relay: &str) -> Result<(i64, i64), BrokerError> {
     let reader = cluster.reader()?;
     let doing = || format!("read the checkpoint of relay {relay}");
     let marks = reader.fetch_watermarks(&topic_of(relay), 0, REQUEST_MAX);
-    marks.map_err(|error| match reader.client().context().take_last() {
-        Some(seen) if !is_missing(&error) => cluster.reasoned(doing(), format!("{error}; {seen}")),
-        _ => cluster.error(doing(), &error),
-    })
+    marks.map_err(|error| reader.failed(cluster, doing(), &error))
 }
 
 /// Returns the checkpoint beyond a position, if there is one between the record that a session
@@ -209,7 +206,8 @@ fn scan(
     let topic = topic_of(relay);
     let doing = || format!("read the checkpoint of relay {relay}");
     let reader = cluster.reader()?;
-    assign(&reader, [(&*topic, 0, start)]).map_err(|error| cluster.error(doing(), &error))?;
+    let assigned = assign(&reader, [(&*topic, 0, start)]);
+    assigned.map_err(|error| reader.failed(cluster, doing(), &error))?;
     let limit = Instant::now() + REQUEST_MAX;
     loop {
         match reader.poll(Duration::from_millis(100)) {
@@ -232,11 +230,11 @@ fn scan(
             }
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
             Some(Err(error)) if is_passing(&error) => {}
-            Some(Err(error)) => return Err(cluster.error(doing(), &error)),
+            Some(Err(error)) => return Err(reader.failed(cluster, doing(), &error)),
             None => {}
         }
         if Instant::now() > limit {
-            let seen = reader.client().context().take_last();
+            let seen = reader.failed_connection();
             return Err(cluster.timed_out(doing(), REQUEST_MAX, seen));
         }
     }

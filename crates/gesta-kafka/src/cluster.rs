@@ -29,6 +29,10 @@ const FAILED_CONNECTION: &str = "FAIL";
 const EVENTS_MAX: usize = 16;
 const EVENT_MAX: Duration = Duration::from_millis(5);
 
+/// Largest record that a producer sends: what a consumer of the library takes at most. The limit of
+/// the topic decides, and an event may have more than the library's default of a megabyte.
+const RECORD_BYTES_MAX: &str = "100000000";
+
 /// Time limit of short requests, such as those for metadata.
 pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(10);
 
@@ -88,6 +92,15 @@ impl Cluster {
         config.set_log_level(RDKafkaLogLevel::Warning);
         let applied = self.security.apply(&mut config);
         applied.map_err(|reason| self.reasoned("connect", reason))?;
+        Ok(config)
+    }
+
+    /// Returns the settings of every producer. Each record is acknowledged by all replicas in sync.
+    pub(crate) fn producer_config(&self) -> Result<ClientConfig, BrokerError> {
+        let mut config = self.config()?;
+        // Retries of the library neither reorder nor repeat records.
+        config.set("enable.idempotence", "true").set("acks", "all");
+        config.set("message.max.bytes", RECORD_BYTES_MAX);
         Ok(config)
     }
 
@@ -173,6 +186,20 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// Makes the error of a call that failed, with the reason why a connection did, which is in no
+    /// error of the library. A refused login is one.
+    pub(crate) fn failed(
+        &self,
+        cluster: &Cluster,
+        doing: impl Into<String>,
+        error: &KafkaError,
+    ) -> BrokerError {
+        match self.failed_connection() {
+            Some(seen) if !is_missing(error) => cluster.reasoned(doing, format!("{error}; {seen}")),
+            _ => cluster.error(doing, error),
+        }
+    }
+
     /// Returns the reason why a connection failed, if the library has told one since.
     pub(crate) fn failed_connection(&self) -> Option<String> {
         let context = self.client().context();

@@ -5,13 +5,16 @@
 use std::time::Duration;
 
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     consumer::Consumer as _,
     error::RDKafkaErrorCode,
 };
 use tokio::{runtime::Handle, time::Instant};
 
 use crate::cluster::{BrokerError, Cluster, QuietContext, REQUEST_MAX, Reader, is_missing};
+
+const CLEANUP_POLICY: &str = "cleanup.policy";
+const COMPACT: &str = "compact";
 
 /// A topic that is created if it does not exist.
 #[derive(Clone, Copy, Debug)]
@@ -36,21 +39,24 @@ impl Retention {
     /// Settings of the topic.
     const fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Everything => &[("cleanup.policy", "delete"), ("retention.ms", "-1")],
+            Self::Everything => &[(CLEANUP_POLICY, "delete"), ("retention.ms", "-1")],
             // Small segments: only closed ones are compacted.
-            Self::Compacted => &[("cleanup.policy", "compact"), ("segment.bytes", "1048576")],
+            Self::Compacted => &[(CLEANUP_POLICY, COMPACT), ("segment.bytes", "1048576")],
         }
     }
 }
 
-/// Returns the number of partitions of a topic, which is created if it does not exist. Blocks, and
-/// runs in the blocking part of a tokio runtime.
+/// Returns the number of partitions of a topic, which is created if it does not exist. Refuses one
+/// that keeps less than it should. Blocks, and runs in the blocking part of a tokio runtime.
 pub(crate) fn ensure(
     cluster: &Cluster,
     reader: &Reader,
     wanted: &WantedTopic<'_>,
 ) -> Result<usize, BrokerError> {
     if let Some(partitions) = partitions(cluster, reader, wanted.name)? {
+        if matches!(wanted.retention, Retention::Everything) {
+            check_kept(cluster, wanted.name)?;
+        }
         return Ok(partitions);
     }
     create(cluster, wanted)?;
@@ -102,12 +108,7 @@ pub(crate) fn state(
     let metadata = match reader.fetch_metadata(Some(topic), REQUEST_MAX) {
         Ok(metadata) => metadata,
         Err(error) if is_missing(&error) => return Ok(TopicState::Missing),
-        Err(error) => {
-            return Err(match reader.failed_connection() {
-                Some(seen) => cluster.reasoned(doing(), format!("{error}; {seen}")),
-                None => cluster.error(doing(), &error),
-            });
-        }
+        Err(error) => return Err(reader.failed(cluster, doing(), &error)),
     };
     let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
         return Ok(TopicState::Missing);
@@ -129,12 +130,44 @@ pub(crate) fn state(
     Ok(TopicState::Ready(found.partitions().len()))
 }
 
+/// Refuses a topic that is compacted: only the last record of each key would stay, so events of a
+/// stream would be lost without a sign for consumers. Blocks, as [`ensure`] does.
+pub(crate) fn check_kept(cluster: &Cluster, topic: &str) -> Result<(), BrokerError> {
+    let doing = || format!("look up the settings of topic {topic}");
+    let resource = ResourceSpecifier::Topic(topic);
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_MAX));
+    let admin = admin(cluster, doing)?;
+    let described = Handle::current().block_on(admin.describe_configs([&resource], &options));
+    for outcome in described.map_err(|error| cluster.error(doing(), &error))? {
+        let settings = match outcome {
+            Ok(settings) => settings,
+            Err(code) => {
+                // To look is a right of its own, which a user of an earlier version may lack.
+                tracing::debug!(topic, %code, "the settings of the topic are not known");
+                continue;
+            }
+        };
+        let policy = settings.get(CLEANUP_POLICY).and_then(|entry| entry.value.as_deref());
+        if policy.is_some_and(|policy| policy.contains(COMPACT)) {
+            let reason = "its cleanup.policy is compact, which removes all but the last record of \
+                          each key; set cleanup.policy=delete and retention.ms=-1";
+            return Err(cluster.reasoned(format!("publish to topic {topic}"), reason));
+        }
+    }
+    Ok(())
+}
+
+fn admin(
+    cluster: &Cluster,
+    doing: impl Fn() -> String,
+) -> Result<AdminClient<QuietContext>, BrokerError> {
+    let created = cluster.config()?.create_with_context(QuietContext::default());
+    created.map_err(|error| cluster.error(doing(), &error))
+}
+
 fn create(cluster: &Cluster, wanted: &WantedTopic<'_>) -> Result<(), BrokerError> {
     let doing = || format!("create topic {}", wanted.name);
-    let admin: AdminClient<QuietContext> = cluster
-        .config()?
-        .create_with_context(QuietContext::default())
-        .map_err(|error| cluster.error(doing(), &error))?;
+    let admin = admin(cluster, doing)?;
     let signed = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let replication = TopicReplication::Fixed(wanted.replication.map_or(-1, signed));
     let mut topic = NewTopic::new(wanted.name, signed(wanted.partitions), replication);

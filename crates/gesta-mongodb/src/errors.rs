@@ -25,6 +25,10 @@ const INTERNAL_ERROR: i32 = 1;
 /// The server stops, is no primary, has lost its network or was too slow.
 const TRANSIENT: [i32; 14] =
     [6, 7, 50, 89, 91, 189, 262, 9_001, 10_107, 11_600, 11_602, 13_388, 13_435, 13_436];
+/// The server lacks something for every request alike: locks (24, 46), memory (146), cursors and
+/// operations that it ended itself (202, 237, 290), writes that operators have blocked (371), or
+/// disk space (14031). No event is at fault.
+const SHORTAGES: [i32; 8] = [24, 46, 146, 202, 237, 290, 371, 14_031];
 
 /// The error of a request.
 #[derive(Clone, Debug)]
@@ -130,7 +134,7 @@ impl CallError {
             NAMESPACE_EXISTS => Self::Exists,
             INTERNAL_ERROR => Self::Internal(format!("{message} (code {code})")),
             code if DENIED.contains(&code) => Self::Denied(message.to_owned()),
-            code if is_transient || TRANSIENT.contains(&code) => {
+            code if is_transient || TRANSIENT.contains(&code) || SHORTAGES.contains(&code) => {
                 Self::Unreachable(format!("{message} (code {code})"))
             }
             code => Self::Invalid(format!("{message} (code {code})")),
@@ -173,5 +177,21 @@ impl CallError {
             }
             Self::Final(error) => error,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_of_the_server_passes_and_sets_no_event_aside() {
+        for code in SHORTAGES.into_iter().chain(TRANSIENT) {
+            let error = CallError::of_code(code, "no space left", false).into_database(&"mongodb");
+            assert!(error.is_transient(), "{error}");
+            assert_eq!(error.to_string().matches("no space left").count(), 1, "{error}");
+        }
+        let error = CallError::of_code(2, "bad value", false).into_database(&"mongodb");
+        assert!(!error.is_transient(), "{error}");
     }
 }

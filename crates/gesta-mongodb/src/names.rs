@@ -47,6 +47,22 @@ pub(crate) fn of_table(id: &ReadModelId, table: &str) -> String {
     format!("{}{}", of_read_model(id), escaped(table))
 }
 
+/// Returns the table that a collection of a read model belongs to. `None` if it is none of a table.
+pub(crate) fn table_of(id: &ReadModelId, collection: &str) -> Option<String> {
+    let escaped = collection.strip_prefix(&of_read_model(id))?;
+    if escaped == "%" {
+        return Some(String::new());
+    }
+    let mut parts = escaped.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// Returns the name of the collection of an area.
 pub(crate) fn of_area(id: &ReadModelId, area: &Area) -> String {
     match area {
@@ -103,6 +119,17 @@ mod tests {
         assert_eq!(of_table(&id("system"), "users"), "%73ystem.3.users");
         assert_eq!(of_table(&id("a"), ""), "a.3.%");
         assert_eq!(of_kept(&id("gesta"), "letters"), "gesta.letters.gesta.3");
+    }
+
+    #[test]
+    fn a_table_is_told_from_the_name_of_its_collection() {
+        let id = ReadModelId { projection: "a.3".to_owned(), build: 3 };
+        for table in ["orders", "$é", "", "%", "a.b", "a%2eb"] {
+            assert_eq!(table_of(&id, &of_table(&id, table)).as_deref(), Some(table));
+        }
+        let other = ReadModelId { build: 33, ..id.clone() };
+        assert_eq!(table_of(&id, &of_table(&other, "orders")), None);
+        assert_eq!(table_of(&id, &of_area(&id, &Area::Letters)), None);
     }
 
     #[test]

@@ -264,7 +264,9 @@ fn refused(error: tokio_postgres::Error) -> StoreError {
         code if *code == SqlState::READ_ONLY_SQL_TRANSACTION => {
             StoreError::ReadOnly { reason: format!("{reason}; use the URL of the primary server") }
         }
-        code if *code == SqlState::DISK_FULL => StoreError::Overloaded(Overload::DiskFull),
+        code if *code == SqlState::DISK_FULL => {
+            StoreError::Overloaded(Overload::DiskFull { reason })
+        }
         code if *code == SqlState::TOO_MANY_CONNECTIONS || *code == SqlState::OUT_OF_MEMORY => {
             StoreError::Overloaded(Overload::System { reason })
         }
@@ -357,7 +359,9 @@ pub(crate) fn at_server(mut error: StoreError, server: &str) -> StoreError {
     | StoreError::ReadOnly { reason }
     | StoreError::Stopped { reason }
     | StoreError::Overloaded(
-        Overload::System { reason } | Overload::Connections { reason, .. },
+        Overload::DiskFull { reason }
+        | Overload::System { reason }
+        | Overload::Connections { reason, .. },
     ) = &mut error
     {
         *reason = format!("{server}: {reason}");

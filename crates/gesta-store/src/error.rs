@@ -338,8 +338,11 @@ pub enum Overload {
         max: usize,
     },
     /// The device is full.
-    #[error("no space left on the device")]
-    DiskFull,
+    #[error("no space left on the device: {reason}")]
+    DiskFull {
+        /// The directory, or the server with its own words.
+        reason: String,
+    },
     /// The operating system lacks a resource, such as file descriptors or memory, or refused a
     /// request for another reason that may pass. Nothing of the append was written.
     #[error("the operating system refused a request during the append: {reason}")]

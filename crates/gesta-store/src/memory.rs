@@ -122,6 +122,10 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl EventStore for MemoryStore {
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+
     fn append(&self, append: Append) -> StoreFuture<'_, Appended> {
         Box::pin(async move {
             append.check(&Limits::DEFAULT)?;

@@ -9,6 +9,7 @@ use gesta_store::{
 };
 use serde_json::json;
 
+use super::head::{self, Head};
 use crate::{
     errors::CallError,
     item::{ALONE, Attributes as _, damaged, key, number, text},
@@ -22,6 +23,15 @@ const ROUNDS_MAX: u32 = 50;
 
 pub(super) async fn load(table: &Table, projection: &str) -> Result<BuildList, CallError> {
     Ok(load_with_revision(table, projection).await?.1)
+}
+
+/// Reads the head of a read model that is not dropped.
+pub(super) async fn live_head(table: &Table, id: &ReadModelId) -> Result<Head, DatabaseError> {
+    match head::load(table, id).await.map_err(CallError::into_database)? {
+        Some(head) if !head.is_dropped => Ok(head),
+        Some(_) => Err(DatabaseError::Missing { read_model: id.clone() }),
+        None => Err(absence(table, id).await?),
+    }
 }
 
 /// Returns the error for a read model without a head: it was dropped, or another program has

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use gesta_store::{
-    DatabaseError, ListRows, ReadModelId, ReadRows, Row,
+    DatabaseError, ListRows, ReadModelId, ReadRows, Row, VisitRows,
     staged::{Area, StagedRows, Wanted},
 };
 use serde_json::Value;
@@ -102,6 +102,29 @@ impl DynamoReader {
         let (found, moment) = read.await?;
         (self.moment, self.has_answered) = (moment, true);
         Ok(found)
+    }
+}
+
+impl DynamoReader {
+    /// Hands all rows to a visitor, at the reader's own moment.
+    pub(super) async fn visit_rows<V: VisitRows>(
+        &mut self,
+        mut visitor: V,
+    ) -> Result<V, DatabaseError> {
+        let (rows, id, moment) = (self.shared.table.clone(), self.id.clone(), self.moment.clone());
+        let visited = self.shared.call(async move {
+            for area in catalogue::live_head(&rows, &id).await?.areas {
+                let Some(Area::Table(name)) = Area::parse(&area) else { continue };
+                let visited = rows::visit(&rows, (&id, &name), &moment, &mut visitor).await;
+                visited.map_err(RowError::into_database)?;
+            }
+            // The rows of a read model that was dropped meanwhile may have been removed.
+            catalogue::live_head(&rows, &id).await?;
+            Ok(visitor)
+        });
+        let visitor = visited.await?;
+        self.has_answered = true;
+        Ok(visitor)
     }
 }
 

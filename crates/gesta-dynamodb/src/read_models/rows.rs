@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use gesta_store::{
-    DatabaseError, ReadModelId,
+    DatabaseError, ReadModelId, VisitRows, row_by_key,
     staged::{Area, RowRange, Wanted},
 };
 use serde_json::Value;
@@ -195,6 +195,30 @@ async fn list(
         }
     }
     Ok(rows)
+}
+
+/// Hands the rows of a table to a visitor, by key, page by page.
+pub(super) async fn visit(
+    table: &Table,
+    (id, name): (&ReadModelId, &str),
+    moment: &Moment,
+    visitor: &mut impl VisitRows,
+) -> Result<(), RowError> {
+    let partition = partition(id, &Area::Table(name.to_owned()).text());
+    let mut after = None;
+    loop {
+        let query = Query { after: after.as_deref(), ..Query::of(&partition) };
+        let page = table.query(query).await?;
+        for item in &page.items {
+            if let Some(value) = seen(item, moment)? {
+                visitor.visit(name, &row_by_key(row_key(item)?, &value.to_string()));
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// Changes a row under the number of a commit. Safe to repeat. Fails with

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use gesta_store::{
-    CreateReadModel, DatabaseError, DeadLetter, ReadModel, ReadModelId, ReadModelStore,
+    CreateReadModel, DatabaseError, DeadLetter, ReadModel, ReadModelId, ReadModelStore, VisitRows,
     staged::{Area, BuildChange, BuildList, ListedBuild, RowRange, Wanted},
 };
 
@@ -125,7 +125,7 @@ impl DynamoReadModels {
     /// Reads the head of a read model that was not dropped.
     async fn head(&self, id: &ReadModelId) -> Result<Head, DatabaseError> {
         let (table, own) = (self.shared.table.clone(), id.clone());
-        self.shared.call(async move { live_head(&table, &own).await }).await
+        self.shared.call(async move { catalogue::live_head(&table, &own).await }).await
     }
 }
 
@@ -143,20 +143,12 @@ async fn open(url: DynamoUrl, worker: Worker) -> Result<Connection, OpenError> {
     Ok(Connection { worker, table: table.clone(), meter, url, builds })
 }
 
-async fn live_head(table: &Table, id: &ReadModelId) -> Result<Head, DatabaseError> {
-    match head::load(table, id).await.map_err(CallError::into_database)? {
-        Some(head) if !head.is_dropped => Ok(head),
-        Some(_) => Err(DatabaseError::Missing { read_model: id.clone() }),
-        None => Err(catalogue::absence(table, id).await?),
-    }
-}
-
 /// Reads the head for a transaction. Waits for a commit of another process that is in progress.
 async fn settled_head(table: &Table, id: &ReadModelId) -> Result<Head, DatabaseError> {
     let mut unchanged = 0;
     let mut before = None;
     for _ in 0..LOOKS_MAX {
-        let head = live_head(table, id).await?;
+        let head = catalogue::live_head(table, id).await?;
         match &head.pending {
             None => return Ok(head),
             // Its transaction has ended, or this one would not have its turn.
@@ -295,6 +287,13 @@ impl ReadModelStore for DynamoReadModels {
     async fn reader(&self, read_model: &ReadModelId) -> Result<DynamoReader, DatabaseError> {
         let head = self.head(read_model).await?;
         Ok(DynamoReader::new(Arc::clone(&self.shared), read_model.clone(), &head))
+    }
+
+    async fn visit_rows<V: VisitRows>(
+        reader: &mut DynamoReader,
+        visitor: V,
+    ) -> Result<V, DatabaseError> {
+        reader.visit_rows(visitor).await
     }
 
     async fn dead_letters(

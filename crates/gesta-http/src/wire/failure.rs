@@ -391,7 +391,9 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_an_overload() {
-        let full = Problem::from(StoreError::Overloaded(Overload::DiskFull));
+        let full = Problem::from(StoreError::Overloaded(Overload::DiskFull {
+            reason: "/data".to_owned(),
+        }));
         assert_eq!((full.status().as_u16(), full.code()), (503, "overloaded"));
     }
 

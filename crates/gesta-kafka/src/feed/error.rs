@@ -5,7 +5,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::{
     BrokerError, UnreadableRecord,
-    cluster::{Cluster, is_missing},
+    cluster::{Cluster, Reader, is_missing},
 };
 
 impl From<BrokerError> for StoreError {
@@ -15,7 +15,11 @@ impl From<BrokerError> for StoreError {
 }
 
 /// Converts an error of a consumer that reads a relay's topics.
-pub(crate) fn reading(cluster: &Cluster, relay: &str, error: &KafkaError) -> StoreError {
+pub(crate) fn reading(
+    (cluster, relay): (&Cluster, &str),
+    reader: &Reader,
+    error: &KafkaError,
+) -> StoreError {
     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
         return refused(format!(
             "{cluster} has deleted records of relay {relay} before they were read; set \
@@ -29,7 +33,7 @@ pub(crate) fn reading(cluster: &Cluster, relay: &str, error: &KafkaError) -> Sto
              start a relay of another name, which publishes all events, and read that one"
         ));
     }
-    cluster.error(format!("read the topics of relay {relay}"), error).into()
+    reader.failed(cluster, format!("read the topics of relay {relay}"), error).into()
 }
 
 pub(crate) fn refused(reason: String) -> StoreError {

@@ -112,7 +112,7 @@ impl Follower {
             let doing = format!("read the topics of relay {}", self.place.relay);
             return self.place.cluster.reasoned(doing, reason).into();
         }
-        reading(&self.place.cluster, &self.place.relay, error)
+        reading((&self.place.cluster, &self.place.relay), &self.reader, error)
     }
 
     /// Begins to read topics that the relay has added.
@@ -135,7 +135,7 @@ impl Follower {
         places: impl IntoIterator<Item = (&'t str, i32, i64)>,
     ) -> Result<(), StoreError> {
         let assigned = assign(&self.reader, places);
-        assigned.map_err(|error| reading(&self.place.cluster, &self.place.relay, &error))
+        assigned.map_err(|error| self.failed(&error))
     }
 
     fn change_pauses(&mut self) -> Result<(), StoreError> {

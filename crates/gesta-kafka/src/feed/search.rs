@@ -214,7 +214,7 @@ impl PartitionReader {
             }
             if Instant::now() > limit {
                 let doing = format!("read partition {} of topic {}", self.partition, self.topic);
-                let seen = self.reader.client().context().take_last();
+                let seen = self.reader.failed_connection();
                 return Err(self.place.cluster.timed_out(doing, REQUEST_MAX, seen).into());
             }
         }
@@ -233,7 +233,7 @@ impl PartitionReader {
     }
 
     fn failed(&self, error: &KafkaError) -> StoreError {
-        reading(&self.place.cluster, &self.place.relay, error)
+        reading((&self.place.cluster, &self.place.relay), &self.reader, error)
     }
 }
 

@@ -11,8 +11,11 @@ use std::{
 };
 
 use rdkafka::{
-    ClientContext, Message as _, config::RDKafkaLogLevel, error::KafkaError,
-    message::DeliveryResult, producer::ProducerContext,
+    ClientContext, Message,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::DeliveryResult,
+    producer::ProducerContext,
 };
 
 use crate::cluster::QuietContext;
@@ -91,9 +94,26 @@ impl ProducerContext for Deliveries {
                 *end = (*end).max(record.offset() + 1);
             }
             // The first one is the cause; the others are purged for it.
-            Err((error, _)) => drop(counted.failed.get_or_insert_with(|| error.clone())),
+            Err((error, record)) if counted.failed.is_none() => {
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+                    self.connections.keep(&too_large(record));
+                }
+                counted.failed = Some(error.clone());
+            }
+            Err(_) => {}
         }
         drop(counted);
         self.changed.notify_all();
     }
+}
+
+/// Describes a record that the topic does not take.
+fn too_large(record: &impl Message) -> String {
+    let key = String::from_utf8_lossy(record.key().unwrap_or_default());
+    format!(
+        "an event of stream {key} has {} bytes, more than topic {} takes; raise its \
+         max.message.bytes, and publishing goes on",
+        record.payload().map_or(0, <[u8]>::len),
+        record.topic()
+    )
 }

@@ -190,21 +190,32 @@ impl Relay {
             if batch.up_to == known {
                 continue;
             }
-            let (events, up_to) = (batch.events.len(), batch.up_to);
             let own = publisher.checkpoint().clone();
-            let published = blocking(move || {
-                publisher.publish(&batch)?;
-                Ok(publisher)
-            });
-            publisher = match published.await {
+            publisher = match self.publish(publisher, batch).await {
                 Ok(publisher) => publisher,
                 Err(SessionEnd::Again(trouble)) if trouble.is_fenced() => {
                     return Err(self.fenced(trouble, own, stop).await);
                 }
                 Err(end) => return Err(end),
             };
+        }
+    }
+
+    async fn publish(
+        &self,
+        mut publisher: Publisher,
+        batch: Batch,
+    ) -> Result<Publisher, SessionEnd> {
+        for part in batch.parts() {
+            let (events, up_to) = (part.events.len(), part.up_to);
+            let published = blocking(move || {
+                publisher.publish(&part)?;
+                Ok(publisher)
+            });
+            publisher = published.await?;
             self.progress.running_at(up_to, events as u64);
         }
+        Ok(publisher)
     }
 
     /// Refuses a store that lacks what a relay of this name has published, before this session

@@ -39,12 +39,40 @@ use crate::{
 /// longest time for which consumers wait for it.
 const TRANSACTION_MAX: Duration = Duration::from_secs(60);
 
+/// Size of data and metadata from which an event is published alone. A topic may refuse it: Kafka's
+/// limit is 1 MiB by default, and rarely lower than this.
+const LARGE_BYTES: usize = 64 << 10;
+
 /// Events of one batch, each with its topic.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) events: Vec<(String, RecordedEvent)>,
     /// Every event of the store up to here is in this batch, in an earlier one, or left out.
     pub(crate) up_to: Position,
+}
+
+impl Batch {
+    /// Divides the batch so that each large event is alone. While its topic refuses it, no attempt
+    /// publishes the events before it again, and no event after it is published before it.
+    pub(crate) fn parts(self) -> Vec<Self> {
+        let mut parts: Vec<Self> = Vec::new();
+        let mut is_open = false;
+        for (topic, event) in self.events {
+            let is_large = event.data.len() + event.metadata.len() >= LARGE_BYTES;
+            let mut part = match is_open && !is_large {
+                true => parts.pop().unwrap_or_default(),
+                false => Self::default(),
+            };
+            part.up_to = event.position;
+            part.events.push((topic, event));
+            parts.push(part);
+            is_open = !is_large;
+        }
+        let mut last = parts.pop().unwrap_or_default();
+        last.up_to = self.up_to;
+        parts.push(last);
+        parts
+    }
 }
 
 /// A session's producer.
@@ -253,6 +281,7 @@ impl Publisher {
         let relay = || self.options.name.clone();
         for (topic, offsets) in &self.checkpoint.topics {
             let found = self.partitions_of(topic)?;
+            topics::check_kept(&self.cluster, topic)?;
             let (topic, known) = (topic.clone(), offsets.len());
             if found != known {
                 let relay = relay();
@@ -317,7 +346,8 @@ impl Publisher {
         let number = i32::try_from(partition).unwrap_or(i32::MAX);
         let marks = self.reader.fetch_watermarks(topic, number, REQUEST_MAX);
         let doing = || format!("look up the end of partition {partition} of topic {topic}");
-        marks.map(|(_, high)| high).map_err(|error| self.cluster.error(doing(), &error))
+        let failed = |error| self.reader.failed(&self.cluster, doing(), &error);
+        marks.map(|(_, high)| high).map_err(failed)
     }
 
     /// Ends this session if a later one has written a checkpoint from an offset on.
@@ -400,9 +430,7 @@ fn create_producer(
     cluster: &Cluster,
     options: &RelayOptions,
 ) -> Result<RelayProducer, BrokerError> {
-    let mut config = cluster.config()?;
-    // Retries of the library neither reorder nor repeat records of a session.
-    config.set("enable.idempotence", "true").set("acks", "all");
+    let mut config = cluster.producer_config()?;
     config.set("compression.type", "zstd");
     // The batch is complete when it is sent, so nothing is gained by waiting for more.
     config.set("linger.ms", "1");
@@ -428,14 +456,48 @@ fn failed(
     if let Some((code, _)) = producer.client().fatal_error() {
         return cluster.error(doing, &KafkaError::Global(code));
     }
-    match producer.context().take_last() {
-        Some(seen) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) => {
-            cluster.reasoned(doing, format!("{error}; {seen}"))
-        }
+    let seen = producer.context().take_last();
+    match (seen, error.rdkafka_error_code()) {
+        (
+            Some(seen),
+            Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::MessageSizeTooLarge),
+        ) => cluster.reasoned(doing, format!("{error}; {seen}")),
         _ => cluster.error(doing, error),
     }
 }
 
 fn remaining(limit: Instant) -> Duration {
     limit.saturating_duration_since(Instant::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use gesta_store::{EventId, EventType, NewEvent, RecordedAt, Revision, StreamName};
+
+    use super::*;
+
+    fn event_at(position: u64, bytes: usize) -> (String, RecordedEvent) {
+        let (happened, data) = (EventType::new("happened").unwrap(), "x".repeat(bytes));
+        let event = NewEvent::json(EventId::random(), happened, data);
+        let (stream, revision) = (StreamName::stored("order-1").unwrap(), Revision::FIRST);
+        let (position, at) = (Position::new(position), RecordedAt::from_micros(0));
+        ("orders".to_owned(), RecordedEvent::new(event, stream, revision, position, at))
+    }
+
+    #[test]
+    fn a_large_event_is_a_part_of_its_own_and_the_last_part_has_the_end_of_the_batch() {
+        let sizes = [1, 2, LARGE_BYTES, LARGE_BYTES, 3, 4];
+        let events = (1_u64..).zip(sizes).map(|(nth, bytes)| event_at(10 * nth, bytes)).collect();
+        let parts = Batch { events, up_to: Position::new(77) }.parts();
+        let ends: Vec<_> = parts.iter().map(|part| part.up_to.number()).collect();
+        let counts: Vec<_> = parts.iter().map(|part| part.events.len()).collect();
+        assert_eq!((ends, counts), (vec![20, 30, 40, 77], vec![2, 1, 1, 2]));
+    }
+
+    #[test]
+    fn a_batch_without_events_is_one_part() {
+        let parts = Batch { events: Vec::new(), up_to: Position::new(7) }.parts();
+        let ends: Vec<_> = parts.iter().map(|part| part.up_to.number()).collect();
+        assert_eq!(ends, [7]);
+    }
 }

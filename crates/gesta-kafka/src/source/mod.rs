@@ -178,7 +178,8 @@ impl Source {
         let mut tasks = JoinSet::new();
         let mut looks = interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut brokers_away = false;
+        // What kept the session before from its work is over once they answer.
+        let mut brokers_away = self.progress.view().status().trouble.is_some();
         let trouble = loop {
             tokio::select! {
                 biased;
@@ -260,8 +261,7 @@ impl Source {
     }
 
     fn dead_letters(&self) -> Result<FutureProducer<QuietContext>, BrokerError> {
-        let mut config = self.cluster.config()?;
-        config.set("enable.idempotence", "true").set("acks", "all");
+        let mut config = self.cluster.producer_config()?;
         config.set("message.timeout.ms", "10000");
         let created = config.create_with_context(QuietContext::default());
         created.map_err(|error| self.cluster.error("create a producer", &error))

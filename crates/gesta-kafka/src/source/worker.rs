@@ -8,6 +8,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, sync::atomic::Ordering, time::Dura
 use futures_util::FutureExt as _;
 use rdkafka::{
     consumer::{Consumer as _, StreamConsumer},
+    error::RDKafkaErrorCode,
     producer::{FutureProducer, FutureRecord},
 };
 use tokio::{
@@ -134,7 +135,14 @@ async fn set_aside<H>(
             Ok(_) => return Finish::DeadLetter,
             Err((error, _)) => {
                 let doing = format!("write the dead letter of {place}");
-                let trouble = deps.cluster.error(doing, &error);
+                let trouble = match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                        let topic = &deps.options.dead_letter_topic;
+                        let reason = format!("{error}; raise max.message.bytes of topic {topic}");
+                        deps.cluster.reasoned(doing, reason)
+                    }
+                    _ => deps.cluster.error(doing, &error),
+                };
                 tracing::warn!(source = %deps.options.name, %trouble, "tried again");
                 deps.progress.set_trouble(Some(trouble.to_string()));
             }

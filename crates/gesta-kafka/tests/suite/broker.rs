@@ -10,7 +10,9 @@ use gesta_kafka::{
     KafkaUrl,
     rdkafka::{
         ClientConfig, Message as _, Offset, TopicPartitionList,
-        admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+        admin::{
+            AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+        },
         client::DefaultClientContext,
         consumer::{BaseConsumer, Consumer as _},
         error::KafkaError,
@@ -105,6 +107,19 @@ pub(crate) async fn create_replicated_topic(
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replication));
     let options = AdminOptions::new().operation_timeout(Some(WAIT_MAX));
     for outcome in admin.create_topics([&new], &options).await.unwrap() {
+        outcome.unwrap();
+    }
+}
+
+/// Gives a topic these settings, and its defaults for all others.
+pub(crate) async fn change_topic(url: &KafkaUrl, topic: &str, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> = config(url).create().unwrap();
+    let mut changed = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    for (name, value) in settings {
+        changed = changed.set(name, value);
+    }
+    let options = AdminOptions::new().operation_timeout(Some(WAIT_MAX));
+    for outcome in admin.alter_configs([&changed], &options).await.unwrap() {
         outcome.unwrap();
     }
 }

@@ -15,4 +15,5 @@ mod relay;
 mod secured;
 mod sequence;
 mod source;
+mod topics;
 mod two_relays;

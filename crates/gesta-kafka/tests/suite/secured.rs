@@ -18,6 +18,7 @@ use crate::{
 };
 
 const PASSWORD: &str = "se/cret word";
+const WRONG: &str = "hunter3";
 
 /// A broker with a listener for each way, and the folder of its certificate.
 struct SecuredBroker {
@@ -164,6 +165,59 @@ async fn a_refused_login_and_an_unknown_authority_are_named_without_the_password
     let missing = broker.secured("shop", "ann", &format!("&password-file={missing}"));
     let missing = trouble_of(&missing).await;
     assert!(missing.contains("the password in ") && missing.contains("missing"), "{missing}");
+}
+
+/// Says where a refused login was, and no password.
+fn assert_refused(told: &str, broker: &SecuredBroker) {
+    let place = format!("at kafka+ssl://localhost:{}: ", broker.secured);
+    assert!(told.contains(&place) && told.contains("uthentication"), "{told}");
+    assert!(!told.contains(WRONG) && !told.contains(PASSWORD), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_corrected_in_its_file_is_taken_without_a_restart() {
+    let Some(broker) = block_in_place(SecuredBroker::start_or_skip) else { return };
+    let file = broker.folder.path().join("changed");
+    for mechanism in ["plain", "scram-sha-256", "scram-sha-512"] {
+        fs::write(&file, WRONG).unwrap();
+        let further = format!("&password-file={}&sasl={mechanism}", file.display());
+        let url = broker.secured(&unique("relay"), "ann", &further);
+        let plain = broker.plain(url.relay().unwrap());
+        let store = Arc::new(MemoryStore::new());
+        deposit_in_turns(&store, 3, 30).await;
+        let stored = all_events(&*store).await;
+        let relay = Relay::new(store.clone(), &url, options(&url, RelayGuarantee::AtLeastOnce));
+        let mut published = relay.progress();
+        let relaying = tokio::spawn(relay.run_until(pending()));
+        let payments_topic = unique("payments");
+        create_topic(&plain, &payments_topic, 1).await;
+        produce(&plain, &payments_topic, &payments(10, 1));
+        let received = Arc::new(MemoryStore::new());
+        let of_source =
+            gesta_kafka::SourceOptions::new(unique("bank"), [payments_topic.as_str()]).unwrap();
+        let mut source = Running::start(&url, of_source, append_payments(&received));
+        let feed = KafkaFeed::at(&url).unwrap();
+
+        let in_trouble = published.until(|status| status.trouble.is_some());
+        assert!(timeout(WAIT_MAX, in_trouble).await.unwrap());
+        assert_refused(&published.status().trouble.unwrap(), &broker);
+        source.until(|status| status.trouble.is_some()).await;
+        assert_refused(&source.progress.status().trouble.unwrap(), &broker);
+        let refused = timeout(WAIT_MAX, feed.head()).await.unwrap().unwrap_err();
+        assert_refused(&refused.to_string(), &broker);
+
+        fs::write(&file, PASSWORD).unwrap();
+        let reached = timeout(WAIT_MAX, published.reached(head(&store).await)).await;
+        assert!(reached.unwrap(), "{mechanism}: {:?}", published.status());
+        assert_eq!(published.status().trouble, None);
+        assert_each_once(&stored, &events_of(&plain, &topic(&plain), stored.len()));
+        let read = feed.read_all(ReadAll::forwards()).collect_events();
+        assert_eq!(timeout(WAIT_MAX, read).await.unwrap().unwrap(), stored);
+        source.until(|status| status.finished_records >= 10).await;
+        source.stop().await;
+        assert_payments(&received, 10).await;
+        relaying.abort();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

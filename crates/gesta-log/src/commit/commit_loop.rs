@@ -60,8 +60,9 @@ impl CommitLoop {
         options: Options,
         sealed: Arc<SealedQueue>,
     ) -> Self {
+        let committer = Committer::new(options, rng, end, reader.disk.place());
         let mut commit_loop = Self {
-            committer: Committer::new(options, rng, end),
+            committer,
             queue: Arc::default(),
             completions: Arc::default(),
             reader,

@@ -95,7 +95,8 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    pub(super) fn new(options: Options, rng: Box<dyn Rng>, end: LogEnd) -> Self {
+    /// Creates the state after recovery. `place` is the directory, for texts of errors.
+    pub(super) fn new(options: Options, rng: Box<dyn Rng>, end: LogEnd, place: String) -> Self {
         let preallocation = Preallocation::new(end.next_segment, &options);
         Self {
             options,
@@ -104,7 +105,7 @@ impl Committer {
             queue: VecDeque::new(),
             active: None,
             preallocation,
-            shortage: Shortage::default(),
+            shortage: Shortage::none_yet(place),
             open: None,
             in_flight: None,
             policy: BatchPolicy::default(),

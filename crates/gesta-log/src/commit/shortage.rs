@@ -14,8 +14,10 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// The current shortage, if there is one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shortage {
+    /// The directory, for texts of errors.
+    place: String,
     last: Option<FailedAttempt>,
 }
 
@@ -28,6 +30,10 @@ struct FailedAttempt {
 }
 
 impl Shortage {
+    pub(super) fn none_yet(place: String) -> Self {
+        Self { place, last: None }
+    }
+
     /// Records a failed attempt. Returns the error for the appends that waited for it.
     pub(super) fn met(&mut self, error: &io::Error, now: Duration) -> StoreError {
         // Try again at once after the first failure, then with growing pauses.
@@ -35,7 +41,7 @@ impl Shortage {
             None => Duration::ZERO,
             Some(failure) => (failure.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX),
         };
-        let overload = overload(error);
+        let overload = self.overload(error);
         self.last = Some(FailedAttempt { overload: overload.clone(), pause, until: now + pause });
         StoreError::Overloaded(overload)
     }
@@ -55,11 +61,15 @@ impl Shortage {
         let failure = self.last.as_ref().filter(|failure| now < failure.until)?;
         Some(StoreError::Overloaded(failure.overload.clone()))
     }
-}
-
-fn overload(error: &io::Error) -> Overload {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Overload::DiskFull,
-        _ => Overload::System { reason: format!("cannot create a segment: {error}") },
+    fn overload(&self, error: &io::Error) -> Overload {
+        let place = &self.place;
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Overload::DiskFull { reason: place.clone() }
+            }
+            _ => {
+                Overload::System { reason: format!("cannot create a segment in {place}: {error}") }
+            }
+        }
     }
 }

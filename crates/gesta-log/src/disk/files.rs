@@ -11,7 +11,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc},
     thread::JoinHandle,
 };
@@ -112,6 +112,12 @@ fn create_durably(directory: &Path) -> io::Result<()> {
 }
 
 impl Disk for FileDisk {
+    /// The directory, in full: readers of an error text do not know where this process was started.
+    fn place(&self) -> String {
+        let directory = &self.files.directory;
+        path::absolute(directory).as_ref().unwrap_or(directory).display().to_string()
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         let entries = self.files.opened(|| fs::read_dir(&self.files.directory))?;
         entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()

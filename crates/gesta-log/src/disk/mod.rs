@@ -127,6 +127,12 @@ pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// A directory of files.
 pub trait Disk: Send + Sync + fmt::Debug + 'static {
+    /// Names the place of the files, for texts of errors: a directory. By default a text that says
+    /// no more than what it is.
+    fn place(&self) -> String {
+        "the disk of the event store".to_owned()
+    }
+
     /// Returns the names of all files, in any order.
     ///
     /// # Errors

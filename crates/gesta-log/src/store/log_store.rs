@@ -614,6 +614,10 @@ impl EventStore for LogStore {
         })
     }
 
+    fn place(&self) -> String {
+        self.shared.reader.disk.place()
+    }
+
     fn find_append(&self, first_event: EventId) -> StoreFuture<'_, Option<Appended>> {
         self.answer(move |reader| {
             let find = || reader.published.index().appends(first_event, Position::START);

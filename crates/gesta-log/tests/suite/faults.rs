@@ -67,6 +67,9 @@ impl FaultyDisk {
 }
 
 impl Disk for FaultyDisk {
+    fn place(&self) -> String {
+        self.inner.place()
+    }
     fn list(&self) -> io::Result<Vec<String>> {
         self.inner.list()
     }
@@ -314,7 +317,7 @@ fn a_large_append_never_grows_a_segment_that_was_made_for_less() {
     fixture.append(big("order-1", 7_000)).unwrap();
     fixture.disk.free_bytes.store(fixture.disk.used(), Ordering::Relaxed);
     let refused = fixture.append(big("order-1", 100_000)).unwrap_err();
-    assert!(matches!(refused, StoreError::Overloaded(Overload::DiskFull)), "{refused}");
+    assert!(matches!(refused, StoreError::Overloaded(Overload::DiskFull { .. })), "{refused}");
     fixture.disk.free_bytes.store(u64::MAX, Ordering::Relaxed);
     fixture.append(append_to("order-1", "room again")).unwrap();
 }
@@ -343,7 +346,7 @@ fn a_large_append_that_found_no_room_does_not_make_small_ones_need_as_much() {
     let mut fixture = EngineFixture::open(directory.path(), options);
     fixture.disk.free_bytes.store(1 << 20, Ordering::Relaxed);
     let refused = fixture.append(big("order-1", 4 << 20)).unwrap_err();
-    assert!(matches!(refused, StoreError::Overloaded(Overload::DiskFull)), "{refused}");
+    assert!(matches!(refused, StoreError::Overloaded(Overload::DiskFull { .. })), "{refused}");
     fixture.append(append_to("order-1", "small")).unwrap();
 }
 

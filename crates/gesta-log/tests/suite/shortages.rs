@@ -57,6 +57,9 @@ struct ShortageDisk {
 }
 
 impl Disk for ShortageDisk {
+    fn place(&self) -> String {
+        self.inner.place()
+    }
     fn list(&self) -> io::Result<Vec<String>> {
         self.inner.list()
     }
@@ -147,17 +150,20 @@ fn whatever_fails_while_a_segment_is_made_is_refused_for_certain_and_passes() {
     for (step, errno) in Step::ALL.iter().flat_map(|step| errors.map(|errno| (*step, errno))) {
         let directory = tempfile::tempdir().unwrap();
         let mut harness = Scene::open(directory.path());
+        let place = directory.path().display().to_string();
         harness.append(append_to("order-1", "0")).unwrap();
         harness.lack(step, errno);
         harness.append(large("1")).unwrap(); // the current segment has room
         let mut refused = 0;
         for _ in 0..4 {
             match harness.append(large("refused")) {
-                Err(StoreError::Overloaded(Overload::DiskFull)) => {
+                Err(StoreError::Overloaded(Overload::DiskFull { reason })) => {
                     assert!(matches!(errno, Errno::NOSPC | Errno::DQUOT), "{step:?} {errno}");
+                    assert_eq!(reason, place, "it names the directory");
                 }
                 Err(StoreError::Overloaded(Overload::System { reason })) => {
                     assert!(reason.contains(&errno.to_string()), "{step:?} {errno}: {reason}");
+                    assert!(reason.contains(&place), "it names the directory: {reason}");
                 }
                 other => panic!("{step:?} {errno}: {other:?}"),
             }

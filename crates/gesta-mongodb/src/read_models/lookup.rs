@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::TryStreamExt as _;
 use gesta_store::{
-    DatabaseError, ReadModelId,
+    DatabaseError, ReadModelId, VisitRows, row_by_key,
     staged::{Area, RowRange, Wanted},
 };
 use mongodb::{
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::{
     connection::Place,
-    fields::ID,
+    fields::{Fields as _, ID},
     head, marks,
     rows::{Passed, StoredRow},
 };
@@ -152,6 +152,31 @@ async fn list(
         }
     }
     Ok(found)
+}
+
+/// Hands the rows of a table to a visitor, by key, page by page.
+pub(super) async fn visit(
+    place: &Place,
+    (id, table): (&ReadModelId, &str),
+    moment: u64,
+    visitor: &mut impl VisitRows,
+) -> Result<(), LookupError> {
+    let rows = place.rows(id, &Area::Table(table.to_owned()));
+    let mut after: Option<String> = None;
+    loop {
+        let found = page(&rows, filter(&RowRange::ALL, after.as_deref()), PAGE_ROWS_MAX).await?;
+        for document in &found {
+            if let Some((key, value)) = seen(&rows, document, moment)? {
+                visitor.visit(table, &row_by_key(&key, &value.to_string()));
+            }
+        }
+        match found.last() {
+            Some(last) if found.len() == PAGE_ROWS_MAX => after = Some(last.text(ID)?.to_owned()),
+            _ => break,
+        }
+    }
+    // Rows of a collection that was dropped meanwhile are missing.
+    Ok(marks::require(place, rows.name()).await?)
 }
 
 async fn page(

@@ -4,20 +4,21 @@ use std::{fmt, sync::Arc};
 
 use futures_util::TryStreamExt as _;
 use gesta_store::{
-    DatabaseError, ListRows, ReadModelId, ReadRows, Row,
+    DatabaseError, ListRows, ReadModelId, ReadRows, Row, VisitRows,
     staged::{Area, StagedRows, Wanted},
 };
 use mongodb::bson::{Document, doc};
 use serde_json::Value;
 
 use super::{
+    commit::live_head,
     connection::Connection,
     fields::ID,
-    lookup::{Found, Lookup, look_up},
+    lookup::{Found, Lookup, look_up, visit},
     marks,
     rows::{StoredRow, VALUE, check_key, check_keys},
 };
-use crate::{client::within, errors::CallError};
+use crate::{client::within, errors::CallError, names};
 
 /// A connection for queries on a read model. All its lookups see one moment, that of its opening or
 /// a later one.
@@ -153,6 +154,28 @@ fn current(document: &Document) -> Result<Row, CallError> {
 impl fmt::Debug for MongoReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MongoReader on {}", self.id)
+    }
+}
+
+impl MongoReader {
+    /// Hands all rows to a visitor, at the reader's own moment.
+    pub(super) async fn visit_rows<V: VisitRows>(
+        &mut self,
+        mut visitor: V,
+    ) -> Result<V, DatabaseError> {
+        let (place, id, moment) = (self.shared.place.clone(), self.id.clone(), self.moment);
+        let visited = self.shared.call(async move {
+            for collection in live_head(&place, &id).await?.collections {
+                let Some(table) = names::table_of(&id, &collection) else { continue };
+                visit(&place, (&id, &table), moment, &mut visitor).await?;
+            }
+            // The rows of a read model that was dropped meanwhile may have been removed.
+            live_head(&place, &id).await?;
+            Ok(visitor)
+        });
+        let visitor = visited.await?;
+        self.has_answered = true;
+        Ok(visitor)
     }
 }
 

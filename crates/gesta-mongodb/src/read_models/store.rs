@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use gesta_store::{
-    CreateReadModel, DatabaseError, DeadLetter, ReadModel, ReadModelId, ReadModelStore,
+    CreateReadModel, DatabaseError, DeadLetter, ReadModel, ReadModelId, ReadModelStore, VisitRows,
     staged::{Area, BuildChange, ListedBuild, RowRange, Wanted},
 };
 
@@ -284,6 +284,13 @@ impl ReadModelStore for MongoReadModels {
         };
         let head = self.shared.call(opened).await?;
         Ok(MongoReader::new(Arc::clone(&self.shared), read_model.clone(), head.version))
+    }
+
+    async fn visit_rows<V: VisitRows>(
+        reader: &mut MongoReader,
+        visitor: V,
+    ) -> Result<V, DatabaseError> {
+        reader.visit_rows(visitor).await
     }
 
     async fn dead_letters(

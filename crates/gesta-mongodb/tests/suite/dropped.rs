@@ -6,7 +6,7 @@ use std::future::Future;
 use gesta_mongodb::{FindRows, MongoReadModels, bson::doc};
 use gesta_store::{
     CreateReadModel, DatabaseError, ListRows, ReadModelId, ReadModelStore as _, ReadModelTx as _,
-    ReadRows as _, Stage, conformance::block_on,
+    ReadRows as _, Stage, VisitRows, conformance::block_on,
 };
 use mongodb::{Database, bson::Document};
 
@@ -51,6 +51,20 @@ fn rebuild(store: &MongoReadModels, id: &ReadModelId) -> ReadModelId {
     rebuilt
 }
 
+/// Counts rows.
+struct CountRows(usize);
+
+impl VisitRows for CountRows {
+    fn visit(&mut self, _: &str, _: &str) {
+        self.0 += 1;
+    }
+}
+
+async fn walk(store: &MongoReadModels, id: &ReadModelId) -> Result<usize, DatabaseError> {
+    let mut reader = store.reader(id).await?;
+    Ok(MongoReadModels::visit_rows(&mut reader, CountRows(0)).await?.0)
+}
+
 async fn find_all(store: &MongoReadModels, id: &ReadModelId) -> Result<usize, DatabaseError> {
     let mut reader = store.reader(id).await?;
     Ok(reader.find(FindRows::of(ORDERS, doc! {})).await?.len())
@@ -76,6 +90,7 @@ fn a_dropped_collection_of_rows_is_damage_for_every_read_and_write_and_a_rebuild
     assert_damaged(&collection, get(&store, &id, "1"));
     assert_damaged(&collection, list(&store, &id));
     assert_damaged(&collection, find_all(&store, &id));
+    assert_damaged(&collection, walk(&store, &id));
     assert_damaged(&collection, get_in_tx(&store, &id));
     assert_damaged(&collection, put(&store, &id, ("2", 2)));
     assert_damaged(&collection, put(&store, &id, ("2", 2)));

@@ -11,6 +11,7 @@ use gesta_store::{
     Append, EventStore, ExpectedRevision, Overload, ReadAll, RecordedWhen, Revision, StoreError,
     conformance::{block_on, block_on_within},
 };
+use tokio_postgres::{Client, NoTls};
 
 use crate::server::{TestStore, append_of, event, name, texts_of, with_client};
 
@@ -225,6 +226,28 @@ fn a_server_that_became_read_only_says_so_and_is_read() {
     assert_eq!(texts_of(&store, "order-1"), ["before"]);
 }
 
+/// Takes the connections that are left to this user, and those that stores lose.
+async fn take_every_connection(url: &str, client: &Client) -> Vec<Client> {
+    let ended = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity \
+                 WHERE application_name = 'gesta'";
+    let mut others = take_the_rest(url).await;
+    for _ in 0..2 {
+        client.query_one(ended, &[]).await.unwrap();
+        others.extend(take_the_rest(url).await);
+    }
+    others
+}
+
+/// Opens connections until the server refuses one.
+async fn take_the_rest(url: &str) -> Vec<Client> {
+    let mut others = Vec::new();
+    while let Ok((other, connection)) = tokio_postgres::connect(url, NoTls).await {
+        tokio::spawn(connection);
+        others.push(other);
+    }
+    others
+}
+
 #[test]
 fn a_server_without_connections_left_refuses_definitely() {
     let settings = ["max_connections=8", "superuser_reserved_connections=0", "max_wal_senders=0"];
@@ -233,23 +256,7 @@ fn a_server_without_connections_left_refuses_definitely() {
     let store = test.open();
     block_on(store.append(append_of("order-1", "before"))).unwrap();
     let error = with_client(&server.url(), async |client| {
-        let mut others = Vec::new();
-        // Others take what is left, and what the store loses.
-        for _ in 0..2 {
-            while let Ok((other, connection)) =
-                tokio_postgres::connect(&server.url(), tokio_postgres::NoTls).await
-            {
-                others.push((other, tokio::spawn(connection)));
-            }
-            let ended = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity \
-                         WHERE application_name = 'gesta'";
-            client.query_one(ended, &[]).await.unwrap();
-        }
-        while let Ok((other, connection)) =
-            tokio_postgres::connect(&server.url(), tokio_postgres::NoTls).await
-        {
-            others.push((other, tokio::spawn(connection)));
-        }
+        let _others = take_every_connection(&server.url(), client).await;
         refusal(&store, append_of("order-1", "refused"))
     });
     let StoreError::Overloaded(Overload::Connections { max: 8, reason }) = &error else {
@@ -258,6 +265,77 @@ fn a_server_without_connections_left_refuses_definitely() {
     let (named, _) = reason.split_once(": ").unwrap();
     assert!(server.url().contains(named.trim_start_matches("PostgreSQL at ")), "{error}");
     assert!(reason.ends_with("(SQLSTATE 53300)"), "{error}");
+    block_on(store.append(append_of("order-1", "after"))).unwrap();
+    assert_eq!(texts_of(&store, "order-1"), ["before", "after"]);
+}
+
+#[test]
+fn reserved_connections_and_a_users_limit_are_named_in_the_words_of_the_server() {
+    let settings = ["max_connections=8", "superuser_reserved_connections=3", "max_wal_senders=0"];
+    let Some(server) = OwnServer::with_or_skip("postgres", &settings) else { return };
+    let test = TestStore::create(&server.url());
+    test.execute("CREATE ROLE ann LOGIN; GRANT CREATE ON DATABASE postgres TO ann");
+    let as_ann = server.url().replace("postgres@", "ann@");
+    let store = test.open_on(&as_ann);
+    block_on(store.append(append_of("order-1", "before"))).unwrap();
+    let reserved = "remaining connection slots are reserved";
+    for (limit, said) in [("-1", reserved), ("4", "too many connections for role \"ann\"")] {
+        test.execute(&format!("ALTER ROLE ann CONNECTION LIMIT {limit}"));
+        let error = with_client(&server.url(), async |client| {
+            let _others = take_every_connection(&as_ann, client).await;
+            refusal(&store, append_of("order-1", "refused"))
+        });
+        let StoreError::Overloaded(Overload::Connections { reason, .. }) = &error else {
+            panic!("expected no connections: {error}");
+        };
+        assert!(reason.starts_with(&store.place()) && reason.contains(said), "{error}");
+        block_on(store.append(append_of("order-1", said))).unwrap();
+    }
+    assert_eq!(texts_of(&store, "order-1").len(), 3, "nothing that was refused is there");
+}
+
+#[test]
+fn a_full_pooler_is_named_and_used_again_without_opening_the_store_again() {
+    let settings = ["max_client_conn = 8"];
+    let Some(mut pooler) = OwnServer::with_or_skip("pgbouncer", &settings) else { return };
+    let server = pooler.url_of_needed("postgres").unwrap();
+    let test = TestStore::create(&server);
+    let store = test.open_on(&pooler.url());
+    block_on(store.append(append_of("order-1", "before"))).unwrap();
+    // Its connections are gone, and others are faster.
+    pooler.crash().unwrap();
+    pooler.start().unwrap();
+    let (refused, not_opened) = with_client(&pooler.url(), async |_| {
+        let _others = take_the_rest(&pooler.url()).await;
+        let opened = block_on(PostgresStore::connect(&test.url_on(&pooler.url())));
+        (refusal(&store, append_of("order-1", "refused")), opened.unwrap_err())
+    });
+    let said = "the connection pooler refused the connection";
+    assert!(matches!(refused, StoreError::Unreachable { .. }), "{refused}");
+    for text in [refused.to_string(), not_opened.to_string()] {
+        assert!(text.contains(&store.place()), "{text}");
+        assert!(text.contains(said) && text.contains("max_client_conn"), "{text}");
+    }
+    block_on(store.append(append_of("order-1", "after"))).unwrap();
+    assert_eq!(texts_of(&store, "order-1"), ["before", "after"]);
+}
+
+/// Each transaction waits for one of the pooler's own connections to the server.
+#[test]
+fn a_pooler_whose_connections_are_all_in_use_is_named_after_its_time_limit() {
+    let settings = ["default_pool_size = 1", "query_wait_timeout = 1"];
+    let Some(pooler) = OwnServer::with_or_skip("pgbouncer", &settings) else { return };
+    let server = pooler.url_of_needed("postgres").unwrap();
+    let test = TestStore::create(&server);
+    let store = test.open_on(&pooler.url());
+    block_on(store.append(append_of("order-1", "before"))).unwrap();
+    let error = with_client(&pooler.url(), async |client| {
+        client.batch_execute("BEGIN; SELECT 1").await.unwrap();
+        refusal(&store, append_of("order-1", "refused"))
+    });
+    assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains(&store.place()), "{error}");
+    assert!(error.to_string().contains("query_wait_timeout"), "{error}");
     block_on(store.append(append_of("order-1", "after"))).unwrap();
     assert_eq!(texts_of(&store, "order-1"), ["before", "after"]);
 }

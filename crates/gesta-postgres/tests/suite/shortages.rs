@@ -91,7 +91,10 @@ fn a_full_disk_refuses_definitely_until_there_is_room() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(error, StoreError::Overloaded(Overload::DiskFull)), "full: {error}");
+    let StoreError::Overloaded(Overload::DiskFull { reason }) = &error else {
+        panic!("full: {error}")
+    };
+    assert!(reason.contains(&store.place()), "it names the server: {reason}");
     assert!(error.is_definite() && error.is_transient(), "{error}");
     assert_eq!(texts_of(&store, "order-1"), recorded, "it is read, and nothing is half there");
     test.execute("DROP TABLE {schema}.filler");

@@ -7,7 +7,7 @@ use gesta_store::{DatabaseError, ReadModelId};
 use serde_json::{Value, json};
 
 use super::{
-    http::{Http, is_of_missing_index, part},
+    http::{BLOCKED, Http, UNBLOCK, is_of_missing_index, part},
     mapping,
 };
 use crate::{IndexDefinition, engine::DocumentWrite};
@@ -66,6 +66,9 @@ pub(super) fn check(answer: &Value, build: &ReadModelId, http: &Http) -> Result<
                 return Err(DatabaseError::rejected(format!(
                     "{http} refuses the document {id}: {reason}"
                 )));
+            }
+            _ if kind == BLOCKED => {
+                return Err(http.unexpected(&format!("did not write {id}: {reason}; {UNBLOCK}")));
             }
             _ => return Err(http.unexpected(&format!("did not write {id}: {reason}"))),
         }

@@ -37,6 +37,11 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Maximum size of an answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
+/// The kind of error of an index or a cluster that takes no writes, and what ends it.
+pub(super) const BLOCKED: &str = "cluster_block_exception";
+pub(super) const UNBLOCK: &str = "free disk space if the server has little left, and remove the \
+                                  block from the settings of the index or the cluster";
+
 const JSON: &str = "application/json";
 const JSON_LINES: &str = "application/x-ndjson";
 
@@ -170,22 +175,30 @@ impl Http {
             self.unexpected(&reason)
         })?;
         let status = response.status();
-        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-            let whom = if self.authorization.is_some() { "user or password" } else { "call" };
-            let hint = if self.authorization.is_some() {
-                "check both in its URL"
-            } else {
-                "give a user in its URL, as opensearch://USER:PASSWORD@HOST:PORT"
-            };
-            let status = status.as_u16();
-            return Err(self.unexpected(&format!("refuses the {whom} (status {status}); {hint}")));
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(self.unknown_user(status));
         }
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body =
             body.map_err(|error| self.unexpected(&format!("broke off its answer: {error}")))?;
         // An answer that is no JSON, such as that of a proxy, is known by its status.
         let body = serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null);
+        if status == StatusCode::FORBIDDEN {
+            // A proxy gives no reason, and has its own users.
+            return Err(match reason_of(&body) {
+                Some(reason) => self.unexpected(&forbidden(&body, reason)),
+                None => self.unknown_user(status),
+            });
+        }
         Ok(Answer { status: status.as_u16(), body })
+    }
+
+    fn unknown_user(&self, status: StatusCode) -> DatabaseError {
+        let (whom, hint) = match self.authorization {
+            Some(_) => ("user or password", "check both in its URL"),
+            None => ("call", "give a user in its URL, as opensearch://USER:PASSWORD@HOST:PORT"),
+        };
+        self.unexpected(&format!("refuses the {whom} (status {}); {hint}", status.as_u16()))
     }
 
     /// The error for a server that does not do what it should at the moment.
@@ -197,6 +210,21 @@ impl Http {
 /// Returns a part of an answer by its JSON pointer; null if it is missing.
 pub(super) fn part<'v>(value: &'v Value, pointer: &str) -> &'v Value {
     value.pointer(pointer).unwrap_or(&Value::Null)
+}
+
+/// Returns the server's reason for an error, if it gives one.
+fn reason_of(body: &Value) -> Option<&str> {
+    let error = part(body, "/error");
+    part(error, "/root_cause/0/reason").as_str().or(part(error, "/reason").as_str())
+}
+
+/// Describes a refusal of a known user, or of everybody.
+fn forbidden(body: &Value, reason: &str) -> String {
+    let hint = match part(body, "/error/type").as_str() {
+        Some(BLOCKED) => UNBLOCK,
+        _ => "give the user of its URL this right",
+    };
+    format!("refuses the call (status 403): {reason}; {hint}")
 }
 
 /// Returns whether an error says that the index was dropped, or closed by a quarantine.
@@ -226,10 +254,7 @@ impl Answer {
         if (200..300).contains(&status) {
             return Ok(body);
         }
-        let error = part(&body, "/error");
-        let reason =
-            part(error, "/root_cause/0/reason").as_str().or(part(error, "/reason").as_str());
-        let reason = reason.unwrap_or("without a reason");
+        let reason = reason_of(&body).unwrap_or("without a reason");
         let text = format!("answered {status}: {reason}");
         match status {
             400 => Err(DatabaseError::rejected(format!("{http} {text}"))),

@@ -1,8 +1,12 @@
 //! A server that is down, silent, restarted, or refuses.
 
 use std::{
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener},
+    io::{self, Read as _, Write as _},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -91,6 +95,116 @@ fn of_two_creations_at_the_same_time_the_later_one_remains() {
     });
 }
 
+/// The credentials of the user `ann` with the password `secret`.
+const OF_ANN: &str = "Basic YW5uOnNlY3JldA==";
+
+/// A check of users in front of a server, as a security plugin is: connections whose first request
+/// has not the credentials of a user get the status 401, as all do while `is_closed`.
+struct Guard {
+    address: SocketAddr,
+    is_closed: Arc<AtomicBool>,
+    passed: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Guard {
+    fn before(server: &OwnServer) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (is_closed, passed) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let guard =
+            Self { address, is_closed: Arc::clone(&is_closed), passed: Arc::clone(&passed) };
+        let server = server.url().strip_prefix("opensearch://").unwrap().to_owned();
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let mut client = client.unwrap();
+                let head = head_of(&mut client);
+                let is_ann = head.contains(OF_ANN);
+                if is_closed.load(Ordering::Relaxed) || !is_ann {
+                    let refusal = "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Basic\r\n\
+                                   content-length: 12\r\nconnection: close\r\n\r\nUnauthorized";
+                    let _ = client.write_all(refusal.as_bytes());
+                    continue;
+                }
+                let mut inner = TcpStream::connect(&server).unwrap();
+                inner.write_all(head.as_bytes()).unwrap();
+                passed.lock().unwrap().push(client.try_clone().unwrap());
+                for (mut from, mut to) in
+                    [(client.try_clone().unwrap(), inner.try_clone().unwrap()), (inner, client)]
+                {
+                    thread::spawn(move || {
+                        let _ = io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+            }
+        });
+        guard
+    }
+
+    /// Takes no user any more, and ends what is open.
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        for client in self.passed.lock().unwrap().drain(..) {
+            let _ = client.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn open(&self) {
+        self.is_closed.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Reads the head of a request, to its empty line. Nothing that follows is lost.
+fn head_of(client: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|count| count == 1) {
+        head.extend(byte);
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+#[test]
+fn a_password_that_the_server_takes_no_more_is_named_and_taken_again_without_a_restart() {
+    let Some(server) = OwnServer::start_or_skip("opensearch") else { return };
+    let guard = Guard::before(&server);
+    let url = |password: &str| format!("opensearch://ann:{password}@{}", guard.address);
+    let expect_refused = |told: &str| {
+        let place = format!("opensearch://ann@{}", guard.address);
+        let reason = "refuses the user or password (status 401)";
+        assert!(told.contains(&place) && told.contains(reason), "{told}");
+        assert!(!told.contains("secret") && !told.contains("hunter"), "{told}");
+    };
+    let store = engines::run(async {
+        let wrong = SearchStore::open(&url("hunter3")).await.unwrap_err();
+        expect_refused(&wrong.to_string());
+        let store = SearchStore::open(&url("secret")).await?;
+        let id = create(&store).await?;
+        put(&store, &id, 7).await?;
+        guard.close();
+        let refused = put(&store, &id, 8).await.unwrap_err();
+        expect_refused(&refused.to_string());
+        let refused = refused.downcast_ref::<DatabaseError>().unwrap();
+        assert!(refused.is_transient(), "no event is set aside for it: {refused}");
+        let searched = store.reader(&id).await;
+        let searched = match searched {
+            Ok(reader) => reader.search(&Search::new().text("lantern")).await.map(drop),
+            Err(error) => Err(error),
+        };
+        expect_refused(&searched.unwrap_err().to_string());
+        let troubles = store.troubles().await;
+        troubles.iter().for_each(|trouble| expect_refused(trouble));
+        assert!(!troubles.is_empty(), "health has it");
+        guard.open();
+        put(&store, &id, 8).await?;
+        let found = store.reader(&id).await?.search(&Search::new().text("lantern")).await?;
+        assert_eq!(found.total, 2, "nothing is lost");
+        assert!(store.troubles().await.is_empty());
+        Ok(store)
+    });
+    drop(store);
+}
+
 /// Answers every request in the same way, as a server with a security plugin does.
 fn refusing(status: &'static str, body: &'static str) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -115,6 +229,12 @@ fn a_server_that_refuses_is_named_without_the_password() {
         ("200 OK", "<html>", "is neither OpenSearch nor Elasticsearch"),
         ("200 OK", r#"{"version":{"number":"6.8.23"}}"#, "expected version 7 or later"),
         ("503 Service Unavailable", "", "answered 503"),
+        ("403 Forbidden", "", "refuses the user or password (status 403); check"),
+        (
+            "403 Forbidden",
+            r#"{"error":{"type":"security_exception","reason":"no permissions for [x]"}}"#,
+            "refuses the call (status 403): no permissions for [x]; give the user of its URL this",
+        ),
     ] {
         let address = refusing(status, body);
         let url = format!("opensearch://{address}");
@@ -123,4 +243,45 @@ fn a_server_that_refuses_is_named_without_the_password() {
         assert!(error.contains(reason) && error.contains("opensearch://ann@127.0.0.1"), "{error}");
         assert!(!error.contains("secret"), "{error}");
     }
+}
+
+/// As operators set it for a migration, and the server itself once its disk is nearly full.
+#[test]
+fn an_index_that_takes_no_writes_is_named_with_what_to_do_and_written_again_without_a_restart() {
+    let Some(server) = OwnServer::start_or_skip("opensearch") else { return };
+    let block = |setting: &str, value: &str| {
+        let address = server.url().strip_prefix("opensearch://").unwrap().to_owned();
+        let mut connection = TcpStream::connect(&address).unwrap();
+        let body = format!(r#"{{"{setting}":{value}}}"#);
+        let length = body.len();
+        let head = format!("content-type: application/json\r\ncontent-length: {length}");
+        let host = format!("host: {address}\r\nconnection: close");
+        let request = format!("PUT /_all/_settings HTTP/1.1\r\n{host}\r\n{head}\r\n\r\n{body}");
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    };
+    engines::run(async {
+        let store = SearchStore::open(&server.url()).await?;
+        let id = create(&store).await?;
+        put(&store, &id, 7).await?;
+        for (position, setting) in [
+            (8, "index.blocks.write"),
+            (9, "index.blocks.read_only_allow_delete"),
+            (10, "index.blocks.read_only"),
+        ] {
+            block(setting, "true");
+            let error = put(&store, &id, position).await.unwrap_err();
+            expect_unavailable(&error, &server);
+            let text = error.to_string();
+            assert!(text.contains("blocked by") && text.contains("free disk space"), "{text}");
+            assert!(!text.contains("give a user"), "{setting}: {text}");
+            block(setting, "null");
+            put(&store, &id, position).await?;
+        }
+        let found = store.reader(&id).await?.search(&Search::new().text("lantern")).await?;
+        assert_eq!(found.total, 4);
+        Ok(())
+    });
 }

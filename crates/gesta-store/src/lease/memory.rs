@@ -125,6 +125,10 @@ impl fmt::Debug for MemoryLeases {
 }
 
 impl Leases for MemoryLeases {
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+
     fn acquire(&self, acquire: AcquireLease) -> LeaseFuture<'_, Lease> {
         let name = acquire.name.clone();
         let change = |record: &mut LeaseRecord, now| record.acquire(&acquire, now);

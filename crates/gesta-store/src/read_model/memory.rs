@@ -126,6 +126,10 @@ impl ReadModelStore for MemoryReadModels {
     type Tx = MemoryTx;
     type Reader = MemoryReader;
 
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+
     async fn list_read_models(&self, projection: &str) -> Result<Vec<ReadModel>, DatabaseError> {
         let state = self.state();
         // Keys are ordered by projection and build.

@@ -54,7 +54,11 @@ async fn a_store_that_takes_no_appends_makes_unready_and_says_why() {
     for (error, code, says) in [
         (StoreError::Stopped { reason: "the disk is gone".to_owned() }, "store-stopped", "gone"),
         (StoreError::Corrupt(damage), "store-damaged", "7.seg"),
-        (StoreError::Overloaded(Overload::DiskFull), "store-overloaded", "no space"),
+        (
+            StoreError::Overloaded(Overload::DiskFull { reason: "/data".to_owned() }),
+            "store-overloaded",
+            "no space",
+        ),
         (StoreError::unavailable("no answer"), "store-unavailable", "no answer"),
     ] {
         store.next(Scene::Fail(error));

@@ -31,6 +31,8 @@ use crate::{
 
 const TERM: Duration = Nodes::TERM;
 const SECOND: Duration = Duration::from_secs(1);
+/// The place of the leases, as a server names it.
+const PLACE: &str = "PostgreSQL at db:5432";
 /// The period of a loan.
 const LOAN: Duration = Duration::from_secs(30);
 
@@ -71,6 +73,10 @@ impl Connection {
 }
 
 impl Leases for Connection {
+    fn place(&self) -> String {
+        PLACE.to_owned()
+    }
+
     fn acquire(&self, acquire: AcquireLease) -> LeaseFuture<'_, Lease> {
         self.call(|leases| leases.acquire(acquire))
     }
@@ -458,6 +464,8 @@ async fn a_node_that_cannot_reach_the_leases_stops_and_says_so() {
     group.pass(TERM).await;
     let trouble = one.projection().await.trouble.unwrap();
     assert!(trouble.starts_with("the lease cannot be asked for: outcome unknown"), "{trouble}");
+    let told = format!("{PLACE}: no answer within the term of a lease");
+    assert!(trouble.ends_with(&told), "{trouble}");
     one.connection.is_cut.store(false, Ordering::Relaxed);
     group.pass(TERM * 3).await;
     let states = one.states().await;

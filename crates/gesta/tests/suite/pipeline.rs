@@ -62,7 +62,9 @@ async fn after_the_timeout_the_outcome_is_unknown() {
 #[tokio::test]
 async fn errors_of_the_store_are_sorted_by_what_to_do_next() {
     let (gesta, store) = bank().await;
-    store.next(Scene::Fail(StoreError::Overloaded(Overload::DiskFull)));
+    store.next(Scene::Fail(StoreError::Overloaded(Overload::DiskFull {
+        reason: "/data".to_owned(),
+    })));
     let outcome = gesta.execute(deposit(1, 1)).await;
     assert!(matches!(outcome, Err(ExecuteError::Overloaded { .. })), "{outcome:?}");
     store.next(Scene::Fail(StoreError::Stopped { reason: "a sync failed".to_owned() }));

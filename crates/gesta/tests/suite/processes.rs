@@ -219,7 +219,9 @@ async fn a_command_that_waits_does_not_hold_up_other_processes() {
     library.lend("lolita", "bob").await;
     scripted.next_first(async {});
     scripted.next_first(async {});
-    scripted.next(Scene::Fail(StoreError::Overloaded(Overload::DiskFull)));
+    scripted.next(Scene::Fail(StoreError::Overloaded(Overload::DiskFull {
+        reason: "/data".to_owned(),
+    })));
     library.month_passes().await;
     assert_eq!(library.happened().await.len(), 3, "one of two is reminded");
     library.clock.advance(Duration::from_millis(50));

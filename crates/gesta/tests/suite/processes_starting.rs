@@ -301,7 +301,9 @@ async fn trouble_of_the_store_pauses_the_manager_and_sets_nothing_aside() {
     let shelves = Shelves::on(Arc::new(scripted.clone()), VirtualClock::new()).await;
     drain(&shelves.gesta).await;
     scripted.next_first(async {});
-    scripted.next(Scene::Fail(StoreError::Overloaded(Overload::DiskFull)));
+    scripted.next(Scene::Fail(StoreError::Overloaded(Overload::DiskFull {
+        reason: "/data".to_owned(),
+    })));
     shelves.gesta.execute(LendBook::new("emma", "ann")).await.unwrap();
     shelves.clock.until_asleep(Duration::from_secs(1)).await;
     let status = &shelves.gesta.process_managers()[0];

@@ -9,7 +9,7 @@ use gesta_store::{
 };
 
 use super::{LogStore, Options, PendingAppend, Precheck, Responder};
-use crate::{ScavengeOptions, verify};
+use crate::{Access, ScavengeOptions, verify};
 
 fn event() -> NewEvent {
     NewEvent::json(EventId::random(), EventType::new("happened").unwrap(), "{}")
@@ -52,6 +52,16 @@ fn count(store: &LogStore, stream: &StreamName) -> usize {
 
 fn state(store: &LogStore, stream: &StreamName) -> StreamState {
     block_on(store.describe_stream(stream)).unwrap().state
+}
+
+#[test]
+fn a_store_names_its_directory_in_full() {
+    let directory = tempfile::tempdir_in(".").unwrap();
+    let name = Path::new(directory.path().file_name().unwrap());
+    let in_full = std::env::current_dir().unwrap().join(name).display().to_string();
+    assert_eq!(open(name).place(), in_full);
+    let to_read = Options { access: Access::ReadOnly, ..Options::default() };
+    assert_eq!(LogStore::open(name, to_read).unwrap().place(), in_full);
 }
 
 #[test]

@@ -20,7 +20,9 @@ impl EventStore for UnsureStore {
         Box::pin(async move {
             let name = append.streams.first().map(|part| part.stream.to_string());
             match name.as_deref() {
-                Some("full-1") => Err(StoreError::Overloaded(Overload::DiskFull)),
+                Some("full-1") => {
+                    Err(StoreError::Overloaded(Overload::DiskFull { reason: "/data".to_owned() }))
+                }
                 Some("broken-1") => {
                     self.0.append(append).await?;
                     Err(StoreError::unavailable("the connection broke"))

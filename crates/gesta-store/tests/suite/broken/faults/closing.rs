@@ -72,7 +72,9 @@ pub(crate) fn faults() -> Vec<Fault> {
         Fault::of("closing_answers_accepted_appends", || FaultyStore {
             breaks_closing: true,
             ..on_error(|_, _, error| {
-                unless_closed(Err(error), || Err(StoreError::Overloaded(Overload::DiskFull)))
+                unless_closed(Err(error), || {
+                    Err(StoreError::Overloaded(Overload::DiskFull { reason: "/data".to_owned() }))
+                })
             })
         })
         .also("a_closed_store_refuses_appends", "gives the wrong reason there, too"),

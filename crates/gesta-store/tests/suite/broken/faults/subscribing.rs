@@ -333,7 +333,9 @@ fn held_up_by_the_slowest() -> FaultyStore {
             let slowest = places.iter().map(|place| place.load(Ordering::Relaxed)).min();
             let behind = head(store).number().saturating_sub(slowest.unwrap_or(u64::MAX));
             if behind > BEHIND_MAX {
-                return Err(StoreError::Overloaded(Overload::DiskFull));
+                return Err(StoreError::Overloaded(Overload::DiskFull {
+                    reason: "/data".to_owned(),
+                }));
             }
             block_on(store.append(append))
         }),
