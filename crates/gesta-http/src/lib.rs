@@ -125,6 +125,7 @@ pub use requests::{
 pub use routing::{
     declared::ListPage,
     endpoint::Endpoint,
+    links::{Link, LinkSource, LinkTarget},
     parts::{PathId, RequestBody, RequestPath, RequestQuery},
     route::{ApiRoute, RouteBuilder},
 };
