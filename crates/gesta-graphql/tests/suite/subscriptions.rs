@@ -38,7 +38,7 @@ impl Live {
     }
 
     /// Returns whether the stream ends here without `complete`.
-    pub(crate) async fn is_cut(&mut self) -> bool {
+    async fn is_cut(&mut self) -> bool {
         self.said().await.is_none()
     }
 
