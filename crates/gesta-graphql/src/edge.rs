@@ -8,7 +8,7 @@
 //!
 //! Not here: WebSockets ([`socket`](crate::socket)).
 
-use std::{convert::Infallible, future::ready, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 
 use async_graphql::{
     Pos, Request as GraphRequest, Response as GraphResponse, ServerError, Variables,
@@ -146,10 +146,10 @@ impl Edge {
             if loader.compares() {
                 let answer = (response.data.clone(), response.errors.clone());
                 if last.replace(answer.clone()) == Some(answer) {
-                    return ready(None);
+                    return std::future::ready(None);
                 }
             }
-            ready(Some(response))
+            std::future::ready(Some(response))
         };
         responses.filter_map(changed)
     }
@@ -260,7 +260,7 @@ fn event_stream(edge: &Edge, ready: ReadyRequest, ended: BoxFuture<'static, Prob
         let is_cut = is_subscription && state.closed().now_or_never().is_some();
         (!is_cut).then(|| Event::default().event("complete").data(""))
     });
-    let end = end.filter_map(ready);
+    let end = end.filter_map(std::future::ready);
     let responses = until_ended(edge.stream(ready).boxed(), ended);
     let events = responses.map(next).chain(end).map(Ok::<_, Infallible>);
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()
