@@ -2,7 +2,7 @@
 //!
 //! The cost of a document is the number of fields that its answer may have: each field counts once
 //! for each object that it is in. A page has as many entries as its `limit`, another list
-//! [`LIST_ITEMS`]. A call counts [`CALL_COST`]; for links it is one call for all objects that a list
+//! [`LIST_ITEMS`]. A call counts [`CALL_COST`]; links are one call for all objects that a list
 //! finds at once, and otherwise one for each.
 //!
 //! Invariants:

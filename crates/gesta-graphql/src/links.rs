@@ -3,9 +3,9 @@
 //! Owns: [`LinkField`] and its calls.
 //!
 //! Invariants:
-//! - What is linked is found by the route of its operation, or by that of a list that finds several.
-//! - A list that refuses several ids (400, 403, 422) says nothing about each of them, so they are
-//!   looked up one by one.
+//! - A linked resource is found by the route of its operation, or of a list that finds several.
+//! - A list that refuses several ids (400, 403, 422) says nothing about each of them: they are
+//!   looked up one by one then.
 //!
 //! Not here: the times of calls ([`loader`](crate::loader)).
 
@@ -36,7 +36,7 @@ const SINGLE_CALLS_MAX: usize = 16;
 /// The links by the names of their objects' types, and their own.
 pub(crate) type LinkFields = BTreeMap<String, BTreeMap<String, Arc<LinkField>>>;
 
-/// What was found by an id: `None` for what does not exist.
+/// The result of a look-up: `None` if there is no such resource.
 pub(crate) type Found = Result<Option<Arc<Value>>, Failure>;
 
 /// A field of an object that leads to what another operation finds.

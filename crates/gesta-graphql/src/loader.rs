@@ -34,10 +34,10 @@ use crate::{
     types::TypeBook,
 };
 
-/// What a batch has found, by ids.
-type BatchAnswer = Shared<BoxFuture<'static, Arc<HashMap<String, Found>>>>;
-/// What one call has found.
-type CallAnswer = Shared<BoxFuture<'static, Found>>;
+/// The result of a batch, by ids.
+type BatchFound = Shared<BoxFuture<'static, Arc<HashMap<String, Found>>>>;
+/// The result of one call.
+type CallFound = Shared<BoxFuture<'static, Found>>;
 
 /// The look-ups of a request.
 pub(crate) struct Loader {
@@ -59,9 +59,9 @@ struct AnswerLookups {
     /// Batches that take further ids.
     open: HashMap<BatchKey, OpenBatch>,
     /// Batches of ids that were asked for.
-    batches: HashMap<(BatchKey, String), BatchAnswer>,
+    batches: HashMap<(BatchKey, String), BatchFound>,
     /// Other look-ups, by their targets.
-    calls: HashMap<(String, Option<u64>), CallAnswer>,
+    calls: HashMap<(String, Option<u64>), CallFound>,
     errors: Vec<ServerError>,
 }
 
@@ -74,7 +74,7 @@ struct BatchKey {
 
 struct OpenBatch {
     ids: Arc<Mutex<BatchIds>>,
-    answer: BatchAnswer,
+    answer: BatchFound,
 }
 
 /// The ids of a batch, until its call.
@@ -147,7 +147,7 @@ impl Loader {
     }
 
     /// Returns the batch of an id: the one it is in, or one that takes it.
-    fn batch(&self, lookup: Lookup<'_>) -> BatchAnswer {
+    fn batch(&self, lookup: Lookup<'_>) -> BatchFound {
         let Lookup { link, id, root, .. } = lookup;
         let mut lookups = self.lookups();
         let operation = link.target.operation.id.clone();
@@ -183,7 +183,7 @@ impl Loader {
     }
 
     /// Returns the answer of a look-up by a call of its own.
-    fn call(&self, lookup: &Lookup<'_>, book: &TypeBook) -> CallAnswer {
+    fn call(&self, lookup: &Lookup<'_>, book: &TypeBook) -> CallFound {
         let mut lookups = self.lookups();
         let at_least = lookups.floor(lookup.root);
         let given = |argument: &crate::fields::Argument| argument.given(lookup.arguments, book);
