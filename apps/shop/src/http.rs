@@ -10,15 +10,19 @@ pub(crate) mod values;
 use gesta::{Aggregate as _, ProcessManager as _, Reactor as _};
 #[cfg(feature = "graphql")]
 use gesta_graphql::{GraphQl, Introspection};
-use gesta_http::{Access, Api, ApiRoute, Tenants};
+use gesta_http::{Access, Api, ApiRoute, Link, LinkSource, Tenants};
 
 use crate::{
     accounts::{self, Account},
     catalogue::{self, Product},
-    orders::{self, Fulfilment, Order, credit_notes::CreditNote},
+    orders::{
+        self, Fulfilment, Line, Order, OrderDetails,
+        credit_notes::{CreditNote, CreditNoteDetails},
+        summaries::OrderSummary,
+    },
     registry,
     samples::{self, faults},
-    users::{self, EmailOwners, Greeting, User, Welcome, WelcomeMail},
+    users::{self, EmailOwners, Greeting, User, UserDetails, Welcome, WelcomeMail},
 };
 
 /// Description of the shop in the documents.
@@ -132,7 +136,19 @@ fn interface(catalogue: Vec<ApiRoute>, orders: Vec<ApiRoute>) -> Api {
         .with("orders", orders)
         .area("accounts", "Money that the shop holds for others")
         .with("accounts", accounts::routes());
-    with_samples(api)
+    with_samples(links().into_iter().fold(api, Api::link))
+}
+
+/// Returns the links between the resources of different domains.
+fn links() -> [Link; 5] {
+    let to_customer = |link: LinkSource| link.to("findUser").parameter("userId", "customerId");
+    [
+        to_customer(Link::of::<OrderSummary>("customer")),
+        to_customer(Link::of::<OrderDetails>("customer")),
+        to_customer(Link::of::<CreditNoteDetails>("customer")),
+        Link::of::<Line>("product").to("findProduct").parameter("code", "productId"),
+        Link::of::<UserDetails>("orders").to("listOrders").parameter("customer", "userId"),
+    ]
 }
 
 /// Sets the names of this application, and those of its samples, as examples of the built-in

@@ -3,6 +3,8 @@
 //! Owns: [`Page`]. Invariant: a page names the start of the next one, unless it is the last. Paging
 //! by key neither skips nor repeats rows that exist throughout.
 
+use std::collections::BTreeSet;
+
 use gesta_http::{ListPage, PageLimit, Schema};
 use serde::Serialize;
 
@@ -38,6 +40,12 @@ impl<T: Serialize + Schema + Send + 'static> ListPage for Page<T> {
     fn into_items(self) -> (Vec<T>, Option<String>) {
         (self.items, self.next)
     }
+}
+
+/// Returns the ids of a list that come after a place, sorted, each once.
+pub(crate) fn ids_after<'i>(ids: impl Iterator<Item = &'i str>, after: &str) -> Vec<&'i str> {
+    let ids: BTreeSet<_> = ids.filter(|id| *id > after).collect();
+    ids.into_iter().collect()
 }
 
 /// Number of rows to select: one more than the page has shows whether another page follows.

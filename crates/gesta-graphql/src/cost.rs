@@ -2,7 +2,8 @@
 //!
 //! The cost of a document is the number of fields that its answer may have: each field counts once
 //! for each object that it is in. A page has as many entries as its `limit`, another list
-//! [`LIST_ITEMS`]. A call counts [`CALL_COST`].
+//! [`LIST_ITEMS`]. A call counts [`CALL_COST`]; links are one call for all objects that a list
+//! finds at once, and otherwise one for each.
 //!
 //! Invariants:
 //! - The work is bounded by the limits, whatever fragments refer to each other.
@@ -21,6 +22,7 @@ use gesta_http::Problem;
 
 use crate::{
     fields::RootField,
+    links::LinkField,
     schema::Catalogue,
     types::{ObjectField, Shape},
 };
@@ -155,6 +157,8 @@ fn after_string(text: &str) -> &str {
 pub(crate) struct Measure {
     /// Number of commands in its operation with the most.
     pub(crate) commands: usize,
+    /// An operation has links.
+    pub(crate) has_links: bool,
 }
 
 /// Measures a document.
@@ -170,11 +174,13 @@ pub(crate) fn measure(
     let mut measure = Measure::default();
     for (_, operation) in document.operations.iter() {
         let operation = &operation.node;
+        let own = Measure::default();
         let mut survey =
-            Survey { document, operation, variables, catalogue, limits, cost: 0, commands: 0 };
+            Survey { document, operation, variables, catalogue, limits, cost: 0, measure: own };
         let place = Place { parent: Parent::Root, weight: 1, depth: 1, fragments: 0, page: None };
         survey.selections(&operation.selection_set.node, place)?;
-        measure.commands = measure.commands.max(survey.commands);
+        measure.commands = measure.commands.max(survey.measure.commands);
+        measure.has_links |= survey.measure.has_links;
     }
     Ok(measure)
 }
@@ -207,7 +213,7 @@ struct Survey<'d> {
     catalogue: &'d Catalogue,
     limits: GraphQlLimits,
     cost: u64,
-    commands: usize,
+    measure: Measure,
 }
 
 impl<'d> Survey<'d> {
@@ -243,8 +249,16 @@ impl<'d> Survey<'d> {
     fn field(&mut self, field: &'d Field, place: Place<'d>) -> Result<(), Problem> {
         let name = field.name.node.as_str();
         let is_call = matches!(place.parent, Parent::Root) && !name.starts_with("__");
-        let own = if is_call { CALL_COST } else { 1 };
-        self.cost = self.cost.saturating_add(place.weight.saturating_mul(own));
+        let link = self.link(name, place);
+        let calls = match link {
+            Some(link) => link.calls(place.weight, !field.arguments.is_empty()),
+            None if is_call => place.weight,
+            None => 0,
+        };
+        let of_objects = if is_call { 0 } else { place.weight };
+        let cost = calls.saturating_mul(CALL_COST).saturating_add(of_objects);
+        self.cost = self.cost.saturating_add(cost);
+        self.measure.has_links |= link.is_some();
         if self.cost > self.limits.cost_max {
             let detail = format!(
                 "the answer may have more than {} fields; select fewer, or smaller pages",
@@ -253,7 +267,7 @@ impl<'d> Survey<'d> {
             return Err(refused("query-too-costly", detail));
         }
         if is_call && self.operation.ty == OperationType::Mutation {
-            self.commands += 1;
+            self.measure.commands += 1;
         }
         if field.selection_set.node.items.is_empty() {
             return Ok(());
@@ -277,6 +291,10 @@ impl<'d> Survey<'d> {
                 (Parent::Type(type_name), 1)
             }
             Parent::Type(type_name) => {
+                if let Some(link) = self.link(name, place) {
+                    let type_name = link.target.type_name();
+                    return Place { parent: Parent::Type(type_name), ..place };
+                }
                 let object = catalogue.book.outputs.get(type_name);
                 let mut fields = object.into_iter().flat_map(|object| &object.fields);
                 fields.find(|field| field.name == name).map_or((Parent::Type(""), 1), |field| {
@@ -287,12 +305,14 @@ impl<'d> Survey<'d> {
         Place { parent, weight: place.weight.saturating_mul(entries), ..place }
     }
 
-    /// Returns the number of entries of the page that a root field answers with.
+    /// Returns the number of entries of the page that a field at the root, or a link, leads to.
     fn page_below(&self, field: &Field, name: &str, place: Place<'d>) -> Option<u64> {
-        if !matches!(place.parent, Parent::Root) {
-            return None;
-        }
-        let default = self.root(name)?.page_default()?;
+        let asked = match place.parent {
+            Parent::Root => self.root(name)?,
+            Parent::Type(_) => &self.link(name, place)?.target,
+            Parent::Introspection => return None,
+        };
+        let default = asked.page_default()?;
         let Some(limit) = field.get_argument("limit") else { return Some(default) };
         let limit = limit.node.clone().into_const_with(|variable| {
             let given = self.variables.get(&variable).cloned();
@@ -306,6 +326,13 @@ impl<'d> Survey<'d> {
             Ok(GraphValue::Null) => default,
             _ => PAGE_MAX,
         })
+    }
+
+    fn link(&self, name: &str, place: Place<'d>) -> Option<&'d LinkField> {
+        match place.parent {
+            Parent::Type(type_name) => self.catalogue.link(type_name, name).map(|link| &**link),
+            Parent::Root | Parent::Introspection => None,
+        }
     }
 
     fn root(&self, name: &str) -> Option<&'d RootField> {

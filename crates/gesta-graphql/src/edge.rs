@@ -36,6 +36,7 @@ use crate::{
     caller::Caller,
     cost::{GraphQlLimits, check_nesting, measure},
     failure::Failure,
+    loader::Loader,
     schema::GraphSchema,
 };
 
@@ -86,7 +87,8 @@ impl GraphBody {
 /// A request that is ready to be executed.
 pub(crate) struct ReadyRequest {
     pub(crate) request: GraphRequest,
-    pub(crate) caller: Arc<Caller>,
+    caller: Arc<Caller>,
+    loader: Arc<Loader>,
     pub(crate) operation: OperationType,
 }
 
@@ -110,16 +112,18 @@ impl Edge {
         let measure = measure.map_err(refused)?;
         let operation = operation_type(&document, operation_name.as_deref());
         let caller = Arc::new(Caller::new(self.routes.clone(), parts, measure.commands));
-        let mut request = GraphRequest::new(query).variables(variables).data(Arc::clone(&caller));
+        let loader = Arc::new(Loader::new(Arc::clone(&caller), measure.has_links));
+        let mut request = GraphRequest::new(query).variables(variables);
+        request = request.data(Arc::clone(&caller)).data(Arc::clone(&loader));
         request.operation_name = operation_name;
         request.set_parsed_query(document);
-        Ok(ReadyRequest { request, caller, operation })
+        Ok(ReadyRequest { request, caller, loader, operation })
     }
 
     /// Executes a query or commands.
     async fn execute(&self, ready: ReadyRequest) -> GraphResponse {
         let response = self.schema.schema.execute(ready.request).await;
-        with_position(coded(response), &ready.caller)
+        completed(response, &ready.caller, &ready.loader)
     }
 
     /// Executes a request whose responses are a stream: any number for a subscription, one for
@@ -128,15 +132,33 @@ impl Edge {
         &self,
         ready: ReadyRequest,
     ) -> impl Stream<Item = GraphResponse> + Send + use<> {
-        let (schema, caller) = (self.schema.schema.clone(), ready.caller);
+        let schema = self.schema.schema.clone();
+        let (caller, loader) = (ready.caller, ready.loader);
         let responses = match ready.operation {
             OperationType::Subscription => schema.execute_stream(ready.request),
             OperationType::Query | OperationType::Mutation => {
                 once(async move { schema.execute(ready.request).await }).boxed()
             }
         };
-        responses.map(move |response| with_position(coded(response), &caller))
+        let mut last = None;
+        let changed = move |response: GraphResponse| {
+            let response = completed(response, &caller, &loader);
+            if loader.compares() {
+                let answer = (response.data.clone(), response.errors.clone());
+                if last.replace(answer.clone()) == Some(answer) {
+                    return std::future::ready(None);
+                }
+            }
+            std::future::ready(Some(response))
+        };
+        responses.filter_map(changed)
     }
+}
+
+/// Adds to a response what is not the library's: codes, errors behind links, and the position.
+fn completed(mut response: GraphResponse, caller: &Caller, loader: &Loader) -> GraphResponse {
+    response.errors.extend(loader.take_errors());
+    with_position(coded(response), caller)
 }
 
 /// Answers a request.

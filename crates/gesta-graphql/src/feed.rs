@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::{
     caller::{CallAnswer, CallParts, Caller},
     failure::Failure,
+    loader::Loader,
 };
 
 /// The end of a server-sent event.
@@ -35,6 +36,7 @@ struct ServerSentEvent {
 
 struct FeedReader {
     caller: Arc<Caller>,
+    loader: Arc<Loader>,
     body: BodyDataStream,
     buffer: Vec<u8>,
     has_failed: bool,
@@ -44,7 +46,11 @@ struct FeedReader {
 ///
 /// # Errors
 /// The problem that the HTTP interface answers with.
-pub(crate) async fn events(caller: Arc<Caller>, call: CallParts) -> Result<LiveValues, Failure> {
+pub(crate) async fn events(
+    caller: Arc<Caller>,
+    loader: Arc<Loader>,
+    call: CallParts,
+) -> Result<LiveValues, Failure> {
     let response = caller.open(call).await?;
     let status = response.status().as_u16();
     if status != 200 {
@@ -54,7 +60,7 @@ pub(crate) async fn events(caller: Arc<Caller>, call: CallParts) -> Result<LiveV
         return Err(CallAnswer { status, headers, body }.failure());
     }
     let body = response.into_body().into_data_stream();
-    let reader = FeedReader { caller, body, buffer: Vec::new(), has_failed: false };
+    let reader = FeedReader { caller, loader, body, buffer: Vec::new(), has_failed: false };
     Ok(unfold(reader, FeedReader::next).boxed())
 }
 
@@ -80,7 +86,7 @@ impl FeedReader {
             if event.kind == "problem" {
                 return Some(self.failed(Failure::of_problem(&value)));
             }
-            self.caller.forget_positions();
+            self.loader.begin_answer(event.id);
             if let Some(position) = event.id {
                 self.caller.reached(position, false);
             }

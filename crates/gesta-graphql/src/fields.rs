@@ -50,6 +50,31 @@ pub(crate) struct Argument {
     pub(crate) typed: Typed,
 }
 
+impl Argument {
+    /// Returns the name of the parameter in HTTP; an empty text if it is no parameter.
+    pub(crate) fn parameter(&self) -> &str {
+        &self.parameter
+    }
+
+    /// Returns whether it is a header in HTTP.
+    pub(crate) fn is_header(&self) -> bool {
+        match self.place {
+            ArgumentPlace::AtLeast
+            | ArgumentPlace::IdempotencyKey
+            | ArgumentPlace::ExpectedRevision => true,
+            ArgumentPlace::Path | ArgumentPlace::Query | ArgumentPlace::Body => false,
+        }
+    }
+
+    /// Returns the value among these, or `None` for an absent one.
+    pub(crate) fn given(&self, arguments: &ObjectAccessor<'_>, book: &TypeBook) -> Option<Value> {
+        let value = arguments.get(&self.name)?;
+        // An absent parameter and null are the same.
+        let is_given = *value.as_value() != GraphValue::Null;
+        is_given.then(|| given(value.as_value(), &self.typed.shape, book))
+    }
+}
+
 /// The result of a command: a union of its success and its rejections.
 #[derive(Clone, Debug)]
 pub(crate) struct CommandResult {
@@ -72,6 +97,8 @@ pub(crate) struct FieldOutcome {
     /// Type of the value, if the field's type has several.
     pub(crate) type_name: Option<String>,
     pub(crate) value: Value,
+    /// Position of the answer.
+    pub(crate) position: Option<u64>,
 }
 
 /// A field of `Query`, `Mutation` or `Subscription`.
@@ -119,11 +146,12 @@ impl RootField {
     }
 
     /// Returns the call for the arguments of a field.
-    pub(crate) fn call_parts(
-        &self,
-        given_arguments: &ObjectAccessor<'_>,
-        book: &TypeBook,
-    ) -> CallParts {
+    pub(crate) fn call_parts(&self, given: &ObjectAccessor<'_>, book: &TypeBook) -> CallParts {
+        self.call(|argument| argument.given(given, book))
+    }
+
+    /// Returns the call with these values of arguments.
+    pub(crate) fn call(&self, value_of: impl Fn(&Argument) -> Option<Value>) -> CallParts {
         let mut path = self.operation.path.clone();
         let mut query = form_urlencoded::Serializer::new(String::new());
         let mut call = CallParts {
@@ -135,12 +163,7 @@ impl RootField {
             at_least: None,
         };
         for argument in &self.arguments {
-            let Some(value) = given_arguments.get(&argument.name) else { continue };
-            // An absent parameter and null are the same.
-            if *value.as_value() == GraphValue::Null {
-                continue;
-            }
-            let value = given(value.as_value(), &argument.typed.shape, book);
+            let Some(value) = value_of(argument) else { continue };
             match argument.place {
                 ArgumentPlace::Path => {
                     let place = format!("{{{}}}", argument.parameter);
@@ -183,12 +206,11 @@ impl RootField {
             FieldAnswer::Value(_) => None,
             FieldAnswer::Command(result) => Some(result.success.clone()),
         };
+        let position = answer.number("gesta-position");
         let mut more = Map::new();
         more.extend(answer.revision().map(|it| ("revision".to_owned(), it.into())));
         if self.operation.kind == Kind::Mutation {
-            more.extend(
-                answer.number("gesta-position").map(|it| ("position".to_owned(), it.into())),
-            );
+            more.extend(position.map(|it| ("position".to_owned(), it.into())));
             let texts = [("recorded", "gesta-recorded"), ("location", "location")];
             let text = |(member, header): (&str, _)| {
                 answer.text(header).map(|it| (member.to_owned(), it.into()))
@@ -197,9 +219,9 @@ impl RootField {
         }
         if type_name.as_deref() == Some(DONE) {
             more.insert("done".to_owned(), (answer.status != 202).into());
-            return FieldOutcome { type_name, value: Value::Object(more) };
+            return FieldOutcome { type_name, value: Value::Object(more), position };
         }
-        FieldOutcome { type_name, value: with_members(answer.body, more) }
+        FieldOutcome { type_name, value: with_members(answer.body, more), position }
     }
 }
 
@@ -224,6 +246,7 @@ fn rejection(result: &CommandResult, answer: &CallAnswer) -> FieldOutcome {
     FieldOutcome {
         type_name: Some(listed.unwrap_or_else(|| OTHER_REJECTION.to_owned())),
         value: json!({ "code": code, "message": text("detail") }),
+        position: None,
     }
 }
 
@@ -233,7 +256,7 @@ fn query_answer(operation: &HttpOperation, book: &mut TypeBook) -> Typed {
     };
     let typed = book.read(schema, &answer_name(operation, schema), Side::Output);
     if let (Shape::Object(name), true) = (&typed.shape, operation.answers_with("ETag")) {
-        let about = "Revision, for `expectedRevision`; null in lists.";
+        let about = "Revision, for `expectedRevision`; null in lists and behind links.";
         add_field(book, name, "revision", about, Typed { shape: Shape::Long, is_nullable: true });
     }
     // An error leaves null behind.
@@ -384,7 +407,7 @@ fn of_headers(operation: &HttpOperation) -> impl Iterator<Item = Argument> {
     })
 }
 
-fn plain_text(value: &Value) -> String {
+pub(crate) fn plain_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 

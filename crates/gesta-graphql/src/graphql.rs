@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{MethodRouter, get, post},
 };
-use gesta_http::{Api, GestaState, HttpRules, Problem};
+use gesta_http::{Api, GestaState, HttpRules, Link, Problem};
 use serde_json::Value;
 
 use crate::{
@@ -72,9 +72,9 @@ impl GraphQl {
     /// If two routes have the same method and path, or two components of the document have names
     /// that GraphQL cannot tell apart.
     pub fn router(self, state: GestaState) -> Router {
-        let Self { api, document, limits, introspection } = self;
+        let (api, interface) = self.interface();
         let routes = api.describe_socket(described()).router(state.clone());
-        routes.clone().merge(edge(routes, &document, limits, introspection, state))
+        routes.clone().merge(edge(routes, &interface, state))
     }
 
     /// Builds a router of both interfaces, to nest into or merge with the application's own router,
@@ -83,23 +83,32 @@ impl GraphQl {
     /// # Panics
     /// As [`router`](Self::router).
     pub fn nested<S: Clone + Send + Sync + 'static>(self, state: GestaState) -> Router<S> {
-        let Self { api, document, limits, introspection } = self;
+        let (api, interface) = self.interface();
         let routes: Router = api.describe_socket(described()).nested(state.clone());
-        routes.clone().merge(edge(routes, &document, limits, introspection, state)).with_state(())
+        routes.clone().merge(edge(routes, &interface, state)).with_state(())
+    }
+
+    fn interface(self) -> (Api, Interface) {
+        let Self { api, document, limits, introspection } = self;
+        let links = api.links().to_vec();
+        (api, Interface { document, links, limits, introspection })
     }
 }
 
-fn edge(
-    routes: Router,
-    document: &Value,
+/// The interface without its routes.
+struct Interface {
+    document: Value,
+    links: Vec<Link>,
     limits: GraphQlLimits,
     introspection: Introspection,
-    state: GestaState,
-) -> Router {
-    let schema = GraphSchema::of_document(document, introspection, &state);
+}
+
+fn edge(routes: Router, interface: &Interface, state: GestaState) -> Router {
+    let Interface { document, links, limits, introspection } = interface;
+    let schema = GraphSchema::of_document(document, links, *introspection, &state);
     let schema = schema.unwrap_or_else(|error| panic!("no schema can be made: {error}"));
     let rules = HttpRules::new(&state);
-    let edge = Arc::new(Edge { schema, routes, state, limits });
+    let edge = Arc::new(Edge { schema, routes, state, limits: *limits });
     let of_get = |method: MethodRouter<Arc<Edge>>| method.fallback(only_get);
     Router::new()
         .route("/graphql", post(answer).fallback(only_post))

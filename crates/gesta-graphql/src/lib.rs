@@ -62,14 +62,15 @@
 //! - A field is answered by the route of its operation: its rights, checks, keys and conditions
 //!   are those of the HTTP interface.
 //! - A document is measured before it is executed.
+//! - What several objects link to is found by one call, where a list finds several.
 //!
 //! The modules are layers; each uses only those before it in this list: `names`, `operations` (the
 //! OpenAPI document), `types` and `values` (schemas and JSON), `caller` and `failure` (calls within
-//! the process), `fields` (operations as fields), `feed` and `live` (subscriptions), `schema`,
-//! `cost` (limits), `edge` (the endpoint), `socket` (WebSockets), `page` (the explorer), `graphql`
-//! (the router).
+//! the process), `fields` (operations as fields), `links` and `loader` (fields that lead to other
+//! resources), `feed` and `live` (subscriptions), `schema`, `cost` (limits), `edge` (the endpoint),
+//! `socket` (WebSockets), `page` (the explorer), `graphql` (the router).
 //!
-//! Not here: loading several resources in one query of a read model.
+//! Not here: declarations of links ([`gesta_http::Link`]).
 
 mod caller;
 mod cost;
@@ -78,7 +79,9 @@ mod failure;
 mod feed;
 mod fields;
 mod graphql;
+mod links;
 mod live;
+mod loader;
 mod names;
 mod operations;
 mod page;

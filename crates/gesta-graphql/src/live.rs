@@ -5,7 +5,8 @@
 //! seen as one.
 //!
 //! Invariants:
-//! - Answers follow each other in the order of their positions, and neighbours differ.
+//! - Answers follow each other in the order of their positions, and neighbours differ. With links,
+//!   the whole answers are compared, because what is linked may change alone.
 //! - The query is asked again only when the last answer was taken. A slow client sees fewer
 //!   answers, the last one in any case.
 //! - A subscription ends when the server shuts down.
@@ -23,13 +24,20 @@ use crate::{
     failure::Failure,
     feed::LiveValues,
     fields::RootField,
+    loader::Loader,
 };
 
+/// A query of a subscription.
+pub(crate) struct Live {
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) loader: Arc<Loader>,
+    pub(crate) field: Arc<RootField>,
+    pub(crate) call: CallParts,
+}
+
 struct LiveQuery {
-    caller: Arc<Caller>,
+    live: Live,
     state: GestaState,
-    field: Arc<RootField>,
-    call: CallParts,
     subscription: Subscription,
     /// The last answer, or `None` before the first.
     last: Option<Value>,
@@ -40,18 +48,16 @@ struct LiveQuery {
 ///
 /// # Errors
 /// The problem of a store that cannot be read.
-pub(crate) async fn answers(
-    caller: Arc<Caller>,
-    state: GestaState,
-    field: Arc<RootField>,
-    call: CallParts,
-) -> Result<LiveValues, Failure> {
+pub(crate) async fn answers(live: Live, state: GestaState) -> Result<LiveValues, Failure> {
     let store = state.gesta().store().clone();
     // The head is read first, so each later event leads to another look.
     let head = store.head().await.map_err(Problem::from)?.position;
     let subscription = store.subscribe(Subscribe::to_all().after(head).into());
+    if live.loader.has_links() {
+        live.loader.compare_answers();
+    }
     let (last, has_failed) = (None, false);
-    let query = LiveQuery { caller, state, field, call, subscription, last, has_failed };
+    let query = LiveQuery { live, state, subscription, last, has_failed };
     Ok(unfold(query, LiveQuery::next).boxed())
 }
 
@@ -63,17 +69,20 @@ impl LiveQuery {
         }
         loop {
             if self.last.is_some() {
-                match self.next_position().await? {
-                    Ok(position) => self.call.at_least = self.call.at_least.max(Some(position)),
+                let next = self.next_position().await?;
+                let at_least = &mut self.live.call.at_least;
+                match next {
+                    Ok(position) => *at_least = (*at_least).max(Some(position)),
                     Err(failure) => return Some(self.failed(failure)),
                 }
             }
-            self.caller.forget_positions();
-            let value = match self.field.ask(&self.caller, self.call.clone()).await {
+            let Live { caller, loader, field, call } = &self.live;
+            loader.begin_answer(call.at_least);
+            let value = match field.ask(caller, call.clone()).await {
                 Ok(outcome) => outcome.value,
                 Err(failure) => return Some(self.failed(failure)),
             };
-            if self.last.as_ref() != Some(&value) {
+            if loader.compares() || self.last.as_ref() != Some(&value) {
                 self.last = Some(value.clone());
                 return Some((Ok(value), self));
             }

@@ -69,6 +69,9 @@ pub(crate) struct HttpOperation {
     pub(crate) is_conditional: bool,
     /// Takes `Gesta-Position`.
     pub(crate) is_positioned: bool,
+    /// The operation of which this list finds several resources, and its parameter that takes their
+    /// ids.
+    pub(crate) finds_many: Option<(String, String)>,
 }
 
 impl HttpOperation {
@@ -118,6 +121,7 @@ impl HttpOperation {
             is_keyed: takes("Idempotency-Key"),
             is_conditional: kind == Kind::Mutation && takes("If-Match"),
             is_positioned: takes("Gesta-Position"),
+            finds_many: finds_many(operation),
             path: path.to_owned(),
             id,
             kind,
@@ -168,6 +172,11 @@ fn rejections(operation: &Value) -> Vec<String> {
     let described = described.unwrap_or_default();
     let listed = described.split("; ").filter_map(|part| part.strip_prefix("rejected: "));
     listed.flat_map(|codes| codes.split(", ")).map(str::to_owned).collect()
+}
+
+fn finds_many(operation: &Value) -> Option<(String, String)> {
+    let many = operation.get("x-finds-many")?;
+    Some((text(&many["operationId"]), text(&many["parameter"])))
 }
 
 fn text(value: &Value) -> String {

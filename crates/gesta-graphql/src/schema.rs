@@ -7,21 +7,26 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use async_graphql::dynamic::{
-    Enum, Field, FieldFuture, FieldValue, InputObject, InputValue, Interface, InterfaceField,
-    Object, Scalar, Schema, SchemaBuilder, SchemaError, Subscription, SubscriptionField,
-    SubscriptionFieldFuture, TypeRef, Union,
+use async_graphql::{
+    QueryPathSegment,
+    dynamic::{
+        Enum, Field, FieldFuture, FieldValue, InputObject, InputValue, Interface, InterfaceField,
+        Object, ResolverContext, Scalar, Schema, SchemaBuilder, SchemaError, Subscription,
+        SubscriptionField, SubscriptionFieldFuture, TypeRef, Union,
+    },
 };
 use futures_util::StreamExt as _;
-use gesta_http::GestaState;
+use gesta_http::{GestaState, Link};
 use serde_json::Value;
 
 use crate::{
     caller::Caller,
     failure::Failure,
     feed,
-    fields::{FieldAnswer, OTHER_REJECTION, RootField},
+    fields::{Argument, FieldAnswer, OTHER_REJECTION, RootField},
+    links::{LinkField, LinkFields, link_fields},
     live,
+    loader::{Loader, Lookup},
     operations::{HttpOperation, Kind},
     types::{ANY, LONG, ObjectField, Shape, TypeBook, Typed},
     values::{is_long, owned, shown},
@@ -47,6 +52,7 @@ pub(crate) struct Catalogue {
     pub(crate) queries: BTreeMap<String, Arc<RootField>>,
     pub(crate) mutations: BTreeMap<String, Arc<RootField>>,
     pub(crate) subscriptions: BTreeMap<String, Arc<RootField>>,
+    links: LinkFields,
 }
 
 /// An executable schema with its catalogue.
@@ -57,14 +63,16 @@ pub(crate) struct GraphSchema {
 }
 
 impl Catalogue {
-    /// Reads the operations of an OpenAPI document.
-    pub(crate) fn of_document(document: &Value) -> Self {
+    /// Reads the operations of an OpenAPI document, and the links between them.
+    pub(crate) fn of_document(document: &Value, links: &[Link]) -> Self {
         let mut book = TypeBook::of_document(document);
+        let mut operations = BTreeMap::new();
         let (mut queries, mut mutations) = (BTreeMap::new(), BTreeMap::new());
         let mut subscriptions = BTreeMap::new();
         for operation in HttpOperation::of_document(document) {
             let (kind, is_positioned) = (operation.kind, operation.is_positioned);
             let field = Arc::new(RootField::of(operation, &mut book));
+            operations.insert(field.operation.id.clone(), Arc::clone(&field));
             let is_live = is_positioned && field.answers_object();
             match kind {
                 Kind::Query => {
@@ -77,7 +85,13 @@ impl Catalogue {
                 Kind::Feed => put(&mut subscriptions, &field),
             }
         }
-        Self { book, queries, mutations, subscriptions }
+        let links = link_fields(links, &operations, &mut book);
+        Self { book, queries, mutations, subscriptions, links }
+    }
+
+    /// Returns the link of an object type.
+    pub(crate) fn link(&self, type_name: &str, name: &str) -> Option<&Arc<LinkField>> {
+        self.links.get(type_name)?.get(name)
     }
 }
 
@@ -95,17 +109,18 @@ impl GraphSchema {
     /// [`SchemaError`] if two types have one name.
     pub(crate) fn of_document(
         document: &Value,
+        links: &[Link],
         introspection: Introspection,
         state: &GestaState,
     ) -> Result<Self, SchemaError> {
-        let catalogue = Arc::new(Catalogue::of_document(document));
+        let catalogue = Arc::new(Catalogue::of_document(document, links));
         let mutation = (!catalogue.mutations.is_empty()).then_some("Mutation");
         let subscription = (!catalogue.subscriptions.is_empty()).then_some("Subscription");
         let mut builder = Schema::build("Query", mutation, subscription);
         if introspection == Introspection::Off {
             builder = builder.disable_introspection().disable_suggestions();
         }
-        builder = register_types(builder, &catalogue.book);
+        builder = register_types(builder, &catalogue);
         let roots = [("Query", &catalogue.queries), ("Mutation", &catalogue.mutations)];
         for (name, fields) in roots.into_iter().filter(|(_, fields)| !fields.is_empty()) {
             let mut object = Object::new(name);
@@ -133,7 +148,8 @@ impl GraphSchema {
     }
 }
 
-fn register_types(mut builder: SchemaBuilder, book: &TypeBook) -> SchemaBuilder {
+fn register_types(mut builder: SchemaBuilder, catalogue: &Arc<Catalogue>) -> SchemaBuilder {
+    let book = &catalogue.book;
     let about = "Whole number of 64 bits, as a number or as a text of digits.";
     builder = builder.register(Scalar::new(LONG).description(about).validator(is_long));
     builder = builder.register(Scalar::new(ANY).description("Any JSON."));
@@ -148,6 +164,9 @@ fn register_types(mut builder: SchemaBuilder, book: &TypeBook) -> SchemaBuilder 
         let mut object = Object::new(name).description(&of.description);
         for field in &of.fields {
             object = object.field(member_field(field));
+        }
+        for (name, link) in catalogue.links.get(name).into_iter().flatten() {
+            object = object.field(link_field(name, link, catalogue));
         }
         builder = builder.register(object);
     }
@@ -211,11 +230,53 @@ fn member_field(field: &ObjectField) -> Field {
     built.description(&field.description)
 }
 
+/// Returns the field of an object that leads to what another operation finds.
+fn link_field(name: &str, link: &Arc<LinkField>, catalogue: &Arc<Catalogue>) -> Field {
+    let (found, book) = (Arc::clone(link), Arc::clone(catalogue));
+    let typed = link.typed();
+    let type_of_field = type_ref(&typed);
+    let built = Field::new(name, type_of_field, move |context| {
+        let (link, book, shape) = (Arc::clone(&found), Arc::clone(&book), typed.shape.clone());
+        FieldFuture::new(async move {
+            let object = context.parent_value.downcast_ref::<Value>();
+            let Some(id) = object.and_then(|object| link.id(object)) else { return Ok(None) };
+            let loader = context.ctx.data::<Arc<Loader>>()?;
+            let (arguments, root) = (&context.args, root_name(&context));
+            let lookup = Lookup { link: &link, id, arguments, root };
+            match loader.find(lookup, &book.book).await {
+                Ok(Some(value)) => Ok(owned(Value::clone(&value), &shape)),
+                Ok(None) => Ok(None),
+                Err(failure) => {
+                    let error = failure.at(Some(context.ctx.item.pos));
+                    loader.add_error(context.ctx.set_error_path(error));
+                    Ok(None)
+                }
+            }
+        })
+    });
+    let built = built.description(&link.target.operation.summary);
+    link.arguments().map(input_value).fold(built, Field::argument)
+}
+
+/// Returns the name in the answer of the field at the root of a path.
+fn root_name<'c>(context: &'c ResolverContext<'_>) -> &'c str {
+    let Some(mut node) = context.ctx.path_node.as_ref() else { return "" };
+    while let Some(parent) = node.parent {
+        node = parent;
+    }
+    match node.segment {
+        QueryPathSegment::Name(name) => name,
+        QueryPathSegment::Index(_) => "",
+    }
+}
+
 fn arguments(field: &RootField) -> impl Iterator<Item = InputValue> {
-    field.arguments.iter().map(|argument| {
-        let value = InputValue::new(&argument.name, type_ref(&argument.typed));
-        value.description(&argument.description)
-    })
+    field.arguments.iter().map(input_value)
+}
+
+fn input_value(argument: &Argument) -> InputValue {
+    let value = InputValue::new(&argument.name, type_ref(&argument.typed));
+    value.description(&argument.description)
 }
 
 fn root_type(field: &RootField) -> TypeRef {
@@ -231,9 +292,17 @@ fn root_field(name: &str, field: &Arc<RootField>, catalogue: &Arc<Catalogue>) ->
         let (asked, book) = (Arc::clone(&asked), Arc::clone(&book));
         FieldFuture::new(async move {
             let caller = context.ctx.data::<Arc<Caller>>()?;
+            let loader = context.ctx.data::<Arc<Loader>>()?;
             let call = asked.call_parts(&context.args, &book.book);
+            let at_least = call.at_least;
             match asked.ask(caller, call).await {
-                Ok(outcome) => Ok(answered(outcome.value, outcome.type_name, &asked)),
+                Ok(outcome) => {
+                    // What a command answers with links to what it has changed.
+                    let is_command = asked.operation.kind == Kind::Mutation;
+                    let floor = at_least.max(outcome.position.filter(|_| is_command));
+                    loader.set_floor(&context.ctx.item.node.response_key().node, floor);
+                    Ok(answered(outcome.value, outcome.type_name, &asked))
+                }
                 Err(failure) => {
                     // An `Err` would leave the field out of the data instead of making it null.
                     let error = failure.at(Some(context.ctx.item.pos));
@@ -281,10 +350,13 @@ fn live_field(
         let (asked, book, state) = (Arc::clone(&asked), Arc::clone(&book), state.clone());
         SubscriptionFieldFuture::new(async move {
             let caller = Arc::clone(context.ctx.data::<Arc<Caller>>()?);
+            let loader = Arc::clone(context.ctx.data::<Arc<Loader>>()?);
             let call = asked.call_parts(&context.args, &book.book);
             let values = match asked.operation.kind {
-                Kind::Feed => feed::events(caller, call).await,
-                Kind::Query | Kind::Mutation => live::answers(caller, state, asked, call).await,
+                Kind::Feed => feed::events(caller, loader, call).await,
+                Kind::Query | Kind::Mutation => {
+                    live::answers(live::Live { caller, loader, field: asked, call }, state).await
+                }
             };
             let values = values.map_err(Failure::into_error)?;
             Ok(values.map(|value| value.map(FieldValue::owned_any)))

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Access, ApiRoute, DescribedSocket, GestaState, HttpRules, InvalidRules, Problem, Right,
+    Access, ApiRoute, DescribedSocket, GestaState, HttpRules, InvalidRules, Link, Problem, Right,
     RouteAccess, Schemas,
     built_in::{
         console,
@@ -28,7 +28,10 @@ use crate::{
         states::Aggregates,
     },
     requests::personal::PersonalData,
-    routing::route::BUILT_IN,
+    routing::{
+        links::{add_links, check_links},
+        route::BUILT_IN,
+    },
     wire::{event_schemas::EventSchemas, headers},
 };
 
@@ -59,6 +62,7 @@ pub struct Api {
     sockets: Vec<(String, MethodRouter<GestaState>)>,
     /// WebSockets whose routes are elsewhere.
     described: Vec<DescribedSocket>,
+    links: Vec<Link>,
     environment: Option<String>,
     /// Path prefix of the operator's routes and the events that the program knows, for the console.
     console: Option<(String, Registry)>,
@@ -98,6 +102,7 @@ impl Api {
             routes,
             sockets: Vec::new(),
             described: Vec::new(),
+            links: Vec::new(),
             environment: None,
             console: None,
             aggregates: Aggregates::default(),
@@ -292,6 +297,20 @@ impl Api {
         self
     }
 
+    /// Adds a link from the objects of a type to what another operation finds. It is in the OpenAPI
+    /// document, in each answer with such an object. [`router`](Self::router) checks it.
+    #[must_use]
+    pub fn link(mut self, link: Link) -> Self {
+        self.links.push(link);
+        self
+    }
+
+    /// Returns all links.
+    #[must_use]
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
     /// Returns all routes.
     #[must_use]
     pub fn routes(&self) -> &[ApiRoute] {
@@ -333,6 +352,7 @@ impl Api {
             Value::Object(components) => components,
             _ => Map::new(),
         };
+        add_links(&self.links, &mut paths, &components);
         self.events.add_to(&mut components);
         json!({
             "openapi": "3.1.0",
@@ -381,8 +401,9 @@ impl Api {
     /// are answered with problems.
     ///
     /// # Panics
-    /// If two routes have the same method and path, or the rules of the state's
-    /// [`Access`] do not fit the routes ([`check_access`](Self::check_access)).
+    /// If two routes have the same method and path, the rules of the state's [`Access`] do not fit
+    /// the routes ([`check_access`](Self::check_access)), or a [`Link`] or a list that
+    /// [finds several](ApiRoute::finds_many) does not.
     pub fn router(self, state: GestaState) -> Router {
         let rules = HttpRules::new(&state);
         let has_console = self.console.is_some();
@@ -466,6 +487,7 @@ impl Api {
             Some(_) => self.document_with_access(),
             None => self.document(),
         };
+        check_links(&self.links, &document);
         let document = Document::new(&document);
         let async_document = AsyncDocument::new(&self.async_document());
         let mut router = Router::new();

@@ -119,12 +119,13 @@ pub use gesta_tls::{InvalidTls, Tls, TlsFileError, TlsFiles};
 pub use history::{HistoryEntry, ListHistory};
 pub use queries::{Queries, QueryResponse, Resource, Versioned};
 pub use requests::{
-    extract::{JsonBody, OptionalJsonBody, PathOf, QueryOf},
+    extract::{JsonBody, OptionalJsonBody, PathOf, QueryOf, repeated::Repeated},
     guard::RouteAccess,
 };
 pub use routing::{
     declared::ListPage,
     endpoint::Endpoint,
+    links::{Link, LinkSource, LinkTarget},
     parts::{PathId, RequestBody, RequestPath, RequestQuery},
     route::{ApiRoute, RouteBuilder},
 };

@@ -122,6 +122,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "failure",
             "caller",
             "fields",
+            "links",
+            "loader",
             "feed",
             "live",
             "schema",

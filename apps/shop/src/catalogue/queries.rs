@@ -6,7 +6,7 @@ use gesta_http::PageRequest;
 use super::{Products, details::ProductDetails, read_model::WORDS, rows as product_rows};
 use crate::{
     id::ProductId,
-    paging::{Page, fetch_limit},
+    paging::{Page, fetch_limit, ids_after},
     read_models::Reader,
     search::SearchText,
     sql::{self, SqlReader, params},
@@ -32,10 +32,12 @@ impl Answer<Reader> for FindProduct {
     }
 }
 
-/// Lists products by code, optionally only those that match a search.
+/// Lists products by code, optionally only some, and only those that match a search.
 #[derive(Query, Clone, Debug, Default)]
 #[query(reads = Products, answer = Page<ProductDetails>)]
 pub struct ListProducts {
+    /// Codes of the products to list. Without any, all are listed.
+    pub ids: Vec<ProductId>,
     /// Words that the code or name must have.
     pub text: Option<SearchText>,
     /// Page to return.
@@ -48,8 +50,12 @@ impl Answer<Reader> for ListProducts {
         let limit = fetch_limit(self.page.limit);
         let found = match rows {
             Reader::Sql(rows) => self.select(rows, after, limit).await?,
-            Reader::Rows(rows) => {
+            Reader::Rows(rows) if self.ids.is_empty() => {
                 product_rows::list(rows, self.text.as_ref(), after, limit).await?
+            }
+            Reader::Rows(rows) => {
+                let ids = ids_after(self.ids.iter().map(ProductId::as_str), after);
+                product_rows::find_many(rows, &ids, self.text.as_ref(), limit).await?
             }
         };
         Ok(Page::from_rows(found, self.page.limit, |product| product.product_id.to_string()))
@@ -63,23 +69,20 @@ impl ListProducts {
         after: &str,
         limit: u32,
     ) -> sql::Result<Vec<ProductDetails>> {
-        // Two statements, so that each has its own query plan.
-        match &self.text {
-            None => {
-                let sql = "select product_id, name, price, tracked, stock, revision from products
-                           where product_id > ?1 order by product_id limit ?2";
-                rows.query(sql, params![after, limit], product).await
-            }
-            Some(text) => {
-                let search = rows.search(WORDS, text, 3);
-                let sql = format!(
-                    "select product_id, name, price, tracked, stock, revision from products
-                     where product_id > ?1 and {} order by product_id limit ?2",
-                    search.condition,
-                );
-                rows.query(&sql, params![after, limit, search.value], product).await
-            }
+        let mut conditions = sql::one_of("product_id", 3, self.ids.len());
+        let mut values = params![after, limit].to_vec();
+        values.extend(self.ids.iter().map(|id| id.as_str().into()));
+        // Only a statement with words has a condition on them, so that each has its own query plan.
+        if let Some(text) = &self.text {
+            let search = rows.search(WORDS, text, values.len() + 1);
+            conditions = format!("{conditions} and {}", search.condition);
+            values.push(search.value.into());
         }
+        let sql = format!(
+            "select product_id, name, price, tracked, stock, revision from products
+             where product_id > ?1 and {conditions} order by product_id limit ?2"
+        );
+        rows.query(&sql, &values, product).await
     }
 }
 

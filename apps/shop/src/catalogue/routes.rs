@@ -1,15 +1,15 @@
 //! The catalogue over HTTP.
 
 use gesta_http::{
-    ApiRoute, JsonBody, PathOf, Problem, RequestFields, Schema, Schemas, Time, UpdateCommands,
-    Updated,
+    ApiRoute, JsonBody, PathOf, Problem, Repeated, RequestFields, Schema, Schemas, Time,
+    UpdateCommands, Updated,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{AddProduct, AdjustStock, FindProduct, ListProducts, ReceiveStock, UpdateProduct};
 use crate::{
-    http::values::{AmountFromZero, Id, Text, Whole, Words, quantity},
+    http::values::{AmountFromZero, Id, Text, Whole, Words, ids_of, quantity},
     id::ProductId,
     quantity::Quantity,
     samples,
@@ -20,13 +20,13 @@ pub(crate) fn routes() -> [ApiRoute; 5] {
     [
         ApiRoute::post("/v1/products", "Adds a product to the catalogue")
             .create(NewProduct::into_command),
-        ApiRoute::get("/v1/products", "Lists products, by code").list(
-            "products",
-            |search: ProductSearch, (), page| ListProducts {
+        ApiRoute::get("/v1/products", "Lists products, by code")
+            .list("products", |search: ProductSearch, (), page| ListProducts {
+                ids: ids_of(search.product_id),
                 text: search.text.and_then(|words| SearchText::new(&words.0)),
                 page,
-            },
-        ),
+            })
+            .finds_many("findProduct", "productId"),
         ApiRoute::get("/v1/products/{code}", "Returns a product")
             .find_versioned(
                 "product",
@@ -81,6 +81,8 @@ struct ProductChange {
 /// Search for products.
 #[derive(RequestFields)]
 struct ProductSearch {
+    /// Only products with these codes.
+    product_id: Option<Repeated<Id<ProductId>>>,
     /// Words that the code or name must have; each may be a prefix.
     text: Option<Words>,
 }

@@ -80,6 +80,20 @@ pub(super) async fn list(
     }
 }
 
+/// Finds several products by their codes, at most `limit` of them.
+pub(super) async fn find_many(
+    rows: &mut RowsReader,
+    ids: &[&str],
+    text: Option<&SearchText>,
+    limit: u32,
+) -> Result<Vec<ProductDetails>, ApplyError> {
+    let found: Vec<Option<ProductRow>> = rows.get_many(PRODUCTS, ids).await?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let products = found.into_iter().flatten().map(ProductRow::details);
+    let products = products.filter(|product| text.is_none_or(|text| is_found(product, text)));
+    Ok(products.take(limit).collect())
+}
+
 fn is_found(product: &ProductDetails, text: &SearchText) -> bool {
     text.is_in(&folded_words(&words(&product.product_id, &product.name)))
 }

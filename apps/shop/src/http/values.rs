@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use gesta_http::{PathId, Schema, Schemas};
+use gesta_http::{PathId, Repeated, Schema, Schemas};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value, json, value::RawValue};
 
@@ -33,6 +33,12 @@ impl<'de, T: TryFrom<String, Error: fmt::Display>> Deserialize<'de> for Id<T> {
         }
         T::try_from(text).map(Self).map_err(D::Error::custom)
     }
+}
+
+/// Returns the ids that a parameter names.
+pub(crate) fn ids_of<T: From<Id<T>>>(parameter: Option<Repeated<Id<T>>>) -> Vec<T> {
+    let ids = parameter.map(Repeated::into_vec).unwrap_or_default();
+    ids.into_iter().map(T::from).collect()
 }
 
 impl<T> Schema for Id<T> {

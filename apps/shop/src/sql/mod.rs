@@ -15,7 +15,7 @@ mod values;
 pub(crate) use columns::{Row, json, money, optional_parsed, optional_time, parsed, time};
 pub use connections::{SqlReader, SqlTx};
 pub(crate) use gesta::store::DatabaseError;
-pub(crate) use values::{Value, micros, params, text};
+pub(crate) use values::{Value, micros, one_of, params, text};
 
 /// The result of a statement or of reading a column.
 pub(crate) type Result<T> = std::result::Result<T, DatabaseError>;

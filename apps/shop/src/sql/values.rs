@@ -28,6 +28,16 @@ macro_rules! params {
 }
 pub(crate) use params;
 
+/// Returns the condition that a column has one of a number of values. Their parameters have the
+/// numbers from `first` on. Without values it always holds.
+pub(crate) fn one_of(column: &str, first: usize, values: usize) -> String {
+    if values == 0 {
+        return "1 = 1".to_owned();
+    }
+    let parameters = (first..first + values).map(|number| format!("?{number}"));
+    format!("{column} in ({})", parameters.collect::<Vec<_>>().join(", "))
+}
+
 /// Converts an optional id or address to its column's form.
 pub(crate) fn text(value: Option<&impl Display>) -> Option<String> {
     value.map(ToString::to_string)

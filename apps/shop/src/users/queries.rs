@@ -6,9 +6,9 @@ use gesta_http::PageRequest;
 use super::{UserDetails, Users, rows as user_rows};
 use crate::{
     id::UserId,
-    paging::{Page, fetch_limit},
+    paging::{Page, fetch_limit, ids_after},
     read_models::Reader,
-    sql::{self, params},
+    sql::{self, SqlReader, params},
 };
 
 /// Finds one user.
@@ -30,25 +30,49 @@ impl Answer<Reader> for FindUser {
     }
 }
 
-/// Lists users by id.
+/// Lists users by id, optionally only some.
 #[derive(Query, Clone, Debug, Default)]
 #[query(reads = Users, answer = Page<UserDetails>)]
 pub struct ListUsers {
+    /// Ids of the users to list. Without any, all are listed.
+    pub ids: Vec<UserId>,
     /// Page to return.
     pub page: PageRequest<UserId>,
 }
 
 impl Answer<Reader> for ListUsers {
     async fn answer(&self, rows: &mut Reader) -> Result<Self::Answer, QueryError> {
-        let sql = "select user_id, first_name, last_name, email, welcomed, revision from users
-                   where user_id > ?1 order by user_id limit ?2";
         let (after, limit) = (self.page.after.as_ref(), fetch_limit(self.page.limit));
         let after = after.map_or("", UserId::as_str);
         let found = match rows {
-            Reader::Sql(rows) => rows.query(sql, params![after, limit], user).await?,
-            Reader::Rows(rows) => user_rows::list(rows, after, limit).await?,
+            Reader::Sql(rows) => self.select(rows, after, limit).await?,
+            Reader::Rows(rows) if self.ids.is_empty() => {
+                user_rows::list(rows, after, limit).await?
+            }
+            Reader::Rows(rows) => {
+                let ids = ids_after(self.ids.iter().map(UserId::as_str), after);
+                user_rows::find_many(rows, &ids, limit).await?
+            }
         };
         Ok(Page::from_rows(found, self.page.limit, |user| user.user_id.to_string()))
+    }
+}
+
+impl ListUsers {
+    async fn select(
+        &self,
+        rows: &mut SqlReader,
+        after: &str,
+        limit: u32,
+    ) -> sql::Result<Vec<UserDetails>> {
+        let sql = format!(
+            "select user_id, first_name, last_name, email, welcomed, revision from users
+             where user_id > ?1 and {} order by user_id limit ?2",
+            sql::one_of("user_id", 3, self.ids.len()),
+        );
+        let mut values = params![after, limit].to_vec();
+        values.extend(self.ids.iter().map(|id| id.as_str().into()));
+        rows.query(&sql, &values, user).await
     }
 }
 

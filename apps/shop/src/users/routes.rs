@@ -1,12 +1,12 @@
 //! Users over HTTP.
 
-use gesta_http::{ApiRoute, RequestFields, Schema, Schemas};
+use gesta_http::{ApiRoute, Repeated, RequestFields, Schema, Schemas};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value, json};
 
 use super::{CreateUser, DeleteUser, Email, FindUser, ListUsers, UpdateUser};
 use crate::{
-    http::values::{Id, Text},
+    http::values::{Id, Text, ids_of},
     id::UserId,
     samples,
 };
@@ -17,7 +17,11 @@ pub(crate) fn routes() -> [ApiRoute; 5] {
             .create(NewUser::into_command)
             .rejects(&["email-taken"]),
         ApiRoute::get("/v1/users", "Lists users, by id")
-            .list("users", |(), (), page| ListUsers { page }),
+            .list("users", |search: UserSearch, (), page| ListUsers {
+                ids: ids_of(search.user_id),
+                page,
+            })
+            .finds_many("findUser", "userId"),
         ApiRoute::get("/v1/users/{userId}", "Returns a user")
             .find_versioned("user", |Id(user_id)| FindUser { user_id }, |user| user.revision)
             .example("userId", samples::USER),
@@ -29,6 +33,13 @@ pub(crate) fn routes() -> [ApiRoute; 5] {
             .update(|(), Id(user_id), _| Ok(DeleteUser { user_id }))
             .example("userId", samples::USER_TO_DELETE),
     ]
+}
+
+/// Search for users.
+#[derive(RequestFields)]
+struct UserSearch {
+    /// Only users with these ids.
+    user_id: Option<Repeated<Id<UserId>>>,
 }
 
 /// The user to create.

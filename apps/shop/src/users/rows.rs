@@ -97,3 +97,14 @@ pub(super) async fn list(
     let found: Vec<(_, UserRow)> = rows.list(page(USERS, "", after, limit)).await?;
     Ok(found.into_iter().map(|(_, row)| row.details()).collect())
 }
+
+/// Finds several users by their ids, at most `limit` of them.
+pub(super) async fn find_many(
+    rows: &mut RowsReader,
+    ids: &[&str],
+    limit: u32,
+) -> Result<Vec<UserDetails>, ApplyError> {
+    let found: Vec<Option<UserRow>> = rows.get_many(USERS, ids).await?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    Ok(found.into_iter().flatten().take(limit).map(UserRow::details).collect())
+}

@@ -158,7 +158,7 @@ impl Shops {
     async fn products(&self, text: Option<SearchText>, limit: u64) -> Vec<ProductDetails> {
         let of_page = |after: Option<String>| {
             let after = after.map(|after| ProductId::new(after).unwrap());
-            ListProducts { page: page(after, limit), text: text.clone() }
+            ListProducts { page: page(after, limit), text: text.clone(), ..ListProducts::default() }
         };
         self.pages(of_page).await
     }
@@ -174,7 +174,7 @@ impl Shops {
     async fn users(&self) -> Vec<UserDetails> {
         let of_page = |after: Option<String>| {
             let after = after.map(|after| UserId::new(after).unwrap());
-            ListUsers { page: page(after, 2) }
+            ListUsers { page: page(after, 2), ..ListUsers::default() }
         };
         self.pages(of_page).await
     }

@@ -11,6 +11,8 @@ mod freshness;
 #[cfg(feature = "graphql")]
 mod graphql;
 mod identifiers;
+#[cfg(feature = "graphql")]
+mod links;
 mod lists;
 mod newcomer;
 mod operations;

@@ -78,11 +78,12 @@ async fn a_deleted_user_is_in_no_list() {
     shop.execute(WelcomeUser { user_id: id("ann") }).await.unwrap();
     let receipt = shop.execute(DeleteUser { user_id: id("bob") }).await.unwrap();
 
-    let first = ListUsers { page: PageRequest::first(1) };
+    let first = ListUsers { page: PageRequest::first(1), ..ListUsers::default() };
     let first = shop.ask(first).at_least(&receipt).await.unwrap();
     assert_eq!((first.items[0].user_id.as_str(), first.items[0].welcomed), ("ann", true));
     let after = id(first.next.as_deref().unwrap());
-    let second = shop.ask(ListUsers { page: PageRequest::after(after, 1) }).await.unwrap();
+    let second = ListUsers { page: PageRequest::after(after, 1), ..ListUsers::default() };
+    let second = shop.ask(second).await.unwrap();
     assert_eq!((second.items[0].user_id.as_str(), second.next), ("cay", None));
 }
 

@@ -1,13 +1,15 @@
 //! The domain of the tests: a library that lends books.
 
 use gesta::{
-    Answer, Apply, ApplyError, Clock, Gesta, Projection, Query, QueryError, Revision, SystemClock,
-    TenantId,
+    Answer, Apply, ApplyError, Builder, Clock, Gesta, Projection, Query, QueryError, Revision,
+    SystemClock, TenantId,
     prelude::*,
     store::{MemoryReadModels, MemoryReader, Rows},
 };
 use gesta_http::{Api, ApiRoute, ListPage, Problem, RequestFields, Schema};
 use tokio::sync::Notify;
+
+use crate::readers::{self, Readers};
 
 #[derive(Event, Serialize, Deserialize, Clone)]
 #[event(name = "book-added")]
@@ -98,7 +100,7 @@ enum BookState {
 /// A book on a shelf, or at a reader's.
 #[derive(Schema, Serialize, Deserialize, Clone)]
 #[serde(rename_all = "camelCase")]
-struct BookDetails {
+pub(crate) struct BookDetails {
     /// Its name.
     book: String,
     /// Its title.
@@ -186,6 +188,7 @@ impl ListPage for BookPage {
 #[query(reads = Books, answer = BookPage)]
 struct ListBooks {
     state: Option<BookState>,
+    lent_to: Option<String>,
     after: String,
     limit: u16,
 }
@@ -202,7 +205,8 @@ impl Answer<MemoryReader> for ListBooks {
             Some(BookState::Lent) => book.lent_to.is_some(),
             Some(BookState::OnTheShelf) => book.lent_to.is_none(),
         };
-        books.retain(|book| book.book > self.after && is_wanted(book));
+        let is_at = |book: &BookDetails| self.lent_to.is_none() || self.lent_to == book.lent_to;
+        books.retain(|book| book.book > self.after && is_wanted(book) && is_at(book));
         let limit = usize::from(self.limit);
         let last = (books.len() > limit).then(|| books[limit - 1].book.clone());
         books.truncate(limit);
@@ -233,6 +237,8 @@ struct Lending {
 struct BookSearch {
     /// Only books in this state.
     state: Option<BookState>,
+    /// Only books that this reader has.
+    lent_to: Option<String>,
 }
 
 pub(crate) fn api() -> Api {
@@ -255,12 +261,14 @@ pub(crate) fn api() -> Api {
         ApiRoute::get("/books", "Lists books").list("books", |search: BookSearch, (), page| {
             ListBooks {
                 state: search.state,
+                lent_to: search.lent_to,
                 after: page.after.unwrap_or_default(),
                 limit: page.limit.number(),
             }
         }),
     ];
-    Api::new("Library", "1.0").operated_under("/v1").with("books", routes)
+    let api = Api::new("Library", "1.0").operated_under("/v1").with("books", routes);
+    readers::links().into_iter().fold(api.with("readers", readers::routes()), Api::link)
 }
 
 /// Returns the command that adds a book.
@@ -274,12 +282,15 @@ pub(crate) async fn open() -> Gesta {
 
 /// Opens the library of a tenant.
 pub(crate) async fn open_for(tenant: TenantId) -> Gesta {
-    let library = Gesta::at("memory:").tenant(tenant).project(Books, &MemoryReadModels::new());
-    library.open().await.unwrap()
+    opened(Gesta::at("memory:").tenant(tenant)).await
 }
 
 /// Opens a library with this clock.
 pub(crate) async fn open_at(clock: impl Clock) -> Gesta {
-    let library = Gesta::at("memory:").clock(clock).project(Books, &MemoryReadModels::new());
-    library.open().await.unwrap()
+    opened(Gesta::at("memory:").clock(clock)).await
+}
+
+async fn opened(library: Builder) -> Gesta {
+    let library = library.project(Books, &MemoryReadModels::new());
+    library.project(Readers, &MemoryReadModels::new()).open().await.unwrap()
 }

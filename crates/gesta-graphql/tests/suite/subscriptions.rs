@@ -13,21 +13,27 @@ use crate::{Client, posted};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A subscription of a client.
-struct Live {
+pub(crate) struct Live {
     body: BodyDataStream,
     text: String,
 }
 
 impl Live {
-    async fn open(client: &Client, query: &str) -> Self {
-        let request = posted(query, json!({}), &[("accept", "text/event-stream")]);
+    pub(crate) async fn open(client: &Client, query: &str) -> Self {
+        Self::open_as(client, query, &[]).await
+    }
+
+    /// Opens a subscription with further headers.
+    pub(crate) async fn open_as(client: &Client, query: &str, headers: &[(&str, &str)]) -> Self {
+        let headers = [&[("accept", "text/event-stream")], headers].concat();
+        let request = posted(query, json!({}), &headers);
         let response = client.raw(request).await;
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { body: response.into_body().into_data_stream(), text: String::new() }
     }
 
     /// Returns the next response, or `None` once the subscription is complete.
-    async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         self.said().await.expect("the stream is not cut")
     }
 

@@ -4,5 +4,6 @@
 
 pub(crate) mod declared;
 pub(crate) mod endpoint;
+pub(crate) mod links;
 pub(crate) mod parts;
 pub(crate) mod route;

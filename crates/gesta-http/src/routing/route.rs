@@ -13,7 +13,11 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{endpoint::Endpoint, parts::Content};
+use super::{
+    endpoint::Endpoint,
+    links::{FindsMany, X_FINDS_MANY},
+    parts::Content,
+};
 use crate::{
     GestaState, Operation, Right, Schemas,
     requests::{
@@ -61,6 +65,7 @@ pub struct ApiRoute {
     moment: Option<&'static str>,
     /// Examples of parameters, by name.
     examples: Vec<(String, Value)>,
+    finds_many: Option<FindsMany>,
     describe: Description,
 }
 
@@ -178,6 +183,24 @@ impl ApiRoute {
         self
     }
 
+    /// Declares that this list finds several resources of another operation at once: those whose
+    /// ids are the values of a [`Repeated`](crate::Repeated) parameter. Its entries have the id as
+    /// a member with the parameter's name. `gesta-graphql` asks it for what many objects
+    /// [link](crate::Link) to.
+    ///
+    /// # Panics
+    /// If this operation has no such parameter, or it takes one value only.
+    #[must_use]
+    pub fn finds_many(self, operation: &str, parameter: &str) -> Self {
+        let mut schemas = Schemas::default();
+        let mut operation_of_list = Operation::new(&mut schemas);
+        (self.describe)(&mut operation_of_list);
+        let (id, takes) = (&self.id, operation_of_list.takes_several(parameter));
+        assert!(takes, "`{id}` has no query parameter `{parameter}` that may be repeated");
+        let (operation, parameter) = (operation.to_owned(), parameter.to_owned());
+        Self { finds_many: Some(FindsMany { operation, parameter }), ..self }
+    }
+
     /// Returns the method and the path.
     #[must_use]
     pub fn place(&self) -> (&Method, &str) {
@@ -232,6 +255,9 @@ impl ApiRoute {
             members.insert("operationId".to_owned(), json!(self.id));
             members.insert("summary".to_owned(), json!(self.summary));
             members.insert("tags".to_owned(), json!([self.area]));
+            if let Some(many) = &self.finds_many {
+                members.insert(X_FINDS_MANY.to_owned(), many.to_json());
+            }
         }
         operation
     }
@@ -288,6 +314,7 @@ impl RouteBuilder {
             right,
             moment: None,
             examples: Vec::new(),
+            finds_many: None,
             describe,
         }
     }

@@ -100,6 +100,14 @@ impl<'s> Operation<'s> {
         true
     }
 
+    /// Returns whether a query parameter may be repeated.
+    pub(crate) fn takes_several(&self, name: &str) -> bool {
+        let is_it = |it: &&Value| it["name"] == name && it["in"] == ParameterIn::Query.as_str();
+        let parameter = self.parameters.iter().find(is_it);
+        let kind = parameter.and_then(|parameter| parameter.pointer("/schema/type"));
+        kind.is_some_and(|kind| kind == "array")
+    }
+
     pub(crate) fn body<T: Schema>(&mut self, presence: BodyPresence) {
         let mut content = json!({ "schema": T::schema(self.schemas) });
         if let (Some(example), Some(members)) = (T::example(), content.as_object_mut()) {

@@ -23,6 +23,7 @@ mod own_router;
 mod payloads;
 mod personal;
 mod prometheus;
+mod resource_links;
 mod serving;
 mod sockets;
 mod tenants;

@@ -2,13 +2,17 @@
 
 use gesta_http::{
     ApiRoute, Cursor, PageLimit, PageLinks, PageRequest, Problem, Queries, QueryOf, QueryResponse,
-    RequestFields,
+    Repeated, RequestFields,
 };
 
 use super::SearchProducts;
 use crate::{
     catalogue::{ListProducts, ProductDetails},
-    http::{found::FoundPage, values::Words},
+    http::{
+        found::FoundPage,
+        values::{Id, Words, ids_of},
+    },
+    id::ProductId,
     search::SearchText,
 };
 
@@ -23,11 +27,14 @@ pub(crate) fn route() -> ApiRoute {
         .handle(search_products)
         .operation_id("listProducts")
         .rejects(&["unknown-cursor"])
+        .finds_many("findProduct", "productId")
 }
 
 /// Search for products.
 #[derive(RequestFields)]
 struct ProductWords {
+    /// Only products with these codes, by code. Words must be whole or prefixes then.
+    product_id: Option<Repeated<Id<ProductId>>>,
     /// Words that the code or name must have; each may be a prefix, and a word of three letters or
     /// more may have a typo.
     text: Option<Words>,
@@ -42,14 +49,16 @@ async fn search_products(
     links: PageLinks,
     QueryOf(asked): QueryOf<ProductWords>,
 ) -> Result<QueryResponse<FoundPage<ProductDetails>>, Problem> {
-    let ProductWords { text, cursor, limit } = asked;
+    let ProductWords { product_id, text, cursor, limit } = asked;
     let limit = limit.unwrap_or_default();
+    let ids = ids_of(product_id);
+    let words = text.as_ref().and_then(|words| SearchText::new(&words.0));
     // A text of spaces is no condition; one without words, such as `--`, finds nothing.
-    let Some(text) = text.filter(|words| SearchText::new(&words.0).is_some()) else {
+    let Some(text) = text.filter(|_| words.is_some() && ids.is_empty()) else {
         let after = cursor.map(|cursor| cursor.at(LISTED, |key| key.parse().ok())).transpose()?;
         let mut page = PageRequest::first(limit.number().into());
         page.after = after;
-        let listed = queries.ask(ListProducts { text: None, page }).await?.map(|page| {
+        let listed = queries.ask(ListProducts { ids, text: words, page }).await?.map(|page| {
             let next = page.next.map(|next| links.next(LISTED, &next));
             FoundPage::listed(page.items, next)
         });

@@ -11,7 +11,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
-use super::parsing::{field_of, named_in, of_pairs_once};
+use super::{
+    parsing::{field_of, named_in, of_values_once},
+    url_value::UrlValues,
+};
 use crate::{Fields, Schema, Schemas};
 
 /// Maximum number of faults reported for one request.
@@ -46,21 +49,21 @@ pub(super) fn of_body<T: DeserializeOwned + Schema>(
     faults.all
 }
 
-/// Returns the faults of parameters, checking each one alone.
-pub(super) fn of_parameters<'p, T: DeserializeOwned + Fields>(
-    pairs: &[(&'p str, &'p str)],
+/// Returns the faults of parameters, checking the values of each name alone.
+pub(super) fn of_parameters<T: DeserializeOwned + Fields>(
+    groups: &[UrlValues<'_>],
     first: InvalidField,
 ) -> Vec<InvalidField> {
     let mut faults = Faults::new(first);
-    for pair in pairs {
-        let Err(fault) = of_pairs_once::<T>([*pair].into_iter()) else { continue };
+    for group in groups {
+        let Err(fault) = of_values_once::<T>(vec![group.clone()]) else { continue };
         if !fault.reason.starts_with(MISSING) {
             faults.add(fault);
         }
     }
     let fields = T::fields(&mut Schemas::default());
     for field in fields.iter().filter(|field| field.required) {
-        if !pairs.iter().any(|(name, _)| *name == field.name) {
+        if !groups.iter().any(|group| group.name == field.name) {
             faults.add(missing(&field.name, &field.name));
         }
     }

@@ -8,6 +8,7 @@
 mod body;
 mod faults;
 mod parsing;
+pub(crate) mod repeated;
 mod url_value;
 pub(crate) mod with_page;
 mod wording;
@@ -24,7 +25,7 @@ use serde::de::DeserializeOwned;
 
 use self::{
     body::{check_media_type, read},
-    parsing::{of_pairs_once, of_value, parse},
+    parsing::{by_name, of_value, of_values_once, parse},
     wording::worded,
 };
 use crate::{
@@ -153,7 +154,10 @@ fn explain_plus(faults: &mut [InvalidField], query: &str) {
     for pair in query.split('&').filter(|pair| pair.contains('+')) {
         let names = form_urlencoded::parse(pair.as_bytes());
         for (name, _) in names {
-            for fault in faults.iter_mut().filter(|fault| fault.field == name) {
+            // One of several values is `name[1]`.
+            let is_of_it =
+                |fault: &&mut InvalidField| fault.field.split('[').next() == Some(&*name);
+            for fault in faults.iter_mut().filter(is_of_it) {
                 fault.reason.push_str("; a `+` in a query string is a space: write it as %2B");
             }
         }
@@ -173,8 +177,9 @@ pub(crate) fn query_pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
 }
 
 fn of_pairs<T: DeserializeOwned + Fields>(pairs: &[(&str, &str)]) -> Result<T, Vec<InvalidField>> {
-    of_pairs_once(pairs.iter().copied())
-        .map_err(|first| worded(faults::of_parameters::<T>(pairs, first)))
+    let groups = by_name(pairs.iter().copied());
+    of_values_once(groups.clone())
+        .map_err(|first| worded(faults::of_parameters::<T>(&groups, first)))
 }
 
 impl<T> Deref for PathOf<T> {
@@ -233,7 +238,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::RequestFields;
+    use crate::{Repeated, RequestFields};
 
     #[derive(Deserialize, Debug)]
     #[serde(deny_unknown_fields)]
@@ -276,7 +281,7 @@ mod tests {
 
     #[test]
     fn an_invalid_parameter_is_answered_with_its_name() {
-        let read = |pairs: &[(&str, &str)]| of_pairs_once::<Door>(pairs.iter().copied());
+        let read = |pairs: &[(&str, &str)]| of_values_once::<Door>(by_name(pairs.iter().copied()));
         assert_eq!(read(&[("width", "2"), ("open", "true")]).unwrap().open, Some(true));
         for (pairs, field) in [
             (vec![("width", "wide")], "width"),
@@ -341,6 +346,44 @@ mod tests {
                 "width",
             ],
         );
+    }
+
+    /// Search for doors.
+    #[derive(RequestFields, Debug)]
+    struct DoorSearch {
+        /// Numbers of doors.
+        no: Option<Repeated<u8>>,
+        /// Least width.
+        width: Option<u8>,
+    }
+
+    #[test]
+    fn a_repeated_parameter_has_its_values_in_order() {
+        let search: DoorSearch = of_pairs(&[("no", "7"), ("width", "80"), ("no", "3")]).unwrap();
+        assert_eq!(search.no.unwrap().into_vec(), [7, 3]);
+        assert_eq!(search.width, Some(80));
+        let search: DoorSearch = of_pairs(&[("no", "7")]).unwrap();
+        assert_eq!(search.no.unwrap().into_vec(), [7]);
+        assert!(of_pairs::<DoorSearch>(&[]).unwrap().no.is_none());
+    }
+
+    #[test]
+    fn a_fault_of_a_repeated_parameter_has_its_place() {
+        let pairs = [("no", "7"), ("width", "1"), ("no", "x"), ("width", "2")];
+        let faults = of_pairs::<DoorSearch>(&pairs).unwrap_err();
+        let reported: Vec<_> =
+            faults.iter().map(|fault| (fault.field.as_str(), fault.reason.as_str())).collect();
+        assert_eq!(
+            reported,
+            [
+                ("no[1]", "must be a whole number from 0 to 255; got `x`"),
+                ("width", "is given several times; send it once"),
+            ]
+        );
+        let many: Vec<_> = (0..=Repeated::<u8>::MAX).map(|_| ("no", "7")).collect();
+        let faults = of_pairs::<DoorSearch>(&many).unwrap_err();
+        assert_eq!(faults[0].field, "no");
+        assert_eq!(faults[0].reason, "must be given at most 100 times; got 101 values");
     }
 
     #[test]

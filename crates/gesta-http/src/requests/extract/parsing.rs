@@ -2,13 +2,15 @@
 //!
 //! Not here: the other faults of the request ([`faults`](super::faults)).
 
+use std::collections::HashMap;
+
 use gesta::InvalidField;
 use serde::de::{
     DeserializeOwned,
     value::{Error as ValueError, MapDeserializer},
 };
 
-use super::url_value::UrlValue;
+use super::url_value::{UrlValue, UrlValues};
 
 /// Parses a complete JSON text.
 pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, InvalidField> {
@@ -42,11 +44,25 @@ pub(super) fn of_value<T: DeserializeOwned>(value: &str) -> Result<T, String> {
     T::deserialize(UrlValue(value)).map_err(|error: ValueError| error.to_string())
 }
 
-/// Parses parameters, given as names and values.
-pub(super) fn of_pairs_once<'p, T: DeserializeOwned>(
-    pairs: impl Iterator<Item = (&'p str, &'p str)>,
+/// Returns the values of each name, in the order of the first ones.
+pub(super) fn by_name<'p>(pairs: impl Iterator<Item = (&'p str, &'p str)>) -> Vec<UrlValues<'p>> {
+    let mut groups: Vec<UrlValues<'p>> = Vec::new();
+    let mut places = HashMap::new();
+    for (name, value) in pairs {
+        let place = *places.entry(name).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.values.push(value),
+            None => groups.push(UrlValues { name, values: vec![value] }),
+        }
+    }
+    groups
+}
+
+/// Parses parameters, each given once.
+pub(super) fn of_values_once<T: DeserializeOwned>(
+    groups: Vec<UrlValues<'_>>,
 ) -> Result<T, InvalidField> {
-    let values = pairs.map(|(name, value)| (name, UrlValue(value)));
+    let values = groups.into_iter().map(|group| (group.name, group));
     let deserializer = MapDeserializer::<_, ValueError>::new(values);
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let message = error.inner().to_string();

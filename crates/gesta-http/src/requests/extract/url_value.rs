@@ -1,17 +1,38 @@
 //! A serde deserializer of values of a URL.
 //!
 //! Invariants: a value is read as the type of its field; numbers are digits with an optional minus.
+//! Only a list has several values.
 
 use std::fmt;
 
 use serde::{
     Deserializer,
-    de::{Error as _, IntoDeserializer, Visitor, value::Error},
+    de::{
+        Error as _, IntoDeserializer, Visitor,
+        value::{Error, SeqDeserializer},
+    },
     forward_to_deserialize_any,
 };
 
 /// A value of a URL, read as a text, a number or a boolean.
 pub(super) struct UrlValue<'p>(pub(super) &'p str);
+
+/// All values of one name in a query string, in order.
+#[derive(Clone, Debug)]
+pub(super) struct UrlValues<'p> {
+    pub(super) name: &'p str,
+    pub(super) values: Vec<&'p str>,
+}
+
+impl<'p> UrlValues<'p> {
+    /// Returns the only value. The error is that of serde for a field that is there twice.
+    fn single(self) -> Result<UrlValue<'p>, Error> {
+        match self.values.as_slice() {
+            [only] => Ok(UrlValue(only)),
+            _ => Err(Error::custom(format!("duplicate field `{}`", self.name))),
+        }
+    }
+}
 
 impl<'de> IntoDeserializer<'de, Error> for UrlValue<'de> {
     type Deserializer = Self;
@@ -89,6 +110,61 @@ impl<'de> Deserializer<'de> for UrlValue<'de> {
 
     forward_to_deserialize_any! {
         i128 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct
+        map struct identifier ignored_any
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Error> for UrlValues<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+macro_rules! of_the_only_value {
+    ($($read:ident),+) => { $(
+        fn $read<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+            self.single()?.$read(visitor)
+        }
+    )+ };
+}
+
+impl<'de> Deserializer<'de> for UrlValues<'de> {
+    type Error = Error;
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_seq(SeqDeserializer::new(self.values.into_iter().map(UrlValue)))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.single()?.deserialize_enum(name, variants, visitor)
+    }
+
+    of_the_only_value! {
+        deserialize_any, deserialize_bool, deserialize_u8, deserialize_u16, deserialize_u32,
+        deserialize_u64, deserialize_i8, deserialize_i16, deserialize_i32, deserialize_i64
+    }
+
+    forward_to_deserialize_any! {
+        i128 u128 f32 f64 char str string bytes byte_buf unit unit_struct tuple tuple_struct
         map struct identifier ignored_any
     }
 }

@@ -71,7 +71,11 @@ impl GraphTypes {
                     if is_leaf || depth > 0 {
                         let name = field["name"].as_str().unwrap();
                         let below = self.selection(inner, depth.saturating_sub(1), "");
-                        parts.push(format!("{alias}{name}: {name} {below}"));
+                        // A link to a list has pages, whose default would cost too much here.
+                        let arguments = field["args"].as_array().into_iter().flatten();
+                        let is_page = arguments.into_iter().any(|it| it["name"] == "limit");
+                        let page = if is_page { "(limit: 2)" } else { "" };
+                        parts.push(format!("{alias}{name}: {name}{page} {below}"));
                     }
                 }
                 format!("{{ {} }}", parts.join(" "))
