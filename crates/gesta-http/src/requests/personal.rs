@@ -128,7 +128,10 @@ impl PersonalView {
     /// is masked as a whole: its members have got other names than the application has given.
     pub(crate) fn state(&self, json: &[u8], names: &[&str]) -> StoredJson {
         let masked = match self.hides() {
-            true => masked_state(json, names).unwrap_or_else(|| mask().get().to_owned()).into(),
+            true => {
+                let whole = || mask().get().as_bytes().to_vec();
+                masked_state(json, names).unwrap_or_else(whole).into()
+            }
             false => Cow::Borrowed(json),
         };
         StoredJson::of(&masked).expect("what was written as JSON is JSON")
