@@ -52,8 +52,8 @@ pub(super) struct Folded {
 }
 
 impl Aggregates {
-    /// Adds a kind of aggregates, with the members of its state that hold personal data, if they are
-    /// named.
+    /// Adds a kind of aggregates, with the members of its state that hold personal data, if they
+    /// are named.
     ///
     /// # Panics
     /// If another one has the same category.

@@ -247,8 +247,8 @@ impl Gesta {
     /// # Errors
     /// [`OperationError::NothingToCompare`] if no rebuild awaits confirmation.
     /// [`OperationError::CannotCompare`] if the projection is inline, divided into partitions or
-    /// paused, if its read models cannot be walked over, or if one build does not reach the other one within
-    /// five seconds.
+    /// paused, if its read models cannot be walked over, or if one build does not reach the other
+    /// one within five seconds.
     pub async fn compare_rebuild(&self, projection: &str) -> Result<Comparison, OperationError> {
         let handle = self.operated(projection).await?;
         let refused =
