@@ -125,9 +125,10 @@ fn interface(catalogue: Vec<ApiRoute>, orders: Vec<ApiRoute>) -> Api {
         .aggregate::<CreditNote>()
         .aggregate::<EmailOwners>()
         .aggregate::<Greeting>()
-        .aggregate::<Order>()
+        // Addresses are in its events alone.
+        .aggregate_with_personal::<Order>(&[])
         .aggregate::<Product>()
-        .aggregate::<User>()
+        .aggregate_with_personal::<User>(&["profile"])
         .area("users", "Customers by name and e-mail address")
         .with("users", users::routes())
         .area("catalogue", "Products with their prices and stock")

@@ -276,7 +276,60 @@ impl Api {
         A: Aggregate + Serialize,
         A::Id: FromStr<Err: Display>,
     {
-        self.aggregates.add::<A>();
+        self.aggregates.add::<A>(None);
+        self
+    }
+
+    /// Shows the state of these aggregates like [`aggregate`](Self::aggregate), with these members
+    /// of it masked for callers without [`Right::Personal`].
+    ///
+    /// Each name is that of a member of the state as JSON, and its value is masked whole. A state
+    /// without one of them is masked as a whole, so that a member that gets another name is not
+    /// shown by mistake. An empty list says that the state has no personal data although its events
+    /// have some. By [`aggregate`](Self::aggregate) alone, states of events with
+    /// `#[event(personal)]` are refused to these callers.
+    ///
+    /// ```
+    /// use gesta::{Registry, prelude::*};
+    /// use gesta_http::Api;
+    ///
+    /// # #[derive(Event, Serialize, Deserialize, Clone)]
+    /// # #[event(name = "user-joined")]
+    /// # struct UserJoined {
+    /// #     #[event(personal)]
+    /// #     email: String,
+    /// # }
+    /// # #[derive(EventSet, Clone)]
+    /// # enum UserEvent {
+    /// #     Joined(UserJoined),
+    /// # }
+    /// #[derive(Default, Serialize)]
+    /// struct User {
+    ///     email: String,
+    ///     welcomed: bool,
+    /// }
+    /// # impl Aggregate for User {
+    /// #     const CATEGORY: &'static str = "user";
+    /// #     type Id = u32;
+    /// #     type Event = UserEvent;
+    /// #     fn evolve(&mut self, _: &UserEvent) {}
+    /// # }
+    ///
+    /// let users = Api::new("Users", "1.0").operated_under("/v1");
+    /// let users = users.console("/v1", Registry::of::<UserEvent>());
+    /// let users = users.aggregate_with_personal::<User>(&["email"]);
+    /// assert!(users.document()["paths"]["/v1/aggregates/{category}/{id}"]["get"].is_object());
+    /// ```
+    ///
+    /// # Panics
+    /// If an aggregate of the same category is shown.
+    #[must_use]
+    pub fn aggregate_with_personal<A>(mut self, members: &[&'static str]) -> Self
+    where
+        A: Aggregate + Serialize,
+        A::Id: FromStr<Err: Display>,
+    {
+        self.aggregates.add::<A>(Some(members));
         self
     }
 

@@ -39,10 +39,10 @@ export async function render(root, { parameters, program, signal }) {
 const kindOf = (show) => (Object.hasOwn(CONTENTS, show) ? show : "instances");
 
 async function read(name, show, parameters, signal) {
-  return Promise.all([
-    get(pathOf("processes", name), {}, signal),
-    CONTENTS[kindOf(show)].read(name, show, parameters, signal),
-  ]);
+  const process = await get(pathOf("processes", name), {}, signal);
+  // A search for what does not exist would read the stream of every instance.
+  if (process.instances?.[show] === 0) return [process, { items: [] }];
+  return [process, await CONTENTS[kindOf(show)].read(name, show, parameters, signal)];
 }
 
 function acts({ name, state }, { can }) {
@@ -103,7 +103,14 @@ const CONTENTS = {
         },
         signal,
       ),
-    draw: ({ items, next }, { name, parameters }) =>
+    draw: ({ items, next }, { name, parameters }) => [
+      // A search reads a bounded number of instances, in order of their ids.
+      next &&
+        items.length < PAGE_INSTANCES &&
+        notice(
+          "note",
+          "The search stopped after the instances that it reads at once. “Next” goes on with it.",
+        ),
       table({
         label: "instances",
         rows: items,
@@ -117,8 +124,9 @@ const CONTENTS = {
           },
           { label: "Next", href: next ? here({ cursor: next }) : null, key: "next" },
         ],
-        empty: "There are no instances in this state.",
+        empty: next ? "None so far." : "There are no instances in this state.",
       }),
+    ],
   },
   timers: {
     read: (name, show, parameters, signal) =>

@@ -55,7 +55,12 @@ function acts({ name, state, inline, partitions, oldRows, pendingSwitch, rebuild
   const about =
     "The projection runs from the first event into new rows, while the present ones answer queries.";
   const made = [
-    can("compareRebuild") && pendingSwitch && isPausable && compareButton(name),
+    // Neither build can reach the other one during a pause.
+    can("compareRebuild") &&
+      pendingSwitch &&
+      isPausable &&
+      state !== "paused" &&
+      compareButton(name),
     can("confirmSwitch") &&
       pendingSwitch &&
       actButton("Switch over", {

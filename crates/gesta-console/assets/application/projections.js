@@ -66,9 +66,10 @@ const COLUMNS = [
   column("error", "Trouble", "words most", (one) => one.error ?? ""),
 ];
 
-/** Makes the state with the progress of a rebuild. */
-export function stateText(projection) {
-  const { rebuild } = projection;
-  if (!rebuild) return stateMark(projection.state);
-  return [stateMark(projection.state), ` ${(rebuild.fraction * 100).toFixed(0)} %`];
+/** Makes the state with the progress of a rebuild. A pause hides neither it nor its end. */
+export function stateText({ state, rebuild, pendingSwitch }) {
+  if (rebuild) return [stateMark(state), ` ${(rebuild.fraction * 100).toFixed(0)} %`];
+  if (pendingSwitch && state === "paused")
+    return [stateMark(state), ", ", stateMark("awaiting-confirmation")];
+  return stateMark(state);
 }

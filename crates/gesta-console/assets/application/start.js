@@ -42,7 +42,6 @@ async function read({ can }, signal) {
     projections: can("listProjections") ? readProjections(signal) : null,
     processes: can("listProcesses") ? readProcesses(signal) : null,
     reactors: can("listReactors") ? readReactors(signal) : null,
-    letters: can("listDeadLetters") ? get("v1/dead-letters", {}, signal) : null,
     last: can("readAll") ? get("v1/all", { direction: "backwards", limit: LAST_EVENTS }, signal) : null,
   };
   const names = Object.keys(asked);
@@ -110,10 +109,11 @@ function trouble(causes) {
 
 const sum = (parts, value) => parts.reduce((all, part) => all + value(part), 0);
 
-function cards({ projections, processes, reactors, letters, last }) {
+function cards({ projections, processes, reactors, last }) {
   const events = last && (last.events[0]?.position ?? 0);
-  const ofReactors = reactors && sum(reactors, (one) => one.deadLetters);
-  const dead = letters && letters.items.length + (ofReactors ?? 0);
+  // Counted by the parts: the list of dead letters has all their errors.
+  const dead =
+    (projections || reactors) && sum([...(projections ?? []), ...(reactors ?? [])], (one) => one.deadLetters);
   const shown = (number) => (number === null ? "–" : grouped(number));
   return el(
     "div",

@@ -2,8 +2,8 @@
 //!
 //! Owns: their routes. Invariants:
 //! - Only aggregates that the application has registered are shown; the others are a 404.
-//! - A state of events with personal fields is refused without the right to see these: its fields
-//!   are the application's, so none of them can be masked.
+//! - Without the right to personal data, the members of a state that hold some are masked. A state
+//!   of events with personal fields whose members nobody has named is refused.
 //! - A moment that is not past is refused, because its state is not final.
 //!
 //! Not here: the fold of a state ([`states`](super::states)), the events
@@ -19,6 +19,7 @@ use super::{
     identifiers::Name,
     program::Program,
     responses::{CurrentState, Listed},
+    states::PersonalMembers,
 };
 use crate::{
     ApiRoute, GestaState, Moment, PathOf, Problem, QueryOf, RequestFields, Right, Schema,
@@ -86,7 +87,7 @@ struct AggregateState {
     /// so that its states have no revisions.
     #[serde(skip_serializing_if = "Option::is_none")]
     head: Option<u64>,
-    /// State as JSON.
+    /// State as JSON. Without the right to personal data, members that hold some are `[personal]`.
     data: StoredJson,
 }
 
@@ -129,7 +130,7 @@ async fn show_aggregate(
     let (Name(category), Name(id)) = (&path.category, &path.id);
     let shown = program.0.aggregates.find(category);
     let shown = shown.ok_or_else(|| Problem::not_found("aggregate with a shown state"))?;
-    if shown.is_personal {
+    if let PersonalMembers::Any = shown.personal {
         view.check_sees(&format!("the state of `{category}`"))?;
     }
     let (gesta, as_of) = (state.gesta(), query.as_of.map_or(AsOf::Now, |moment| moment.0));
@@ -152,7 +153,12 @@ async fn show_aggregate(
         stream: folded.stream.to_string(),
         last_event: StateEvent::of(&last_event),
         head: head.map(Revision::number),
-        data: folded.state,
+        data: match &shown.personal {
+            PersonalMembers::Named(names) => view.state(&folded.state, names),
+            PersonalMembers::None | PersonalMembers::Any => {
+                StoredJson::of(&folded.state).expect("what was written as JSON is JSON")
+            }
+        },
     }))
 }
 

@@ -231,19 +231,11 @@ impl OldRowsDetails {
 
 impl ProjectionDetails {
     fn of(status: ProjectionStatus, leases: &LeasesInForce, view: &PersonalView) -> Self {
-        let (state, error) = match &status.state {
-            ProjectionState::Starting => ("starting", None),
-            ProjectionState::Waiting => ("waiting", None),
-            ProjectionState::Running => ("running", None),
-            ProjectionState::Paused => ("paused", None),
-            ProjectionState::AwaitingConfirmation(_) => ("awaiting-confirmation", None),
-            ProjectionState::Halted { error, .. } => ("halted", Some(error.clone())),
-            ProjectionState::Corrupt { error } => ("corrupt", Some(error.clone())),
-            ProjectionState::Rebuilding(progress) => ("rebuilding", progress.halted.clone()),
-            // `ProjectionState` is non-exhaustive.
-            _ => ("other", None),
-        };
-        let (rebuild, pending_switch) = match &status.state {
+        let (state, error) = name_of(&status.state);
+        // A pause hides neither a rebuild nor an error.
+        let of_work = status.resumes_as.as_ref().unwrap_or(&status.state);
+        let error = error.or_else(|| name_of(of_work).1);
+        let (rebuild, pending_switch) = match of_work {
             ProjectionState::Rebuilding(progress) => (Some(RebuildDetails::of(progress)), None),
             ProjectionState::AwaitingConfirmation(pending) => {
                 (None, Some(PendingSwitchDetails::of(pending)))
@@ -271,6 +263,22 @@ impl ProjectionDetails {
             lease: leases.of(status.lease.as_ref()),
             partitions: partitions.collect(),
         }
+    }
+}
+
+/// Returns the name of a state, and its error.
+fn name_of(state: &ProjectionState) -> (&'static str, Option<String>) {
+    match state {
+        ProjectionState::Starting => ("starting", None),
+        ProjectionState::Waiting => ("waiting", None),
+        ProjectionState::Running => ("running", None),
+        ProjectionState::Paused => ("paused", None),
+        ProjectionState::AwaitingConfirmation(_) => ("awaiting-confirmation", None),
+        ProjectionState::Halted { error, .. } => ("halted", Some(error.clone())),
+        ProjectionState::Corrupt { error } => ("corrupt", Some(error.clone())),
+        ProjectionState::Rebuilding(progress) => ("rebuilding", progress.halted.clone()),
+        // `ProjectionState` is non-exhaustive.
+        _ => ("other", None),
     }
 }
 

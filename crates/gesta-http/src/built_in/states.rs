@@ -1,7 +1,9 @@
 //! Kinds of aggregates whose state the console shows, and the fold of a state without its type.
 //!
-//! Owns: [`Aggregates`]. Invariant: a state is folded by the aggregate itself from its events, as
-//! commands find it. Not here: the routes ([`aggregates`](super::aggregates)).
+//! Owns: [`Aggregates`], [`PersonalMembers`]. Invariants: a state is folded by the aggregate itself
+//! from its events, as commands find it. Its personal members are those that the application names.
+//! Not here: the routes ([`aggregates`](super::aggregates)), the masks
+//! ([`personal`](crate::requests::personal)).
 
 use std::{
     fmt::{self, Display},
@@ -13,16 +15,26 @@ use std::{
 use gesta::{Aggregate, AsOf, Gesta, Position, Reads, Registry, StreamName, stream_of};
 use serde::Serialize;
 
-use crate::{Problem, StoredJson};
+use crate::Problem;
 
 /// The aggregates whose state the console shows, by category.
 #[derive(Debug, Default)]
 pub(crate) struct Aggregates(Vec<ShownKind>);
 
+/// The members of a state that hold personal data.
+#[derive(Clone, Debug)]
+pub(super) enum PersonalMembers {
+    /// The events have no personal fields, and no member is named.
+    None,
+    /// These, whatever the events have.
+    Named(Vec<&'static str>),
+    /// The events have personal fields, so any member may have their values.
+    Any,
+}
+
 pub(super) struct ShownKind {
     pub(super) category: &'static str,
-    /// Its events have personal fields, so its state may have their values.
-    pub(super) is_personal: bool,
+    pub(super) personal: PersonalMembers,
     pub(super) load: for<'g> fn(&'g Gesta, &'g str, AsOf) -> StateFuture<'g>,
 }
 
@@ -34,16 +46,18 @@ pub(super) struct Folded {
     pub(super) stream: StreamName,
     /// The events are those of its own stream, so each state has a revision.
     pub(super) has_revisions: bool,
-    pub(super) state: StoredJson,
+    /// JSON.
+    pub(super) state: Vec<u8>,
     pub(super) position: Position,
 }
 
 impl Aggregates {
-    /// Adds a kind of aggregates.
+    /// Adds a kind of aggregates, with the members of its state that hold personal data, if they
+    /// are named.
     ///
     /// # Panics
     /// If another one has the same category.
-    pub(crate) fn add<A>(&mut self)
+    pub(crate) fn add<A>(&mut self, named: Option<&[&'static str]>)
     where
         A: Aggregate + Serialize,
         A::Id: FromStr<Err: Display>,
@@ -51,10 +65,15 @@ impl Aggregates {
         let category = A::CATEGORY;
         assert!(self.find(category).is_none(), "two aggregates have the category `{category}`");
         let events = Registry::of::<A::Event>();
-        let is_personal = events.names().any(|name| !events.personal_fields(name).is_empty());
+        let has_marks = events.names().any(|name| !events.personal_fields(name).is_empty());
+        let personal = match (named, has_marks) {
+            (Some(named), _) => PersonalMembers::Named(named.to_vec()),
+            (None, true) => PersonalMembers::Any,
+            (None, false) => PersonalMembers::None,
+        };
         self.0.push(ShownKind {
             category,
-            is_personal,
+            personal,
             load: |gesta, id, as_of| Box::pin(fold::<A>(gesta, id, as_of)),
         });
     }
@@ -94,6 +113,5 @@ where
     let loaded =
         loaded.ok_or_else(|| Problem::not_found("event of the aggregate at that moment"))?;
     let state = serde_json::to_vec(&loaded.state).map_err(|error| Problem::internal(&error))?;
-    let state = StoredJson::of(&state).expect("what was written as JSON is JSON");
     Ok(Folded { stream, has_revisions, state, position: loaded.position })
 }

@@ -5,6 +5,7 @@
 //! - The value of a marked name is masked whole, in every version of its event. Data whose fields
 //!   cannot be told apart are masked as a whole: those of an unknown event type, those that are no
 //!   JSON object, and those of a codec.
+//! - Of a state of an aggregate, the members that the application has named are masked.
 //! - Of events of process managers and reactors, what the application gave them is masked.
 //! - Names are never masked: streams, categories, types, ids, keys of tags, actors.
 //!
@@ -35,7 +36,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use crate::{Describe, GestaState, Operation, Problem, Right};
+use crate::{Describe, GestaState, Operation, Problem, Right, StoredJson};
 
 /// The text that stands for a masked value.
 pub(crate) const MASK: &str = "[personal]";
@@ -121,6 +122,19 @@ impl PersonalView {
             Some(fields) => masked_value(value, fields),
             None => MASK.into(),
         }
+    }
+
+    /// Returns a state with these members masked. A state that lacks one of them, or is no object,
+    /// is masked as a whole: its members have got other names than the application has given.
+    pub(crate) fn state(&self, json: &[u8], names: &[&str]) -> StoredJson {
+        let masked = match self.hides() {
+            true => {
+                let whole = || mask().get().as_bytes().to_vec();
+                masked_state(json, names).unwrap_or_else(whole).into()
+            }
+            false => Cow::Borrowed(json),
+        };
+        StoredJson::of(&masked).expect("what was written as JSON is JSON")
     }
 
     /// Returns the text of an error that an event of this type met.
@@ -223,6 +237,19 @@ fn masked_json(json: &[u8], fields: &[PersonalField]) -> Option<String> {
     let personal = members.iter_mut().filter(|(name, _)| is_personal(name));
     personal.for_each(|(_, value)| *value = mask());
     serde_json::to_string(&Members(members)).ok()
+}
+
+/// Returns a JSON object with the values of these members masked, or `None` if it is no object or
+/// lacks one of them.
+fn masked_state(json: &[u8], names: &[&str]) -> Option<Vec<u8>> {
+    let Members(mut members) = serde_json::from_slice(json).ok()?;
+    let has = |name: &&str| members.iter().any(|(member, _)| member == name);
+    if !names.iter().all(has) {
+        return None;
+    }
+    let personal = members.iter_mut().filter(|(member, _)| names.contains(&&**member));
+    personal.for_each(|(_, value)| *value = mask());
+    serde_json::to_vec(&Members(members)).ok()
 }
 
 fn masked_value(value: Value, fields: &[PersonalField]) -> Value {
@@ -331,6 +358,23 @@ mod tests {
         let shown = r#"{"mail":"[personal]","other":{"mail":"ann"},"mail":"[personal]"}"#;
         assert_eq!(masked(escaped).unwrap(), shown);
         for whole in [r#"["ann"]"#, r#""ann""#, "", "{", r#"{"mail":"ann"} {}"#] {
+            assert_eq!(masked(whole), None, "{whole}");
+        }
+    }
+
+    #[test]
+    fn a_state_without_a_named_member_is_masked_as_a_whole() {
+        let masked = |json: &str| {
+            let bytes = masked_state(json.as_bytes(), &["mail", "names"])?;
+            String::from_utf8(bytes).ok()
+        };
+        let state = r#"{"names":["Ann"],"paid":1.10,"mail":null}"#;
+        let shown = r#"{"names":"[personal]","paid":1.10,"mail":"[personal]"}"#;
+        assert_eq!(masked(state).unwrap(), shown);
+        let twice = r#"{"mail":"ann","names":[],"mail":"ben"}"#;
+        let shown = r#"{"mail":"[personal]","names":"[personal]","mail":"[personal]"}"#;
+        assert_eq!(masked(twice).unwrap(), shown);
+        for whole in [r#"{"names":[],"email":"ann"}"#, "{}", r#"["ann"]"#, "null"] {
             assert_eq!(masked(whole), None, "{whole}");
         }
     }

@@ -24,8 +24,11 @@ use gesta_store::{Append, ExpectedRevision, NodeName, ReadAll, StoreError, Strea
 
 use super::Gesta;
 use crate::{
-    ProcessState, ProjectionState, ReactorState, SetAside, Sleep, error_line::in_one_line,
-    process::ProcessHandle, projection::ProjectionHandle, reactor::ReactorHandle,
+    ProcessState, ProjectionState, ReactorState, SetAside, Sleep,
+    error_line::in_one_line,
+    process::ProcessHandle,
+    projection::{ProjectionHandle, ProjectionProgress},
+    reactor::ReactorHandle,
 };
 
 /// Maximum time for all questions of one report together. What has not answered by then counts as
@@ -356,37 +359,35 @@ fn runs_elsewhere(node: Option<&NodeName>) -> String {
     )
 }
 
-async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
+/// Reports what keeps a projection in this state from being well.
+fn report_of_state(
+    state: &ProjectionState,
+    progress: &ProjectionProgress,
+    report: &mut impl FnMut((Severity, &'static str), String),
+) {
     use Severity::{Degraded, Unready};
-    // Opens a connection: a file that was removed or replaced shows only then.
-    let unreadable = handle.unreadable().await.as_ref().map(|error| in_one_line(error));
-    let progress = handle.progress.borrow().clone();
-    let mut causes = Vec::new();
-    let mut report = |state, detail: String| {
-        causes.push(Component::Projection.cause(handle.name, state, detail));
-    };
-    match progress.state {
+    // A read model of an older version serves queries, but no longer applies events. A pause is an
+    // operator's wish and stops both.
+    let is_stuck = progress.halted && progress.resumes_as.is_none();
+    let of_rebuild = if is_stuck { Unready } else { Degraded };
+    match state {
         ProjectionState::Halted { position, error } => {
             report((Unready, "halted"), format!("at position {position}: {error}"));
         }
         ProjectionState::Rebuilding(rebuild) => {
-            if let Some(error) = rebuild.halted {
-                // A read model of an older version serves queries, but no longer applies events.
-                let severity = if progress.halted { Unready } else { Degraded };
+            if let Some(error) = &rebuild.halted {
                 report(
-                    (severity, "rebuild-halted"),
+                    (of_rebuild, "rebuild-halted"),
                     format!("the rebuild halted after position {}: {error}", rebuild.position),
                 );
             }
         }
         ProjectionState::AwaitingConfirmation(pending) => {
-            // A read model of an older version serves queries, but no longer applies events.
-            let severity = if progress.halted { Unready } else { Degraded };
             let detail = format!(
                 "a rebuild awaits confirmation before it goes live; dead letters: {}",
                 pending.dead_letters
             );
-            report((severity, "awaiting-confirmation"), detail);
+            report((of_rebuild, "awaiting-confirmation"), detail);
         }
         ProjectionState::Starting if progress.trouble.is_none() => {
             report((Unready, "starting"), "the read model is being opened".to_owned());
@@ -399,6 +400,21 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
             report((Degraded, "paused"), "it is paused; resume it to continue".to_owned());
         }
         ProjectionState::Corrupt { .. } | ProjectionState::Starting | ProjectionState::Running => {}
+    }
+}
+
+async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
+    use Severity::{Degraded, Unready};
+    // Opens a connection: a file that was removed or replaced shows only then.
+    let unreadable = handle.unreadable().await.as_ref().map(|error| in_one_line(error));
+    let progress = handle.progress.borrow().clone();
+    let mut causes = Vec::new();
+    let mut report = |state, detail: String| {
+        causes.push(Component::Projection.cause(handle.name, state, detail));
+    };
+    // A pause is reported together with what waits behind it.
+    for state in [Some(&progress.state), progress.resumes_as.as_ref()].into_iter().flatten() {
+        report_of_state(state, &progress, &mut report);
     }
     // Reported in addition to the state: queries would miss rows.
     if let Some(head) = progress.fills_to {

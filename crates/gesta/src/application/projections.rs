@@ -91,6 +91,7 @@ impl Gesta {
         let progress = handle.progress.borrow().clone();
         let ProjectionProgress {
             state,
+            resumes_as,
             position,
             checkpoint,
             dead_letters,
@@ -116,6 +117,7 @@ impl Gesta {
             name,
             version,
             state,
+            resumes_as,
             position,
             checkpoint,
             inline: handle.is_inline,
@@ -180,6 +182,7 @@ impl Gesta {
     /// Pauses a projection after the event that it is applying: it applies none until it is
     /// resumed, and a rebuild of it stands still. Queries go on to be answered by the rows as they
     /// are; a wait for a later position fails with [`WaitError::Halted`](crate::WaitError::Halted).
+    /// A rebuild that awaits confirmation can be [confirmed](Self::confirm_switch) during a pause.
     ///
     /// The pause is not stored: it ends when the application is opened again, or when another node
     /// takes the projection over.
@@ -216,16 +219,19 @@ impl Gesta {
     /// Activates a rebuild that reached the head with dead letters, or that was held.
     ///
     /// # Errors
-    /// [`OperationError::NothingToConfirm`] unless the projection's state is
-    /// [`ProjectionState::AwaitingConfirmation`].
+    /// [`OperationError::NothingToConfirm`] unless the projection's state, or the one that it
+    /// resumes with after a pause, is [`ProjectionState::AwaitingConfirmation`].
     pub async fn confirm_switch(
         &self,
         projection: &str,
         operator: &Operator,
     ) -> Result<(), OperationError> {
         let handle = self.operated(projection).await?;
-        let state = handle.progress.borrow().state.clone();
-        if !matches!(state, ProjectionState::AwaitingConfirmation(_)) {
+        let is_pending = matches!(
+            handle.progress.borrow().state_of_work(),
+            ProjectionState::AwaitingConfirmation(_)
+        );
+        if !is_pending {
             return Err(OperationError::NothingToConfirm { projection: handle.name });
         }
         self.record(handle, operator, ("confirm-switch", projection)).await?;
@@ -240,9 +246,9 @@ impl Gesta {
     ///
     /// # Errors
     /// [`OperationError::NothingToCompare`] if no rebuild awaits confirmation.
-    /// [`OperationError::CannotCompare`] if the projection is inline or divided into partitions, if
-    /// its read models cannot be walked over, or if one build does not reach the other one within
-    /// five seconds.
+    /// [`OperationError::CannotCompare`] if the projection is inline, divided into partitions or
+    /// paused, if its read models cannot be walked over, or if one build does not reach the other
+    /// one within five seconds.
     pub async fn compare_rebuild(&self, projection: &str) -> Result<Comparison, OperationError> {
         let handle = self.operated(projection).await?;
         let refused =

@@ -193,6 +193,7 @@ where
         let state = if is_known { ProjectionState::Waiting } else { ProjectionState::Starting };
         self.lifecycle.progress.send_modify(|progress| {
             progress.state = state.clone();
+            progress.resumes_as = None;
             progress.runs_on = node;
             progress.halted = false;
             progress.damage = None;

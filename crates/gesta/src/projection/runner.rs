@@ -226,6 +226,12 @@ where
                     let _ = slot.set(rehearsal);
                 })
             }
+            Operation::OpenBoth(_) if self.is_paused => Err(OperationError::CannotCompare {
+                projection: P::NAME,
+                reason: "it is paused, so that neither build can reach the other one; resume it, \
+                         and try again"
+                    .to_owned(),
+            }),
             Operation::OpenBoth(slot) => self.lifecycle.open_both(models).await.map(|both| {
                 let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
                 *slot = Some(both);
@@ -276,7 +282,7 @@ where
     fn warn_of_confirmation(&self, state: &ProjectionState) {
         let ProjectionState::AwaitingConfirmation(pending) = state else { return };
         let before = self.lifecycle.progress.borrow();
-        if matches!(before.state, ProjectionState::AwaitingConfirmation(_)) {
+        if matches!(before.state_of_work(), ProjectionState::AwaitingConfirmation(_)) {
             return;
         }
         let (dead_letters, dead_letters_before) =
@@ -294,11 +300,12 @@ where
     /// Publishes the committed state to waiting queries, health and operators.
     fn publish_status(&self, models: &ReadModels<P, S>) {
         let answering = &models.answering;
-        let state = match self.is_paused {
-            true => ProjectionState::Paused,
-            false => models.state(self.lifecycle.deps.clock.now()),
+        let of_work = models.state(self.lifecycle.deps.clock.now());
+        self.warn_of_confirmation(&of_work);
+        let (state, resumes_as) = match self.is_paused {
+            true => (ProjectionState::Paused, Some(of_work)),
+            false => (of_work, None),
         };
-        self.warn_of_confirmation(&state);
         let rebuild = models.rebuild();
         // Dead letters of a read model of another version cannot be retried, so they do not count.
         let filled = answering.is_filled().then_some(answering).into_iter().chain(rebuild);
@@ -309,6 +316,7 @@ where
         let inline = inline.filter_map(|(writer, is_live)| writer?.inline(is_live));
         let known = ProjectionProgress {
             state,
+            resumes_as,
             answering: Some(answering.id.clone()),
             inline_into: inline.collect(),
             inline_reached: None,

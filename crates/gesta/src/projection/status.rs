@@ -26,6 +26,7 @@ pub enum ProjectionState {
     /// Applying events as they are recorded.
     Running,
     /// Paused by an operator until resumed, or until the application is opened again.
+    /// [`ProjectionStatus::resumes_as`] has what it goes on with.
     Paused,
     /// Filling a new read model while the previous one answers queries.
     Rebuilding(RebuildProgress),
@@ -131,6 +132,9 @@ pub struct ProjectionStatus {
     pub version: u32,
     /// Current state.
     pub state: ProjectionState,
+    /// State that a paused projection goes on with when it is resumed, such as a rebuild that
+    /// awaits confirmation. `None` for one that is not paused.
+    pub resumes_as: Option<ProjectionState>,
     /// Position up to which the live read model has handled all events.
     pub position: Position,
     /// Stored checkpoint of the live read model.
@@ -181,6 +185,8 @@ pub(crate) struct InlineReadModel {
 #[derive(Clone, Debug)]
 pub(crate) struct ProjectionProgress {
     pub(crate) state: ProjectionState,
+    /// State behind a pause. `None` without one.
+    pub(crate) resumes_as: Option<ProjectionState>,
     pub(crate) answering: Option<ReadModelId>,
     /// Read models that take part in appends, if the projection is inline.
     pub(crate) inline_into: Vec<InlineReadModel>,
@@ -210,6 +216,7 @@ impl ProjectionProgress {
     pub(crate) const fn starting() -> Self {
         Self {
             state: ProjectionState::Starting,
+            resumes_as: None,
             answering: None,
             inline_into: Vec::new(),
             inline_reached: None,
@@ -224,6 +231,14 @@ impl ProjectionProgress {
             trouble: None,
             fills_to: None,
             runs_on: None,
+        }
+    }
+
+    /// Returns the state apart from a pause.
+    pub(crate) const fn state_of_work(&self) -> &ProjectionState {
+        match &self.resumes_as {
+            Some(state) => state,
+            None => &self.state,
         }
     }
 

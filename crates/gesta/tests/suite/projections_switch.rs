@@ -515,6 +515,41 @@ async fn a_paused_projection_applies_nothing_until_it_is_resumed() {
     until(&gesta, is_running).await;
 }
 
+#[tokio::test]
+async fn a_pause_does_not_hide_a_rebuild_that_awaits_confirmation() {
+    let (store, models) = (new_store(), Sqlite::temporary().await.unwrap());
+    let gesta = open(&store, Balances(Controls::free()), &models).await;
+    deposit(&gesta, "ann", 3).await;
+    settled(&gesta).await;
+    gesta.rebuild_and_hold("balances", &operator()).await.unwrap();
+    let awaiting = until(&gesta, is_awaiting).await;
+    assert_eq!(awaiting.resumes_as, None);
+    gesta.pause_projection("balances", &operator()).await.unwrap();
+    let paused = status(&gesta).await;
+    assert_eq!(
+        (&paused.state, paused.resumes_as),
+        (&ProjectionState::Paused, Some(awaiting.state))
+    );
+    let health = gesta.health().await;
+    let states: Vec<_> = health.causes.iter().map(|cause| cause.state).collect();
+    assert_eq!(states, ["paused", "awaiting-confirmation"]);
+    assert_eq!(health.worst(), Some(Severity::Degraded), "the rows answer as they are");
+    let refused = gesta.compare_rebuild("balances").await.unwrap_err().to_string();
+    assert!(refused.contains("resume it"), "{refused}");
+    gesta.confirm_switch("balances", &operator()).await.unwrap();
+    let confirmed = status(&gesta).await;
+    assert_eq!(confirmed.resumes_as, Some(ProjectionState::Running));
+    assert!(matches!(confirmed.old_rows, Some(OldRows { build: 1, .. })), "{confirmed:?}");
+    assert_eq!(confirmed.state, ProjectionState::Paused, "the switch-over ends no pause");
+    let later = deposit(&gesta, "ann", 1).await;
+    gesta::testing::drain(&gesta).await;
+    assert_eq!(balances(&gesta).await, names(&[("ann", 3)]));
+    gesta.resume_projection("balances", &operator()).await.unwrap();
+    gesta.wait_for::<Balances>(&later).await.unwrap();
+    assert_eq!(balances(&gesta).await, names(&[("ann", 4)]));
+    assert_eq!(status(&gesta).await.resumes_as, None);
+}
+
 // ---- a rebuild beside the live rows
 
 #[tokio::test]

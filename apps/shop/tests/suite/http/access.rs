@@ -227,7 +227,12 @@ async fn names_and_addresses_are_for_operators_and_masked_for_auditors() {
     }
     let state = format!("/v1/aggregates/user/{id}");
     assert_eq!(shop.status("operator", "GET", &state, Value::Null).await, 200);
-    let refused = shop.ask("auditor", "GET", &state, &Value::Null).await;
+    let masked = shop.ask("auditor", "GET", &state, &Value::Null).await.json;
+    let shown = json!({ "profile": "[personal]", "welcomed": false, "deleted": false });
+    assert_eq!(masked["data"], shown, "{masked}");
+    // Its members are addresses.
+    let owners = shop.ask("auditor", "GET", "/v1/aggregates/email/ann@example.org", &Value::Null);
+    let refused = owners.await;
     assert_eq!((refused.status, &refused.json["right"]), (403, &json!("personal")));
 }
 

@@ -1,15 +1,54 @@
 //! The store as a whole: its counts and its features.
 
 use gesta::store::{Durability, EventStore, ListCategories, ListStreams, StoreError};
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::{Value, json};
 
 use super::failure::of_read;
-use crate::{GestaState, Problem, Schema, built_in::responses::Shown};
+use crate::{
+    GestaState, Problem, QueryOf, RequestFields, Schema, Schemas, built_in::responses::Shown,
+};
 
 /// Maximum number of names that are counted. Counting them reads them.
 const COUNTED_MAX: usize = 100_000;
 /// Names that are read together.
 const NAMES_PER_READ: usize = 1_000;
+
+/// The number of names that are counted, from 1 to [`COUNTED_MAX`], which is the default.
+#[derive(Clone, Copy, Debug)]
+struct CountLimit(usize);
+
+impl Default for CountLimit {
+    fn default() -> Self {
+        Self(COUNTED_MAX)
+    }
+}
+
+impl<'de> Deserialize<'de> for CountLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let odd = |_| D::Error::custom(format!("must be a whole number from 1 to {COUNTED_MAX}"));
+        match usize::deserialize(deserializer).map_err(odd)? {
+            number @ 1..=COUNTED_MAX => Ok(Self(number)),
+            number => {
+                Err(D::Error::custom(format!("must be between 1 and {COUNTED_MAX}; got {number}")))
+            }
+        }
+    }
+}
+
+impl Schema for CountLimit {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({ "type": "integer", "minimum": 1, "maximum": COUNTED_MAX, "default": COUNTED_MAX })
+    }
+}
+
+/// The effort of a count.
+#[derive(RequestFields, Clone, Debug)]
+pub(super) struct CountsQuery {
+    /// Maximum number of streams, and of categories, that are counted. Counting them reads their
+    /// names.
+    limit: Option<CountLimit>,
+}
 
 /// Numbers of a store.
 #[derive(Debug, Serialize, Schema)]
@@ -17,39 +56,50 @@ const NAMES_PER_READ: usize = 1_000;
 pub(super) struct Counts {
     /// Position of the last event.
     events: u64,
-    /// Number of streams.
+    /// Number of streams, up to `limit`.
     streams: u64,
-    /// True if there are no further streams: only the first 100,000 are counted.
+    /// True if there are no further streams.
     streams_are_all: bool,
-    /// Number of categories.
+    /// Number of categories, up to `limit`.
     categories: u64,
+    /// True if there are no further categories.
+    categories_are_all: bool,
 }
 
-pub(super) async fn count_events(state: GestaState) -> Result<Shown<Counts>, Problem> {
+pub(super) async fn count_events(
+    state: GestaState,
+    query: QueryOf<CountsQuery>,
+) -> Result<Shown<Counts>, Problem> {
+    let CountLimit(limit) = query.limit.unwrap_or_default();
     let store = state.gesta().store();
     let head = store.head().await?;
-    let (streams, streams_are_all) = count_streams(store.as_ref()).await.map_err(of_read)?;
-    let list = ListCategories::all().limit(COUNTED_MAX);
+    let (streams, streams_are_all) = count_streams(store.as_ref(), limit).await.map_err(of_read)?;
+    let list = ListCategories::all().limit(limit + 1);
     let categories = store.list_categories(list).await.map_err(of_read)?.len();
     Ok(Shown(Counts {
         events: head.position.number(),
         streams: streams as u64,
         streams_are_all,
-        categories: categories as u64,
+        categories: categories.min(limit) as u64,
+        categories_are_all: categories <= limit,
     }))
 }
 
-/// Returns the number of streams, and whether it is that of all.
-async fn count_streams(store: &dyn EventStore) -> Result<(usize, bool), StoreError> {
+/// Returns the number of streams, at most `limit`, and whether it is that of all.
+async fn count_streams(store: &dyn EventStore, limit: usize) -> Result<(usize, bool), StoreError> {
     let mut counted = 0;
     let mut after = None;
     loop {
-        let list = ListStreams::all().after(after).limit(NAMES_PER_READ);
+        // One more than is counted tells whether there are others.
+        let wanted = NAMES_PER_READ.min(limit + 1 - counted);
+        let list = ListStreams::all().after(after).limit(wanted);
         let names = store.list_streams(list).await?;
-        let is_last = names.len() < NAMES_PER_READ;
         counted += names.len();
-        if is_last || counted >= COUNTED_MAX {
-            return Ok((counted, is_last));
+        if names.len() < wanted {
+            return Ok((counted, true));
+        }
+        if counted > limit {
+            return Ok((limit, false));
         }
         after = names.last().cloned();
     }

@@ -156,9 +156,21 @@ async fn names_counts_and_types_are_listed() {
     assert_eq!(names, json!({ "names": ["door-2"], "next": null }));
     let (_, names) = get(&router, "/v1/categories").await;
     assert_eq!(names, json!({ "names": ["door", "gate"], "next": null }));
-    let (_, counts) = get(&router, "/v1/counts").await;
-    let expected = json!({ "events": 3, "streams": 3, "streamsAreAll": true, "categories": 2 });
-    assert_eq!(counts, expected);
+    for (limit, streams, streams_are_all, categories, categories_are_all) in [
+        ("", 3, true, 2, true),
+        ("?limit=3", 3, true, 2, true),
+        ("?limit=2", 2, false, 2, true),
+        ("?limit=1", 1, false, 1, false),
+    ] {
+        let (_, counts) = get(&router, &format!("/v1/counts{limit}")).await;
+        let expected = json!({ "events": 3, "streams": streams,
+            "streamsAreAll": streams_are_all, "categories": categories,
+            "categoriesAreAll": categories_are_all });
+        assert_eq!(counts, expected, "{limit}");
+    }
+    for odd in ["limit=0", "limit=100001", "limit=all"] {
+        assert_eq!(get(&router, &format!("/v1/counts?{odd}")).await.0, 400, "{odd}");
+    }
     let (_, store) = get(&router, "/v1/store").await;
     assert_eq!(store["durability"], "volatile", "{store}");
     let (_, described) = get(&router, "/v1/streams/door-1/metadata").await;
