@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// Lets the tasks that are ready have a turn. (`yield_now` waits for the runtime's events, too.)
+    /// Lets ready tasks have a turn. (`yield_now` waits for the events of the runtime, too.)
     async fn next_turn() {
         let mut is_next = false;
         poll_fn(|cx| {
