@@ -10,24 +10,13 @@ use crate::strategies::program::Program;
 
 /// Adds a function that sends the offered example of an operation, and returns the answer.
 const TRY: &str = r#"
-// A frame of the whole page takes longer to draw than this. Less would keep the page from its work.
-const turn = () => new Promise((done) => setTimeout(done, 20));
-
-// The page fills its fields after it has shown them. A field without an example stays empty.
-const isFilled = (block) => {
-  const fields = ".parameter__name.required, .opblock-section-request-body";
-  return [...block.querySelectorAll(fields)].every((field) => {
-    const input = (field.closest("tr") ?? field).querySelector("input, select, textarea");
-    return !input || input.value;
-  });
-};
-
 window.tryOperation = async (place) => {
+  const frame = () => new Promise((done) => requestAnimationFrame(done));
   const until = async (look) => {
     for (;;) {
       const found = look();
       if (found) return found;
-      await turn();
+      await frame();
     }
   };
   const block = document.querySelectorAll(".opblock")[place];
@@ -35,7 +24,8 @@ window.tryOperation = async (place) => {
   const toggle = () => block.querySelector(".opblock-summary-control").click();
   toggle();
   await until(() => block.querySelector(".btn.execute"));
-  for (let turns = 0; turns < 20 && !isFilled(block); turns += 1) await turn();
+  // The page fills its fields after it has shown them.
+  for (let frames = 0; frames < 10; frames += 1) await frame();
   const execute = () => block.querySelector(".btn.execute").click();
   execute();
   const answer = ".live-responses-table tbody";

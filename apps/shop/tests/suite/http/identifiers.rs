@@ -124,7 +124,10 @@ impl<'c> Parameter<'c> {
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         let problem: Value = serde_json::from_slice(&body).unwrap();
         let mut errors = problem["errors"].as_array().into_iter().flatten();
-        (status, errors.any(|error| error["field"] == self.name))
+        // A value of several is named by its number.
+        let first = format!("{}[0]", self.name);
+        let names = [self.name, &first];
+        (status, errors.any(|error| error["field"].as_str().is_some_and(|f| names.contains(&f))))
     }
 
     async fn agree(&self, text: &str) {
