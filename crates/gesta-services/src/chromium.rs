@@ -324,7 +324,11 @@ impl Page {
     /// Writes a picture of the whole page, if pictures are asked for.
     pub async fn picture(&mut self, name: &str) {
         let Some(directory) = std::env::var_os(PICTURES) else { return };
-        let whole = json!({ "format": "png", "captureBeyondViewport": true });
+        let size = self.call("Page.getLayoutMetrics", json!({})).await["cssContentSize"].take();
+        // The width of the content leaves out a scroll bar that such a picture has not.
+        let width = self.value("innerWidth").await;
+        let clip = json!({ "x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1 });
+        let whole = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
         let taken = self.call("Page.captureScreenshot", whole).await;
         let picture = BASE64_STANDARD.decode(taken["data"].as_str().unwrap()).unwrap();
         std::fs::write(std::path::Path::new(&directory).join(format!("{name}.png")), picture)

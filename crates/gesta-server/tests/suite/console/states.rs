@@ -37,9 +37,9 @@ async fn an_empty_store_says_on_each_screen_what_could_be_there() {
         ("#/lanes", "Name a conversation"),
         ("#/lanes?stream=order-1", "No event matches."),
         ("#/live", "Waiting for events"),
-        ("#/groups", "There are no consumer groups."),
+        ("#/groups", "The store has no consumer groups."),
         ("#/group?source=order-1&name=mail", "There is no group mail of order-1."),
-        ("#/projections", "There are no projections"),
+        ("#/projections", "The server has no projections of yours."),
         ("#/projection?name=totals", "There is no projection totals."),
         ("#/event?stream=order-1&revision=0", "order-1"),
         ("#/operations", "Settings"),
@@ -76,17 +76,17 @@ async fn a_caller_without_rights_is_told_what_they_lack_on_each_screen() {
     page.until("document.querySelector('main').dataset.state === 'ready'").await;
     let screens = [
         ("#/start", "Your user may not see"),
-        ("#/streams", "may not"),
-        ("#/stream?name=order-1", "`ann` may not read"),
-        ("#/event?stream=order-1&revision=0", "`ann` may not read"),
-        ("#/query", "may not"),
-        ("#/lanes?stream=order-1", "may not"),
-        ("#/live", "may not"),
+        ("#/streams", "which has the names of all streams, is denied"),
+        ("#/stream?name=order-1", "is denied"),
+        ("#/event?stream=order-1&revision=0", "is denied"),
+        ("#/query", "which is the whole store, is denied"),
+        ("#/lanes?stream=order-1", "is denied"),
+        ("#/live", "is denied"),
         ("#/projections", "`ann` may not read statistics of projections"),
         ("#/users", "may not"),
         ("#/operations", "may not"),
-        ("#/audit", "may not"),
-        ("#/groups", "There are no consumer groups."),
+        ("#/audit", "is denied"),
+        ("#/groups", "The store has no consumer groups."),
     ];
     for (screen, expected) in screens {
         page.show(screen).await;
@@ -125,7 +125,7 @@ async fn names_of_two_hundred_characters_break_no_screen() {
     groups.create(of_stream(&stream, &group, settings())).await.unwrap();
     let failing =
         format!("fromAll().when({{ $any: () => {{ throw new Error('{}') }} }})", long("e"));
-    let projection = long("projection");
+    let projection = format!("projection{}", "abcdefghi".repeat(10));
     Driver::of(&scene).await.create(&projection, &failing).await;
     let Some(mut page) = Page::open(&format!("http://{}", scene.address)).await else { return };
     page.load("#/start").await;
@@ -160,8 +160,9 @@ async fn a_server_that_is_gone_is_told_on_what_was_read_and_on_what_is_asked() {
     let mut scene = Scene::of_memory().await;
     Api::of(&scene).grow("order-1", "placed", &[]).await;
     let Some(mut page) = Page::open(&format!("http://{}", scene.address)).await else { return };
-    page.load("#/groups").await;
-    page.until_shown("There are no consumer groups.").await;
+    // A screen that reads again and again.
+    page.load("#/operations").await;
+    page.until_shown("Only a store in a directory").await;
     scene.stop();
     scene.ended().await;
     page.until("document.querySelector('main .stale')").await;
