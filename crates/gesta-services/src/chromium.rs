@@ -44,9 +44,10 @@ const CONDITION_PATIENCE: Duration = Duration::from_secs(90);
 /// Directory for pictures of screens, if there should be some.
 const PICTURES: &str = "GESTA_CONSOLE_PICTURES";
 
-/// The widths and themes in which screens are looked at, for [`Page::look`].
-pub const LOOKS: [(u32, &str); 4] =
-    [(1_400, "light"), (800, "dark"), (1_400, "dark"), (800, "light")];
+/// The widths and themes in which screens are looked at, for [`Page::look`]. The last one is a
+/// phone's.
+pub const LOOKS: [(u32, &str); 5] =
+    [(1_400, "light"), (800, "dark"), (1_400, "dark"), (800, "light"), (400, "light")];
 
 /// A browser with one page. Dropping it ends the browser.
 pub struct Page {
@@ -60,6 +61,8 @@ pub struct Page {
     pub requests: Vec<String>,
     loads: u64,
     look: String,
+    /// The screens of a tour, each with its address.
+    seen: Vec<(&'static str, String)>,
     _browser: Browser,
     _profile: TempDir,
 }
@@ -149,6 +152,7 @@ impl Page {
             requests: Vec::new(),
             loads: 0,
             look: "default".to_owned(),
+            seen: Vec::new(),
             _browser: browser,
             _profile: profile,
         };
@@ -247,6 +251,60 @@ impl Page {
         self.until("/ready|sign-in/.test(document.querySelector('main')?.dataset.state)").await;
     }
 
+    /// Goes to a screen without a new load, which keeps a login, and waits until it is complete.
+    pub async fn show(&mut self, screen: &str) {
+        // By way of no screen, so that the old one is not taken for the new one.
+        let is_there = "document.querySelector('h1')?.innerText === 'No such screen'";
+        let is_complete = "document.querySelector('main').dataset.state === 'ready'";
+        self.value("location.hash = '#/none'").await;
+        self.until(&format!("{is_there} && {is_complete}")).await;
+        self.value(&format!("location.hash = {}", json!(screen))).await;
+        self.until(&format!("!({is_there}) && {is_complete}")).await;
+    }
+
+    /// Goes to a screen by its key after `g`.
+    pub async fn go(&mut self, key: &str, heading: &str) {
+        self.press("g").await;
+        self.press(key).await;
+        let heading = json!(heading);
+        self.until(&format!("document.querySelector('h1')?.innerText === {heading}")).await;
+    }
+
+    /// Clicks what leads to another screen: a link, or a button of a form without an act.
+    pub async fn follow(&mut self, selector: &str, text: &str) {
+        let found = element(selector, text);
+        self.until(&found).await;
+        // The listeners of the page come first: the old screen no longer counts as complete then.
+        self.value(&format!(
+            "new Promise((done) => {{ addEventListener('hashchange', () => done(true), \
+             {{ once: true }}); {found}.click(); }})"
+        ))
+        .await;
+    }
+
+    /// Waits until the screen is complete and shows these texts, looks at it, and keeps its address
+    /// for [`look_again`](Self::look_again).
+    pub async fn sees(&mut self, screen: &'static str, texts: &[&str]) {
+        self.until("document.querySelector('main').dataset.state === 'ready'").await;
+        for text in texts {
+            self.until_shown(text).await;
+        }
+        self.assert_readable(screen).await;
+        let address = self.value("location.hash").await;
+        self.seen.push((screen, address.as_str().unwrap().to_owned()));
+    }
+
+    /// Looks at every screen that was seen in the first of [`LOOKS`] again, in the others.
+    pub async fn look_again(&mut self) {
+        for (width, theme) in LOOKS.into_iter().skip(1) {
+            self.look(width, theme).await;
+            for (screen, address) in self.seen.clone() {
+                self.show(&address).await;
+                self.assert_readable(screen).await;
+            }
+        }
+    }
+
     /// Returns the text that a reader of the screen sees.
     pub async fn text(&mut self) -> String {
         let text = self.value("document.querySelector('main').innerText").await;
@@ -263,10 +321,15 @@ impl Page {
         self.call("Emulation.setEmulatedMedia", json!({ "features": theme })).await;
     }
 
-    /// Writes a picture, if pictures are asked for.
+    /// Writes a picture of the whole page, if pictures are asked for.
     pub async fn picture(&mut self, name: &str) {
         let Some(directory) = std::env::var_os(PICTURES) else { return };
-        let taken = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
+        let size = self.call("Page.getLayoutMetrics", json!({})).await["cssContentSize"].take();
+        // The width of the content leaves out a scroll bar that such a picture has not.
+        let width = self.value("innerWidth").await;
+        let clip = json!({ "x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1 });
+        let whole = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
+        let taken = self.call("Page.captureScreenshot", whole).await;
         let picture = BASE64_STANDARD.decode(taken["data"].as_str().unwrap()).unwrap();
         std::fs::write(std::path::Path::new(&directory).join(format!("{name}.png")), picture)
             .unwrap();
@@ -302,8 +365,18 @@ impl Page {
     /// waits until the act is done.
     pub async fn act(&mut self, label: &str, reason: &str) {
         self.click("button.act", label).await;
+        self.confirm(label, reason).await;
+    }
+
+    /// The same for the act of a form.
+    pub async fn submit(&mut self, label: &str, reason: &str) {
+        self.click("main form button", label).await;
+        self.confirm(label, reason).await;
+    }
+
+    async fn confirm(&mut self, label: &str, reason: &str) {
         self.until("document.querySelector('dialog')?.open").await;
-        let disabled = "document.querySelector('dialog button').disabled";
+        let disabled = "document.querySelector('dialog .buttons button').disabled";
         assert_eq!(self.value(disabled).await, true, "{label} needs a reason");
         self.write("dialog textarea", reason).await;
         let typed = self.value("document.querySelector('dialog label code')?.innerText").await;
@@ -336,10 +409,7 @@ impl Page {
 
     /// Clicks the first element that a selector finds and whose text is this.
     pub async fn click(&mut self, selector: &str, text: &str) {
-        let (selector, text) = (json!(selector), json!(text));
-        let found = format!(
-            "[...document.querySelectorAll({selector})].find((one) => one.innerText === {text})"
-        );
+        let found = element(selector, text);
         self.until(&found).await;
         self.value(&format!("{found}.click()")).await;
     }
@@ -372,6 +442,12 @@ impl Page {
             assert!(is_within || request.starts_with(server), "{request}");
         }
     }
+}
+
+/// Returns the expression of the first element that a selector finds and whose text is this.
+fn element(selector: &str, text: &str) -> String {
+    let (selector, text) = (json!(selector), json!(text));
+    format!("[...document.querySelectorAll({selector})].find((one) => one.innerText === {text})")
 }
 
 impl fmt::Debug for Page {

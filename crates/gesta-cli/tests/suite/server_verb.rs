@@ -2,12 +2,14 @@
 
 use std::{fs, path::Path, process::Command};
 
+use gesta_store::Position;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
     scene::{RunOutput, Running, Scene, program, run},
     serve_securely::{SERVE, certificates, path, serve, serve_by},
+    verify::change_last_byte,
 };
 
 /// A command for an insecure server.
@@ -319,6 +321,73 @@ fn a_store_is_scavenged_while_it_is_served_and_the_server_ends_when_it_is_asked_
     on(&["shutdown"]).fails_with(2, "must be confirmed");
     assert_eq!(on(&["shutdown", "--yes"]).code, 0);
     while on(&["stats"]).code == 0 {}
+}
+
+/// A server without users whose backups are in a directory.
+fn with_backups(scene: &Scene, backups: &Path) -> (Running, String) {
+    let arguments = ["serve", "--json", "--insecure", "--listen", "127.0.0.1:0", "--backups"];
+    let mut command = scene.command(&arguments);
+    command.arg(backups);
+    let server = Running::start(command);
+    let started: Value = serde_json::from_str(&server.line()).unwrap();
+    (server, started["address"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_served_store_is_backed_up_and_the_backup_is_restored() {
+    let scene = Scene::of_two_orders();
+    let directory = TempDir::new().unwrap();
+    let (_server, address) = with_backups(&scene, &directory.path().join("backups"));
+    let on = |arguments: &[&str]| on(&address, arguments);
+    on(&["backup", "show"]).fails_with(3, "no backup was started since");
+    assert_eq!(on(&["backup", "list"]).objects(), [] as [Value; 0]);
+    on(&["backup", "start", "../outside"]).fails_with(2, "letters, digits");
+    let done = on(&["backup", "start", "monday", "--reason", "a&b=c d"]).objects().remove(0);
+    assert_eq!((&done["state"], &done["name"]), (&"completed".into(), &"monday".into()));
+    assert_eq!(done["bytesDone"], done["bytesTotal"]);
+    assert!(done["result"]["bytesCopied"].as_u64().unwrap() > 0, "{done}");
+    let listed = on(&["backup", "list"]).objects();
+    assert_eq!((listed.len(), &listed[0]["name"]), (1, &"monday".into()));
+    assert_eq!(listed[0]["position"], done["result"]["position"]);
+
+    let started = on(&["backup", "start", "monday", "--detach"]).objects().remove(0);
+    let again = on(&["backup", "show", "--wait"]).objects().remove(0);
+    assert_eq!((&again["id"], &again["state"]), (&started["id"], &"completed".into()));
+    let id = again["id"].as_str().unwrap();
+    assert_eq!(on(&["backup", "stop", id]).objects()[0]["state"], "completed");
+    on(&["backup", "stop", "a/b"]).fails_with(3, "there is no such backup");
+
+    let (backup, restored) =
+        (directory.path().join("backups/monday"), directory.path().join("again"));
+    assert_eq!(run(program(&["restore", path(&backup), path(&restored)])).code, 0);
+    let url = format!("gesta:{}", path(&restored));
+    let read = run(program(&["read", "--all", "--json", "--store", &url])).objects();
+    assert_eq!(read, scene.run(&["read", "--all", "--json"]).objects());
+}
+
+#[test]
+fn damage_of_a_served_store_is_printed_and_ends_with_an_exit_code() {
+    let scene = Scene::of_two_orders();
+    let place = scene.open().locate(Position::new(2)).unwrap();
+    let (_server, address) = insecure(&scene);
+    let on_server = |arguments: &[&str]| on(&address, arguments);
+    on_server(&["verify", "show"]).fails_with(3, "no verification was started since");
+    let sound = on_server(&["verify", "start", "--reason", "weekly"]);
+    assert_eq!(sound.code, 0, "{sound:?}");
+    assert_eq!(sound.objects()[0]["result"]["sound"], true);
+    let refused = on_server(&["backup", "start", "monday"]);
+    refused.fails_with(2, "start it with `--backups DIRECTORY`");
+
+    change_last_byte(&scene, &place);
+    let damaged = on_server(&["verify", "start"]);
+    let found: Value = serde_json::from_str(&damaged.out).unwrap();
+    assert_eq!((damaged.code, &found["result"]["sound"]), (1, &false.into()), "{damaged:?}");
+    let url = format!("kurrentdb://{address}?tls=false");
+    let shown = run(program(&["server", "--server", &url, "verify", "show", "--wait"]));
+    assert_eq!(shown.code, 1, "{shown:?}");
+    for expected in ["state    completed", "\ndamaged: ", "\nDAMAGED in 1 place: "] {
+        assert!(shown.out.contains(expected), "{expected}: {shown:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! `gesta verify`: reports of intact and damaged stores.
 
-use std::fs;
+use std::{
+    fs,
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+};
 
 use gesta_log::EventPlace;
 use gesta_store::Position;
@@ -12,11 +15,20 @@ use crate::scene::{Scene, append};
 fn damaged() -> (Scene, EventPlace) {
     let scene = Scene::of_two_orders();
     let place = scene.open().locate(Position::new(2)).unwrap();
-    let file = scene.path().join(&place.file);
-    let mut bytes = fs::read(&file).unwrap();
-    bytes[usize::try_from(place.offset + place.length - 1).unwrap()] ^= 0x10;
-    fs::write(file, bytes).unwrap();
+    change_last_byte(&scene, &place);
     (scene, place)
+}
+
+/// Changes the last byte of an event, in a file that a server may have open.
+pub(crate) fn change_last_byte(scene: &Scene, place: &EventPlace) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(scene.path().join(&place.file));
+    let (mut file, last) = (file.unwrap(), SeekFrom::Start(place.offset + place.length - 1));
+    let mut byte = [0];
+    file.seek(last).unwrap();
+    file.read_exact(&mut byte).unwrap();
+    file.seek(last).unwrap();
+    file.write_all(&[byte[0] ^ 0x10]).unwrap();
+    file.sync_all().unwrap();
 }
 
 #[test]

@@ -68,7 +68,7 @@ function actOf(event) {
     target,
     href: target && TARGETS[kind](target),
     why: member("reason"),
-    outcome: member("outcome") || "done",
+    outcome: member("outcome") || (event.type.startsWith("$login-fail") ? "refused" : "done"),
   };
 }
 

@@ -9,7 +9,7 @@ import { kindOf, split, stringOf } from "../json.js";
 import { groupLag, groupState, readGroups } from "../work.js";
 import { eventHref, here, streamHref, to } from "../route.js";
 import { facts, notice, problemNotice, table } from "../table.js";
-import { counted, localTime, time } from "../time.js";
+import { counted, grouped, localTime, time } from "../time.js";
 import { watch } from "../watch.js";
 import { sourceHref } from "./groups.js";
 
@@ -61,7 +61,8 @@ async function readParked(group, parameters, signal) {
     );
   } catch (problem) {
     if (!(problem instanceof Problem) || problem.status === 401) throw problem;
-    return problem;
+    // The last one was finished or discarded since the groups were read.
+    return problem.status === 404 ? null : problem;
   }
 }
 
@@ -104,6 +105,7 @@ function consumers(group) {
   const column = (name, label, kind, value) => ({ name, label, kind, value, cell: value });
   return table({
     label: "consumers",
+    loaded: ["consumer", ""],
     name: "consumers",
     rows: group.consumers,
     columns: [
@@ -255,12 +257,12 @@ function settings({ settings: kept, filter }) {
     ["Strategy", kept.strategy],
     ["Began at", startText(kept.startFrom)],
     ["Filter", filter && filterText(filter)],
-    ["Time for an answer", kept.messageTimeoutMs ? `${kept.messageTimeoutMs} ms` : "no limit"],
+    ["Time for an answer", kept.messageTimeoutMs ? millis(kept.messageTimeoutMs) : "no limit"],
     ["Retries before an event is parked", String(kept.maxRetryCount)],
     ["Consumers at most", kept.maxSubscriberCount ? String(kept.maxSubscriberCount) : "no limit"],
     [
       "Checkpoint",
-      `after ${kept.checkpointAfterMs} ms, with ${least} to ${kept.maxCheckpointCount} events`,
+      `after ${millis(kept.checkpointAfterMs)}, with ${least} to ${kept.maxCheckpointCount} events`,
     ],
     [
       "Buffers",
@@ -269,6 +271,8 @@ function settings({ settings: kept, filter }) {
     ["Targets of links", kept.resolveLinks ? "are delivered" : "are not looked up"],
   ]);
 }
+
+const millis = (number) => `${grouped(number)} ms`;
 
 function startText(start) {
   if (start === "start") return "the first event";

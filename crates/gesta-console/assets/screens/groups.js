@@ -17,6 +17,7 @@ export async function render(root, { program, signal }) {
       el("div", { class: "bar" }, formLink("group-form", {}, "New group")),
     table({
       label: "consumer groups",
+      loaded: ["group", ""],
       rows: groups,
       columns: COLUMNS,
       empty: "The store has no consumer groups.",

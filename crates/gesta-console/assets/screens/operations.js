@@ -48,6 +48,7 @@ export async function render(root, { program, signal }) {
     el("h2", {}, "Settings"),
     table({
       label: "settings",
+      loaded: ["setting", ""],
       rows: settings,
       columns: SETTINGS,
       empty: "The program that serves the store tells no settings.",
@@ -106,7 +107,8 @@ function verificationView({ supported, last }, program) {
 }
 
 function verified({ sound, events, damage, indexDamage }) {
-  const places = (list) => list.length > 0 && el("ul", {}, ...list.map((place) => el("li", {}, place)));
+  const places = (list) =>
+    list.length > 0 ? el("ul", {}, ...list.map((place) => el("li", {}, place))) : null;
   return [
     ["Result", el("span", { class: sound ? "good" : "bad" }, sound ? "sound" : "DAMAGED")],
     ["Readable events", grouped(events)],
@@ -133,7 +135,7 @@ function backupsView({ supported, last, backups }, program) {
           requests: [request("DELETE", `backup ${last.name}`, "backup", last.id)],
         }),
       ),
-    table({ label: "backups", rows: backups, columns: BACKUPS, empty: "There is no backup." }),
+    table({ label: "backups", loaded: ["backup", ""], rows: backups, columns: BACKUPS, empty: "There is no backup." }),
   ];
 }
 

@@ -34,7 +34,7 @@ export async function render(root, { parameters, program, signal }) {
   fill(rest, state, script(projection));
   await watch(head, signal, find, (now) =>
     now
-      ? [el("h1", { class: "name" }, name), projectionFacts(now), acts(now, program)]
+      ? [el("h1", { class: "name" }, name), projectionFacts(now), advice(now), acts(now, program)]
       : [el("h1", {}, name), notice("empty", `There is no projection ${name}.`)],
   );
 }
@@ -57,6 +57,14 @@ function projectionFacts(projection) {
         : link(streamHref(`$projections-${name}-result`), `$projections-${name}-result`),
     ],
   ]);
+}
+
+/** Says what to do with a projection that has failed. */
+function advice({ status }) {
+  if (!status.startsWith("Faulted")) return null;
+  const text =
+    "Change the script, then start it: it goes on after its checkpoint with the event that it has failed at.";
+  return el("p", { class: "muted" }, text);
 }
 
 const ACT = (verb) => `POST /v1/projections/{projection}/${verb}`;
@@ -137,6 +145,10 @@ async function stateSection({ name }, partition, { can }, signal) {
       const text = memberOf(answer.trim(), key);
       return text === undefined || text === "null" ? undefined : { text };
     };
+    if (partition === "" && member("state") === undefined) {
+      const text = "A projection with partitions has a state for each of them. Name one.";
+      section.append(el("p", { class: "muted" }, text));
+    }
     section.append(payloadView("State", member("state")), payloadView("Result", member("result")));
   } catch (problem) {
     if (!(problem instanceof Problem) || problem.status === 401) throw problem;
@@ -194,6 +206,6 @@ function script({ query }) {
     );
   return [
     el("h2", {}, "Script ", copyButton(query)),
-    el("pre", { class: "script" }, query),
+    el("pre", { class: "script", tabindex: "0", role: "region", "aria-label": "Script" }, query),
   ];
 }

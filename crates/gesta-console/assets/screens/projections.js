@@ -25,6 +25,7 @@ export async function render(root, { parameters, program, signal }) {
     ),
     table({
       label: "projections",
+      loaded: ["projection", ""],
       columns: COLUMNS,
       rows: all.filter((projection) => isAll || !projection.ofSystem),
       empty: "The server has no projections of yours.",

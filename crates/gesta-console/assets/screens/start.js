@@ -85,7 +85,9 @@ function trouble({ health, groups, projections, figures }) {
       {},
       "Your user may not see groups, projections or figures, so their problems are not shown.",
     );
-  if (found.length === 0) return notice("good", el("strong", {}, "No problems."), note);
+  if (found.length === 0 && note)
+    return notice("note", el("strong", {}, "No problems in what you may see."), note);
+  if (found.length === 0) return notice("good", el("strong", {}, "No problems."));
   return notice(
     "error",
     el("strong", {}, found.length === 1 ? "1 problem" : `${found.length} problems`),

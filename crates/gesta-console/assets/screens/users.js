@@ -17,7 +17,7 @@ export async function render(root, { program, signal }) {
     el("h1", {}, "Users"),
     program.can("POST /v1/users") &&
       el("div", { class: "bar" }, formLink("user-form", {}, "New user")),
-    table({ label: "users", rows: users, columns: COLUMNS, empty: "There are no users." }),
+    table({ label: "users", loaded: ["user", ""], rows: users, columns: COLUMNS, empty: "There are no users." }),
   );
 }
 

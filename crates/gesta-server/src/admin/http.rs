@@ -64,10 +64,7 @@ impl AdminClient {
     ///
     /// [`AdminError::NotFound`] if the last scavenge has another id.
     pub async fn stop_scavenge(&self, id: &str) -> Result<Value, AdminError> {
-        // Another character could make another path.
-        if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') || id.is_empty() {
-            return Err(AdminError::NotFound { reason: "there is no such scavenge".to_owned() });
-        }
+        let id = part_of_path(id, "scavenge")?;
         self.endpoint(Method::DELETE, &format!("/admin/scavenge/{id}")).await
     }
 
@@ -149,6 +146,14 @@ impl AdminClient {
             _ if status.is_client_error() => AdminError::Invalid { reason },
             _ => no_answer(reason),
         })
+    }
+}
+
+/// Returns an id, if it is one part of a path: another character could make another path.
+pub(super) fn part_of_path<'a>(id: &'a str, what: &str) -> Result<&'a str, AdminError> {
+    match !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        true => Ok(id),
+        false => Err(AdminError::NotFound { reason: format!("there is no such {what}") }),
     }
 }
 

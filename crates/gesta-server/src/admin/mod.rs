@@ -1,5 +1,5 @@
-//! A client for operators: users, rights to streams, consumer groups, projections and figures of a
-//! server.
+//! A client for operators: users, rights to streams, consumer groups, projections, verifications,
+//! backups and figures of a server.
 //!
 //! Owns: [`AdminClient`] and [`AdminError`]. Invariants: a call has a time limit; no error has a
 //! password; a call of groups that another server of the store has to answer goes there, once.
@@ -14,6 +14,7 @@ mod groups;
 mod http;
 mod projections;
 mod proto;
+mod upkeep;
 mod users;
 
 use std::time::Duration;

@@ -36,7 +36,8 @@ pub(super) async fn check_right(
             Err(Problem::new(ProblemCode::Unauthenticated, detail))
         }
         false => {
-            let detail = format!("access to the stream `{stream}` is denied");
+            let meaning = meaning(stream).unwrap_or_default();
+            let detail = format!("access to the stream `{stream}`{meaning} is denied");
             Err(Problem::new(ProblemCode::Denied, detail).with("stream", stream.as_str()))
         }
     }
@@ -50,6 +51,15 @@ pub(super) async fn check_all(node: &Node, caller: &Caller) -> Result<(), Proble
 /// Checks the right to read the names of streams.
 pub(super) async fn check_names(node: &Node, caller: &Caller) -> Result<(), Problem> {
     check_right(node, caller, &of_system(STREAMS), Right::Read).await
+}
+
+/// Explains a stream that callers meet without having named it.
+fn meaning(stream: &StreamName) -> Option<&'static str> {
+    match stream.as_str() {
+        ALL => Some(", which is the whole store,"),
+        STREAMS => Some(", which has the names of all streams,"),
+        _ => None,
+    }
 }
 
 fn of_system(name: &str) -> StreamName {

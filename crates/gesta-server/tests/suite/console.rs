@@ -2,7 +2,9 @@
 
 mod acting;
 mod hostile;
+mod newcomer;
 mod routes;
 mod screens;
 mod signing_in;
+mod states;
 mod store;

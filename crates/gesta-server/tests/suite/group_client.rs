@@ -184,9 +184,19 @@ impl GroupConsumer {
     /// Connects, and takes the confirmation.
     pub(crate) async fn connect(
         client: &mut GroupClient,
-        (stream, group): (&str, &str),
+        of: (&str, &str),
         slots: i32,
     ) -> Result<Self, Status> {
+        let (answers, asked) = Self::asking(of, slots).await;
+        let messages = client.read(asked).await?.into_inner();
+        Self::confirmed(answers, messages, of).await
+    }
+
+    /// Returns what asks for a connection, and the answers that follow.
+    pub(crate) async fn asking(
+        (stream, group): (&str, &str),
+        slots: i32,
+    ) -> (mpsc::Sender<ReadReq>, ReceiverStream<ReadReq>) {
         use read_req::{
             Options,
             options::{StreamOption, UuidOption, uuid_option},
@@ -204,7 +214,15 @@ impl GroupConsumer {
         let (answers, sent) = mpsc::channel(100);
         let content = Some(read_req::Content::Options(options));
         answers.send(ReadReq { content }).await.unwrap();
-        let messages = client.read(ReceiverStream::new(sent)).await?.into_inner();
+        (answers, ReceiverStream::new(sent))
+    }
+
+    /// Takes the confirmation.
+    pub(crate) async fn confirmed(
+        answers: mpsc::Sender<ReadReq>,
+        messages: Streaming<ReadResp>,
+        (stream, group): (&str, &str),
+    ) -> Result<Self, Status> {
         let mut consumer = Self { answers, messages };
         let ended = || Status::unavailable("ended without a confirmation");
         match consumer.next_or_end().await?.ok_or_else(ended)? {
@@ -252,11 +270,15 @@ impl GroupConsumer {
     }
 
     pub(crate) async fn nack(&self, event: &ReadEvent, action: Action) {
+        self.nack_because(event, action, "the test says so").await;
+    }
+
+    pub(crate) async fn nack_because(&self, event: &ReadEvent, action: Action, reason: &str) {
         let nack = read_req::Nack {
             id: Default::default(),
             ids: ids(&[event]),
             action: action.into(),
-            reason: "the test says so".to_owned(),
+            reason: reason.to_owned(),
         };
         self.say(read_req::Content::Nack(nack)).await;
     }

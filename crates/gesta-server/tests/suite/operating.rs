@@ -58,7 +58,7 @@ impl Scavenger for Broken {
 }
 
 /// The scavenge of a log.
-struct OfLog(LogStore);
+pub(crate) struct OfLog(pub(crate) LogStore);
 
 impl Scavenger for OfLog {
     fn scavenge(

@@ -6,7 +6,10 @@ use std::{
     io::{Seek as _, SeekFrom, Write as _},
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, Sender, channel},
+    },
 };
 
 use gesta_log::{LogStore, Options};
@@ -28,9 +31,9 @@ use crate::{
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// The upkeep of a store in a directory.
-struct OfDirectory {
-    store: PathBuf,
-    backups: PathBuf,
+pub(crate) struct OfDirectory {
+    pub(crate) store: PathBuf,
+    pub(crate) backups: PathBuf,
 }
 
 impl Upkeep for OfDirectory {
@@ -104,6 +107,53 @@ impl Upkeep for EndlessUpkeep {
 
     fn backup_figures(&self, _: &Path) -> Result<Option<BackupFigures>, Failure> {
         Ok(None)
+    }
+}
+
+/// Upkeep that tells a first quarter, and goes on when the scenario lets it.
+pub(crate) struct Held {
+    of: OfDirectory,
+    proceed: Mutex<Receiver<()>>,
+}
+
+impl Held {
+    /// Returns what lets one work go on, too.
+    pub(crate) fn of(of: OfDirectory) -> (Self, Sender<()>) {
+        let (sender, proceed) = channel();
+        (Self { of, proceed: Mutex::new(proceed) }, sender)
+    }
+
+    fn wait(&self, progress: &mut dyn FnMut(UpkeepProgress) -> ControlFlow<()>) {
+        let _ = progress(UpkeepProgress::new(256, 1_024));
+        // A scenario that has ended holds nothing.
+        let _ = self.proceed.lock().unwrap().recv();
+    }
+}
+
+impl Upkeep for Held {
+    fn verify(
+        &self,
+        progress: &mut dyn FnMut(UpkeepProgress) -> ControlFlow<()>,
+    ) -> Result<Option<VerifyFindings>, Failure> {
+        self.wait(progress);
+        self.of.verify(progress)
+    }
+
+    fn backups(&self) -> Option<&Path> {
+        self.of.backups()
+    }
+
+    fn back_up(
+        &self,
+        target: &Path,
+        progress: &mut dyn FnMut(UpkeepProgress) -> ControlFlow<()>,
+    ) -> Result<Option<BackupFigures>, Failure> {
+        self.wait(progress);
+        self.of.back_up(target, progress)
+    }
+
+    fn backup_figures(&self, target: &Path) -> Result<Option<BackupFigures>, Failure> {
+        self.of.backup_figures(target)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `gesta server`: what operators do with a running `gesta serve`.
 //!
-//! Owns: the subcommands for users, rights to streams, groups, projections, scavenges, figures and
-//! the end.
+//! Owns: the subcommands for users, rights to streams, groups, projections, scavenges,
+//! verifications, backups, figures and the end.
 //! Invariant: no password is an argument. Not here: streams and events, which have verbs of their
 //! own.
 
@@ -13,6 +13,7 @@ mod password;
 mod projections;
 mod scavenge;
 mod target;
+mod upkeep;
 mod users;
 
 use anyhow::Result;
@@ -25,6 +26,7 @@ use self::{
     projections::ScriptsCommand,
     scavenge::ScavengeCommand,
     target::ServerTarget,
+    upkeep::{BackupCommand, VerifyCommand},
     users::UsersCommand,
 };
 use crate::{confirm::Confirm, exit::Outcome, output::Output};
@@ -39,6 +41,8 @@ Examples:
   gesta server groups replay order-1 mail
   gesta server projections create totals --file totals.js
   gesta server scavenge start
+  gesta server verify start --reason weekly
+  gesta server backup start monday --reason nightly
   gesta server stats
 
 The password of the login is asked for at a terminal, or taken from GESTA_PASSWORD or
@@ -46,7 +50,36 @@ The password of the login is asked for at a terminal, or taken from GESTA_PASSWO
 
 Exit codes:
   0  success
-  1  refused by the server, for example because the name exists
+  1  refused by the server, for example because the name exists; damage was found
+  2  usage error, no answer, or the user may not do it
+  3  not found";
+
+const VERIFY_HINT: &str = "\
+Examples:
+  gesta server verify start --reason weekly
+  gesta server verify show --wait
+
+The server does the work: a command that is interrupted leaves it running, and `show` follows it.
+One verification, backup or scavenge runs at a time.
+
+Exit codes:
+  0  sound, or running
+  1  damaged, refused because other work runs, stopped, or failed
+  2  usage error, no answer, or the user may not do it
+  3  not found";
+
+const BACKUP_HINT: &str = "\
+Examples:
+  gesta server backup start monday --reason nightly
+  gesta server backup list
+  gesta restore /mnt/backups/monday ./things-again
+
+The server does the work: a command that is interrupted leaves it running, and `show` follows it.
+One verification, backup or scavenge runs at a time. `gesta restore` needs the directory itself.
+
+Exit codes:
+  0  success, or running
+  1  refused because other work runs, stopped, or failed; an earlier backup is unchanged
   2  usage error, no answer, or the user may not do it
   3  not found";
 
@@ -77,6 +110,12 @@ enum ServerCommand {
     /// Start, show and stop the scavenge of a store in a directory
     #[command(subcommand)]
     Scavenge(ScavengeCommand),
+    /// Check every byte of a store in a directory while it is served
+    #[command(subcommand, after_help = VERIFY_HINT)]
+    Verify(VerifyCommand),
+    /// Back up a store in a directory while it is served, and list its backups
+    #[command(subcommand, after_help = BACKUP_HINT)]
+    Backup(BackupCommand),
     /// Show the figures of the server
     Stats,
     /// End the server gracefully. Asks for confirmation
@@ -95,7 +134,10 @@ impl ServerVerb {
             ServerCommand::Users(verb) => verb.confirm()?,
             ServerCommand::Acl(verb) => verb.confirm()?,
             ServerCommand::Shutdown { confirm } => confirm.ask("this ends the server")?,
-            ServerCommand::Scavenge(_) | ServerCommand::Stats => {}
+            ServerCommand::Scavenge(_)
+            | ServerCommand::Verify(_)
+            | ServerCommand::Backup(_)
+            | ServerCommand::Stats => {}
         }
         let client = self.target.client()?;
         match self.verb {
@@ -104,6 +146,8 @@ impl ServerVerb {
             ServerCommand::Groups(verb) => verb.run(&client, output),
             ServerCommand::Projections(verb) => verb.run(&client, output),
             ServerCommand::Scavenge(verb) => verb.run(&client, output),
+            ServerCommand::Verify(verb) => verb.run(&client, output),
+            ServerCommand::Backup(verb) => verb.run(&client, output),
             ServerCommand::Shutdown { .. } => {
                 wait(client.shut_down())?;
                 done(output)

@@ -27,24 +27,29 @@ fn event(number: u64, event_type: &str, cause: &str) -> Value {
 }
 
 /// Returns the id of an event of the conversation.
-pub(super) fn id(number: u64) -> String {
+fn id(number: u64) -> String {
     format!("7b0a1f0e-51cb-4c1c-9d0c-{number:012}")
 }
 
-async fn append(api: Api, stream: &str, event: Value) {
-    let body = json!({ "streams": [{ "stream": stream, "events": [event] }] });
-    api.append(&body).await.done();
+/// Returns the appends of the conversation `checkout-42`, each caused by the one before.
+pub(super) fn conversation() -> [Value; 5] {
+    [
+        ("cart-7", event(1, "cart-checked-out", "check-out-7")),
+        ("order-1", event(2, "order-placed", &id(1))),
+        ("payment-9", event(3, "payment-requested", &id(2))),
+        ("payment-9", event(4, "payment-received", &id(3))),
+        ("order-1", event(5, "order-confirmed", &id(4))),
+    ]
+    .map(|(stream, event)| json!({ "streams": [{ "stream": stream, "events": [event] }] }))
 }
 
 /// Serves a store in which every screen has something to show.
 pub(super) async fn filled() -> Scene {
     let scene = Scene::of_log().await;
     let api = Api::of(&scene);
-    append(api, "cart-7", event(1, "cart-checked-out", "check-out-7")).await;
-    append(api, "order-1", event(2, "order-placed", &id(1))).await;
-    append(api, "payment-9", event(3, "payment-requested", &id(2))).await;
-    append(api, "payment-9", event(4, "payment-received", &id(3))).await;
-    append(api, "order-1", event(5, "order-confirmed", &id(4))).await;
+    for append in conversation() {
+        api.append(&append).await.done();
+    }
     for number in 0..120 {
         api.grow("ticks-1", &format!("tick-{}", number % 3), &[]).await;
     }
