@@ -44,10 +44,11 @@ const CONDITION_PATIENCE: Duration = Duration::from_secs(90);
 /// Directory for pictures of screens, if there should be some.
 const PICTURES: &str = "GESTA_CONSOLE_PICTURES";
 
-/// The widths and themes in which screens are looked at, for [`Page::look`]. The last one is a
-/// phone's.
-pub const LOOKS: [(u32, &str); 5] =
-    [(1_400, "light"), (800, "dark"), (1_400, "dark"), (800, "light"), (400, "light")];
+/// The widths and themes in which screens are looked at, for [`Page::look`].
+pub const LOOKS: [(u32, &str); 4] =
+    [(1_400, "light"), (800, "dark"), (1_400, "dark"), (800, "light")];
+/// The width and theme of a phone.
+pub const PHONE: (u32, &str) = (400, "light");
 
 /// A browser with one page. Dropping it ends the browser.
 pub struct Page {
@@ -294,10 +295,10 @@ impl Page {
         self.seen.push((screen, address.as_str().unwrap().to_owned()));
     }
 
-    /// Looks at every screen that was seen in the first of [`LOOKS`] again, in the others.
-    pub async fn look_again(&mut self) {
-        for (width, theme) in LOOKS.into_iter().skip(1) {
-            self.look(width, theme).await;
+    /// Looks again at every screen that was seen, in other looks.
+    pub async fn look_again(&mut self, looks: &[(u32, &str)]) {
+        for (width, theme) in looks {
+            self.look(*width, theme).await;
             for (screen, address) in self.seen.clone() {
                 self.show(&address).await;
                 self.assert_readable(screen).await;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use gesta_server::{Server, ServerLabels, ServerSetting};
-use gesta_services::chromium::{LOOKS, Page};
+use gesta_services::chromium::{LOOKS, PHONE, Page};
 use gesta_store::memory::MemoryStore;
 use serde_json::{Value, json};
 
@@ -666,7 +666,7 @@ async fn every_screen_of_acts_is_readable_in_both_themes_and_widths() {
     at.scene
         .send("POST /v1/groups/order-1/none/replay-parked?reason=mended", &at.admin, &Value::Null)
         .await;
-    for (width, theme) in LOOKS {
+    for (width, theme) in LOOKS.into_iter().chain([PHONE]) {
         at.page.look(width, theme).await;
         for (name, address, part) in screens() {
             at.go("#/none", "main").await;

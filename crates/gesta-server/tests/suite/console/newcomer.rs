@@ -7,7 +7,7 @@ use std::{fs, path::PathBuf, sync::Arc, sync::mpsc};
 
 use gesta_log::{IndexedIds, LogStore, Options};
 use gesta_server::{Server, ServerLabels, ServerSetting};
-use gesta_services::chromium::Page;
+use gesta_services::chromium::{LOOKS, PHONE, Page};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tonic::service::interceptor::InterceptedService;
@@ -382,6 +382,7 @@ async fn a_newcomer_finds_their_way_through_every_screen_of_a_server() {
     newcomer.takes_care_of_the_store().await;
     newcomer.watches_and_exports().await;
     newcomer.looks_around().await;
-    newcomer.page.look_again().await;
+    newcomer.page.look_again(&LOOKS[1..]).await;
+    newcomer.page.look_again(&[PHONE]).await;
     newcomer.page.assert_clean();
 }

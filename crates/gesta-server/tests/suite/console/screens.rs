@@ -2,7 +2,7 @@
 //! without a request to another place and without a violation of accessibility, in both themes and
 //! two widths.
 
-use gesta_services::chromium::{LOOKS, Page};
+use gesta_services::chromium::{LOOKS, PHONE, Page};
 use serde_json::{Value, json};
 
 use super::store;
@@ -35,7 +35,7 @@ const SCREENS: &[(&str, &str, &[&str])] = &[
 async fn every_screen_shows_its_data_in_both_themes_and_widths() {
     let scene = store::filled().await;
     let Some(mut page) = page_of(&scene).await else { return };
-    for (width, theme) in LOOKS {
+    for (width, theme) in LOOKS.into_iter().chain([PHONE]) {
         page.look(width, theme).await;
         for (name, address, texts) in SCREENS {
             page.load(address).await;

@@ -1,7 +1,7 @@
 //! Screens without what they usually show: an empty store, nobody signed in, no rights, names that
 //! are as long as names get, a server that is gone. Each is readable in both themes and all widths.
 
-use gesta_services::chromium::{LOOKS, Page};
+use gesta_services::chromium::{LOOKS, PHONE, Page};
 use serde_json::{Value, json};
 
 use super::signing_in::sign_in;
@@ -15,7 +15,7 @@ use crate::{
 
 /// Looks at screens in all looks.
 async fn look(page: &mut Page, state: &str, screens: &[&str]) {
-    for (width, theme) in LOOKS {
+    for (width, theme) in LOOKS.into_iter().chain([PHONE]) {
         page.look(width, theme).await;
         for screen in screens {
             page.show(screen).await;
@@ -23,6 +23,13 @@ async fn look(page: &mut Page, state: &str, screens: &[&str]) {
             page.assert_readable(&format!("{state}-{name}")).await;
         }
     }
+}
+
+/// Looks at the screen that is there in all looks.
+async fn look_here(page: &mut Page, name: &str) {
+    page.assert_readable_in_all_looks(name).await;
+    page.look(PHONE.0, PHONE.1).await;
+    page.assert_readable(name).await;
 }
 
 #[tokio::test]
@@ -53,7 +60,7 @@ async fn an_empty_store_says_on_each_screen_what_could_be_there() {
     let (none, others) = shown.split_last().unwrap();
     look(&mut page, "empty", others).await;
     page.load(none).await;
-    page.assert_readable_in_all_looks("empty-none").await;
+    look_here(&mut page, "empty-none").await;
     // A stream or an event that does not exist is a refusal with 404.
     assert!(page.errors.iter().all(|error| error.contains("404")), "{:#?}", page.errors);
 }
@@ -71,7 +78,7 @@ async fn a_caller_without_rights_is_told_what_they_lack_on_each_screen() {
     let Some(mut page) = Page::open(&server).await else { return };
     page.load("#/start").await;
     page.until_shown("Sign in").await;
-    page.assert_readable_in_all_looks("signed-out").await;
+    look_here(&mut page, "signed-out").await;
     sign_in(&mut page, "ann", "changeit").await;
     page.until("document.querySelector('main').dataset.state === 'ready'").await;
     let screens = [
@@ -151,7 +158,7 @@ async fn names_of_two_hundred_characters_break_no_screen() {
     page.show(&format!("#/stream?name={stream}")).await;
     page.click("main button.destructive", "Delete").await;
     page.until("document.querySelector('dialog')?.open").await;
-    page.assert_readable_in_all_looks("long-dialog").await;
+    look_here(&mut page, "long-dialog").await;
     page.assert_clean();
 }
 
@@ -166,9 +173,9 @@ async fn a_server_that_is_gone_is_told_on_what_was_read_and_on_what_is_asked() {
     scene.stop();
     scene.ended().await;
     page.until("document.querySelector('main .stale')").await;
-    page.assert_readable_in_all_looks("gone-stale").await;
+    look_here(&mut page, "gone-stale").await;
     page.value("location.hash = '#/streams'").await;
     page.until("document.querySelector('main .notice.error:not(.stale)')").await;
     assert_eq!(page.value("document.querySelector('h1').innerText").await, Value::from("Streams"));
-    page.assert_readable_in_all_looks("gone").await;
+    look_here(&mut page, "gone").await;
 }
