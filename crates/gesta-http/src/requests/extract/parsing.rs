@@ -10,7 +10,7 @@ use serde::de::{
     value::{Error as ValueError, MapDeserializer},
 };
 
-use super::url_value::{UrlValue, UrlValues};
+use super::url_value::UrlValues;
 
 /// Parses a complete JSON text.
 pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, InvalidField> {
@@ -41,7 +41,8 @@ fn without_place(error: &serde_json::Error) -> String {
 
 /// Parses one value of a URL; the error is its reason.
 pub(super) fn of_value<T: DeserializeOwned>(value: &str) -> Result<T, String> {
-    T::deserialize(UrlValue(value)).map_err(|error: ValueError| error.to_string())
+    T::deserialize(UrlValues { name: "", values: vec![value] })
+        .map_err(|error: ValueError| error.to_string())
 }
 
 /// Returns the values of each name, in the order of the first ones.

@@ -14,27 +14,14 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-/// A value of a URL, read as a text, a number or a boolean.
-pub(super) struct UrlValue<'p>(pub(super) &'p str);
-
-/// All values of one name in a query string, in order.
+/// The values of one name in a URL, in order. One is read as a text, a number or a boolean.
 #[derive(Clone, Debug)]
 pub(super) struct UrlValues<'p> {
     pub(super) name: &'p str,
     pub(super) values: Vec<&'p str>,
 }
 
-impl<'p> UrlValues<'p> {
-    /// Returns the only value. The error is that of serde for a field that is there twice.
-    fn single(self) -> Result<UrlValue<'p>, Error> {
-        match self.values.as_slice() {
-            [only] => Ok(UrlValue(only)),
-            _ => Err(Error::custom(format!("duplicate field `{}`", self.name))),
-        }
-    }
-}
-
-impl<'de> IntoDeserializer<'de, Error> for UrlValue<'de> {
+impl<'de> IntoDeserializer<'de, Error> for UrlValues<'de> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -42,14 +29,22 @@ impl<'de> IntoDeserializer<'de, Error> for UrlValue<'de> {
     }
 }
 
-impl UrlValue<'_> {
+impl<'p> UrlValues<'p> {
+    /// Returns the only value. The error is that of serde for a field that is there twice.
+    fn text(&self) -> Result<&'p str, Error> {
+        match self.values.as_slice() {
+            [only] => Ok(only),
+            _ => Err(Error::custom(format!("duplicate field `{}`", self.name))),
+        }
+    }
+
     fn number<N: std::str::FromStr + fmt::Display>(&self, min: N, max: N) -> Result<N, Error> {
+        let text = self.text()?;
         // `parse` alone would accept a leading `+`.
-        let digits = self.0.strip_prefix('-').unwrap_or(self.0);
+        let digits = text.strip_prefix('-').unwrap_or(text);
         let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        let number = self.0.parse().ok().filter(|_| plain);
+        let number = text.parse().ok().filter(|_| plain);
         number.ok_or_else(|| {
-            let text = self.0;
             Error::custom(format!("must be a whole number from {min} to {max}; got `{text}`"))
         })
     }
@@ -63,12 +58,12 @@ macro_rules! numbers {
     )+ };
 }
 
-impl<'de> Deserializer<'de> for UrlValue<'de> {
+impl<'de> Deserializer<'de> for UrlValues<'de> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         // A URL has only texts; a type that accepts any value gets one.
-        visitor.visit_borrowed_str(self.0)
+        visitor.visit_borrowed_str(self.text()?)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -84,8 +79,14 @@ impl<'de> Deserializer<'de> for UrlValue<'de> {
         visitor.visit_newtype_struct(self)
     }
 
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let Self { name, values } = self;
+        let each = values.into_iter().map(|value| Self { name, values: vec![value] });
+        visitor.visit_seq(SeqDeserializer::new(each))
+    }
+
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.0 {
+        match self.text()? {
             "true" => visitor.visit_bool(true),
             "false" => visitor.visit_bool(false),
             text => Err(Error::custom(format!("must be `true` or `false`; got `{text}`"))),
@@ -98,7 +99,7 @@ impl<'de> Deserializer<'de> for UrlValue<'de> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        visitor.visit_enum(self.0.into_deserializer())
+        visitor.visit_enum(self.text()?.into_deserializer())
     }
 
     numbers! {
@@ -106,61 +107,6 @@ impl<'de> Deserializer<'de> for UrlValue<'de> {
         deserialize_u32 => visit_u32(u32), deserialize_u64 => visit_u64(u64),
         deserialize_i8 => visit_i8(i8), deserialize_i16 => visit_i16(i16),
         deserialize_i32 => visit_i32(i32), deserialize_i64 => visit_i64(i64)
-    }
-
-    forward_to_deserialize_any! {
-        i128 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct
-        map struct identifier ignored_any
-    }
-}
-
-impl<'de> IntoDeserializer<'de, Error> for UrlValues<'de> {
-    type Deserializer = Self;
-
-    fn into_deserializer(self) -> Self {
-        self
-    }
-}
-
-macro_rules! of_the_only_value {
-    ($($read:ident),+) => { $(
-        fn $read<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            self.single()?.$read(visitor)
-        }
-    )+ };
-}
-
-impl<'de> Deserializer<'de> for UrlValues<'de> {
-    type Error = Error;
-
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_seq(SeqDeserializer::new(self.values.into_iter().map(UrlValue)))
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        self.single()?.deserialize_enum(name, variants, visitor)
-    }
-
-    of_the_only_value! {
-        deserialize_any, deserialize_bool, deserialize_u8, deserialize_u16, deserialize_u32,
-        deserialize_u64, deserialize_i8, deserialize_i16, deserialize_i32, deserialize_i64
     }
 
     forward_to_deserialize_any! {
