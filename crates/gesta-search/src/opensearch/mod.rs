@@ -154,11 +154,7 @@ impl Server {
         let Some(last) = last.map(|index| index.build.id.build) else { return Ok(()) };
         let is_overtaken = |index: &ListedIndex| is_live(index) && index.build.id.build != last;
         for index in listed.iter().filter(|index| is_overtaken(index)) {
-            let answer = self.http.delete(&format!("/{}", index.name)).await?;
-            // Another process may have been faster.
-            if !answer.is_missing_index() {
-                answer.ok(&self.http)?;
-            }
+            self.drop_build(&index.build.id).await?;
         }
         listed.retain(|index| !is_overtaken(index));
         Ok(())
