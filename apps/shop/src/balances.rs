@@ -73,7 +73,7 @@ async fn standstill(gesta: &Gesta, source: &dyn EventStore, end: Position) -> an
         sleep(STANDSTILL_MAX).await;
         let now = gesta.reached::<Accounts>();
         if now.is_some_and(|now| now >= end) {
-            // What remains is one query, which has a limit of its own.
+            // Only one query is left to do, and it has a limit of its own.
             return pending().await;
         }
         if now == reached {

@@ -297,7 +297,7 @@ fn root_field(name: &str, field: &Arc<RootField>, catalogue: &Arc<Catalogue>) ->
             let at_least = call.at_least;
             match asked.ask(caller, call).await {
                 Ok(outcome) => {
-                    // What a command answers with links to what it has changed.
+                    // The answer of a command links to resources that it has changed.
                     let is_command = asked.operation.kind == Kind::Mutation;
                     let floor = at_least.max(outcome.position.filter(|_| is_command));
                     loader.set_floor(&context.ctx.item.node.response_key().node, floor);

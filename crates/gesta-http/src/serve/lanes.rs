@@ -174,8 +174,7 @@ mod tests {
     async fn a_connection_that_panics_ends_alone() {
         let (mut lanes, mut tasks) = (Lanes::default(), JoinSet::new());
         let (ends, end) = oneshot::channel();
-        let others = (0..thread::available_parallelism().map_or(1, NonZero::get)).map(|_| ());
-        for () in others {
+        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
             lanes.add(async { panic!("a fault in a connection") }, &mut tasks);
         }
         lanes.add(async move { ends.send(()).unwrap() }, &mut tasks);

@@ -178,7 +178,7 @@ impl Source {
         let mut tasks = JoinSet::new();
         let mut looks = interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // What kept the session before from its work is over once they answer.
+        // The trouble of the session before is over once they answer.
         let mut brokers_away = self.progress.view().status().trouble.is_some();
         let trouble = loop {
             tokio::select! {
