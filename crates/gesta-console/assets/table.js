@@ -11,6 +11,15 @@ import { current, here, keep } from "./route.js";
 /** Number of rows that a table shows at once if the server does not page. */
 const ROWS_MAX = 100;
 
+/** Makes the pages of a list that the server pages by cursors: the first one and the next one. */
+export function cursorPages(parameters, next) {
+  const isFirst = !parameters.has("cursor");
+  return [
+    { label: "First", href: isFirst ? null : here({ cursor: null }), key: "prev" },
+    { label: "Next", href: next ? here({ cursor: next }) : null, key: "next" },
+  ];
+}
+
 /**
  * Makes a table of `rows`. A column is `{ name, label, cell, value, kind }`: `cell` makes the
  * content, `value` gives what is sorted and filtered, and `kind` is a class: `number`, `time`,

@@ -4,23 +4,35 @@ import { actButton, request } from "../acts.js";
 import { get, pathOf } from "../api.js";
 import { el, fill, link } from "../dom.js";
 import { eventHref, here, streamHref } from "../route.js";
-import { choice, table } from "../table.js";
+import { choice, cursorPages, notice, table } from "../table.js";
 import { counted, localTime, time } from "../time.js";
 import { watch } from "../watch.js";
 import { tryButton } from "./try-letter.js";
-import { column, controlColumn, errorText, projectionHref, reactorHref, readReactors } from "./parts.js";
+import {
+  column,
+  controlColumn,
+  errorText,
+  projectionHref,
+  reactorHref,
+  readProjections,
+  readReactors,
+} from "./parts.js";
 
 export const title = "Dead letters";
 
+/** Dead letters of a page. */
+const PAGE_LETTERS = 100;
+
 export async function render(root, { parameters, program, signal }) {
   const of = parameters.get("of");
+  const cursor = parameters.get("cursor");
   await watch(
     root,
     signal,
-    () => read(program, signal),
-    (letters) => {
-      const owners = [...new Set(letters.map((letter) => letter.of))].sort();
-      const shown = letters.filter((letter) => !of || letter.of === of);
+    () => read(program, of, cursor, signal),
+    ({ names, lists }) => {
+      const [only, ...others] = lists;
+      const isPaged = only !== undefined && others.length === 0;
       return [
         el("h1", {}, "Dead letters"),
         el(
@@ -28,54 +40,73 @@ export async function render(root, { parameters, program, signal }) {
           { class: "muted" },
           "An event that failed at every attempt. The later events of its stream wait behind it, so that each stream is handled in order.",
         ),
-        (owners.length > 1 || of) &&
+        (names.length > 1 || of) &&
           choice("Projections and reactors", [
-            { label: "All", href: here({ of: null }), isOn: !of },
-            ...owners.map((name) => ({
+            { label: "All", href: here({ of: null, cursor: null }), isOn: !of },
+            ...names.map((name) => ({
               label: name,
-              href: here({ of: name }),
+              href: here({ of: name, cursor: null }),
               isOn: of === name,
             })),
           ]),
-        letterTable(shown, program),
+        others.length > 0 &&
+          lists.some(({ next }) => next) &&
+          notice(
+            "note",
+            `At most the first ${PAGE_LETTERS} of each projection and reactor. Choose one to see all of its dead letters.`,
+          ),
+        letterTable(
+          lists.flatMap(({ letters }) => letters),
+          program,
+          isPaged ? cursorPages(parameters, only.next) : undefined,
+        ),
       ];
     },
   );
 }
 
-async function read({ can }, signal) {
+/** Reads a page of each projection and reactor that has dead letters, or of those named `of`. */
+async function read({ can }, of, cursor, signal) {
   const [projections, reactors] = await Promise.all([
-    get("v1/dead-letters", {}, signal),
-    can("listReactorDeadLetters") ? ofReactors(signal) : [],
+    readProjections(signal),
+    can("listReactorDeadLetters") ? readReactors(signal) : [],
   ]);
-  return projections.items.map((letter) => ofProjection(letter, projections.items)).concat(reactors);
+  const haveSome = (all) => all.filter((one) => one.deadLetters > 0).map((one) => one.name);
+  const ofKinds = [
+    ...haveSome(projections).map((name) => ({ name, read: projectionLetters })),
+    ...haveSome(reactors).map((name) => ({ name, read: reactorLetters })),
+  ];
+  const names = [...new Set([...ofKinds.map(({ name }) => name), ...(of ? [of] : [])])].sort();
+  const shown = ofKinds.filter(({ name }) => !of || name === of);
+  // A cursor belongs to one list.
+  const page = { limit: PAGE_LETTERS, cursor: shown.length === 1 ? cursor : null };
+  return { names, lists: await Promise.all(shown.map((one) => one.read(one.name, page, signal))) };
 }
 
-function ofProjection(letter, all) {
-  const isBehind = (other) =>
-    other.projection === letter.projection && other.waitsBehind === letter.position;
+async function projectionLetters(name, page, signal) {
+  const { items, next } = await get("v1/dead-letters", { projection: name, ...page }, signal);
+  return { letters: items.map(projectionLetter), next };
+}
+
+function projectionLetter(letter) {
   return {
     ...letter,
     kind: "projection",
     of: letter.projection,
     ofHref: projectionHref(letter.projection),
     error: letter.waitsBehind === undefined ? letter.reason : "",
-    behind: all.filter(isBehind).length,
     path: ["dead-letters", letter.id],
   };
 }
 
-async function ofReactors(signal) {
-  const reactors = (await readReactors(signal)).filter((reactor) => reactor.deadLetters > 0);
-  const lists = reactors.map(async ({ name }) => {
-    const path = pathOf("reactors", name, "dead-letters");
-    return (await get(path, {}, signal)).items.map((letter) => reactorLetter(name, letter));
-  });
-  return (await Promise.all(lists)).flat();
+/** Reads a page of the dead letters of a reactor, in the form of all. */
+export async function reactorLetters(name, page, signal) {
+  const path = pathOf("reactors", name, "dead-letters");
+  const { items, next } = await get(path, page, signal);
+  return { letters: items.map((letter) => reactorLetter(name, letter)), next };
 }
 
-/** Returns the dead letter of a reactor in the form of all. */
-export function reactorLetter(name, letter) {
+function reactorLetter(name, letter) {
   return {
     ...letter,
     kind: "reactor",
@@ -87,8 +118,11 @@ export function reactorLetter(name, letter) {
   };
 }
 
-/** Makes the table of dead letters, with the acts for those that are marked. */
-export function letterTable(letters, program) {
+/**
+ * Makes the table of dead letters, with the acts for those that are marked. `pages` are those of
+ * the server.
+ */
+export function letterTable(letters, program, pages) {
   const marked = new Set();
   const state = el("span", { class: "count", role: "status" });
   const acts = el("div", { class: "bar acts" });
@@ -141,6 +175,8 @@ export function letterTable(letters, program) {
     label: "dead letters",
     columns: [controlColumn("mark", "Mark", mark), ...COLUMNS, ...tries(program)],
     rows: letters,
+    pages,
+    loaded: pages && ["letter", " on this page"],
     empty: "There are no dead letters.",
   });
   all.addEventListener("click", () => {

@@ -62,7 +62,7 @@ function parts(instance, context) {
       : table({ label: heading, name, rows, columns }),
   ];
   const subject = `instance:${instance.id}`;
-  const inputs = instance.setAside.map((input, at) => ({ ...input, subject, at }));
+  const inputs = instance.setAside.map((input) => ({ ...input, subject }));
   return [
     section(
       "Inputs set aside",

@@ -4,7 +4,7 @@ import { actButton, request } from "../acts.js";
 import { get, pathOf } from "../api.js";
 import { el, link } from "../dom.js";
 import { here } from "../route.js";
-import { choice, facts, notice, table } from "../table.js";
+import { choice, cursorPages, facts, notice, table } from "../table.js";
 import { ago, grouped, localTime, time } from "../time.js";
 import { watch } from "../watch.js";
 import { column, controlColumn, errorText, instanceHref, stateMark } from "./parts.js";
@@ -13,8 +13,8 @@ import { inputColumns } from "./set-aside.js";
 export const title = ({ parameters }) => `Process manager ${parameters.get("name")}`;
 
 const STATES = ["running", "troubled", "ended", "cancelled"];
-/** Instances of a page. */
-const PAGE_INSTANCES = 100;
+/** Instances or inputs of a page. */
+const PAGE_ROWS = 100;
 /** Timers that are listed. */
 const TIMERS_MAX = 200;
 
@@ -99,14 +99,14 @@ const CONTENTS = {
         {
           state: STATES.includes(show) ? show : null,
           cursor: parameters.get("cursor"),
-          limit: PAGE_INSTANCES,
+          limit: PAGE_ROWS,
         },
         signal,
       ),
     draw: ({ items, next }, { name, parameters }) => [
       // A search reads a bounded number of instances, in order of their ids.
       next &&
-        items.length < PAGE_INSTANCES &&
+        items.length < PAGE_ROWS &&
         notice(
           "note",
           "The search stopped after the instances that it reads at once. “Next” goes on with it.",
@@ -116,14 +116,7 @@ const CONTENTS = {
         rows: items,
         columns: instanceColumns(name),
         loaded: ["instance", " on this page"],
-        pages: [
-          {
-            label: "First",
-            href: parameters.has("cursor") ? here({ cursor: null }) : null,
-            key: "prev",
-          },
-          { label: "Next", href: next ? here({ cursor: next }) : null, key: "next" },
-        ],
+        pages: cursorPages(parameters, next),
         empty: next ? "None so far." : "There are no instances in this state.",
       }),
     ],
@@ -141,14 +134,18 @@ const CONTENTS = {
   },
   "set-aside": {
     read: (name, show, parameters, signal) =>
-      get(pathOf("processes", name, "set-aside"), {}, signal),
-    draw: ({ items }, { name, program }) =>
+      get(
+        pathOf("processes", name, "set-aside"),
+        { cursor: parameters.get("cursor"), limit: PAGE_ROWS },
+        signal,
+      ),
+    draw: ({ items, next }, { name, parameters, program }) =>
       table({
         label: "inputs set aside",
-        rows: items.flatMap(({ subject, inputs }) =>
-          inputs.map((input, at) => ({ ...input, subject, at })),
-        ),
+        rows: items.flatMap(({ subject, inputs }) => inputs.map((input) => ({ ...input, subject }))),
         columns: inputColumns(name, program),
+        loaded: ["input", " on this page"],
+        pages: cursorPages(parameters, next),
         empty: "No input is set aside.",
       }),
   },

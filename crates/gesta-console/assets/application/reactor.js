@@ -3,13 +3,16 @@
 import { actButton, request } from "../acts.js";
 import { get, pathOf } from "../api.js";
 import { el } from "../dom.js";
-import { facts, notice } from "../table.js";
+import { cursorPages, facts, notice } from "../table.js";
 import { grouped } from "../time.js";
 import { Rates, watch } from "../watch.js";
-import { letterTable, reactorLetter } from "./dead-letters.js";
+import { letterTable, reactorLetters } from "./dead-letters.js";
 import { lagText, rateText, stateMark } from "./parts.js";
 
 export const title = ({ parameters }) => `Reactor ${parameters.get("name")}`;
+
+/** Dead letters of a page. */
+const PAGE_LETTERS = 100;
 
 export async function render(root, { parameters, program, signal }) {
   const name = parameters.get("name") ?? "";
@@ -17,9 +20,9 @@ export async function render(root, { parameters, program, signal }) {
   const read = () =>
     Promise.all([
       get(pathOf("reactors", name), {}, signal),
-      get(pathOf("reactors", name, "dead-letters"), {}, signal),
+      reactorLetters(name, { limit: PAGE_LETTERS, cursor: parameters.get("cursor") }, signal),
     ]);
-  await watch(root, signal, read, ([reactor, letters]) => [
+  await watch(root, signal, read, ([reactor, { letters, next }]) => [
     el("h1", { class: "name" }, name),
     reactor.trouble && notice("error", el("strong", {}, reactor.trouble)),
     acts(reactor, program),
@@ -32,10 +35,7 @@ export async function render(root, { parameters, program, signal }) {
       ["Node", reactor.node ?? null],
     ]),
     el("h2", {}, "Dead letters"),
-    letterTable(
-      letters.items.map((letter) => reactorLetter(name, letter)),
-      program,
-    ),
+    letterTable(letters, program, cursorPages(parameters, next)),
   ]);
 }
 

@@ -7,7 +7,7 @@ import { eventHref, streamHref } from "../route.js";
 import { localTime, time } from "../time.js";
 import { column, controlColumn, errorText, instanceHref } from "./parts.js";
 
-/** Returns the columns of inputs, each with its `subject` and its place `at` in the queue. */
+/** Returns the columns of inputs, each with its `subject`. */
 export const inputColumns = (process, program) => [
   column(
     "subject",
@@ -64,7 +64,7 @@ function acts(process, input, { can }) {
     "span",
     { class: "buttons" },
     can("retryProcess") &&
-      input.at === 0 &&
+      input.error !== undefined &&
       actButton("Retry", {
         about: `The inputs of ${name} are tried again, in order, up to the first one that fails.`,
         requests: [request("POST", name, ...path, "retry")],

@@ -18,6 +18,11 @@ export const title = "Story";
 
 /** Events of a page of the story. */
 const EVENTS_MAX = 300;
+/** Streams that one request names, and characters of their names. */
+const STREAMS_MAX = 100;
+const NAMES_CHARS = 4_000;
+/** Dead letters or inputs that one request reads. */
+const PAGE_STUCK = 500;
 /** Characters of a payload in a row. */
 const PAYLOAD_CHARS = 160;
 
@@ -28,14 +33,13 @@ export async function render(root, { parameters, program, signal }) {
     root.append(notice("note", "Name a conversation by its correlation id. An event has it."));
     return;
   }
-  const [page, stuck] = await Promise.all([
-    get(
-      "v1/all",
-      { correlationId: correlation, after: parameters.get("after"), limit: EVENTS_MAX },
-      signal,
-    ),
-    readStuck(program, signal),
-  ]);
+  const page = await get(
+    "v1/all",
+    { correlationId: correlation, after: parameters.get("after"), limit: EVENTS_MAX },
+    signal,
+  );
+  const streams = [...new Set(page.events.map(({ stream }) => stream))];
+  const stuck = await readStuck(program, streams, signal);
   const lines = linesOf(page.events, stuck);
   root.append(
     el(
@@ -62,15 +66,15 @@ export async function render(root, { parameters, program, signal }) {
   );
 }
 
-/** Returns dead letters and set-aside inputs by the place of their event. */
-async function readStuck({ can }, signal) {
+/** Returns the dead letters and set-aside inputs of streams by the place of their event. */
+async function readStuck({ can }, streams, signal) {
   const stuck = new Map();
   const add = (stream, revision, what) => {
     const key = JSON.stringify([stream, revision]);
     stuck.set(key, [...(stuck.get(key) ?? []), what]);
   };
   if (can("listDeadLetters")) {
-    for (const letter of (await get("v1/dead-letters", {}, signal)).items)
+    for (const letter of await stuckIn("v1/dead-letters", streams, signal))
       add(letter.stream, letter.revision, {
         kind: "dead letter",
         what: letter.projection,
@@ -81,7 +85,7 @@ async function readStuck({ can }, signal) {
   if (can("listProcesses") && can("listSetAside")) {
     const troubled = (await readProcesses(signal)).filter((one) => one.setAside > 0);
     for (const { name } of troubled) {
-      const { items } = await get(pathOf("processes", name, "set-aside"), {}, signal);
+      const items = await stuckIn(pathOf("processes", name, "set-aside"), streams, signal);
       for (const [subject, input] of items.flatMap((one) => one.inputs.map((it) => [one.subject, it]))) {
         const [stream, revision] = placeOf(name, subject, input);
         add(stream, revision, {
@@ -96,8 +100,7 @@ async function readStuck({ can }, signal) {
   if (can("listReactors") && can("listReactorDeadLetters")) {
     const troubled = (await readReactors(signal)).filter((one) => one.deadLetters > 0);
     for (const { name } of troubled) {
-      const { items } = await get(pathOf("reactors", name, "dead-letters"), {}, signal);
-      for (const letter of items)
+      for (const letter of await stuckIn(pathOf("reactors", name, "dead-letters"), streams, signal))
         add(letter.stream, letter.revision, {
           kind: "dead letter",
           what: name,
@@ -107,6 +110,36 @@ async function readStuck({ can }, signal) {
     }
   }
   return stuck;
+}
+
+/** Returns what a list of the program has of these streams: all of its pages. */
+async function stuckIn(path, streams, signal) {
+  const found = [];
+  for (const stream of requestsOf(streams)) {
+    let cursor = null;
+    do {
+      const page = await get(path, { stream, limit: PAGE_STUCK, cursor }, signal);
+      found.push(...page.items);
+      cursor = page.next;
+    } while (cursor);
+  }
+  return found;
+}
+
+/** Divides streams into those of one request each. */
+function requestsOf(streams) {
+  const requests = [];
+  let chars = Infinity;
+  for (const stream of streams) {
+    const more = encodeURIComponent(stream).length;
+    if (chars + more > NAMES_CHARS || requests.at(-1).length === STREAMS_MAX) {
+      requests.push([]);
+      chars = 0;
+    }
+    requests.at(-1).push(stream);
+    chars += more;
+  }
+  return requests;
 }
 
 /** Returns the place of the event that an input is, or in which its timer or command was decided. */

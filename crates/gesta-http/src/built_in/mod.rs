@@ -20,4 +20,5 @@ pub(crate) mod reactors;
 mod responses;
 pub(crate) mod states;
 mod stored;
+mod stuck;
 mod swagger_ui;

@@ -4,14 +4,16 @@
 //! and the optional `?reason=`. A projection's name is percent-encoded in paths; an unknown one is
 //! answered with 404.
 
+use std::collections::HashMap;
+
 use axum::{
     Json,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use gesta::{
-    DeadLetterId, OldRows, PartitionStatus, PendingSwitch, ProjectionState, ProjectionStatus,
-    RebuildProgress, Rehearsal, TableComparison,
+    DeadLetterId, OldRows, OperationError, PartitionStatus, PendingSwitch, ProjectionState,
+    ProjectionStatus, RebuildProgress, Rehearsal, TableComparison,
     store::{DeadLetter, DeadLetterReason, Position},
 };
 use serde::Serialize;
@@ -19,11 +21,12 @@ use serde::Serialize;
 use super::{
     identifiers::{LetterId, Name},
     leases::{LeaseDetails, LeasesInForce},
-    responses::{Accepted, Done, Listed},
+    responses::{Accepted, Done, ListPage, Listed},
+    stuck::StuckQuery,
 };
 use crate::{
-    ApiRoute, Describe, GestaState, JsonBody, Operation, PathOf, Problem, RequestFields, Right,
-    Schema,
+    ApiRoute, Cursor, Describe, GestaState, JsonBody, Operation, PageLimit, PageLinks, PathOf,
+    Problem, QueryOf, Repeated, RequestFields, Right, Schema,
     requests::{
         operator::{RebuildOrder, RequestOperator},
         personal::PersonalView,
@@ -489,14 +492,25 @@ struct DeadLetterDetails {
     /// Position of the dead letter of the same stream behind which it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_behind: Option<u64>,
+    /// Number of the later events of its stream that wait behind it; absent if it waits itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind: Option<u64>,
 }
 
 impl DeadLetterDetails {
-    fn of((id, letter): (DeadLetterId, DeadLetter), view: &PersonalView) -> Self {
+    fn of(
+        (id, letter): (DeadLetterId, DeadLetter),
+        waiting: &Waiting,
+        view: &PersonalView,
+    ) -> Self {
         let (attempts, waits_behind) = match &letter.reason {
             DeadLetterReason::Failed { attempts, .. } => (Some(*attempts), None),
             DeadLetterReason::Behind { first } => (None, Some(first.number())),
         };
+        let behind = waits_behind.is_none().then(|| {
+            let key = (id.projection.clone(), id.position);
+            waiting.get(&key).copied().unwrap_or(0)
+        });
         Self {
             id: id.to_string(),
             projection: id.projection,
@@ -513,18 +527,63 @@ impl DeadLetterDetails {
             },
             attempts,
             waits_behind,
+            behind,
         }
     }
+}
+
+/// Number of dead letters that wait behind one.
+type Waiting = HashMap<(String, Position), u64>;
+
+/// Counts the dead letters that wait behind each one.
+fn count_waiting(all: &[(DeadLetterId, DeadLetter)]) -> Waiting {
+    let mut waiting = Waiting::new();
+    for (id, letter) in all {
+        if let DeadLetterReason::Behind { first } = letter.reason {
+            *waiting.entry((id.projection.clone(), first)).or_default() += 1;
+        }
+    }
+    waiting
+}
+
+/// A selection of dead letters.
+#[derive(RequestFields, Clone, Debug)]
+struct DeadLettersQuery {
+    /// Select the dead letters of this projection.
+    projection: Option<Name>,
+    /// Select the dead letters whose events are in this stream; repeated: in one of them.
+    stream: Option<Repeated<Name>>,
+    /// Maximum number of dead letters.
+    limit: Option<PageLimit>,
+    /// `next` of the previous page.
+    cursor: Option<Cursor>,
 }
 
 async fn list_dead_letters(
     state: GestaState,
     view: PersonalView,
-) -> Result<Listed<DeadLetterDetails>, Problem> {
+    query: QueryOf<DeadLettersQuery>,
+    links: PageLinks,
+) -> Result<ListPage<DeadLetterDetails>, Problem> {
+    let DeadLettersQuery { projection, stream, limit, cursor } = query.0;
+    let query = StuckQuery { stream, limit, cursor };
+    let of = projection.map(|name| name.0);
+    // A name with a mistake in it would look like a projection without dead letters.
+    if let Some(projection) = &of
+        && !state.gesta().projections().await?.iter().any(|one| one.name == projection)
+    {
+        let projection = projection.clone();
+        return Err(OperationError::NotRegistered { projection }.into());
+    }
     let all = state.gesta().dead_letters().await?;
-    Ok(Listed {
-        items: all.into_iter().map(|letter| DeadLetterDetails::of(letter, &view)).collect(),
-    })
+    let waiting = count_waiting(&all);
+    let selected = all.into_iter().filter(|(id, letter)| {
+        of.as_ref().is_none_or(|name| *name == id.projection) && query.has(letter.stream.as_str())
+    });
+    let key = |(id, _): &(DeadLetterId, DeadLetter)| (id.projection.clone(), id.position.number());
+    let page = query.page(selected.collect(), key, "dead-letters", &links)?;
+    let details = |letter| DeadLetterDetails::of(letter, &waiting, &view);
+    Ok(page.map(|letters| letters.into_iter().map(details).collect()))
 }
 
 /// The path of a dead letter.

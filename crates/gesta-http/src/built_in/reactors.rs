@@ -10,10 +10,11 @@ use serde::Serialize;
 use super::{
     identifiers::{EventName, Name},
     leases::{LeaseDetails, LeasesInForce},
-    responses::{CurrentState, Done, Listed},
+    responses::{CurrentState, Done, ListPage, Listed},
+    stuck::StuckQuery,
 };
 use crate::{
-    ApiRoute, GestaState, PathOf, Problem, RequestFields, Right, Schema,
+    ApiRoute, GestaState, PageLinks, PathOf, Problem, QueryOf, RequestFields, Right, Schema,
     requests::{operator::RequestOperator, personal::PersonalView},
     wire::event::recorded_at,
 };
@@ -191,11 +192,17 @@ async fn list_reactor_dead_letters(
     state: GestaState,
     view: PersonalView,
     path: PathOf<ReactorPath>,
-) -> Result<CurrentState<Listed<EffectDetails>>, Problem> {
-    let all = state.gesta().reactor_dead_letters(&path.reactor.0).await?;
-    Ok(CurrentState(Listed {
-        items: all.into_iter().map(|letter| EffectDetails::of(letter, &view)).collect(),
-    }))
+    query: QueryOf<StuckQuery>,
+    links: PageLinks,
+) -> Result<ListPage<EffectDetails>, Problem> {
+    let reactor = &path.reactor.0;
+    let all = state.gesta().reactor_dead_letters(reactor).await?.into_iter();
+    let selected = all.filter(|letter| query.has(letter.stream.as_str()));
+    let key = |letter: &EffectDeadLetter| (letter.stream.to_string(), letter.revision.number());
+    let list = format!("{reactor}/reactor-dead-letters");
+    let page = query.page(selected.collect(), key, &list, &links)?;
+    let details = |letter| EffectDetails::of(letter, &view);
+    Ok(page.map(|letters| letters.into_iter().map(details).collect()))
 }
 
 /// The path of a reactor's dead letter.

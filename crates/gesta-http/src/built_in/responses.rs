@@ -2,13 +2,13 @@
 
 use axum::{
     Json,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{Describe, Operation, Schema, Schemas, wire::problem::RESOURCE_NOT_FOUND};
+use crate::{Describe, Operation, Paged, Schema, Schemas, wire::problem::RESOURCE_NOT_FOUND};
 
 /// Description of the 409 response of operations.
 const RUNS_ELSEWHERE: &str = "another node runs it: `detail` names the node";
@@ -39,6 +39,37 @@ impl<T: Schema> Schema for Listed<T> {
             "required": ["items"],
             "additionalProperties": false,
         })
+    }
+}
+
+/// The response with a page of a list, and links to the pages beside it: 200.
+#[derive(Debug)]
+pub(crate) struct ListPage<T> {
+    pub(crate) page: Paged<T>,
+    pub(crate) links: Option<HeaderValue>,
+}
+
+impl<T> ListPage<T> {
+    /// Converts the items, in their order, which may become fewer.
+    pub(crate) fn map<U>(self, convert: impl FnOnce(Vec<T>) -> Vec<U>) -> ListPage<U> {
+        let Paged { items, next } = self.page;
+        ListPage { page: Paged { items: convert(items), next }, links: self.links }
+    }
+}
+
+impl<T: Serialize> IntoResponse for ListPage<T> {
+    fn into_response(self) -> Response {
+        let links = self.links.map(|links| [(header::LINK, links)]);
+        (links, Json(self.page)).into_response()
+    }
+}
+
+impl<T: Schema> Describe for ListPage<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers::<Paged<T>>(StatusCode::OK, "a page of the list, possibly empty");
+        operation.problem(404, RESOURCE_NOT_FOUND);
+        operation.problem(412, "If-Match is set and the resource does not exist");
+        operation.problem(422, "rejected: unknown-cursor");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use gesta::{
     EffectId, InstanceCounts, InstanceDetails, InstanceSummary, ProcessState, ProcessStatus,
-    SetAside, SetAsideInput, WaitingInput,
+    SetAsideInput, Subject, WaitingInput,
 };
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
@@ -242,7 +242,7 @@ pub(super) struct SubjectDetails {
     /// Id of the subject, for retry and skip: `instance:ID`, or `stream:NAME` for events that
     /// could not be routed to an instance.
     subject: String,
-    /// Inputs, in order. The first one failed; the others wait for it.
+    /// Inputs of this page, in order. Those with an error failed; the others wait for one.
     inputs: Vec<InputDetails>,
 }
 
@@ -286,8 +286,14 @@ pub(super) struct InputDetails {
 }
 
 impl SubjectDetails {
-    pub(super) fn of(set_aside: SetAside, view: &PersonalView) -> Self {
-        Self { subject: set_aside.subject.to_string(), inputs: inputs_of(set_aside.inputs, view) }
+    /// Groups inputs, which are in order of their subjects.
+    pub(super) fn group(inputs: Vec<(Subject, SetAsideInput)>, view: &PersonalView) -> Vec<Self> {
+        let groups = inputs.chunk_by(|(one, _), (next, _)| one == next);
+        let one = |group: &[(Subject, SetAsideInput)]| Self {
+            subject: group[0].0.to_string(),
+            inputs: inputs_of(group.iter().map(|(_, input)| input.clone()).collect(), view),
+        };
+        groups.map(one).collect()
     }
 }
 

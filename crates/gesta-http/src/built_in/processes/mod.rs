@@ -6,21 +6,17 @@
 
 mod details;
 
-use axum::{
-    Json,
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
-};
-use gesta::InstanceQuery;
+use gesta::{InstanceQuery, SetAsideInput, Subject, WaitingInput};
 
 use self::details::{ListedInstance, ProcessDetails, ShownInstance, SubjectDetails};
 use crate::{
-    ApiRoute, Cursor, Describe, GestaState, Operation, PageLimit, PageLinks, Paged, PathOf,
-    Problem, QueryOf, RequestFields, Right,
+    ApiRoute, Cursor, GestaState, PageLimit, PageLinks, Paged, PathOf, Problem, QueryOf,
+    RequestFields, Right,
     built_in::{
         identifiers::{EffectName, Name, StateName, SubjectName},
         leases::LeasesInForce,
-        responses::{CurrentState, Done, Listed},
+        responses::{CurrentState, Done, ListPage, Listed},
+        stuck::StuckQuery,
     },
     requests::{operator::RequestOperator, personal::PersonalView},
 };
@@ -153,7 +149,7 @@ async fn list_instances(
     path: PathOf<ProcessPath>,
     query: QueryOf<InstancesQuery>,
     links: PageLinks,
-) -> Result<InstancesPage, Problem> {
+) -> Result<ListPage<ListedInstance>, Problem> {
     let name = &path.process.0;
     // With the manager's name: a cursor of another manager must be refused.
     let list = format!("{name}/instances");
@@ -167,7 +163,7 @@ async fn list_instances(
     let links = links.header(next.as_ref());
     let items = page.instances.into_iter();
     let items = items.map(|instance| ListedInstance::of(instance, &view)).collect();
-    Ok(InstancesPage { page: Paged { items, next }, links })
+    Ok(ListPage { page: Paged { items, next }, links })
 }
 
 /// The path of an instance.
@@ -192,11 +188,27 @@ async fn list_set_aside(
     state: GestaState,
     view: PersonalView,
     path: PathOf<ProcessPath>,
-) -> Result<CurrentState<Listed<SubjectDetails>>, Problem> {
-    let all = state.gesta().process_set_aside(&path.process.0).await?;
-    Ok(CurrentState(Listed {
-        items: all.into_iter().map(|one| SubjectDetails::of(one, &view)).collect(),
-    }))
+    query: QueryOf<StuckQuery>,
+    links: PageLinks,
+) -> Result<ListPage<SubjectDetails>, Problem> {
+    let process = &path.process.0;
+    let all = state.gesta().process_set_aside(process).await?.into_iter();
+    let inputs = all.flat_map(|one| {
+        let subject = one.subject;
+        one.inputs.into_iter().map(move |input| (subject.clone(), input))
+    });
+    let selected = inputs.filter(|(subject, input)| match &input.input {
+        WaitingInput::Event { stream, .. } => query.has(stream.as_str()),
+        _ => matches!(subject, Subject::Instance(id) if query.has(&stream_of(process, id))),
+    });
+    let key = |(subject, input): &(Subject, SetAsideInput)| (subject.to_string(), input.number);
+    let page = query.page(selected.collect(), key, &format!("{process}/set-aside"), &links)?;
+    Ok(page.map(|inputs| SubjectDetails::group(inputs, &view)))
+}
+
+/// Returns the name of an instance's stream, in which its timers and commands were decided.
+fn stream_of(process: &str, instance: &str) -> String {
+    format!("process:{process}-{instance}")
 }
 
 /// The path of a subject's set-aside inputs.
@@ -290,30 +302,4 @@ async fn resend_process_command(
     let (process, id, command) = (&path.process.0, &path.id.0, path.command.0);
     state.gesta().resend_process_command(process, id, command, &operator.0).await?;
     Ok(Done)
-}
-
-/// A page of instances: 200.
-#[derive(Debug)]
-struct InstancesPage {
-    page: Paged<ListedInstance>,
-    links: Option<HeaderValue>,
-}
-
-impl IntoResponse for InstancesPage {
-    fn into_response(self) -> Response {
-        let links = self.links.map(|links| [(header::LINK, links)]);
-        (links, Json(self.page)).into_response()
-    }
-}
-
-impl Describe for InstancesPage {
-    fn describe(operation: &mut Operation<'_>) {
-        operation.answers::<Paged<ListedInstance>>(
-            StatusCode::OK,
-            "a page of instances, possibly empty",
-        );
-        operation.problem(404, "the process manager does not exist");
-        operation.problem(412, "If-Match is set and the resource does not exist");
-        operation.problem(422, "rejected: unknown-cursor");
-    }
 }

@@ -32,6 +32,12 @@ impl<T> Repeated<T> {
 
     /// Returns the values in the order in which they were given.
     #[must_use]
+    pub fn as_slice(&self) -> &[T] {
+        &self.0
+    }
+
+    /// Returns the values in the order in which they were given.
+    #[must_use]
     pub fn into_vec(self) -> Vec<T> {
         self.0
     }
