@@ -74,9 +74,9 @@ impl Application {
         self.response(request.call())
     }
 
-    /// Fetches the items of a list as raw JSON.
+    /// Fetches the items of a list as raw JSON, page by page if it has some.
     pub(crate) fn items(&self, path: &Path) -> Result<Vec<Box<RawValue>>> {
-        Ok(self.page(path, &[])?.items)
+        self.paged(path, &[], usize::MAX)
     }
 
     /// Fetches the items of a paginated list, up to `limit`.

@@ -344,7 +344,7 @@ fn items(reply: &Reply) -> Result<Vec<Value>> {
 
 /// Numbers of the welcome process's dead letters, by source stream.
 fn set_aside(client: &mut Client) -> Result<BTreeMap<String, Vec<u64>>> {
-    let all = items(&client.get("/v1/processes/welcome/set-aside", &[])?)?;
+    let all = items(&client.get("/v1/processes/welcome/set-aside?limit=500", &[])?)?;
     let of_subject = |subject: &Value| {
         let stream = subject.get("subject")?.as_str()?.strip_prefix("stream:")?.to_owned();
         let inputs = subject.get("inputs")?.as_array()?.iter();
@@ -355,7 +355,7 @@ fn set_aside(client: &mut Client) -> Result<BTreeMap<String, Vec<u64>>> {
 
 /// Streams of the projection's dead letters.
 fn dead_letters(client: &mut Client) -> Result<Vec<String>> {
-    let all = items(&client.get("/v1/dead-letters", &[])?)?;
-    let of_projection = all.iter().filter(|letter| letter["projection"] == PROJECTION);
-    Ok(of_projection.filter_map(|it| Some(it.get("stream")?.as_str()?.to_owned())).collect())
+    let list = format!("/v1/dead-letters?projection={PROJECTION}&limit=500");
+    let all = items(&client.get(&list, &[])?)?;
+    Ok(all.iter().filter_map(|it| Some(it.get("stream")?.as_str()?.to_owned())).collect())
 }

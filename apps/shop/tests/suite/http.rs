@@ -25,6 +25,7 @@ mod search;
 mod standards;
 mod statuses;
 mod story;
+mod stuck;
 mod tenants;
 
 use std::{

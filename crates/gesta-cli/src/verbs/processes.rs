@@ -4,7 +4,7 @@ use std::fmt;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
 use crate::{
@@ -292,9 +292,7 @@ impl List {
             return Ok(Vec::new());
         }
         let mut streams = Vec::new();
-        for subject in at.items(&Path::new("/processes").name(process).then("/set-aside"))? {
-            let SetAside { subject, inputs } =
-                serde_json::from_str(subject.get()).with_context(|| at.other_format())?;
+        for SetAside { subject, inputs } in subjects(at, process)? {
             if subject.starts_with(STREAM) && subject.starts_with(prefix) {
                 let set_aside = inputs.len();
                 let listed = json!({ "id": subject, "state": "troubled", "setAside": set_aside });
@@ -343,10 +341,10 @@ struct Refused {
 }
 
 /// Set-aside inputs of one stream.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct SetAside {
     subject: String,
-    inputs: Vec<SetAsideInput>,
+    inputs: Vec<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -395,20 +393,34 @@ fn show(at: &Application, instance: &Instance, output: &mut Output) -> Result<Ou
     Ok(Outcome::Done)
 }
 
+/// Fetches set-aside inputs by subject. The application divides them into pages, which may have
+/// the inputs of one subject in parts.
+fn subjects(at: &Application, process: &str) -> Result<Vec<SetAside>> {
+    let mut all: Vec<SetAside> = Vec::new();
+    for part in at.items(&Path::new("/processes").name(process).then("/set-aside"))? {
+        let part: SetAside = serde_json::from_str(part.get()).with_context(|| at.other_format())?;
+        match all.last_mut() {
+            Some(last) if last.subject == part.subject => last.inputs.extend(part.inputs),
+            _ => all.push(part),
+        }
+    }
+    Ok(all)
+}
+
 fn set_aside(at: &Application, process: &str, output: &mut Output) -> Result<Outcome> {
-    let subjects = at.items(&Path::new("/processes").name(process).then("/set-aside"))?;
+    let subjects = subjects(at, process)?;
     if subjects.is_empty() && output.style() == Style::Text {
         notice("nothing is set aside");
     }
     for subject in &subjects {
         if output.style() == Style::Json {
-            output.line(subject.get())?;
+            output.line(serde_json::to_string(subject)?)?;
             continue;
         }
-        let SetAside { subject, inputs } =
-            serde_json::from_str(subject.get()).with_context(|| at.other_format())?;
-        output.line(Printable(&subject))?;
-        for input in inputs {
+        output.line(Printable(&subject.subject))?;
+        for input in &subject.inputs {
+            let input: SetAsideInput =
+                serde_json::from_str(input.get()).with_context(|| at.other_format())?;
             output.line(format_args!("  {}", Printable(&input.to_string())))?;
         }
     }

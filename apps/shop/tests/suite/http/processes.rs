@@ -162,6 +162,8 @@ async fn find(client: &Client) {
     assert_eq!(ids, ["ann", "anselm"], "by state and prefix, page by page");
     let other = client.get(&format!("{instances}?cursor=00")).send().await;
     assert_eq!(other.problem(), (422, "unknown-cursor"));
+    let other = client.get("/v1/processes/welcome/set-aside?cursor=00").send().await;
+    assert_eq!(other.problem(), (422, "unknown-cursor"));
     let odd = client.get(&format!("{instances}?state=stuck")).send().await;
     assert_eq!(odd.field(), (400, "state"));
 }

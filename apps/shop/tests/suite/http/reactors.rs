@@ -89,6 +89,8 @@ impl Post {
 /// Calls the operations until each of their own responses occurred.
 pub(super) async fn operate_everything() -> Client {
     let post = Post::open().await;
+    let other = post.client.get(&format!("{LETTERS}?cursor=00")).send().await;
+    assert_eq!(other.problem(), (422, "unknown-cursor"));
     let shown = post.client.get("/v1/reactors/welcome-mail").ok().await.json;
     assert_eq!((&shown["state"], &shown["deadLetters"]), (&json!("running"), &json!(0)));
     for (verb, state) in [("pause", "paused"), ("resume", "running")] {

@@ -120,6 +120,7 @@ fn rejections() -> Vec<(Method, &'static str, Option<Value>, &'static str)> {
         (get.clone(), "/v1/products?cursor=00", None, "unknown-cursor"),
         (get.clone(), "/v1/orders?cursor=00", None, "unknown-cursor"),
         (get.clone(), "/v1/orders/1/history?cursor=00", None, "unknown-cursor"),
+        (get.clone(), "/v1/dead-letters?cursor=00", None, "unknown-cursor"),
         (get, "/v1/accounts/a/transactions?cursor=00", None, "unknown-cursor"),
     ]
 }
@@ -316,6 +317,9 @@ impl Odd<'_> {
             }
             self.unknown().await;
         }
+        if self.path == "/v1/dead-letters" {
+            self.unknown().await;
+        }
         if self.has("header", "Gesta-Position") {
             let odd = self.asking("1").header("gesta-position", "x").send().await;
             assert_eq!(odd.field(), (400, "Gesta-Position"), "{}", self.path);
@@ -356,6 +360,7 @@ impl Odd<'_> {
             Some((before, rest)) => {
                 format!("{before}{id}{}", rest.split_once('}').unwrap().1)
             }
+            None if self.path == "/v1/dead-letters" => format!("{}?projection={id}", self.path),
             None => self.path.to_owned(),
         };
         // Later path parameters are valid, and name nothing that exists.
