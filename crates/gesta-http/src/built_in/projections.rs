@@ -21,7 +21,7 @@ use serde::Serialize;
 use super::{
     identifiers::{LetterId, Name},
     leases::{LeaseDetails, LeasesInForce},
-    responses::{Accepted, Done, ListPage, Listed},
+    responses::{Accepted, Done, Listed, PageOfList},
     stuck::StuckQuery,
 };
 use crate::{
@@ -564,7 +564,7 @@ async fn list_dead_letters(
     view: PersonalView,
     query: QueryOf<DeadLettersQuery>,
     links: PageLinks,
-) -> Result<ListPage<DeadLetterDetails>, Problem> {
+) -> Result<PageOfList<DeadLetterDetails>, Problem> {
     let DeadLettersQuery { projection, stream, limit, cursor } = query.0;
     let query = StuckQuery { stream, limit, cursor };
     let of = projection.map(|name| name.0);

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{
     identifiers::{EventName, Name},
     leases::{LeaseDetails, LeasesInForce},
-    responses::{CurrentState, Done, ListPage, Listed},
+    responses::{CurrentState, Done, Listed, PageOfList},
     stuck::StuckQuery,
 };
 use crate::{
@@ -194,7 +194,7 @@ async fn list_reactor_dead_letters(
     path: PathOf<ReactorPath>,
     query: QueryOf<StuckQuery>,
     links: PageLinks,
-) -> Result<ListPage<EffectDetails>, Problem> {
+) -> Result<PageOfList<EffectDetails>, Problem> {
     let reactor = &path.reactor.0;
     let all = state.gesta().reactor_dead_letters(reactor).await?.into_iter();
     let selected = all.filter(|letter| query.has(letter.stream.as_str()));

@@ -44,27 +44,27 @@ impl<T: Schema> Schema for Listed<T> {
 
 /// The response with a page of a list, and links to the pages beside it: 200.
 #[derive(Debug)]
-pub(crate) struct ListPage<T> {
+pub(crate) struct PageOfList<T> {
     pub(crate) page: Paged<T>,
     pub(crate) links: Option<HeaderValue>,
 }
 
-impl<T> ListPage<T> {
+impl<T> PageOfList<T> {
     /// Converts the items, in their order, which may become fewer.
-    pub(crate) fn map<U>(self, convert: impl FnOnce(Vec<T>) -> Vec<U>) -> ListPage<U> {
+    pub(crate) fn map<U>(self, convert: impl FnOnce(Vec<T>) -> Vec<U>) -> PageOfList<U> {
         let Paged { items, next } = self.page;
-        ListPage { page: Paged { items: convert(items), next }, links: self.links }
+        PageOfList { page: Paged { items: convert(items), next }, links: self.links }
     }
 }
 
-impl<T: Serialize> IntoResponse for ListPage<T> {
+impl<T: Serialize> IntoResponse for PageOfList<T> {
     fn into_response(self) -> Response {
         let links = self.links.map(|links| [(header::LINK, links)]);
         (links, Json(self.page)).into_response()
     }
 }
 
-impl<T: Schema> Describe for ListPage<T> {
+impl<T: Schema> Describe for PageOfList<T> {
     fn describe(operation: &mut Operation<'_>) {
         operation.answers::<Paged<T>>(StatusCode::OK, "a page of the list, possibly empty");
         operation.problem(404, RESOURCE_NOT_FOUND);

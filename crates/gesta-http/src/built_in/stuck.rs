@@ -6,7 +6,7 @@
 //! Invariant: an entry that stays is on exactly one page, whatever is handled or added meanwhile:
 //! a page begins after the key of the last entry before it, which need not exist any more.
 
-use super::{identifiers::Name, responses::ListPage};
+use super::{identifiers::Name, responses::PageOfList};
 use crate::{Cursor, PageLimit, PageLinks, Paged, Problem, Repeated, RequestFields};
 
 /// A selection from a list of what is stuck.
@@ -35,7 +35,7 @@ impl StuckQuery {
         key: impl Fn(&T) -> (String, u64),
         list: &str,
         links: &PageLinks,
-    ) -> Result<ListPage<T>, Problem> {
+    ) -> Result<PageOfList<T>, Problem> {
         let after = self.cursor.as_ref().map(|cursor| cursor.at(list, key_of)).transpose()?;
         all.retain(|one| after.as_ref().is_none_or(|after| key(one) > *after));
         all.sort_by_cached_key(&key);
@@ -45,7 +45,7 @@ impl StuckQuery {
         let last = all.last().filter(|_| has_more).map(key);
         let next = last.map(|(text, number)| links.next(list, &format!("{number} {text}")));
         let links = links.header(next.as_ref());
-        Ok(ListPage { page: Paged { items: all, next }, links })
+        Ok(PageOfList { page: Paged { items: all, next }, links })
     }
 }
 

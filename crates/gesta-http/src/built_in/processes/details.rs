@@ -288,12 +288,15 @@ pub(super) struct InputDetails {
 impl SubjectDetails {
     /// Groups inputs, which are in order of their subjects.
     pub(super) fn group(inputs: Vec<(Subject, SetAsideInput)>, view: &PersonalView) -> Vec<Self> {
-        let groups = inputs.chunk_by(|(one, _), (next, _)| one == next);
-        let one = |group: &[(Subject, SetAsideInput)]| Self {
-            subject: group[0].0.to_string(),
-            inputs: inputs_of(group.iter().map(|(_, input)| input.clone()).collect(), view),
-        };
-        groups.map(one).collect()
+        let mut groups: Vec<Self> = Vec::new();
+        for (subject, input) in inputs {
+            let (subject, input) = (subject.to_string(), InputDetails::of(input, view));
+            match groups.last_mut() {
+                Some(last) if last.subject == subject => last.inputs.push(input),
+                _ => groups.push(Self { subject, inputs: vec![input] }),
+            }
+        }
+        groups
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     built_in::{
         identifiers::{EffectName, Name, StateName, SubjectName},
         leases::LeasesInForce,
-        responses::{CurrentState, Done, ListPage, Listed},
+        responses::{CurrentState, Done, Listed, PageOfList},
         stuck::StuckQuery,
     },
     requests::{operator::RequestOperator, personal::PersonalView},
@@ -149,7 +149,7 @@ async fn list_instances(
     path: PathOf<ProcessPath>,
     query: QueryOf<InstancesQuery>,
     links: PageLinks,
-) -> Result<ListPage<ListedInstance>, Problem> {
+) -> Result<PageOfList<ListedInstance>, Problem> {
     let name = &path.process.0;
     // With the manager's name: a cursor of another manager must be refused.
     let list = format!("{name}/instances");
@@ -163,7 +163,7 @@ async fn list_instances(
     let links = links.header(next.as_ref());
     let items = page.instances.into_iter();
     let items = items.map(|instance| ListedInstance::of(instance, &view)).collect();
-    Ok(ListPage { page: Paged { items, next }, links })
+    Ok(PageOfList { page: Paged { items, next }, links })
 }
 
 /// The path of an instance.
@@ -190,7 +190,7 @@ async fn list_set_aside(
     path: PathOf<ProcessPath>,
     query: QueryOf<StuckQuery>,
     links: PageLinks,
-) -> Result<ListPage<SubjectDetails>, Problem> {
+) -> Result<PageOfList<SubjectDetails>, Problem> {
     let process = &path.process.0;
     let all = state.gesta().process_set_aside(process).await?.into_iter();
     let inputs = all.flat_map(|one| {
