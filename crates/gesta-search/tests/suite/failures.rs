@@ -1,10 +1,10 @@
 //! A server that is down, silent, restarted, or refuses.
 
 use std::{
-    io::{self, Read as _, Write as _},
-    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -98,55 +98,49 @@ fn of_two_creations_at_the_same_time_the_later_one_remains() {
 /// The credentials of the user `ann` with the password `secret`.
 const OF_ANN: &str = "Basic YW5uOnNlY3JldA==";
 
-/// A check of users in front of a server, as a security plugin is: connections whose first request
-/// has not the credentials of a user get the status 401, as all do while `is_closed`.
+/// A check of users in front of a server, as a security plugin is: requests without the credentials
+/// of a user get the status 401, as all do while `is_closed`.
+///
+/// Each connection takes one request, so that none is broken off while a request is on its way.
 struct Guard {
     address: SocketAddr,
     is_closed: Arc<AtomicBool>,
-    passed: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Guard {
     fn before(server: &OwnServer) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let (is_closed, passed) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<_>>>::default());
-        let guard =
-            Self { address, is_closed: Arc::clone(&is_closed), passed: Arc::clone(&passed) };
+        let is_closed = Arc::<AtomicBool>::default();
+        let guard = Self { address, is_closed: Arc::clone(&is_closed) };
         let server = server.url().strip_prefix("opensearch://").unwrap().to_owned();
         thread::spawn(move || {
             for client in listener.incoming() {
                 let mut client = client.unwrap();
-                let head = head_of(&mut client);
-                let is_ann = head.contains(OF_ANN);
-                if is_closed.load(Ordering::Relaxed) || !is_ann {
+                let (head, body) = request_of(&mut client);
+                let is_refused = is_closed.load(Ordering::Relaxed) || !head.contains(OF_ANN);
+                if is_refused {
                     let refusal = "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Basic\r\n\
                                    content-length: 12\r\nconnection: close\r\n\r\nUnauthorized";
                     let _ = client.write_all(refusal.as_bytes());
                     continue;
                 }
                 let mut inner = TcpStream::connect(&server).unwrap();
-                inner.write_all(head.as_bytes()).unwrap();
-                passed.lock().unwrap().push(client.try_clone().unwrap());
-                for (mut from, mut to) in
-                    [(client.try_clone().unwrap(), inner.try_clone().unwrap()), (inner, client)]
-                {
-                    thread::spawn(move || {
-                        let _ = io::copy(&mut from, &mut to);
-                        let _ = to.shutdown(Shutdown::Both);
-                    });
-                }
+                inner.write_all(last_of_its_connection(&head).as_bytes()).unwrap();
+                inner.write_all(&body).unwrap();
+                thread::spawn(move || {
+                    let mut answer = String::new();
+                    let _ = inner.read_to_string(&mut answer).unwrap();
+                    client.write_all(last_of_its_connection(&answer).as_bytes())
+                });
             }
         });
         guard
     }
 
-    /// Takes no user any more, and ends what is open.
+    /// Takes no user any more.
     fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
-        for client in self.passed.lock().unwrap().drain(..) {
-            let _ = client.shutdown(Shutdown::Both);
-        }
     }
 
     fn open(&self) {
@@ -154,14 +148,23 @@ impl Guard {
     }
 }
 
-/// Reads the head of a request, to its empty line. Nothing that follows is lost.
-fn head_of(client: &mut TcpStream) -> String {
+/// Adds the header that says so to a request or an answer.
+fn last_of_its_connection(message: &str) -> String {
+    message.replacen("\r\n", "\r\nconnection: close\r\n", 1)
+}
+
+/// Reads a request: its head, to its empty line, and its body.
+fn request_of(client: &mut TcpStream) -> (String, Vec<u8>) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|count| count == 1) {
         head.extend(byte);
     }
-    String::from_utf8_lossy(&head).into_owned()
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    client.read_exact(&mut body).unwrap();
+    (head, body)
 }
 
 #[test]
