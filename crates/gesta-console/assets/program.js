@@ -12,7 +12,8 @@ export async function describeProgram(signal) {
   if (program.kind === "server") {
     const server = await get("v1/server", {}, signal);
     const operations = new Set(server.operations);
-    return { ...program, ...server, can: (operation) => operations.has(operation) };
+    const describedAt = performance.now();
+    return { ...program, ...server, describedAt, can: (operation) => operations.has(operation) };
   }
   if (program.secure && !program.login) {
     askForProof("");

@@ -14,18 +14,18 @@ const RATE_MS = 20_000;
 
 /**
  * Reads and draws, then goes on until the screen is left. The promise ends with the first drawing.
- * `draw` gets the answers and returns the content.
+ * `draw` gets the answers and returns the content. `pauseMs` is for what costs more to read.
  */
-export async function watch(root, signal, read, draw) {
+export async function watch(root, signal, read, draw, pauseMs = PAUSE_MS) {
   const first = await read();
   if (signal.aborted) return;
   fill(root, draw(first));
-  goOn(root, signal, read, draw);
+  goOn(root, signal, read, draw, pauseMs);
 }
 
-async function goOn(root, signal, read, draw) {
+async function goOn(root, signal, read, draw, pauseMs) {
   for (;;) {
-    await pause(signal);
+    await pause(signal, pauseMs);
     if (signal.aborted) return;
     if (document.hidden || isBusy(root)) continue;
     try {
@@ -42,9 +42,9 @@ async function goOn(root, signal, read, draw) {
   }
 }
 
-function pause(signal) {
+function pause(signal, pauseMs) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, PAUSE_MS);
+    const timer = setTimeout(resolve, pauseMs);
     signal.addEventListener("abort", () => {
       clearTimeout(timer);
       resolve();

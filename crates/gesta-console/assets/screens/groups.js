@@ -1,27 +1,31 @@
 // Consumer groups: their progress, and the events that they have parked.
 
-import { el, fill, link } from "../dom.js";
+import { el, link } from "../dom.js";
 import { formLink } from "../form.js";
 import { groupLag, groupState, readGroups } from "../work.js";
 import { streamHref, to } from "../route.js";
 import { table } from "../table.js";
+import { watch } from "../watch.js";
 
 export const title = "Groups";
 
 export async function render(root, { program, signal }) {
-  const groups = await readGroups(signal);
-  fill(
+  await watch(
     root,
-    el("h1", {}, "Consumer groups"),
-    program.can("POST /v1/groups") &&
-      el("div", { class: "bar" }, formLink("group-form", {}, "New group")),
-    table({
-      label: "consumer groups",
-      loaded: ["group", ""],
-      rows: groups,
-      columns: COLUMNS,
-      empty: "The store has no consumer groups.",
-    }),
+    signal,
+    () => readGroups(signal),
+    (groups) => [
+      el("h1", {}, "Consumer groups"),
+      program.can("POST /v1/groups") &&
+        el("div", { class: "bar" }, formLink("group-form", {}, "New group")),
+      table({
+        label: "consumer groups",
+        loaded: ["group", ""],
+        rows: groups,
+        columns: COLUMNS,
+        empty: "The store has no consumer groups.",
+      }),
+    ],
   );
 }
 

@@ -1,35 +1,39 @@
 // Projections of the server: scripts, their state and progress.
 
-import { el, fill, link } from "../dom.js";
+import { el, link } from "../dom.js";
 import { formLink } from "../form.js";
 import { projectionState, readProjections } from "../work.js";
 import { here, to } from "../route.js";
 import { choice, table } from "../table.js";
+import { watch } from "../watch.js";
 
 export const title = "Projections";
 
 export async function render(root, { parameters, program, signal }) {
   const isAll = parameters.get("system") === "yes";
-  const all = await readProjections(signal);
-  fill(
+  await watch(
     root,
-    el("h1", {}, "Projections"),
-    el(
-      "div",
-      { class: "bar" },
-      choice("Kinds", [
-        { label: "Your own", href: here({ system: null }), isOn: !isAll },
-        { label: "With those of the system", href: here({ system: "yes" }), isOn: isAll },
-      ]),
-      program.can("POST /v1/projections") && formLink("projection-form", {}, "New projection"),
-    ),
-    table({
-      label: "projections",
-      loaded: ["projection", ""],
-      columns: COLUMNS,
-      rows: all.filter((projection) => isAll || !projection.ofSystem),
-      empty: "The server has no projections of yours.",
-    }),
+    signal,
+    () => readProjections(signal),
+    (all) => [
+      el("h1", {}, "Projections"),
+      el(
+        "div",
+        { class: "bar" },
+        choice("Kinds", [
+          { label: "Your own", href: here({ system: null }), isOn: !isAll },
+          { label: "With those of the system", href: here({ system: "yes" }), isOn: isAll },
+        ]),
+        program.can("POST /v1/projections") && formLink("projection-form", {}, "New projection"),
+      ),
+      table({
+        label: "projections",
+        loaded: ["projection", ""],
+        columns: COLUMNS,
+        rows: all.filter((projection) => isAll || !projection.ofSystem),
+        empty: "The server has no projections of yours.",
+      }),
+    ],
   );
 }
 

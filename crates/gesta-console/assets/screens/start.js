@@ -9,15 +9,43 @@ import { groupState, projectionState, readGroups, readProjections } from "../wor
 import { streamHref, eventHref, to } from "../route.js";
 import { card, facts, notice, problemNotice } from "../table.js";
 import { ago, counted, duration, grouped, localTime, size, time } from "../time.js";
+import { watch } from "../watch.js";
 
 /** Streams, and categories, that the screen counts unasked. */
 const COUNTED_MAX = 1_000;
 /** Names of one answer while all are counted. */
 const ANSWER_NAMES = 1_000;
 
+/** Pause between two readings, in milliseconds: each one counts streams. */
+const PAUSE_MS = 5_000;
+
 export const title = "Start";
 
 export async function render(root, { program: server, signal }) {
+  const all = countOfAll(root, signal);
+  await watch(
+    root,
+    signal,
+    () => read(signal),
+    (answers) => [
+      el("h1", {}, "Start"),
+      trouble(answers),
+      cards(answers, all.number),
+      given(answers.counts)?.streamsAreAll === false && all.line,
+      el(
+        "div",
+        { class: "columns" },
+        serverFacts(server, answers),
+        lastAppend(answers.last),
+        storeFacts(answers.store),
+      ),
+    ],
+    PAUSE_MS,
+  );
+}
+
+/** Asks for everything. An answer that was refused is its problem: the others are shown. */
+async function read(signal) {
   const asked = {
     health: isWell("health/ready", signal),
     last: get("v1/all", { direction: "backwards", limit: 1 }, signal),
@@ -27,25 +55,6 @@ export async function render(root, { program: server, signal }) {
     projections: readProjections(signal),
     figures: get("stats", {}, signal),
   };
-  const answers = await allOf(asked);
-  fill(
-    root,
-    el("h1", {}, "Start"),
-    trouble(answers),
-    cards(answers),
-    given(answers.counts)?.streamsAreAll === false && countOfAll(root, signal),
-    el(
-      "div",
-      { class: "columns" },
-      serverFacts(server, answers),
-      lastAppend(answers.last),
-      storeFacts(answers.store),
-    ),
-  );
-}
-
-/** Waits for all answers. One that was refused is its problem: the others are shown. */
-async function allOf(asked) {
   const names = Object.keys(asked);
   const settled = await Promise.allSettled(Object.values(asked));
   const answers = {};
@@ -100,10 +109,14 @@ function trouble({ health, groups, projections, figures }) {
   );
 }
 
-function cards({ counts, groups, projections, figures }) {
+/** Makes the cards. `streamsOfAll` is the number of all streams, once they are counted. */
+function cards({ counts, groups, projections, figures }, streamsOfAll) {
   const held = given(counts);
   const atLeast = (number, areAll) => `${grouped(number)}${areAll ? "" : "+"}`;
-  const streams = held && atLeast(held.streams, held.streamsAreAll);
+  const areAll = held?.streamsAreAll;
+  const streams =
+    held &&
+    (!areAll && streamsOfAll ? grouped(streamsOfAll) : atLeast(held.streams, areAll));
   const categories = held && atLeast(held.categories, held.categoriesAreAll);
   const parked = given(groups)?.reduce((sum, group) => sum + group.parked, 0);
   const own = given(projections)?.filter((projection) => !projection.ofSystem);
@@ -129,24 +142,29 @@ function cards({ counts, groups, projections, figures }) {
   );
 }
 
-/** Makes the line that offers to count all streams, tells how far that is, and is left with it. */
+/**
+ * Makes the line that offers to count all streams, and tells how far that is. It stays while the
+ * screen is drawn again, with the number once it is known.
+ */
 function countOfAll(root, signal) {
+  const all = { number: null, line: null };
   const line = el("p", { class: "muted count-all", role: "status" });
   const button = el("button", { type: "button", class: "small" }, "Count all");
   button.addEventListener("click", async () => {
     try {
-      const all = await countStreams(signal, (number) =>
+      all.number = await countStreams(signal, (number) =>
         fill(line, `Counting reads the name of each stream: ${grouped(number)} so far …`),
       );
-      fill(root.querySelector(`a.card[href="${to("streams")}"] strong`), grouped(all));
-      fill(line, `All ${counted(all, "stream")} are counted.`);
+      fill(root.querySelector(`a.card[href="${to("streams")}"] strong`), grouped(all.number));
+      fill(line, `All ${counted(all.number, "stream")} are counted.`);
     } catch (problem) {
       if (signal.aborted) return;
       if (!(problem instanceof Problem)) throw problem;
       fill(line, `The streams are not counted: ${problem.message}.`);
     }
   });
-  return fill(line, `The first ${grouped(COUNTED_MAX)} streams are counted. `, button);
+  all.line = fill(line, `The first ${grouped(COUNTED_MAX)} streams are counted. `, button);
+  return all;
 }
 
 async function countStreams(signal, tell) {
@@ -163,6 +181,7 @@ async function countStreams(signal, tell) {
 
 function serverFacts(server, { figures }) {
   const seen = given(figures);
+  const uptime = server.uptimeSeconds + (performance.now() - server.describedAt) / 1_000;
   return el(
     "section",
     {},
@@ -176,7 +195,7 @@ function serverFacts(server, { figures }) {
       ],
       ["Store", server.store ?? null],
       ["Protection", server.secure ? "TLS and users" : "none: loopback only"],
-      ["Up for", `${duration(server.uptimeSeconds)}, since ${localTime(server.startedAt)}`],
+      ["Up for", `${duration(uptime)}, since ${localTime(server.startedAt)}`],
       [
         "Connections",
         seen && `${grouped(seen.connections_open)} of at most ${grouped(seen.connections_max)}`,
