@@ -120,7 +120,7 @@ function rowOf(row, columns) {
           "data-label": column.label,
           title: String(title ?? "").slice(0, 400),
         },
-        content,
+        isText ? el("span", { class: "text" }, content) : content,
       );
     }),
   );

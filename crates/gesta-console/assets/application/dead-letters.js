@@ -204,19 +204,16 @@ const COLUMNS = [
     (letter) => letter.of,
     (letter) => link(letter.ofHref, letter.of),
   ),
+  // In one column, so that there is room for the error.
   column(
     "event",
-    "Event",
+    "Event, stream",
     "name",
-    (letter) => letter.type,
-    (letter) => link(eventHref(letter), letter.type),
-  ),
-  column(
-    "stream",
-    "Stream",
-    "name",
-    (letter) => letter.stream,
-    (letter) => link(streamHref(letter.stream), letter.stream),
+    (letter) => `${letter.type} ${letter.stream}`,
+    (letter) => [
+      link(eventHref(letter), letter.type),
+      link(streamHref(letter.stream), letter.stream),
+    ],
   ),
   column(
     "at",

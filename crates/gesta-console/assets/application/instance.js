@@ -90,7 +90,7 @@ function parts(instance, context) {
 }
 
 const payloadColumn = (label, value) =>
-  column(label.toLowerCase(), label, "wide", (one) => preview(value(one).text, PAYLOAD_CHARS));
+  column(label.toLowerCase(), label, "wide half", (one) => preview(value(one).text, PAYLOAD_CHARS));
 
 const timerColumns = ({ process, id, program }) => [
   column("due", "Due", "time", (one) => localTime(one.due), (one) => time(one.due)),
@@ -110,7 +110,7 @@ const refusedColumns = (context) => [
   column(
     "reason",
     "Reason",
-    "error",
+    "error half",
     (one) => `${one.code}: ${one.reason}`,
     (one) => errorText(`${one.code}: ${one.reason}`),
   ),

@@ -55,6 +55,10 @@ export const column = (name, label, kind, value, cell = value) => ({
   cell,
 });
 
+/** Returns columns without that of the node, unless some part runs on a node with a name. */
+export const withNodes = (columns, parts) =>
+  parts.some(({ node }) => node) ? columns : columns.filter(({ name }) => name !== "node");
+
 /** Makes a column of buttons or boxes. */
 export const controlColumn = (name, label, cell) => ({
   name,

@@ -4,7 +4,15 @@ import { get, pathOf } from "../api.js";
 import { el, link } from "../dom.js";
 import { table } from "../table.js";
 import { watch } from "../watch.js";
-import { column, countLink, instanceHref, processHref, readProcesses, stateMark } from "./parts.js";
+import {
+  column,
+  countLink,
+  instanceHref,
+  processHref,
+  readProcesses,
+  stateMark,
+  withNodes,
+} from "./parts.js";
 
 export const title = "Processes";
 
@@ -20,7 +28,7 @@ export async function render(root, { program, signal }) {
       el("h1", {}, "Process managers"),
       table({
         label: "process managers",
-        columns: COLUMNS,
+        columns: withNodes(COLUMNS, processes),
         rows: processes,
         empty: "The application has no process managers.",
       }),
@@ -70,7 +78,7 @@ const COMMAND_COLUMNS = [
     (one) => link(instanceHref(one.process, one.instance), one.instance),
   ),
   column("command", "Command", "name", (one) => one.name),
-  column("id", "Decided at", "number", (one) => one.id),
+  column("id", "Id", "number", (one) => one.id),
   column("waits", "State", "words most", waitsFor),
 ];
 

@@ -13,6 +13,7 @@ import {
   readProjections,
   stateMark,
   timeLeft,
+  withNodes,
 } from "./parts.js";
 
 export const title = "Projections";
@@ -31,7 +32,7 @@ export async function render(root, { signal }) {
       el("h1", {}, "Projections"),
       table({
         label: "projections",
-        columns: COLUMNS,
+        columns: withNodes(COLUMNS, projections),
         rows: projections.map(rated),
         empty: "The application has no projections.",
       }),

@@ -12,6 +12,7 @@ import {
   reactorHref,
   readReactors,
   stateMark,
+  withNodes,
 } from "./parts.js";
 
 export const title = "Reactors";
@@ -27,7 +28,7 @@ export async function render(root, { signal }) {
       el("h1", {}, "Reactors"),
       table({
         label: "reactors",
-        columns: COLUMNS,
+        columns: withNodes(COLUMNS, reactors),
         rows: reactors.map(rated),
         empty: "The application has no reactors.",
       }),

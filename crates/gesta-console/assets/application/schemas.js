@@ -40,7 +40,7 @@ const COLUMNS = [
   ),
   column("version", "Version", "number", (one) => last(one)?.version ?? "–"),
   column("older", "Older versions", "number", (one) => one.versions.length - 1),
-  column("fields", "Fields", "wide", (one) => fieldNames(last(one))),
+  column("fields", "Fields", "words most", (one) => fieldNames(last(one))),
 ];
 
 /** Returns the names of the fields at the first level. */

@@ -189,6 +189,6 @@ function metadata(described) {
   if (described instanceof Problem) return null;
   const { metadata, metadataRevision } = described;
   if (metadataRevision === null)
-    return el("p", { class: "muted" }, "No metadata of the stream were set.");
+    return el("p", { class: "muted" }, "No metadata are set for this stream.");
   return payloadView("Metadata of the stream", metadata);
 }
