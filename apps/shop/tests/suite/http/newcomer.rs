@@ -57,12 +57,26 @@ impl Newcomer {
 
     /// Appends an event that another, faulty program could have written.
     async fn plant(&self, stream: &str, event_type: &str, data: Value) {
+        self.plant_many(1, stream, event_type, data).await;
+    }
+
+    /// Appends a number of such events.
+    async fn plant_many(&self, number: usize, stream: &str, event_type: &str, data: Value) {
         let event_type = EventType::new(event_type).unwrap();
-        let event = NewEvent::json(EventId::random(), event_type, data.to_string());
+        let event = || NewEvent::json(EventId::random(), event_type.clone(), data.to_string());
+        let events: Vec<_> = std::iter::repeat_with(event).take(number).collect();
         let name = StreamName::new(stream).unwrap();
-        let append = Append::to(name, ExpectedRevision::Any, [event]);
+        let append = Append::to(name, ExpectedRevision::Any, events);
         self.shop.store().append(append).await.unwrap();
         drain(&self.shop).await;
+    }
+
+    /// Looks at a screen in all looks at once, because what it shows will have passed at the end.
+    async fn sees_what_passes(&mut self, screen: &'static str, texts: &[&str]) {
+        self.page.sees(screen, texts).await;
+        self.page.assert_readable_in_all_looks(&format!("{screen}-then")).await;
+        let (width, theme) = LOOKS[0];
+        self.page.look(width, theme).await;
     }
 
     /// An order of a customer, the reason of its cancellation, and its states.
@@ -103,13 +117,12 @@ impl Newcomer {
             "occurredAt": "2011-12-12T09:00:00Z" });
         self.plant("account-odd-early", "money-deposited", deposit).await;
         self.page.go("h", "Start").await;
-        self.page.sees("start-with-a-problem", &["1 problem", "accounts"]).await;
+        self.sees_what_passes("start-with-a-problem", &["1 problem", "accounts"]).await;
         self.page.click("main .notice a", "Projection accounts").await;
         self.page.sees("projection", &["Rebuild", "running"]).await;
         self.page.click("main dd a", "1").await;
-        self.page
-            .sees("dead-letters", &["account-odd-early", "money-deposited", "Edit and try"])
-            .await;
+        let letter = ["account-odd-early", "money-deposited", "Edit and try"];
+        self.sees_what_passes("dead-letters", &letter).await;
         let client = Client::over(self.shop.clone());
         client.post("/v1/accounts", account("early", "GBP")).ok().await;
         drain(&self.shop).await;
@@ -123,10 +136,11 @@ impl Newcomer {
     async fn frees_a_process(&mut self) {
         self.plant("user-poison", "user-created", json!({})).await;
         self.page.go("r", "Process managers").await;
-        self.page.sees("processes", &["welcome", "fulfilment"]).await;
+        self.sees_what_passes("processes", &["welcome", "fulfilment", "user-poison"]).await;
         self.page.go("h", "Start").await;
         self.page.click("main .notice a", "Process welcome stream:user-poison").await;
-        self.page.sees("set-aside", &["stream:user-poison", "user-created", "Skip"]).await;
+        let input = ["stream:user-poison", "user-created", "Skip"];
+        self.sees_what_passes("set-aside", &input).await;
         self.page.act("Skip", "the user is made by hand").await;
         self.page.until_shown("No input is set aside").await;
         assert!(self.shop.process_set_aside("welcome").await.unwrap().is_empty());
@@ -191,4 +205,32 @@ async fn a_newcomer_finds_their_way_through_every_screen() {
     newcomer.looks_around().await;
     newcomer.page.look_again(&LOOKS[1..]).await;
     newcomer.page.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_page_of_what_is_stuck_is_a_link_away() {
+    let mails = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(mails.path()).unwrap();
+    let Some(mut newcomer) = Newcomer::begin(outbox).await else { return };
+    // One more than a page: the projection keeps the first event, the others wait behind it, and so
+    // do the inputs of the process manager.
+    newcomer.plant_many(101, "user-many", "user-created", json!({})).await;
+    let page = &mut newcomer.page;
+    for (name, address, noun) in [
+        ("letters", "#/dead-letters?of=users", "letter"),
+        ("inputs", "#/process?name=welcome&show=set-aside", "input"),
+    ] {
+        let first = format!("100 {noun}s on this page");
+        page.load(address).await;
+        page.until_shown(&first).await;
+        page.assert_readable(&format!("{name}-first")).await;
+        page.follow("main .pager a", "Next").await;
+        page.until_shown(&format!("1 {noun} on this page")).await;
+        assert_eq!(page.value("document.querySelectorAll('tbody tr').length").await, 1);
+        assert_eq!(page.value("document.querySelectorAll('a[rel=next]').length").await, 0);
+        page.assert_readable(&format!("{name}-second")).await;
+        page.follow("main .pager a", "First").await;
+        page.until_shown(&first).await;
+    }
+    page.assert_clean();
 }
