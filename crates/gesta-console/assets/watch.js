@@ -44,11 +44,14 @@ async function goOn(root, signal, read, draw, pauseMs) {
 
 function pause(signal, pauseMs) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, pauseMs);
-    signal.addEventListener("abort", () => {
+    const end = () => {
       clearTimeout(timer);
+      // One signal serves all pauses of a screen, which may stay open for days.
+      signal.removeEventListener("abort", end);
       resolve();
-    });
+    };
+    const timer = setTimeout(end, pauseMs);
+    signal.addEventListener("abort", end);
   });
 }
 
