@@ -4,9 +4,11 @@
 //! takes a server's port while the server restarts.
 
 use std::{
+    collections::BTreeSet,
     fs,
     hash::{BuildHasher as _, Hasher as _, RandomState},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Result, bail};
@@ -16,8 +18,11 @@ const LOWEST: u16 = 10_000;
 const OUTGOING_DEFAULT: u16 = 32_768;
 const ATTEMPTS_MAX: usize = 200;
 
-/// Returns a port on which no server listens. Another program may take it in the meantime; the
-/// server's start then fails.
+/// Ports that were given out. Their servers may not listen yet.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// Returns a port on which no server listens, another one at each call. Another program may take it
+/// in the meantime; the server's start then fails.
 ///
 /// # Errors
 ///
@@ -29,7 +34,10 @@ pub fn free() -> Result<u16> {
         let random = RandomState::new().build_hasher().finish();
         let offset = random % u64::from(below - LOWEST);
         let port = LOWEST + u16::try_from(offset).unwrap_or(0);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        // A listener would tell too. But a program that another thread starts at this moment would
+        // inherit it, and the port would stay open for a while.
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_open(port) && given.insert(port) {
             return Ok(port);
         }
     }
@@ -48,7 +56,15 @@ fn first_outgoing() -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
+
+    #[test]
+    fn no_port_is_given_twice() {
+        let ports: BTreeSet<_> = (0..1_000).map(|_| free().unwrap()).collect();
+        assert_eq!(ports.len(), 1_000);
+    }
 
     #[test]
     fn a_free_port_is_closed_until_something_listens() {

@@ -7,18 +7,18 @@ use std::{
     ffi::OsString,
     fs,
     io::{BufRead as _, BufReader},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
-    sync::{
-        OnceLock,
-        atomic::{AtomicU16, Ordering},
-    },
+    sync::OnceLock,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use gesta_services::e2e::{self, is_full};
+use gesta_services::{
+    e2e::{self, is_full},
+    free_port,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tonic::transport::{Channel, Endpoint};
 
@@ -26,11 +26,6 @@ use crate::{
     client::{Client, Credentials, streams_client::StreamsClient},
     group_client::GroupClient,
 };
-
-/// Ports that the system gives to no outgoing connection, so that a restarted server gets its own
-/// again.
-const FIRST_PORT: u16 = 20_000;
-const PORTS: u16 = 10_000;
 
 /// A running server.
 pub(crate) struct Gesta {
@@ -54,7 +49,7 @@ impl Gesta {
         // Clients of a test are in this process.
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
-        let address = free_address();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let store = format!("gesta:{}", store.display());
         let arguments = ["serve", "--json", "--store", &store, "--listen", &address.to_string()];
         let arguments: Vec<_> =
@@ -147,17 +142,4 @@ pub(crate) fn program() -> Result<&'static Path> {
     let build = if is_full() { e2e::program } else { e2e::debug_program };
     let program = build("gesta-cli", "gesta")?;
     Ok(PROGRAM.get_or_init(|| program))
-}
-
-/// Returns an address that nothing else uses.
-fn free_address() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Runs of several checkouts at once begin at different ports.
-    let first = u16::try_from(std::process::id() % u32::from(PORTS)).unwrap_or(0);
-    let candidates = (0..PORTS).map(|_| {
-        let port = FIRST_PORT + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
-        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-    });
-    let mut free = candidates.filter(|address| TcpListener::bind(address).is_ok());
-    free.next().expect("a port is free")
 }
