@@ -50,6 +50,9 @@ pub enum Commits {
 pub(crate) struct Deployment {
     pub(crate) has_transactions: bool,
     pub(crate) has_nested_arrays: bool,
+    /// Replacements in one command. FerretDB 1.24 keeps one of its 100 connections to its own
+    /// database for each, until the command ends. It waits for ever once none is free.
+    pub(crate) replacements_max: usize,
 }
 
 /// The last failure of each server that the client looks at in the background. Clones share it.
@@ -144,6 +147,7 @@ impl Deployment {
         Self {
             has_transactions: is_set && has_sessions && !is_ferret,
             has_nested_arrays: !is_ferret,
+            replacements_max: if is_ferret { 1 } else { usize::MAX },
         }
     }
 }
@@ -166,5 +170,6 @@ mod tests {
         assert!(!Deployment::of(&doc! { "setName": "rs0" }, &build).has_transactions);
         assert!(!Deployment::of(&set, &ferret).has_transactions);
         assert!(!Deployment::of(&set, &ferret).has_nested_arrays);
+        assert_eq!(Deployment::of(&set, &ferret).replacements_max, 1);
     }
 }

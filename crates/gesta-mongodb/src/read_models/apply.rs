@@ -175,7 +175,8 @@ impl Target<'_> {
                 Err(error) => return Err(error),
             }
         }
-        for updates in updates(round.replaced) {
+        let at_once = self.place.deployment.replacements_max;
+        for updates in updates(round.replaced, at_once) {
             let count = updates.len() as u64;
             let matched = self.update(updates, session.as_deref_mut()).await?;
             is_done &= matched == count;
@@ -208,8 +209,8 @@ impl Target<'_> {
     }
 }
 
-/// Replacements as commands take them, in groups that fit into a message.
-fn updates(replaced: Vec<(u64, Document)>) -> Vec<Vec<Bson>> {
+/// Replacements as commands take them: groups of at most this many that fit into a message.
+fn updates(replaced: Vec<(u64, Document)>, at_once: usize) -> Vec<Vec<Bson>> {
     let mut groups: Vec<Vec<Bson>> = Vec::new();
     let mut bytes = 0;
     for (version, document) in replaced {
@@ -218,7 +219,7 @@ fn updates(replaced: Vec<(u64, Document)>) -> Vec<Vec<Bson>> {
         let condition = doc! { ID: document.get(ID), VERSION: number(version) };
         let update = Bson::Document(doc! { "q": condition, "u": document });
         match groups.last_mut() {
-            Some(group) if bytes <= BYTES_MAX => group.push(update),
+            Some(group) if group.len() < at_once && bytes <= BYTES_MAX => group.push(update),
             _ => {
                 bytes = size;
                 groups.push(vec![update]);

@@ -198,7 +198,11 @@ mod tests {
 
     use super::*;
 
-    const ALONE: Deployment = Deployment { has_transactions: false, has_nested_arrays: true };
+    const ALONE: Deployment = Deployment {
+        has_transactions: false,
+        has_nested_arrays: true,
+        replacements_max: usize::MAX,
+    };
 
     fn written(text: Option<&str>, version: u64, stored: Option<StoredRow>) -> Option<StoredRow> {
         let cell = text.map(|text| Cell::of(text, ALONE).unwrap());

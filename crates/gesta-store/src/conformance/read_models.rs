@@ -106,6 +106,7 @@ macro_rules! __every_read_model_clause {
             partitions::partitions_that_change_one_row_at_the_same_time_lose_no_change;
             partitions::a_partition_refuses_the_earlier_leases_of_its_own_only;
             contents::a_transaction_reads_its_own_rows;
+            contents::a_commit_replaces_hundreds_of_rows;
             contents::rows_are_listed_in_order_by_prefix_and_page;
             contents::values_come_back_as_they_were_given;
             contents::keys_come_back_as_they_were_given;

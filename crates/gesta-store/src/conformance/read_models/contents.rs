@@ -14,6 +14,9 @@ use crate::{
 /// Number of rows of the clause about visitors: more than a store reads at once.
 const VISITED: usize = 2_500;
 
+/// Number of rows that one commit replaces: more than a server takes in one request.
+const REPLACED: usize = 250;
+
 /// Keeps the rows that it is handed.
 struct KeepRows(Vec<(String, String)>);
 
@@ -43,6 +46,25 @@ pub(super) async fn a_transaction_reads_its_own_rows<S: PortableReadModels>(
     assert_eq!(both, [None, Some("paid".into())]);
     assert_eq!(keys(&mut tx, ListRows::of("orders")).await?, ["2"]);
     tx.rollback().await
+}
+
+pub(super) async fn a_commit_replaces_hundreds_of_rows<S: PortableReadModels>(
+    fixture: &ReadModelFixture<S>,
+) -> Outcome {
+    let store = (fixture.connect)();
+    let id = create(&store, Stage::Live).await?;
+    let keys: Vec<String> = (0..REPLACED).map(|nth| format!("{nth:03}")).collect();
+    for state in ["placed", "paid"] {
+        let mut tx = store.begin(&id).await?;
+        for key in &keys {
+            tx.put_json("orders", key, &state.into()).await?;
+        }
+        tx.commit().await?;
+    }
+    let rows = store.reader(&id).await?.list_json(ListRows::of("orders")).await?;
+    let paid = rows.iter().filter(|row| row.value == "paid").map(|row| &row.key);
+    assert!(paid.eq(&keys), "each row once, as the last commit left it");
+    Ok(())
 }
 
 pub(super) async fn rows_are_listed_in_order_by_prefix_and_page<S: PortableReadModels>(

@@ -96,6 +96,7 @@ pub(super) const FAULTS: &[ReadModelFault] = &[
     fault(Broken::OneTokenForAll, "a_partition_refuses_the_earlier_leases_of_its_own_only"),
     fault(Broken::RefusesWork, "work_has_transactions_and_readers"),
     fault(Broken::ListsCommittedRows, "a_transaction_reads_its_own_rows"),
+    fault(Broken::LosesReplacements, "a_commit_replaces_hundreds_of_rows"),
     fault(Broken::PagesFromTheStart, "rows_are_listed_in_order_by_prefix_and_page")
         .also(&["keys_come_back_as_they_were_given"], "lists the keys after one"),
     fault(Broken::RoundsNumbers, "values_come_back_as_they_were_given"),

@@ -74,6 +74,8 @@ pub(super) enum BrokenReadModel {
     RefusesWork,
     /// A transaction lists the rows that were committed before.
     ListsCommittedRows,
+    /// A transaction replaces the first hundred rows only.
+    LosesReplacements,
     /// Each page of a list begins with the first row.
     PagesFromTheStart,
     /// Numbers of a row lose digits.

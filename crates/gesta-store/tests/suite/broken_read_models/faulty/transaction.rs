@@ -14,6 +14,9 @@ use super::{BrokenReadModel, FaultyReadModels, lock};
 /// Start of the names of the properties with fencing tokens.
 const TOKEN: &str = "$fencing-token";
 
+/// Rows that a transaction of a faulty store replaces.
+const REPLACED_MAX: usize = 100;
+
 /// A transaction of [`FaultyReadModels`].
 pub(crate) struct FaultyTx {
     store: FaultyReadModels,
@@ -23,6 +26,8 @@ pub(crate) struct FaultyTx {
     /// The rows before the wait for this transaction, if it waited.
     before: Option<MemoryReader>,
     is_of_partition: bool,
+    /// Number of rows that replaced another one.
+    replaced: usize,
 }
 
 impl FaultyTx {
@@ -41,7 +46,7 @@ impl FaultyTx {
             Ok(tx) => (Some(tx), None),
             Err(error) => (None, Some(error)),
         };
-        let tx = Self { store, id, inner, before, is_of_partition: false };
+        let tx = Self { store, id, inner, before, is_of_partition: false, replaced: 0 };
         error.map_or(Ok(tx), Err)
     }
 
@@ -179,6 +184,14 @@ impl Rows for FaultyTx {
         value: &Value,
     ) -> Result<(), DatabaseError> {
         let key = self.key(key);
+        if self.store.has(BrokenReadModel::LosesReplacements)
+            && self.inner().get_json(table, &key).await?.is_some()
+        {
+            self.replaced += 1;
+            if self.replaced > REPLACED_MAX {
+                return Ok(());
+            }
+        }
         if self.store.has(BrokenReadModel::RoundsNumbers) {
             return self.inner().put_json(table, &key, &rounded(value)).await;
         }
