@@ -23,6 +23,7 @@
 mod append;
 mod capabilities;
 pub mod conformance;
+mod counted_names;
 mod error;
 mod event;
 mod event_by_event;
@@ -53,6 +54,7 @@ mod visibility;
 
 pub use append::{Append, AppendCondition, Appended, RecordedWhen, StreamAppend};
 pub use capabilities::{AppendLookup, Capabilities, Capability, CapabilitySet, Durability, Limits};
+pub use counted_names::CountedNames;
 pub use error::{Conflict, Damage, Invalid, Overload, StoreError};
 pub use event::{ContentType, NewEvent, RecordedAt, RecordedEvent};
 pub use id::{CausationId, CorrelationId, EventId};

@@ -2,7 +2,7 @@
 //! scavenges of that.
 
 use axum::response::Response;
-use gesta_store::{EventStore, ListCategories, ListStreams, StoreError};
+use gesta_store::CountedNames;
 use serde::Serialize;
 use serde_json::json;
 
@@ -18,9 +18,6 @@ use crate::{
     clock::time_text,
     scavenges::{NotStarted, ScavengeRequest},
 };
-
-/// Names that are read together.
-const NAMES_PER_READ: usize = 1_000;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -120,36 +117,15 @@ pub(super) async fn counts(call: NativeCall) -> Result<Response, Problem> {
     let store = call.node.store();
     let head = store.head().await.map_err(|error| Problem::of_read(&error))?;
     let limit = call.arguments.number(&COUNT_LIMIT)?.unwrap_or(COUNTED_MAX) as usize;
-    let streams = count_streams(store, limit).await;
-    let (streams, streams_are_all) = streams.map_err(|error| Problem::of_read(&error))?;
-    let list = ListCategories::all().limit(limit + 1);
-    let categories = store.list_categories(list).await;
-    let categories = categories.map_err(|error| Problem::of_read(&error))?.len();
+    let streams = CountedNames::of_streams(store, limit).await;
+    let streams = streams.map_err(|error| Problem::of_read(&error))?;
+    let categories = CountedNames::of_categories(store, limit).await;
+    let categories = categories.map_err(|error| Problem::of_read(&error))?;
     json_answer(&json!({
         "events": head.position.number(),
-        "streams": streams,
-        "streamsAreAll": streams_are_all,
-        "categories": categories.min(limit),
-        "categoriesAreAll": categories <= limit,
+        "streams": streams.number,
+        "streamsAreAll": streams.is_all,
+        "categories": categories.number,
+        "categoriesAreAll": categories.is_all,
     }))
-}
-
-/// Returns the number of streams, at most `limit`, and whether it is that of all.
-async fn count_streams(store: &dyn EventStore, limit: usize) -> Result<(usize, bool), StoreError> {
-    let mut counted = 0;
-    let mut after = None;
-    loop {
-        // One more than is counted tells whether there are others.
-        let wanted = NAMES_PER_READ.min(limit + 1 - counted);
-        let list = ListStreams::all().after(after).limit(wanted);
-        let names = store.list_streams(list).await?;
-        counted += names.len();
-        if names.len() < wanted {
-            return Ok((counted, true));
-        }
-        if counted > limit {
-            return Ok((limit, false));
-        }
-        after = names.last().cloned();
-    }
 }

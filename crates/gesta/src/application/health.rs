@@ -470,7 +470,7 @@ fn process_manager_causes(handle: &ProcessHandle) -> Vec<HealthCause> {
         }
         (ProcessState::Starting | ProcessState::Running, None) => {}
     }
-    let set_aside = progress.asides.view();
+    let set_aside = handle.view(&progress.asides);
     causes.extend(set_aside.iter().take(SUBJECTS_MAX).map(|aside| set_aside_cause(handle, aside)));
     if let Some(more) = set_aside.len().checked_sub(SUBJECTS_MAX).filter(|more| *more > 0) {
         let detail = format!("set-aside streams not listed here: {more}");

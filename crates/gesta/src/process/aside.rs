@@ -15,7 +15,9 @@ use std::{
 use gesta_store::{EventId, EventType, Position, RecordedAt, RecordedEvent, Revision, StreamName};
 use serde::{Deserialize, Serialize};
 
-use super::{EffectId, SetAside, SetAsideInput, Subject, WaitingInput, history::Refusal};
+use super::{
+    EffectId, SetAside, SetAsideInput, Subject, WaitingInput, history::Refusal, setup::Identity,
+};
 
 /// Maximum length of a stored error, in bytes.
 const ERROR_BYTES_MAX: usize = 2_000;
@@ -257,9 +259,14 @@ impl Asides {
     }
 
     /// Returns all inputs in the operators' form.
-    pub(crate) fn view(&self) -> Vec<SetAside> {
+    pub(crate) fn view(&self, identity: &Identity) -> Vec<SetAside> {
         let subjects = self.queues.iter().filter_map(|(key, queue)| {
-            Some(SetAside { subject: key.subject()?, inputs: queue.view() })
+            let subject = key.subject()?;
+            let stream = match &subject {
+                Subject::Instance(id) => identity.stream(id).ok()?,
+                Subject::Source(stream) => stream.clone(),
+            };
+            Some(SetAside { subject, stream, inputs: queue.view() })
         });
         subjects.collect()
     }

@@ -1,6 +1,6 @@
 //! Search and display of a manager's instances, from their streams and the set-aside inputs.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use gesta_store::{ListStreams, StreamName};
 
@@ -36,14 +36,12 @@ impl ProcessHandle {
         let mut after = query.after.clone();
         let mut looked_at = 0;
         while looked_at < STREAMS_READ_MAX {
-            let names = self.names(query.prefix.as_deref(), after.as_deref()).await?;
-            let is_last = names.len() < STREAMS_LISTED;
-            for stream in names {
-                let Some(id) = self.identity.id_of(&stream) else { continue };
+            let (ids, is_last) = self.next_ids(&asides, query, after.as_deref()).await?;
+            for id in ids {
                 looked_at += 1;
                 // The next page starts here, even if this instance does not match the query.
                 after = Some(id.clone());
-                let summary = self.summary(&asides, id, &stream).await?;
+                let summary = self.summary(&asides, id).await?;
                 if query.state.is_none_or(|state| state == summary.state) {
                     instances.push(summary);
                 }
@@ -81,14 +79,38 @@ impl ProcessHandle {
         outstanding.collect()
     }
 
+    /// Returns the next ids, and true if no others follow. An instance whose first input is set
+    /// aside has no stream yet.
+    async fn next_ids(
+        &self,
+        asides: &Asides,
+        query: &InstanceQuery,
+        after: Option<&str>,
+    ) -> Result<(BTreeSet<String>, bool), ProcessError> {
+        let prefix = query.prefix.as_deref().unwrap_or_default();
+        let names = self.names(prefix, after).await?;
+        let is_last = names.len() < STREAMS_LISTED;
+        let ids = names.iter().filter_map(|stream| self.identity.id_of(stream));
+        let mut ids: BTreeSet<String> = ids.collect();
+        let until = ids.last().filter(|_| !is_last).cloned();
+        let is_next = |id: &String| {
+            let is_before_others = until.as_ref().is_none_or(|until| id < until);
+            id.starts_with(prefix)
+                && after.is_none_or(|after| id.as_str() > after)
+                && is_before_others
+        };
+        ids.extend(asides.instance_ids().filter(is_next));
+        Ok((ids, is_last))
+    }
+
     async fn names(
         &self,
-        prefix: Option<&str>,
+        prefix: &str,
         after: Option<&str>,
     ) -> Result<Vec<StreamName>, ProcessError> {
         let after = after.map(|id| self.identity.stream(id)).transpose();
         let after = after.map_err(gesta_store::StoreError::from)?;
-        let prefix = self.identity.prefix() + prefix.unwrap_or_default();
+        let prefix = self.identity.prefix() + prefix;
         Ok(self
             .store
             .list_streams(ListStreams::all().prefix(prefix).after(after).limit(STREAMS_LISTED))
@@ -112,20 +134,15 @@ impl ProcessHandle {
                 let next = instances.last().map(|last: &InstanceSummary| last.id.clone());
                 return Ok(InstancePage { instances, next });
             }
-            let stream = self.identity.stream(&id).map_err(gesta_store::StoreError::from)?;
-            instances.push(self.summary(asides, id, &stream).await?);
+            instances.push(self.summary(asides, id).await?);
         }
         Ok(InstancePage { instances, next: None })
     }
 
-    async fn summary(
-        &self,
-        asides: &Asides,
-        id: String,
-        stream: &StreamName,
-    ) -> Result<InstanceSummary, ProcessError> {
+    async fn summary(&self, asides: &Asides, id: String) -> Result<InstanceSummary, ProcessError> {
+        let stream = self.identity.stream(&id).map_err(gesta_store::StoreError::from)?;
         let InstanceDetails { state, revision, set_aside, trouble, .. } =
-            self.details(asides, id.clone(), stream).await?;
+            self.details(asides, id.clone(), &stream).await?;
         let error = set_aside.first().and_then(|first| first.error.clone()).or(trouble);
         Ok(InstanceSummary { id, state, revision, set_aside: set_aside.len(), error })
     }
@@ -200,6 +217,11 @@ impl ProcessHandle {
 
     /// Returns all set-aside inputs.
     pub(crate) async fn set_aside(&self) -> Vec<super::SetAside> {
-        self.started().await.asides.view()
+        self.view(&self.started().await.asides)
+    }
+
+    /// Returns these inputs in the operators' form.
+    pub(crate) fn view(&self, asides: &Asides) -> Vec<super::SetAside> {
+        asides.view(&self.identity)
     }
 }

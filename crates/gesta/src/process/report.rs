@@ -326,8 +326,11 @@ impl FromStr for Subject {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SetAside {
-    /// The stream.
+    /// The instance, or the stream of events without one.
     pub subject: Subject,
+    /// Its stream: that of the instance, which keeps the former name of a renamed manager, or that
+    /// of the events.
+    pub stream: StreamName,
     /// Inputs, in order. The first one failed, the others wait behind it.
     pub inputs: Vec<SetAsideInput>,
 }

@@ -11,7 +11,7 @@ use gesta::{
 };
 
 use crate::{
-    fragile::{DAY, Days, Fragile, Shelves},
+    fragile::{DAY, Days, EVOLVE_PANICS, Fragile, Shelves},
     library::{
         BookEvent, BookLent, LendBook, Library, MoveAway, RemindReader, Reminder, WriteOffBook,
     },
@@ -229,6 +229,19 @@ async fn a_renamed_manager_goes_on_with_its_streams_and_does_nothing_twice() {
     let actors: Vec<_> =
         actors.map(|event| EventMetadata::from_json(&event.metadata).actor.unwrap()).collect();
     assert_eq!(actors, ["process:fragile"; 3], "who gives the commands stays the same, too");
+}
+
+#[tokio::test]
+async fn what_a_renamed_manager_has_set_aside_is_of_a_stream_with_the_former_name() {
+    let shelves = Shelves::open().await;
+    shelves.lend(EVOLVE_PANICS).await;
+    drain(&shelves.gesta).await;
+    let renamed = ProcessSetup::of(Renamed::default()).formerly("fragile");
+    let shelves = shelves.reopen_as(renamed).await;
+    drain(&shelves.gesta).await;
+    let set_aside = shelves.gesta.process_set_aside("sturdy").await.unwrap();
+    let streams: Vec<_> = set_aside.iter().map(|one| one.stream.as_str()).collect();
+    assert_eq!(streams, ["process:fragile-evolve panics"]);
 }
 
 #[tokio::test]

@@ -286,3 +286,24 @@ async fn instances_are_counted_and_found_by_state() {
     let none = shelves.gesta.process_instance("fragile", "nothing").await;
     assert!(matches!(none, Err(ProcessError::NoSuchInstance { .. })));
 }
+
+#[tokio::test]
+async fn an_instance_whose_first_input_is_set_aside_has_its_place_among_all() {
+    let shelves = Shelves::open().await;
+    shelves.lend_others().await;
+    shelves.lend(EVOLVE_PANICS).await;
+    drain(&shelves.gesta).await;
+    let mut after = None;
+    let mut pages = Vec::new();
+    loop {
+        let mut query = InstanceQuery::of("fragile").limit(2);
+        query.after = after;
+        let page = shelves.gesta.process_instances(&query).await.unwrap();
+        pages.push(page.instances.into_iter().map(|one| one.id).collect::<Vec<_>>());
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages.concat(), ["emma", EVOLVE_PANICS, "lolita", "momo", "ulysses"]);
+}

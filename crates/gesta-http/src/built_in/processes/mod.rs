@@ -6,7 +6,7 @@
 
 mod details;
 
-use gesta::{InstanceQuery, SetAsideInput, Subject, WaitingInput};
+use gesta::{InstanceQuery, SetAside, SetAsideInput, Subject, WaitingInput};
 
 use self::details::{ListedInstance, ProcessDetails, ShownInstance, SubjectDetails};
 use crate::{
@@ -193,22 +193,18 @@ async fn list_set_aside(
 ) -> Result<PageOfList<SubjectDetails>, Problem> {
     let process = &path.process.0;
     let all = state.gesta().process_set_aside(process).await?.into_iter();
-    let inputs = all.flat_map(|one| {
-        let subject = one.subject;
-        one.inputs.into_iter().map(move |input| (subject.clone(), input))
-    });
-    let selected = inputs.filter(|(subject, input)| match &input.input {
-        WaitingInput::Event { stream, .. } => query.has(stream.as_str()),
-        _ => matches!(subject, Subject::Instance(id) if query.has(&stream_of(process, id))),
+    let selected = all.flat_map(|SetAside { subject, stream: own, inputs, .. }| {
+        // What is no event was decided in the stream of the instance.
+        let is_selected = |input: &SetAsideInput| match &input.input {
+            WaitingInput::Event { stream, .. } => query.has(stream.as_str()),
+            _ => query.has(own.as_str()),
+        };
+        let inputs: Vec<_> = inputs.into_iter().filter(is_selected).collect();
+        inputs.into_iter().map(move |input| (subject.clone(), input))
     });
     let key = |(subject, input): &(Subject, SetAsideInput)| (subject.to_string(), input.number);
     let page = query.page(selected.collect(), key, &format!("{process}/set-aside"), &links)?;
     Ok(page.map(|inputs| SubjectDetails::group(inputs, &view)))
-}
-
-/// Returns the name of an instance's stream, in which its timers and commands were decided.
-fn stream_of(process: &str, instance: &str) -> String {
-    format!("process:{process}-{instance}")
 }
 
 /// The path of a subject's set-aside inputs.

@@ -1,6 +1,6 @@
 //! The store as a whole: its counts and its features.
 
-use gesta::store::{Durability, EventStore, ListCategories, ListStreams, StoreError};
+use gesta::store::{CountedNames, Durability};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Value, json};
 
@@ -11,8 +11,6 @@ use crate::{
 
 /// Maximum number of names that are counted. Counting them reads them.
 const COUNTED_MAX: usize = 100_000;
-/// Names that are read together.
-const NAMES_PER_READ: usize = 1_000;
 
 /// The number of names that are counted, from 1 to [`COUNTED_MAX`], which is the default.
 #[derive(Clone, Copy, Debug)]
@@ -73,36 +71,16 @@ pub(super) async fn count_events(
     let CountLimit(limit) = query.limit.unwrap_or_default();
     let store = state.gesta().store();
     let head = store.head().await?;
-    let (streams, streams_are_all) = count_streams(store.as_ref(), limit).await.map_err(of_read)?;
-    let list = ListCategories::all().limit(limit + 1);
-    let categories = store.list_categories(list).await.map_err(of_read)?.len();
+    let store = store.as_ref();
+    let streams = CountedNames::of_streams(store, limit).await.map_err(of_read)?;
+    let categories = CountedNames::of_categories(store, limit).await.map_err(of_read)?;
     Ok(Shown(Counts {
         events: head.position.number(),
-        streams: streams as u64,
-        streams_are_all,
-        categories: categories.min(limit) as u64,
-        categories_are_all: categories <= limit,
+        streams: streams.number as u64,
+        streams_are_all: streams.is_all,
+        categories: categories.number as u64,
+        categories_are_all: categories.is_all,
     }))
-}
-
-/// Returns the number of streams, at most `limit`, and whether it is that of all.
-async fn count_streams(store: &dyn EventStore, limit: usize) -> Result<(usize, bool), StoreError> {
-    let mut counted = 0;
-    let mut after = None;
-    loop {
-        // One more than is counted tells whether there are others.
-        let wanted = NAMES_PER_READ.min(limit + 1 - counted);
-        let list = ListStreams::all().after(after).limit(wanted);
-        let names = store.list_streams(list).await?;
-        counted += names.len();
-        if names.len() < wanted {
-            return Ok((counted, true));
-        }
-        if counted > limit {
-            return Ok((limit, false));
-        }
-        after = names.last().cloned();
-    }
 }
 
 /// The abilities of a store.
