@@ -80,8 +80,17 @@ pub(crate) struct CallParts {
     pub(crate) target: String,
     pub(crate) body: Option<Value>,
     pub(crate) idempotency_key: Option<String>,
-    pub(crate) expected_revision: Option<u64>,
-    pub(crate) at_least: Option<u64>,
+    /// As it was given, also below zero: the HTTP interface refuses what is wrong.
+    pub(crate) expected_revision: Option<i128>,
+    /// As it was given.
+    pub(crate) at_least: Option<i128>,
+}
+
+impl CallParts {
+    /// Returns the position that the answer must reflect.
+    pub(crate) fn floor(&self) -> Option<u64> {
+        u64::try_from(self.at_least?).ok()
+    }
 }
 
 /// The answer of a call.
@@ -149,7 +158,11 @@ impl Caller {
         let body = call.body.map_or_else(Bytes::new, |body| body.to_string().into());
         let has_body = !body.is_empty();
         let mut request = Request::new(Body::from(body));
-        *request.uri_mut() = call.target.parse().map_err(Failure::internal)?;
+        *request.uri_mut() = call.target.parse().map_err(|_| {
+            let reason =
+                "are too long: path and query of the HTTP interface have at most 65,534 bytes";
+            Failure::invalid("arguments", reason)
+        })?;
         let mut headers = self.passed_headers(&call.method)?;
         *request.method_mut() = call.method;
         if has_body {
@@ -167,7 +180,7 @@ impl Caller {
             headers.insert(header::IF_MATCH, ascii(&format!("\"{revision}\""))?);
         }
         if let Some(position) = call.at_least {
-            headers.insert(HeaderName::from_static(POSITION), position.into());
+            headers.insert(HeaderName::from_static(POSITION), ascii(&position.to_string())?);
         }
         *request.headers_mut() = headers;
         *request.extensions_mut() = self.parts.extensions.clone();

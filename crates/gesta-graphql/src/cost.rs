@@ -164,7 +164,8 @@ pub(crate) struct Measure {
 /// Measures a document.
 ///
 /// # Errors
-/// A problem (400) if one of its operations exceeds a limit.
+/// A problem (400) if its operations together exceed a limit: all of them are validated, each with
+/// its fragments.
 pub(crate) fn measure(
     document: &ExecutableDocument,
     variables: &Variables,
@@ -172,13 +173,27 @@ pub(crate) fn measure(
     limits: GraphQlLimits,
 ) -> Result<Measure, Problem> {
     let mut measure = Measure::default();
+    let mut cost = 0;
     for (_, operation) in document.operations.iter() {
         let operation = &operation.node;
         let own = Measure::default();
-        let mut survey =
-            Survey { document, operation, variables, catalogue, limits, cost: 0, measure: own };
+        let mut survey = Survey {
+            document,
+            operation,
+            variables,
+            catalogue,
+            limits,
+            cost,
+            calls: 0,
+            measure: own,
+        };
         let place = Place { parent: Parent::Root, weight: 1, depth: 1, fragments: 0, page: None };
         survey.selections(&operation.selection_set.node, place)?;
+        if operation.ty == OperationType::Subscription && survey.calls > 1 {
+            let detail = "a subscription has one field (GraphQL, section 5.2.3)";
+            return Err(refused("query-invalid", detail.to_owned()));
+        }
+        cost = survey.cost;
         measure.commands = measure.commands.max(survey.measure.commands);
         measure.has_links |= survey.measure.has_links;
     }
@@ -213,6 +228,8 @@ struct Survey<'d> {
     catalogue: &'d Catalogue,
     limits: GraphQlLimits,
     cost: u64,
+    /// Number of calls at the root.
+    calls: usize,
     measure: Measure,
 }
 
@@ -266,8 +283,9 @@ impl<'d> Survey<'d> {
             );
             return Err(refused("query-too-costly", detail));
         }
-        if is_call && self.operation.ty == OperationType::Mutation {
-            self.measure.commands += 1;
+        if is_call {
+            self.calls += 1;
+            self.measure.commands += usize::from(self.operation.ty == OperationType::Mutation);
         }
         if field.selection_set.node.items.is_empty() {
             return Ok(());

@@ -11,7 +11,9 @@
 use std::{convert::Infallible, sync::Arc};
 
 use async_graphql::{
-    Pos, Request as GraphRequest, Response as GraphResponse, ServerError, Variables,
+    Pos, Request as GraphRequest, Response as GraphResponse, ServerError, Value as GraphValue,
+    Variables,
+    indexmap::IndexMap,
     parser::types::{ExecutableDocument, OperationType},
 };
 use axum::{
@@ -43,6 +45,12 @@ use crate::{
 /// Media type of answers by the standard "GraphQL over HTTP".
 const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
 const EVENT_STREAM: &str = "text/event-stream";
+/// Maximum number of errors in a response.
+const ERRORS_MAX: usize = 500;
+/// Maximum length of the message of an error, which may quote the document.
+const MESSAGE_CHARS_MAX: usize = 1_000;
+/// Maximum number of places of an error.
+const LOCATIONS_MAX: usize = 10;
 
 /// Everything that a request needs.
 #[derive(Clone, Debug)]
@@ -158,13 +166,17 @@ impl Edge {
 /// Adds to a response what is not the library's: codes, errors behind links, and the position.
 fn completed(mut response: GraphResponse, caller: &Caller, loader: &Loader) -> GraphResponse {
     response.errors.extend(loader.take_errors());
+    if response.data == GraphValue::Null && response.errors.is_empty() {
+        // Each field was skipped.
+        response.data = GraphValue::Object(IndexMap::new());
+    }
     with_position(coded(response), caller)
 }
 
 /// Answers a request.
 pub(crate) async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let caller = parts.clone();
+    let mut caller = parts.clone();
     let body = JsonBody::<GraphBody>::from_request(Request::from_parts(parts, body), &edge.state);
     let JsonBody(mut body) = match body.await {
         Ok(body) => body,
@@ -174,11 +186,15 @@ pub(crate) async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> R
         Ok(variables) => variables,
         Err(problem) => return problem.into_response(),
     };
+    // A request without a call counts, too.
+    if let Err(problem) = edge.state.count_request(&mut caller) {
+        return problem.into_response();
+    }
     let headers = caller.headers.clone();
     let stream = accepts(&headers, EVENT_STREAM).then(|| edge.state.credentials_end(&caller));
     let ready = match edge.ready(body, variables, caller) {
         Ok(ready) => ready,
-        Err(error) => return written(&headers, &GraphResponse::from_errors(vec![*error])),
+        Err(error) => return written(&headers, &coded(GraphResponse::from_errors(vec![*error]))),
     };
     if let Some(ended) = stream {
         return event_stream(&edge, ready, ended.boxed());
@@ -205,9 +221,22 @@ fn unreadable(error: &async_graphql::parser::Error) -> Box<ServerError> {
     Box::new(Failure::from(problem).at(place))
 }
 
-/// Adds a code to errors of the library, which it finds when it checks a document.
+/// Adds a code to errors of the library, which it finds when it checks a document, and bounds the
+/// size of all errors.
 fn coded(mut response: GraphResponse) -> GraphResponse {
+    let others = response.errors.len().saturating_sub(ERRORS_MAX);
+    response.errors.truncate(ERRORS_MAX);
+    if others > 0 {
+        let more = format!("{others} other errors are not listed");
+        response.errors.push(ServerError::new(more, None));
+    }
     for error in &mut response.errors {
+        let end = error.message.char_indices().nth(MESSAGE_CHARS_MAX).map(|(end, _)| end);
+        if let Some(end) = end {
+            error.message.truncate(end);
+            error.message.push('…');
+        }
+        error.locations.truncate(LOCATIONS_MAX);
         let extensions = error.extensions.get_or_insert_default();
         if extensions.get("code").is_none() {
             extensions.set("code", "query-invalid");

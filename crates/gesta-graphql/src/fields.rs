@@ -175,9 +175,9 @@ impl RootField {
                     }
                 }
                 ArgumentPlace::Body => call.body = Some(value),
-                ArgumentPlace::AtLeast => call.at_least = value.as_u64(),
+                ArgumentPlace::AtLeast => call.at_least = whole(&value),
                 ArgumentPlace::IdempotencyKey => call.idempotency_key = Some(plain_text(&value)),
-                ArgumentPlace::ExpectedRevision => call.expected_revision = value.as_u64(),
+                ArgumentPlace::ExpectedRevision => call.expected_revision = whole(&value),
             }
         }
         let query = query.finish();
@@ -405,6 +405,11 @@ fn of_headers(operation: &HttpOperation) -> impl Iterator<Item = Argument> {
             typed: Typed { shape, is_nullable: true },
         }
     })
+}
+
+/// Returns a whole number of 64 bits, with or without a sign.
+fn whole(value: &Value) -> Option<i128> {
+    value.as_u64().map(i128::from).or_else(|| value.as_i64().map(i128::from))
 }
 
 pub(crate) fn plain_text(value: &Value) -> String {

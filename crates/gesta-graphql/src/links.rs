@@ -177,7 +177,7 @@ impl LinkField {
             _ if argument.is_header() => None,
             _ => given(argument),
         });
-        CallParts { at_least, ..call }
+        CallParts { at_least: at_least.map(i128::from), ..call }
     }
 
     /// Finds one.
@@ -200,7 +200,8 @@ impl LinkField {
         let Some(many) = self.many.as_ref().filter(|_| ids.len() > 1) else {
             return self.one_by_one(caller, ids, at_least).await;
         };
-        let answer = caller.call(CallParts { at_least, ..many.call(&ids) }).await;
+        let call = CallParts { at_least: at_least.map(i128::from), ..many.call(&ids) };
+        let answer = caller.call(call).await;
         let failure = match answer {
             Ok(answer) if answer.status == StatusCode::OK => {
                 let (mut entries, is_whole) = many.entries(answer);

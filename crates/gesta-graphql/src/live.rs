@@ -72,12 +72,12 @@ impl LiveQuery {
                 let next = self.next_position().await?;
                 let at_least = &mut self.live.call.at_least;
                 match next {
-                    Ok(position) => *at_least = (*at_least).max(Some(position)),
+                    Ok(position) => *at_least = (*at_least).max(Some(i128::from(position))),
                     Err(failure) => return Some(self.failed(failure)),
                 }
             }
             let Live { caller, loader, field, call } = &self.live;
-            loader.begin_answer(call.at_least);
+            loader.begin_answer(call.floor());
             let value = match field.ask(caller, call.clone()).await {
                 Ok(outcome) => outcome.value,
                 Err(failure) => return Some(self.failed(failure)),

@@ -294,7 +294,7 @@ fn root_field(name: &str, field: &Arc<RootField>, catalogue: &Arc<Catalogue>) ->
             let caller = context.ctx.data::<Arc<Caller>>()?;
             let loader = context.ctx.data::<Arc<Loader>>()?;
             let call = asked.call_parts(&context.args, &book.book);
-            let at_least = call.at_least;
+            let at_least = call.floor();
             match asked.ask(caller, call).await {
                 Ok(outcome) => {
                     // The answer of a command links to resources that it has changed.

@@ -32,7 +32,7 @@ use crate::{
         links::{add_links, check_links},
         route::BUILT_IN,
     },
-    wire::{event_schemas::EventSchemas, headers},
+    wire::{event_schemas::EventSchemas, headers, shared_problems::share_problems},
 };
 
 /// The route table of an application.
@@ -407,13 +407,14 @@ impl Api {
         };
         add_links(&self.links, &mut paths, &components);
         self.events.add_to(&mut components);
+        let problems = share_problems(&mut paths);
         json!({
             "openapi": "3.1.0",
             "info": self.info(),
             "servers": self.document_servers(),
             "tags": self.tags(),
             "paths": paths,
-            "components": { "schemas": components },
+            "components": { "schemas": components, "responses": problems },
         })
     }
 

@@ -24,7 +24,7 @@ use std::{
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::{Method, Uri},
+    http::{Method, Uri, request::Parts},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::get,
@@ -36,8 +36,12 @@ use tower::ServiceExt as _;
 
 use crate::{
     Access, GestaState, Principal, Problem,
+    built_in::console,
     requests::{
-        correlation::correlate, cors::cross_origin, cross_site::is_safe, guard::no_tenant_here,
+        correlation::correlate,
+        cors::cross_origin,
+        cross_site::is_safe,
+        guard::{no_tenant_here, refused_credentials},
         socket_token::take_socket_token,
     },
 };
@@ -174,9 +178,9 @@ impl Tenants {
         let (first, state) = self.first.ok_or(InvalidTenants::None)?;
         let applications: Arc<BTreeMap<_, _>> = Arc::new(self.applications);
         let own = Router::new()
-            .route("/health/live", get(is_live))
-            .route("/health/ready", get(is_ready))
-            .fallback(without_credentials)
+            .route(LIVE, get(is_live))
+            .route(READY, get(is_ready))
+            .fallback(async || without_credentials())
             // Before the routes: refused credentials are refused everywhere.
             .layer(from_fn(refused))
             .layer(from_fn(correlate))
@@ -201,6 +205,11 @@ impl fmt::Debug for Tenants {
         f.debug_struct("Tenants").field("tenants", &tenants).finish_non_exhaustive()
     }
 }
+
+const LIVE: &str = "/health/live";
+const READY: &str = "/health/ready";
+/// The routes that this edge answers itself.
+const HEALTH: [&str; 2] = [LIVE, READY];
 
 /// Everything that the choice of an application needs.
 #[derive(Clone)]
@@ -262,6 +271,14 @@ impl Edge {
         self.applications.get(tenant).map(|application| &application.router)
     }
 
+    /// Returns whether a request may lack credentials.
+    fn is_open(&self, request: &Parts) -> bool {
+        let path = request.uri.path();
+        HEALTH.contains(&path)
+            || self.late.iter().any(|late| late == path)
+            || self.is_public(&request.method, &request.uri)
+    }
+
     /// Returns whether a request without credentials opens a socket that gets them later.
     fn is_late(&self, request: &Request) -> bool {
         self.late.iter().any(|path| request.uri().path() == path)
@@ -275,17 +292,25 @@ impl Edge {
                 part.is_some_and(|part| !part.is_empty() && !part.contains('/'))
             }
         };
-        is_safe(method) && self.public.iter().any(is_this)
+        is_safe(method) && (self.public.iter().any(is_this) || console::is_file(uri.path()))
     }
 }
 
 /// Answers a request by the application of its tenant.
 async fn answer(State(edge): State<Edge>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
+    let now = edge.server.gesta().clock().now();
     let found = match take_socket_token(&mut parts.headers) {
-        Ok(()) => edge.access.principal(&parts, edge.server.gesta().clock().now()).await,
+        Ok(()) => edge.access.principal(&parts, now).await,
         Err(problem) => Err(problem),
     };
+    let found = match found {
+        // The own routes of this edge, such as health, are open to all.
+        Ok(None) if !edge.is_open(&parts) => Err(without_credentials()),
+        found => found,
+    };
+    let counted = |problem| refused_credentials(&edge.access, &parts, (now, problem));
+    let found = found.map_err(counted);
     let mut request = Request::from_parts(parts, body);
     if matches!(found, Ok(None)) && edge.is_late(&request) {
         request.extensions_mut().insert(LateCredentials(edge.clone()));
@@ -312,7 +337,7 @@ async fn refused(mut request: Request, next: Next) -> Response {
     }
 }
 
-async fn without_credentials() -> Problem {
+fn without_credentials() -> Problem {
     // The same for every path, so that nothing is said about routes.
     Problem::unauthenticated("this needs credentials: a bearer token or an API key")
 }

@@ -158,8 +158,11 @@ impl Client {
             return;
         }
         let id = operation["operationId"].as_str().unwrap().to_owned();
-        let response = &operation["responses"][answer.status.to_string()];
+        let mut response = &operation["responses"][answer.status.to_string()];
         assert!(!response.is_null(), "{id} does not say {}: {answer:?}", answer.status);
+        if let Some(shared) = response["$ref"].as_str() {
+            response = self.document.pointer(shared.trim_start_matches('#')).unwrap();
+        }
         self.seen.lock().unwrap().insert((id.clone(), answer.status));
         for (name, _) in response["headers"].as_object().unwrap() {
             let optional = ["Retry-After", "ETag", "Link"].contains(&name.as_str());

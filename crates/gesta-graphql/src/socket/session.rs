@@ -200,7 +200,9 @@ impl Session {
             return Err(refused(Problem::new(status, "too-many-operations", detail)));
         }
         let variables = body.take_variables().map_err(refused)?;
-        let ready = self.edge.ready(body, variables, self.operation_parts())?;
+        let mut parts = self.operation_parts();
+        self.edge.state.count_request(&mut parts).map_err(refused)?;
+        let ready = self.edge.ready(body, variables, parts)?;
         let is_subscription = ready.operation == OperationType::Subscription;
         let (abort, registration) = AbortHandle::new_pair();
         let messages = operation_messages(&self.edge, id.to_owned(), ready);

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use gesta::{Clock as _, Gesta, testing::VirtualClock};
 use gesta_graphql::{GraphQl, Introspection};
 use gesta_http::{
-    Access, AccessRole, AccessRules, Authenticate, GestaState, Principal, Problem, Right,
+    Access, AccessRole, AccessRules, Authenticate, GestaState, Principal, Problem, RateLimit, Right,
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -364,4 +364,30 @@ async fn a_subscription_ends_with_its_credentials_and_soon_after_they_are_withdr
             assert!(text.trim_end().ends_with("event: complete"), "{text}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_request_counts_as_its_calls_and_at_least_once() {
+    let every = || RateLimit::every(Duration::from_secs(3_600)).burst(2);
+    let limited = async || {
+        let roles = Right::ALL.map(|right| AccessRole::named(right.as_str()).has([right]));
+        let access = Access::new(AccessRules::new(roles)).by(ByRole).limit(every());
+        let state = GestaState::new(library::open().await).access(access);
+        let router = GraphQl::over(library::api()).router(state.clone());
+        Client { router, state }
+    };
+    let role = [("x-role", "query")];
+    let one_call = "{ books { next } }";
+    for (query, allowed) in [("{ __typename }", 2), (one_call, 2), ("{ nonsense }", 2)] {
+        let client = limited().await;
+        for _ in 0..allowed {
+            let answer = client.ask(query, json!({}), &role).await;
+            assert!(!answer.json.to_string().contains("too-many-requests"), "{query}: {answer:?}");
+        }
+        assert_eq!(client.ask(query, json!({}), &role).await.status, 429, "{query}");
+    }
+    let client = limited().await;
+    let two_calls = "{ a: books { next } b: books { next } }";
+    client.ask(two_calls, json!({}), &role).await;
+    assert_eq!(client.ask(one_call, json!({}), &role).await.status, 429, "both were counted");
 }

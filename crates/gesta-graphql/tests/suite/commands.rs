@@ -140,3 +140,15 @@ async fn operations_without_an_answer_say_whether_they_are_done() {
     let rebuild = "mutation { rebuildProjection(name: \"books\") { ... on Done { done } } }";
     assert_eq!(client.ok(rebuild).await["data"]["rebuildProjection"]["done"], false);
 }
+
+#[tokio::test]
+async fn an_expected_revision_below_zero_is_no_revision_of_anything() {
+    let client = Client::new().await;
+    client.add("emma").await;
+    for revision in ["-1", "-9223372036854775808"] {
+        let variables = json!({ "to": "ann", "revision": revision });
+        let answer = client.ask(LEND, variables, &[]).await.json;
+        assert_eq!(answer["errors"][0]["extensions"]["status"], 412, "{answer}");
+    }
+    assert_eq!(client.ask(LEND, json!({ "to": "ann" }), &[]).await.json.get("errors"), None);
+}

@@ -1,5 +1,6 @@
 //! Limits of documents.
 
+use axum::{body::Body, http::Request};
 use gesta_graphql::GraphQlLimits;
 use serde_json::json;
 
@@ -67,4 +68,53 @@ async fn the_schema_is_shown_to_nobody_unless_it_is_asked_for() {
     let message = hidden.error("{ boks { next } }").await["message"].to_string();
     assert!(!message.contains("books"), "no suggestion: {message}");
     assert_eq!(hidden.ok("{ __typename }").await["data"]["__typename"], "Query");
+}
+
+#[tokio::test]
+async fn the_operations_of_a_document_are_measured_together() {
+    let client = Client::limited(GraphQlLimits::DEFAULT.cost_max(1_000)).await;
+    let operations = |number: usize| {
+        let all: String = (0..number).map(|one| format!("query A{one} {{ ...F }} ")).collect();
+        let fields = "__typename ".repeat(100);
+        let query = format!("{all} fragment F on Query {{ {fields} }}");
+        let body = json!({ "query": query, "operationName": "A1" }).to_string();
+        let request = Request::post("/graphql").header("content-type", "application/json");
+        request.body(Body::from(body)).unwrap()
+    };
+    let few = client.send(operations(10)).await;
+    assert_eq!(few.json["data"]["__typename"], "Query");
+    let many = client.send(operations(11)).await;
+    assert_eq!(many.json["errors"][0]["extensions"]["code"], "query-too-costly");
+}
+
+#[tokio::test]
+async fn the_size_of_all_errors_is_bounded() {
+    let client = Client::new().await;
+    let unknown: String = (0..20_000).map(|number| format!("x{number}: 1 ")).collect();
+    let query = format!("{{ book(book: \"emma\", {unknown}) {{ title }} }}");
+    let errors = client.ask(&query, json!({}), &[]).await.json["errors"].clone();
+    let errors = errors.as_array().unwrap();
+    assert_eq!(errors.len(), 501);
+    let last = errors.last().unwrap();
+    assert_eq!(last["message"], "19500 other errors are not listed");
+    assert_eq!(last["extensions"]["code"], "query-invalid");
+    let long = client.error(&format!("{{ {} }}", "x".repeat(100_000))).await;
+    assert!(long["message"].as_str().unwrap().chars().count() <= 1_001, "it is cut");
+}
+
+#[tokio::test]
+async fn a_subscription_has_one_field() {
+    let client = Client::new().await;
+    let two = "subscription { a: events { position } ...B } fragment B on Subscription { \
+               b: events { position } }";
+    assert_eq!(code(&client, two).await, "query-invalid");
+}
+
+#[tokio::test]
+async fn an_argument_that_makes_no_address_is_the_clients_fault() {
+    let client = Client::new().await;
+    let query = format!("{{ book(book: \"{}\") {{ title }} }}", "a".repeat(66_000));
+    let error = client.error(&query).await;
+    assert_eq!(error["extensions"]["status"], 400, "{error}");
+    assert!(error["message"].as_str().unwrap().contains("too long"), "{error}");
 }

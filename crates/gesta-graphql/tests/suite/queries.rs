@@ -98,3 +98,17 @@ async fn a_refused_document_has_the_status_of_the_standard() {
     assert_eq!(answer.status, 200, "for clients from before the standard");
     assert_eq!(answer.json["errors"][0]["extensions"]["code"], "query-invalid");
 }
+
+#[tokio::test]
+async fn a_query_whose_fields_are_all_skipped_has_an_empty_answer() {
+    let client = Client::new().await;
+    let answer = client.ok("{ book(book: \"emma\") @skip(if: true) { title } }").await;
+    assert_eq!(answer["data"], json!({}));
+}
+
+#[tokio::test]
+async fn a_position_below_zero_is_refused() {
+    let client = Client::new().await;
+    let error = client.error("{ book(book: \"emma\", atLeast: -1) { title } }").await;
+    assert_eq!(error["extensions"]["status"], 400, "{error}");
+}

@@ -57,6 +57,13 @@ pub(crate) fn with_files(router: Router<GestaState>) -> Router<GestaState> {
         )
 }
 
+/// Returns whether a path is that of a file, which has no data of an application.
+pub(crate) fn is_file(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix("/console") else { return false };
+    let is_known = |file: &str| file.is_empty() || assets().any(|asset| asset.path == file);
+    rest.is_empty() || rest.strip_prefix('/').is_some_and(is_known)
+}
+
 /// Leads a browser from the root of the program to the console. Others get `None`.
 pub(crate) fn root(uri: &Uri, head: &HeaderMap) -> Option<Response> {
     let accepted = head.get(header::ACCEPT)?.to_str().ok()?;

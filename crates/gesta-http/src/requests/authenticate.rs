@@ -19,7 +19,10 @@ use axum::{
 };
 use hyper::upgrade::OnUpgrade;
 
-use super::{guard::check_tenant, socket_token::take_socket_token};
+use super::{
+    guard::{check_tenant, refused_credentials},
+    socket_token::take_socket_token,
+};
 use crate::{GestaState, Principal, Problem, access::Permit};
 
 /// Interval between two checks of the credentials behind what stays open.
@@ -51,19 +54,26 @@ impl GestaState {
     /// [`TrustedProxy`](crate::TrustedProxy) believes what a header says.
     ///
     /// # Errors
-    /// A [`Problem`] for wrong credentials, mostly a 401, and for those of another tenant. The
-    /// request has no principal then.
+    /// A [`Problem`] for wrong credentials, mostly a 401, and for those of another tenant. A 429 if
+    /// the address has sent too many of them. The request has no principal then.
     pub async fn identify(&self, request: &mut Parts) -> Result<(), Problem> {
         // A call from within the process has the extensions of its outer request.
         request.extensions.remove::<Principal>();
         request.extensions.remove::<Permit>();
         let Some(access) = self.access_in_force() else { return Ok(()) };
-        if let Some(principal) = access.principal(request, self.gesta().clock().now()).await? {
-            check_tenant(self, &principal)?;
-            request.extensions.insert(principal);
+        let now = self.gesta().clock().now();
+        let found = access.principal(request, now).await.and_then(|found| {
+            found.as_ref().map_or(Ok(()), |principal| check_tenant(self, principal))?;
+            Ok(found)
+        });
+        match found {
+            Ok(Some(principal)) => drop(request.extensions.insert(principal)),
+            Ok(None) => {}
+            Err(problem) => return Err(refused_credentials(access, request, (now, problem))),
         }
         Ok(())
     }
+
     /// Returns a future that is ready when the credentials of a request have ended, with the
     /// [`Problem`] to tell the client: at the time at which they expire, and within 10 seconds
     /// after they were withdrawn or got another actor, other roles or another tenant. For what

@@ -66,8 +66,9 @@ fn is_own(headers: &HeaderMap, uri: &Uri) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     // The scheme is not compared: behind a proxy the server does not know its own.
     let page = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
+    // A target with a host goes before the header (RFC 9112, section 3.2.2).
+    let target = uri.authority().map(|authority| authority.as_str());
+    let host = target.or_else(|| headers.get(header::HOST)?.to_str().ok());
     matches!((page, host), (Some((_, page)), Some(host)) if page.eq_ignore_ascii_case(host))
 }
 

@@ -4,7 +4,15 @@
 //! extractors refuse it; a request that is refused learns nothing about its parameters. Not here:
 //! the rules ([`access`](crate::access)), the principal ([`authenticate`](super::authenticate)).
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
 
 use axum::{
     body::Body,
@@ -84,6 +92,9 @@ impl RouteAccess {
         let principal = parts.extensions.get::<Principal>().cloned();
         let principal = principal.as_ref();
         if self.right != Right::Open {
+            if !was_counted(&parts) {
+                access.count(&subject(&parts, principal), self.state.gesta().clock().now())?;
+            }
             match principal {
                 Some(principal) => check_tenant(&self.state, principal)?,
                 // Nobody's tenant is known, so operations that are open to all are not here.
@@ -92,7 +103,6 @@ impl RouteAccess {
                 }
                 None => {}
             }
-            access.count(&subject(&parts, principal), self.state.gesta().clock().now())?;
             match access.rules().extent(&self.operation, self.right, principal) {
                 Some(Extent::All) => {}
                 Some(Extent::Own) => body = self.owned(access, &mut parts, body, principal).await?,
@@ -215,6 +225,43 @@ pub(crate) fn check_tenant(state: &GestaState, principal: &Principal) -> Result<
 pub(crate) fn no_tenant_here() -> Problem {
     let detail = "the credentials are of no tenant that this server has";
     Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
+}
+
+/// A request extension: the request was counted, and its first call is not counted again.
+#[derive(Clone, Debug)]
+struct Counted(Arc<AtomicBool>);
+
+fn was_counted(request: &Parts) -> bool {
+    let counted = request.extensions.get::<Counted>();
+    counted.is_some_and(|Counted(is_unused)| is_unused.swap(false, Ordering::Relaxed))
+}
+
+impl GestaState {
+    /// Counts a request against the limit of its actor or address
+    /// ([`Access::limit`](crate::Access::limit)). For an endpoint that makes any number of calls
+    /// with the extensions of the request: each is counted, but for the first one.
+    ///
+    /// # Errors
+    /// A [`Problem`] (429) if there were too many requests.
+    pub fn count_request(&self, request: &mut Parts) -> Result<(), Problem> {
+        let Some(access) = self.access_in_force() else { return Ok(()) };
+        let subject = subject(request, request.extensions.get());
+        access.count(&subject, self.gesta().clock().now())?;
+        request.extensions.insert(Counted(Arc::new(AtomicBool::new(true))));
+        Ok(())
+    }
+}
+
+/// Returns the refusal of credentials, or of their address if it has sent too many.
+pub(crate) fn refused_credentials(
+    access: &Access,
+    request: &Parts,
+    (now, problem): (SystemTime, Problem),
+) -> Problem {
+    // A failure of the server is not the client's.
+    let is_counted = problem.status().is_client_error();
+    let counted = if is_counted { access.count(&subject(request, None), now) } else { Ok(()) };
+    counted.err().unwrap_or(problem)
 }
 
 /// Returns whose requests are counted: the actor, or the address of a request without credentials.

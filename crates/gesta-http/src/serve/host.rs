@@ -45,9 +45,9 @@ impl HostRule {
         }
     }
 
-    fn check(&self, host: &HeaderValue) -> Result<(), Problem> {
+    fn check(&self, host: &str) -> Result<(), Problem> {
         let Self::Loopback { hosts, origins } = self else { return Ok(()) };
-        let host = without_port(host.to_str().unwrap_or_default());
+        let host = without_port(host);
         // An empty host is none (RFC 9110, section 7.2); browsers always send one.
         if host.is_empty() || is_loopback(host) || hosts.has(host) || origins.has_host(host) {
             return Ok(());
@@ -77,7 +77,11 @@ pub(crate) async fn check_host(
 fn check(request: &Request, rule: &HostRule) -> Result<(), Problem> {
     let mut values = request.headers().get_all(header::HOST).iter();
     match (values.next(), values.next()) {
-        (Some(host), None) if is_host(host) => rule.check(host),
+        // A target with a host goes before the header (RFC 9112, section 3.2.2).
+        (Some(host), None) if is_host(host) => match request.uri().authority() {
+            Some(target) => rule.check(target.as_str()),
+            None => rule.check(host.to_str().unwrap_or_default()),
+        },
         (Some(_), None) => {
             Err(invalid("must be a host with an optional port, such as example.org:8080"))
         }

@@ -30,13 +30,14 @@ pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Single-valued headers, with their names as shown in problems. Others, such as `If-Match` and
 /// `Accept`, are lists and may be repeated.
-const SINGLE: [(HeaderName, &str); 6] = [
+const SINGLE: [(HeaderName, &str); 7] = [
     (header::AUTHORIZATION, "Authorization"),
     (API_KEY, "X-Api-Key"),
     (header::CONTENT_TYPE, "Content-Type"),
     (IDEMPOTENCY_KEY, "Idempotency-Key"),
     (POSITION, "Gesta-Position"),
     (LAST_EVENT_ID, "Last-Event-ID"),
+    (header::ORIGIN, "Origin"),
 ];
 
 /// Middleware that refuses repeated single-valued headers (RFC 9110, section 5.3) and malformed

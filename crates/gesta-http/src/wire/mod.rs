@@ -20,3 +20,4 @@ pub(crate) mod operation;
 pub(crate) mod origin;
 pub(crate) mod problem;
 pub(crate) mod schema;
+pub(crate) mod shared_problems;

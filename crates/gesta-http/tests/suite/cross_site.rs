@@ -79,12 +79,17 @@ async fn own_pages_allowed_pages_and_programs_change_things() {
 
 /// Sends a read for a host to a server on loopback and returns the response.
 async fn answer(state: GestaState, host: &str) -> String {
+    answer_of(state, "/health/live", host).await
+}
+
+/// Sends a read of a target, which may have a host of its own.
+async fn answer_of(state: GestaState, target: &str, host: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = api().router(state.clone());
     let serving = tokio::spawn(serve(listener, router, state, std::future::pending()));
     let mut connection = TcpStream::connect(address).await.unwrap();
-    let head = format!("GET /health/live HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    let head = format!("GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
     connection.write_all(head.as_bytes()).await.unwrap();
     let mut said = String::new();
     connection.read_to_string(&mut said).await.unwrap();
@@ -122,4 +127,26 @@ async fn a_server_for_other_machines_serves_every_name() {
     connection.read_to_string(&mut said).await.unwrap();
     serving.abort();
     assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_of_a_target_goes_before_the_header() {
+    let state = state().await;
+    let foreign = "http://attacker.example/health/live";
+    let said = answer_of(state.clone(), foreign, "localhost").await;
+    assert!(said.starts_with("HTTP/1.1 403"), "{said}");
+    let own = "http://localhost:3000/health/live";
+    let said = answer_of(state, own, "attacker.example").await;
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+}
+
+#[tokio::test]
+async fn a_request_with_two_origins_changes_nothing() {
+    let state = state().await;
+    let router = api().router(state.clone());
+    let mut two = with("POST", "/doors/7/open", &[("host", "doors"), ("origin", "http://doors")]);
+    two.headers_mut().append("origin", EVIL.1.parse().unwrap());
+    let (status, _, problem) = send(router, two).await;
+    assert_eq!((status, &problem["field"]), (400, &"Origin".into()), "{problem}");
+    assert!(is_empty(&state).await);
 }

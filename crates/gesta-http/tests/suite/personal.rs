@@ -280,7 +280,7 @@ const READS: [(&str, &str, bool); 27] = [
     ("/v1/dead-letters", "/v1/dead-letters", true),
     ("/v1/processes", "/v1/processes", true),
     ("/v1/processes/{process}", "/v1/processes/greeter", true),
-    ("/v1/processes/{process}/instances", "/v1/processes/greeter/instances", false),
+    ("/v1/processes/{process}/instances", "/v1/processes/greeter/instances", true),
     ("/v1/processes/{process}/instances/{id}", "/v1/processes/greeter/instances/user-1", true),
     ("/v1/processes/{process}/set-aside", "/v1/processes/greeter/set-aside", true),
     ("/v1/processes/{process}/timers", "/v1/processes/greeter/timers", false),

@@ -8,7 +8,7 @@ use axum::{
     extract::ConnectInfo,
     http::{HeaderMap, Request},
 };
-use gesta::{Gesta, store::ReadAll};
+use gesta::{Gesta, Registry, store::ReadAll};
 use gesta_http::{
     Access, AccessRole, AccessRules, Api, ApiKeys, ApiRoute, BearerTokens, Commands, Created,
     GestaState, InvalidApiKeys, InvalidTenants, NewApiKey, Principal, Problem, RateLimit, Right,
@@ -277,6 +277,34 @@ async fn requests_of_one_tenant_leave_the_rate_of_another_alone() {
         statuses.push(doors.ask(Some(&doors.keys[tenant]), "POST", "/doors/7/open").await.0);
     }
     assert_eq!(statuses, [200, 200, 429, 200]);
+}
+
+#[tokio::test]
+async fn a_browser_gets_the_files_of_the_console_and_is_asked_for_credentials_by_them() {
+    let api = || api().console("/v1", Registry::new());
+    let doors = TwoTenants::with(rules(), api, |access| access).await;
+    for (path, status) in [
+        ("/console/", 200),
+        ("/console/app.js", 200),
+        ("/console/program", 401),
+        ("/consoleapp.js", 401),
+        ("/console/none.js", 401),
+    ] {
+        assert_eq!(doors.ask(None, "GET", path).await.0, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn requests_that_reach_no_tenant_count_for_their_address() {
+    let slow = RateLimit::every(Duration::from_secs(3_600)).burst(2);
+    let doors = TwoTenants::with(rules(), api, |access| access.limit(slow)).await;
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        statuses.push(doors.ask(None, "POST", "/doors/7/open").await.0);
+    }
+    assert_eq!(statuses, [401, 401, 429]);
+    assert_eq!(doors.ask(Some(&doors.keys[0]), "POST", "/doors/7/open").await.0, 200);
+    assert_eq!(doors.ask(None, "GET", "/health/live").await.0, 200, "probes are not counted");
 }
 
 #[tokio::test]

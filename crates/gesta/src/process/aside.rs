@@ -259,7 +259,7 @@ impl Asides {
     }
 
     /// Returns all inputs in the operators' form.
-    pub(crate) fn view(&self, identity: &Identity) -> Vec<SetAside> {
+    pub(super) fn view(&self, identity: &Identity) -> Vec<SetAside> {
         let subjects = self.queues.iter().filter_map(|(key, queue)| {
             let subject = key.subject()?;
             let stream = match &subject {

@@ -116,7 +116,8 @@ where
             | Operation::RollBack
             | Operation::DropOld
             | Operation::Pause
-            | Operation::Resume => {
+            | Operation::Resume
+            | Operation::Missed(_) => {
                 let node = progress.borrow().runs_on.clone();
                 Err(refusal(P::NAME, node).into())
             }

@@ -139,9 +139,10 @@ impl ProjectionHandle {
         F: Future<Output = T> + Send + 'static,
     {
         let (progress, read_models) = (self.progress.clone(), Arc::clone(&self.read_models));
+        let control = self.control.clone();
         let (reply, answer) = oneshot::channel();
         let work = in_callers_context(async move {
-            let outcome = match any_reader(progress, read_models.as_ref()).await {
+            let outcome = match any_reader(progress, read_models.as_ref(), &control).await {
                 Ok(reader) => Ok(read(reader).await),
                 Err(error) => Err(error),
             };
@@ -330,19 +331,34 @@ impl<S: ReadModelStore> AnyReadModels for S {
 }
 
 /// Opens a connection to the active read model. Retries if a switch dropped the read model
-/// concurrently; its successor is at least as recent.
+/// concurrently; its successor is at least as recent. Fails if another program dropped it, and has
+/// the projection look for the one that is live now.
 async fn any_reader(
     mut progress: watch::Receiver<ProjectionProgress>,
     read_models: &dyn AnyReadModels,
+    control: &mpsc::Sender<ControlMessage>,
 ) -> Result<AnyReader, DatabaseError> {
     loop {
         let answering = progress.borrow_and_update().answering.clone();
         let Some(answering) = answering else {
             return Err(DatabaseError::unavailable("the projection is starting"));
         };
-        match read_models.reader(answering).await {
-            Err(DatabaseError::Missing { .. }) if progress.changed().await.is_ok() => {}
+        let missing = match read_models.reader(answering.clone()).await {
+            Err(missing @ DatabaseError::Missing { .. }) => missing,
             outcome => return outcome,
+        };
+        let (reply, looked) = oneshot::channel();
+        let operation = Operation::Missed(answering);
+        let _ = control.send(ControlMessage { operation, reply }).await;
+        match looked.await {
+            // A switch was published before the answer.
+            Ok(Ok(())) => {}
+            Ok(Err(OperationError::Unavailable { reason })) => {
+                return Err(DatabaseError::unavailable(reason));
+            }
+            // Another node runs the projection. This one looks at its read models by itself.
+            Ok(Err(_)) if progress.changed().await.is_ok() => {}
+            Ok(Err(_)) | Err(_) => return Err(missing),
         }
     }
 }

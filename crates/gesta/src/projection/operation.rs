@@ -39,6 +39,9 @@ pub(crate) enum Operation {
     /// Applies no events until it is resumed.
     Pause,
     Resume,
+    /// Looks for the read model again: a query found this one gone. An error if it is the one that
+    /// the projection fills.
+    Missed(ReadModelId),
     /// Records damage that a query met in this read model.
     Damaged(ReadModelId, String),
 }

@@ -214,7 +214,20 @@ where
         message: ControlMessage,
         models: &mut ReadModels<P, S>,
     ) -> Result<(), RunError> {
+        if let Operation::Missed(read_model) = &message.operation
+            && models.answering.id == *read_model
+        {
+            let reason = format!(
+                "another program has dropped {read_model}; the projection looks for the read model \
+                 that is live now, and fills one if there is none"
+            );
+            let told = OperationError::Unavailable { reason: reason.clone() };
+            let _ = message.reply.send(Err(told));
+            return Err(RunError::Again(reason));
+        }
         let outcome = match message.operation {
+            // A switch-over has replaced it.
+            Operation::Missed(_) => Ok(()),
             Operation::Rebuild(switch) => {
                 self.lifecycle.rebuild(models, switch).await.map_err(unavailable)
             }

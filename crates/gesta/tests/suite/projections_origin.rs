@@ -314,6 +314,29 @@ async fn a_copy_that_differs_only_in_events_that_the_projection_never_sees_is_no
     assert_eq!(balances(&gesta).await, replayed(gesta.store(), 1).await);
 }
 
+#[tokio::test]
+async fn a_query_fails_at_once_if_another_store_has_replaced_its_rows_and_they_are_filled_again() {
+    let models = Sqlite::temporary().await.unwrap();
+    let open = async |store| open(store, Balances(Controls::free()), &models).await;
+    let (store, other) = (new_store(), new_store());
+    let gesta = open(&store).await;
+    deposit(&gesta, "ann", 1).await;
+    settled::<Balances>(&gesta).await;
+    let intruder = open(&other).await;
+    deposit(&intruder, "ben", 2).await;
+    settled::<Balances>(&intruder).await;
+    until_running(&intruder).await;
+    assert_eq!(balances(&intruder).await, [("account-ben".to_owned(), 2)]);
+    intruder.close().await;
+
+    let refused = gesta.ask::<_, Reader>(AllBalances::<Balances>::of()).await.unwrap_err();
+    assert!(refused.to_string().contains("another program has dropped"), "{refused}");
+    let own = vec![("account-ann".to_owned(), 1)];
+    while gesta.ask::<_, Reader>(AllBalances::<Balances>::of()).await.ok() != Some(own.clone()) {
+        tokio::task::yield_now().await;
+    }
+}
+
 // ---- deletion
 
 #[tokio::test]

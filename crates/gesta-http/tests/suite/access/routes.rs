@@ -167,6 +167,17 @@ async fn each_actor_has_a_rate_of_its_own() {
 }
 
 #[tokio::test]
+async fn refused_credentials_count_for_their_address() {
+    let limit = RateLimit::every(Duration::from_secs(10)).burst(2);
+    let doors = Guarded::by(access().by(Named).limit(limit)).await;
+    let refused = async |path: &str| doors.ask("GET", path, &[("x-test", "nobody")]).await.0;
+    let statuses = [refused("/doors").await, refused("/nowhere").await, refused("/doors").await];
+    assert_eq!(statuses, [401, 401, 429]);
+    let ann = [("x-test", "ann porter")];
+    assert_eq!(doors.ask("POST", "/doors/7/open", &ann).await.0, 200, "an actor is no address");
+}
+
+#[tokio::test]
 async fn the_document_of_a_guarded_application_says_what_each_operation_needs() {
     let doors = Guarded::by(access().by(Named)).await;
     let (_, _, document) = doors.ask("GET", "/openapi.json", &[]).await;

@@ -1,6 +1,6 @@
 //! Times of the console's screens over a large store, in a real browser.
 //!
-//! `cargo run --release -p gesta-server --example console_at_scale -- DIRECTORY 1000000` fills a
+//! `cargo run --release -p gesta-server --example server_at_scale -- DIRECTORY 1000000` fills a
 //! new directory with a million streams of ten events, or opens one that was filled before, serves
 //! it, and opens every screen five times in a headless Chromium. Printed for each: the slowest
 //! first answer of its requests, and the time until the screen is complete, both in milliseconds,
@@ -54,7 +54,7 @@ const ANSWER_MS_MAX: f64 = 300.0;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let usage = "usage: console_at_scale DIRECTORY STREAMS";
+    let usage = "usage: server_at_scale DIRECTORY STREAMS";
     let mut arguments = env::args().skip(1);
     let directory = arguments.next().context(usage)?;
     let streams: u64 = arguments.next().and_then(|text| text.parse().ok()).context(usage)?;
