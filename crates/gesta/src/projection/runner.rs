@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use gesta_store::{FencingToken, ReadModelStore};
+use gesta_store::{FencingToken, ReadModelId, ReadModelStore};
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -173,6 +173,7 @@ where
             match next {
                 NextAction::Control(None) => return Ok(()),
                 NextAction::Control(Some(message)) => {
+                    let message = unless_missed(message, &models.answering.id)?;
                     self.handle_control(message, &mut models).await?;
                 }
                 NextAction::Work(NextWork::Answering(delivery)) => {
@@ -214,17 +215,6 @@ where
         message: ControlMessage,
         models: &mut ReadModels<P, S>,
     ) -> Result<(), RunError> {
-        if let Operation::Missed(read_model) = &message.operation
-            && models.answering.id == *read_model
-        {
-            let reason = format!(
-                "another program has dropped {read_model}; the projection looks for the read model \
-                 that is live now, and fills one if there is none"
-            );
-            let told = OperationError::Unavailable { reason: reason.clone() };
-            let _ = message.reply.send(Err(told));
-            return Err(RunError::Again(reason));
-        }
         let outcome = match message.operation {
             // A switch-over has replaced it.
             Operation::Missed(_) => Ok(()),
@@ -348,4 +338,23 @@ where
         };
         self.lifecycle.progress.send_modify(|progress| progress.replace(known));
     }
+}
+
+/// Returns a message, or ends the session if a query did not find the read model that it fills: the
+/// next one opens what is there now.
+fn unless_missed(
+    message: ControlMessage,
+    filled: &ReadModelId,
+) -> Result<ControlMessage, RunError> {
+    let Operation::Missed(read_model) = &message.operation else { return Ok(message) };
+    if read_model != filled {
+        return Ok(message);
+    }
+    let reason = format!(
+        "another program has dropped {read_model}; the projection looks for the read model that is \
+         live now, and fills one if there is none"
+    );
+    // The query may have been cancelled.
+    let _ = message.reply.send(Err(OperationError::Unavailable { reason: reason.clone() }));
+    Err(RunError::Again(reason))
 }
