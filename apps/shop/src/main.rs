@@ -181,6 +181,13 @@ async fn run_server(settings: &Settings, serve: &ServeOptions) -> Result<ExitCod
         let address = serve.listen.check().await?;
         let stores: Vec<_> = all.iter().map(|places| places.store.to_string()).collect();
         writeln!(io::stdout(), "would serve {} {address}", stores.join(" and "))?;
+        for (places, relay) in all.iter().zip(&relays) {
+            for (part, place) in places.parts().into_iter().chain([("relay", relay.as_ref())]) {
+                if let Some(place) = place {
+                    writeln!(io::stdout(), "{part:<12} {place}")?;
+                }
+            }
+        }
         return Ok(ExitCode::SUCCESS);
     }
     // Bind first: with the port taken, the stores need not be opened at all.

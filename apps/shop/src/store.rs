@@ -169,6 +169,18 @@ pub(crate) struct Places {
     pub(crate) local: Option<PathBuf>,
 }
 
+impl Places {
+    /// Returns the parts besides the store, by their arguments.
+    pub(crate) fn parts(&self) -> [(&'static str, Option<&Place>); 4] {
+        [
+            ("read-models", Some(&self.read_models)),
+            ("snapshots", self.snapshots.as_ref()),
+            ("cache", self.cache.as_ref()),
+            ("search", self.search.as_ref()),
+        ]
+    }
+}
+
 /// The place of this process among the nodes that share the work.
 #[derive(Debug)]
 pub(crate) struct Node<'a> {

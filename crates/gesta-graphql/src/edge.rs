@@ -39,6 +39,7 @@ use crate::{
     cost::{GraphQlLimits, check_nesting, measure},
     failure::Failure,
     loader::Loader,
+    order::Selections,
     schema::GraphSchema,
 };
 
@@ -95,6 +96,7 @@ impl GraphBody {
 /// A request that is ready to be executed.
 pub(crate) struct ReadyRequest {
     pub(crate) request: GraphRequest,
+    document: Arc<ExecutableDocument>,
     caller: Arc<Caller>,
     loader: Arc<Loader>,
     pub(crate) operation: OperationType,
@@ -124,14 +126,16 @@ impl Edge {
         let mut request = GraphRequest::new(query).variables(variables);
         request = request.data(Arc::clone(&caller)).data(Arc::clone(&loader));
         request.operation_name = operation_name;
-        request.set_parsed_query(document);
-        Ok(ReadyRequest { request, caller, loader, operation })
+        request.set_parsed_query(document.clone());
+        Ok(ReadyRequest { request, document: Arc::new(document), caller, loader, operation })
     }
 
     /// Executes a query or commands.
     async fn execute(&self, ready: ReadyRequest) -> GraphResponse {
+        let name = ready.request.operation_name.clone();
         let response = self.schema.schema.execute(ready.request).await;
-        completed(response, &ready.caller, &ready.loader)
+        let selections = Selections::new(&ready.document, name.as_deref());
+        completed(response, selections, (&ready.caller, &ready.loader))
     }
 
     /// Executes a request whose responses are a stream: any number for a subscription, one for
@@ -141,7 +145,8 @@ impl Edge {
         ready: ReadyRequest,
     ) -> impl Stream<Item = GraphResponse> + Send + use<> {
         let schema = self.schema.schema.clone();
-        let (caller, loader) = (ready.caller, ready.loader);
+        let (caller, loader, document) = (ready.caller, ready.loader, ready.document);
+        let name = ready.request.operation_name.clone();
         let responses = match ready.operation {
             OperationType::Subscription => schema.execute_stream(ready.request),
             OperationType::Query | OperationType::Mutation => {
@@ -150,7 +155,8 @@ impl Edge {
         };
         let mut last = None;
         let changed = move |response: GraphResponse| {
-            let response = completed(response, &caller, &loader);
+            let selections = Selections::new(&document, name.as_deref());
+            let response = completed(response, selections, (&caller, &loader));
             if loader.compares() {
                 let answer = (response.data.clone(), response.errors.clone());
                 if last.replace(answer.clone()) == Some(answer) {
@@ -163,8 +169,14 @@ impl Edge {
     }
 }
 
-/// Adds to a response what is not the library's: codes, errors behind links, and the position.
-fn completed(mut response: GraphResponse, caller: &Caller, loader: &Loader) -> GraphResponse {
+/// Adds to a response what is not the library's: the order, codes, errors behind links, and the
+/// position.
+fn completed(
+    mut response: GraphResponse,
+    selections: Selections<'_>,
+    (caller, loader): (&Caller, &Loader),
+) -> GraphResponse {
+    response.data = selections.arranged(response.data);
     response.errors.extend(loader.take_errors());
     if response.data == GraphValue::Null && response.errors.is_empty() {
         // Each field was skipped.

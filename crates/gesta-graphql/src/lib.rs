@@ -84,6 +84,7 @@ mod live;
 mod loader;
 mod names;
 mod operations;
+mod order;
 mod page;
 mod schema;
 mod socket;

@@ -1,8 +1,9 @@
 //! Queries.
 
+use axum::body::to_bytes;
 use serde_json::json;
 
-use crate::Client;
+use crate::{Client, posted};
 
 #[tokio::test]
 async fn a_resource_is_found_by_its_id_with_its_revision() {
@@ -111,4 +112,30 @@ async fn a_position_below_zero_is_refused() {
     let client = Client::new().await;
     let error = client.error("{ book(book: \"emma\", atLeast: -1) { title } }").await;
     assert_eq!(error["extensions"]["status"], 400, "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_has_the_order_of_its_query() {
+    let client = Client::new().await;
+    client.add("emma").await;
+    let fields: String = (0..30)
+        .rev()
+        .map(|one| format!("f{one}: book(book: \"emma\", atLeast: 1) {{ title }} "))
+        .collect();
+    let query = format!(
+        "{{ a: books(atLeast: 1) {{ ...P next }} {fields} z: __typename ...Q }} \
+         fragment P on BooksPage {{ items {{ title book }} }} fragment Q on Query {{ b: __typename }}"
+    );
+    let request = posted(&query, json!({}), &[]);
+    let response = client.raw(request).await;
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    let names = (0..30).rev().map(|one| format!("\"f{one}\":"));
+    let names = ["\"a\":", "\"items\":", "\"title\":", "\"book\":", "\"next\":"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(names)
+        .chain(["\"z\":".to_owned(), "\"b\":".to_owned()]);
+    let places: Vec<_> = names.map(|name| text.find(&name).expect(&name)).collect();
+    assert!(places.is_sorted(), "{text}");
 }

@@ -93,6 +93,7 @@ fn a_configuration_is_checked_without_a_server() {
     assert!(is_good, "{said}");
     let would = "would serve gesta:./shop-data?index=event-id at http://127.0.0.1:0, open to all";
     assert!(said.contains(would), "{said}");
+    assert!(said.contains("\nread-models  sqlite:"), "{said}");
     fs::write(directory.path().join("access.toml"), "[api-keys]\nfile = \"keys.txt\"\n").unwrap();
     let (is_good, said) = check(&["--access", "access.toml"]);
     assert!(!is_good && said.contains("cannot read keys.txt"), "{said}");
