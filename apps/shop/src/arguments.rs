@@ -55,7 +55,7 @@ pub(crate) enum Command {
     ApiKey {
         /// Name that events will have as their actor; a customer's is the customer's id
         actor: String,
-        /// Roles: customer, clerk or operator
+        /// Roles: customer, clerk, auditor or operator
         #[arg(required = true, value_parser = shop::access::ROLES)]
         roles: Vec<String>,
     },

@@ -128,7 +128,7 @@ async fn carry_out(settings: &Settings) -> Result<ExitCode> {
             printed.map(|()| ExitCode::SUCCESS)
         }
         Command::Report { json } => {
-            print_report(&places_of(settings), *json).await?;
+            print_report(places_of(settings), *json).await?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -139,9 +139,11 @@ fn places_of(settings: &Settings) -> Places {
     settings.arguments.places.places().unwrap_or_else(usage_error)
 }
 
-async fn print_report(store: &Places, json: bool) -> Result<()> {
+async fn print_report(places: Places, json: bool) -> Result<()> {
+    // A report searches nothing, and a directory of indexes is open in one program only.
+    let places = Places { search: None, ..places };
     // Nothing is decided for a report, so the process managers stay off here too.
-    let shop = store.open_existing("report").await?;
+    let shop = places.open_existing("report").await?;
     let report = report(&shop.gesta).await?;
     shop.close().await;
     let text = if json { serde_json::to_string_pretty(&report)? } else { report.to_string() };

@@ -83,7 +83,7 @@ impl CallError {
     }
 
     fn of_code(error: &impl ProvideErrorMetadata, item: Option<Item>) -> Self {
-        let message = error.message().unwrap_or("no reason given");
+        let message = error.message().unwrap_or("its answer is none of DynamoDB");
         let code = error.code().unwrap_or_default();
         match code {
             "ConditionalCheckFailedException" => Self::Condition(item),

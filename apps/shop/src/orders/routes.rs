@@ -24,7 +24,7 @@ pub(crate) fn routes() -> Vec<ApiRoute> {
         ApiRoute::post("/v1/orders", "Places an order")
             .create_with(NewOrder::into_command, add_prices)
             .rejects(&["unknown-product", "unit-price-differs"]),
-        ApiRoute::get("/v1/orders", "Searches orders, newest first")
+        ApiRoute::get("/v1/orders", "Searches orders, the last recorded first")
             .list("orders", |search: OrderSearch, (), page| FindOrders {
                 customer: search.customer.map(Into::into),
                 status: search.status,

@@ -25,7 +25,8 @@ const BY_WORDS: &str = "orders-by-words";
 const LISTED: &str = "orders";
 
 pub(crate) fn route() -> ApiRoute {
-    let summary = "Searches orders: by words the best match first, otherwise newest first";
+    let summary =
+        "Searches orders: by words the best match first, otherwise the last recorded first";
     ApiRoute::get("/v1/orders", summary)
         .handle(search_orders)
         .operation_id("listOrders")

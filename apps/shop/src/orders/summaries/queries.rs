@@ -19,7 +19,7 @@ use crate::{
     sql::{self, SqlReader},
 };
 
-/// Searches orders, newest first; all given conditions must hold.
+/// Searches orders, the last recorded first; all given conditions must hold.
 #[derive(Query, Clone, Debug, Default)]
 #[query(reads = OrderSummaries, answer = Page<OrderSummary>)]
 pub struct FindOrders {
