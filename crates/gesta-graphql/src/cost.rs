@@ -1,9 +1,9 @@
 //! Limits of documents: depth and cost, before anything is executed.
 //!
-//! The cost of a document is the number of fields that its answer may have: each field counts once
-//! for each object that it is in. A page has as many entries as its `limit`, another list
-//! [`LIST_ITEMS`]. A call counts [`CALL_COST`]; links are one call for all objects that a list
-//! finds at once, and otherwise one for each.
+//! The cost of a document is the number of fields that the answers of its operations may have: each
+//! field counts once for each object that it is in. A page has as many entries as its `limit`,
+//! another list [`LIST_ITEMS`]. A call counts [`CALL_COST`]; links are one call for all objects that
+//! a list finds at once, and otherwise one for each.
 //!
 //! Invariants:
 //! - The work is bounded by the limits, whatever fragments refer to each other.
@@ -63,8 +63,8 @@ const INTROSPECTION_LISTS: [&str; 9] = [
 pub struct GraphQlLimits {
     /// Maximum depth of selections.
     pub depth_max: usize,
-    /// Maximum cost: the number of fields that an answer may have, and 100 for each call of the
-    /// application.
+    /// Maximum cost of a document: the number of fields that the answers of all its operations may
+    /// have, and 100 for each call of the application.
     pub cost_max: u64,
     /// Maximum number of operations that run at the same time over one WebSocket.
     pub socket_operations_max: usize,
