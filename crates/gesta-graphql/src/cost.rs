@@ -2,8 +2,8 @@
 //!
 //! The cost of a document is the number of fields that the answers of its operations may have: each
 //! field counts once for each object that it is in. A page has as many entries as its `limit`,
-//! another list [`LIST_ITEMS`]. A call counts [`CALL_COST`]; links are one call for all objects that
-//! a list finds at once, and otherwise one for each.
+//! another list [`LIST_ITEMS`]. A call counts [`CALL_COST`]; links are one call for all objects
+//! that a list finds at once, and otherwise one for each.
 //!
 //! Invariants:
 //! - The work is bounded by the limits, whatever fragments refer to each other.

@@ -128,6 +128,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "live",
             "schema",
             "cost",
+            "order",
             "edge",
             "socket",
             "page",
