@@ -12,9 +12,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use async_graphql::{
     Pos, Request as GraphRequest, Response as GraphResponse, ServerError, Value as GraphValue,
-    Variables,
-    indexmap::IndexMap,
-    parser::types::{ExecutableDocument, OperationType},
+    Variables, indexmap::IndexMap, parser::types::OperationType,
 };
 use axum::{
     Router,
@@ -48,7 +46,7 @@ const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
 const EVENT_STREAM: &str = "text/event-stream";
 /// Maximum number of errors in a response.
 const ERRORS_MAX: usize = 500;
-/// Maximum length of the message of an error, which may quote the document.
+/// Maximum length of the message of an error.
 const MESSAGE_CHARS_MAX: usize = 1_000;
 /// Maximum number of places of an error.
 const LOCATIONS_MAX: usize = 10;
@@ -96,7 +94,7 @@ impl GraphBody {
 /// A request that is ready to be executed.
 pub(crate) struct ReadyRequest {
     pub(crate) request: GraphRequest,
-    document: Arc<ExecutableDocument>,
+    selections: Selections,
     caller: Arc<Caller>,
     loader: Arc<Loader>,
     pub(crate) operation: OperationType,
@@ -120,22 +118,21 @@ impl Edge {
         let document = document.map_err(|error| unreadable(&error))?;
         let measure = measure(&document, &variables, &self.schema.catalogue, self.limits);
         let measure = measure.map_err(refused)?;
-        let operation = operation_type(&document, operation_name.as_deref());
         let caller = Arc::new(Caller::new(self.routes.clone(), parts, measure.commands));
         let loader = Arc::new(Loader::new(Arc::clone(&caller), measure.has_links));
         let mut request = GraphRequest::new(query).variables(variables);
         request = request.data(Arc::clone(&caller)).data(Arc::clone(&loader));
-        request.operation_name = operation_name;
+        request.operation_name = operation_name.clone();
         request.set_parsed_query(document.clone());
-        Ok(ReadyRequest { request, document: Arc::new(document), caller, loader, operation })
+        let selections = Selections::new(document, operation_name);
+        let operation = selections.operation().map_or(OperationType::Query, |it| it.ty);
+        Ok(ReadyRequest { request, selections, caller, loader, operation })
     }
 
     /// Executes a query or commands.
     async fn execute(&self, ready: ReadyRequest) -> GraphResponse {
-        let name = ready.request.operation_name.clone();
         let response = self.schema.schema.execute(ready.request).await;
-        let selections = Selections::new(&ready.document, name.as_deref());
-        completed(response, selections, (&ready.caller, &ready.loader))
+        completed(response, &ready.selections, (&ready.caller, &ready.loader))
     }
 
     /// Executes a request whose responses are a stream: any number for a subscription, one for
@@ -145,8 +142,7 @@ impl Edge {
         ready: ReadyRequest,
     ) -> impl Stream<Item = GraphResponse> + Send + use<> {
         let schema = self.schema.schema.clone();
-        let (caller, loader, document) = (ready.caller, ready.loader, ready.document);
-        let name = ready.request.operation_name.clone();
+        let (caller, loader, selections) = (ready.caller, ready.loader, ready.selections);
         let responses = match ready.operation {
             OperationType::Subscription => schema.execute_stream(ready.request),
             OperationType::Query | OperationType::Mutation => {
@@ -155,8 +151,7 @@ impl Edge {
         };
         let mut last = None;
         let changed = move |response: GraphResponse| {
-            let selections = Selections::new(&document, name.as_deref());
-            let response = completed(response, selections, (&caller, &loader));
+            let response = completed(response, &selections, (&caller, &loader));
             if loader.compares() {
                 let answer = (response.data.clone(), response.errors.clone());
                 if last.replace(answer.clone()) == Some(answer) {
@@ -173,7 +168,7 @@ impl Edge {
 /// position.
 fn completed(
     mut response: GraphResponse,
-    selections: Selections<'_>,
+    selections: &Selections,
     (caller, loader): (&Caller, &Loader),
 ) -> GraphResponse {
     response.data = selections.arranged(response.data);
@@ -206,7 +201,7 @@ pub(crate) async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> R
     let stream = accepts(&headers, EVENT_STREAM).then(|| edge.state.credentials_end(&caller));
     let ready = match edge.ready(body, variables, caller) {
         Ok(ready) => ready,
-        Err(error) => return written(&headers, &coded(GraphResponse::from_errors(vec![*error]))),
+        Err(error) => return written(&headers, &GraphResponse::from_errors(vec![*error])),
     };
     if let Some(ended) = stream {
         return event_stream(&edge, ready, ended.boxed());
@@ -219,18 +214,22 @@ pub(crate) async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> R
     written(&headers, &edge.execute(ready).await)
 }
 
-/// Returns the type of the operation to execute; the execution reports a name that is unknown.
-fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> OperationType {
-    let mut operations = document.operations.iter();
-    let is_meant = |known: Option<&str>| name.is_none() || known == name;
-    let found = operations.find(|(known, _)| is_meant(known.map(|known| known.as_str())));
-    found.map_or(OperationType::Query, |(_, operation)| operation.node.ty)
-}
-
 fn unreadable(error: &async_graphql::parser::Error) -> Box<ServerError> {
     let place: Option<Pos> = error.positions().next();
     let problem = Problem::new(StatusCode::BAD_REQUEST, "query-invalid", error.to_string());
-    Box::new(Failure::from(problem).at(place))
+    let mut error = Failure::from(problem).at(place);
+    bound(&mut error);
+    Box::new(error)
+}
+
+/// Bounds the size of an error, whose message may quote the document.
+fn bound(error: &mut ServerError) {
+    let end = error.message.char_indices().nth(MESSAGE_CHARS_MAX).map(|(end, _)| end);
+    if let Some(end) = end {
+        error.message.truncate(end);
+        error.message.push('…');
+    }
+    error.locations.truncate(LOCATIONS_MAX);
 }
 
 /// Adds a code to errors of the library, which it finds when it checks a document, and bounds the
@@ -243,12 +242,7 @@ fn coded(mut response: GraphResponse) -> GraphResponse {
         response.errors.push(ServerError::new(more, None));
     }
     for error in &mut response.errors {
-        let end = error.message.char_indices().nth(MESSAGE_CHARS_MAX).map(|(end, _)| end);
-        if let Some(end) = end {
-            error.message.truncate(end);
-            error.message.push('…');
-        }
-        error.locations.truncate(LOCATIONS_MAX);
+        bound(error);
         let extensions = error.extensions.get_or_insert_default();
         if extensions.get("code").is_none() {
             extensions.set("code", "query-invalid");

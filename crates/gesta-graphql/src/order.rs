@@ -3,42 +3,44 @@
 //! The library answers fields in the order in which they are ready.
 
 use async_graphql::{
-    Name, Value,
+    Value,
     indexmap::IndexMap,
-    parser::types::{ExecutableDocument, Selection, SelectionSet},
+    parser::types::{ExecutableDocument, OperationDefinition, Selection, SelectionSet},
 };
 
-/// The selections of one document.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Selections<'d> {
-    document: &'d ExecutableDocument,
-    operation_name: Option<&'d str>,
+/// The selections of one document, and the operation that is executed.
+#[derive(Debug)]
+pub(crate) struct Selections {
+    document: ExecutableDocument,
+    operation_name: Option<String>,
 }
 
 /// The names in an answer in order, each with what is selected below.
 type Ordered<'d> = IndexMap<&'d str, Vec<&'d SelectionSet>>;
 
-impl<'d> Selections<'d> {
-    pub(crate) const fn new(
-        document: &'d ExecutableDocument,
-        operation_name: Option<&'d str>,
-    ) -> Self {
+impl Selections {
+    pub(crate) const fn new(document: ExecutableDocument, operation_name: Option<String>) -> Self {
         Self { document, operation_name }
     }
 
-    /// Returns an answer in order.
-    pub(crate) fn arranged(self, answer: Value) -> Value {
+    /// Returns the operation to execute; the execution reports a name that is unknown.
+    pub(crate) fn operation(&self) -> Option<&OperationDefinition> {
         let mut operations = self.document.operations.iter();
-        let name = self.operation_name;
-        let is_meant =
-            |known: Option<&Name>| name.is_none_or(|name| known.is_some_and(|it| it == name));
-        match operations.find(|(known, _)| is_meant(*known)) {
-            Some((_, operation)) => self.value(answer, &[&operation.node.selection_set.node]),
+        let name = self.operation_name.as_deref();
+        let is_meant = |known: Option<&str>| name.is_none() || known == name;
+        let found = operations.find(|(known, _)| is_meant(known.map(|known| known.as_str())));
+        found.map(|(_, operation)| &operation.node)
+    }
+
+    /// Returns an answer in order.
+    pub(crate) fn arranged(&self, answer: Value) -> Value {
+        match self.operation() {
+            Some(operation) => self.value(answer, &[&operation.selection_set.node]),
             None => answer,
         }
     }
 
-    fn value(self, value: Value, sets: &[&'d SelectionSet]) -> Value {
+    fn value<'d>(&'d self, value: Value, sets: &[&'d SelectionSet]) -> Value {
         match value {
             Value::List(items) => {
                 items.into_iter().map(|item| self.value(item, sets)).collect::<Vec<_>>().into()
@@ -63,7 +65,7 @@ impl<'d> Selections<'d> {
     }
 
     /// Collects the names of a selection. Those of fragments for other types are not in the answer.
-    fn collect(self, set: &'d SelectionSet, ordered: &mut Ordered<'d>) {
+    fn collect<'d>(&'d self, set: &'d SelectionSet, ordered: &mut Ordered<'d>) {
         for item in &set.items {
             match &item.node {
                 Selection::Field(field) => {

@@ -265,7 +265,7 @@ impl Edge {
         let tenant = match principal {
             Some(principal) => principal.tenant()?,
             None if self.is_public(request.method(), request.uri()) => &self.first,
-            None if self.is_late(request) => &self.first,
+            None if self.is_late(request.uri()) => &self.first,
             None => return Some(&self.own),
         };
         self.applications.get(tenant).map(|application| &application.router)
@@ -273,15 +273,14 @@ impl Edge {
 
     /// Returns whether a request may lack credentials.
     fn is_open(&self, request: &Parts) -> bool {
-        let path = request.uri.path();
-        HEALTH.contains(&path)
-            || self.late.iter().any(|late| late == path)
+        HEALTH.contains(&request.uri.path())
+            || self.is_late(&request.uri)
             || self.is_public(&request.method, &request.uri)
     }
 
     /// Returns whether a request without credentials opens a socket that gets them later.
-    fn is_late(&self, request: &Request) -> bool {
-        self.late.iter().any(|path| request.uri().path() == path)
+    fn is_late(&self, uri: &Uri) -> bool {
+        self.late.iter().any(|path| uri.path() == path)
     }
 
     fn is_public(&self, method: &Method, uri: &Uri) -> bool {
@@ -312,7 +311,7 @@ async fn answer(State(edge): State<Edge>, request: Request) -> Response {
     let counted = |problem| refused_credentials(&edge.access, &parts, (now, problem));
     let found = found.map_err(counted);
     let mut request = Request::from_parts(parts, body);
-    if matches!(found, Ok(None)) && edge.is_late(&request) {
+    if matches!(found, Ok(None)) && edge.is_late(request.uri()) {
         request.extensions_mut().insert(LateCredentials(edge.clone()));
     }
     let router = match found {

@@ -93,13 +93,8 @@ impl ProcessHandle {
         let ids = names.iter().filter_map(|stream| self.identity.id_of(stream));
         let mut ids: BTreeSet<String> = ids.collect();
         let until = ids.last().filter(|_| !is_last).cloned();
-        let is_next = |id: &String| {
-            let is_before_others = until.as_ref().is_none_or(|until| id < until);
-            id.starts_with(prefix)
-                && after.is_none_or(|after| id.as_str() > after)
-                && is_before_others
-        };
-        ids.extend(asides.instance_ids().filter(is_next));
+        let is_before_others = |id: &String| until.as_ref().is_none_or(|until| id < until);
+        ids.extend(set_aside_ids(asides, prefix, after).filter(is_before_others));
         Ok((ids, is_last))
     }
 
@@ -124,10 +119,8 @@ impl ProcessHandle {
         query: &InstanceQuery,
         limit: usize,
     ) -> Result<InstancePage, ProcessError> {
-        let (prefix, after) = (query.prefix.as_deref(), query.after.as_deref());
-        let is_after = |id: &str| after.is_none_or(|after| id > after);
-        let fits = |id: &String| id.starts_with(prefix.unwrap_or_default()) && is_after(id);
-        let ids = asides.instance_ids().filter(fits);
+        let prefix = query.prefix.as_deref().unwrap_or_default();
+        let ids = set_aside_ids(asides, prefix, query.after.as_deref());
         let mut instances = Vec::new();
         for id in ids {
             if instances.len() == limit {
@@ -224,4 +217,14 @@ impl ProcessHandle {
     pub(crate) fn view(&self, asides: &Asides) -> Vec<super::SetAside> {
         asides.view(&self.identity)
     }
+}
+
+/// Returns the ids of set-aside instances with this prefix after this one, in order.
+fn set_aside_ids<'a>(
+    asides: &'a Asides,
+    prefix: &'a str,
+    after: Option<&'a str>,
+) -> impl Iterator<Item = String> + 'a {
+    let is_after = move |id: &str| after.is_none_or(|after| id > after);
+    asides.instance_ids().filter(move |id| id.starts_with(prefix) && is_after(id))
 }

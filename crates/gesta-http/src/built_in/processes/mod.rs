@@ -194,7 +194,7 @@ async fn list_set_aside(
     let process = &path.process.0;
     let all = state.gesta().process_set_aside(process).await?.into_iter();
     let selected = all.flat_map(|SetAside { subject, stream: own, inputs, .. }| {
-        // What is no event was decided in the stream of the instance.
+        // Timers and commands were decided in the stream of the instance.
         let is_selected = |input: &SetAsideInput| match &input.input {
             WaitingInput::Event { stream, .. } => query.has(stream.as_str()),
             _ => query.has(own.as_str()),
