@@ -58,7 +58,7 @@ pub(crate) struct PlaceArguments {
         long,
         global = true,
         value_name = "URL",
-        default_value = "gesta:./shop-data?index=event-id",
+        default_value = "gesta:./shop-data?index=event-id,correlation,causation",
         env = "GESTA_STORE",
         hide_env_values = true,
         help = format!(

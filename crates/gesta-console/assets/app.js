@@ -9,7 +9,7 @@ import { el, fill, link } from "./dom.js";
 import { frame, setEnvironment, setPlace, setPlaces, setUser } from "./frame.js";
 import { listenForKeys } from "./keys.js";
 import { current, to } from "./route.js";
-import { notice, problemNotice } from "./table.js";
+import { failureNotice, notice } from "./table.js";
 import { askForSignIn } from "./sign-in.js";
 import { describeProgram } from "./program.js";
 import * as application from "./application.js";
@@ -32,6 +32,7 @@ async function show() {
   const { screen, parameters } = current();
   main.dataset.state = "loading";
   let heading = "Gesta";
+  const root = el("div", { class: `screen screen-${screen}` });
   try {
     program ??= await describe(signal);
     const { screens } = KINDS[program.kind];
@@ -41,7 +42,6 @@ async function show() {
     const context = { parameters, signal, program };
     heading = typeof module.title === "function" ? module.title(context) : module.title;
     document.title = `${heading} · ${program.name ?? "Gesta"}`;
-    const root = el("div", { class: `screen screen-${screen}` });
     const rendered = module.render(root, context);
     if (!signal.aborted) fill(main, root);
     await rendered;
@@ -49,7 +49,10 @@ async function show() {
     if (signal.aborted || error.name === "AbortError") return;
     if (error instanceof api.Problem && error.status === 401) return;
     if (!(error instanceof api.Problem)) console.error(error);
-    fill(main, el("h1", {}, heading), problemNotice(error));
+    // What was drawn stays: its form has what the reader asked for.
+    if (!root.isConnected || !root.hasChildNodes()) fill(main, el("h1", {}, heading), root);
+    root.querySelector(".reading")?.remove();
+    root.append(failureNotice(error));
   }
   if (!signal.aborted) main.dataset.state = "ready";
 }
@@ -81,6 +84,7 @@ api.signIn.addEventListener("sign-in-needed", (event) => {
   // Several requests of a screen may be refused; the first one has the reason.
   if (main.dataset.state === "sign-in") return;
   setUser(null);
+  setPlaces([]);
   main.dataset.state = "sign-in";
   askForSignIn(main, event.reason, event.isApplication);
 });
@@ -89,8 +93,9 @@ api.signIn.addEventListener("proof-changed", () => {
   program = null;
   show();
 });
-// An act has changed what the screen shows.
+// An act has changed what the screen shows, or the reader asks for it once more.
 addEventListener("acted", () => show());
+addEventListener("again", () => show());
 addEventListener("hashchange", () => {
   scrollTo({ top: 0 });
   show();

@@ -16,13 +16,17 @@ export function askForSignIn(main, reason, isApplication) {
     autocomplete: "current-password",
     required: true,
   });
-  const key = el("input", { name: "key", type: "password", autocomplete: "off", required: true });
-  const token = el("input", {
-    name: "token",
-    type: "password",
-    autocomplete: "off",
-    required: true,
-  });
+  const [key, token] = ["key", "token"].map((name) =>
+    el("input", {
+      name,
+      type: "password",
+      autocomplete: "off",
+      required: true,
+      // Headers take no others, and neither keys nor tokens have them.
+      pattern: "\\s*[\\x21-\\x7e]+\\s*",
+      title: "only Latin letters, digits and signs, without spaces: paste it as it was given to you",
+    }),
+  );
   const form = (label, fields, proof) => {
     const made = el(
       "form",

@@ -200,17 +200,37 @@ export function card(label, value, href, note) {
   return href ? el("a", { class: "card", href }, content) : el("div", { class: "card" }, content);
 }
 
+/** Makes the note that stands until the content of a screen is read, or cannot be read. */
+export function reading() {
+  return el("p", { class: "muted reading", role: "status" }, "Reading …");
+}
+
 /** Makes a note in place of content. */
 export function notice(kind, ...content) {
   return el("div", { class: `notice ${kind}`, role: kind === "error" ? "alert" : "note" }, content);
 }
 
-/** Makes the note of a problem. */
-export function problemNotice(problem) {
+/** Makes the note of a problem, with further content. */
+export function problemNotice(problem, ...content) {
   return notice(
     "error",
     el("strong", {}, problem.message),
     problem.advice && el("p", {}, problem.advice),
+    content,
+  );
+}
+
+/**
+ * Makes the note of a problem that has ended the reading of a screen. If it may pass, a button reads
+ * again.
+ */
+export function failureNotice(problem) {
+  const { status } = problem;
+  const mayPass = status === 0 || status === 408 || status === 429 || status >= 500;
+  const again = () => dispatchEvent(new Event("again"));
+  return problemNotice(
+    problem,
+    mayPass && el("button", { type: "button", class: "small again", onclick: again }, "Try again"),
   );
 }
 

@@ -11,8 +11,16 @@ export const readProjections = async (signal) =>
 /** Returns the state of a group in words, and whether it is trouble. */
 export function groupState(group) {
   if (group.status === "failed") return { isTrouble: true, text: `failed: ${group.failure}` };
-  if (group.parked > 0) return { isTrouble: true, text: counted(group.parked, "parked event") };
-  return { isTrouble: false, text: group.status };
+  const words = group.parked > 0 ? [counted(group.parked, "parked event")] : [];
+  if (group.status === "replaying") words.push(replayText(group));
+  else if (group.consumers.length === 0) words.push("no consumer");
+  else if (words.length === 0) words.push(group.status);
+  return { isTrouble: group.parked > 0, text: words.join(", ") };
+}
+
+/** Says what happens to parked events that are to be delivered again. */
+function replayText({ consumers }) {
+  return consumers.length === 0 ? "delivered again once a consumer connects" : "being delivered again";
 }
 
 /** Returns the number of events that a group has not finished, as of what it has read. */

@@ -8,7 +8,8 @@
 //!   credentials again, and refuses those of another tenant ([`requests`](crate::requests)), so a
 //!   wrong choice here would answer nothing.
 //! - A request without credentials reaches pages and documents that are the same for all tenants,
-//!   and the health of all applications together, which names none of them.
+//!   the description of the program, and the health of all applications together, which names none
+//!   of them.
 //! - A WebSocket whose credentials come in its first message belongs to no application before, and
 //!   to that of its tenant afterwards ([`LateCredentials`]).
 //!
@@ -24,7 +25,7 @@ use std::{
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::{Method, Uri, request::Parts},
+    http::{HeaderMap, Method, Uri, request::Parts},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::get,
@@ -264,7 +265,9 @@ impl Edge {
     fn router_for(&self, principal: Option<&Principal>, request: &Request) -> Option<&Router> {
         let tenant = match principal {
             Some(principal) => principal.tenant()?,
-            None if self.is_public(request.method(), request.uri()) => &self.first,
+            None if self.is_public(request.method(), request.uri(), request.headers()) => {
+                &self.first
+            }
             None if self.is_late(request.uri()) => &self.first,
             None => return Some(&self.own),
         };
@@ -275,7 +278,7 @@ impl Edge {
     fn is_open(&self, request: &Parts) -> bool {
         HEALTH.contains(&request.uri.path())
             || self.is_late(&request.uri)
-            || self.is_public(&request.method, &request.uri)
+            || self.is_public(&request.method, &request.uri, &request.headers)
     }
 
     /// Returns whether a request without credentials opens a socket that gets them later.
@@ -283,7 +286,7 @@ impl Edge {
         self.late.iter().any(|path| uri.path() == path)
     }
 
-    fn is_public(&self, method: &Method, uri: &Uri) -> bool {
+    fn is_public(&self, method: &Method, uri: &Uri, head: &HeaderMap) -> bool {
         let is_this = |public: &String| match public.strip_suffix("/*") {
             None => uri.path() == public,
             Some(folder) => {
@@ -291,7 +294,7 @@ impl Edge {
                 part.is_some_and(|part| !part.is_empty() && !part.contains('/'))
             }
         };
-        is_safe(method) && (self.public.iter().any(is_this) || console::is_file(uri.path()))
+        is_safe(method) && (self.public.iter().any(is_this) || console::is_public(uri, head))
     }
 }
 

@@ -19,7 +19,11 @@ export async function render(root, { parameters, signal }) {
   fill(
     root,
     el("h1", {}, "Audit"),
-    el("p", { class: "muted" }, "What operators did, from the last act on."),
+    el(
+      "p",
+      { class: "muted" },
+      "What operators did, from the last act on. An act on a process manager is recorded together with what it changes, so it has happened. Others are recorded before they begin: whether one has ended well is on the screen of what it is about.",
+    ),
     table({
       label: "acts of operators",
       rows: page.events,

@@ -126,8 +126,10 @@ export function letterTable(letters, program, pages) {
   const marked = new Set();
   const state = el("span", { class: "count", role: "status" });
   const acts = el("div", { class: "bar acts" });
-  const say = () =>
+  const say = () => {
     fill(state, marked.size === 0 ? "None is marked." : `${counted(marked.size, "letter")} marked.`);
+    for (const button of acts.querySelectorAll("button.act")) button.disabled = marked.size === 0;
+  };
   const requests = (method, ...verb) => () =>
     [...marked].map((letter) => request(method, nameOf(letter), ...letter.path, ...verb));
   // Letters of a stream are tried together, from the first one.
@@ -139,7 +141,6 @@ export function letterTable(letters, program, pages) {
     });
     return firsts.map((letter) => request("POST", nameOf(letter), ...letter.path, "retry"));
   };
-  say();
   if (letters.length > 0)
     fill(
       acts,
@@ -160,6 +161,7 @@ export function letterTable(letters, program, pages) {
         }),
       state,
     );
+  say();
   const mark = (letter) => {
     const box = el("input", { type: "checkbox", "aria-label": `Mark ${nameOf(letter)}` });
     box.checked = marked.has(letter);

@@ -90,11 +90,15 @@ function parts(instance, context) {
 }
 
 const payloadColumn = (label, value) =>
-  column(label.toLowerCase(), label, "wide half", (one) => preview(value(one).text, PAYLOAD_CHARS));
+  column(label.toLowerCase(), label, "wide half", (one) => payloadText(value(one).text));
+
+/** Returns a payload as text. One without members is none. */
+const payloadText = (text) => (text === "null" ? "no data" : preview(text, PAYLOAD_CHARS));
 
 const timerColumns = ({ process, id, program }) => [
   column("due", "Due", "time", (one) => localTime(one.due), (one) => time(one.due)),
   column("in", "In", "name", (one) => one.due, (one) => untilText(one.due)),
+  column("id", "Id", "number", (one) => one.id),
   payloadColumn("Timer", (one) => one.timer),
   controlColumn("acts", "Acts", (one) => fireButton(process, id, one.id, program)),
 ];

@@ -3,6 +3,7 @@
 import { ask, get, pathOf, Problem } from "../api.js";
 import { openDialog } from "../dialog.js";
 import { el, fill } from "../dom.js";
+import { jsonText, UnusableValue } from "../form.js";
 import { pretty } from "../json.js";
 import { notice, problemNotice } from "../table.js";
 import { counted } from "../time.js";
@@ -41,6 +42,12 @@ async function open(letter) {
   const { signal } = openDialog("Try with other data", "act-dialog wide", form, close);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    try {
+      jsonText("The data", data.value);
+    } catch (error) {
+      if (!(error instanceof UnusableValue)) throw error;
+      return fill(state, notice("error", error.message));
+    }
     go.disabled = true;
     fill(state, "Trying…");
     const result = await tried(letter, data.value, signal);

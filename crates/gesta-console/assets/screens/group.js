@@ -154,13 +154,14 @@ const TRUNCATE = "POST /v1/groups/{source}/{group}/truncate-parked";
 /** Makes the acts on all parked events. */
 function allActs(group, { can }) {
   const { source, name, parked: number } = group;
+  const waiting = waitingText(group);
   const what = `${counted(number, "parked event")} of ${name}`;
   return el(
     "div",
     { class: "bar acts" },
     can(REPLAY) &&
       actButton("Retry all", {
-        about: "They are delivered to the consumers again, the oldest first.",
+        about: `They are delivered to the consumers again, the oldest first.${waiting}`,
         requests: [request("POST", what, "groups", source, name, "replay-parked")],
         kind: "primary",
       }),
@@ -173,8 +174,16 @@ function allActs(group, { can }) {
   );
 }
 
+/** Says that nothing is delivered before there is a consumer. */
+function waitingText({ consumers }) {
+  return consumers.length === 0
+    ? " No consumer is connected now: they wait for one, until the server starts again."
+    : "";
+}
+
 /** Makes the column of acts on a parked event and all older ones: a group takes them in order. */
-function upTo({ source, name }, { can }) {
+function upTo(group, { can }) {
+  const { source, name } = group;
   const act = (verb, parked) => {
     const what = `parked events up to ${linkText(parked)}`;
     const made = request("POST", what, "groups", source, name, verb);
@@ -192,7 +201,7 @@ function upTo({ source, name }, { can }) {
         { class: "buttons" },
         can(REPLAY) &&
           actButton("Retry to here", {
-            about: "This event and all that were parked before it are delivered again.",
+            about: `This event and all that were parked before it are delivered again.${waitingText(group)}`,
             requests: act("replay-parked", parked),
             kind: "small",
           }),

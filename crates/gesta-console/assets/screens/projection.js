@@ -63,7 +63,7 @@ function projectionFacts(projection) {
 function advice({ status }) {
   if (!status.startsWith("Faulted")) return null;
   const text =
-    "Change the script, then start it: it goes on after its checkpoint with the event that it has failed at.";
+    "Change the script: it then goes on after its checkpoint, with the event that it has failed at. If the script is not the cause, start it again.";
   return el("p", { class: "muted" }, text);
 }
 

@@ -9,7 +9,7 @@ import { download, el, fill } from "../dom.js";
 import { categoryOf, columnsFor, PAGE_EVENTS } from "../events.js";
 import { payloadPreview } from "../payload.js";
 import { go, here, to } from "../route.js";
-import { choice, notice, table } from "../table.js";
+import { choice, notice, reading, table } from "../table.js";
 import { counted, grouped, ofInput, toInput } from "../time.js";
 
 /** Events of one answer where some may be left out. */
@@ -23,7 +23,7 @@ export const title = "Query";
 
 export async function render(root, { parameters, signal }) {
   const wish = wishOf(parameters);
-  const progress = el("p", { class: "muted", role: "status" }, "Reading …");
+  const progress = reading();
   const found = el("div", {}, progress);
   // Drawn once, so that what is typed while events are read stays.
   fill(root, el("h1", {}, "Query"), queryForm(wish), found);

@@ -57,18 +57,24 @@ pub(crate) fn with_files(router: Router<GestaState>) -> Router<GestaState> {
         )
 }
 
-/// Returns whether a path is that of a file, which has no data of an application.
-pub(crate) fn is_file(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix("/console") else { return false };
-    let is_known = |file: &str| file.is_empty() || assets().any(|asset| asset.path == file);
+/// Returns whether a request reads what has no data of an application: a file, the way to the
+/// console, and the description, from which the page learns how to ask for credentials.
+pub(crate) fn is_public(uri: &Uri, head: &HeaderMap) -> bool {
+    let Some(rest) = uri.path().strip_prefix("/console") else { return is_way(uri, head) };
+    let is_known =
+        |file: &str| matches!(file, "" | "program") || assets().any(|asset| asset.path == file);
     rest.is_empty() || rest.strip_prefix('/').is_some_and(is_known)
 }
 
 /// Leads a browser from the root of the program to the console. Others get `None`.
 pub(crate) fn root(uri: &Uri, head: &HeaderMap) -> Option<Response> {
-    let accepted = head.get(header::ACCEPT)?.to_str().ok()?;
-    let is_browser = uri.path() == "/" && accepted.contains("text/html");
-    is_browser.then(|| moved("console/"))
+    is_way(uri, head).then(|| moved("console/"))
+}
+
+/// Returns whether a browser asks for the root of the program.
+fn is_way(uri: &Uri, head: &HeaderMap) -> bool {
+    let accepted = head.get(header::ACCEPT).and_then(|it| it.to_str().ok());
+    uri.path() == "/" && accepted.is_some_and(|accepted| accepted.contains("text/html"))
 }
 
 fn moved(to: &'static str) -> Response {

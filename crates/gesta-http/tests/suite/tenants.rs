@@ -286,12 +286,21 @@ async fn a_browser_gets_the_files_of_the_console_and_is_asked_for_credentials_by
     for (path, status) in [
         ("/console/", 200),
         ("/console/app.js", 200),
-        ("/console/program", 401),
+        ("/console/program", 200),
         ("/consoleapp.js", 401),
         ("/console/none.js", 401),
+        ("/", 401),
     ] {
         assert_eq!(doors.ask(None, "GET", path).await.0, status, "{path}");
     }
+    // The page learns how to ask, and that it may use nothing.
+    let (_, _, program) = doors.ask(None, "GET", "/console/program").await;
+    let said = (&program["kind"], &program["secure"], &program["operations"], &program["login"]);
+    assert_eq!(said, (&json!("application"), &json!(true), &json!([]), &Value::Null));
+    let mut request = asked("GET", "/");
+    request.headers_mut().insert("accept", "text/html".parse().unwrap());
+    let (status, headers, _) = send(doors.router.clone(), request).await;
+    assert_eq!((status, &headers["location"]), (307, &"console/".parse().unwrap()));
 }
 
 #[tokio::test]

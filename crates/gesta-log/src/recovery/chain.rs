@@ -25,8 +25,8 @@ impl Recovery<'_> {
     }
 
     /// Returns the total size of the files; a file whose size is unknown counts as empty.
-    pub(super) fn bytes(&self, files: &[(u64, String)]) -> u64 {
-        files.iter().map(|(_, file)| self.disk.length(file).unwrap_or(0)).sum()
+    pub(super) fn bytes<'a>(&self, files: impl IntoIterator<Item = &'a String>) -> u64 {
+        files.into_iter().map(|file| self.disk.length(file).unwrap_or(0)).sum()
     }
 
     /// Returns the segments of the log in order: the last one that has an opening frame, its

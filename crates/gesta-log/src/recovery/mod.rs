@@ -143,7 +143,8 @@ pub(crate) fn recover(
         let options = RecoveryOptions { index_cache: None, ids, ..options.clone() };
         return recover(disk, rng, &options, progress);
     };
-    let mut steps = ProgressCounter { done: 0, total: recovery.bytes(&files), progress };
+    let total = recovery.bytes(files.iter().map(|(_, file)| file));
+    let mut steps = ProgressCounter { done: 0, total, progress };
     let incarnations = index_files.incarnations().into_iter().map(|(incarnation, _)| incarnation);
     let incarnations =
         incarnations.chain(segments.iter().map(|segment| incarnation_of(&segment.header)));

@@ -81,7 +81,9 @@ pub(crate) fn verify_all(
     // Only for its errors: an unfinished restore or import is not verified as a store.
     incarnation_file::incarnation(disk, Access::ReadOnly, incarnations)?;
     recovery.report.segments = segments.len();
-    let (mut bytes_done, bytes_total) = (0, recovery.bytes(&files));
+    // Without files that are prepared for later segments, which have nothing to verify.
+    let bytes_total = recovery.bytes(segments.iter().map(|segment| &segment.file));
+    let mut bytes_done = 0;
     let Some(first) = segments.first() else { return Ok(Some(recovery.report)) };
     let genesis = Chain::genesis(first.header.store);
     let mut verified =

@@ -364,11 +364,13 @@ fn verifying_names_each_damaged_range_of_a_store_of_several_segments() {
     for place in &places {
         flip(&directory.path().join(&place.file), place.offset + place.length - 1);
     }
-    let mut told = 0;
+    let (mut told, mut total) = (0, 0);
     let report = verify(directory.path(), &mut |progress| {
         assert!(progress.bytes_done > told && progress.bytes_done <= progress.bytes_total);
         told = progress.bytes_done;
+        total = progress.bytes_total;
     });
+    assert_eq!(told, total, "all is told as read, without what is prepared for later");
     let report = report.unwrap();
     let named: Vec<_> = report
         .damage

@@ -36,7 +36,7 @@ struct ProductWords {
     /// Only products with these codes, by code. Words must be whole or prefixes then.
     product_id: Option<Repeated<Id<ProductId>>>,
     /// Words that the code or name must have; each may be a prefix, and a word of three letters or
-    /// more may have a typo.
+    /// more may have a typo. The first 16 words count.
     text: Option<Words>,
     /// `next` of the previous page.
     cursor: Option<Cursor>,

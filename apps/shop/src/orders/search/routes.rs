@@ -45,7 +45,7 @@ struct OrderWords {
     /// Latest time of placement, exclusive.
     to: Option<Time>,
     /// Words that the ids, the address, or the products' codes and names must have; each may be a
-    /// prefix, and a word of three letters or more may have a typo.
+    /// prefix, and a word of three letters or more may have a typo. The first 16 words count.
     text: Option<Words>,
     /// `next` of the previous page.
     cursor: Option<Cursor>,

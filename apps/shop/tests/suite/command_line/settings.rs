@@ -91,7 +91,7 @@ fn a_configuration_is_checked_without_a_server() {
     };
     let (is_good, said) = check(&[]);
     assert!(is_good, "{said}");
-    let would = "would serve gesta:./shop-data?index=event-id at http://127.0.0.1:0, open to all";
+    let would = "would serve gesta:./shop-data?index=event-id,correlation,causation at";
     assert!(said.contains(would), "{said}");
     assert!(said.contains("\nread-models  sqlite:"), "{said}");
     fs::write(directory.path().join("access.toml"), "[api-keys]\nfile = \"keys.txt\"\n").unwrap();

@@ -28,6 +28,8 @@ async fn a_dead_letter_is_found_from_the_start_page_and_retried_once_its_cause_i
     page.until_shown("Rebuild").await;
     page.load("#/dead-letters?of=openings").await;
     page.until_shown("the wall is full").await;
+    let is_off = "document.querySelector('button.act').disabled";
+    assert_eq!(page.value(is_off).await, true, "nothing is marked");
     page.value("document.querySelector('td.mark input').click()").await;
     doors.set(|faults| &faults.projections_fail, false);
     page.act("Retry", "the wall has room again").await;
@@ -67,6 +69,9 @@ async fn a_dead_letter_is_tried_with_other_data_and_stays_as_it_is() {
         says(&mut page, "It still fails: the wall is full").await;
         doors.set(|faults| &faults.projections_fail, false);
         page.write("dialog textarea", "{").await;
+        page.click("dialog button", "Try").await;
+        says(&mut page, "The data must be JSON").await;
+        page.write("dialog textarea", "[1]").await;
         page.click("dialog button", "Try").await;
         says(&mut page, "It still fails: the event at revision 0 of door-7 cannot be read").await;
         page.assert_readable("try-fails").await;
@@ -189,6 +194,7 @@ async fn a_timer_is_fired_before_its_time_and_an_instance_cancelled() {
     drain(&doors.gesta).await;
     let Some(mut page) = doors.page().await else { return };
     page.load("#/instance?process=porter&id=door-7").await;
+    page.until_shown("no data").await;
     page.act("Fire now", "the porter is early").await;
     page.until_shown("No timer is pending").await;
     page.until_shown("ended").await;

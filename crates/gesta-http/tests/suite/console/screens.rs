@@ -103,7 +103,11 @@ async fn a_user_signs_in_by_an_api_key_and_sees_what_it_permits() {
     let doors = Operated::with(Some(access)).await;
     let Some(mut page) = doors.page().await else { return };
     page.load("#/projections").await;
-    sign_in(&mut page, watcher.secret()).await;
+    // No header can have it.
+    sign_in(&mut page, "clé").await;
+    let is_refused = "document.querySelector('[name=key]').validity.patternMismatch";
+    assert_eq!(page.value(is_refused).await, true);
+    sign_in(&mut page, &format!(" {}\n", watcher.secret())).await;
     page.until("document.querySelector('main').innerText.includes('openings')").await;
     let places =
         "[...document.querySelectorAll('nav[aria-label=Screens] a')].map((a) => a.innerText)";
@@ -114,6 +118,7 @@ async fn a_user_signs_in_by_an_api_key_and_sees_what_it_permits() {
     page.until("document.querySelector('main').dataset.state === 'ready'").await;
     assert_eq!(page.value("document.querySelectorAll('button.act').length").await, 0);
     page.click("button", "Sign out").await;
+    page.until("document.querySelectorAll('nav[aria-label=Screens] a').length === 0").await;
     sign_in(&mut page, operator.secret()).await;
     page.until("[...document.querySelectorAll('button.act')].length === 3").await;
     assert!(

@@ -319,8 +319,11 @@ impl Runner {
                 self.machine.disconnect(consumer, now);
             }
             GroupCommand::Describe { answer } => {
+                let mut figures = self.machine.figures(now);
+                // Also those that have no room yet, for want of a consumer.
+                figures.is_replaying |= self.replay.next < self.replay.end;
                 let report = GroupReport {
-                    figures: self.machine.figures(now),
+                    figures,
                     peers: self.links.peers(),
                     failure: self.failure.as_ref().map(|failure| failure.message().to_owned()),
                 };
