@@ -6,6 +6,7 @@
 import { change, pathOf, Problem } from "./api.js";
 import { openDialog } from "./dialog.js";
 import { el, fill, visible } from "./dom.js";
+import { lookAgain } from "./route.js";
 import { notice, problemNotice } from "./table.js";
 import { counted } from "./time.js";
 
@@ -101,7 +102,7 @@ export function ask({ label, about, requests, typed: named, then }) {
     const isDone = failed.length === 0;
     if (isDone && then) then();
     // A form that was refused stays as it is.
-    else if (isDone || !then) dispatchEvent(new Event("acted"));
+    else if (isDone || !then) lookAgain();
     if (isDone) return dialog.close();
     fill(state, failures(failed, requests.length));
     allow();

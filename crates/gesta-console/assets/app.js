@@ -94,8 +94,7 @@ api.signIn.addEventListener("proof-changed", () => {
   show();
 });
 // An act has changed what the screen shows, or the reader asks for it once more.
-addEventListener("acted", () => show());
-addEventListener("again", () => show());
+addEventListener("look-again", () => show());
 addEventListener("hashchange", () => {
   scrollTo({ top: 0 });
   show();

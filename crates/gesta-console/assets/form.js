@@ -3,7 +3,7 @@
 
 import { ask } from "./acts.js";
 import { el, fill, link } from "./dom.js";
-import { go, to } from "./route.js";
+import { go, lookAgain, to } from "./route.js";
 import { notice } from "./table.js";
 
 /** A value of a form that cannot be used. Its text is for people. */
@@ -105,7 +105,7 @@ export function actForm({ label, fields, act, cancel }) {
 
 /** Goes to a screen after an act, also if it is the one that is shown. */
 export function arrive(href) {
-  if (location.hash === href) dispatchEvent(new Event("acted"));
+  if (location.hash === href) lookAgain();
   else go(href);
 }
 

@@ -48,6 +48,11 @@ export function keep(changes) {
   history.replaceState(null, "", here(changes));
 }
 
+/** Draws this screen anew, from what the program answers now. */
+export function lookAgain() {
+  dispatchEvent(new Event("look-again"));
+}
+
 /** Goes to another screen. */
 export function go(href) {
   location.hash = href;

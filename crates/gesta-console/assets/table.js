@@ -6,7 +6,7 @@
 
 import { el, fill, link } from "./dom.js";
 import { counted, grouped } from "./time.js";
-import { current, here, keep } from "./route.js";
+import { current, here, keep, lookAgain } from "./route.js";
 
 /** Number of rows that a table shows at once if the server does not page. */
 const ROWS_MAX = 100;
@@ -227,10 +227,9 @@ export function problemNotice(problem, ...content) {
 export function failureNotice(problem) {
   const { status } = problem;
   const mayPass = status === 0 || status === 408 || status === 429 || status >= 500;
-  const again = () => dispatchEvent(new Event("again"));
   return problemNotice(
     problem,
-    mayPass && el("button", { type: "button", class: "small again", onclick: again }, "Try again"),
+    mayPass && el("button", { type: "button", class: "small", onclick: lookAgain }, "Try again"),
   );
 }
 

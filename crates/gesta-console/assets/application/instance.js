@@ -92,7 +92,7 @@ function parts(instance, context) {
 const payloadColumn = (label, value) =>
   column(label.toLowerCase(), label, "wide half", (one) => payloadText(value(one).text));
 
-/** Returns a payload as text. One without members is none. */
+/** Returns a payload as text. `null` is that of a timer or command without data. */
 const payloadText = (text) => (text === "null" ? "no data" : preview(text, PAYLOAD_CHARS));
 
 const timerColumns = ({ process, id, program }) => [

@@ -178,7 +178,7 @@ async fn a_server_that_is_gone_is_told_on_what_was_read_and_on_what_is_asked() {
     page.until("document.querySelector('main .notice.error:not(.stale)')").await;
     assert_eq!(page.value("document.querySelector('h1').innerText").await, Value::from("Streams"));
     look_here(&mut page, "gone").await;
-    // What was asked for stays, and may be asked for again.
+    // A form keeps what it was given, and the reader may ask again.
     for (screen, name) in [("#/query?category=order", "category"), ("#/lanes?tag=a:b", "tag")] {
         page.value(&format!("location.hash = '{screen}'")).await;
         page.until(&format!("document.querySelector('main [name={name}]')?.value")).await;
