@@ -222,7 +222,7 @@ impl OpenShop {
         let store = Arc::clone(self.gesta.store());
         let relay = RelayTask::start(place, store).context("--relay")?;
         let watch = Arc::clone(relay.watch());
-        self.gesta.watch_part("relay", move || watch.trouble());
+        self.gesta.watch_part("relay", move || watch.status());
         self.relay = Some(relay);
         Ok(())
     }

@@ -171,7 +171,7 @@ pub mod testing;
 pub use application::{
     Answer, Ask, AskError, Builder, CommandMetrics, Component, ComponentLag, ComponentMetrics,
     DeadLetterId, Execute, Gesta, Health, HealthCause, Load, Metrics, ParseDeadLetterIdError,
-    Positioned, ProcessMetrics, Query, QueryError, ReactorStatus, RunningMetrics, Severity,
+    PartStatus, Positioned, ProcessMetrics, Query, QueryError, ReactorStatus, RunningMetrics, Severity,
     StoreMetrics, WAIT_MAX, Wait, WaitError,
 };
 #[cfg(feature = "cache")]

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Result, anyhow};
 use gesta::{
-    Builder, OpenError, Position,
+    Builder, OpenError, PartStatus, Position,
     store::{EventStore, QueryCache},
 };
 use gesta_http::Api;
@@ -110,8 +110,8 @@ pub(crate) struct NewRelay {
 
 /// A view of a relay.
 pub(crate) trait RelayWatch: Send + Sync {
-    /// Returns the failure for which it starts again, or has ended.
-    fn trouble(&self) -> Option<String>;
+    /// Returns how far it has come, and the failure for which it starts again, or has ended.
+    fn status(&self) -> PartStatus;
 
     #[cfg(feature = "everything")]
     fn look(&self) -> RelayLook;

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 #[cfg(feature = "everything")]
 use gesta::kafka::RelayState;
 use gesta::{
-    Position,
-    kafka::{KafkaFeed, KafkaUrl, Relay, RelayOptions, RelayProgress},
+    PartStatus, Position,
+    kafka::{KafkaFeed, KafkaUrl, Relay, RelayOptions, RelayProgress, RelayStatus},
     store::{EventStore, without_password},
 };
 use tokio::sync::oneshot;
@@ -47,13 +47,16 @@ impl Driver for KafkaDriver {
 }
 
 impl RelayWatch for RelayProgress {
-    fn trouble(&self) -> Option<String> {
-        self.status().trouble
+    fn status(&self) -> PartStatus {
+        let RelayStatus { position, trouble, .. } = RelayProgress::status(self);
+        let mut part = PartStatus::default();
+        (part.position, part.trouble) = (position, trouble);
+        part
     }
 
     #[cfg(feature = "everything")]
     fn look(&self) -> RelayLook {
-        let status = self.status();
+        let status = RelayProgress::status(self);
         let state = match status.state {
             RelayState::Starting => "starting",
             RelayState::Running => "running",

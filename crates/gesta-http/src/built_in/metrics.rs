@@ -251,7 +251,7 @@ fn of_store(text: &mut Exposition, metrics: &Metrics) {
 fn of_components(text: &mut Exposition, components: &[ComponentMetrics]) {
     let mut samples = text.metric(&COMPONENT_STATE);
     for one in components {
-        samples.value(&[one.component.as_str(), one.name, one.state], 1);
+        samples.value(&[one.component.as_str(), &one.name, one.state], 1);
     }
     let mut samples = text.metric(&COMPONENT_POSITION);
     for (labels, running) in running(components) {
@@ -278,9 +278,9 @@ fn of_components(text: &mut Exposition, components: &[ComponentMetrics]) {
 /// Returns the components that this node runs, with their labels.
 fn running(
     components: &[ComponentMetrics],
-) -> impl Iterator<Item = ([&'static str; 2], &RunningMetrics)> {
+) -> impl Iterator<Item = ([&str; 2], &RunningMetrics)> {
     components.iter().filter_map(|one| {
-        let labels = [one.component.as_str(), one.name];
+        let labels = [one.component.as_str(), &*one.name];
         one.running.as_ref().map(|running| (labels, running))
     })
 }

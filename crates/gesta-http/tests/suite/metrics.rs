@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{Router, body::to_bytes};
-use gesta::{Gesta, Role, Subject, audit::Operator, testing::drain};
+use gesta::{Gesta, PartStatus, Position, Role, Subject, audit::Operator, testing::drain};
 use gesta_http::{Api, GestaState};
 use tower::ServiceExt as _;
 
@@ -191,6 +191,32 @@ async fn a_projection_that_is_behind_shows_its_lag_until_it_has_caught_up() {
     let scrape = watched.scrape().await;
     assert_eq!(of(&scrape, "gesta_lag_seconds"), 0.0);
     assert_eq!(of(&scrape, "gesta_lag_events"), 0.0);
+}
+
+#[tokio::test]
+async fn a_part_of_the_application_shows_its_state_and_its_lag() {
+    let watched = Watched::open().await;
+    let Watched { gesta, faults, .. } = &watched;
+    gesta.watch_part("printer", || PartStatus::default().in_trouble("out of paper"));
+    gesta.watch_part("relay", || PartStatus::default().at(Position::START));
+    watched.open_door(7).await;
+    faults.advance_clock(Duration::from_secs(600));
+    let of = |scrape: &Scrape, name: &str, labels: &str| {
+        scrape.get(&format!("{name}{{component=\"part\",{labels}}}"))
+    };
+
+    let scrape = watched.scrape().await;
+    let state = |labels: &str| of(&scrape, "gesta_component_state", labels);
+    assert_eq!(state("name=\"printer\",state=\"in-trouble\""), Some(1.0));
+    assert_eq!(state("name=\"relay\",state=\"running\""), Some(1.0));
+    let lag = |name: &str| of(&scrape, "gesta_lag_seconds", &format!("name=\"{name}\""));
+    assert_eq!(lag("printer"), None, "it does not follow the store");
+    assert!((600.0..700.0).contains(&lag("relay").unwrap()), "{:?}", lag("relay"));
+
+    let head = gesta.store().head().await.unwrap().position;
+    gesta.watch_part("relay", move || PartStatus::default().at(head));
+    let scrape = watched.scrape().await;
+    assert_eq!(of(&scrape, "gesta_lag_seconds", "name=\"relay\""), Some(0.0));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::{Router, extract::Request};
-use gesta::{Gesta, Role, Subject, audit::Operator, testing::drain};
+use gesta::{Gesta, PartStatus, Role, Subject, audit::Operator, testing::drain};
 use gesta_http::GestaState;
 use gesta_services::OwnServer;
 use serde_json::Value;
@@ -240,6 +240,9 @@ async fn faults_of_components(stage: &Stage) -> Vec<String> {
     faults.effects_are_refused.store(true, Ordering::SeqCst);
     stage.open_door().await;
     let mend = async || faults.effects_are_refused.store(false, Ordering::SeqCst);
+    fired.extend(stage.fires(&["GestaComponentRetrying"], nothing, mend).await);
+    gesta.watch_part("relay", || PartStatus::default().in_trouble("no broker answers"));
+    let mend = async || gesta.watch_part("relay", PartStatus::default);
     fired.extend(stage.fires(&["GestaComponentRetrying"], nothing, mend).await);
 
     faults.reactions_panic.store(true, Ordering::SeqCst);

@@ -22,7 +22,7 @@ use std::{
 
 use gesta_store::{Append, ExpectedRevision, NodeName, ReadAll, StoreError, StreamName};
 
-use super::Gesta;
+use super::{Gesta, PartStatus};
 use crate::{
     ProcessState, ProjectionState, ReactorState, SetAside, Sleep,
     error_line::in_one_line,
@@ -208,23 +208,23 @@ impl Gesta {
         Health { causes }
     }
 
-    /// Adds a part of the application's own to [`health`](Self::health), such as a relay. Each
-    /// report asks it for its trouble, which degrades the application; `None` means that it is
-    /// well. A part replaces an earlier one with the same name.
+    /// Adds a part of the application's own to [`health`](Self::health) and
+    /// [`metrics`](Self::metrics), such as a relay. Each report asks for its status; trouble
+    /// degrades the application. A part replaces an earlier one with the same name.
     ///
     /// The question must not block.
     ///
     /// ```
-    /// use gesta::{Component, Gesta};
+    /// use gesta::{Component, Gesta, PartStatus};
     ///
     /// # gesta::store::conformance::block_on(async {
     /// let gesta = Gesta::at("memory:").open().await?;
-    /// gesta.watch_part("printer", || Some("out of paper".to_owned()));
+    /// gesta.watch_part("printer", || PartStatus::default().in_trouble("out of paper"));
     /// let causes = gesta.health().await.causes;
     /// assert_eq!(causes[0].component, Component::Part);
     /// assert_eq!((&*causes[0].name, &*causes[0].detail), ("printer", "out of paper"));
     /// assert_eq!(causes[0].code(), "part-in-trouble");
-    /// gesta.watch_part("printer", || None);
+    /// gesta.watch_part("printer", PartStatus::default);
     /// assert_eq!(gesta.health().await.worst(), None);
     /// # Ok::<(), gesta::OpenError>(())
     /// # }).expect("a memory store opens");
@@ -232,9 +232,9 @@ impl Gesta {
     pub fn watch_part(
         &self,
         name: impl Into<String>,
-        trouble: impl Fn() -> Option<String> + Send + Sync + 'static,
+        status: impl Fn() -> PartStatus + Send + Sync + 'static,
     ) {
-        self.watched().insert(name.into(), Arc::new(trouble));
+        self.watched().insert(name.into(), Arc::new(status));
     }
 
     /// Collects the impairments of read model stores. Deduplicated, since projections may share a
@@ -264,8 +264,10 @@ impl Gesta {
 
     fn part_causes(&self) -> Vec<HealthCause> {
         let state = (Severity::Degraded, "in-trouble");
-        let cause = |(name, trouble): (String, _)| Component::Part.cause(&name, state, trouble);
-        self.watched().in_trouble().into_iter().map(cause).collect()
+        let cause = |(name, status): (String, PartStatus)| {
+            Some(Component::Part.cause(&name, state, status.trouble?))
+        };
+        self.watched().ask().into_iter().filter_map(cause).collect()
     }
 
     async fn store_cause(&self, patience: &mut Patience) -> Option<HealthCause> {

@@ -8,15 +8,16 @@
 //! Not here: names, units and text for a monitoring system, which are those of an edge.
 
 use std::{
+    iter,
     sync::atomic::Ordering,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use gesta_store::{
-    Capability, EventType, Filter, Position, ReadAll, RecordedAt, StoreError, Visibility,
+    Capability, Filter, Position, ReadAll, RecordedAt, StoreError, Visibility,
 };
 
-use super::{Component, Gesta};
+use super::{Component, Gesta, PartStatus};
 use crate::{
     Latencies, ProcessState, ProjectionState, QueryCacheCounts, ReactorState,
     following::first_event,
@@ -53,7 +54,8 @@ pub struct Metrics {
     pub appends: Latencies,
     /// Number of events that commands have appended.
     pub events_appended: u64,
-    /// Projections, process managers and reactors, each kind by name.
+    /// Projections, process managers, reactors and [watched](Gesta::watch_part) parts, each kind by
+    /// name.
     pub components: Vec<ComponentMetrics>,
     /// `None` if the store did not answer.
     pub store: Option<StoreMetrics>,
@@ -78,22 +80,23 @@ pub struct CommandMetrics {
     pub retries: u64,
 }
 
-/// A projection, process manager or reactor.
+/// A projection, process manager, reactor or watched part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ComponentMetrics {
     /// Kind of component.
     pub component: Component,
     /// Name.
-    pub name: &'static str,
-    /// State as a stable word, such as `running`, `waiting`, `retrying` or `halted`.
+    pub name: String,
+    /// State as a stable word, such as `running`, `waiting`, `retrying` or `halted`. A watched part
+    /// is `running` or `in-trouble`.
     pub state: &'static str,
-    /// Values that the node which runs it reports. `None` while another node runs it, and while it
-    /// starts.
+    /// Values that the node which runs it reports. `None` while another node runs it, while it
+    /// starts, and for a watched part that tells no position.
     pub running: Option<RunningMetrics>,
 }
 
-/// A projection, process manager or reactor that runs on this node.
+/// A component that runs on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RunningMetrics {
@@ -186,6 +189,7 @@ impl Gesta {
         let mut components: Vec<_> = self.read_side().handles().map(of_projection).collect();
         components.extend(self.processes().handles().map(|handle| of_process(handle, now)));
         components.extend(self.reactor_side().handles().map(of_reactor));
+        components.extend(self.watched().ask().into_iter().map(of_part));
         Metrics {
             commands: commands.collect(),
             appends: counters.appends.read(),
@@ -206,9 +210,12 @@ impl Gesta {
         let types = self.read_side().handles().map(|handle| handle.event_types.as_slice());
         let types = types.chain(self.processes().handles().map(|it| it.event_types.as_slice()));
         let types = types.chain(self.reactor_side().handles().map(|it| &*it.event_types));
-        for (component, types) in metrics.components.iter_mut().zip(types) {
+        // A part, which comes last, may handle events of any type.
+        let filters = types.map(|types| Filter::EventTypes(types.to_vec()));
+        let filters = filters.chain(iter::repeat(Filter::Everything));
+        for (component, filter) in metrics.components.iter_mut().zip(filters) {
             if let Some(running) = &mut component.running {
-                running.lag = Some(self.component_lag(running.position, head, types).await?);
+                running.lag = Some(self.component_lag(running.position, head, filter).await?);
             }
         }
         Ok(())
@@ -218,7 +225,7 @@ impl Gesta {
         &self,
         position: Position,
         head: Position,
-        types: &[EventType],
+        filter: Filter,
     ) -> Result<ComponentLag, StoreError> {
         let store = self.store();
         // Positions with gaps have a difference that counts no events.
@@ -229,7 +236,7 @@ impl Gesta {
         }
         let left = ReadAll::forwards()
             .from(position.next())
-            .filter(Filter::EventTypes(types.to_vec()))
+            .filter(filter)
             .visibility(Visibility::Visible);
         let Some(first) = first_event(store.as_ref(), left).await? else {
             return Ok(ComponentLag { events: events(0), time: Duration::ZERO });
@@ -253,7 +260,7 @@ fn of_projection(handle: &ProjectionHandle) -> ComponentMetrics {
     };
     ComponentMetrics {
         component: Component::Projection,
-        name: handle.name,
+        name: handle.name.to_owned(),
         state,
         running: is_running(state).then_some(running),
     }
@@ -311,7 +318,7 @@ fn of_process(handle: &ProcessHandle, now: SystemTime) -> ComponentMetrics {
     };
     ComponentMetrics {
         component: Component::ProcessManager,
-        name: handle.name,
+        name: handle.name.to_owned(),
         state,
         running: is_running(state).then_some(running),
     }
@@ -340,8 +347,19 @@ fn of_reactor(handle: &ReactorHandle) -> ComponentMetrics {
     };
     ComponentMetrics {
         component: Component::Reactor,
-        name: handle.name,
+        name: handle.name.to_owned(),
         state,
         running: is_running(state).then_some(running),
     }
+}
+
+fn of_part((name, status): (String, PartStatus)) -> ComponentMetrics {
+    let running = status.position.map(|position| RunningMetrics {
+        position,
+        lag: None,
+        dead_letters: 0,
+        process: None,
+    });
+    let state = if status.trouble.is_some() { "in-trouble" } else { "running" };
+    ComponentMetrics { component: Component::Part, name, state, running }
 }

@@ -35,3 +35,4 @@ pub use metrics::{
 pub use projections::{DeadLetterId, ParseDeadLetterIdError};
 pub use query::{Answer, Ask, AskError, Positioned, Query, QueryError, WAIT_MAX, Wait, WaitError};
 pub use reactors::ReactorStatus;
+pub use watched_parts::PartStatus;

@@ -1,13 +1,53 @@
-//! Parts of the application's own in its health.
+//! Parts of the application's own in its health and its metrics.
 //!
-//! Owns: their list, and the questions to them. Not here: the report ([`health`](super::health)).
+//! Owns: their list, and what is asked of them. Not here: the reports ([`health`](super::health),
+//! [`metrics`](super::metrics)).
 
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
-pub(super) type Question = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+use gesta_store::Position;
+
+pub(super) type Question = Arc<dyn Fn() -> PartStatus + Send + Sync>;
+
+/// State of a part that an application [watches](super::Gesta::watch_part).
+///
+/// The default is a part that is well and does not follow the store.
+///
+/// ```
+/// use gesta::{PartStatus, Position};
+///
+/// let relay = PartStatus::default().at(Position::START).in_trouble("no brokers");
+/// assert_eq!(relay.position, Some(Position::START));
+/// assert_eq!(relay.trouble.as_deref(), Some("no brokers"));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartStatus {
+    /// Position up to which it has handled all events. `None` if it does not follow the store, or
+    /// does not know yet.
+    pub position: Option<Position>,
+    /// Cause of its trouble, with the way to end it. `None` if it is well.
+    pub trouble: Option<String>,
+}
+
+impl PartStatus {
+    /// Sets the position up to which all events are handled.
+    #[must_use]
+    pub const fn at(mut self, position: Position) -> Self {
+        self.position = Some(position);
+        self
+    }
+
+    /// Sets the trouble.
+    #[must_use]
+    pub fn in_trouble(mut self, trouble: impl Into<String>) -> Self {
+        self.trouble = Some(trouble.into());
+        self
+    }
+}
 
 /// The watched parts, by name.
 #[derive(Default)]
@@ -27,10 +67,10 @@ impl WatchedParts {
         parts.push((name, question));
     }
 
-    /// Returns each part that has trouble, with its trouble.
-    pub(super) fn in_trouble(&self) -> Vec<(String, String)> {
+    /// Asks each part.
+    pub(super) fn ask(&self) -> Vec<(String, PartStatus)> {
         // The questions run without the lock.
         let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        parts.into_iter().filter_map(|(name, trouble)| Some((name, trouble()?))).collect()
+        parts.into_iter().map(|(name, question)| (name, question())).collect()
     }
 }
