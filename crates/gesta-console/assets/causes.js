@@ -9,7 +9,7 @@ import { el, fill, link, put } from "./dom.js";
 import { conversationHref, isEventId } from "./events.js";
 import { memberOf, plain } from "./json.js";
 import { eventHref, streamHref, to } from "./route.js";
-import { problemNotice } from "./table.js";
+import { failureNotice } from "./table.js";
 import { localTime } from "./time.js";
 
 /** Causes that are followed upwards. */
@@ -34,7 +34,7 @@ export async function causeTree(section, event, signal) {
     fill(section, el("h2", {}, "Causes and effects"), tree, conversation(event));
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    fill(section, el("h2", {}, "Causes and effects"), problemNotice(problem));
+    fill(section, el("h2", {}, "Causes and effects"), failureNotice(problem));
   }
 }
 

@@ -1,12 +1,13 @@
 //! The audit stream: what operators did, by whom and why.
 //!
-//! Owns the stream [`STREAM`] and the one event type in it. Invariant: an operation that changes a
+//! Owns the stream [`STREAM`] and the event types in it. Invariants: an operation that changes a
 //! process in the event store is recorded in the same append as the change; one that changes a read
-//! model is recorded before the change, so that no change is without its record. Not here: the
+//! model is recorded before the change, so that no change is without its record, and once more if
+//! it fails. No event has the text of an error, which may repeat personal data. Not here: the
 //! operations themselves.
 
 use gesta_store::{
-    Append, EventId, EventStore, ExpectedRevision, NewEvent, StoreError, StreamName,
+    Append, CausationId, EventId, EventStore, ExpectedRevision, NewEvent, StoreError, StreamName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +82,31 @@ pub struct OperationOrdered {
     pub reason: Option<String>,
 }
 
+/// An operation on a projection that was [ordered](OperationOrdered) has failed, and has changed
+/// nothing. Its cause is the event of the order. An order without this event has been carried out,
+/// or nobody has waited for its outcome: the program ended, or the caller left.
+///
+/// ```
+/// use gesta::audit::OperationFailed;
+///
+/// let stored = r#"{"operation":"retry-dead-letter","target":"stock@17","error":"still-fails"}"#;
+/// let failed: OperationFailed = serde_json::from_str(stored)?;
+/// assert_eq!(failed.error, "still-fails");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[event(name = "operation-failed")]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct OperationFailed {
+    /// The operation of the order.
+    pub operation: String,
+    /// The subject of the order.
+    pub target: String,
+    /// [Kind](crate::OperationError::kind) of the error.
+    pub error: String,
+}
+
 /// The events of the audit stream.
 ///
 /// ```
@@ -97,6 +123,8 @@ pub struct OperationOrdered {
 pub enum AuditEvent {
     /// An operator ordered an operation.
     Ordered(OperationOrdered),
+    /// An operation on a projection that was ordered has failed.
+    Failed(OperationFailed),
 }
 
 /// Returns the name of the audit stream.
@@ -112,19 +140,42 @@ pub(crate) fn record_of(operator: &Operator, operation: &str, target: &str) -> N
         target: target.to_owned(),
         reason: operator.reason.clone(),
     };
-    let encoded = AuditEvent::Ordered(ordered).encode().expect("three texts have a JSON form");
+    authored(operator, AuditEvent::Ordered(ordered))
+}
+
+fn authored(operator: &Operator, event: AuditEvent) -> NewEvent {
+    let encoded = event.encode().expect("three texts have a JSON form");
     let metadata = EventMetadata::by(operator.actor.clone());
     encoded.with_id(EventId::random()).metadata(metadata.to_json())
 }
 
-/// Appends the record of one operation, in an append of its own.
+/// Appends the record of one operation, in an append of its own. Returns the id of its event.
 pub(crate) async fn record(
     store: &dyn EventStore,
     operator: &Operator,
     operation: &str,
     target: &str,
-) -> Result<(), StoreError> {
+) -> Result<EventId, StoreError> {
     let event = record_of(operator, operation, target);
+    let id = event.id;
+    store.append(Append::to(stream(), ExpectedRevision::Any, [event])).await?;
+    Ok(id)
+}
+
+/// Appends the failure of an operation that was recorded as ordered.
+pub(crate) async fn record_failure(
+    store: &dyn EventStore,
+    operator: &Operator,
+    (order, operation, target): (EventId, &str, &str),
+    error: &str,
+) -> Result<(), StoreError> {
+    let failed = OperationFailed {
+        operation: operation.to_owned(),
+        target: target.to_owned(),
+        error: error.to_owned(),
+    };
+    let cause = CausationId::new(order.to_string()).expect("an event id is a causation id");
+    let event = authored(operator, AuditEvent::Failed(failed)).causation_id(cause);
     store.append(Append::to(stream(), ExpectedRevision::Any, [event])).await?;
     Ok(())
 }

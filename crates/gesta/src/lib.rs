@@ -171,8 +171,8 @@ pub mod testing;
 pub use application::{
     Answer, Ask, AskError, Builder, CommandMetrics, Component, ComponentLag, ComponentMetrics,
     DeadLetterId, Execute, Gesta, Health, HealthCause, Load, Metrics, ParseDeadLetterIdError,
-    PartStatus, Positioned, ProcessMetrics, Query, QueryError, ReactorStatus, RunningMetrics, Severity,
-    StoreMetrics, WAIT_MAX, Wait, WaitError,
+    PartStatus, Positioned, ProcessMetrics, Query, QueryError, ReactorStatus, RunningMetrics,
+    Severity, StoreMetrics, WAIT_MAX, Wait, WaitError,
 };
 #[cfg(feature = "cache")]
 pub use cache::MemoryQueryCache;

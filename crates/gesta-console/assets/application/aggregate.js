@@ -10,7 +10,7 @@ import { el, fill, link } from "../dom.js";
 import { preview } from "../json.js";
 import { payloadView } from "../payload.js";
 import { eventHref, go, here, keep, streamHref } from "../route.js";
-import { facts, notice, problemNotice, table } from "../table.js";
+import { facts, failureNotice, notice, table } from "../table.js";
 import { counted, grouped, localTime, ofInput, time, toInput } from "../time.js";
 import { column } from "./parts.js";
 
@@ -60,7 +60,7 @@ const severalStreams = () =>
 const nowLink = () => el("p", {}, link(here({ asOf: null, revision: null, with: null }), "As of now"));
 
 function refusal(problem, moment) {
-  if (problem.status !== 404) return problemNotice(problem);
+  if (problem.status !== 404) return failureNotice(problem);
   const when = moment ? ` as of ${moment}` : "";
   return notice("empty", `There is no state${when}: ${problem.message}.`);
 }
@@ -131,7 +131,7 @@ class Slider {
     } catch (problem) {
       if (this.signal.aborted) return;
       if (!(problem instanceof Problem)) throw problem;
-      fill(this.below, problemNotice(problem));
+      fill(this.below, failureNotice(problem));
     }
   }
 

@@ -13,6 +13,8 @@ export const title = "Audit";
 
 /** The stream in which applications on Gesta record what operators do. */
 const STREAM = "audit-operations";
+/** The type of the event that tells that an act has failed. */
+const FAILED = "operation-failed";
 
 export async function render(root, { parameters, signal }) {
   const page = await read(parameters, signal);
@@ -22,11 +24,11 @@ export async function render(root, { parameters, signal }) {
     el(
       "p",
       { class: "muted" },
-      "What operators did, from the last act on. An act on a process manager is recorded together with what it changes, so it has happened. Others are recorded before they begin: whether one has ended well is on the screen of what it is about.",
+      "What operators did, from the last act on. An act that has failed says why. An act on a projection is recorded before it begins: if the program ended meanwhile, the projection's screen tells how far it came.",
     ),
     table({
       label: "acts of operators",
-      rows: page.events,
+      rows: actsOf(page.events),
       columns: COLUMNS,
       loaded: ["act", " on this page"],
       pages: [
@@ -60,18 +62,38 @@ async function read(parameters, signal) {
   );
 }
 
+/**
+ * Returns the acts of a page: each order with its failure, if it has one. A failure whose order is
+ * on the next page is a row of its own.
+ */
+function actsOf(events) {
+  const isFailure = (event) => event.type === FAILED;
+  const failures = new Map(events.filter(isFailure).map((event) => [event.causationId, event]));
+  const orders = new Set(events.map((event) => event.id));
+  return events
+    .filter((event) => !(isFailure(event) && orders.has(event.causationId)))
+    .map((event) => ({ event, failure: isFailure(event) ? event : failures.get(event.id) }));
+}
+
 const COLUMNS = [
   column(
     "at",
     "When",
     "time main",
-    (event) => localTime(event.recordedAt),
-    (event) => link(eventHref(event), time(event.recordedAt)),
+    ({ event }) => localTime(event.recordedAt),
+    ({ event }) => link(eventHref(event), time(event.recordedAt)),
   ),
-  column("actor", "Who", "name", (event) => member(event.metadata, "actor")),
-  column("operation", "What", "name", (event) => member(event.data, "operation")),
-  column("target", "On", "name", (event) => member(event.data, "target")),
-  column("reason", "Why", "words most", (event) => member(event.data, "reason")),
+  column("actor", "Who", "name", ({ event }) => member(event.metadata, "actor")),
+  column("operation", "What", "name", ({ event }) => member(event.data, "operation")),
+  column("target", "On", "name", ({ event }) => member(event.data, "target")),
+  column("reason", "Why", "words most", ({ event }) => member(event.data, "reason")),
+  column(
+    "outcome",
+    "Failed",
+    "words",
+    ({ failure }) => member(failure?.data, "error"),
+    ({ failure }) => failure && el("span", { class: "bad" }, member(failure.data, "error")),
+  ),
 ];
 
 /** Returns a member of a stored object, for people. */

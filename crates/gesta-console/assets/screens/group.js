@@ -8,7 +8,7 @@ import { arrive, formLink } from "../form.js";
 import { kindOf, split, stringOf } from "../json.js";
 import { groupLag, groupState, readGroups } from "../work.js";
 import { eventHref, here, streamHref, to } from "../route.js";
-import { facts, notice, problemNotice, table } from "../table.js";
+import { facts, failureNotice, notice, table } from "../table.js";
 import { counted, grouped, localTime, time } from "../time.js";
 import { watch } from "../watch.js";
 import { sourceHref } from "./groups.js";
@@ -122,7 +122,7 @@ function consumers(group) {
 
 function parked(group, page, parameters, program) {
   if (page === null) return notice("empty", "No event is parked.");
-  if (page instanceof Problem) return [allActs(group, program), problemNotice(page)];
+  if (page instanceof Problem) return [allActs(group, program), failureNotice(page)];
   const hasActs = program.can(REPLAY) || program.can(TRUNCATE);
   return [
     allActs(group, program),

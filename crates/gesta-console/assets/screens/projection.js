@@ -8,7 +8,7 @@ import { memberOf } from "../json.js";
 import { payloadView } from "../payload.js";
 import { projectionState, readProjections } from "../work.js";
 import { go, here, streamHref, to } from "../route.js";
-import { choice, facts, notice, problemNotice } from "../table.js";
+import { choice, facts, failureNotice, notice } from "../table.js";
 import { watch } from "../watch.js";
 
 /** Partitions that are listed. */
@@ -152,7 +152,7 @@ async function stateSection({ name }, partition, { can }, signal) {
     section.append(payloadView("State", member("state")), payloadView("Result", member("result")));
   } catch (problem) {
     if (!(problem instanceof Problem) || problem.status === 401) throw problem;
-    section.append(problemNotice(problem));
+    section.append(failureNotice(problem));
   }
   return section;
 }

@@ -7,7 +7,7 @@ import { get, isWell, Problem } from "../api.js";
 import { el, fill, link } from "../dom.js";
 import { groupState, projectionState, readGroups, readProjections } from "../work.js";
 import { streamHref, eventHref, to } from "../route.js";
-import { card, facts, notice, problemNotice } from "../table.js";
+import { card, facts, failureNotice, notice } from "../table.js";
 import { ago, counted, duration, grouped, localTime, size, time } from "../time.js";
 import { watch } from "../watch.js";
 
@@ -209,7 +209,7 @@ function serverFacts(server, { figures }) {
 function lastAppend(last) {
   const section = el("section", {}, el("h2", {}, "Last append"));
   if (last instanceof Problem)
-    return fill(section, el("h2", {}, "Last append"), problemNotice(last));
+    return fill(section, el("h2", {}, "Last append"), failureNotice(last));
   const [event] = last.events;
   if (!event) {
     section.append(el("p", { class: "muted" }, "The store has no events yet."));
@@ -228,7 +228,7 @@ function lastAppend(last) {
 
 function storeFacts(store) {
   if (store instanceof Problem)
-    return el("section", {}, el("h2", {}, "Store"), problemNotice(store));
+    return el("section", {}, el("h2", {}, "Store"), failureNotice(store));
   return el(
     "section",
     {},

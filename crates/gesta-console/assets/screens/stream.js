@@ -7,7 +7,7 @@ import { categoryOf, columnsFor, PAGE_EVENTS } from "../events.js";
 import { arrive, formLink } from "../form.js";
 import { payloadView } from "../payload.js";
 import { categoryHref, go, here, streamHref, to } from "../route.js";
-import { choice, facts, notice, problemNotice, table } from "../table.js";
+import { choice, facts, failureNotice, notice, table } from "../table.js";
 import { shownCategories, stateHref } from "../states.js";
 import { ofInput } from "../time.js";
 
@@ -66,7 +66,7 @@ async function orProblem(answer) {
 }
 
 function refused(problem) {
-  return problem.status === 404 ? notice("empty", problem.message) : problemNotice(problem);
+  return problem.status === 404 ? notice("empty", problem.message) : failureNotice(problem);
 }
 
 function streamFacts(name, described) {

@@ -276,9 +276,7 @@ fn of_components(text: &mut Exposition, components: &[ComponentMetrics]) {
 }
 
 /// Returns the components that this node runs, with their labels.
-fn running(
-    components: &[ComponentMetrics],
-) -> impl Iterator<Item = ([&str; 2], &RunningMetrics)> {
+fn running(components: &[ComponentMetrics]) -> impl Iterator<Item = ([&str; 2], &RunningMetrics)> {
     components.iter().filter_map(|one| {
         let labels = [one.component.as_str(), &*one.name];
         one.running.as_ref().map(|running| (labels, running))

@@ -250,22 +250,22 @@ impl From<LoadError> for Problem {
 
 impl From<OperationError> for Problem {
     fn from(error: OperationError) -> Self {
-        let detail = error.to_string();
+        let (kind, detail) = (error.kind(), error.to_string());
         match error {
             OperationError::NotRegistered { .. } | OperationError::NoSuchDeadLetter { .. } => {
                 Self::new(StatusCode::NOT_FOUND, "not-found", detail)
             }
-            OperationError::RunsElsewhere(_) => conflict("runs-elsewhere", detail),
-            OperationError::EventGone { .. } => Self::unprocessable("event-gone", detail),
-            OperationError::StillFails { .. } => Self::unprocessable("still-fails", detail),
-            OperationError::CannotPause { .. } => Self::unprocessable("cannot-pause", detail),
+            OperationError::EventGone { .. }
+            | OperationError::StillFails { .. }
+            | OperationError::CannotPause { .. }
+            | OperationError::CannotCompare { .. } => Self::unprocessable(kind, detail),
+            OperationError::RunsElsewhere(_)
+            | OperationError::NothingToConfirm { .. }
+            | OperationError::NothingToCompare { .. }
+            | OperationError::NoOldRows { .. }
+            | OperationError::OtherVersion { .. } => conflict(kind, detail),
             OperationError::Database(error) => error.into(),
             OperationError::Store(error) => error.into(),
-            OperationError::NothingToConfirm { .. } => conflict("nothing-to-confirm", detail),
-            OperationError::NothingToCompare { .. } => conflict("nothing-to-compare", detail),
-            OperationError::CannotCompare { .. } => Self::unprocessable("cannot-compare", detail),
-            OperationError::NoOldRows { .. } => conflict("no-old-rows", detail),
-            OperationError::OtherVersion { .. } => conflict("other-version", detail),
             OperationError::Unavailable { .. } => {
                 Self::unavailable("projection-unavailable", detail).retry_after(PAUSE)
             }

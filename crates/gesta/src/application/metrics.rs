@@ -13,9 +13,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use gesta_store::{
-    Capability, Filter, Position, ReadAll, RecordedAt, StoreError, Visibility,
-};
+use gesta_store::{Capability, Filter, Position, ReadAll, RecordedAt, StoreError, Visibility};
 
 use super::{Component, Gesta, PartStatus};
 use crate::{

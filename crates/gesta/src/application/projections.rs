@@ -175,8 +175,7 @@ impl Gesta {
             handle if handle.lease.is_none() => handle,
             _ => self.operated(projection).await?,
         };
-        self.record(handle, operator, (operation, projection)).await?;
-        handle.execute(Operation::Rebuild(switch)).await
+        self.act(handle, operator, (operation, projection), Operation::Rebuild(switch)).await
     }
 
     /// Pauses a projection after the event that it is applying: it applies none until it is
@@ -198,8 +197,7 @@ impl Gesta {
         if let Some(reason) = handle.changed_by_others() {
             return Err(OperationError::CannotPause { projection: handle.name, reason });
         }
-        self.record(handle, operator, ("pause-projection", projection)).await?;
-        handle.execute(Operation::Pause).await
+        self.act(handle, operator, ("pause-projection", projection), Operation::Pause).await
     }
 
     /// Resumes a projection that was paused. One that was not goes on as it does.
@@ -212,8 +210,7 @@ impl Gesta {
         operator: &Operator,
     ) -> Result<(), OperationError> {
         let handle = self.operated(projection).await?;
-        self.record(handle, operator, ("resume-projection", projection)).await?;
-        handle.execute(Operation::Resume).await
+        self.act(handle, operator, ("resume-projection", projection), Operation::Resume).await
     }
 
     /// Activates a rebuild that reached the head with dead letters, or that was held.
@@ -234,8 +231,7 @@ impl Gesta {
         if !is_pending {
             return Err(OperationError::NothingToConfirm { projection: handle.name });
         }
-        self.record(handle, operator, ("confirm-switch", projection)).await?;
-        handle.execute(Operation::ConfirmSwitch).await
+        self.act(handle, operator, ("confirm-switch", projection), Operation::ConfirmSwitch).await
     }
 
     /// Compares the rows of a rebuild that awaits confirmation with the active ones, once both
@@ -285,8 +281,7 @@ impl Gesta {
             let (projection, old, program) = (handle.name, old.version, handle.version);
             return Err(OperationError::OtherVersion { projection, old, program });
         }
-        self.record(handle, operator, ("roll-back-projection", projection)).await?;
-        handle.execute(Operation::RollBack).await
+        self.act(handle, operator, ("roll-back-projection", projection), Operation::RollBack).await
     }
 
     /// Drops the rows from before the last switch, which rules out a roll-back.
@@ -300,8 +295,7 @@ impl Gesta {
     ) -> Result<(), OperationError> {
         let handle = self.operated(projection).await?;
         self.old_rows(handle)?;
-        self.record(handle, operator, ("drop-old-rows", projection)).await?;
-        handle.execute(Operation::DropOld).await
+        self.act(handle, operator, ("drop-old-rows", projection), Operation::DropOld).await
     }
 
     /// Returns a projection that runs on this node, once it has loaded its read models.
@@ -319,20 +313,32 @@ impl Gesta {
         old.ok_or(OperationError::NoOldRows { projection: handle.name })
     }
 
-    /// Records an operation in the audit stream. Runs before the operation, so that no change lacks
-    /// its record.
-    async fn record(
+    /// Records an operation in the audit stream, carries it out, and records its failure. The first
+    /// record comes before the operation, so that no change lacks it.
+    async fn act(
         &self,
         handle: &ProjectionHandle,
         operator: &Operator,
         (operation, target): (&str, &str),
+        change: Operation,
     ) -> Result<(), OperationError> {
         // An operation that cannot run must not be in the audit stream.
         if handle.is_stopped() {
             let reason = "the projection has stopped".to_owned();
             return Err(OperationError::Unavailable { reason });
         }
-        Ok(audit::record(self.store().as_ref(), operator, operation, target).await?)
+        let store = self.store().as_ref();
+        let order = audit::record(store, operator, operation, target).await?;
+        let outcome = handle.execute(change).await;
+        if let Err(error) = &outcome {
+            let ordered = (order, operation, target);
+            let recorded = audit::record_failure(store, operator, ordered, error.kind()).await;
+            if let Err(unrecorded) = recorded {
+                // The caller learns of the failure; the stream keeps the order without it.
+                tracing::warn!(operation, target, error = %unrecorded, "a failure is not recorded");
+            }
+        }
+        outcome
     }
 
     /// Returns all dead letters, by projection and position.
@@ -365,8 +371,8 @@ impl Gesta {
         operator: &Operator,
     ) -> Result<(), OperationError> {
         let handle = self.dead_letter(id).await?;
-        self.record(handle, operator, ("retry-dead-letter", &id.to_string())).await?;
-        handle.execute(Operation::Retry(id.position)).await
+        let audited = ("retry-dead-letter", &*id.to_string());
+        self.act(handle, operator, audited, Operation::Retry(id.position)).await
     }
 
     /// Applies a dead letter with other data in place of its event's, and the events that wait
@@ -401,8 +407,8 @@ impl Gesta {
         operator: &Operator,
     ) -> Result<(), OperationError> {
         let handle = self.dead_letter(id).await?;
-        self.record(handle, operator, ("discard-dead-letter", &id.to_string())).await?;
-        handle.execute(Operation::Discard(id.position)).await
+        let audited = ("discard-dead-letter", &*id.to_string());
+        self.act(handle, operator, audited, Operation::Discard(id.position)).await
     }
 
     /// Returns the projection of an existing dead letter.

@@ -112,7 +112,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
     /// Records an operation that changes nothing in the store, before it happens.
     async fn record_alone(&self, by: &Operator, operation: &str) -> Result<(), ProcessError> {
         let recorded = audit::record(self.deps.store.as_ref(), by, operation, P::NAME).await;
-        recorded.map_err(ProcessError::Store)
+        recorded.map(drop).map_err(ProcessError::Store)
     }
 
     fn record(&self, by: &Operator, operation: &str, target: &Subject) -> Option<NewEvent> {

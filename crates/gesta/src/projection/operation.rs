@@ -166,3 +166,26 @@ pub enum OperationError {
         reason: String,
     },
 }
+
+impl OperationError {
+    /// Returns a name for the variant, for the audit stream and programs.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::NotRegistered { .. } => "not-registered",
+            Self::RunsElsewhere(_) => "runs-elsewhere",
+            Self::NoSuchDeadLetter { .. } => "no-such-dead-letter",
+            Self::EventGone { .. } => "event-gone",
+            Self::StillFails { .. } => "still-fails",
+            Self::NothingToConfirm { .. } => "nothing-to-confirm",
+            Self::NothingToCompare { .. } => "nothing-to-compare",
+            Self::CannotCompare { .. } => "cannot-compare",
+            Self::NoOldRows { .. } => "no-old-rows",
+            Self::OtherVersion { .. } => "other-version",
+            Self::CannotPause { .. } => "cannot-pause",
+            Self::Database(_) => "database",
+            Self::Store(_) => "store",
+            Self::Unavailable { .. } => "unavailable",
+        }
+    }
+}

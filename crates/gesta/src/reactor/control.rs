@@ -56,7 +56,9 @@ impl<R: Reactor> ReactorRunner<R> {
     /// Records an operation that changes nothing in the store, before it happens.
     async fn record_alone(&self, by: &Operator, operation: &str) -> Result<(), ReactorError> {
         let recorded = audit::record(self.deps.state.store.as_ref(), by, operation, R::NAME).await;
-        recorded.map_err(|error| ReactorError::Unavailable { reason: in_one_line(&error) })
+        recorded
+            .map(drop)
+            .map_err(|error| ReactorError::Unavailable { reason: in_one_line(&error) })
     }
 
     /// Replies to the operators who wait for the end of the attempts in progress.

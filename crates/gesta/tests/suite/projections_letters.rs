@@ -288,7 +288,8 @@ async fn a_strict_projection_goes_on_behind_a_discarded_letter() {
     assert_eq!(rows, [("account-ann".to_owned(), 100)]);
 }
 
-/// Operations in the audit stream: actor, operation, target and reason.
+/// Operations in the audit stream: actor, operation, target, and the reason of an order or the error
+/// of a failure.
 async fn audited(store: &Arc<dyn EventStore>) -> Vec<(String, String, String, Option<String>)> {
     let read = ReadStream::forwards(audit::stream());
     let events = store.read_stream(read).collect_events().await.unwrap();
@@ -296,15 +297,18 @@ async fn audited(store: &Arc<dyn EventStore>) -> Vec<(String, String, String, Op
         .iter()
         .map(|event| {
             let read = Recorded::<AuditEvent>::read(event).unwrap().event;
-            let AuditEvent::Ordered(ordered) = read else { unreachable!("one kind") };
             let actor = EventMetadata::from_json(&event.metadata).actor.unwrap_or_default();
-            (actor, ordered.operation, ordered.target, ordered.reason)
+            match read {
+                AuditEvent::Ordered(it) => (actor, it.operation, it.target, it.reason),
+                AuditEvent::Failed(it) => (actor, it.operation, it.target, Some(it.error)),
+                other => panic!("{other:?}"),
+            }
         })
         .collect()
 }
 
 #[tokio::test]
-async fn an_operators_act_on_a_letter_is_recorded_with_the_reason_and_an_unknown_target_is_not() {
+async fn an_operators_act_on_a_letter_is_recorded_with_its_failure_and_an_unknown_target_is_not() {
     let bank = Bank::failing().await;
     bank.deposit("ann", &[UNLUCKY, 100]).await;
     let id = bank.letters().await.remove(0).0;
@@ -322,7 +326,8 @@ async fn an_operators_act_on_a_letter_is_recorded_with_the_reason_and_an_unknown
     assert_eq!(
         recorded,
         [
-            (ann, "retry-dead-letter".to_owned(), target.clone(), None),
+            (ann.clone(), "retry-dead-letter".to_owned(), target.clone(), None),
+            (ann, "retry-dead-letter".to_owned(), target.clone(), Some("still-fails".to_owned())),
             (ben, "discard-dead-letter".to_owned(), target, reason),
         ]
     );
