@@ -288,8 +288,8 @@ async fn a_strict_projection_goes_on_behind_a_discarded_letter() {
     assert_eq!(rows, [("account-ann".to_owned(), 100)]);
 }
 
-/// Operations in the audit stream: actor, operation, target, and the reason of an order or the error
-/// of a failure.
+/// Operations in the audit stream: actor, operation, target, and the reason of an order or the
+/// error of a failure.
 async fn audited(store: &Arc<dyn EventStore>) -> Vec<(String, String, String, Option<String>)> {
     let read = ReadStream::forwards(audit::stream());
     let events = store.read_stream(read).collect_events().await.unwrap();
