@@ -295,6 +295,11 @@ mod everything {
         }
         assert!(figure(&part(&shop, "Event store"), "events") >= at);
         assert!(figure(&part(&shop, "Full-text search"), "orders found") > 1);
+        until("metrics have the relay at the store's head", || {
+            let metrics = shop.get("/metrics");
+            let lag = "gesta_lag_events{component=\"part\",name=\"relay\"} 0";
+            metrics.text().lines().any(|line| line == lag).then_some(())
+        });
         let html = shop.get("/everything");
         assert!(html.text().contains("All 9 parts are up."), "{}", html.text());
 
