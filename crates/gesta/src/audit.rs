@@ -2,9 +2,9 @@
 //!
 //! Owns the stream [`STREAM`] and the event types in it. Invariants: an operation that changes a
 //! process in the event store is recorded in the same append as the change; one that changes a read
-//! model is recorded before the change, so that no change is without its record, and once more if
-//! it fails. No event has the text of an error, which may repeat personal data. Not here: the
-//! operations themselves.
+//! model is recorded before the change, so that no change is without its record. A failure is
+//! recorded as well. No event has the text of an error, which may repeat personal data. Not here:
+//! the operations themselves.
 
 use gesta_store::{
     Append, CausationId, EventId, EventStore, ExpectedRevision, NewEvent, StoreError, StreamName,
@@ -12,6 +12,9 @@ use gesta_store::{
 use serde::{Deserialize, Serialize};
 
 use crate::{Event, EventMetadata, EventSet};
+
+/// The kind of error of a retry that fails again.
+pub(crate) const STILL_FAILS: &str = "still-fails";
 
 /// The name of the audit stream.
 pub const STREAM: &str = "audit-operations";
@@ -82,9 +85,12 @@ pub struct OperationOrdered {
     pub reason: Option<String>,
 }
 
-/// An operation on a projection that was [ordered](OperationOrdered) has failed, and has changed
-/// nothing. Its cause is the event of the order. An order without this event has been carried out,
-/// or nobody has waited for its outcome: the program ended, or the caller left.
+/// An operation that was [ordered](OperationOrdered) has failed. Its cause is the event of the
+/// order.
+///
+/// Retries that fail again have it, and every operation on a projection that fails. Such an
+/// operation without this event has been carried out, or nobody has waited for its outcome: the
+/// program ended, or the caller left.
 ///
 /// ```
 /// use gesta::audit::OperationFailed;
@@ -103,7 +109,9 @@ pub struct OperationFailed {
     pub operation: String,
     /// The subject of the order.
     pub target: String,
-    /// [Kind](crate::OperationError::kind) of the error.
+    /// Kind of the error: `still-fails` for a retry, or that of [`OperationError::kind`].
+    ///
+    /// [`OperationError::kind`]: crate::OperationError::kind
     pub error: String,
 }
 
@@ -123,7 +131,7 @@ pub struct OperationFailed {
 pub enum AuditEvent {
     /// An operator ordered an operation.
     Ordered(OperationOrdered),
-    /// An operation on a projection that was ordered has failed.
+    /// An operation that was ordered has failed.
     Failed(OperationFailed),
 }
 
@@ -140,42 +148,45 @@ pub(crate) fn record_of(operator: &Operator, operation: &str, target: &str) -> N
         target: target.to_owned(),
         reason: operator.reason.clone(),
     };
-    authored(operator, AuditEvent::Ordered(ordered))
+    let metadata = EventMetadata::by(operator.actor.clone()).to_json();
+    encoded(AuditEvent::Ordered(ordered)).metadata(metadata)
 }
 
-fn authored(operator: &Operator, event: AuditEvent) -> NewEvent {
-    let encoded = event.encode().expect("three texts have a JSON form");
-    let metadata = EventMetadata::by(operator.actor.clone());
-    encoded.with_id(EventId::random()).metadata(metadata.to_json())
+/// Encodes the failure of an operation, for the append after [its record](record_of) or with it.
+pub(crate) fn failure_of(order: &NewEvent, error: &str) -> NewEvent {
+    let OperationOrdered { operation, target, .. } =
+        serde_json::from_slice(&order.data).expect("a record of an operation is in its own form");
+    let failed = OperationFailed { operation, target, error: error.to_owned() };
+    let cause = CausationId::new(order.id.to_string()).expect("an event id is a causation id");
+    encoded(AuditEvent::Failed(failed)).metadata(order.metadata.clone()).causation_id(cause)
 }
 
-/// Appends the record of one operation, in an append of its own. Returns the id of its event.
+fn encoded(event: AuditEvent) -> NewEvent {
+    event.encode().expect("three texts have a JSON form").with_id(EventId::random())
+}
+
+/// Appends the record of one operation, in an append of its own, and returns it.
 pub(crate) async fn record(
     store: &dyn EventStore,
     operator: &Operator,
     operation: &str,
     target: &str,
-) -> Result<EventId, StoreError> {
-    let event = record_of(operator, operation, target);
-    let id = event.id;
-    store.append(Append::to(stream(), ExpectedRevision::Any, [event])).await?;
-    Ok(id)
+) -> Result<NewEvent, StoreError> {
+    let order = record_of(operator, operation, target);
+    append(store, order.clone()).await?;
+    Ok(order)
 }
 
-/// Appends the failure of an operation that was recorded as ordered.
+/// Appends the failure of an operation whose record was appended.
 pub(crate) async fn record_failure(
     store: &dyn EventStore,
-    operator: &Operator,
-    (order, operation, target): (EventId, &str, &str),
+    order: &NewEvent,
     error: &str,
 ) -> Result<(), StoreError> {
-    let failed = OperationFailed {
-        operation: operation.to_owned(),
-        target: target.to_owned(),
-        error: error.to_owned(),
-    };
-    let cause = CausationId::new(order.to_string()).expect("an event id is a causation id");
-    let event = authored(operator, AuditEvent::Failed(failed)).causation_id(cause);
+    append(store, failure_of(order, error)).await
+}
+
+async fn append(store: &dyn EventStore, event: NewEvent) -> Result<(), StoreError> {
     store.append(Append::to(stream(), ExpectedRevision::Any, [event])).await?;
     Ok(())
 }

@@ -24,7 +24,7 @@ export async function render(root, { parameters, signal }) {
     el(
       "p",
       { class: "muted" },
-      "What operators did, from the last act on. An act that has failed says why. An act on a projection is recorded before it begins: if the program ended meanwhile, the projection's screen tells how far it came.",
+      "What operators did, from the last act on. An act that has failed says so. An act on a projection is recorded before it begins: if the program ended meanwhile, the projection's screen tells how far it came.",
     ),
     table({
       label: "acts of operators",

@@ -331,9 +331,7 @@ impl Gesta {
         let order = audit::record(store, operator, operation, target).await?;
         let outcome = handle.execute(change).await;
         if let Err(error) = &outcome {
-            let ordered = (order, operation, target);
-            let recorded = audit::record_failure(store, operator, ordered, error.kind()).await;
-            if let Err(unrecorded) = recorded {
+            if let Err(unrecorded) = audit::record_failure(store, &order, error.kind()).await {
                 // The caller learns of the failure; the stream keeps the order without it.
                 tracing::warn!(operation, target, error = %unrecorded, "a failure is not recorded");
             }

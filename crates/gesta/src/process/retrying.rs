@@ -5,7 +5,7 @@
 //!
 //! Not here: the retry itself ([`retry`](super::retry)).
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use gesta_store::{ExpectedRevision, NewEvent, StreamAppend};
 
@@ -125,7 +125,9 @@ impl<P: ProcessManager> ProcessRunner<P> {
             return Ok(());
         }
         let also = record.map(|record| {
-            StreamAppend::new(audit::stream(), ExpectedRevision::Any, vec![record.clone()])
+            let failure = failed.map(|_| audit::failure_of(record, audit::STILL_FAILS));
+            let records = iter::once(record.clone()).chain(failure).collect::<Vec<_>>();
+            StreamAppend::new(audit::stream(), ExpectedRevision::Any, records)
         });
         let at = (session.flow.delivered(), self.deps.now().micros());
         let key = SubjectKey::of(subject);

@@ -7,7 +7,7 @@ use gesta_store::{DatabaseError, Position, ReadModelId, StoreError};
 use tokio::sync::oneshot;
 
 use super::comparison::BothBuildsSlot;
-use crate::RunsElsewhere;
+use crate::{RunsElsewhere, audit::STILL_FAILS};
 
 /// An operation requested from a running projection, with the channel for its result.
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl OperationError {
             Self::RunsElsewhere(_) => "runs-elsewhere",
             Self::NoSuchDeadLetter { .. } => "no-such-dead-letter",
             Self::EventGone { .. } => "event-gone",
-            Self::StillFails { .. } => "still-fails",
+            Self::StillFails { .. } => STILL_FAILS,
             Self::NothingToConfirm { .. } => "nothing-to-confirm",
             Self::NothingToCompare { .. } => "nothing-to-compare",
             Self::CannotCompare { .. } => "cannot-compare",

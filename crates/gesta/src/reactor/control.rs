@@ -3,7 +3,7 @@
 //! Invariant: a retry or discard is recorded in the audit stream in the same append as its result;
 //! a pause, which the store does not keep, is recorded before it happens.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use gesta_store::{EventId, ExpectedRevision, NewEvent, StreamAppend, StreamName};
 
@@ -151,7 +151,9 @@ impl<R: Reactor> ReactorRunner<R> {
                 return Ok(());
             }
         };
-        self.change(&stream, held, record, session).await?;
+        let failure = outcome.is_err().then(|| audit::failure_of(&record, audit::STILL_FAILS));
+        let records = iter::once(record).chain(failure).collect();
+        self.change(&stream, held, records, session).await?;
         self.answer(reply, outcome, session);
         Ok(())
     }
@@ -172,24 +174,24 @@ impl<R: Reactor> ReactorRunner<R> {
         };
         let held = held.past(held.next, held.through);
         let record = record_of::<R>(by, "discard-effect", event);
-        self.change(&stream, held, record, session).await?;
+        self.change(&stream, held, vec![record], session).await?;
         self.answer(reply, Ok(()), session);
         Ok(())
     }
 
-    /// Records the new state of a held stream with the record of the operation, and reads the
+    /// Records the new state of a held stream with the records of the operation, and reads the
     /// stream on if it no longer waits.
     async fn change(
         &mut self,
         stream: &StreamName,
         held: HeldStream,
-        record: NewEvent,
+        records: Vec<NewEvent>,
         session: &mut ReactorSession,
     ) -> Result<(), ReactorTrouble> {
         session.readings.entry(stream.clone()).or_default().is_behind = held.letter.is_none();
         session.hold(stream, held);
         let (audit, expected) = (audit::stream(), ExpectedRevision::Any);
-        let also = StreamAppend::new(audit, expected, vec![record]);
+        let also = StreamAppend::new(audit, expected, records);
         self.record(session, vec![also]).await?;
         if session.letters() < self.deps.limits.dead_letters {
             self.halted = None;

@@ -181,19 +181,20 @@ impl Shelves {
         self.store.append(Append::to(stream, ExpectedRevision::Any, [event])).await.unwrap();
     }
 
-    /// The audit stream: operations with actor and reason.
+    /// The audit stream: operations with actor, and the reason or the error.
     pub(crate) async fn audited(&self) -> Vec<String> {
         let read = ReadStream::forwards(audit::stream());
         let events = self.store.read_stream(read).collect_events().await.unwrap();
         let told = events.iter().map(|event| {
-            let Ok(AuditEvent::Ordered(ordered)) =
-                AuditEvent::decode(event.event_type.as_str(), event.schema_version, event.into())
-            else {
-                panic!("{event:?}");
+            let read =
+                AuditEvent::decode(event.event_type.as_str(), event.schema_version, event.into());
+            let (operation, target, why) = match read.unwrap() {
+                AuditEvent::Ordered(it) => (it.operation, it.target, it.reason.unwrap_or_default()),
+                AuditEvent::Failed(it) => (it.operation, it.target, it.error),
+                other => panic!("{other:?}"),
             };
             let actor = gesta::EventMetadata::from_json(&event.metadata).actor.unwrap();
-            let reason = ordered.reason.unwrap_or_default();
-            format!("{actor}: {} {}: {reason}", ordered.operation, ordered.target)
+            format!("{actor}: {operation} {target}: {why}")
         });
         told.collect()
     }

@@ -286,15 +286,18 @@ impl Branch {
         self.store.append(Append::to(stream, ExpectedRevision::Any, [event])).await.unwrap();
     }
 
-    /// The operations in the audit stream, with their targets.
+    /// The operations in the audit stream, with their targets, and errors of those that failed.
     pub(crate) async fn audited(&self) -> Vec<String> {
         let read = ReadStream::forwards(audit::stream());
         let events = self.store.read_stream(read).collect_events().await.unwrap();
         let told = events.iter().map(|event| {
             let read =
                 AuditEvent::decode(event.event_type.as_str(), event.schema_version, event.into());
-            let AuditEvent::Ordered(ordered) = read.unwrap() else { unreachable!("one kind") };
-            format!("{} {}", ordered.operation, ordered.target)
+            match read.unwrap() {
+                AuditEvent::Ordered(it) => format!("{} {}", it.operation, it.target),
+                AuditEvent::Failed(it) => format!("{} {}: {}", it.operation, it.target, it.error),
+                other => panic!("{other:?}"),
+            }
         });
         told.collect()
     }

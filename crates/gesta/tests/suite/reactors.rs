@@ -149,13 +149,17 @@ async fn becomes_a_dead_letter(how: Failing, attempts: u32, error: &str) {
     let branch = branch.reopen().await;
     assert_eq!(branch.letter().await, letter, "it survives the end of the program");
     assert_eq!(branch.office.of("book-emma"), [0; 0], "later events of its stream wait");
+    let again = branch.gesta.retry_effect("notices", letter.id, &olga()).await;
+    assert!(matches!(again, Err(gesta::ReactorError::StillFails { .. })), "{again:?}");
     branch.office.mend("book-emma");
     branch.gesta.retry_effect("notices", letter.id, &olga()).await.unwrap();
     branch.drain().await;
     assert_eq!(branch.office.of("book-emma"), [0, 1, 2]);
     assert_eq!(branch.office.of("book-lolita"), [0, 1]);
     assert_eq!(branch.letters().await, []);
-    assert_eq!(branch.audited().await, [format!("retry-effect notices {}", letter.id)]);
+    let retried = format!("retry-effect notices {}", letter.id);
+    let failed = format!("{retried}: still-fails");
+    assert_eq!(branch.audited().await, [retried.clone(), failed, retried]);
     branch.lend("emma").await;
     branch.drain().await;
     let branch = branch.crash().await;

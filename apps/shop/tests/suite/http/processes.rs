@@ -45,14 +45,17 @@ async fn post(client: &Client, path: &str) -> super::Answer {
     client.ask(Method::POST, path).send().await
 }
 
-/// Returns the operations in the audit stream, with their reasons.
+/// Returns the operations in the audit stream, with their reasons or errors.
 async fn audited(client: &Client) -> Vec<(String, String, Option<String>)> {
     let read = ReadStream::forwards(audit::stream());
     let events = client.shop.store().read_stream(read).collect_events().await.unwrap();
     let ordered = events.iter().map(|event| {
         let read = Recorded::<AuditEvent>::read(event).unwrap().event;
-        let AuditEvent::Ordered(ordered) = read else { unreachable!("one kind") };
-        (ordered.operation, ordered.target, ordered.reason)
+        match read {
+            AuditEvent::Ordered(it) => (it.operation, it.target, it.reason),
+            AuditEvent::Failed(it) => (it.operation, it.target, Some(it.error)),
+            other => panic!("{other:?}"),
+        }
     });
     ordered.collect()
 }
@@ -103,6 +106,7 @@ async fn a_poison_event_is_listed_by_its_stream_retried_and_skipped_and_the_audi
     let target = || "welcome stream:user-poison".to_owned();
     let expected = [
         ("retry-process".to_owned(), target(), Some("deployed".to_owned())),
+        ("retry-process".to_owned(), target(), Some("still-fails".to_owned())),
         ("skip-process-input".to_owned(), target(), Some("written by hand".to_owned())),
     ];
     assert_eq!(audited(&client).await, expected);

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use axum::http::Method;
 use gesta::{
     Gesta, Recorded,
-    audit::{self, AuditEvent, OperationOrdered},
+    audit::{self, AuditEvent, OperationFailed, OperationOrdered},
     sqlite::Sqlite,
     store::ReadStream,
     testing::{VirtualClock, drain},
@@ -71,7 +71,7 @@ impl Post {
         self.client.delete(&path).send().await
     }
 
-    /// The operations in the audit stream, with their reasons.
+    /// The operations in the audit stream, with their reasons or errors.
     async fn audited(&self) -> Vec<(String, Option<String>)> {
         let read = ReadStream::forwards(audit::stream());
         let events = self.client.shop.store().read_stream(read).collect_events().await.unwrap();
@@ -79,6 +79,9 @@ impl Post {
             events.iter().map(|event| match Recorded::<AuditEvent>::read(event).unwrap().event {
                 AuditEvent::Ordered(OperationOrdered { operation, reason, .. }) => {
                     (operation, reason)
+                }
+                AuditEvent::Failed(OperationFailed { operation, error, .. }) => {
+                    (operation, Some(error))
                 }
                 other => panic!("no operation: {other:?}"),
             });
