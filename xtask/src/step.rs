@@ -4,12 +4,12 @@
 //! a failed step ends the command.
 
 use std::{
-    ffi::OsString,
     process::{Command, ExitStatus},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
+pub(crate) use gesta_services::e2e::cargo;
 
 /// A timer of real time.
 pub(crate) struct Stopwatch(Instant);
@@ -43,12 +43,6 @@ pub(crate) fn step_by(
     ensure!(status.success(), "{title}: {status} after {seconds:.1} s");
     println!("== {title}: ok, {seconds:.1} s");
     Ok(())
-}
-
-/// The cargo that runs this program, so that all steps use one toolchain.
-pub(crate) fn cargo() -> Command {
-    // Cargo sets `CARGO` for the programs that it runs.
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
 
 /// Appends a flag to the caller's `RUSTFLAGS`.

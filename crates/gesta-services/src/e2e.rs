@@ -86,9 +86,20 @@ pub fn given_program(file: &str) -> Result<Option<PathBuf>> {
     Ok(Some(program))
 }
 
-/// The cargo that runs this test.
+/// The cargo that runs this program, so that all builds use one toolchain.
+///
+/// It builds as one that is called by hand does: cargo describes the package of a program to it by
+/// variables, and build scripts that read them, such as ring's, would run again for each package,
+/// with everything that depends on them.
 pub fn cargo() -> Command {
-    Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// Runs a build to its end.

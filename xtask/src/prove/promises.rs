@@ -69,7 +69,9 @@ pub(super) const PROMISES: [Promise; 23] = [
                 "gesta-bench", "acknowledged::nothing"),
             Check::e2e("an early acknowledgement, added as a mutation, fails that check",
                 "gesta-bench", "acknowledged::an_early"),
-            Check::cargo("a disk that drops unsynced writes loses nothing acknowledged", SIMULATION),
+            Check::suite("a disk that drops unsynced writes loses nothing acknowledged",
+                "gesta-sim", "seeds::"),
+            Check::cargo("the same for ten thousand seeds", SIMULATION).full_only(),
         ],
     },
     Promise {

@@ -330,11 +330,11 @@ impl Gesta {
         let store = self.store().as_ref();
         let order = audit::record(store, operator, operation, target).await?;
         let outcome = handle.execute(change).await;
-        if let Err(error) = &outcome {
-            if let Err(unrecorded) = audit::record_failure(store, &order, error.kind()).await {
-                // The caller learns of the failure; the stream keeps the order without it.
-                tracing::warn!(operation, target, error = %unrecorded, "a failure is not recorded");
-            }
+        if let Err(error) = &outcome
+            && let Err(unrecorded) = audit::record_failure(store, &order, error.kind()).await
+        {
+            // The caller learns of the failure; the stream keeps the order without it.
+            tracing::warn!(operation, target, error = %unrecorded, "a failure is not recorded");
         }
         outcome
     }
