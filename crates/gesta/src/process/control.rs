@@ -12,13 +12,13 @@ use gesta_store::{EventId, ExpectedRevision, NewEvent, StoreError, StreamAppend,
 use super::{
     EffectId, ProcessError, ProcessManager, Subject,
     aside::{AsideRef, SubjectKey},
-    history::{CommandOutcome, CommandResent, ProcessCancelled, ProcessEvent},
+    history::{CommandOutcome, ProcessCancelled, ProcessEvent},
     instance::Incoming,
     journal::{InputsReleased, InstanceTouched, Journal, JournalEvent},
     lanes::{Done, Item},
     operation::{ProcessControlMessage, ProcessOperation, Reply},
     outstanding::Outstanding,
-    recording::{encoded, settled, timer_skipped},
+    recording::{encoded, resent, settled, timer_skipped},
     session::{ProcessRunner, Refused, Retrying, Session},
     trouble::{InputError, joined},
 };
@@ -184,7 +184,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         let mut also = vec![self.recorded(by, "skip-process-input", &subject)];
         // A timer or command is skipped in the stream of its instance as well, which lists it as
         // outstanding.
-        also.extend(self.left_out(&subject, &input.input).map_err(Err)?);
+        also.extend(self.left_out(&subject, &input.input).await.map_err(Err)?);
         // The event may be delivered again, from an older checkpoint or in a restored store.
         let skipped: Vec<String> = input.input.event_id().map(str::to_owned).into_iter().collect();
         let released =
@@ -199,22 +199,32 @@ impl<P: ProcessManager> ProcessRunner<P> {
     }
 
     /// Builds the events that skip an input in an instance's stream.
-    fn left_out(
+    async fn left_out(
         &self,
         subject: &Subject,
         input: &AsideRef,
     ) -> Result<Option<StreamAppend>, InputError> {
         let Subject::Instance(id) = subject else { return Ok(None) };
         let (stream, identity) = (self.deps.identity.stream(id)?, &self.deps.identity);
-        let event = match input {
+        let effect = match input {
             AsideRef::Event { .. } | AsideRef::Stream => return Ok(None),
-            AsideRef::Timer { timer } => timer_skipped(identity, *timer)?,
-            AsideRef::Command { command } => {
-                settled(identity, &stream, *command, CommandOutcome::Skipped)?
+            AsideRef::Timer { timer: effect }
+            | AsideRef::Command { command: effect }
+            | AsideRef::Refused { command: effect, .. } => *effect,
+        };
+        // A stream that cannot be read is one of the reasons to skip: its event has no correlation.
+        let outstanding = Outstanding::read(self.deps.store.as_ref(), &stream).await.ok();
+        let correlation = outstanding.and_then(|known| known.correlation_of(effect));
+        let outcome = match input {
+            AsideRef::Timer { .. } => None,
+            AsideRef::Refused { refusal, .. } => Some(CommandOutcome::Refused(refusal.clone())),
+            AsideRef::Command { .. } | AsideRef::Event { .. } | AsideRef::Stream => {
+                Some(CommandOutcome::Skipped)
             }
-            AsideRef::Refused { command, refusal } => {
-                settled(identity, &stream, *command, CommandOutcome::Refused(refusal.clone()))?
-            }
+        };
+        let event = match outcome {
+            None => timer_skipped(identity, effect, correlation)?,
+            Some(outcome) => settled(identity, &stream, effect, correlation, outcome)?,
         };
         Ok(Some(StreamAppend::new(stream, ExpectedRevision::Any, vec![event])))
     }
@@ -328,10 +338,7 @@ impl<P: ProcessManager> ProcessRunner<P> {
         else {
             return Err(Ok(ProcessError::NoSuchRefusedCommand { id, command }));
         };
-        let (name, payload) = (refused.name.clone(), refused.payload.clone());
-        let resent: ProcessEvent =
-            CommandResent { refused: command, command: name, payload }.into();
-        let resent = encoded(&self.deps.identity, EventId::random(), &resent).map_err(Err)?;
+        let resent = resent(&self.deps.identity, command, refused.clone()).map_err(Err)?;
         // Expects the revision that was read: of two concurrent resends, one succeeds.
         let (stream, expected) = (stream, ExpectedRevision::Exact(head));
         let text = stream.as_str().to_owned();

@@ -88,7 +88,7 @@ async fn execute<P: ProcessManager>(
                 process = P::NAME, %stream, command = %id, %unreadable, correlation_id,
                 "not sent"
             );
-            return settle(deps, stream, id, CommandOutcome::Skipped).await;
+            return settle(deps, stream, id, correlation, CommandOutcome::Skipped).await;
         }
         Err(source) => {
             let stream = stream.clone();
@@ -99,9 +99,11 @@ async fn execute<P: ProcessManager>(
     match answered.map_err(|message| InputError::Sending { name, message })? {
         // After a crash before this append, the command is sent again with the same id and gets the
         // first receipt.
-        Ok(_) => settle(deps, stream, id, CommandOutcome::Executed).await,
+        Ok(_) => settle(deps, stream, id, correlation, CommandOutcome::Executed).await,
         Err(error) => match classify(CommandError::from_pipeline(error)) {
-            Verdict::Settled => settle(deps, stream, id, CommandOutcome::Executed).await,
+            Verdict::Settled => {
+                settle(deps, stream, id, correlation, CommandOutcome::Executed).await
+            }
             verdict => Ok(verdict),
         },
     }
@@ -160,9 +162,10 @@ async fn settle<P: ProcessManager>(
     deps: &ProcessDeps<P>,
     stream: &StreamName,
     id: EffectId,
+    correlation: Option<CorrelationId>,
     outcome: CommandOutcome,
 ) -> Result<Verdict, InputError> {
-    let event = settled(&deps.identity, stream, id, outcome)?;
+    let event = settled(&deps.identity, stream, id, correlation, outcome)?;
     deps.store.append(Append::to(stream.clone(), ExpectedRevision::Any, [event])).await?;
     Ok(Verdict::Settled)
 }

@@ -359,7 +359,8 @@ impl<P: ProcessManager> Instance<P> {
             // The run that decided the command has ended. Its successor must not react to the
             // refusal, so the command is only settled.
             let outcome = CommandOutcome::Refused(refusal.clone());
-            let event = settled(&deps.identity, &self.stream, *command, outcome)?;
+            let correlation = self.outstanding.correlation_of(*command);
+            let event = settled(&deps.identity, &self.stream, *command, correlation, outcome)?;
             return Ok(Response::Append(event, Handled::Recorded));
         }
         match self.arriving(incoming) {
@@ -377,7 +378,8 @@ impl<P: ProcessManager> Instance<P> {
                 let (Incoming::Timer(timer) | Incoming::Fire { timer, .. }) = incoming else {
                     return Err(trouble);
                 };
-                let event = timer_skipped(&deps.identity, *timer)?;
+                let correlation = self.outstanding.correlation_of(*timer);
+                let event = timer_skipped(&deps.identity, *timer, correlation)?;
                 Ok(Response::Append(event, Handled::Ignored))
             }
             Err(trouble) => Err(trouble),

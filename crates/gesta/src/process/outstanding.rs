@@ -206,15 +206,27 @@ impl Outstanding {
         // run, that run does not get the refusal.
         let first = self.refused.remove(&resent.refused).map(|(first, _)| first);
         let run = first.as_ref().map_or(self.run, |first| first.run);
-        let metadata = first.map_or_else(CustomMetadata::new, |first| first.from.metadata);
+        let mut from = From::of(recorded);
+        if let Some(first) = first {
+            // Earlier programs recorded no correlation here.
+            from.correlation_id = from.correlation_id.or(first.from.correlation_id);
+            from.metadata = first.from.metadata;
+        }
         let (name, payload) = (resent.command.clone(), resent.payload.clone());
-        let from = From { metadata, ..From::of(recorded) };
         let command = PendingCommand { name, payload, from, run };
         self.commands.insert(EffectId::at(recorded.revision, 0), command);
     }
 
     pub(super) fn is_nothing(&self) -> bool {
         self.commands.is_empty() && self.timers.is_empty()
+    }
+
+    /// Returns the correlation of a command or timer, if it is known and has one.
+    pub(super) fn correlation_of(&self, effect: EffectId) -> Option<CorrelationId> {
+        let command = self.commands.get(&effect).map(|command| &command.from);
+        let refused = || self.refused.get(&effect).map(|(command, _)| &command.from);
+        let timer = || self.timers.get(&effect).map(|timer| &timer.from);
+        command.or_else(refused).or_else(timer)?.correlation_id.clone()
     }
 
     /// Returns whether a command was decided in the current run.

@@ -285,7 +285,7 @@ async fn what_a_process_does_says_why() {
     let [lent, set, fired, reminded, settled] = &events[..] else {
         panic!("{} events", events.len());
     };
-    for event in [lent, set, fired, reminded] {
+    for event in [lent, set, fired, reminded, settled] {
         assert_eq!(event.correlation_id.as_ref().unwrap().as_str(), "counter-7");
     }
     let cause = |event: &gesta::store::RecordedEvent| {

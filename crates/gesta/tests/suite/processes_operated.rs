@@ -1,10 +1,14 @@
 //! Operations on processes take effect once and are recorded in the audit stream.
 
-use gesta::{InstanceState, ProcessError, testing::drain};
+use gesta::{
+    InstanceState, ProcessError,
+    store::{CorrelationId, Filter, ReadAll},
+    testing::drain,
+};
 
 use crate::{
     fragile::{REACT_PANICS, Shelves, instance, operator},
-    library::{Library, MoveAway},
+    library::{LendBook, Library, MoveAway},
 };
 
 #[tokio::test]
@@ -85,6 +89,25 @@ async fn a_refused_command_is_sent_again_as_a_new_one() {
     assert_ne!(details.refused[0].id, refused.id, "as another command");
     let lost = Library::happened(shelves.store.as_ref()).await;
     assert_eq!(lost.iter().filter(|one| *one == "emma lost").count(), 1);
+}
+
+#[tokio::test]
+async fn a_command_that_is_sent_again_stays_in_its_conversation() {
+    let shelves = Shelves::open().await;
+    shelves.gesta.execute(MoveAway::new("ann")).await.unwrap();
+    let lend = shelves.gesta.execute(LendBook::new("emma", "ann"));
+    lend.correlation_id("counter-7").await.unwrap();
+    shelves.day_passes().await;
+    let details = shelves.gesta.process_instance("fragile", "emma").await.unwrap();
+    let command = details.refused[0].id;
+    shelves.gesta.resend_process_command("fragile", "emma", command, &operator()).await.unwrap();
+    drain(&shelves.gesta).await;
+    let told = Filter::Correlation(CorrelationId::new("counter-7").unwrap());
+    let told = ReadAll::forwards().filter(told);
+    let told = shelves.store.read_all(told).collect_events().await.unwrap();
+    let told: Vec<_> = told.iter().map(|event| event.event_type.as_str()).collect();
+    let from = told.iter().position(|one| *one == "process-command-resent").unwrap();
+    assert_eq!(told[from..], ["process-command-resent", "process-command-settled"]);
 }
 
 #[tokio::test]
