@@ -27,7 +27,8 @@ use serde_json::{Value, json};
 
 use crate::{
     ApiRoute, Describe, GestaState, Operation, Problem, Right, Schema, Schemas,
-    requests::personal::PersonalView, wire::cause::CauseDetails,
+    requests::personal::{HIDDEN_ERROR, PersonalView},
+    wire::cause::CauseDetails,
 };
 
 /// Returns the health routes.
@@ -54,11 +55,10 @@ async fn is_ready(state: GestaState, view: PersonalView) -> Result<Ready, Proble
     }
 }
 
-/// Returns a cause as its reader may see it: parts of the application quote errors.
+/// Returns a cause as its reader may see it: some quote an error of the application.
 fn shown(mut cause: HealthCause, view: &PersonalView) -> HealthCause {
-    use gesta::Component::{Part, Process, ProcessManager, Projection, Reactor};
-    if matches!(cause.component, Part | Process | ProcessManager | Projection | Reactor) {
-        cause.detail = view.error(cause.detail);
+    if view.hides() {
+        cause.detail = cause.detail_without_quote(HIDDEN_ERROR).into_owned();
     }
     cause
 }

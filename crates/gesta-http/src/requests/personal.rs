@@ -41,7 +41,7 @@ use crate::{Describe, GestaState, Operation, Problem, Right, StoredJson};
 /// The text that stands for a masked value.
 pub(crate) const MASK: &str = "[personal]";
 /// The text that stands for an error that may quote personal data.
-const HIDDEN_ERROR: &str =
+pub(crate) const HIDDEN_ERROR: &str =
     "[personal] the text of this error may quote personal data; the right `personal` shows it";
 
 /// The event types that a program knows, with their personal fields: a request extension that the

@@ -8,7 +8,7 @@ use axum::{
     http::Request,
 };
 use gesta::{
-    Begin, EffectContext, EffectError, FailurePolicy, Gesta, Reactor, Registry, Tag,
+    Begin, EffectContext, EffectError, FailurePolicy, Gesta, Reactor, Registry, Tag, audit,
     prelude::*,
     store::{
         Append, ContentType, EventType, ExpectedRevision, MemoryReadModels, NewEvent, Rows,
@@ -442,4 +442,23 @@ async fn health_is_open_and_has_no_personal_data() {
     let (again, masked) = text(&guarded(&gesta), "", asked("GET", "/health/ready")).await;
     assert_eq!(again, status);
     assert!(!masked.contains(PLANTED) && masked.contains("strict-users"), "{masked}");
+    // Only the quoted errors are hidden.
+    for own_words in [
+        "at position 1: [personal]",
+        "4 events are set aside",
+        "set-aside inputs: 1; first error: [personal]",
+        "dead letters: 4; first error: stream plain-1: [personal]",
+    ] {
+        assert!(masked.contains(own_words), "{own_words}: {masked}");
+    }
+}
+
+#[tokio::test]
+async fn health_tells_everyone_that_a_part_is_paused() {
+    let gesta = joined().await;
+    let operator = audit::Operator::new("ann");
+    gesta.pause_process("greeter", &operator).await.unwrap();
+    let (_, shown) = text(&guarded(&gesta), "", asked("GET", "/health/ready")).await;
+    let paused = "the process manager is paused; resume it to continue";
+    assert!(shown.contains(paused), "{shown}");
 }

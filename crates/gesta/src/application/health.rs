@@ -14,6 +14,7 @@
 //! node runs is a *notice*, with the name of the node.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     future::Future,
     sync::Arc,
@@ -87,6 +88,8 @@ pub struct HealthCause {
     pub severity: Severity,
     /// Explanation for people.
     pub detail: String,
+    /// Where `detail` begins to quote an error, in bytes.
+    quote: Option<usize>,
 }
 
 impl HealthCause {
@@ -94,6 +97,54 @@ impl HealthCause {
     #[must_use]
     pub fn code(&self) -> String {
         format!("{}-{}", self.component.as_str(), self.state)
+    }
+
+    /// Returns the detail with another text in place of the error that it quotes.
+    ///
+    /// Errors of projections, process managers, reactors and watched parts may contain personal
+    /// data. What the framework says itself has none, and stays.
+    ///
+    /// ```
+    /// use gesta::{Gesta, PartStatus};
+    ///
+    /// # gesta::store::conformance::block_on(async {
+    /// let gesta = Gesta::at("memory:").open().await?;
+    /// gesta.watch_part("mail", || PartStatus::default().in_trouble("no such box: ann"));
+    /// let cause = gesta.health().await.causes.remove(0);
+    /// assert_eq!(cause.detail_without_quote("[hidden]"), "[hidden]");
+    /// # Ok::<(), gesta::OpenError>(())
+    /// # }).expect("a memory store opens");
+    /// ```
+    #[must_use]
+    pub fn detail_without_quote(&self, instead: &str) -> Cow<'_, str> {
+        match self.quote.and_then(|at| self.detail.get(..at)) {
+            Some(own_words) => Cow::Owned(format!("{own_words}{instead}")),
+            None => Cow::Borrowed(&self.detail),
+        }
+    }
+}
+
+/// An explanation, and where it begins to quote an error.
+struct Detail {
+    text: String,
+    quote: Option<usize>,
+}
+
+impl Detail {
+    /// An error of which the application may have made the text.
+    fn error(text: &str) -> Self {
+        Self::quoting("", text)
+    }
+
+    /// The framework's words, followed by such an error.
+    fn quoting(own_words: &str, error: &str) -> Self {
+        Self { text: format!("{own_words}{error}"), quote: Some(own_words.len()) }
+    }
+}
+
+impl<T: Into<String>> From<T> for Detail {
+    fn from(own_words: T) -> Self {
+        Self { text: own_words.into(), quote: None }
     }
 }
 
@@ -165,10 +216,10 @@ impl Component {
         self,
         name: &str,
         (severity, state): (Severity, &'static str),
-        detail: impl Into<String>,
+        detail: impl Into<Detail>,
     ) -> HealthCause {
-        let (name, detail) = (name.to_owned(), detail.into());
-        HealthCause { component: self, name, state, severity, detail }
+        let (name, Detail { text: detail, quote }) = (name.to_owned(), detail.into());
+        HealthCause { component: self, name, state, severity, detail, quote }
     }
 }
 
@@ -265,7 +316,7 @@ impl Gesta {
     fn part_causes(&self) -> Vec<HealthCause> {
         let state = (Severity::Degraded, "in-trouble");
         let cause = |(name, status): (String, PartStatus)| {
-            Some(Component::Part.cause(&name, state, status.trouble?))
+            Some(Component::Part.cause(&name, state, Detail::error(&status.trouble?)))
         };
         self.watched().ask().into_iter().filter_map(cause).collect()
     }
@@ -365,7 +416,7 @@ fn runs_elsewhere(node: Option<&NodeName>) -> String {
 fn report_of_state(
     state: &ProjectionState,
     progress: &ProjectionProgress,
-    report: &mut impl FnMut((Severity, &'static str), String),
+    report: &mut impl FnMut((Severity, &'static str), Detail),
 ) {
     use Severity::{Degraded, Unready};
     // A read model of an older version serves queries, but no longer applies events. A pause is an
@@ -374,14 +425,13 @@ fn report_of_state(
     let of_rebuild = if is_stuck { Unready } else { Degraded };
     match state {
         ProjectionState::Halted { position, error } => {
-            report((Unready, "halted"), format!("at position {position}: {error}"));
+            let at = format!("at position {position}: ");
+            report((Unready, "halted"), Detail::quoting(&at, error));
         }
         ProjectionState::Rebuilding(rebuild) => {
             if let Some(error) = &rebuild.halted {
-                report(
-                    (of_rebuild, "rebuild-halted"),
-                    format!("the rebuild halted after position {}: {error}", rebuild.position),
-                );
+                let after = format!("the rebuild halted after position {}: ", rebuild.position);
+                report((of_rebuild, "rebuild-halted"), Detail::quoting(&after, error));
             }
         }
         ProjectionState::AwaitingConfirmation(pending) => {
@@ -389,17 +439,17 @@ fn report_of_state(
                 "a rebuild awaits confirmation before it goes live; dead letters: {}",
                 pending.dead_letters
             );
-            report((of_rebuild, "awaiting-confirmation"), detail);
+            report((of_rebuild, "awaiting-confirmation"), detail.into());
         }
         ProjectionState::Starting if progress.trouble.is_none() => {
-            report((Unready, "starting"), "the read model is being opened".to_owned());
+            report((Unready, "starting"), "the read model is being opened".into());
         }
         ProjectionState::Waiting => {
             let severity = waiting(progress.answering.is_some());
-            report(severity, runs_elsewhere(progress.runs_on.as_ref()));
+            report(severity, runs_elsewhere(progress.runs_on.as_ref()).into());
         }
         ProjectionState::Paused => {
-            report((Degraded, "paused"), "it is paused; resume it to continue".to_owned());
+            report((Degraded, "paused"), "it is paused; resume it to continue".into());
         }
         ProjectionState::Corrupt { .. } | ProjectionState::Starting | ProjectionState::Running => {}
     }
@@ -411,7 +461,7 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
     let unreadable = handle.unreadable().await.as_ref().map(|error| in_one_line(error));
     let progress = handle.progress.borrow().clone();
     let mut causes = Vec::new();
-    let mut report = |state, detail: String| {
+    let mut report = |state, detail: Detail| {
         causes.push(Component::Projection.cause(handle.name, state, detail));
     };
     // A pause is reported together with what waits behind it.
@@ -425,21 +475,22 @@ async fn projection_causes(handle: &ProjectionHandle) -> Vec<HealthCause> {
              are missing",
             progress.position
         );
-        report((Unready, "filling"), detail);
+        report((Unready, "filling"), detail.into());
     }
     // Damage is either met by the projection itself or found by a query.
     let damage = progress.damage.or_else(|| handle.damage_found());
     if let Some(trouble) = progress.trouble.filter(|trouble| Some(trouble) != damage.as_ref()) {
         let is_answering = progress.answering.is_some() && unreadable.is_none();
-        report(if is_answering { (Degraded, "retrying") } else { (Unready, "not-open") }, trouble);
+        let state = if is_answering { (Degraded, "retrying") } else { (Unready, "not-open") };
+        report(state, Detail::error(&trouble));
     } else if let Some(error) = unreadable.filter(|_| damage.is_none()) {
-        report((Unready, "not-open"), error);
+        report((Unready, "not-open"), Detail::error(&error));
     }
     if let Some(damage) = damage {
-        report((Unready, "corrupt"), damage);
+        report((Unready, "corrupt"), Detail::error(&damage));
     }
     if progress.dead_letters > 0 {
-        report((Degraded, "dead-letters"), set_aside_events(progress.dead_letters));
+        report((Degraded, "dead-letters"), set_aside_events(progress.dead_letters).into());
     }
     causes
 }
@@ -448,27 +499,29 @@ fn process_manager_causes(handle: &ProcessHandle) -> Vec<HealthCause> {
     use Severity::{Degraded, Unready};
     let progress = handle.progress.borrow().clone();
     let mut causes = Vec::new();
-    let mut report = |state, detail: &str| {
+    let mut report = |state, detail: Detail| {
         causes.push(Component::ProcessManager.cause(handle.name, state, detail));
     };
-    let trouble = progress.trouble.as_deref();
-    match (progress.state, trouble) {
-        (ProcessState::Halted, _) => {
+    match (progress.state, progress.trouble.as_deref()) {
+        (ProcessState::Halted, trouble) => {
             let many = "the limit of set-aside inputs is reached; retry or skip some";
-            report((Unready, "halted"), trouble.unwrap_or(many));
+            report((Unready, "halted"), trouble.map_or(many.into(), Detail::error));
         }
-        (ProcessState::Paused, _) => {
+        (ProcessState::Paused, trouble) => {
             let paused = "the process manager is paused; resume it to continue";
-            report((Degraded, "paused"), trouble.unwrap_or(paused));
+            report((Degraded, "paused"), trouble.map_or(paused.into(), Detail::error));
         }
         (ProcessState::Starting | ProcessState::Running, Some(trouble)) => {
             let stuck = (Unready, "stuck");
-            report(if progress.is_stuck { stuck } else { (Degraded, "retrying") }, trouble);
+            let state = if progress.is_stuck { stuck } else { (Degraded, "retrying") };
+            report(state, Detail::error(trouble));
         }
-        (ProcessState::Waiting, Some(trouble)) => report((Degraded, "retrying"), trouble),
+        (ProcessState::Waiting, Some(trouble)) => {
+            report((Degraded, "retrying"), Detail::error(trouble));
+        }
         (ProcessState::Waiting, None) => {
             let detail = runs_elsewhere(progress.runs_on.as_ref());
-            report((Severity::Notice, "waiting"), &detail);
+            report((Severity::Notice, "waiting"), detail.into());
         }
         (ProcessState::Starting | ProcessState::Running, None) => {}
     }
@@ -484,39 +537,43 @@ fn process_manager_causes(handle: &ProcessHandle) -> Vec<HealthCause> {
 fn reactor_causes(handle: &ReactorHandle) -> Vec<HealthCause> {
     let progress = handle.progress.borrow().clone();
     let mut causes = Vec::new();
-    let mut report = |state, detail: &str| {
+    let mut report = |state, detail: Detail| {
         let severity = if state == "waiting" { Severity::Notice } else { Severity::Degraded };
         causes.push(Component::Reactor.cause(handle.name, (severity, state), detail));
     };
     match (progress.state, progress.trouble.as_deref()) {
         (ReactorState::Halted, trouble) => {
-            report("halted", trouble.unwrap_or("the maximum of dead letters is reached"));
+            let many = "the maximum of dead letters is reached";
+            report("halted", trouble.map_or(many.into(), Detail::error));
         }
         (ReactorState::Paused, trouble) => {
-            report("paused", trouble.unwrap_or("the reactor is paused; resume it to continue"));
+            let paused = "the reactor is paused; resume it to continue";
+            report("paused", trouble.map_or(paused.into(), Detail::error));
         }
         (ReactorState::Starting | ReactorState::Running, Some(trouble)) => {
-            report(if progress.is_stuck { "stuck" } else { "retrying" }, trouble);
+            let state = if progress.is_stuck { "stuck" } else { "retrying" };
+            report(state, Detail::error(trouble));
         }
-        (ReactorState::Waiting, Some(trouble)) => report("retrying", trouble),
+        (ReactorState::Waiting, Some(trouble)) => report("retrying", Detail::error(trouble)),
         (ReactorState::Waiting, None) => {
-            report("waiting", &runs_elsewhere(progress.runs_on.as_ref()));
+            report("waiting", runs_elsewhere(progress.runs_on.as_ref()).into());
         }
         (ReactorState::Starting | ReactorState::Running, None) => {}
     }
     if let Some(first) = progress.letters.first() {
-        let (count, stream, error) = (progress.letters.len(), &first.stream, &first.error);
-        let detail = format!("dead letters: {count}; first error: stream {stream}: {error}");
-        report("dead-letters", &detail);
+        let (count, stream) = (progress.letters.len(), &first.stream);
+        let own_words = format!("dead letters: {count}; first error: stream {stream}: ");
+        report("dead-letters", Detail::quoting(&own_words, &first.error));
     }
     causes
 }
 
 fn set_aside_cause(handle: &ProcessHandle, aside: &SetAside) -> HealthCause {
-    let mut detail = format!("set-aside inputs: {}", aside.inputs.len());
-    if let Some(error) = aside.inputs.iter().find_map(|input| input.error.as_deref()) {
-        detail = format!("{detail}; first error: {error}");
-    }
+    let inputs = format!("set-aside inputs: {}", aside.inputs.len());
+    let detail = match aside.inputs.iter().find_map(|input| input.error.as_deref()) {
+        Some(error) => Detail::quoting(&format!("{inputs}; first error: "), error),
+        None => inputs.into(),
+    };
     let name = format!("{} {}", handle.name, aside.subject);
     Component::Process.cause(&name, (Severity::Degraded, "set-aside"), detail)
 }
