@@ -23,11 +23,12 @@ export function cursorPages(parameters, next) {
 /**
  * Makes a table of `rows`. A column is `{ name, label, cell, value, kind }`: `cell` makes the
  * content, `value` gives what is sorted and filtered, and `kind` is a class: `number`, `time`,
- * `wide` or `main`. A column with `isControl` has buttons or boxes, whose label is only spoken. `pages` are `{ label, href }` of the server's pages, and
- * `loaded` is the noun of their rows with the place. `name` tells the second table of a screen
- * from the first in the address.
+ * `wide` or `main`. A column with `isControl` has buttons or boxes, whose label is only spoken.
+ * `pages` are `{ label, href }` of the server's pages, and `loaded` is the noun of their rows with
+ * the place. `name` tells the second table of a screen from the first in the address. `onShown` is
+ * called with the rows that are shown, whenever they may have changed.
  */
-export function table({ label, columns, rows, pages, empty, loaded, name }) {
+export function table({ label, columns, rows, pages, empty, loaded, name, onShown }) {
   // Those of now: a table that is drawn again keeps its filter and order.
   const { parameters } = current();
   const key = (one) => (name ? `${name}-${one}` : one);
@@ -88,6 +89,7 @@ export function table({ label, columns, rows, pages, empty, loaded, name }) {
       const text = rows.length === 0 ? empty : "No row matches the filter.";
       fill(body, el("tr", {}, el("td", { colspan: columns.length, class: "empty" }, text)));
     }
+    onShown?.(shown);
     mark(heads, columns, state.sort);
     fill(count, countText(matching.length, rows.length, loaded));
     fill(pager, pages ? pages.map(pageLink) : ownPages(page, last, key("page")));

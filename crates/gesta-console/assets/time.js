@@ -65,13 +65,27 @@ export function size(bytes) {
   return `${unit === 0 ? grouped(bytes) : bytes.toFixed(1)} ${units[unit]}`;
 }
 
+/** The last time that inputs take: years of five digits have no form that all programs read. */
+const LAST_MOMENT = "9999-12-31T23:59:59";
+
+/** Makes an input for a time of the viewer's zone. A form with one that cannot be read says so. */
+export function momentInput(text, attributes = {}) {
+  return el("input", {
+    type: "datetime-local",
+    step: 1,
+    max: LAST_MOMENT,
+    value: toInput(text),
+    ...attributes,
+  });
+}
+
 /** Returns the value of an input `datetime-local`, as a time with an offset; `""` if it is empty. */
 export function ofInput(value) {
   return value ? new Date(value).toISOString() : "";
 }
 
 /** Returns a time as an input `datetime-local` shows it. */
-export function toInput(text) {
+function toInput(text) {
   if (!text) return "";
   const date = new Date(text);
   if (Number.isNaN(date.getTime())) return "";

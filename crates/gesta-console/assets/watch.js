@@ -1,7 +1,7 @@
 // Screens that follow what they show: they read again and again, and replace what has changed.
 //
-// A screen stands still while its reader types in it, moves in it by keys, has marked rows or a
-// selection, or has a dialog open.
+// A screen stands still while its reader types in it, moves in it by keys, presses a button, has
+// marked rows or a selection, or has a dialog open.
 
 import { Problem } from "./api.js";
 import { fill } from "./dom.js";
@@ -55,8 +55,15 @@ function pause(signal, pauseMs) {
   });
 }
 
+/** A button of the pointer is down: what it is on must still be there when it goes up. */
+let isPressed = false;
+addEventListener("pointerdown", () => (isPressed = true), { capture: true });
+for (const end of ["pointerup", "pointercancel", "dragend", "blur"])
+  addEventListener(end, () => (isPressed = false), { capture: true });
+
 function isBusy(root) {
   return (
+    isPressed ||
     root.querySelector("input:focus, :focus-visible") !== null ||
     document.querySelector("dialog") !== null ||
     root.querySelector("input:checked, details[open]") !== null ||

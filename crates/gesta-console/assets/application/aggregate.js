@@ -11,7 +11,7 @@ import { preview } from "../json.js";
 import { payloadView } from "../payload.js";
 import { eventHref, go, here, keep, streamHref } from "../route.js";
 import { facts, failureNotice, notice, table } from "../table.js";
-import { counted, grouped, localTime, ofInput, time, toInput } from "../time.js";
+import { counted, grouped, localTime, momentInput, ofInput, time } from "../time.js";
 import { column } from "./parts.js";
 
 /** Characters of a value in a row. */
@@ -89,7 +89,8 @@ class Slider {
   constructor(states, below, { head, lastEvent }, parameters, signal) {
     Object.assign(this, { states, below, head, signal });
     this.revision = lastEvent.revision;
-    this.other = parameters.get("with");
+    this.other = revisionOf(parameters.get("with"), head);
+    this.refused = this.other === null ? parameters.get("with") : null;
     this.input = el("input", {
       type: "range",
       min: 0,
@@ -142,10 +143,18 @@ class Slider {
   async show(state) {
     this.say();
     const { revision } = state.lastEvent;
-    const other = this.other === null ? revision - 1 : Number(this.other);
-    const base = other >= 0 ? await this.states.atRevision(Math.min(other, this.head), this.signal) : null;
+    const other = this.other ?? revision - 1;
+    const base = other >= 0 ? await this.states.atRevision(other, this.signal) : null;
     if (this.signal.aborted || this.revision !== revision) return;
-    fill(this.below, view(state, [changes(base, state, other), this.compareForm(revision)]));
+    const middle = [this.refusal(), changes(base, state, other), this.compareForm(revision)];
+    fill(this.below, view(state, middle));
+  }
+
+  /** A comparison that an address asks for and that cannot be made. */
+  refusal() {
+    if (this.refused === null) return null;
+    const last = `the last one is ${grouped(this.head)}`;
+    return notice("note", `There is no revision ${this.refused} to compare with; ${last}.`);
   }
 
   compareForm(revision) {
@@ -166,12 +175,19 @@ class Slider {
     );
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.other = input.value === "" ? null : input.value;
+      this.other = revisionOf(input.value, this.head);
+      this.refused = null;
       keep({ with: this.other });
       this.go(this.revision);
     });
     return form;
   }
+}
+
+/** Reads the number of a revision; `null` if there is none up to the last one. */
+function revisionOf(text, head) {
+  const isNumber = /^\d{1,15}$/.test(text ?? "");
+  return isNumber && Number(text) <= head ? Number(text) : null;
 }
 
 /** Makes the facts of a state, what has changed, and the state. */
@@ -218,12 +234,7 @@ const COLUMNS = [
 
 function timeForm(parameters) {
   const asOf = parameters.get("asOf") ?? "";
-  const input = el("input", {
-    type: "datetime-local",
-    step: 1,
-    value: toInput(asOf),
-    "aria-label": "As of a time",
-  });
+  const input = momentInput(asOf, { "aria-label": "As of a time" });
   const form = el(
     "form",
     { class: "line" },

@@ -18,17 +18,18 @@ const FAILED = "operation-failed";
 
 export async function render(root, { parameters, signal }) {
   const page = await read(parameters, signal);
+  const later = parameters.has("before") ? await readAfter(page.events, signal) : [];
   fill(
     root,
     el("h1", {}, "Audit"),
     el(
       "p",
       { class: "muted" },
-      "What operators did, from the last act on. An act that has failed says so. An act on a projection is recorded before it begins: if the program ended meanwhile, the projection's screen tells how far it came.",
+      "What operators did, from the last act on. An act that has failed says so; one that was refused before it began has no row. An act on a projection is recorded before it begins: if the program ended meanwhile, the projection's screen tells how far it came.",
     ),
     table({
       label: "acts of operators",
-      rows: actsOf(page.events),
+      rows: actsOf(page.events, later),
       columns: COLUMNS,
       loaded: ["act", " on this page"],
       pages: [
@@ -62,13 +63,25 @@ async function read(parameters, signal) {
   );
 }
 
+/** Reads what was recorded right after a page: failures of its orders, among others. */
+async function readAfter([newest], signal) {
+  if (!newest) return [];
+  const { events } = await get(
+    "v1/all",
+    { stream: STREAM, direction: "forwards", limit: PAGE_EVENTS, after: newest.position },
+    signal,
+  );
+  return events;
+}
+
 /**
- * Returns the acts of a page: each order with its failure, if it has one. A failure whose order is
- * on the next page is a row of its own.
+ * Returns the acts of a page: each order with its failure, if that is here or among the `later`
+ * events. A failure whose order is on an older page is a row of its own.
  */
-function actsOf(events) {
+function actsOf(events, later) {
   const isFailure = (event) => event.type === FAILED;
-  const failures = new Map(events.filter(isFailure).map((event) => [event.causationId, event]));
+  const known = [...events, ...later].filter(isFailure);
+  const failures = new Map(known.map((event) => [event.causationId, event]));
   const orders = new Set(events.map((event) => event.id));
   return events
     .filter((event) => !(isFailure(event) && orders.has(event.causationId)))

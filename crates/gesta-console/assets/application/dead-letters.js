@@ -123,6 +123,7 @@ function reactorLetter(name, letter) {
  * the server.
  */
 export function letterTable(letters, program, pages) {
+  const canAct = ["retryDeadLetter", "discardDeadLetter"].some((act) => program.can(act));
   const marked = new Set();
   const state = el("span", { class: "count", role: "status" });
   const acts = el("div", { class: "bar acts" });
@@ -141,7 +142,7 @@ export function letterTable(letters, program, pages) {
     });
     return firsts.map((letter) => request("POST", nameOf(letter), ...letter.path, "retry"));
   };
-  if (letters.length > 0)
+  if (canAct && letters.length > 0)
     fill(
       acts,
       program.can("retryDeadLetter") &&
@@ -161,7 +162,6 @@ export function letterTable(letters, program, pages) {
         }),
       state,
     );
-  say();
   const mark = (letter) => {
     const box = el("input", { type: "checkbox", "aria-label": `Mark ${nameOf(letter)}` });
     box.checked = marked.has(letter);
@@ -173,10 +173,16 @@ export function letterTable(letters, program, pages) {
     return box;
   };
   const all = el("button", { type: "button", class: "small" }, "Mark all");
+  const marks = canAct ? [controlColumn("mark", "Mark", mark)] : [];
   const made = table({
     label: "dead letters",
-    columns: [controlColumn("mark", "Mark", mark), ...COLUMNS, ...tries(program)],
+    columns: [...marks, ...COLUMNS, ...tries(program)],
     rows: letters,
+    // What is acted on is what is seen.
+    onShown: (shown) => {
+      for (const letter of marked) if (!shown.includes(letter)) marked.delete(letter);
+      say();
+    },
     pages,
     loaded: pages && ["letter", " on this page"],
     empty: "There are no dead letters.",
@@ -185,7 +191,7 @@ export function letterTable(letters, program, pages) {
     // Those that the filter shows, on this page.
     for (const box of made.querySelectorAll("td.mark input:not(:checked)")) box.click();
   });
-  if (letters.length > 1) acts.append(all);
+  if (canAct && letters.length > 1) acts.append(all);
   return [acts, made];
 }
 

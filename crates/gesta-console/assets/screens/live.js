@@ -9,6 +9,7 @@ import { el, fill, link } from "../dom.js";
 import { categoryOf, eventColumns } from "../events.js";
 import { readAnswer } from "../json.js";
 import { go, here, to } from "../route.js";
+import { listOf, listText, matches, selectionOf, serverFilter } from "../selection.js";
 import { problemNotice } from "../table.js";
 import { counted } from "../time.js";
 
@@ -19,28 +20,29 @@ const WAITING_MAX = 300;
 /** Pause before a broken feed is followed again, in milliseconds. */
 const PAUSE_MS = 2_000;
 
-const FILTERS = [
-  ["category", "category", "Category", "order"],
-  ["type", "type", "Type", "order-placed"],
-  ["tag", "tag", "Tag", "customer:17850"],
-  ["of", "stream", "Stream", "order-1"],
+/** Fields of the selection, with an example. A stream is `of`, because the others are lists. */
+const FIELDS = [
+  ["category", "Category", "order"],
+  ["type", "Type", "order-placed, order-paid"],
+  ["tag", "Tags (all of them)", "customer:17850"],
+  ["of", "Stream", "order-1"],
 ];
 
 export const title = "Live";
 
 export function render(root, { parameters, program, signal }) {
-  const list = new LiveList();
-  const filter = filterOf(parameters);
+  const wish = selectionOf(parameters, "of");
+  const list = new LiveList(wish);
   fill(
     root,
     el("h1", {}, "Live"),
-    filterForm(parameters),
+    selectionForm(wish),
     el(
       "div",
       { class: "bar" },
       list.state,
       list.resume,
-      link(to("query", queryOf(parameters)), "As a query"),
+      link(to("query", wish), "As a query"),
     ),
     list.problem,
     el("div", { class: "table live" }, el("div", { class: "scroll" }, list.table)),
@@ -49,7 +51,7 @@ export function render(root, { parameters, program, signal }) {
   window.addEventListener("scroll", onScroll, { passive: true, signal });
   // The screen is ready before the feed ends.
   const feed = program.kind === "application" ? APPLICATION_FEED : SERVER_FEED;
-  followFeed(list, { ...feed, filter }, signal);
+  followFeed(list, { ...feed, filter: serverFilter(wish) }, signal);
 }
 
 /** The feed of a server, which begins at its end if it is asked to. */
@@ -67,26 +69,6 @@ const APPLICATION_FEED = {
   },
   isLiveAtOnce: true,
 };
-
-function filterOf(parameters) {
-  for (const [name, ofServer] of FILTERS.toReversed()) {
-    const values = parameters.getAll(name);
-    if (values.length)
-      return ofServer === "tag"
-        ? { tag: values, type: parameters.getAll("type") }
-        : { [ofServer]: values };
-  }
-  return {};
-}
-
-function queryOf(parameters) {
-  return {
-    category: parameters.getAll("category"),
-    type: parameters.getAll("type"),
-    tag: parameters.getAll("tag"),
-    stream: parameters.get("of"),
-  };
-}
 
 async function followFeed(list, { path, begin, filter, isLiveAtOnce }, signal) {
   let after = null;
@@ -117,7 +99,8 @@ async function followFeed(list, { path, begin, filter, isLiveAtOnce }, signal) {
 }
 
 class LiveList {
-  constructor() {
+  constructor(wish) {
+    this.wish = wish;
     this.state = el("span", { class: "live-state", role: "status" }, "Connecting …");
     this.problem = el("div");
     this.resume = el(
@@ -171,8 +154,10 @@ class LiveList {
     if (name === "problem") this.fail(new Problem(500, readAnswer(text)));
     // An application names the message of an event by its type.
     if (["caught-up", "checkpoint", "problem"].includes(name)) return;
+    const event = readAnswer(text);
+    if (!matches(event, this.wish)) return;
     this.received += 1;
-    this.waiting.push(readAnswer(text));
+    this.waiting.push(event);
     if (this.waiting.length > WAITING_MAX) this.waiting.shift();
     this.say(`${counted(this.received, "event")} since this screen was opened`);
     this.schedule();
@@ -247,12 +232,13 @@ function row(event) {
   return el("tr", {}, cells);
 }
 
-function filterForm(parameters) {
+function selectionForm(wish) {
+  const shown = ({ stream, ...lists }, name) => (name === "of" ? stream : listText(lists[name]));
   const form = el(
     "form",
     { class: "fields" },
-    FILTERS.map(([name, , label, placeholder]) =>
-      el("label", {}, label, el("input", { name, placeholder, value: parameters.get(name) ?? "" })),
+    FIELDS.map(([name, label, placeholder]) =>
+      el("label", {}, label, el("input", { name, placeholder, value: shown(wish, name) })),
     ),
     el(
       "span",
@@ -263,7 +249,9 @@ function filterForm(parameters) {
   );
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    go(to("live", Object.fromEntries(new FormData(form))));
+    const typed = [...new FormData(form)];
+    const asked = typed.map(([name, text]) => [name, name === "of" ? text.trim() : listOf(text)]);
+    go(to("live", Object.fromEntries(asked)));
   });
   return form;
 }

@@ -1,16 +1,16 @@
 // Query: events by category, type, tag, stream, conversation and time; as CSV and JSON.
 //
-// The store evaluates one kind of filter. The narrowest one that is given goes to the server, the
-// others are applied to what it answers, so a page may need several answers of the server. The
-// number of those is bounded; the next page goes on where this one stopped.
+// The server evaluates one filter of a selection only, so a page may need several of its answers.
+// Their number is bounded; the next page goes on where this one stopped.
 
 import { get, Problem } from "../api.js";
 import { download, el, fill } from "../dom.js";
-import { categoryOf, columnsFor, PAGE_EVENTS } from "../events.js";
+import { columnsFor, PAGE_EVENTS } from "../events.js";
 import { payloadPreview } from "../payload.js";
 import { go, here, to } from "../route.js";
+import { listOf, listText, matches, selectionOf, serverFilter } from "../selection.js";
 import { choice, notice, reading, table } from "../table.js";
-import { counted, grouped, ofInput, toInput } from "../time.js";
+import { counted, grouped, momentInput, ofInput } from "../time.js";
 
 /** Events of one answer where some may be left out. */
 const ANSWER_EVENTS = 500;
@@ -47,47 +47,14 @@ export async function render(root, { parameters, signal }) {
   );
 }
 
-/** Reads the filter of an address. Lists are given by commas in the form, and once each here. */
+/** Reads the selection of an address, and its order. */
 function wishOf(parameters) {
-  return {
-    category: parameters.getAll("category"),
-    type: parameters.getAll("type"),
-    tag: parameters.getAll("tag"),
-    stream: parameters.get("stream") ?? "",
-    correlation: parameters.get("correlation") ?? "",
-    causation: parameters.get("causation") ?? "",
-    from: parameters.get("from") ?? "",
-    until: parameters.get("until") ?? "",
-    isBackward: !parameters.has("after") && parameters.get("direction") !== "forwards",
-  };
+  const isBackward = !parameters.has("after") && parameters.get("direction") !== "forwards";
+  return { ...selectionOf(parameters), isBackward };
 }
 
 function startOf(parameters) {
   return { after: parameters.get("after"), before: parameters.get("before") };
-}
-
-/** Returns the one filter that the server evaluates. */
-function serverFilter(wish) {
-  if (wish.tag.length) return { tag: wish.tag, type: wish.type };
-  if (wish.causation) return { causationId: wish.causation };
-  if (wish.correlation) return { correlationId: wish.correlation };
-  if (wish.stream) return { stream: wish.stream };
-  if (wish.type.length) return { type: wish.type };
-  if (wish.category.length) return { category: wish.category };
-  return {};
-}
-
-function matches(event, wish) {
-  return (
-    (!wish.category.length || wish.category.includes(categoryOf(event.stream))) &&
-    (!wish.type.length || wish.type.includes(event.type)) &&
-    wish.tag.every((tag) => event.tags.includes(tag)) &&
-    (!wish.stream || event.stream === wish.stream) &&
-    (!wish.correlation || event.correlationId === wish.correlation) &&
-    (!wish.causation || event.causationId === wish.causation) &&
-    (!wish.from || new Date(event.recordedAt) >= new Date(wish.from)) &&
-    (!wish.until || new Date(event.recordedAt) <= new Date(wish.until))
-  );
 }
 
 /** Returns `true` if no later event of the direction can match: times grow with positions. */
@@ -188,12 +155,7 @@ function queryForm(wish) {
     return el("label", {}, label, el("input", { name, value, placeholder }));
   });
   const time = (name, label) =>
-    el(
-      "label",
-      {},
-      label,
-      el("input", { type: "datetime-local", step: 1, name, value: toInput(wish[name]) }),
-    );
+    el("label", {}, label, momentInput(wish[name], { name }));
   const form = el(
     "form",
     { class: "fields" },
@@ -217,20 +179,10 @@ function queryForm(wish) {
 function ofForm(fields, wish) {
   const asked = { direction: wish.isBackward ? "" : "forwards" };
   for (const [name] of FIELDS) {
-    const text = fields.get(name);
+    const text = fields.get(name).trim();
     asked[name] = LISTS.includes(name) ? listOf(text) : text;
   }
   return { ...asked, from: ofInput(fields.get("from")), until: ofInput(fields.get("until")) };
-}
-
-/** Divides a text at its commas. `\,` is a comma of a name. */
-function listOf(text) {
-  const parts = text.split(/(?<!\\),/).map((part) => part.trim().replaceAll("\\,", ","));
-  return parts.filter(Boolean);
-}
-
-function listText(names) {
-  return names.map((name) => name.replaceAll(",", "\\,")).join(", ");
 }
 
 function exportButtons(wish, signal) {

@@ -9,7 +9,7 @@ import { payloadView } from "../payload.js";
 import { categoryHref, go, here, streamHref, to } from "../route.js";
 import { choice, facts, failureNotice, notice, table } from "../table.js";
 import { shownCategories, stateHref } from "../states.js";
-import { ofInput } from "../time.js";
+import { momentInput, ofInput } from "../time.js";
 
 export const title = ({ parameters }) => parameters.get("name") ?? "Stream";
 
@@ -134,7 +134,7 @@ function jumpForm() {
     placeholder: "revision",
     "aria-label": "Revision",
   });
-  const moment = el("input", { type: "datetime-local", step: 1, "aria-label": "Time" });
+  const moment = momentInput("", { "aria-label": "Time" });
   const form = el(
     "form",
     { class: "line" },

@@ -11,7 +11,12 @@ use crate::{asked, send};
 /// Returns the acts that the console lists, from the last one on: who, what, on what, why, and the
 /// kind of error of one that has failed.
 async fn audited(page: &mut Page) -> Value {
-    page.load("#/audit").await;
+    acts_of(page, "#/audit").await
+}
+
+/// Returns the acts that a page of the audit lists.
+async fn acts_of(page: &mut Page, address: &str) -> Value {
+    page.load(address).await;
     let cells = "[...row.cells].slice(1).map((cell) => cell.innerText)";
     page.value(&format!("[...document.querySelectorAll('tbody tr')].map((row) => {cells})")).await
 }
@@ -52,6 +57,12 @@ async fn a_dead_letter_is_found_from_the_start_page_and_retried_once_its_cause_i
         [ann, retry, target, "perhaps it passes", "still-fails"],
     ]);
     assert_eq!(acts, expected);
+    // A page that ends between an act and its failure has both.
+    let all = gesta::store::ReadAll::forwards();
+    let all = doors.gesta.store().read_all(all).collect_events().await.unwrap();
+    let failed = all.iter().find(|event| event.event_type.as_str() == "operation-failed").unwrap();
+    let acts = acts_of(&mut page, &format!("#/audit?before={}", failed.position)).await;
+    assert_eq!(acts, json!([expected[1]]));
     // The other projection halts, so the application is not ready, and the first retry fails: both
     // are error statuses.
     page.errors.retain(|error| !error.contains("503") && !error.contains("422"));
@@ -121,6 +132,13 @@ async fn many_dead_letters_are_discarded_at_once_and_an_act_that_fails_says_so()
     page.click("dialog button", "Close").await;
     page.until("document.querySelectorAll('td.mark').length === 3").await;
     page.click("button", "Mark all").await;
+    // What a filter hides is no longer marked.
+    page.write("[type=search]", "door-2").await;
+    page.until_shown("1 letter marked").await;
+    page.write("[type=search]", "").await;
+    page.until_shown("1 letter marked").await;
+    page.click("button", "Mark all").await;
+    page.until_shown("3 letters marked").await;
     page.act("Discard and go on", "the guests are gone").await;
     page.until_shown("There are no dead letters").await;
     let acts = audited(&mut page).await;

@@ -99,6 +99,12 @@ async fn the_slider_shows_each_revision_and_what_its_event_has_changed() {
     page.load("#/aggregate?category=door&id=7&revision=2&with=0").await;
     until_changed(&mut page, json!(["opened", "1", "3"])).await;
     assert!(page.text().await.contains("Changed since revision 0"));
+    // A comparison with what is not there says so, and is one with the revision before.
+    for with in ["99", "first", "-1", "1.5"] {
+        page.load(&format!("#/aggregate?category=door&id=7&revision=2&with={with}")).await;
+        until_changed(&mut page, json!(["opened", "2", "3"])).await;
+        page.until_shown(&format!("There is no revision {with} to compare with")).await;
+    }
     // Before the aggregate was there.
     page.load("#/aggregate?category=door&id=7&asOf=1999-01-01T00:00:00Z").await;
     page.until("document.querySelector('main').innerText.includes('There is no state')").await;

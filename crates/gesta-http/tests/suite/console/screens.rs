@@ -101,6 +101,9 @@ async fn a_user_signs_in_by_an_api_key_and_sees_what_it_permits() {
     ]);
     let access = Access::new(rules).by(ApiKeys::parse(&file.join("\n")).unwrap());
     let doors = Operated::with(Some(access)).await;
+    doors.set(|faults| &faults.effects_fail, true);
+    doors.open_door(7).await;
+    drain(&doors.gesta).await;
     let Some(mut page) = doors.page().await else { return };
     page.load("#/projections").await;
     // No header can have it.
@@ -117,6 +120,11 @@ async fn a_user_signs_in_by_an_api_key_and_sees_what_it_permits() {
     page.until("document.querySelector('h1')?.innerText === 'openings'").await;
     page.until("document.querySelector('main').dataset.state === 'ready'").await;
     assert_eq!(page.value("document.querySelectorAll('button.act').length").await, 0);
+    page.show("#/dead-letters").await;
+    page.until_shown("the bell is broken").await;
+    let marks = "document.querySelectorAll('td.mark, main .acts button').length";
+    assert_eq!(page.value(marks).await, 0, "nothing to be done with a mark");
+    page.show("#/projection?name=openings").await;
     page.click("button", "Sign out").await;
     page.until("document.querySelectorAll('nav[aria-label=Screens] a').length === 0").await;
     sign_in(&mut page, operator.secret()).await;

@@ -129,6 +129,40 @@ async fn live_events_arrive_and_stand_still_while_a_reader_scrolls() {
 }
 
 #[tokio::test]
+async fn live_events_are_those_that_match_every_filter() {
+    let scene = store::filled().await;
+    let api = Api::of(&scene);
+    let Some(mut page) = page_of(&scene).await else { return };
+    page.load("#/live").await;
+    page.write("[name=category]", "orders").await;
+    page.write("[name=type]", "placed, paid ").await;
+    page.write("[name=of]", " orders-1").await;
+    page.click("main form button", "Follow").await;
+    // The form of the new screen has what was typed without spaces around it.
+    page.until(
+        "document.querySelector('[name=type]')?.value === 'placed, paid' && \
+         document.querySelector('.live-state').innerText.startsWith('Waiting')",
+    )
+    .await;
+    for (stream, event_type) in [
+        ("orders-1", "sent"),
+        ("orders-2", "placed"),
+        ("orders-1", "placed"),
+        ("other-1", "paid"),
+        ("orders-1", "paid"),
+    ] {
+        api.grow(stream, event_type, &[]).await;
+    }
+    page.until("document.querySelectorAll('tbody tr').length === 2").await;
+    let said = "document.querySelector('.live-state').innerText.startsWith('2 events')";
+    assert_eq!(page.value(said).await, true);
+    let rows = "[...document.querySelectorAll('tbody tr')].map((it) => it.innerText).join()";
+    let rows = page.value(rows).await.to_string();
+    assert!(rows.contains("paid") && rows.contains("placed") && !rows.contains("sent"), "{rows}");
+    page.assert_clean();
+}
+
+#[tokio::test]
 async fn all_streams_are_counted_when_their_reader_asks_for_it() {
     let scene = Scene::of_log().await;
     let api = Api::of(&scene);
