@@ -1,9 +1,12 @@
-// A selection of events: by category, type, tag and stream, by conversation, and by time.
+// A selection of events: by category, type, tag and stream, by conversation, by time, and by text.
 //
 // The store evaluates one kind of filter. The narrowest one that is given goes to the server, and
-// the page applies all of them to what it answers.
+// the page applies all of them to what it answers. Text is a filter of the page alone.
 
 import { categoryOf } from "./events.js";
+
+/** The members that are lists of names. */
+const LISTS = ["category", "type", "tag"];
 
 /**
  * Reads a selection from an address, where lists have a parameter for each of their names. `stream`
@@ -20,6 +23,7 @@ export function selectionOf(parameters, stream = "stream") {
     causation: one("causation"),
     from: one("from"),
     until: one("until"),
+    text: one("text"),
   };
 }
 
@@ -44,17 +48,35 @@ export function matches(event, wish) {
     (!wish.correlation || event.correlationId === wish.correlation) &&
     (!wish.causation || event.causationId === wish.causation) &&
     (!wish.from || new Date(event.recordedAt) >= new Date(wish.from)) &&
-    (!wish.until || new Date(event.recordedAt) <= new Date(wish.until))
+    (!wish.until || new Date(event.recordedAt) <= new Date(wish.until)) &&
+    hasWords(event, wish.text)
   );
 }
 
+/** Returns whether each word is in the data of an event, in capitals or not. */
+function hasWords(event, text) {
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  if (words.length === 0) return true;
+  const data = (event.data?.text ?? "").toLowerCase();
+  return words.every((word) => data.includes(word));
+}
+
+/** Returns a member of a selection as its field shows it. */
+export function shownInField(wish, name) {
+  return LISTS.includes(name) ? listText(wish[name]) : wish[name];
+}
+
+/** Returns what was typed into the field of a member, as an address has it. */
+export function ofField(name, text) {
+  return LISTS.includes(name) ? listOf(text) : text.trim();
+}
+
 /** Divides what was typed at its commas. `\,` is a comma of a name. */
-export function listOf(text) {
+function listOf(text) {
   const parts = text.split(/(?<!\\),/).map((part) => part.trim().replaceAll("\\,", ","));
   return parts.filter(Boolean);
 }
 
-/** Returns names as a field shows them. */
-export function listText(names) {
+function listText(names) {
   return names.map((name) => name.replaceAll(",", "\\,")).join(", ");
 }

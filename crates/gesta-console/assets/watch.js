@@ -58,8 +58,10 @@ function pause(signal, pauseMs) {
 /** A button of the pointer is down: what it is on must still be there when it goes up. */
 let isPressed = false;
 addEventListener("pointerdown", () => (isPressed = true), { capture: true });
-for (const end of ["pointerup", "pointercancel", "dragend", "blur"])
+for (const end of ["pointerup", "pointercancel", "dragend"])
   addEventListener(end, () => (isPressed = false), { capture: true });
+// That of the window alone: elements lose the focus to what is pressed.
+addEventListener("blur", () => (isPressed = false));
 
 function isBusy(root) {
   return (

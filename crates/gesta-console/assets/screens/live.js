@@ -9,7 +9,7 @@ import { el, fill, link } from "../dom.js";
 import { categoryOf, eventColumns } from "../events.js";
 import { readAnswer } from "../json.js";
 import { go, here, to } from "../route.js";
-import { listOf, listText, matches, selectionOf, serverFilter } from "../selection.js";
+import { matches, ofField, selectionOf, serverFilter, shownInField } from "../selection.js";
 import { problemNotice } from "../table.js";
 import { counted } from "../time.js";
 
@@ -20,18 +20,21 @@ const WAITING_MAX = 300;
 /** Pause before a broken feed is followed again, in milliseconds. */
 const PAUSE_MS = 2_000;
 
-/** Fields of the selection, with an example. A stream is `of`, because the others are lists. */
+/** The parameter of the stream. */
+const STREAM = "of";
+/** Fields of the selection: parameter, member, label, and an example. */
 const FIELDS = [
-  ["category", "Category", "order"],
-  ["type", "Type", "order-placed, order-paid"],
-  ["tag", "Tags (all of them)", "customer:17850"],
-  ["of", "Stream", "order-1"],
+  ["category", "category", "Category", "order"],
+  ["type", "type", "Type", "order-placed, order-paid"],
+  ["tag", "tag", "Tags (all of them)", "customer:17850"],
+  [STREAM, "stream", "Stream", "order-1"],
+  ["text", "text", "Words in the data", ""],
 ];
 
 export const title = "Live";
 
 export function render(root, { parameters, program, signal }) {
-  const wish = selectionOf(parameters, "of");
+  const wish = selectionOf(parameters, STREAM);
   const list = new LiveList(wish);
   fill(
     root,
@@ -233,12 +236,11 @@ function row(event) {
 }
 
 function selectionForm(wish) {
-  const shown = ({ stream, ...lists }, name) => (name === "of" ? stream : listText(lists[name]));
   const form = el(
     "form",
     { class: "fields" },
-    FIELDS.map(([name, label, placeholder]) =>
-      el("label", {}, label, el("input", { name, placeholder, value: shown(wish, name) })),
+    FIELDS.map(([name, member, label, placeholder]) =>
+      el("label", {}, label, el("input", { name, placeholder, value: shownInField(wish, member) })),
     ),
     el(
       "span",
@@ -249,8 +251,8 @@ function selectionForm(wish) {
   );
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const typed = [...new FormData(form)];
-    const asked = typed.map(([name, text]) => [name, name === "of" ? text.trim() : listOf(text)]);
+    const fields = new FormData(form);
+    const asked = FIELDS.map(([name, member]) => [name, ofField(member, fields.get(name))]);
     go(to("live", Object.fromEntries(asked)));
   });
   return form;

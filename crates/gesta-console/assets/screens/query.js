@@ -1,4 +1,4 @@
-// Query: events by category, type, tag, stream, conversation and time; as CSV and JSON.
+// Query: events by category, type, tag, stream, conversation, time and text; as CSV and JSON.
 //
 // The server evaluates one filter of a selection only, so a page may need several of its answers.
 // Their number is bounded; the next page goes on where this one stopped.
@@ -8,7 +8,7 @@ import { download, el, fill } from "../dom.js";
 import { columnsFor, PAGE_EVENTS } from "../events.js";
 import { payloadPreview } from "../payload.js";
 import { go, here, to } from "../route.js";
-import { listOf, listText, matches, selectionOf, serverFilter } from "../selection.js";
+import { matches, ofField, selectionOf, serverFilter, shownInField } from "../selection.js";
 import { choice, notice, reading, table } from "../table.js";
 import { counted, grouped, momentInput, ofInput } from "../time.js";
 
@@ -146,16 +146,14 @@ const FIELDS = [
   ["stream", "Stream", "order-1"],
   ["correlation", "Correlation id", ""],
   ["causation", "Causation id", ""],
+  ["text", "Words in the data", ""],
 ];
-const LISTS = ["category", "type", "tag"];
 
 function queryForm(wish) {
-  const inputs = FIELDS.map(([name, label, placeholder]) => {
-    const value = LISTS.includes(name) ? listText(wish[name]) : wish[name];
-    return el("label", {}, label, el("input", { name, value, placeholder }));
-  });
-  const time = (name, label) =>
-    el("label", {}, label, momentInput(wish[name], { name }));
+  const inputs = FIELDS.map(([name, label, placeholder]) =>
+    el("label", {}, label, el("input", { name, placeholder, value: shownInField(wish, name) })),
+  );
+  const time = (name, label) => el("label", {}, label, momentInput(wish[name], { name }));
   const form = el(
     "form",
     { class: "fields" },
@@ -178,10 +176,7 @@ function queryForm(wish) {
 
 function ofForm(fields, wish) {
   const asked = { direction: wish.isBackward ? "" : "forwards" };
-  for (const [name] of FIELDS) {
-    const text = fields.get(name).trim();
-    asked[name] = LISTS.includes(name) ? listOf(text) : text;
-  }
+  for (const [name] of FIELDS) asked[name] = ofField(name, fields.get(name));
   return { ...asked, from: ofInput(fields.get("from")), until: ofInput(fields.get("until")) };
 }
 

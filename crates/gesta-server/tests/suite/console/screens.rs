@@ -163,6 +163,25 @@ async fn live_events_are_those_that_match_every_filter() {
 }
 
 #[tokio::test]
+async fn a_query_finds_events_by_words_of_their_data() {
+    let scene = Scene::of_log().await;
+    let api = Api::of(&scene);
+    let noted = |text: &str| json!({ "type": "noted", "data": { "note": text } });
+    let events = ["a red Door", "a blue door", "a red wall"].map(noted);
+    let streams = [json!({ "stream": "notes-1", "events": events })];
+    api.append(&json!({ "streams": streams })).await.done();
+    let Some(mut page) = page_of(&scene).await else { return };
+    page.load("#/query").await;
+    page.until_shown("3 events on this page").await;
+    page.write("[name=text]", "DOOR red").await;
+    page.click("main form button", "Find").await;
+    page.until_shown("1 event on this page").await;
+    assert!(page.text().await.contains("a red Door"));
+    assert_eq!(page.value("location.hash").await, "#/query?text=DOOR+red");
+    page.assert_clean();
+}
+
+#[tokio::test]
 async fn all_streams_are_counted_when_their_reader_asks_for_it() {
     let scene = Scene::of_log().await;
     let api = Api::of(&scene);
