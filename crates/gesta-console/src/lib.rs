@@ -26,10 +26,10 @@
 //! sign-in), `dom` (elements), `time`, `route` (addresses), `table`, `payload` (data as a tree),
 //! `events` (events in tables), `selection` (filters of events), `states` (links to states of
 //! aggregates), `differences`, `dialog`, `work` (groups and projections of a server), `causes` (the
-//! tree of an event), `acts` (changes and their dialog), `form` (acts with fields), `watch` (screens
-//! that follow what they show), `program`, `frame`, `keys`, `sign-in`, `screens/…` (one for each
-//! screen of a server; those about events are also an application's), `application/…` (the other
-//! screens of an application), `server` and `application` (the screens of each), `app` (which
+//! tree of an event), `acts` (changes and their dialog), `form` (acts with fields), `watch`
+//! (screens that follow what they show), `program`, `frame`, `keys`, `sign-in`, `screens/…` (one
+//! for each screen of a server; those about events are also an application's), `application/…` (the
+//! other screens of an application), `server` and `application` (the screens of each), `app` (which
 //! screen is shown).
 
 /// The value of the header `Content-Security-Policy` that all assets need.

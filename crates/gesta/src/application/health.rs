@@ -88,7 +88,7 @@ pub struct HealthCause {
     pub severity: Severity,
     /// Explanation for people.
     pub detail: String,
-    /// Where `detail` begins to quote an error, in bytes.
+    /// Offset in `detail` at which it begins to quote an error, in bytes.
     quote: Option<usize>,
 }
 
