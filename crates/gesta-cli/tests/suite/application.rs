@@ -269,13 +269,11 @@ fn a_refusal_by_the_application_has_its_reason_and_a_missing_name_its_own_exit_c
 
 #[test]
 fn where_no_application_answers_it_is_said_what_to_do() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = format!("http://{}/v1", listener.local_addr().unwrap());
-    drop(listener);
+    let nobody = "http://127.0.0.1:1/v1";
     let list = ["processes", "list", "--at"];
-    run(program(&[&list[..], &[&nobody]].concat()))
+    run(program(&[&list[..], &[nobody]].concat()))
         .fails_with(2, &format!("no response from {nobody}: "));
-    let silent = run(program(&[&list[..], &[&nobody, "--json"]].concat()));
+    let silent = run(program(&[&list[..], &[nobody, "--json"]].concat()));
     assert_eq!(silent.error()["code"], "no-answer");
     run(program(&[&list[..], &["https://shop"]].concat())).fails_with(
         2,

@@ -215,6 +215,9 @@ impl Gesta {
 
     /// Activates a rebuild that reached the head with dead letters, or that was held.
     ///
+    /// If the active read model has applied events that the rebuild has not, the rebuild is
+    /// activated once it has applied them, too: after a pause, when the projection is resumed.
+    ///
     /// # Errors
     /// [`OperationError::NothingToConfirm`] unless the projection's state, or the one that it
     /// resumes with after a pause, is [`ProjectionState::AwaitingConfirmation`].

@@ -1,8 +1,8 @@
 //! The moment at which the live rows and a rebuild reflect the same events.
 //!
-//! Owns: the readers of both at such a moment. Invariant: only the projection's own task writes
-//! both, so nothing changes between the two readers. Not here: what is read
-//! ([`comparison`](super::comparison)).
+//! Owns: the readers of both at such a moment, and the switch-over at it. Invariant: only the
+//! projection's own task writes both, so nothing changes between the two readers. Not here: what is
+//! read ([`comparison`](super::comparison)).
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use super::{
     Apply, OperationError,
     comparison::BothBuilds,
     lifecycle::{ReadModelLifecycle, unavailable},
-    read_models::{ReadModels, RebuildStep},
+    read_models::{ReadModels, RebuildState, RebuildStep},
+    run_error::RunError,
     stream_end,
 };
 use crate::{EventSet, following::first_event};
@@ -58,6 +59,25 @@ where
             };
             reached?;
         }
+    }
+
+    /// Makes the rebuild live if an operation has made it due.
+    ///
+    /// It does not wait for positions without events of the projection: during a pause, it never
+    /// passes them.
+    pub(super) async fn switch_after_operation(
+        &self,
+        models: &mut ReadModels<P, S>,
+    ) -> Result<(), RunError> {
+        let live = models.answering.position;
+        let behind = models.ready().map(|rebuild| rebuild.position).filter(|it| *it < live);
+        if let Some(behind) = behind
+            && self.has_none_between(behind, live).await?
+            && let RebuildState::Running(rebuild) = &mut models.rebuild_state
+        {
+            rebuild.writer.position = live;
+        }
+        self.switch_if_due(models).await
     }
 
     /// Applies the next events to the build that is behind.

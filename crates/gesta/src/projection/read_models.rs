@@ -143,12 +143,16 @@ where
     }
 
     pub(super) fn is_due(&self) -> bool {
-        let RebuildState::Running(rebuild) = &self.rebuild_state else { return false };
-        rebuild.is_complete()
-            && !self.awaits_confirmation()
-            // `caught_up` refers to the head at that moment. The live read model may have passed it
-            // since.
-            && rebuild.writer.position >= self.answering.position
+        // `caught_up` refers to the head at that moment. The live read model may have passed it
+        // since.
+        self.ready().is_some_and(|rebuild| rebuild.position >= self.answering.position)
+    }
+
+    /// Returns the writer of a rebuild that goes live once it reaches the live read model.
+    pub(super) fn ready(&self) -> Option<&ReadModelWriter<P, S>> {
+        let RebuildState::Running(rebuild) = &self.rebuild_state else { return None };
+        let is_ready = rebuild.is_complete() && !self.awaits_confirmation();
+        is_ready.then_some(&rebuild.writer)
     }
 
     /// Waits for the next delivery or retry. Pending forever if there is neither.

@@ -240,7 +240,7 @@ where
                 *slot = Some(both);
             }),
             Operation::ConfirmSwitch if models.confirm() => {
-                self.lifecycle.switch_if_due(models).await.map_err(unavailable)
+                self.lifecycle.switch_after_operation(models).await.map_err(unavailable)
             }
             Operation::ConfirmSwitch => {
                 Err(OperationError::NothingToConfirm { projection: P::NAME })
@@ -265,7 +265,7 @@ where
         let damage = database.as_ref().and_then(RunError::damage);
         // Retrying or discarding the last dead letter can complete a rebuild that awaited
         // confirmation.
-        let switched = self.lifecycle.switch_if_due(models).await;
+        let switched = self.lifecycle.switch_after_operation(models).await;
         // Publish before replying, so that a caller sees the effect in the status it reads next.
         self.publish_status(models);
         // The caller may have stopped waiting, which does not undo the operation.
